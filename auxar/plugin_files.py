@@ -15,7 +15,7 @@ from auxar.files import is_file, read_bytes
 
 logger = logging.getLogger("auxar")
 FAILURES = (Exception, SystemExit)
-"""The errors of a plugin's code: any exception, and the exit of a script that was made a plugin."""
+"""What a plugin's code may raise: any exception, and `SystemExit` if a script is used as a plugin."""
 
 
 def plugin_files(names: Sequence[str], folder: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:

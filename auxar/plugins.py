@@ -45,7 +45,7 @@ Kind = Literal[
     "arithmetic",
 ]
 ROLES: tuple[Kind, ...] = ("prior", "decoder")
-"""The kinds in whose place a recipe may name a causal network, which can have both roles."""
+"""Kinds for which a recipe may also name a network."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -63,7 +63,7 @@ class Component:
     - prior: `build(config, image: ImageSpec) -> Prior`, a distribution of another kind than a causal network
     - embedding: `build(config, view: ImageSpec, image: ImageSpec) -> Embedding`
     - decoder: `build(config, image: ImageSpec, features_channels: int) -> Decoder`, a distribution of another kind than
-      a causal network. As the prior of a recipe with a condition, it is given the features of the condition.
+      a causal network. It may also be the prior of a recipe with a condition: it then gets the condition's features.
     - head: `build(config, image: ImageSpec) -> Head`
     - sampler: `build(config) -> Sampler`
     - engine: `build(config) -> auxar_samplers.engines.Engine`
@@ -185,16 +185,21 @@ class Registry:
         """The component that a recipe names as a prior; a network or a decoder if it is given features of a condition.
 
         Raises `UserError`, naming the recipe's key `path`, if there is none, or if it cannot be given features.
+
+        Examples:
+            >>> import auxar
+            >>> auxar.load_plugins().prior("pixelcnn", "prior", given_features=True).kind
+            'network'
         """
-        if not given_features:
-            return self.get("prior", name, path)
-        able = self.names("decoder")
-        if name not in able and name in self.names("prior"):
+        own, able = self.names("prior"), self.names("decoder")
+        if given_features and name in own and name not in able:
             raise UserError(
                 f"{path}: '{name}' cannot be given a condition; expected one of {', '.join(able)}, or a recipe without "
                 "[condition]"
             )
-        return self.get("decoder", name, path)
+        if not given_features and name in able and name not in own:
+            raise UserError(f"{path}: the decoder '{name}' needs features, which a prior has only with [condition]")
+        return self.get("decoder" if given_features and name in able else "prior", name, path)
 
     def names(self, kind: Kind) -> list[str]:
         """The names of all components of one kind, sorted. Networks are also among the priors and the decoders.
@@ -277,12 +282,13 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
         for component in provided:
             if not isinstance(component, Component):
                 raise UserError(f"plugin {provider}: auxar_register_components must return a list of Component records")
-            kinds = ROLES if component.kind == "network" else _kinds_for(component.kind)
-            for key in ((kind, component.name) for kind in (component.kind, *kinds)):
+            kinds = ("network", *ROLES) if component.kind == "network" else _kinds_for(component.kind)
+            for key in ((kind, component.name) for kind in kinds):
                 if key in components:
+                    also = "" if key[0] == component.kind else ", because a network is also a prior and a decoder"
                     raise UserError(
                         f"the {component.kind} '{component.name}' is provided twice, by {providers[key]} and by "
-                        f"{provider}"
+                        f"{provider}{also}"
                     )
             key = (component.kind, component.name)
             components[key], providers[key] = component, provider

@@ -134,7 +134,7 @@ OTHER = ImageSpec(1, height=2, width=2, levels=4)
         (
             "decoder",
             CausalDistribution(components.light(components.LightConfig(filters=2), attrs.evolve(OTHER, levels=3), 7)),
-            "features of the view have 2 channels, but the distribution expects 7",
+            "expects 7 channels of features, but the features of the view have 2",
         ),
     ],
 )

@@ -52,7 +52,7 @@ def networks(draw, name, image, features_channels):
     return built("network", name, options, image, features_channels)
 
 
-def test_every_registered_network_and_view_is_claimed():
+def test_every_registered_network_and_view_is_tested():
     assert (sorted(NETWORKS), sorted(VIEWS)) == (REGISTRY.names("network"), REGISTRY.names("view"))
 
 

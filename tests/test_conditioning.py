@@ -286,12 +286,18 @@ def test_factors_with_different_conditions_are_refused():
     first, second = chain(CONDITIONS["label"]), chain(CONDITIONS["label, optional"])
     with pytest.raises(UserError, match="different conditions"):
         Chain([*first.factors[:-1], second.factors[-1]])
-    with pytest.raises(UserError, match="no condition, so the condition cannot be modelled"):
+    with pytest.raises(UserError, match="no condition, so the condition cannot be modeled"):
         Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))], modelled(CONDITIONS["label"], 0))
-    with pytest.raises(UserError, match="expected the term p"):
+    with pytest.raises(UserError, match="with the condition y of the other factors"):
         Chain(list(first.factors), modelled(CONDITIONS["attributes"], 0))
     with pytest.raises(UserError, match="the prior of the condition is over"):
         Factor(CausalDistribution(components.light(LIGHT, IMAGE)), models=CONDITIONS["label"])
+    with pytest.raises(UserError, match="pass it as condition_factor"):
+        Chain([modelled(CONDITIONS["label"], 0)])
+    optional = modelled(CONDITIONS["label, optional"], 0)
+    for missing in (None, CONDITIONS["label, optional"].nulls(2)):
+        with pytest.raises(UserError, match="the condition of each image is required, not the null condition"):
+            optional.inputs([], missing)
 
 
 def test_the_condition_of_a_label_has_one_pixel():

@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -202,6 +203,47 @@ def test_stages_that_do_not_meet_are_refused(parts):
         Chain([first, third, Factor(prior)])
     with pytest.raises(UserError, match=r"^the image of prior is 2×1×1 with 4 levels; expected 2×1×3 with 32 levels$"):
         Chain([first, second, Factor(prior)])
+
+
+WRONG_SAMPLER: dict[str, Any] = {"sampler": "auto"}
+WRONG_DEPTH: dict[str, Any] = {
+    "view": None,
+    "request": SampleRequest((0,)),
+    "sampler": AutoSampler(),
+    "from_depth": "a",
+}
+MISTAKES: dict[str, Any] = {
+    "a factor alone": (lambda first, prior: Chain(first), r"factors: expected a list, got .*write Chain\(\[…\]\)"),
+    "a distribution": (lambda first, prior: Chain([first, prior]), r"expected a Factor or a Chain, .*write Factor"),
+    "nothing": (lambda first, prior: Chain([]), "expected a factor without a view, or a chain, as the last one"),
+    "no prior": (lambda first, prior: Chain([first]), "expected a factor without a view, or a chain, as the last one"),
+    "a network": (lambda first, prior: Factor(prior.network), r"write CausalDistribution\(network\)"),
+    "a view alone": (lambda first, prior: Factor(prior, view=first.view), "a view and its embedding, or neither"),
+    "another role": (lambda first, prior: Factor(Even(IMAGE)), "expected a Prior, because there is neither a view"),
+    "unused features": (
+        lambda first, prior: Factor(first.distribution),
+        "expects 2 channels of features, but there is neither a view nor a condition",
+    ),
+    "fewer views": (
+        lambda first, prior: first(random_images(4, IMAGE), random_images(1, first.view.view)),
+        "expected a view for each of 4 images, got 1",
+    ),
+    "a sampler's name": (
+        lambda first, prior: Chain([Factor(prior)]).sample(1, **WRONG_SAMPLER),
+        "sampler: expected a Sampler, such as .*, got 'auto'",
+    ),
+    "a depth as text": (
+        lambda first, prior: Chain([Factor(prior)]).draw_from(**WRONG_DEPTH),
+        "from_depth: expected an integer",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_told_with_their_cure(parts, wrong, message):
+    (first, *_), prior = parts
+    with pytest.raises(UserError, match=message):
+        wrong(first, prior)
 
 
 @pytest.mark.parametrize("by_channel", [False, True])

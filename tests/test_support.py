@@ -766,7 +766,7 @@ def test_a_model_of_parts_that_cannot_be_restricted_is_refused(view, decoder):
     if view and decoder:
         assert restricted().exact
         return
-    with pytest.raises(UserError, match=r"^support: 'restricted' needs a (view|decoder) "):
+    with pytest.raises(UserError, match=r"^restricted=True needs a (view|decoder) "):
         restricted()
 
 

@@ -40,7 +40,7 @@ class Chain(nn.Module):
 
     `log_prob` is log p(X, ψ(X), …), a lower bound of log p(X) = log Σ_x̂ p(X, x̂) (paper, equation 5). If all factors
     are exact, it equals log p(X). A chain may be given as the last of `factors`: its factors are then appended. With
-    `condition_factor`, the condition y is modelled, too, by the factor p(y). If the factors have a condition y, all of
+    `condition_factor`, the condition y is modeled, too, by the factor p(y). If the factors have a condition y, all of
     them are given y.
 
     `factors`, `specs` and `views` are ordered by depth: the image is at depth 0 and its k-th view at depth k. The
@@ -48,14 +48,14 @@ class Chain(nn.Module):
 
     Args:
         factors: The factors p(X | X̂) with views, from the image down, and last a factor without a view, or a chain.
-        condition_factor: The factor p(y); None if the condition is not modelled.
+        condition_factor: The factor p(y); None if the condition is not modeled.
         sampler: Default sampler of `sample`.
         arithmetic: The arithmetic in which the factors compute: `float`, or the name of a component.
-        digests: The digests of the factors in this arithmetic, by name.
+        digests: Checksums of the converted factors, by name. Empty for `float`.
         picture_values: The meaning of pixels in picture files, a recipe's `data.values`: `scaled` or `levels`.
 
-    Raises `UserError` if the last factor has a view or another one has none, if the image of a factor differs from the
-    view of the factor before it, or if not all of them have the same condition.
+    Raises `UserError` if an argument has another type, if the last factor has a view or another one has none, if the
+    image of a factor differs from the view of the factor before it, or if not all have the same condition.
 
     Examples:
         >>> import torch
@@ -80,7 +80,7 @@ class Chain(nn.Module):
     factors: Sequence[Factor]
     """The factors by depth: `stage0`, `stage1`, … and finally `prior`."""
     condition_factor: Factor | None
-    """The factor p(y) of the condition, named `condition`; None if the condition is not modelled."""
+    """The factor p(y) of the condition, named `condition`; None if the condition is not modeled."""
 
     def __init__(
         self,
@@ -93,6 +93,14 @@ class Chain(nn.Module):
         picture_values: str = SCALED,
     ) -> None:
         super().__init__()
+        if isinstance(factors, nn.Module):
+            raise UserError(f"factors: expected a list, got {described(factors)}; write Chain([…])")
+        parts = (*factors, condition_factor)
+        wrong = next((part for part in parts if not isinstance(part, Factor | Chain | None)), None)
+        if wrong is not None:
+            raise UserError(
+                f"factors: expected a Factor or a Chain, got {described(wrong)}; write Factor(distribution)"
+            )
         own: list[Factor] = []
         for part in factors:
             own += part.factors if isinstance(part, Chain) else [part]
@@ -108,14 +116,16 @@ class Chain(nn.Module):
         for factor in own:
             if factor.condition != own[-1].condition:
                 raise UserError(
-                    f"{factor.name} and the prior have different conditions; expected the same in all factors"
+                    f"{factor} and {own[-1]} have different conditions; expected the same in all factors, or none"
                 )
+            if factor.models is not None:
+                raise UserError(f"factors: {factor} is no factor of an image; pass it as condition_factor")
         self.condition: Condition | None = own[-1].condition
         """The condition y that the model is given: it is then p(X | y). None for a model without a condition."""
         if condition_factor is not None and self.condition is None:
-            raise UserError("the model has no condition, so the condition cannot be modelled")
+            raise UserError("the model has no condition, so the condition cannot be modeled")
         if condition_factor is not None and condition_factor.models != self.condition:
-            raise UserError("condition_factor: expected the term p(y) of the condition of the other factors")
+            raise UserError("condition_factor: expected Factor(…, models=y) with the condition y of the other factors")
         self.image = own[0].image
         """Shape and range of the image."""
         self.factors = cast(Sequence[Factor], nn.ModuleList(own))
@@ -127,7 +137,7 @@ class Chain(nn.Module):
 
     @property
     def all_factors(self) -> list[Factor]:
-        """The `factors`, and last `condition_factor` if there is one. These are all that is trained."""
+        """All trained factors: `factors`, then `condition_factor` if there is one."""
         return [*self.factors, *([] if self.condition_factor is None else [self.condition_factor])]
 
     @property
@@ -151,22 +161,19 @@ class Chain(nn.Module):
         """
         views = [image]
         for factor in itertools.islice(self.factors, deepest):
-            views += [] if factor.view is None else [factor.view_of(views[-1])]
+            if factor.view is not None:
+                views.append(factor.view_of(views[-1]))
         return views
 
     def log_prob(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Computes log p(image) in nats, shape (b,), for integers (b, *image.shape).
+        """Computes log p(X, ψ(X), …) in nats, shape (b,), for integers (b, *image.shape).
 
-        It is a lower bound of log p(image) unless the model is `exact`. `condition` has the condition of each image,
-        integers (b, *condition.spec.shape); None is the null condition.
+        It equals log p(X) if the model is `exact`, and is a lower bound otherwise. `condition` has the condition of
+        each image: integers (b, *condition.spec.shape), or None for the null condition.
         """
         views = self.views(image)
-        # The order of the sum decides its rounding: from the coarsest view up.
-        nats: list[Tensor] = [factor(*factor.inputs(views, condition)) for factor in reversed(list(self.factors))]
-        total = nats[0]
-        for more in nats[1:]:
-            total = total + more
-        return total
+        nats: list[Tensor] = [factor(*factor.inputs(views, condition)) for factor in self.factors]
+        return sum(nats[-2::-1], start=nats[-1])  # From the coarsest view up: the order decides the rounding.
 
     def log_probs(self, image: Tensor, condition: Tensor | None = None) -> tuple[FactorLogProb, ...]:
         """Computes the log-likelihood of each factor, from the image to its coarsest view."""
@@ -207,8 +214,8 @@ class Chain(nn.Module):
         views = self.views(image)
         for factor in self.factors:
             factor.initialize(*factor.inputs(views, condition))
-        if self.condition_factor is not None and condition is not None:
-            self.condition_factor.initialize(self.condition_factor.rows(condition[~is_null(condition)]))
+        if self.condition_factor is not None and condition is not None and len(given := condition[~is_null(condition)]):
+            self.condition_factor.initialize(self.condition_factor.rows(given))
 
     def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
         """Draws one image for each number of the request: int64, (b, *image.shape)."""
@@ -226,10 +233,10 @@ class Chain(nn.Module):
 
         `view` has shape (b, *specs[from_depth].shape). The result has integers, is ordered by depth and ends with
         `view`. If `view` was drawn by `draw_views` for the same request, `draw_from` draws the same images as
-        `draw_views`. Known pixels of the request are kept, and so are the pixels of views that they determine at the
-        depths below `from_depth`. Raises `UserError` if the model has no view at `from_depth`.
+        `draw_views`. Known pixels of the request are kept, and so are the pixels of views that they determine at depths
+        1 … `from_depth` - 1. Raises `UserError` if the model has no view at `from_depth`.
         """
-        deepest = len(self.factors) - 1
+        deepest, from_depth = len(self.factors) - 1, as_integer(from_depth, "from_depth")
         if not deepest:
             raise UserError(f"from_depth = {from_depth}: this model has no views to draw from")
         if not 1 <= from_depth <= deepest:
@@ -258,9 +265,13 @@ class Chain(nn.Module):
         Raises `UserError` if an argument is invalid, if neither the model nor the call has a sampler, or if the rule
         has an option that changes nothing for any head of the model, such as a temperature for logistic mixtures.
         """
-        sampler = sampler or self.sampler
+        sampler = self.sampler if sampler is None else sampler
         if sampler is None:
             raise UserError("this model has no sampler: pass one as sampler=…")
+        if not isinstance(sampler, Sampler):
+            raise UserError(
+                f"sampler: expected a Sampler, such as auxar_samplers.AutoSampler(), got {described(sampler)}"
+            )
         count, first = as_integer(count, "count", 0), as_integer(first, "first", 0)
         seed, batch_size = as_integer(seed, "seed"), as_integer(batch_size, "batch_size", 1)
         rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)

@@ -30,7 +30,7 @@ class ByChannel:
 
 
 class Prior(nn.Module, abc.ABC):
-    """A distribution p(X̂) of images that is given nothing, such as the coarsest view of a chain."""
+    """A distribution p(X̂) of images that is given nothing, for example of the coarsest view of a chain."""
 
     image: ImageSpec
     """Shape and range of the images."""
@@ -54,7 +54,10 @@ class Prior(nn.Module, abc.ABC):
 
 
 class Decoder(nn.Module, abc.ABC):
-    """A distribution p(X | features) of images, given features of their views, their conditions, or both."""
+    """A distribution p(X | features) of images, given features of their views, their conditions, or both.
+
+    In a model with a condition, the factor `prior` has a decoder, too.
+    """
 
     image: ImageSpec
     """Shape and range of the image."""
@@ -62,7 +65,7 @@ class Decoder(nn.Module, abc.ABC):
     """Number of channels of the features."""
     restricts: bool = False
     """Whether the decoder can be restricted: `log_prob` accepts an interval, and `draw` a request with a restriction.
-    Neither is passed to a decoder where this is false."""
+    A decoder with `restricts` = False gets neither."""
     exact: bool = True
     """Whether `log_prob` is the log-likelihood itself. Otherwise it is a lower bound of the log-likelihood."""
 
@@ -135,12 +138,12 @@ class CausalDistribution(Prior, Decoder):
         if interval is not None:
             channels = restrictable(head).restricted_log_prob(parameters, image, interval).sum((2, 3))
             return ByChannel(channels.sum(1), channels)
-        by_channel = head.channel_log_prob(parameters, image)
-        mass = None if inside is None else restrictable(head).channel_log_mass(parameters, image, inside)
-        return ByChannel(
-            head.log_prob(parameters, image).sum((1, 2)),
-            *(None if values is None else values.sum((2, 3)) for values in (by_channel, mass)),
-        )
+        total, by_channel = head.log_prob(parameters, image), head.channel_log_prob(parameters, image)
+        found = ByChannel(total.sum((1, 2)), None if by_channel is None else by_channel.sum((2, 3)))
+        if inside is None:
+            return found
+        mass = restrictable(head).channel_log_mass(parameters, image, inside)
+        return attrs.evolve(found, inside=mass.sum((2, 3)))
 
     def draw(self, request: SampleRequest, sampler: Sampler, features: Tensor | None = None) -> Tensor:
         return sampler.sample(self.network, features, DrawSource.of(self.network, request))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-from auxar.model.condition import Condition, Conditioning, row_spec
+from auxar.model.condition import Condition, Conditioning, is_null, row_spec
 from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
 from auxar.model.embedding import Embedding
 from auxar.model.image import ImageSpec, Interval, Known
@@ -28,17 +28,18 @@ CONDITION_FACTOR = "condition"
 
 
 class Factor(nn.Module):
-    """An independently trained term of a model: p(X | X̂) with a view X̂, else p(X). With a condition y, it is given y.
+    """An independently trained term of a model: p(X | X̂) with a view X̂, else p(X). Both may also get a condition y.
 
     Factors share no parameters (paper, section 3). The distribution gets the features of the view, from `embedding`,
-    and those of the condition, from `conditioning`, as channels of one tensor; without both, it is a `Prior`. If
-    `restricted`, it gives probability only to images with the given view. In the state dict, weights are named
-    `distribution.…`, `embedding.…` and `conditioning.…`.
+    and the features of the condition, from `conditioning`, as channels of one tensor. A factor with neither has a
+    `Prior`. If `restricted`, the factor gives probability only to images with the given view. In the state dict,
+    weights are named `distribution.…`, `embedding.…` and `conditioning.…`.
 
-    With `models`, the factor is the term p(y) of a condition y: its distribution is over `row_spec(y)`.
+    With `models`, a condition y, the factor is p(y): its distribution is over `row_spec(y)`.
 
-    Raises `UserError` if the parts do not have the same image, view and number of features, if there is a view without
-    an embedding or the reverse, or if `restricted` needs a view with a support or a decoder that can be restricted.
+    Raises `UserError` if a part has a wrong type, if the parts do not have the same image, view and number of features,
+    if there is a view without an embedding or the reverse, or if `restricted` is set and the view has no support or the
+    distribution cannot be restricted.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class Factor(nn.Module):
         self.restricted = restricted
         """Whether the factor gives probability only to images with the given view."""
         self.models = models
-        """The condition whose distribution p(y) the factor is; None for a factor of images."""
+        """The condition y if the factor is p(y); None for a factor of images."""
         self.depth = depth
-        """Depth of the factor's image."""
-        self.image: ImageSpec = distribution.image
-        """Shape and range of the factor's image."""
+        """Depth of the factor's image. p(y) comes after the coarsest view, so its noise differs from all others."""
         self.condition: Condition | None = None if conditioning is None else conditioning.condition
         """The condition y that the factor is given; None if it has none."""
+        self._check_role()
+        self.image: ImageSpec = distribution.image
+        """Shape and range of the factor's image."""
         self._check_parts()
 
     @property
@@ -91,7 +93,7 @@ class Factor(nn.Module):
 
     @property
     def network(self) -> CausalNetwork | None:
-        """The causal network of the distribution; None if it has another distribution."""
+        """The causal network of the distribution; None if the distribution has none."""
         return self.distribution.network if isinstance(self.distribution, CausalDistribution) else None
 
     def __str__(self) -> str:
@@ -142,10 +144,10 @@ class Factor(nn.Module):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The arguments of `forward` for images and their views by depth, as `Chain.views` returns them.
 
-        For the term p(y), the image is the condition of each image, so `UserError` is raised if it is not given.
+        The factor p(y) takes conditions as its images. Raises `UserError` if it gets none, or the null condition.
         """
         if self.models is not None:
-            if condition is None:
+            if condition is None or bool(is_null(condition).any()):
                 raise UserError(f"{self}: the condition of each image is required, not the null condition")
             return self.rows(condition), None, None
         return views[self.depth], None if self.view is None else views[self.depth + 1], condition
@@ -168,10 +170,12 @@ class Factor(nn.Module):
     def pixel_log_prob(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         """Computes the log-likelihood of each pixel given the pixels before it, in nats, shape (b, height, width).
 
-        Raises `UserError` if the distribution is not that of a causal network.
+        Raises `UserError` if the distribution is not a causal network's.
         """
         if not isinstance(self.distribution, CausalDistribution):
-            raise UserError(f"{self.name} gives no likelihoods of single pixels, because it is not a causal network")
+            raise UserError(
+                f"{self.name} gives no likelihoods of single pixels, because its distribution is not a causal network's"
+            )
         return self.distribution.pixel_log_prob(image, *self._given(image, view, condition))
 
     def log_prob_by_channel(
@@ -191,10 +195,12 @@ class Factor(nn.Module):
     def features(self, count: int, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor | None:
         """Computes the features of `count` views and conditions: (count, channels, h, w); None if there are neither.
 
-        `view` and `condition` are those of `forward`.
+        `view` and `condition` are as in `forward`, and so are the errors.
         """
         if (view is None) != (self.view is None):
             raise UserError(f"{self.name}: {self} {'requires a' if view is None else 'does not accept a'} view")
+        if view is not None and len(view) != count:
+            raise UserError(f"{self.name}: expected a view for each of {count} images, got {len(view)}")
         if condition is not None and self.condition is None:
             raise UserError(f"{self.name}: {self} does not accept a condition")
         found = [] if self.embedding is None else [self.embedding(view)]
@@ -216,12 +222,12 @@ class Factor(nn.Module):
             request = SampleRequest(request.numbers, request.seed, depth=self.depth)
             drawn: Tensor = self.distribution.draw(request, sampler)
             return drawn.reshape(-1, *self.models.spec.shape)
+        features = self.features(len(request.numbers), view, request.condition)
         if self.restricted:
             assert self.view is not None
             assert self.view.support is not None
             assert view is not None
             request = attrs.evolve(request, restriction=Restriction(self.view.support, view))
-        features = self.features(len(request.numbers), view, request.condition)
         found: Tensor = self.distribution.draw(request, sampler, *(() if features is None else (features,)))
         return found
 
@@ -244,9 +250,20 @@ class Factor(nn.Module):
         assert self.view is not None
         return None if self.view.support is None else self.view.support.intervals(image, view)
 
-    def _check_parts(self) -> None:
+    def _check_role(self) -> None:
         if (self.view is None) != (self.embedding is None):
             raise UserError("a factor has a view and its embedding, or neither")
+        if self.models is not None and (self.view is not None or self.conditioning is not None):
+            raise UserError("models: the factor p(y) has neither a view nor a condition")
+        if isinstance(self.distribution, CausalNetwork):
+            raise UserError("distribution: got a causal network; write CausalDistribution(network)")
+        given = self.view is not None or self.conditioning is not None
+        role, why = (Decoder, "there are features") if given else (Prior, "there is neither a view nor a condition")
+        if not isinstance(self.distribution, role):
+            found = type(self.distribution).__name__
+            raise UserError(f"distribution: expected a {role.__name__}, because {why}, got {found}")
+
+    def _check_parts(self) -> None:
         channels = 0
         if self.view is not None and self.embedding is not None:
             check_fit("embedding's view", self.embedding.view, self.view.view)
@@ -256,23 +273,18 @@ class Factor(nn.Module):
         if self.conditioning is not None:
             check_fit("image of the condition's features", self.conditioning.image, self.image)
             channels += self.conditioning.features_channels
-        role = Decoder if channels else Prior
-        if not isinstance(self.distribution, role):
-            raise UserError(
-                f"distribution: expected a {role.__name__}, because there are "
-                f"{'' if channels else 'no '}features, got {type(self.distribution).__name__}"
-            )
         expected = getattr(self.distribution, "features_channels", 0)
         if channels != expected:
             names = {"view": self.embedding, "condition": self.conditioning}
-            given = " and ".join(name for name, part in names.items() if part is not None) or "factor"
-            raise UserError(
-                f"the features of the {given} have {channels} channels, but the distribution expects {expected}"
+            given = " and ".join(name for name, part in names.items() if part is not None)
+            found = (
+                f"the features of the {given} have {channels}" if given else "there is neither a view nor a condition"
             )
+            raise UserError(f"the distribution expects {expected} channels of features, but {found}")
         if self.restricted and (self.view is None or self.view.support is None):
-            raise UserError("support: 'restricted' needs a view that defines its support; use 'free'")
+            raise UserError("restricted=True needs a view that defines its support")
         if self.restricted and not getattr(self.distribution, "restricts", False):
-            raise UserError("support: 'restricted' needs a decoder that can be restricted; use 'free'")
+            raise UserError("restricted=True needs a decoder that can be restricted")
         if self.models is not None and self.image != (rows := row_spec(self.models)):
             raise UserError(f"the prior of the condition is over {self.image}; expected {rows}")
 
@@ -321,6 +333,6 @@ class Arithmetic(abc.ABC):
 
 
 def check_fit(what: str, found: ImageSpec, expected: ImageSpec) -> None:
-    """Raises `UserError` if a part is made for other images than those it gets."""
+    """Raises `UserError` if a part is made for other images than it gets."""
     if found != expected:
         raise UserError(f"the {what} is {found}; expected {expected}")

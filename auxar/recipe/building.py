@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import device, nn
@@ -17,6 +17,7 @@ from auxar.model import (
     Chain,
     Conditioning,
     Decoder,
+    Embedding,
     Factor,
     ImageSpec,
     Prior,
@@ -32,6 +33,16 @@ from auxar.recipe.shapes import WithoutDrawing
 
 MOST_LAYERS = 5000
 """Maximum number of `nn.Module` objects in a model, several times that of the largest recipe that comes with auxar."""
+TYPES: Mapping[Kind, type] = {
+    "view": View,
+    "network": CausalNetwork,
+    "prior": Prior,
+    "embedding": Embedding,
+    "decoder": Decoder,
+    "sampler": Sampler,
+    "arithmetic": Arithmetic,
+}
+"""The classes of the components that a model is built from."""
 
 
 def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") -> Chain:
@@ -185,9 +196,14 @@ def _built(component: Component, choice: ComponentChoice, path: str, registry: R
     config: Any = structure_options(choice.options, component.config, path, registry)
     try:
         with sizes_in_64_bits():
-            return component.build(config, *fit)
+            found = component.build(config, *fit)
     except UserError as error:
         raise UserError(f"{path} ('{choice.name}'): {error}") from None
+    expected = TYPES[component.kind]
+    if not isinstance(found, expected):
+        got = type(found).__name__
+        raise UserError(f"{path} ('{choice.name}'): its build must return an auxar.{expected.__name__}, got {got}")
+    return found
 
 
 def _count_layers(network: nn.Module, others: int, path: str) -> int:

@@ -126,7 +126,7 @@ def _restricted(schema: Schema, validator: Any) -> Schema:
 def _keywords(validator: Any) -> Iterator[Mapping[str, Any]]:
     """Yields the keywords of JSON Schema that a validator checks, as far as they are known.
 
-    They are known for validators marked with `checks` (auxar/interfaces/validation.py), and for comparisons, choices
+    They are known for validators marked with `checks` (auxar/validation.py), and for comparisons, choices
     and lengths from `attrs.validators`.
     """
     if hasattr(validator, "json_schema"):

@@ -40,7 +40,7 @@ def check_conditions(model: Chain, *, seed: int = 0) -> None:
     The network is run once for each pixel of an image, so build the model of a recipe with images of few pixels:
     `auxar.build(recipe, ["image.height=4", "image.width=4"]).chain`.
 
-    Raises `ContractError` if a law is broken, and `UserError` if `model` is no chain or has no condition.
+    Raises `ContractError` if a law is broken, and `UserError` if `model` is not a chain or has no condition.
     """
     if not isinstance(model, Chain):
         raise UserError(f"check_conditions: expected a Chain, such as ImageModel.chain, got {described(model)}")
@@ -49,9 +49,8 @@ def check_conditions(model: Chain, *, seed: int = 0) -> None:
         raise UserError("check_conditions: the model has no condition")
     randomized(model, seed)
     given = _conditions(condition, seed)
-    for factor in model.all_factors:
-        if factor is not model.condition_factor and factor.condition is not None:
-            _check_factor(model, factor, condition, given, seed)
+    for factor in model.factors:
+        _check_factor(model, factor, condition, given, seed)
     _check_sum(model, condition, given)
     _check_gradient(model, given, seed)
     # With larger weights, conditions change drawn images more often.

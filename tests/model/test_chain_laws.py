@@ -63,7 +63,7 @@ def test_the_factors_are_the_terms_of_the_likelihood(chain, images):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["plain", "rule", "known"])
 def test_draws_of_one_request_agree(chain, images, kind):
-    """Also if all pixels of the first image are known, so that all pixels of its views are."""
+    """All pixels of the first image, and so of its views, are known."""
     known = random_known(SPEC, len(images), 2)
     mask = known.mask.clone()
     mask[0] = True
@@ -89,7 +89,7 @@ def test_draws_of_one_request_agree(chain, images, kind):
 
 @pytest.mark.parametrize("limited", [False, True])
 def test_samples_are_the_draws_of_their_requests(chain, limited):
-    """In several batches, with known pixels of each image, and with limits of the other pixels."""
+    """The draws use several batches, known pixels of each image and limits of the other pixels."""
     known = random_known(SPEC, 8, 5)
     known = known if limited else attrs.evolve(known, limits=None)
     rule = DrawRule(temperature=3.0)

@@ -265,8 +265,8 @@ FORBIDDEN_CALLS = (
     {"system", "popen", "load_module", "exec_module", "run_module", "run_path"},
 )
 KNOWN = {
-    ("auxar/plugins.py", "exec"),  # This runs plugin files, which are code that the user trusts.
-    ("auxar/plugins.py", "compile"),
+    ("auxar/plugin_files.py", "exec"),  # This runs plugin files, which are code that the user trusts.
+    ("auxar/plugin_files.py", "compile"),
     ("auxar/data/card.py", "yaml"),  # Its import is checked below.
     (
         "auxar/evaluation/inception.py",

@@ -1,4 +1,4 @@
-"""Tests of a stranger's prior and decoder that are no causal networks: each runs from a recipe."""
+"""Tests of a stranger's prior and decoder that are not causal networks: each runs from a recipe."""
 
 from __future__ import annotations
 
@@ -81,7 +81,11 @@ class Parallel(Decoder):
 
 @hookimpl
 def auxar_register_components():
-    return [Component("prior", "histograms", Config, Histograms), Component("decoder", "parallel", Config, Parallel)]
+    return [
+        Component("prior", "histograms", Config, Histograms),
+        Component("decoder", "parallel", Config, Parallel),
+        Component("prior", "wrong", Config, lambda config, image: config),
+    ]
 '''
 NAMES = ["cat", "dog", "owl"]
 
@@ -120,6 +124,20 @@ def test_they_run_from_a_recipe(plugin, capsys):
         model.pixel_bits(images)
     with pytest.raises(auxar.UserError, match="Parallel is not a causal network"):
         auxar.integers(out, trust_plugins=True)
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ("parallel", "prior: the decoder 'parallel' needs features, which a prior has only with"),
+        ("wrong", r"prior \('wrong'\): its build must return an auxar\.Prior, got Config"),
+        ("histogram", "prior: no prior is named 'histogram'; did you mean 'histograms'"),
+    ],
+)
+def test_what_is_no_prior_is_refused(plugin, prior, message):
+    table = tiny(plugin / "pictures", prior={"name": prior}, plugins=["parallel.py"])
+    with pytest.raises(auxar.UserError, match=message):
+        run(plugin / "refused", table)
 
 
 def test_a_decoder_is_the_prior_of_a_recipe_with_a_condition(plugin):
