@@ -15,7 +15,7 @@ from auxar.files import is_file, read_bytes
 
 logger = logging.getLogger("auxar")
 FAILURES = (Exception, SystemExit)
-"""What a plugin's code may raise: any exception, and `SystemExit` if a script is used as a plugin."""
+"""Exceptions that the code of a plugin may raise. A script that is used as a plugin may raise `SystemExit`."""
 
 
 def plugin_files(names: Sequence[str], folder: Path, *, trusted: bool, of_a_run: bool = False) -> list[Path]:

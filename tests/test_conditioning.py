@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -290,6 +291,9 @@ def test_factors_with_different_conditions_are_refused():
         Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))], modelled(CONDITIONS["label"], 0))
     with pytest.raises(UserError, match="with the condition y of the other factors"):
         Chain(list(first.factors), modelled(CONDITIONS["attributes"], 0))
+    wrong: Any = prior(CONDITIONS["label"], IMAGE)
+    with pytest.raises(UserError, match="with the condition y of the other factors"):
+        Chain(list(first.factors), wrong)
     with pytest.raises(UserError, match="the prior of the condition is over"):
         Factor(CausalDistribution(components.light(LIGHT, IMAGE)), models=CONDITIONS["label"])
     with pytest.raises(UserError, match="pass it as condition_factor"):

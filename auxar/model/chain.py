@@ -95,12 +95,11 @@ class Chain(nn.Module):
         super().__init__()
         if isinstance(factors, nn.Module):
             raise UserError(f"factors: expected a list, got {described(factors)}; write Chain([…])")
-        parts = (*factors, condition_factor)
-        wrong = next((part for part in parts if not isinstance(part, Factor | Chain | None)), None)
-        if wrong is not None:
-            raise UserError(
-                f"factors: expected a Factor or a Chain, got {described(wrong)}; write Factor(distribution)"
-            )
+        for part in factors:
+            if not isinstance(part, Factor | Chain):
+                raise UserError(
+                    f"factors: expected a Factor or a Chain, got {described(part)}; write Factor(distribution)"
+                )
         own: list[Factor] = []
         for part in factors:
             own += part.factors if isinstance(part, Chain) else [part]
@@ -119,12 +118,12 @@ class Chain(nn.Module):
                     f"{factor} and {own[-1]} have different conditions; expected the same in all factors, or none"
                 )
             if factor.models is not None:
-                raise UserError(f"factors: {factor} is no factor of an image; pass it as condition_factor")
+                raise UserError(f"factors: {factor} is not a factor of images; pass it as condition_factor")
         self.condition: Condition | None = own[-1].condition
         """The condition y that the model is given: it is then p(X | y). None for a model without a condition."""
         if condition_factor is not None and self.condition is None:
             raise UserError("the model has no condition, so the condition cannot be modeled")
-        if condition_factor is not None and condition_factor.models != self.condition:
+        if condition_factor is not None and getattr(condition_factor, "models", None) != self.condition:
             raise UserError("condition_factor: expected Factor(…, models=y) with the condition y of the other factors")
         self.image = own[0].image
         """Shape and range of the image."""
