@@ -123,7 +123,7 @@ def test_csv_gives_all_texts_and_numbers_back(values):
 
 
 # Backslashes before a sign, `$` in pairs, and commands are all that LaTeX may read as more than text.
-PLAIN = re.compile(r"(?:\\[&%$#_{}]|\\text[a-z]+\{\}|\$(?:<|>|\\[a-z]+)\$|[^\\&%$#_{}~^|<>])*")
+PLAIN = re.compile(r"(?:\\[&%$#_{}]|\\text[a-z]+\{\}|\$(?:[<>-]|\\[a-z]+)\$|[^\\&%$#_{}~^|<>])*")
 
 
 @given(st.text())
