@@ -59,7 +59,7 @@ Records:
     ImageSpec       size, channels and levels of images
     Interval        the possible values of every sub-pixel, from `low` to `high` inclusive
     Known           pixels that are held fixed while the others are drawn
-    DrawRule        the rule by which a value is drawn from its distribution
+    Adjustments     changes of a predicted distribution that heads make when they draw
     SampleRequest   a request to draw images: their numbers, seed, rule and known pixels
     FactorLogProb   the log-likelihoods of images under one factor
     ByChannel       log-likelihoods in total and for each channel
@@ -74,6 +74,8 @@ Interfaces that plugins implement:
     Prior           p(X̂), a distribution of images that is not a causal network
     Embedding       f_w, a network that computes a decoder's features from a view
     Decoder         p(X | X̂), a distribution given features of a view that is not a causal network
+    Rule            the way in which values are drawn from predicted distributions
+    Ancestral, Adjusted   the rule that draws exact samples, and a rule with the same adjustments at all depths
     Head, RestrictableHead   distributions of a pixel given a network's parameters
     RecomputableBlock   a part of a network that training can compute again instead of keeping its inner values
     Sampler         draws images from a causal network
@@ -95,7 +97,7 @@ Building blocks for plugins:
     SumSupport      the support of a view that depends on weighted sums of sub-pixels
     scale           scales integers in [0, levels) to [-1, 1]
     evaluating      puts a network into evaluation mode, and restores the mode of each part afterwards
-    at_most, positive   validators of options
+    at_least, at_most, below, finite, positive   validators of options
     MOST_SIDE       the largest height and width of an image
 
 Registration:
@@ -147,6 +149,9 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.image_model.recipe_images import load_images
     from auxar.model import (
         MOST_SIDE,
+        Adjusted,
+        Adjustments,
+        Ancestral,
         ByChannel,
         CausalDistribution,
         CausalNetwork,
@@ -156,7 +161,6 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         Decoder,
         DecodeSource,
         DrawnPixels,
-        DrawRule,
         DrawSource,
         Embedding,
         Factor,
@@ -171,6 +175,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         RecomputableBlock,
         RestrictableHead,
         Restriction,
+        Rule,
         Sampler,
         SampleRequest,
         StepwiseNetwork,
@@ -189,13 +194,16 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.recipe.json_schema import recipe_schema
     from auxar.recipe.shipped import ShippedRecipe, list_recipes
     from auxar.runs.layout import RunFolder
-    from auxar.validation import at_most, positive
+    from auxar.validation import at_least, at_most, below, finite, positive
 
     __version__: str
 
 __all__ = [
     "INTERFACE_VERSION",
     "MOST_SIDE",
+    "Adjusted",
+    "Adjustments",
+    "Ancestral",
     "ByChannel",
     "CausalDistribution",
     "CausalNetwork",
@@ -212,7 +220,6 @@ __all__ = [
     "DecodeSource",
     "Decoder",
     "Distances",
-    "DrawRule",
     "DrawSource",
     "DrawnPixels",
     "Draws",
@@ -242,6 +249,7 @@ __all__ = [
     "Registry",
     "RestrictableHead",
     "Restriction",
+    "Rule",
     "RunFolder",
     "SampleRequest",
     "Sampler",
@@ -255,7 +263,9 @@ __all__ = [
     "View",
     "Walk",
     "__version__",
+    "at_least",
     "at_most",
+    "below",
     "build",
     "cached_folder",
     "cancel_launch",
@@ -270,6 +280,7 @@ __all__ = [
     "factor_costs",
     "fid",
     "figures",
+    "finite",
     "hookimpl",
     "inspect",
     "integers",
@@ -294,7 +305,10 @@ __all__ = [
 
 _MODULES = {
     "INTERFACE_VERSION": "plugins",
+    "at_least": "validation",
     "at_most": "validation",
+    "below": "validation",
+    "finite": "validation",
     "positive": "validation",
     "Draws": "image_model.images",
     "Choice": "recipe.choices",

@@ -37,7 +37,10 @@ def names_for_type_checkers() -> set[str]:
 USED = (
     "Component",
     "DataSets",
-    "DrawRule",
+    "Adjusted",
+    "Adjustments",
+    "Ancestral",
+    "Rule",
     "Draws",
     "GivenRequest",
     "ImageModel",
@@ -223,7 +226,7 @@ def test_paths_are_texts_or_paths(pictures, finished, tmp_path, kind):
     drawn = auxar.sample(kind(finished), images=2, rule="map", out=kind(tmp_path / "drawn"))
     assert drawn == tmp_path / "drawn"
     facts = read_json(drawn / "samples.json")
-    assert (facts["count"], facts["rule"]) == (2, "map")
+    assert (facts["count"], facts["rule"]["name"]) == (2, "map")
     given = auxar.GivenRequest([kind(pictures / "000.png")])
     assert read_json(auxar.sample(kind(finished), given, out=kind(tmp_path / "given")) / "samples.json")["count"] == 4
     comparison = auxar.compare([kind(finished), kind(finished)])
@@ -238,8 +241,6 @@ def test_paths_are_texts_or_paths(pictures, finished, tmp_path, kind):
         ({"images": "4"}, "-n: images must be an integer from -2^63 to 2^63 - 1, got '4'"),
         ({"images": True}, "-n: images must be an integer from -2^63 to 2^63 - 1, got True"),
         ({"seed": 2**63}, f"--seed: seed must be an integer from -2^63 to 2^63 - 1, got {2**63}"),
-        ({"rule": "mpa"}, "--rule: rule must be one of ancestral, reduced, map, got 'mpa'; did you mean 'map'?"),
-        ({"temperature": "warm"}, "--temperature: temperature must be a finite number, got 'warm'"),
     ],
 )
 def test_options_of_any_type_are_checked(finished, options, message):

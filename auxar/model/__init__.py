@@ -23,7 +23,8 @@ from auxar.model.network import (
     recomputing,
     summary,
 )
-from auxar.model.request import RULES, DrawRule, SampleRequest
+from auxar.model.request import SampleRequest
+from auxar.model.rule import Adjusted, Adjustments, Ancestral, Rule
 from auxar.model.sources import DecodeSource, DrawSource, ForceSource, PixelSource, Sampler
 from auxar.model.support import DrawnPixels, RepeatedWalk, Restriction, SumSupport, Support, Walk
 from auxar.model.view import View
@@ -35,7 +36,9 @@ __all__ = [
     "MOST_LEVELS",
     "MOST_SIDE",
     "NULL",
-    "RULES",
+    "Adjusted",
+    "Adjustments",
+    "Ancestral",
     "Arithmetic",
     "ByChannel",
     "CausalDistribution",
@@ -47,7 +50,6 @@ __all__ = [
     "Converted",
     "DecodeSource",
     "Decoder",
-    "DrawRule",
     "DrawSource",
     "DrawnPixels",
     "Embedding",
@@ -65,6 +67,7 @@ __all__ = [
     "RepeatedWalk",
     "RestrictableHead",
     "Restriction",
+    "Rule",
     "SampleRequest",
     "Sampler",
     "StepwiseNetwork",

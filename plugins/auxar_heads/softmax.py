@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
+from auxar import Adjustments, DrawnPixels, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
 from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
@@ -27,7 +27,7 @@ class SoftmaxHead(RestrictableHead):
     The channels of a pixel are independent given the earlier pixels.
     """
 
-    rule_options: Collection[str] | None = ("temperature",)
+    understands: Collection[str] | None = ("temperature",)
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
@@ -59,12 +59,14 @@ class SoftmaxHead(RestrictableHead):
             return None
         return IntegerSoftmaxHead(ImageSpec(self.channels, height=1, width=1, levels=self.levels))
 
-    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+    def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)
-        return categorical.draw(uniforms, logits / rule.temperature)
+        return categorical.draw(uniforms, logits / adjustments.temperature)
 
-    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
-        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels) / rule.temperature
+    def draw_restricted(
+        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
+    ) -> Tensor:
+        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels) / adjustments.temperature
         values = torch.arange(self.levels, device=logits.device)
         drawn = []
         for channel in range(self.channels):

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import DrawRule, ImageSpec
+from auxar import Adjustments, ImageSpec
 from auxar.model.integers import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
 from auxar_heads.fixed_point import POWER_BITS, natural_to_base_2, power
 
@@ -19,7 +19,7 @@ SUM_BITS = 38
 class IntegerSoftmaxHead(IntegerHead):
     """The counterpart of `SoftmaxHead` for integer parameters with `PARAMETER_BITS` bits."""
 
-    rule_options = ("temperature",)
+    understands = ("temperature",)
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
@@ -28,18 +28,18 @@ class IntegerSoftmaxHead(IntegerHead):
         self.spare = max(0, POWER_BITS + math.ceil(math.log2(image.levels)) - SUM_BITS)
         self.uniform_count = self.restricted_uniform_count = self.channels
 
-    def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
+    def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
         given = rearrange(parameters.to(torch.int64), "n (c l) -> n c l", c=self.channels)
         logits = natural_to_base_2(given, PARAMETER_BITS)
         # The temperature is applied last, because `natural_to_base_2` accepts no larger numbers than parameters.
-        if rule.temperature != 1.0:
-            logits = (logits << 16) // rounded_temperature(rule)
+        if adjustments.temperature != 1.0:
+            logits = (logits << 16) // rounded_temperature(adjustments)
         return _SoftmaxFrequencies(logits, self.spare)
 
 
-def rounded_temperature(rule: DrawRule) -> int:
+def rounded_temperature(adjustments: Adjustments) -> int:
     """The temperature of a rule as a positive multiple of 2⁻¹⁶."""
-    return max(1, round(min(rule.temperature, 2.0**30) * 2**16))
+    return max(1, round(min(adjustments.temperature, 2.0**30) * 2**16))
 
 
 class _SoftmaxFrequencies(Frequencies):

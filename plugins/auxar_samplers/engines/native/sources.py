@@ -10,8 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import DecodeSource, DrawRule, DrawSource, ForceSource, Head, PixelSource, Walk
-from auxar.model.integers import ANCESTRAL
+from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, Head, PixelSource, Walk
 from auxar.model.support import SumWalk
 from auxar.numerics.logistic import SMALLEST_REDUCED_LOG_SCALE
 from auxar_heads.fixed_point import POWER_BITS, ROUNDED_LOG2_E, tables
@@ -57,6 +56,8 @@ def native_source(source: PixelSource, program: Program) -> NativeSource | None:
     Raises `UserError` if a shipped source does not fit the program's images or its head, because the library would
     access memory outside its tensors.
     """
+    if isinstance(source, DrawSource) and source.operation is not None:
+        return None  # The rule's own operation runs in Python.
     for part in (source, source.head if type(source) is DrawSource else None):
         if isinstance(part, HasNativeForm) and "native_source" in vars(type(part)):
             return part.native_source(source, program.layout.like.dtype)
@@ -83,43 +84,43 @@ def described(source: PixelSource) -> str:
     return f"{type(source).__name__} with {type(source.head).__name__}{walk}"
 
 
-def _mixture(head: Head, rule: DrawRule, drawing: Drawing) -> str:
+def _mixture(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
     assert isinstance(head, LogisticMixtureHead)
     drawing.channels = head.channels
-    drawing.components, drawing.centers = head.components, rule.name == "map"
-    drawing.min_weight = rule.min_weight
+    drawing.components, drawing.centers = head.components, adjustments.centers
+    drawing.min_weight = adjustments.min_weight
     drawing.smallest_log_scale, drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
-    drawing.reduction, drawing.smallest_reduced_log_scale = rule.reduction, SMALLEST_REDUCED_LOG_SCALE
+    drawing.reduction, drawing.smallest_reduced_log_scale = adjustments.reduction, SMALLEST_REDUCED_LOG_SCALE
     return "mixture"
 
 
-def _softmax(head: Head, rule: DrawRule, drawing: Drawing) -> str:
+def _softmax(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
     assert isinstance(head, SoftmaxHead)
     drawing.channels = head.channels
     return "softmax"
 
 
-def _integer_mixture(head: Head, rule: DrawRule, drawing: Drawing) -> str:
+def _integer_mixture(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
     assert isinstance(head, IntegerLogisticMixtureHead)
-    drawing.channels, drawing.components, drawing.centers = head.channels, head.components, rule.name == "map"
+    drawing.channels, drawing.components, drawing.centers = head.channels, head.components, adjustments.centers
     smallest, largest = head.log_scales
     made = IntegerTables(
         spare=head.spare,
-        exact=is_exact(rule),
-        min_weight=round(rule.min_weight * 2**POWER_BITS),
+        exact=is_exact(adjustments),
+        min_weight=round(adjustments.min_weight * 2**POWER_BITS),
         smallest_log_scale=smallest,
         largest_log_scale=largest,
-        reduction=rounded_reduction(rule),
+        reduction=rounded_reduction(adjustments),
         log_of_unit=head.log_of_unit,
     )
     drawing.tables = ctypes.pointer(_filled(made))
     return "integer_mixture"
 
 
-def _integer_softmax(head: Head, rule: DrawRule, drawing: Drawing) -> str:
+def _integer_softmax(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
     assert isinstance(head, IntegerSoftmaxHead)
     drawing.channels = head.channels
-    temperature = 0 if rule.temperature == 1.0 else rounded_temperature(rule)
+    temperature = 0 if adjustments.temperature == 1.0 else rounded_temperature(adjustments)
     drawing.tables = ctypes.pointer(_filled(IntegerTables(spare=head.spare, temperature=temperature)))
     return "integer_softmax"
 
@@ -132,7 +133,7 @@ def _filled(made: IntegerTables) -> IntegerTables:
     return made
 
 
-HEADS: dict[type[Head], Callable[[Head, DrawRule, Drawing], str]] = {
+HEADS: dict[type[Head], Callable[[Head, Adjustments, Drawing], str]] = {
     LogisticMixtureHead: _mixture,
     SoftmaxHead: _softmax,
     IntegerLogisticMixtureHead: _integer_mixture,
@@ -156,12 +157,12 @@ def _drawing(source: DrawSource, program: Program) -> NativeSource:
         levels=source.levels,
         outside=places - 1,
         uniforms=address(source.uniforms, torch.float64),
-        temperature=source.rule.temperature,
+        temperature=source.adjustments.temperature,
     )
     _set_walk(drawing, source.walk, kept)
     if source.limits is not None:
         drawing.low, drawing.high = address(source.limits.low), address(source.limits.high)
-    name = HEADS[type(source.head)](source.head, source.rule, drawing)
+    name = HEADS[type(source.head)](source.head, source.adjustments, drawing)
     suffix = "float" if program.layout.like.dtype == torch.float32 else "double"
     return NativeSource(f"draw_{name}_{suffix}", drawing, kept)
 
@@ -171,7 +172,7 @@ def _decoding(source: DecodeSource) -> NativeSource:
     image, decoders = source.image, source.decoders
     drawing = Drawing(batch=source.count, levels=image.levels, outside=image.height * image.width)
     _set_walk(drawing, source.walk, kept)
-    name = HEADS[type(source.head)](source.head, ANCESTRAL, drawing)
+    name = HEADS[type(source.head)](source.head, Adjustments(), drawing)
     # The library changes the state of the decoders.
     decoding = Decoding(
         drawing=drawing,
