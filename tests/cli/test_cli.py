@@ -257,7 +257,9 @@ def test_help(capsys, verb):
     assert usage.endswith(ARGUMENTS[verb])
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["run"], ["sample", "x", "-n", "many"], ["launch", "x", "--on", "y"]])
+@pytest.mark.parametrize(
+    "arguments", [["train"], ["run"], ["sample", "x", "-n", "many"], ["--log-level", "y", "recipes"]]
+)
 def test_command_lines_that_are_none(capsys, arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -270,7 +272,7 @@ def test_no_command_gives_the_help(capsys):
     assert "train, evaluate and sample a recipe's model" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("arguments", "near"), [(["rn"], "run"), (["launch", "x", "--on", "slrm"], "slurm")])
+@pytest.mark.parametrize(("arguments", "near"), [(["rn"], "run"), (["check", "x", "--log-level", "debg"], "debug")])
 def test_an_unknown_choice_is_answered_with_the_nearest_one(capsys, arguments, near):
     with pytest.raises(SystemExit):
         main(arguments)
@@ -469,7 +471,7 @@ def test_an_option_with_thousands_of_digits(capsys, words, option):
     assert len(message) < 300
 
 
-@pytest.mark.parametrize("words", ["check {0} {0}", "sample x --seed {0}x", "{0}", "launch x --on {0}"])
+@pytest.mark.parametrize("words", ["check {0} {0}", "sample x --seed {0}x", "{0}", "check x --log-level {0}"])
 def test_a_mistake_in_long_arguments_is_one_short_line(capsys, words):
     with pytest.raises(SystemExit):
         main(words.format(CONTROL + DIGITS).split(" "))
