@@ -44,7 +44,7 @@ PICTURES = {"samples.png": "samples", "growth.png": "samples from coarse to fine
 
 @attrs.frozen
 class Pushed:
-    """A model that was uploaded to the hub.
+    """The result of `auxar.push`: a model that was uploaded to the hub.
 
     Examples:
         >>> import auxar

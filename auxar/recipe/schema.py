@@ -320,7 +320,7 @@ class SamplingConfig:
 
 @attrs.frozen
 class Recipe:
-    """A complete recipe.
+    """A recipe: its images, stages, prior, training, evaluation and sampling.
 
     `stage` has one entry for each factor p(X | X̂), from the image down. Repeated stages are written out.
     """
