@@ -302,7 +302,7 @@ def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys)
     assert lines[start + 2] == "    engine: EngineChoice = 'auto'"
     heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]
     assert heads == sorted(heads)
-    kinds = {"arithmetic", "dataset", "embedding", "engine", "head", "model", "network", "sampler", "view"}
+    kinds = {"arithmetic", "dataset", "embedding", "engine", "head", "model", "network", "rule", "sampler", "view"}
     assert set(heads) == kinds
 
 

@@ -15,7 +15,9 @@ import json
 from pathlib import Path
 
 import auxar
-from auxar.model import Chain, Sampler
+from auxar.model import Chain, Rule, Sampler
+from auxar.plugins import load_plugins
+from auxar.recipe.building import build_rule
 from auxar_samplers import AutoSampler, RasterSampler
 
 WAYS: dict[str, tuple[Sampler, int]] = {
@@ -32,7 +34,7 @@ PAIRS = (
 )
 
 
-def shares(model: Chain, images: int, rule: str, raster: bool) -> list[dict[str, object]]:
+def shares(model: Chain, images: int, rule: Rule, raster: bool) -> list[dict[str, object]]:
     """Returns the shares of images and of pixels that differ, for each pair of `PAIRS`."""
     drawn = {
         name: model.sample(images, rule=rule, sampler=sampler, batch_size=batch)
@@ -55,7 +57,7 @@ def main() -> None:
     parser.add_argument("--no-raster", action="store_true", help="leave out the slow raster sampler")
     options = parser.parse_args()
     model = auxar.load(options.run).chain
-    found = shares(model, options.images, options.rule, not options.no_raster)
+    found = shares(model, options.images, build_rule(options.rule, load_plugins(), "--rule"), not options.no_raster)
     facts = {"images": options.images, "image": str(model.image), "rule": options.rule}
     print(json.dumps({**facts, "pairs": found}, indent=2))
 

@@ -1,5 +1,7 @@
 """Tests that commands refuse rules that change nothing, record the rule, and name folders of samples by it."""
 
+from typing import Any
+
 import pytest
 from helpers.tiny_runs import run, tiny, write
 
@@ -100,5 +102,5 @@ def test_figures_of_rules_that_no_head_uses_are_left_out(pictures, softmax):
 def test_a_new_rule_has_its_own_options(pictures, tmp_path, written, settings, options, expected):
     table = tiny(pictures, sampling=written)
     recipe, _ = load_recipe_of_run(write(tmp_path / "recipe.toml", table), settings, sampling=options)
-    rule = recipe.sampling.draw_rule()
+    rule: Any = recipe.sampling.draw_rule()
     assert (rule.name, rule.reduction, rule.min_weight) == expected

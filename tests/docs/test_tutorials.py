@@ -13,7 +13,7 @@ from helpers.tutorial_files import write_tutorial
 
 from auxar.data import StoredImages, load_images
 from auxar.generation.samples import draw_views
-from auxar.model import CausalNetwork, Interval, RestrictableHead, SampleRequest
+from auxar.model import Adjustments, CausalNetwork, Interval, RestrictableHead, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.testing import distributions
@@ -70,7 +70,7 @@ def test_its_head_draws_from_what_it_scores(sketch):
     # With evenly spaced noise, the share of pixels with value 1 equals the probability of 1.
     noise = ((torch.arange(1000) + 0.5) / 1000).double()[:, None]
     for logit in logits:
-        drawn = network.head.draw(logit.expand(1000, 1), noise, recipe.sampling.draw_rule())
+        drawn = network.head.draw(logit.expand(1000, 1), noise, Adjustments())
         one = network.head.log_prob(logit[None, :, None, None], torch.ones((1, 1, 1, 1), dtype=torch.int64)).exp()
         assert abs(drawn.double().mean() - one.item()) <= 1e-3
 

@@ -259,7 +259,7 @@ MISTAKES = {
     "batch_size: expected an integer from 1 to": lambda model: model.sample(1, batch_size=0),
     "sampler: no sampler is named 'rastr'; did you mean 'raster'?": lambda model: model.sample(1, sampler="rastr"),
     "sampler: expected the name of a sampler or a Sampler, got 3": lambda model: model.sample(1, sampler=3),
-    "rule: unknown key 'temperature' (known: reduction, min_weight)": (
+    "rule: unknown key 'temperature' (known: min_weight, reduction)": (
         lambda model: model.sample(1, rule="reduced:temperature=0.5")
     ),
     "rule: the rule 'tempered' changes nothing: the heads of this model are": (

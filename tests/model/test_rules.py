@@ -5,7 +5,7 @@ import logging
 import attrs
 import pytest
 import torch
-from helpers.causal_networks import logistic_mixture, needs_native
+from helpers.causal_networks import needs_native
 from helpers.choices import chosen
 from helpers.right_network import Net
 
@@ -30,6 +30,7 @@ from auxar.model.rule_effects import check_rule
 from auxar.plugins import Component
 from auxar.recipe import SamplingConfig
 from auxar.testing.examples import randomized
+from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.components import LightConfig, light

@@ -180,7 +180,7 @@ class ModesOutside(SoftmaxHead):
     """A head whose restricted draws leave the interval, under one rule only."""
 
     def draw_restricted(self, parameters, uniforms, rule, pixels):
-        if rule.name != "map":
+        if not rule.centers:
             return super().draw_restricted(parameters, uniforms, rule, pixels)
         drawn = torch.zeros((len(parameters), self.channels), dtype=torch.int64)
         for channel in range(self.channels):
@@ -357,7 +357,7 @@ class BesideCenters(Mixture):
 
     def raised(self, parameters, rule):
         parameters = parameters.clone()
-        parameters.view(len(parameters), -1, self.components)[:, 1 : 1 + self.channels] += 0.5 * (rule.name == "map")
+        parameters.view(len(parameters), -1, self.components)[:, 1 : 1 + self.channels] += 0.5 * rule.centers
         return parameters
 
 
@@ -530,23 +530,23 @@ MUTANTS = {
     RestrictedOutside: "restricted: restricted_log_prob must be -∞ for values outside … (image, low, high)",
     RestrictedBySoftening: "restricted: … must be the log-likelihood of the value minus … (image, expected, found)",
     RestrictedFromProbabilities: "gradient: the gradient of restricted_log_prob is not finite in torch.float32 (image)",
-    DrawnHigher: "inside: a value was drawn outside of its interval (rule, drawn, low, high)",
+    DrawnHigher: "inside: a value was drawn outside of its interval (adjustments, drawn, low, high)",
     DrawnAtTheEnd: "draws: draw_restricted draws values of channels that do not have the … (image, channel)",
     DrawnByOneNumber: "draws: draw draws the channels 0 and 1 of a pixel with dependent noise: … (image)",
     RestrictedByOneNumber: "draws: draw_restricted draws the channels 0 and 1 of a pixel with dependent … (image)",
     TakesNothing: "walk: the values passed to `take` must be those that draw_restricted returns, for every channel",
     TakesOthers: "walk: the values passed to `take` must be those that draw_restricted returns, for every channel",
     AsksFirst: "walk: the interval of channel 0 was requested after `take` of 0 channels",
-    Boundless: "range: draw returned a value outside [0, …) (rule, drawn)",
-    ModesOutside: "inside: a value was drawn outside of its interval (rule, drawn, low, high)",
-    TooCold: "range: draw returned a value outside [0, …) (rule, drawn)",
+    Boundless: "range: draw returned a value outside [0, …) (adjustments, drawn)",
+    ModesOutside: "inside: a value was drawn outside of its interval (adjustments, drawn, low, high)",
+    TooCold: "range: draw returned a value outside [0, …) (adjustments, drawn)",
     Floating: "draw: draw must return torch.int64 of shape (…), got torch.float64 of shape (…)",
     SelfScaling: "inputs: draw changed the parameters or the noise",
-    DrawsByBatch: "batch: a pixel of draw depends on the other pixels (rule)",
+    DrawsByBatch: "batch: a pixel of draw depends on the other pixels (adjustments)",
     Restless: "state: draw draws from or seeds the random numbers of torch, …",
-    DrawnWithoutPrecision: "precision: draw draws other pixels for parameters in torch.float32 than … (image, rule)",
-    DrawnInHalf: "precision: draw draws other pixels for parameters in torch.float32 than … (image, rule)",
-    DrawnInMemory: "layout: pixels of draw depend on the memory layout of the parameters (rule)",
+    DrawnWithoutPrecision: "precision: draw draws other pixels for parameters in torch.float32 … (image, adjustments)",
+    DrawnInHalf: "precision: draw draws other pixels for parameters in torch.float32 … (image, adjustments)",
+    DrawnInMemory: "layout: pixels of draw depend on the memory layout of the parameters (adjustments)",
     FirstOfMany: OTHER_PIXELS,
     FewRows: OTHER_PIXELS,
     InMemory: "layout: log_prob depends on the memory layout of its arguments (image)",
@@ -615,18 +615,18 @@ def test_a_head_that_draws_wrongly_at_many_levels_is_caught(head, message):
     tells(error, message)
 
 
-CENTERS = "rule: scales that are reduced until they vanish must draw as the rule map, which takes centers: "
+CENTERS = "rule: scales that are reduced until they vanish must draw the centers: "
 
 
 @pytest.mark.parametrize(
     ("head", "message"),
     [
         (HotIsCold, "rule: pixels drawn at temperature 1 are less likely than pixels drawn at 2 (image)"),
-        (WarmOnce, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
-        (WarmIfReduced, "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)"),
+        (WarmOnce, "rule: the first channel of draw_restricted differs from …: … (adjustments, image)"),
+        (WarmIfReduced, "rule: the first channel of draw_restricted differs from …: … (adjustments, image)"),
         (
             LightIfRestricted,
-            "rule: under this rule, the first channel of draw_restricted differs from …: … (rule, image)",
+            "rule: the first channel of draw_restricted differs from …: … (adjustments, image)",
         ),
         (NoCenters, CENTERS + "the value 3 was drawn … and … times in 4,000 draws each (image)"),
         (BesideCenters, CENTERS + "the value 3 was drawn … and 0 times in 4,000 draws each (image)"),
@@ -730,7 +730,7 @@ class TakesShort(SoftmaxHead):
             Unnormalized,
             "normalization: the probabilities of all values of channel 0 must add up to 1, given … (image, sums)",
         ),
-        (Alternating, "determinism: draw differs between calls with equal arguments (rule)"),
+        (Alternating, "determinism: draw differs between calls with equal arguments (adjustments)"),
         (TakesFirst, "walk: `take` was called for channel 0 after the intervals of 0 channels"),
         (TakesShort, "walk: the values passed to `take` must be torch.int64, got torch.int32"),
     ],

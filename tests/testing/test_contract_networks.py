@@ -190,7 +190,7 @@ HEADS = {
     Unnormalized: "normalization: the probabilities of all 2 values of a pixel must add up to 1, got … (image)",
     OneSided: "draws: draw draws … (image…)",
     WrongChannels: "channels: channel_log_prob must add up to log_prob (channels, whole)",
-    BoundlessHead: "range: draw returned a value outside [0, 2) (rule, drawn)",
+    BoundlessHead: "range: draw returned a value outside [0, 2) (adjustments, drawn)",
 }
 
 
