@@ -5,20 +5,20 @@ A checkpoint holds all state that changes between steps. Training continues from
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 from attrs.validators import ge, optional
 from torch import Tensor
 
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError
 from auxar.files import (
     DamagedFile,
     Shapes,
@@ -37,12 +37,13 @@ from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
 from auxar.structuring import Misfit
 from auxar.training.averaging import WeightAverage
+from auxar.training.optimizer_state import OptimizerState, read_state, stored_state
 
 logger = logging.getLogger("auxar")
 
 NAME = re.compile(r"training-(\d+)\.safetensors")
-# Names of the optimizer's tensors: the index of a parameter, and a key of the state of Adam and AdamW.
-MOMENT = re.compile(r"(\d+)\.(step|exp_avg|exp_avg_sq)")
+OPTIMIZER = "optimizer"
+"""The metadata entry with the optimizer's name, and with the part of its state that is not in tensors."""
 COMPILED = "compiled"
 """The metadata entry that is "true" if the networks were compiled in training."""
 
@@ -90,21 +91,14 @@ class Checkpoint:
     """The parts of the training up to this checkpoint, and the weights that it began with."""
     compiled: bool
     """Whether the networks were compiled in the steps before this checkpoint."""
+    optimizer: OptimizerState
+    """The state of the optimizer."""
     tensors: dict[str, Tensor]
     """The tensors by name, which begins with `factor.`, `average.` or `optimizer.`."""
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors of one part (`factor`, `average` or `optimizer`), by name without the prefix."""
+        """The tensors of one part (`factor` or `average`), by name without the prefix."""
         return _part(self.tensors, prefix)
-
-    def restore(self, optimizer: torch.optim.Optimizer, average: WeightAverage) -> None:
-        """Loads the saved state into the optimizer and the weight average."""
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in self.part("optimizer").items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-        average.restore(self.part("average"), self.progress.step - self.progress.skipped)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -137,25 +131,24 @@ def save(
     folder: Path,
     factor: Factor,
     optimizer: Any,
+    name: str,
     average: WeightAverage,
     progress: Progress,
     facts: Mapping[str, str],
     *,
     keep: int,
 ) -> None:
-    """Writes a checkpoint, and keeps only the newest `keep` checkpoints up to this step.
+    """Writes a checkpoint, and keeps only the newest `keep` checkpoints up to this step. `name` is the optimizer's.
 
-    Raises `UserError` if the file cannot be written, or if weights or optimizer state are not finite. Earlier
-    checkpoints stay in both cases.
+    Raises `UserError` if the file cannot be written, if weights or optimizer state are not finite, or if the state has
+    a value that cannot be stored. Earlier checkpoints stay in all cases.
     """
     tensors = {f"factor.{name}": tensor for name, tensor in factor.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.tensors().items()}
-    moments = optimizer.state_dict()["state"]
-    for index, entry in moments.items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in entry.items()}
     # Buffers are not checked. They may be infinite by design, such as a mask that is added to logits.
     buffers = {f"factor.{name}" for name, _ in factor.named_buffers()}
-    if not all(bool(tensor.isfinite().all()) for name, tensor in tensors.items() if name not in buffers):
+    checked = [tensor for name, tensor in tensors.items() if name not in buffers]
+    if not all(bool(tensor.isfinite().all()) for tensor in (*checked, *_moments(optimizer))):
         raise UserError(
             f"factor {factor.name}: its weights or optimizer state are not finite after step {progress.step}; earlier "
             "checkpoints are intact. To try a lower training.learning_rate or training.clip, start a new run in "
@@ -163,7 +156,8 @@ def save(
         )
     numbers = {key: json.dumps(value) for key, value in attrs.asdict(progress).items()}
     path = folder / f"training-{progress.step:09d}.safetensors"
-    write_tensors(path, tensors, {**numbers, "moments": str(len(moments)), **facts})
+    state, document = stored_state(optimizer, name, factor)
+    write_tensors(path, tensors | state, {**numbers, OPTIMIZER: document, **facts})
     # Files of later steps are damaged: `newest` skipped them when training started. They are removed and do not count
     # among the `keep` files.
     found = checkpoints(folder)
@@ -190,11 +184,12 @@ def newest(
             tensors, metadata = read_tensors(path, _check(path, factor, average))
             progress = _progress(path, metadata, steps)
             check(progress)
-            images, compiled = (metadata_entry(metadata, key, path) for key in ("images", COMPILED))
+            images, compiled, state = (metadata_entry(metadata, key, path) for key in ("images", COMPILED, OPTIMIZER))
             history = read_history(metadata, path)
             if not history.parts or history.parts[-1].last_step != progress.step:
                 raise DamagedFile(f"{path} is damaged: expected a history of {progress.step} steps")
-            checkpoint = Checkpoint(path, progress, images, history, compiled == "true", tensors)
+            optimizer = read_state(path, state, tensors)
+            checkpoint = Checkpoint(path, progress, images, history, compiled == "true", optimizer, tensors)
         except DamagedFile as error:
             damaged.append(error)
             continue
@@ -207,6 +202,17 @@ def newest(
     return None
 
 
+def _moments(optimizer: Any) -> Iterator[Tensor]:
+    """The tensors in an optimizer's state that have the shape of their parameter, such as Adam's moments.
+
+    Other state may be infinite by design, such as a bound or the lowest value so far.
+    """
+    for parameter in itertools.chain(*(group["params"] for group in optimizer.param_groups)):
+        for value in optimizer.state.get(parameter, {}).values():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                yield value.to(parameter.dtype)
+
+
 def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
@@ -214,9 +220,8 @@ def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mapping[str, str]], None]:
     """Returns a function that checks the header of a checkpoint. `read_tensors` calls it before reading any tensor.
 
-    The function raises `UserError` unless names and shapes fit this factor, its average and its optimizer state.
+    The function raises `UserError` unless names and shapes fit this factor and its average.
     """
-    parameters = [tuple(parameter.shape) for parameter in factor.parameters()]
     shapes = {name: tuple(parameter.shape) for name, parameter in factor.named_parameters()}
 
     def check(found: Shapes, metadata: Mapping[str, str]) -> None:
@@ -224,23 +229,6 @@ def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mappi
         check_shapes(factor, _part(found, "factor"), path)
         if average and _part(found, "average") != shapes:
             raise DamagedFile(f"{path} is damaged: its weight average has other names or shapes than the factor")
-        moments = _part(found, "optimizer")
-        indices = set()
-        for name, shape in moments.items():
-            match = MOMENT.fullmatch(name)
-            index = int(match[1]) if match and len(match[1]) < 9 else len(parameters)
-            if match is None or index >= len(parameters) or shape != (() if match[2] == "step" else parameters[index]):
-                raise DamagedFile(
-                    f"{path} is damaged: its optimizer state {name[:40]} does not have the name and shape of Adam's "
-                    "state for any parameter"
-                )
-            indices.add(index)
-        if str(len(indices)) != metadata.get("moments") or len(moments) != 3 * len(indices):
-            raise DamagedFile(
-                f"{path} is damaged: its optimizer state is incomplete: found {len(moments)} tensors for "
-                f"{len(indices)} parameters, expected 3 for each of "
-                f"{one_line(metadata.get('moments', 'the trained'), 40)} parameters"
-            )
 
     return check
 

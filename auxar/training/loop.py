@@ -137,7 +137,8 @@ class _Training:
         optimizer = make_optimizer(self.factor.parameters(), self.config, self.team.device.type)
         average = self._new_average()
         if saved is not None:
-            saved.restore(optimizer, average)
+            saved.optimizer.restore(optimizer, self.config.optimizer, self.factor)
+            average.restore(saved.part("average"), saved.progress.step - saved.progress.skipped)
             self.meter.resume(saved.progress)
         self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)
@@ -296,7 +297,8 @@ class _Training:
         if self.team.rank == 0:
             keep = self.config.keep_checkpoints
             progress = attrs.evolve(self.meter.progress, validation=self.validation.progress)
-            save(self.folder, self.factor, optimizer, average, progress, self._facts(), keep=keep)
+            name = self.config.optimizer
+            save(self.folder, self.factor, optimizer, name, average, progress, self._facts(), keep=keep)
         self.team.wait()
 
     def _facts(self) -> dict[str, str]:

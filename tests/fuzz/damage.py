@@ -400,7 +400,7 @@ def _metadata(random: Random, place: Place, name: str) -> None:
     elif random.random() < 0.15 and metadata:
         metadata.pop(random.choice(sorted(metadata)))
     else:
-        known = ["step", "skipped", "seconds", "losses", "moments", "images", "weights", "factor", "factors", "heldout"]
+        known = ["step", "skipped", "seconds", "losses", "optimizer", "images", "weights", "factor", "heldout"]
         text = random.choice(random.choice((NUMBERS, ODD)))
         if random.random() < 0.3:
             text = random.choice(("[1e308, 1e308]", "[NaN]", "[true]", "[[1]]", '["prior"]', "{}", "3", "ema"))

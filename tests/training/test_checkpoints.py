@@ -103,9 +103,10 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(pictures, s
     assert states(stopped) == ["training-000000004.safetensors", "training-000000005.safetensors"]
 
 
-ENTRIES = ("step", "skipped", "seconds", "losses", "validation", "moments", "images", "compiled", "history", "versions")
+OF_STEPS = ("step", "skipped", "seconds", "losses", "validation")
+ENTRIES = (*OF_STEPS, "optimizer", "images", "compiled", "history", "versions")
 """The metadata that every checkpoint has."""
-DAMAGE = ("truncated", "garbage", "empty", "no checksum", "step", "average", "moments", "later")
+DAMAGE = ("truncated", "garbage", "empty", "no checksum", "step", "average", "state", "later")
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE, *(f"no {entry}" for entry in ENTRIES)])

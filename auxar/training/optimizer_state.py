@@ -1,0 +1,216 @@
+"""The state of any optimizer of PyTorch as tensors and a JSON document, so that it can be stored without pickle.
+
+In the document, numbers, strings, booleans, None and lists stand for themselves. A tensor is `{"tensor": name}`, a
+float that is not finite is `{"float": "inf"}`, a tuple is `{"tuple": [...]}`, and a dictionary is
+`{"dict": [[key, value], ...]}`, because its keys need not be strings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.errors import UserError, one_line, shown
+from auxar.files import DamagedFile, parse_json
+from auxar.model import Factor
+
+PREFIX = "optimizer."
+"""The beginning of the names of an optimizer's tensors."""
+NOT_STORED = ("params", "lr", "fused", "foreach", "capturable", "differentiable")
+"""Keys of parameter groups that are not stored. The loop sets the learning rate of every step, and the implementation
+is that of the device on which training continues."""
+MOST_DEPTH = 20
+"""Maximum depth of lists and dictionaries in each other."""
+MOST_TEXT = 2**22
+"""Maximum length of the document, enough for the state of about 20,000 parameters."""
+
+
+@attrs.frozen(eq=False)
+class OptimizerState:
+    """The state of an optimizer that was read from a file."""
+
+    path: Path
+    """The file that it was read from."""
+    optimizer: str
+    """The name of the optimizer."""
+    parameters: list[list[str]]
+    """The names of the parameters in each parameter group."""
+    groups: list[dict[str, Any]]
+    """The values of each parameter group, without the keys `NOT_STORED`."""
+    state: dict[Any, Any]
+    """The entry "state" of `Optimizer.state_dict()`."""
+
+    def restore(self, optimizer: torch.optim.Optimizer, name: str, factor: Factor) -> None:
+        """Loads the state into the optimizer `name`, which was made for the parameters of `factor`.
+
+        Raises `UserError` if it cannot continue from this state, because another optimizer has written it.
+        """
+        try:
+            if self.optimizer != name:
+                raise ValueError(f"it is the state of the optimizer {shown(self.optimizer)}")
+            if self.parameters != _parameters(optimizer, factor):
+                raise ValueError("it has other parameter groups")
+            self._load(optimizer)
+        except Exception as error:  # The optimizer may be of a plugin and raise any exception.
+            raise UserError(
+                f"{self.path}: the optimizer '{name}' cannot continue from this state ({one_line(str(error))}). If its "
+                "plugin has changed, restore the version that this training began with, or train the factor in a new "
+                "folder (--out)"
+            ) from error
+
+    def _load(self, optimizer: torch.optim.Optimizer) -> None:
+        now = optimizer.state_dict()["param_groups"]
+        device = optimizer.param_groups[0]["params"][0].device
+        placed: dict[Any, Tensor] = {}
+        # PyTorch moves the state of parameters to their devices, but leaves other state as it is.
+        indices = {index for group in now for index in group["params"]}
+        others = {key: value for key, value in self.state.items() if key not in indices}
+        state = self.state | _as_saved(others, device, placed)
+        groups = [{**own, **_as_saved(saved, device, placed)} for own, saved in zip(now, self.groups, strict=True)]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        # PyTorch has also converted the state of parameters to their type. These entries are those of the optimizer.
+        for key, entry in optimizer.state_dict()["state"].items():
+            if key in indices and isinstance(entry, dict):
+                entry |= {name: _as_saved(value, entry.get(name), placed) for name, value in self.state[key].items()}
+
+
+def stored_state(optimizer: Any, name: str, factor: Factor) -> tuple[dict[str, Tensor], str]:
+    """Returns the state of the optimizer `name` as tensors, whose names begin with `PREFIX`, and as a document.
+
+    Raises `UserError` if the state has a value that cannot be stored.
+    """
+    saved = optimizer.state_dict()
+    writer = _Writer(name)
+    groups = [
+        {key: value for key, value in group.items() if key not in NOT_STORED and not _is_constant(value)}
+        for group in saved["param_groups"]
+    ]
+    document = {
+        "optimizer": name,
+        "parameters": _parameters(optimizer, factor),
+        "groups": writer.plain(groups, ("groups",)),
+        "state": writer.plain(saved["state"], ()),
+    }
+    text = json.dumps(document, allow_nan=False)
+    if len(text) > MOST_TEXT:
+        raise UserError(
+            f"the optimizer '{name}' has too large a state outside of tensors: {len(text):,} characters; expected at "
+            f"most {MOST_TEXT:,}"
+        )
+    return writer.tensors, text
+
+
+def read_state(path: Path, text: str, tensors: Mapping[str, Tensor]) -> OptimizerState:
+    """Reads a state from the tensors and the document in a file. Raises `DamagedFile` unless they fit each other."""
+    left = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    unused = set(left)
+    try:
+        document = parse_json(text)
+        groups, state = (_value(document[key], left, unused) for key in ("groups", "state"))
+        optimizer, parameters = document["optimizer"], document["parameters"]
+        if unused or not (isinstance(optimizer, str) and isinstance(state, dict) and all(map(_is_dict, groups))):
+            raise ValueError(f"{len(unused)} tensors are in no place of the state")
+    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+        raise DamagedFile(f"{path} is damaged: its optimizer state is incomplete ({one_line(str(error))})") from None
+    return OptimizerState(path, optimizer, parameters, groups, state)
+
+
+class _Writer:
+    """Converts values to a document, and collects their tensors."""
+
+    def __init__(self, optimizer: str) -> None:
+        self.optimizer = optimizer
+        self.tensors: dict[str, Tensor] = {}
+        self.names: dict[int, str] = {}
+        """The names of the tensors by `id`. A tensor in several places is stored once."""
+
+    def plain(self, value: Any, path: tuple[Any, ...]) -> Any:
+        if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+            return self._tensor(value.detach(), path, self.names.get(id(value)) or self._name(value, path))
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": str(float(value))}
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if len(path) < MOST_DEPTH:
+            if isinstance(value, Mapping):
+                pairs = [[self.plain(key, (*path, "key")), self.plain(own, (*path, key))] for key, own in value.items()]
+                return {"dict": pairs}
+            if isinstance(value, list | tuple):
+                entries = [self.plain(own, (*path, index)) for index, own in enumerate(value)]
+                return {"tuple": entries} if isinstance(value, tuple) else entries
+        place, found = ".".join(map(str, path)), one_line(shown(value))
+        raise UserError(
+            f"the optimizer '{self.optimizer}' has {found} in its state at {place}; a "
+            "checkpoint can store dense tensors, numbers, strings, None, and lists, tuples and dictionaries of them"
+        )
+
+    def _name(self, value: Tensor, path: tuple[Any, ...]) -> str:
+        name = PREFIX + ".".join(map(str, path))
+        while name in self.tensors:  # Keys may contain dots.
+            name += "+"
+        self.names[id(value)] = name
+        return name
+
+    def _tensor(self, value: Tensor, path: tuple[Any, ...], name: str) -> dict[str, Any]:
+        if value.is_contiguous():
+            self.tensors[name] = value
+            return {"tensor": name}
+        # The order of the axes in memory is kept, because sums and products of matrices can depend on it.
+        order = sorted(range(value.ndim), key=value.stride, reverse=True)
+        self.tensors[name] = value.permute(order)
+        return {"tensor": name, "order": order}
+
+
+def _value(node: Any, tensors: Mapping[str, Tensor], unused: set[str]) -> Any:
+    """Converts a part of a document back to a value, and removes the names of its tensors from `unused`."""
+    if isinstance(node, list):
+        return [_value(own, tensors, unused) for own in node]
+    if not isinstance(node, dict):
+        return node
+    if "tensor" in node:
+        unused.discard(node["tensor"])
+        tensor = tensors[node["tensor"]]
+        return tensor.permute(*map(node["order"].index, range(tensor.ndim))) if "order" in node else tensor
+    if "float" in node:
+        return float(node["float"])
+    if "tuple" in node:
+        return tuple(_value(node["tuple"], tensors, unused))
+    return {_value(key, tensors, unused): _value(own, tensors, unused) for key, own in node["dict"]}
+
+
+def _as_saved(value: Any, like: Any, placed: dict[Any, Tensor]) -> Any:
+    """The value with its tensors on the device of `like`, which is a device or a value of the same structure.
+
+    `placed` has the tensors that were moved before, so that a tensor in several places stays one tensor.
+    """
+    if isinstance(value, Tensor):
+        device = like.device if isinstance(like, Tensor) else like if isinstance(like, torch.device) else value.device
+        return placed.setdefault((id(value), device), value.to(device))
+    if isinstance(value, dict):
+        return {key: _as_saved(own, like.get(key) if _is_dict(like) else like, placed) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        parts = like if isinstance(like, list | tuple) and len(like) == len(value) else [like] * len(value)
+        return type(value)(_as_saved(own, part, placed) for own, part in zip(value, parts, strict=True))
+    return value
+
+
+def _parameters(optimizer: Any, factor: Factor) -> list[list[str]]:
+    """The names of the parameters in each of the optimizer's parameter groups."""
+    names = {id(parameter): name for name, parameter in factor.named_parameters()}
+    return [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value of a parameter group is a function or a type, which does not change during training."""
+    return callable(value) or isinstance(value, torch.dtype | torch.device)
