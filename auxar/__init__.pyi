@@ -75,6 +75,7 @@ from auxar.plugins import Registry as Registry
 from auxar.errors import UserError as UserError
 from auxar.recipe.choices import Choice as Choice
 from auxar.recipe.choices import HeadChoice as HeadChoice
+from auxar.training.schedules import Schedule as Schedule
 from auxar.validation import positive as positive
 from auxar.validation import at_least as at_least
 from auxar.validation import at_most as at_most

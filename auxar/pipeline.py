@@ -48,7 +48,7 @@ from auxar.training.factors import chosen_factors, train_factors
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, is_trained, total_steps
 from auxar.training.loop import check_training
-from auxar.training.trackers import tracker_names
+from auxar.training.trackers import check_trackers
 
 logger = logging.getLogger("auxar")
 
@@ -107,8 +107,8 @@ def run(
             names = chosen_factors(recipe, only)
             network = build_model(recipe, registry, on="meta")
             check_rule(network, recipe.sampling.draw_rule(), key="sampling.rule")
-            trackers = tracker_names(recipe.training.trackers)
-            accelerator = make_accelerator(recipe.training.precision, folder, trackers)
+            check_trackers(recipe.training.trackers)
+            accelerator = make_accelerator(recipe.training.precision, folder)
             check_training(recipe, names, processes.count)
             facts |= {"command": "run", "--out": os.path.abspath(folder), "--factors": sorted(names)}
             facts |= {"--train-only": train_only, **recipe_facts(recipe, registry)}

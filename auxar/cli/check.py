@@ -37,7 +37,7 @@ def _check(options: argparse.Namespace) -> Result:
     from auxar.recipe.cost import factor_costs
     from auxar.recipe.paths import local_path
     from auxar.report.text import cost_lines
-    from auxar.training.trackers import tracker_names
+    from auxar.training.trackers import check_trackers
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
     check_rule(build_model(recipe, registry, on="meta"), recipe.sampling.draw_rule(), key="sampling.rule")
@@ -51,7 +51,7 @@ def _check(options: argparse.Namespace) -> Result:
     mistake = None
     path, registered = recipe.data.path, registry.names("dataset")
     try:
-        tracker_names(recipe.training.trackers)
+        check_trackers(recipe.training.trackers)
         is_on_hub = path not in registered and local_path(path, registered) is None
     except UserError as error:
         mistake = error

@@ -1,8 +1,7 @@
-"""Creates the `Accelerator` of a command, which manages devices, processes, precision and trackers."""
+"""Creates the `Accelerator` of a command, which manages devices, processes and precision."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,8 +9,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 
-def make_accelerator(precision: str, folder: Path, trackers: Sequence[str] = ()) -> Accelerator:
-    """Creates an `Accelerator` with a recipe's precision and trackers, which write below `folder`."""
+def make_accelerator(precision: str, folder: Path) -> Accelerator:
+    """Creates an `Accelerator` with a recipe's precision, for work in `folder`."""
     mixed_precision = "bf16" if precision == "bf16" else "no"
     # Accelerate keeps the precision of the process's first accelerator and refuses another one, but each command of a
     # Python session may open a run with its own precision.
@@ -19,7 +18,6 @@ def make_accelerator(precision: str, folder: Path, trackers: Sequence[str] = ())
         AcceleratorState._reset_state()
     return Accelerator(
         mixed_precision=mixed_precision,
-        log_with=list(trackers) or None,
         project_dir=folder,
         # Sampling and sums of likelihoods need float64, which Apple's GPUs lack, so the CPU is used there.
         cpu=torch.backends.mps.is_available(),

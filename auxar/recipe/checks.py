@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -27,13 +26,6 @@ def fraction_or_zero(instance: object, attribute: attrs.Attribute[Any], value: f
     """Accepts numbers of at least 0 and less than 1."""
     if not 0 <= value < 1:
         raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {value!r}")
-
-
-@checks(items={"minimum": 0, "exclusiveMaximum": 1})
-def all_below_one(instance: object, attribute: attrs.Attribute[Any], values: Sequence[float]) -> None:
-    """Accepts lists of numbers of at least 0 and less than 1."""
-    if not all(0 <= value < 1 for value in values):
-        raise ValueError(f"{attribute.name} must be at least 0 and less than 1, got {list(values)}")
 
 
 def one_of(*choices: str) -> Any:

@@ -115,6 +115,8 @@ class _Builder:
 
     def training(self, table: Schema) -> Schema:
         own = {key: value for key, value in table["properties"].items() if key not in COMMON_KEYS}
+        for field in _choices(TrainingConfig):
+            own[field.name] = _or_options(own[field.name])
         factor = {
             "type": "object",
             "description": "Settings of one factor, which replace those of [training].",
@@ -215,6 +217,8 @@ class _Builder:
             name: _open({field.name: self.known(field.name, ComponentChoice) for field in _choices(table)})
             for name, table in (("sampling", SamplingConfig), ("training", TrainingConfig))
         }
+        factors = {"type": "object", "additionalProperties": tables["training"]}
+        tables["training"] = _open({**tables["training"]["properties"], "factor": factors})
         return _open({**keys, **tables, "stage": stages, "condition": condition})
 
     def known(self, kind: Any, hint: Any) -> Schema:
@@ -271,6 +275,14 @@ def _is_object(properties: Schema | None = None) -> Schema:
 def _of_any_name() -> Schema:
     name = {"type": "string", "maxLength": LONGEST_NAME}
     return {"required": ["name"], "properties": {"name": name}, "additionalProperties": True}
+
+
+def _or_options(choice: Schema) -> Schema:
+    """The schema of a choice in the table of a factor. Without a name, it changes options of a component elsewhere."""
+    described = {key: choice[key] for key in ("description", "anyOf", "default") if key in choice}
+    rest = {key: value for key, value in choice.items() if key not in described}
+    nameless = {"type": "object", "not": {"required": ["name"]}, "additionalProperties": True}
+    return {**described, "additionalProperties": True, "if": nameless, "else": rest}
 
 
 def _among(names: Sequence[str]) -> Schema:

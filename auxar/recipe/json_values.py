@@ -27,6 +27,7 @@ _SCALARS: dict[Any, Schema] = {
 }
 # The classes of validators from attrs, which have no public names.
 _ALL: Any = type(validators.and_())
+_EACH: Any = type(validators.deep_iterable(validators.ge(0)))
 _OPTIONAL: Any = type(validators.optional(validators.ge(0)))
 _COMPARED: Any = type(validators.ge(0))
 _AMONG: Any = type(validators.in_(()))
@@ -85,6 +86,8 @@ def has_required(cls: type) -> bool:
 
 def _type_schema(hint: Any) -> Schema:
     """Returns the schema of a type. An unknown type accepts any value."""
+    if hint is ComponentChoice:
+        return {"anyOf": [{"type": "string"}, {"type": "object", "required": ["name"]}]}
     if hint in _SCALARS:
         return dict(_SCALARS[hint])
     origin, arguments = get_origin(hint), get_args(hint)
@@ -136,6 +139,9 @@ def _keywords(validator: Any) -> Iterator[Mapping[str, Any]]:
             yield from _keywords(each)
     elif isinstance(validator, _OPTIONAL):
         yield from _keywords(validator.validator)
+    elif isinstance(validator, _EACH):
+        for keywords in _keywords(validator.member_validator):
+            yield {"items": keywords}
     elif isinstance(validator, _COMPARED):
         yield {_COMPARISONS[validator.compare_op]: validator.bound}
     elif isinstance(validator, _LONG):

@@ -31,7 +31,7 @@ from auxar.recipe.overrides import (
 from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
-from auxar.recipe.structuring import structure, unstructure
+from auxar.recipe.structuring import component_table, structure, unstructure
 from auxar.recipe.toml import LongInteger, parse_toml, toml_text, toml_value
 from auxar.recipe.validation import check_stream_shards, check_validation, check_values
 
@@ -291,7 +291,13 @@ def _resolved(table: T, path: str, registry: Registry, **known: Component) -> T:
         return ComponentChoice(choice.name, unstructure(config), component, config)
 
     fields = {field.name: getattr(table, field.name) for field in attrs.fields(type(table))}  # type: ignore[arg-type]
-    choices = {key: resolve(key, value) for key, value in fields.items() if isinstance(value, ComponentChoice)}
+    choices: dict[str, Any] = {
+        key: resolve(key, value) for key, value in fields.items() if isinstance(value, ComponentChoice)
+    }
+    if isinstance(table, TrainingConfig):
+        # Other trackers are those of Accelerate. The import would take seconds, so their names are checked later.
+        own = registry.names("tracker")
+        choices["trackers"] = tuple(resolve("tracker", each) if each.name in own else each for each in table.trackers)
     return attrs.evolve(table, **choices)  # type: ignore[misc]
 
 
@@ -328,7 +334,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
             index: Any = entries[part]
         elif isinstance(node, dict):
             if not last and isinstance(node.get(part), str):
-                node[part] = {"name": node[part]}  # A component without options: the setting adds one.
+                node[part] = component_table(node[part])  # A component: the setting adds one of its options.
             if part.isdigit() and part not in node:
                 table_name = above or "the recipe"
                 raise UserError(f"--set {setting}: {where} does not exist; {table_name} has no numbered entries")
@@ -341,6 +347,6 @@ def _apply(table: dict[str, Any], setting: str) -> None:
             node[index] = value
         else:
             node = node[index]
-    if parts[0] == "training" and isinstance(node, dict):
-        # `node` is the table with the new setting, such as [training] or [training.factor.NAME].
+    # `node` is the table with the new setting: [training] or [training.factor.NAME].
+    if parts[:-1] in (["training"], ["training", "factor", *parts[2:3]]) and isinstance(node, dict):
         remove_replaced(node, parts[-1])

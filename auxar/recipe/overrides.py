@@ -9,43 +9,34 @@ import attrs
 
 from auxar.plugins import load_plugins
 from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.structuring import component_table
 
 LENGTHS = frozenset({"steps", "epochs"})
 """The keys that give the length of training."""
-REQUIREMENTS: Mapping[str, tuple[str, str]] = {
-    "weight_decay": ("optimizer", "adamw"),
-    "decay": ("schedule", "exponential"),
-    "final_fraction": ("schedule", "cosine"),
-}
-"""The keys that apply only to one optimizer or schedule: the key that chooses it, and its name."""
 SPLITS = ("train", "heldout", "validation")
 """The keys of [data] that name a split of a data set."""
-
-
-def replaced(settings: Mapping[str, Any]) -> frozenset[str]:
-    """The keys of [training] whose earlier values do not apply any more if `settings` are added.
-
-    A length replaces both keys of the length. An optimizer or schedule replaces the keys that only another one has.
-    Values in `settings` apply in any case.
-    """
-    lengths = LENGTHS if settings.keys() & LENGTHS else frozenset()
-    return lengths | {key for key, (choice, name) in REQUIREMENTS.items() if settings.get(choice, name) != name}
 
 
 def remove_replaced(training: dict[str, Any], key: str) -> None:
     """Removes the settings that a new setting of `key` in `training` replaces.
 
-    `training` is the table [training] or [training.factor.NAME]. A new length in [training] also replaces the lengths
-    of single factors. A new optimizer or schedule in [training] leaves factors unchanged that choose their own.
+    `training` is the table [training] or [training.factor.NAME]. A length replaces the other key of the length. A
+    length in [training] also replaces the lengths of single factors, and a component in [training], such as a schedule,
+    replaces the options that single factors set without naming a component.
     """
-    obsolete = replaced({key: training[key]})
-    for other in obsolete - {key}:
-        training.pop(other, None)
     factors = training.get("factor")
     for override in factors.values() if isinstance(factors, dict) else ():
-        if isinstance(override, dict) and (key in LENGTHS or key not in override):
-            for other in obsolete:
+        if isinstance(override, dict):
+            obsolete = LENGTHS if key in LENGTHS else {key} if _has_only_options(override.get(key)) else set()
+            for other in () if _has_only_options(training[key]) else obsolete:
                 override.pop(other, None)
+    for other in LENGTHS - {key} if key in LENGTHS else ():
+        training.pop(other, None)
+
+
+def _has_only_options(value: Any) -> bool:
+    """Whether a value is a table with options of a component, but without its name."""
+    return isinstance(value, Mapping) and "name" not in value
 
 
 def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,12 +45,12 @@ def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dic
     If a factor sets `steps` or `epochs`, for example, neither `steps` nor `epochs` of [training] applies to it. A table
     with options but without a name changes options of the component that [training] names.
     """
-    obsolete = replaced(override)
+    obsolete = LENGTHS if override.keys() & LENGTHS else frozenset()
     table = {key: value for key, value in base.items() if key not in obsolete}
     for key, value in override.items():
         own = table.get(key)
-        if isinstance(value, Mapping) and "name" not in value and own is not None:
-            value = {**({"name": own} if isinstance(own, str) else own), **value}
+        if _has_only_options(value) and own is not None:
+            value = {**(component_table(own) if isinstance(own, str) else own), **value}
         table[key] = value
     return table
 

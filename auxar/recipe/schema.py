@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from attrs.validators import ge, le, lt, optional
+from attrs.validators import ge, lt, optional
 
 from auxar.errors import UserError, shown
 from auxar.model import FLOAT, ImageSpec, Rule, SampleRequest
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.levels import SCALED, VALUES
-from auxar.recipe.checks import all_below_one, fraction, fraction_or_zero, one_of
+from auxar.recipe.checks import fraction, fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
-from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
 from auxar.validation import at_most, checks, positive
 
@@ -172,28 +171,16 @@ class TrainingConfig:
     """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
     """Number of parts in which each process computes its share of a batch. More parts need less memory."""
-    optimizer: str = attrs.field(default="adam", validator=one_of("adam", "adamw"))
-    """The optimizer: `adam`, as in the paper, or `adamw`, which is Adam with decoupled weight decay."""
-    learning_rate: float = attrs.field(default=1e-3, validator=positive)
-    """Learning rate at the first step, or at the first step after `warmup`."""
-    betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=all_below_one)
-    """Decay rates of the optimizer's first and second moment, at least 0 and less than 1."""
-    weight_decay: float | None = attrs.field(default=None, validator=optional(ge(0.0)))
-    """Weight decay of `adamw`: each step subtracts this number times the learning rate times the weights from all
-    weights. It is 0.01 if it is not given. The optimizer `adam` does not accept it."""
-    schedule: str = attrs.field(default="exponential", validator=one_of("constant", "exponential", "cosine"))
+    optimizer: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("adam"))
+    """The optimizer, with its learning rate and other options: `adam`, as in the paper, or for example `adamw`, which
+    is Adam with decoupled weight decay."""
+    schedule: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("constant"))
     """How the learning rate changes over the steps after `warmup`: `constant` keeps it, `exponential` multiplies it by
-    `decay` after every step, as in the paper, and `cosine` lowers it along half a period of a cosine until the end of
+    a number after every step, as in the paper, and `cosine` lowers it along half a period of a cosine until the end of
     training."""
-    decay: float = attrs.field(default=1.0, validator=[positive, le(1.0)])
-    """Number that the schedule `exponential` multiplies the learning rate by after every step, greater than 0 and at
-    most 1. Other schedules require 1."""
-    final_fraction: float = attrs.field(default=0.0, validator=[ge(0.0), le(1.0)])
-    """Learning rate at the end of the schedule `cosine`, as a fraction of `learning_rate`, 0 … 1. Other schedules
-    require 0."""
     warmup: int = attrs.field(default=0, validator=ge(0))
-    """Number of steps at the beginning in which the learning rate rises linearly to `learning_rate`. In step k,
-    it is `learning_rate` times k / (`warmup` + 1)."""
+    """Number of steps at the beginning in which the learning rate rises linearly to that of the optimizer. In step k,
+    it is the optimizer's rate times k / (`warmup` + 1)."""
     clip: float | None = attrs.field(default=None, validator=optional(positive))
     """Maximum norm of the gradient of the loss in bits/dim. A larger gradient is scaled down to it. There is no limit
     if it is not given."""
@@ -246,8 +233,9 @@ class TrainingConfig:
     """Number of steps between pictures that show images drawn by the factor in training, with the weights that
     evaluation would use. Images are also drawn after the last planned step. No images are drawn during training if it
     is not given."""
-    trackers: tuple[str, ...] = ()
-    """Names of experiment trackers, as Accelerate's argument `log_with` accepts them."""
+    trackers: tuple[ComponentChoice, ...] = ()
+    """Experiment trackers: those of Accelerate, such as `tensorboard` or `{ name = "wandb", entity = "me" }` with
+    options for the start of a run, and those of plugins."""
     nonfinite: str = attrs.field(default="stop", validator=one_of("stop", "skip"))
     """How a loss or gradient that is not finite is handled: `stop` ends training; `skip` leaves the weights unchanged
     in this step and continues, but ends training if more than 50 steps in a row are skipped."""
@@ -261,10 +249,6 @@ class TrainingConfig:
             raise ValueError(f"exactly one of steps and epochs must be given, got {found}")
         if self.compile and self.recompute:
             raise ValueError("compile = true requires recompute = false")
-        for key, (choice, name) in REQUIREMENTS.items():
-            found = getattr(self, choice)
-            if found != name and getattr(self, key) != getattr(attrs.fields(TrainingConfig), key).default:
-                raise ValueError(f"{key} requires the {choice} '{name}', got the {choice} '{found}'")
 
     def total_steps(self, images: int) -> int:
         """Returns the total number of optimizer steps for a training set of `images` images."""

@@ -96,6 +96,14 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+def component_table(text: str) -> dict[str, Any]:
+    """The table that a text `NAME:option=value` stands for. A text of another form becomes the name in a table."""
+    try:
+        return read_component(text).table
+    except ValueError:
+        return {"name": text}
+
+
 RECIPES = StrictConverter(
     unknown_keys="refused",
     finite=True,

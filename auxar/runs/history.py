@@ -8,7 +8,7 @@ weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from auxar.recipe.structuring import unstructure
 from auxar.runs.records import RECORDS
 from auxar.structuring import Misfit
 
-RATES = ("learning_rate", "schedule", "decay", "final_fraction", "warmup")
-"""The keys of [training] that set the learning rate of each step."""
+LEARNING_RATE = "learning_rate"
+"""The option of optimizers that may change when a run is continued."""
+RATES = ("schedule", "warmup")
+"""The keys of [training] that, with the optimizer's learning rate, set the learning rate of each step."""
 HISTORY = "history"
 """Metadata key of the history in files of weights and checkpoints."""
 MOST_PARTS = 1000
@@ -33,7 +35,7 @@ MOST_PARTS = 1000
 
 def _settings(instance: object, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
     for entry in value.values():
-        if type(entry) not in (int, float, str):
+        if type(entry) not in (int, float, str, bool):
             raise ValueError(f"expected numbers and strings, got {shown(entry)}")
 
 
@@ -56,8 +58,8 @@ class Part:
     last_step: int = attrs.field(validator=ge(0))
     """Number of the last step; `first_step` - 1 if the part has no steps."""
     settings: Mapping[str, Any] = attrs.field(factory=dict, validator=_settings)
-    """The keys `LENGTHS` and `RATES` of [training]. Keys without a value are left out. The mapping is empty if a
-    user's own training loop trained this part."""
+    """The settings of length and learning rate, see `settings_of`. The mapping is empty if a user's own training loop
+    trained this part."""
 
 
 @attrs.frozen
@@ -98,8 +100,24 @@ def _not_empty(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def settings_of(config: TrainingConfig) -> dict[str, Any]:
-    """The values of the keys `LENGTHS` and `RATES` in `config`, without keys that are not set."""
-    return {key: value for key, value in unstructure(config).items() if key in LENGTHS or key in RATES}
+    """The settings of length and learning rate in `config`, by their dotted keys below [training], such as
+    "schedule.name". Keys that are not set are left out.
+    """
+    table = {key: value for key, value in unstructure(config).items() if key in (*LENGTHS, "optimizer", *RATES)}
+    table["optimizer"] = {key: value for key, value in table["optimizer"].items() if key == LEARNING_RATE}
+    return {path.removeprefix("."): value for path, value in _flat(table)}
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the numbers, strings and booleans in tables and lists with their paths, such as ".a.b[0]"."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _flat(entry, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _flat(entry, f"{path}[{index}]")
+    else:
+        yield path, value
 
 
 def read_history(metadata: Mapping[str, str], path: Path) -> History:

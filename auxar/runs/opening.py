@@ -16,7 +16,7 @@ from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recip
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
 from auxar.runs.format import write_format
-from auxar.runs.history import RATES
+from auxar.runs.history import LEARNING_RATE, RATES
 from auxar.runs.layout import RunFolder, check_contents, check_folder
 from auxar.runs.models import find_run
 
@@ -144,18 +144,30 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
 
 
 def _fixed(table: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe's table that may not change when its run is continued."""
     fixed = {key: value for key, value in table.items() if key not in FREE_TABLES}
     for name, keys in FREE_KEYS.items():
         fixed[name] = {key: value for key, value in fixed[name].items() if key not in keys}
     # Free keys of [training] are also free for single factors.
+    settings = fixed["training"].pop("factor", {})
+    fixed["training"] = base = _without_rates(fixed["training"])
+    factors = {name: _without_rates(own) for name, own in settings.items()}
     factors = {
-        name: own
-        for name, settings in fixed["training"].pop("factor", {}).items()
-        if (own := {key: value for key, value in settings.items() if key not in FREE_KEYS["training"]})
+        name: kept
+        for name, own in factors.items()
+        if (kept := {key: value for key, value in own.items() if value != base.get(key)})
     }
     if factors:
         fixed["training"]["factor"] = factors
     return fixed
+
+
+def _without_rates(training: dict[str, Any]) -> dict[str, Any]:
+    """The keys of [training], or of one factor, without those that may change and without the learning rate."""
+    found = {key: value for key, value in training.items() if key not in FREE_KEYS["training"]}
+    if "optimizer" in found:
+        found["optimizer"] = {key: value for key, value in found["optimizer"].items() if key != LEARNING_RATE}
+    return found
 
 
 def _differences(first: Any, second: Any, path: str = "") -> list[str]:

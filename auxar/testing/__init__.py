@@ -1,4 +1,4 @@
-"""Contract checks for views, networks, priors, embeddings, decoders, heads, samplers, data sets and trained models.
+"""Contract checks for views, networks, priors, embeddings, decoders, heads, samplers, optimizers, data sets and models.
 
 They are for the tests of plugins:
 
@@ -21,6 +21,7 @@ from auxar.testing.embeddings import check_embedding
 from auxar.testing.heads import check_head
 from auxar.testing.laws import ContractError
 from auxar.testing.models import check_model
+from auxar.testing.optimizers import check_optimizer
 from auxar.testing.roles import check_decoder, check_network, check_prior
 from auxar.testing.samplers import check_sampler
 from auxar.testing.views import check_view
@@ -34,6 +35,7 @@ __all__ = [
     "check_head",
     "check_model",
     "check_network",
+    "check_optimizer",
     "check_prior",
     "check_sampler",
     "check_view",

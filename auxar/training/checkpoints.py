@@ -31,13 +31,14 @@ from auxar.files import (
     write_tensors,
 )
 from auxar.model import Factor
+from auxar.recipe import ComponentChoice
 from auxar.runs.history import History, read_history
+from auxar.runs.optimizer_state import OptimizerState, read_state, stored_state
 from auxar.runs.records import RECORDS
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
 from auxar.structuring import Misfit
 from auxar.training.averaging import WeightAverage
-from auxar.training.optimizer_state import OptimizerState, read_state, stored_state
 
 logger = logging.getLogger("auxar")
 
@@ -131,14 +132,14 @@ def save(
     folder: Path,
     factor: Factor,
     optimizer: Any,
-    name: str,
+    choice: ComponentChoice,
     average: WeightAverage,
     progress: Progress,
     facts: Mapping[str, str],
     *,
     keep: int,
 ) -> None:
-    """Writes a checkpoint, and keeps only the newest `keep` checkpoints up to this step. `name` is the optimizer's.
+    """Writes a checkpoint, and keeps only the newest `keep` checkpoints up to this step.
 
     Raises `UserError` if the file cannot be written, if weights or optimizer state are not finite, or if the state has
     a value that cannot be stored. Earlier checkpoints stay in all cases.
@@ -151,12 +152,12 @@ def save(
     if not all(bool(tensor.isfinite().all()) for tensor in (*checked, *_moments(optimizer))):
         raise UserError(
             f"factor {factor.name}: its weights or optimizer state are not finite after step {progress.step}; earlier "
-            "checkpoints are intact. To try a lower training.learning_rate or training.clip, start a new run in "
-            "another folder (--out)"
+            "checkpoints are intact. To try a lower training.optimizer.learning_rate or training.clip, start a new run "
+            "in another folder (--out)"
         )
     numbers = {key: json.dumps(value) for key, value in attrs.asdict(progress).items()}
     path = folder / f"training-{progress.step:09d}.safetensors"
-    state, document = stored_state(optimizer, name, factor)
+    state, document = stored_state(optimizer, choice.table, factor)
     write_tensors(path, tensors | state, {**numbers, OPTIMIZER: document, **facts})
     # Files of later steps are damaged: `newest` skipped them when training started. They are removed and do not count
     # among the `keep` files.

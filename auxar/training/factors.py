@@ -26,6 +26,7 @@ from auxar.training.display import Display, Preview
 from auxar.training.lengths import is_trained, number_of_images
 from auxar.training.loop import train_factor
 from auxar.training.remaining import later_steps
+from auxar.training.trackers import start_trackers
 from auxar.training.validation import ValidationImages
 
 logger = logging.getLogger("auxar")
@@ -61,7 +62,7 @@ def train_factors(
     this process has trained if others are still to be trained. It may load trained weights into the model.
     """
     if recipe.training.trackers:
-        accelerator.init_trackers(run.path.name)
+        start_trackers(recipe.training.trackers, run.path, accelerator)
     apart = recipe.training.parallel == "factors" and accelerator.num_processes > 1
     team = Team(accelerator, alone=apart)
     mine = _share(recipe, registry, names, data, accelerator) if apart else names

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import math
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -36,7 +37,7 @@ from auxar.training.lengths import is_trainable, number_of_images, training_key
 from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
 from auxar.training.recomputing import recomputing_if_asked
-from auxar.training.schedules import warn_of_warmup
+from auxar.training.schedules import learning_rates, warn_of_warmup
 from auxar.training.validation import Validation, ValidationImages
 
 
@@ -111,6 +112,8 @@ class _Training:
         self.history = History()
         self.compiled = False
         self.threads = ThreadChoice(team.device)
+        self.rates: Iterator[tuple[float, ...]] = iter(())
+        """Learning rates of the next steps, for each parameter group of the optimizer."""
 
     @property
     def step(self) -> int:
@@ -123,8 +126,6 @@ class _Training:
             self.history = self.history.continued(0, self.config)
             self._finish(self._new_average())
             return
-        if self.team.rank == 0:
-            warn_of_warmup(self.factor.name, self.config, self.total)
         saved = newest(self.folder, self.factor, self.config.ema > 0, self.total, self.validation.check)
         if saved is not None:
             _check_images(saved, self.images.fingerprint)
@@ -134,16 +135,23 @@ class _Training:
             self.history = History(init=load_init(self.run, self.factor, self.config.init))
         else:
             self._initialize()
-        optimizer = make_optimizer(self.factor.parameters(), self.config, self.team.device.type)
+        own = make_optimizer(self.factor, self.config.optimizer)
+        rates = [float(group["lr"]) for group in own.param_groups]
+        if self.team.rank == 0:
+            warn_of_warmup(self.factor.name, self.config.warmup, rates[0], self.total)
         average = self._new_average()
         if saved is not None:
-            saved.optimizer.restore(optimizer, self.config.optimizer, self.factor)
             average.restore(saved.part("average"), saved.progress.step - saved.progress.skipped)
             self.meter.resume(saved.progress)
+        planned = learning_rates(self.config.schedule.build(), self.config.warmup, rates, self.total)
+        self.rates = itertools.islice(planned, self.step, None)
         self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)
         self.compiled = self._compiles(saved)
-        model, optimizer = self.team.prepare(self.factor.train(), optimizer)
+        model, optimizer = self.team.prepare(self.factor.train(), own)
+        if saved is not None:
+            # Accelerate loads the state of the optimizer again, and would convert it to the type of the weights.
+            saved.optimizer.restore(own, self.config.optimizer.name, self.factor)
         with between_steps() as requests, contextlib.closing(self.meter):
             if self.step < self.total:
                 self._loop(model, optimizer, average, requests)
@@ -221,6 +229,7 @@ class _Training:
         self, model: nn.Module, batch: Examples, optimizer: Any, average: WeightAverage, requests: Requests
     ) -> bool:
         """Makes one step, and returns whether a process of the team was asked to end."""
+        rates = next(self.rates)
         self._seed()
         loss = self._accumulate(model, batch).item()
         # Several threads would add the squares of a gradient in an order that depends on their number.
@@ -230,12 +239,12 @@ class _Training:
         loss, asked = self.team.mean([loss, float(requests.pending is not None)])
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
-            for group in optimizer.param_groups:
-                group["lr"] = self.meter.learning_rate
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
             optimizer.step()
             average.update()
         optimizer.zero_grad(set_to_none=True)
-        self.meter.add(loss, norm, finite=finite)
+        self.meter.add(loss, norm, rates[0], finite=finite)
         return bool(asked)
 
     def _seed(self) -> None:
@@ -297,8 +306,8 @@ class _Training:
         if self.team.rank == 0:
             keep = self.config.keep_checkpoints
             progress = attrs.evolve(self.meter.progress, validation=self.validation.progress)
-            name = self.config.optimizer
-            save(self.folder, self.factor, optimizer, name, average, progress, self._facts(), keep=keep)
+            choice = self.config.optimizer
+            save(self.folder, self.factor, optimizer, choice, average, progress, self._facts(), keep=keep)
         self.team.wait()
 
     def _facts(self) -> dict[str, str]:

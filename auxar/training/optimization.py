@@ -1,23 +1,26 @@
-"""The optimizers of training, as PyTorch implements them."""
+"""The optimizer of a factor, as its recipe chooses it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from torch.optim import Optimizer
 
-from torch import nn
-from torch.optim import Adam, AdamW, Optimizer
-
-from auxar.recipe import TrainingConfig
-
-WEIGHT_DECAY = 0.01
-"""Weight decay of AdamW if a recipe does not give it. It is also the default of PyTorch."""
+from auxar.errors import UserError
+from auxar.model import Factor
+from auxar.recipe import ComponentChoice
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainingConfig, device: str) -> Optimizer:
-    """Returns the optimizer of a recipe, in PyTorch's fused implementation if the type of device has it."""
-    fused = device in ("cpu", "cuda")
-    rate, betas = config.learning_rate, config.betas
-    if config.optimizer == "adamw":
-        weight_decay = WEIGHT_DECAY if config.weight_decay is None else config.weight_decay
-        return AdamW(parameters, lr=rate, betas=betas, weight_decay=weight_decay, fused=fused)
-    return Adam(parameters, lr=rate, betas=betas, fused=fused)
+def make_optimizer(factor: Factor, choice: ComponentChoice) -> Optimizer:
+    """Builds the optimizer of a factor. Raises `UserError` unless it has all trainable weights and no others."""
+    optimizer = choice.build(factor)
+    if not isinstance(optimizer, Optimizer):
+        raise UserError(
+            f"optimizer '{choice.name}': its build must return a torch.optim.Optimizer, got {type(optimizer).__name__}"
+        )
+    given = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    weights = dict(factor.named_parameters())
+    left_out = [name for name, weight in weights.items() if weight.requires_grad and id(weight) not in given]
+    if left_out or not given <= set(map(id, weights.values())):
+        found = f"left out {left_out[0]}" if left_out else "has others"
+        expected = f"all trainable weights of factor {factor.name} and no others"
+        raise UserError(f"optimizer '{choice.name}': its build must give the optimizer {expected}; it {found}")
+    return optimizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from auxar.model import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
 from auxar.training.remaining import StepBar
-from auxar.training.schedules import learning_rates
 
 MOST_SKIPPED = 50
 """Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""
@@ -39,9 +37,6 @@ class Meter:
         self.last, self.last_step = time.perf_counter(), 0
         """Time and step of the last line of metrics, or of the start of training in this process."""
         self.bar: Any = None
-        self.rates = learning_rates(config, total)
-        self.learning_rate = next(self.rates)
-        """Learning rate of the next step."""
         self.shown: dict[str, str] = {}
         """The last figures, which the progress bar shows."""
 
@@ -54,8 +49,6 @@ class Meter:
         """Restores the progress that was stored in a checkpoint."""
         self.step, self.skipped, self.seconds = progress.step, progress.skipped, progress.seconds
         self.losses = list(progress.losses)
-        self.rates = itertools.islice(learning_rates(self.config, self.total), self.step, None)
-        self.learning_rate = next(self.rates)
 
     def begin(self) -> None:
         """Starts the progress bar, and removes metrics of steps after the checkpoint, which will be repeated."""
@@ -72,13 +65,12 @@ class Meter:
         )
         self.last, self.last_step = time.perf_counter(), self.step
 
-    def add(self, loss: float, norm: float, *, finite: bool) -> None:
-        """Records a finished step with its loss in bits/dim and the norm of its gradient.
+    def add(self, loss: float, norm: float, rate: float, *, finite: bool) -> None:
+        """Records a finished step with its loss in bits/dim, the norm of its gradient and its learning rate.
 
         With `finite=False`, the loss or gradient was not finite and the step did not change the weights. This raises
         `UserError` unless `training.nonfinite` is "skip" and at most `MOST_SKIPPED` steps in a row were skipped.
         """
-        rate, self.learning_rate = self.learning_rate, next(self.rates)
         self.step += 1
         self.bar.update()
         if finite:
@@ -113,7 +105,7 @@ class Meter:
         if self.config.nonfinite == "stop":
             raise UserError(
                 f"{where}; {kept}. `--set training.nonfinite=skip` continues this run and skips such steps. To try a "
-                "lower training.learning_rate or training.clip, start a new run in another folder (--out)"
+                "lower training.optimizer.learning_rate or training.clip, start a new run in another folder (--out)"
             )
         if self.in_a_row > MOST_SKIPPED:
             raise UserError(

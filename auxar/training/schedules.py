@@ -1,60 +1,57 @@
-"""Learning rates of training steps, as PyTorch's schedulers compute them."""
+"""Learning rates of training steps: a warmup, and then a schedule, which a component of a plugin defines."""
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
-import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, LRScheduler
-
-from auxar.recipe import TrainingConfig
+from auxar.errors import UserError
 
 logger = logging.getLogger("auxar")
 
 
-def learning_rates(config: TrainingConfig, total: int) -> Iterator[float]:
-    """Yields the learning rates of the steps of a training of `total` steps, from the first step on.
+class Schedule(ABC):
+    """The change of the learning rate over the steps after the warmup."""
 
-    In `warmup` steps the rate rises linearly, and the schedule begins at the step after them. The iterator does not end
-    after `total` steps.
+    @abstractmethod
+    def rates(self, rate: float, steps: int) -> Iterator[float]:
+        """Yields the learning rates of `steps` steps, from the first step after the warmup on.
 
-    The rates depend only on the arguments, but PyTorch computes each rate from the one before. A training that resumes
-    therefore skips the rates of earlier steps, at 3 µs per step, and gets the same rates to the last bit.
+        `rate` is the learning rate of the optimizer, or of one of its parameter groups. The rates may only depend on
+        the arguments and the options. A training that resumes skips the rates of earlier steps.
+        """
+
+
+def learning_rates(schedule: Schedule, warmup: int, bases: Sequence[float], total: int) -> Iterator[tuple[float, ...]]:
+    """Yields the learning rates of the steps of a training of `total` steps: a rate for each parameter group.
+
+    `bases` are the rates of the groups before the schedule. In `warmup` steps the rates rise linearly, and the schedule
+    begins at the step after them. Raises `UserError` if the schedule ends before training.
     """
-    rate, warmup = config.learning_rate, config.warmup
-    if warmup:
-        rising = _scheduled(rate, lambda optimizer: LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup))
-        yield from itertools.islice(rising, warmup)
-    if config.schedule == "exponential":
-        yield from _scheduled(rate, lambda optimizer: ExponentialLR(optimizer, config.decay))
-    elif config.schedule == "cosine":
-        steps, lowest = max(total - warmup, 1), rate * config.final_fraction
-        yield from _scheduled(rate, lambda optimizer: CosineAnnealingLR(optimizer, steps, lowest))
-    else:
-        yield from itertools.repeat(rate)
+    yield from zip(*(_rates(schedule, warmup, base, total) for base in bases), strict=True)
+    raise UserError("training.schedule: the schedule has rates of fewer steps than training")
 
 
-def warn_of_warmup(factor: str, config: TrainingConfig, total: int) -> None:
-    """Logs a warning if a training of `total` steps ends before the learning rate has reached its full value."""
-    if 0 < total <= config.warmup:
+def _rates(schedule: Schedule, warmup: int, base: float, total: int) -> Iterator[float]:
+    start = 1 / (warmup + 1)
+    rate = base * start
+    for step in range(warmup):
+        # Each rate is computed from the one before, as in PyTorch's LinearLR, to the last bit.
+        rate = rate if step == 0 else rate * (1 + (1 - start) / (warmup * start + (step - 1) * (1 - start)))
+        yield rate
+    yield from schedule.rates(base, max(total - warmup, 1))
+
+
+def warn_of_warmup(factor: str, warmup: int, rate: float, total: int) -> None:
+    """Logs a warning if a training of `total` steps ends before the learning rate has reached its full value `rate`."""
+    if 0 < total <= warmup:
         logger.warning(
             "factor %s: training has %d steps, so with training.warmup = %d the learning rate only rises to %.6g and "
             "does not reach %.6g; set a shorter training.warmup",
             factor,
             total,
-            config.warmup,
-            config.learning_rate * total / (config.warmup + 1),
-            config.learning_rate,
+            warmup,
+            rate * total / (warmup + 1),
+            rate,
         )
-
-
-def _scheduled(rate: float, make: Callable[[torch.optim.Optimizer], LRScheduler]) -> Iterator[float]:
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=rate)
-    scheduler = make(optimizer)
-    # The parameter has no gradient, so this step changes nothing. Schedulers warn if it is left out.
-    optimizer.step()
-    while True:
-        yield float(scheduler.get_last_lr()[0])
-        scheduler.step()

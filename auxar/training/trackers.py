@@ -1,27 +1,52 @@
-"""Checks the names of experiment trackers that a recipe asks for."""
+"""Experiment trackers that a recipe asks for: those of Accelerate by their names, and those of plugins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
-from auxar.errors import UserError, did_you_mean
+from auxar.errors import UserError, did_you_mean, one_line
+from auxar.recipe import ComponentChoice
 
 
-def tracker_names(names: Sequence[str]) -> list[str]:
-    """Checks names of experiment trackers and returns them as a list.
-
-    Raises `UserError` for a tracker that Accelerate does not support or that is not installed.
-    """
+def check_trackers(choices: Sequence[ComponentChoice]) -> None:
+    """Raises `UserError` for a tracker that neither Accelerate nor a plugin has, or that is not installed."""
     known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
     installed = {str(name) for name in get_available_trackers()}
-    for name in names:
-        if name not in known:
-            raise UserError(f"training.trackers: Accelerate has no tracker named '{name}'{did_you_mean(name, known)}")
-        if name not in installed:
+    for choice in choices:
+        if choice.component is not None:
+            continue
+        if choice.name not in known:
+            hint = did_you_mean(choice.name, known)
+            raise UserError(f"training.trackers: Accelerate has no tracker named '{choice.name}'{hint}")
+        if choice.name not in installed:
             raise UserError(
-                f"training.trackers: the tracker '{name}' is not installed; run `pip install {name}` or remove it from "
-                "the list"
+                f"training.trackers: the tracker '{choice.name}' is not installed; run `pip install {choice.name}` or "
+                "remove it from the list"
             )
-    return list(names)
+
+
+def start_trackers(choices: Sequence[ComponentChoice], run: Path, accelerator: Accelerator) -> None:
+    """Starts the trackers of a run, which is in the folder `run`. `Accelerator.log` sends figures to them.
+
+    The option `project` of a tracker of Accelerate replaces the name of this folder. Other options are arguments of the
+    function that starts a run in the tracker's package. Raises `UserError` if they are refused.
+    """
+    try:
+        accelerator.log_with = [_tracker(choice, run) for choice in choices]
+        accelerator.init_trackers(run.name)
+    except TypeError as error:
+        raise UserError(f"training.trackers: {one_line(str(error))}") from error
+
+
+def _tracker(choice: ComponentChoice, run: Path) -> Any:
+    if choice.component is not None:
+        return choice.build()
+    tracker = LOGGER_TYPE_TO_CLASS[choice.name]
+    folder = (run,) if tracker.requires_logging_directory else ()
+    options = dict(choice.options)
+    return tracker(options.pop("project", run.name), *folder, **options)

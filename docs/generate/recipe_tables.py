@@ -50,8 +50,6 @@ UNITS = {
     "training.epochs": "passes",
     "training.batch_size": "images",
     "training.accumulate": "parts",
-    "training.decay": "per step",
-    "training.final_fraction": "fraction",
     "training.warmup": "steps",
     "training.clip": "bits/dim",
     "training.ema": "per step",

@@ -54,7 +54,7 @@ def _trained(recipe: str, settings: list[str], name: str, steps: int) -> str:
     torch.manual_seed(0)
     model.chain.train()
     model.chain.initialize(next(images.train.shuffled(training.initialization_images)))
-    optimizer = torch.optim.Adam(factor.parameters(), lr=training.learning_rate)
+    optimizer = torch.optim.Adam(factor.parameters(), lr=training.optimizer.options["learning_rate"])
     average = AveragedModel(factor, multi_avg_fn=get_ema_multi_avg_fn(min(training.ema, 0.98)))
     batches = images.train.shuffled(training.batch_size, flip=training.flip)
     for _, batch in zip(range(steps), batches, strict=False):

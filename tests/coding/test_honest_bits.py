@@ -51,7 +51,7 @@ def test_files_have_the_bits_of_the_likelihoods(pictures, tmp_path, view, suppor
         "image": {"height": 32, "width": 32},
         "stage": [] if view == "plain" else [stage],
         "prior": {"name": "pixelcnn", **NETWORK},
-        "training": {"steps": 40, "learning_rate": 0.003},
+        "training": {"steps": 40, "optimizer": {"learning_rate": 0.003}},
         "sampling": {"images": 0},
         "evaluation": {"heldout_images": 1, "train_images": 0},
     }

@@ -44,7 +44,7 @@ from auxar.files import read_json, read_tensors
 CHANGES = {
     "training__steps": 5,
     "training__flip": True,
-    "training__decay": 0.9,
+    "training__schedule": {"name": "exponential", "decay": 0.9},
     "training__accumulate": 2,
     "training__clip": 2.0,
     "training__checkpoint_every": 3,

@@ -44,7 +44,7 @@ from auxar.training.averaging import WeightAverage
 CHANGES = {
     "training__steps": 40,
     "training__flip": True,
-    "training__decay": 0.99,
+    "training__schedule": {"name": "exponential", "decay": 0.99},
     "training__accumulate": 2,
     "training__clip": 1.0,
     "training__checkpoint_every": 3,

@@ -49,7 +49,7 @@ from auxar_samplers.wavefront import WavefrontSampler
 
 DOCS = PROJECT / "docs"
 # The code blocks of these pages are files of plugins, which other tests run.
-PAGES_OF_FILES = [DOCS / "views.md", DOCS / "networks.md", DOCS / "datasets.md"]
+PAGES_OF_FILES = [DOCS / f"{name}.md" for name in ("views", "networks", "datasets", "optimizers")]
 PAGES = [PROJECT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page not in PAGES_OF_FILES)]
 TABLES: dict[str, type] = {
     "image": ImageSpec,
@@ -290,8 +290,8 @@ def test_limits_in_the_tables_are_those_that_hold(generate):
 
 def test_types_in_the_tables_are_those_of_the_classes():
     table = rows(kept(DOCS / "recipes.md", "keys", "training"))
-    types = ("integer", "number", "boolean", "list of 2 numbers", "list of strings")
-    assert tuple(table[key][0] for key in ("steps", "epochs", "flip", "betas", "trackers")) == types
+    types = ("integer", "number", "boolean", "component", "list of components")
+    assert tuple(table[key][0] for key in ("steps", "epochs", "flip", "optimizer", "trackers")) == types
     assert rows(kept(DOCS / "recipes.md", "keys", "stage"))["view"][:2] == ["component", "required"]
 
 

@@ -1,4 +1,4 @@
-"""Tests of the files of docs/networks.md and docs/datasets.md. `test_stranger` tests docs/views.md."""
+"""Tests of the files of tutorials. `test_stranger` tests docs/views.md."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from helpers.tutorial_files import write_tutorial
 from auxar.data import StoredImages, load_images
 from auxar.generation.samples import draw_views
 from auxar.model import Adjustments, CausalNetwork, Interval, RestrictableHead, SampleRequest
+from auxar.pipeline import run
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.testing import distributions
@@ -131,7 +132,22 @@ def test_its_data_set_is_read_with_its_options(tmp_path, monkeypatch):
         assert examples.condition.flatten().tolist() == ([4] * 3 if count == 3 else [n % 10 for n in range(4, 40)])
 
 
-@pytest.mark.parametrize("page", ["views.md", "networks.md", "datasets.md"])
+def test_its_optimizer_and_schedule_keep_their_contracts_and_train(tmp_path, monkeypatch):
+    assert write_tutorial("optimizers.md", tmp_path) == ["lion.py", "lion.toml", "test_lion.py"]
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        tests = importlib.import_module("test_lion")
+        tests.test_it_is_an_optimizer()
+        tests.test_the_rate_falls_at_the_end()
+    finally:
+        for module in ("lion", "test_lion"):
+            sys.modules.pop(module, None)
+    settings = ["training.steps=2", "training.batch_size=2", "training.initialization_images=2", "data.limit=30"]
+    run(tmp_path / "lion.toml", settings=settings, out=tmp_path / "run", train_only=True, trust_plugins=True)
+    assert (tmp_path / "run" / "factors" / "prior" / "weights.safetensors").is_file()
+
+
+@pytest.mark.parametrize("page", ["views.md", "networks.md", "datasets.md", "optimizers.md"])
 def test_what_a_tutorial_writes_is_tidy(tmp_path, page):
     write_tutorial(page, tmp_path)
     done = subprocess.run(

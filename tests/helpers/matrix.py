@@ -94,8 +94,8 @@ def combined(pictures: Path, **changes: Any) -> dict[str, Any]:
             "steps": 14,
             "batch_size": 5,
             "accumulate": 2,
-            "learning_rate": 0.05,
-            "decay": 0.98,
+            "optimizer": {"learning_rate": 0.05},
+            "schedule": {"name": "exponential", "decay": 0.98},
             "clip": 4.0,
             "ema": 0.5,
             "flip": True,
@@ -116,7 +116,8 @@ def labels(pictures: Path, **changes: Any) -> dict[str, Any]:
     prior = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax", "dropout": 0.3}
     condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": prior}
     condition["embedding"] = {"name": "categories", "blocks": 1, "dropout": 0.3}
-    hasty = {"learning_rate": 0.5, "evaluate_every": 1, "patience": 1}  # The best weights are not the last ones.
+    # The best weights are not the last ones.
+    hasty = {"optimizer": {"learning_rate": 0.5}, "evaluate_every": 1, "patience": 1}
     factor = {"training__factor": {"condition": hasty}}
     return combined(pictures, **{"condition": condition, "stage__0__support": "restricted", **factor, **changes})
 
@@ -124,7 +125,7 @@ def labels(pictures: Path, **changes: Any) -> dict[str, Any]:
 def masks(pictures: Path, **changes: Any) -> dict[str, Any]:
     """The recipe with masks and a free decoder."""
     condition = {"kind": "mask", "suffix": ".mask.png", "classes": 2, "drop": 0.2}
-    return combined(pictures, **{"condition": condition, "training__learning_rate": 0.06, **changes})
+    return combined(pictures, **{"condition": condition, "training__optimizer__learning_rate": 0.06, **changes})
 
 
 def plain(pictures: Path, **changes: Any) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def trained(
     Returns the lines of metrics, which are dicts with the step, and loss and norm of the gradient, or bits/dim of
     validation images; and the step of the kept weights.
     """
-    order, rate, averages = _seed(0, "data", factor.name), settings["learning_rate"], None
+    order, rate, averages = _seed(0, "data", factor.name), settings["optimizer"]["learning_rate"], None
     size, bits = settings["batch_size"], math.log(2) * factor.image.dims
     parameters = list(factor.parameters())
     options = {"flip": settings["flip"], "drop": 0.0 if factor.name == "condition" else drop}
@@ -168,7 +168,7 @@ def trained(
             if each.grad is not None and norm > settings["clip"]:
                 each.grad.mul_(settings["clip"] / norm)
         for group in optimizer.param_groups:
-            group["lr"] = rate * settings["decay"] ** step
+            group["lr"] = rate * settings["schedule"]["decay"] ** step
         optimizer.step()
         lines.append({"step": step + 1, "bits_per_dim": loss, "gradient_norm": norm})
         with torch.no_grad():

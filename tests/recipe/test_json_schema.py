@@ -31,6 +31,7 @@ from auxar.recipe.json_schema import recipe_schema, schema_text
 from auxar.recipe.loading import COMMON_KEYS, _parse, fill_in
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
 from auxar.recipe.schema_line import with_schema
+from auxar_optimizers.adam import AdamConfig
 
 RECIPES = PROJECT / "recipes"
 SHIPPED = sorted(RECIPES.rglob("*.toml"))
@@ -61,7 +62,7 @@ TABLES: dict[str, type] = {
     "sampling": SamplingConfig,
     "condition": ConditionConfig,
 }
-DEPENDENT = {"data.validation", "training.decay", "training.final_fraction"}
+DEPENDENT = {"data.validation"}
 DEPENDENT |= {f"condition.{field.name}" for field in attrs.fields(ConditionConfig)}
 DEPENDENT |= {
     "data.shards",
@@ -145,15 +146,15 @@ def test_every_key_has_a_description_and_its_default(schema):
         "plugins",
         "arithmetic",
     }
-    learning_rate = properties(schema, "training")["learning_rate"]
-    assert learning_rate == {
-        "description": field_docs(TrainingConfig)["learning_rate"],
+    options = definition_of(schema, "optimizer", "adam")["properties"]
+    assert options["learning_rate"] == {
+        "description": field_docs(AdamConfig)["learning_rate"],
         "type": "number",
         "exclusiveMinimum": 0,
         "default": 0.001,
     }
-    assert properties(schema, "training")["betas"] == {
-        "description": field_docs(TrainingConfig)["betas"],
+    assert options["betas"] == {
+        "description": field_docs(AdamConfig)["betas"],
         "type": "array",
         "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
         "minItems": 2,
@@ -199,7 +200,11 @@ def test_shipped_recipes_are_accepted(accepts, path):
         {"training__factor__stage0__epochs": 2, "training__factor__stage0__steps": 2},
         {"training__factor__stage_0": {}},
         {"training__factor__prior": {"precision": "bf16"}},
-        {"training__betas": [0.9]},
+        {"training__optimizer": {"betas": [0.9]}},
+        {"training__optimizer": {"name": "adam", "weight_decay": 0.1}},
+        {"training__optimizer": "adm"},
+        {"training__factor__prior": {"schedule": "linear"}},
+        {"training__trackers": [3]},
         {"training__ema": 1.0},
         {"data__path": None},
         {"data__crop": {"left": -1}},

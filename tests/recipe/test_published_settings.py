@@ -22,8 +22,9 @@ CELEBA |= {"data.crop.left": 25, "data.crop.right": 25, "data.crop.top": 50, "da
 
 # Section 3.3: Adam. Its betas are not given, so they are the usual ones. The released code of Salimans et al. averages
 # the weights with a decay of 0.9995.
-ADAM = {"training.optimizer": "adam", "training.learning_rate": 0.001, "training.betas": [0.9, 0.999]}
-ADAM |= {"training.schedule": "exponential", "training.warmup": 0, "training.ema": 0.9995}
+OPTIMIZER = {"name": "adam", "learning_rate": 0.001, "betas": [0.9, 0.999]}
+ADAM = {f"training.optimizer.{key}": value for key, value in OPTIMIZER.items()}
+ADAM |= {"training.schedule.name": "exponential", "training.warmup": 0, "training.ema": 0.9995}
 MIXTURE = {"head.name": "logistic_mixture", "head.components": 10}
 
 
@@ -57,9 +58,9 @@ def size(side: int) -> dict[str, Any]:
 
 
 # Section 4.2: batches of 16, a decay of 0.999995 and 60 epochs. The paper gives no settings for CIFAR-10.
-PYRAMID_TRAINING = ADAM | {"training.batch_size": 16, "training.decay": 0.999995, "training.epochs": 60}
+PYRAMID_TRAINING = ADAM | {"training.batch_size": 16, "training.schedule.decay": 0.999995, "training.epochs": 60}
 # Section 4.1: batches of 64, a decay of 0.99999, 30 epochs for the gray view and 200 for the colors, flipped at random.
-GRAYSCALE_TRAINING = ADAM | {"training.batch_size": 64, "training.decay": 0.99999, "training.flip": True}
+GRAYSCALE_TRAINING = ADAM | {"training.batch_size": 64, "training.schedule.decay": 0.99999, "training.flip": True}
 GRAYSCALE_TRAINING |= {"training.epochs": 200, "training.factor.prior.epochs": 30}
 # Section 3.1: 4-bit gray, which is 16 levels.
 GRAY = {"stage[0].view.name": "grayscale", "stage[0].view.levels": 16}
@@ -80,7 +81,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         **size(32),
         **within("prior", full(5, MIXTURE)),
         **ADAM,
-        **{"training.betas": [0.95, 0.9995], "training.decay": 0.999995, "training.initialization_images": 100},
+        **{"training.optimizer.betas": [0.95, 0.9995], "training.schedule.decay": 0.999995},
+        "training.initialization_images": 100,
         **{"training.batch_size": 96, "training.epochs": 200, "training.flip": False},
     },
     "pyramid_celeba": {

@@ -25,8 +25,9 @@ from auxar.training.checkpoints import checkpoints
 from auxar.training.factors import train_factors
 from auxar.training.lengths import is_trained, total_steps
 
-LONGER = {"training__steps": 7, "training__learning_rate": 0.01}
-TWO_PARTS = "trained in 2 parts: 1–4 (steps = 4, learning_rate = 0.001), 5–7 (steps = 7, learning_rate = 0.01)"
+LONGER = {"training__steps": 7, "training__optimizer__learning_rate": 0.01}
+RATE = "optimizer.learning_rate"
+TWO_PARTS = f"trained in 2 parts: 1–4 (steps = 4, {RATE} = 0.001), 5–7 (steps = 7, {RATE} = 0.01)"
 
 
 def steps(folder: Path, factor: str) -> str:
@@ -61,8 +62,8 @@ def test_a_run_is_trained_further_and_its_history_reproduces_it(pictures, copied
     assert history is not None
     assert history.init is None
     for part in history.parts:
-        changes = {f"training__{key}": value for key, value in part.settings.items()}
-        run(tmp_path / "again", tiny(pictures, **changes, sampling__images=0), only=["prior"])
+        changes = [f"training.{key}={value}" for key, value in part.settings.items()]
+        run(tmp_path / "again", tiny(pictures, sampling__images=0), settings=changes, only=["prior"])
     for name in ("weights", "training"):
         assert same(weights(tmp_path / "again", name), of_prior(copied, name))
 
@@ -116,9 +117,9 @@ def remove_checkpoints(folder: Path) -> None:
             "steps or choose another folder with --out",
         ),
         (
-            {"training__learning_rate": 0.1},
-            "training.learning_rate: 0.1 would have no effect, because all factors are trained, stage0 with 0.001; set "
-            "a larger training.steps to train further, or use 0.001",
+            {"training__optimizer__learning_rate": 0.1},
+            "training.optimizer.learning_rate: 0.1 would have no effect, because all factors are trained, stage0 with "
+            "0.001; set a larger training.steps to train further, or use 0.001",
         ),
         (
             {"training__steps": 5},

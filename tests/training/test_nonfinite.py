@@ -77,8 +77,8 @@ CHANGES = {
     "plugins": ["fragile.py"],
     "training__steps": 9,
     "training__checkpoint_every": 2,
-    "training__learning_rate": 0.01,
-    "training__decay": 0.5,
+    "training__optimizer__learning_rate": 0.01,
+    "training__schedule": {"name": "exponential", "decay": 0.5},
     "sampling__images": 0,
 }
 
@@ -165,7 +165,7 @@ def test_weights_that_always_fail_are_not_skipped_for_ever(pictures, tmp_path):
 
 
 def test_weights_that_are_not_finite_are_not_saved(pictures, tmp_path):
-    table = tiny(pictures, training__learning_rate=3e38, training__steps=1)
+    table = tiny(pictures, training__optimizer__learning_rate=3e38, training__steps=1)
     with pytest.raises(UserError, match="factor prior: its weights or optimizer state are not finite after step 1; "):
         run(tmp_path / "run", table)
     assert not list((tmp_path / "run").glob("factors/*/*.safetensors"))
@@ -173,9 +173,9 @@ def test_weights_that_are_not_finite_are_not_saved(pictures, tmp_path):
 
 def test_a_loss_that_explodes_stops_the_networks_too(pictures, tmp_path):
     with pytest.raises(UserError, match=r"factor prior: the (loss is (nan|-?inf)|gradient .*) at step 2 \(learning"):
-        run(tmp_path / "run", tiny(pictures, training__learning_rate=3e38))
+        run(tmp_path / "run", tiny(pictures, training__optimizer__learning_rate=3e38))
     assert not list((tmp_path / "run").glob("factors/*/weights.safetensors"))
     # No step was completed, so the folder can be used again with a better setting.
-    run(tmp_path / "run", tiny(pictures, training__learning_rate=1e-3))
+    run(tmp_path / "run", tiny(pictures, training__optimizer__learning_rate=1e-3))
     assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "run").values())
     assert len(metrics(tmp_path / "run")) == 8

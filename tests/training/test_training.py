@@ -47,7 +47,7 @@ EVERYTHING = {
     "training__clip": 1.0,
     "training__checkpoint_every": 3,
     "training__factor": {
-        "stage1": {"optimizer": "adam", "schedule": "exponential", "decay": 0.9, "warmup": 0, "ema_warmup": False},
+        "stage1": {"optimizer": "adam", "schedule": "exponential:decay=0.9", "warmup": 0, "ema_warmup": False},
         "prior": {"schedule": "constant", "ema": 0.0},
     },
     "sampling__images": 1,

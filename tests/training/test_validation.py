@@ -29,7 +29,7 @@ CHANGES = {
     "training__checkpoint_every": 3,
     "training__evaluate_every": 2,
     "training__keep_best": True,
-    "training__decay": 0.9,
+    "training__schedule": {"name": "exponential", "decay": 0.9},
     "sampling__images": 0,
     "evaluation__train_images": 0,
 }

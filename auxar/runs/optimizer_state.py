@@ -38,8 +38,8 @@ class OptimizerState:
 
     path: Path
     """The file that it was read from."""
-    optimizer: str
-    """The name of the optimizer."""
+    optimizer: Mapping[str, Any]
+    """The name of the optimizer and its options, as a table."""
     parameters: list[list[str]]
     """The names of the parameters in each parameter group."""
     groups: list[dict[str, Any]]
@@ -53,8 +53,8 @@ class OptimizerState:
         Raises `UserError` if it cannot continue from this state, because another optimizer has written it.
         """
         try:
-            if self.optimizer != name:
-                raise ValueError(f"it is the state of the optimizer {shown(self.optimizer)}")
+            if self.optimizer["name"] != name:
+                raise ValueError(f"it is the state of the optimizer {shown(self.optimizer['name'])}")
             if self.parameters != _parameters(optimizer, factor):
                 raise ValueError("it has other parameter groups")
             self._load(optimizer)
@@ -67,7 +67,7 @@ class OptimizerState:
 
     def _load(self, optimizer: torch.optim.Optimizer) -> None:
         now = optimizer.state_dict()["param_groups"]
-        device = optimizer.param_groups[0]["params"][0].device
+        device = next(weight.device for group in optimizer.param_groups for weight in group["params"])
         placed: dict[Any, Tensor] = {}
         # PyTorch moves the state of parameters to their devices, but leaves other state as it is.
         indices = {index for group in now for index in group["params"]}
@@ -81,19 +81,20 @@ class OptimizerState:
                 entry |= {name: _as_saved(value, entry.get(name), placed) for name, value in self.state[key].items()}
 
 
-def stored_state(optimizer: Any, name: str, factor: Factor) -> tuple[dict[str, Tensor], str]:
-    """Returns the state of the optimizer `name` as tensors, whose names begin with `PREFIX`, and as a document.
+def stored_state(optimizer: Any, table: Mapping[str, Any], factor: Factor) -> tuple[dict[str, Tensor], str]:
+    """Returns the state of an optimizer as tensors, whose names begin with `PREFIX`, and as a document.
 
-    Raises `UserError` if the state has a value that cannot be stored.
+    `table` is the table of the recipe that chooses the optimizer, with its name and its options. Raises `UserError` if
+    the state has a value that cannot be stored.
     """
     saved = optimizer.state_dict()
-    writer = _Writer(name)
+    writer = _Writer(table["name"])
     groups = [
         {key: value for key, value in group.items() if key not in NOT_STORED and not _is_constant(value)}
         for group in saved["param_groups"]
     ]
     document = {
-        "optimizer": name,
+        "optimizer": table,
         "parameters": _parameters(optimizer, factor),
         "groups": writer.plain(groups, ("groups",)),
         "state": writer.plain(saved["state"], ()),
@@ -101,8 +102,8 @@ def stored_state(optimizer: Any, name: str, factor: Factor) -> tuple[dict[str, T
     text = json.dumps(document, allow_nan=False)
     if len(text) > MOST_TEXT:
         raise UserError(
-            f"the optimizer '{name}' has too large a state outside of tensors: {len(text):,} characters; expected at "
-            f"most {MOST_TEXT:,}"
+            f"the optimizer '{table['name']}' has too large a state outside of tensors: {len(text):,} characters; "
+            f"expected at most {MOST_TEXT:,}"
         )
     return writer.tensors, text
 
@@ -115,7 +116,7 @@ def read_state(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Optimize
         document = parse_json(text)
         groups, state = (_value(document[key], left, unused) for key in ("groups", "state"))
         optimizer, parameters = document["optimizer"], document["parameters"]
-        if unused or not (isinstance(optimizer, str) and isinstance(state, dict) and all(map(_is_dict, groups))):
+        if unused or not (all(map(_is_dict, (optimizer, state, *groups))) and isinstance(optimizer["name"], str)):
             raise ValueError(f"{len(unused)} tensors are in no place of the state")
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         raise DamagedFile(f"{path} is damaged: its optimizer state is incomplete ({one_line(str(error))})") from None

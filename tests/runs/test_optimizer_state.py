@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.files import DamagedFile, read_tensors, write_tensors
-from auxar.training.optimizer_state import OptimizerState, read_state, stored_state
+from auxar.runs.optimizer_state import OptimizerState, read_state, stored_state
 
 
 class Net(nn.Module):
@@ -80,7 +80,7 @@ def assert_equal(first: Any, second: Any) -> None:
 
 
 def through_a_file(optimizer: torch.optim.Optimizer, net: Any, file: Path) -> OptimizerState:
-    tensors, document = stored_state(optimizer, "odd", net)
+    tensors, document = stored_state(optimizer, {"name": "odd"}, net)
     weights = {f"factor.{name}": tensor for name, tensor in net.state_dict().items()}
     write_tensors(file, weights | tensors, {"optimizer": document})
     found, metadata = read_tensors(file)
@@ -133,10 +133,10 @@ def test_values_that_cannot_be_stored_are_named():
     for value in ({1, 2}, torch.ones(2).to_sparse(), nested):
         optimizer.state[net.first.weight] = {"value": {"here": value}}
         with pytest.raises(UserError, match=r"the optimizer 'odd' has .* in its state at 0\.value\.here"):
-            stored_state(optimizer, "odd", net)
+            stored_state(optimizer, {"name": "odd"}, net)
     optimizer.state[net.first.weight] = {"value": list(range(10**6))}
     with pytest.raises(UserError, match="has too large a state outside of tensors"):
-        stored_state(optimizer, "odd", net)
+        stored_state(optimizer, {"name": "odd"}, net)
 
 
 def test_another_optimizer_is_told_and_is_no_damage(tmp_path):
@@ -160,7 +160,7 @@ def test_tensors_and_document_must_fit_each_other(tmp_path):
     optimizer = torch.optim.Adam(net.parameters())
     net.first(torch.ones(3)).sum().backward()
     optimizer.step()
-    tensors, text = stored_state(optimizer, "adam", net)
+    tensors, text = stored_state(optimizer, {"name": "adam"}, net)
     assert read_state(tmp_path, text, tensors).state[0]["step"].item() == 1
     document = json.loads(text)
     documents: list[Any] = [

@@ -1,0 +1,33 @@
+"""The optimizer `adam`."""
+
+from __future__ import annotations
+
+import attrs
+from attrs.validators import and_, deep_iterable, ge, lt
+from torch import nn
+from torch.optim import Adam
+
+from auxar import positive
+
+FUSED = ("cpu", "cuda")
+"""The types of devices for which PyTorch has fused implementations of Adam and AdamW."""
+
+
+@attrs.frozen
+class AdamConfig:
+    """Adam (Kingma and Ba 2015), the optimizer of the paper, as PyTorch implements it."""
+
+    learning_rate: float = attrs.field(default=1e-3, validator=positive)
+    """Learning rate at the first step, or at the first step after `training.warmup`."""
+    betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=deep_iterable(and_(ge(0.0), lt(1.0))))
+    """Decay rates of the first and second moment, at least 0 and less than 1."""
+
+
+def build(config: AdamConfig, factor: nn.Module) -> Adam:
+    """Returns the optimizer of a factor's weights."""
+    return Adam(factor.parameters(), lr=config.learning_rate, betas=config.betas, fused=has_fused(factor))
+
+
+def has_fused(factor: nn.Module) -> bool:
+    """Whether PyTorch has a fused implementation of Adam for the device of a factor's weights."""
+    return all(weight.device.type in FUSED for weight in factor.parameters())

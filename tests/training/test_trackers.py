@@ -1,0 +1,108 @@
+"""Tests of experiment trackers: those of Accelerate with their options, and those of plugins."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from helpers.tiny_runs import metrics, run, tiny
+
+from auxar.errors import UserError
+
+PLUGIN = '''
+import json
+
+import attrs
+from accelerate.tracking import GeneralTracker
+from auxar import Component, hookimpl
+
+AUXAR_INTERFACE = 1
+
+
+@attrs.frozen
+class LinesConfig:
+    """Lines of a file."""
+
+    file: str
+
+
+class Lines(GeneralTracker):
+    name = "lines"
+    requires_logging_directory = False
+
+    def __init__(self, config):
+        super().__init__()
+        self.file = config.file
+
+    @property
+    def tracker(self):
+        return self.file
+
+    def log(self, values, step=None, **kwargs):
+        with open(self.file, "a") as file:
+            file.write(json.dumps({**values, "step": step}) + "\\n")
+
+
+@hookimpl
+def auxar_register_components():
+    return [Component("tracker", "lines", LinesConfig, Lines)]
+'''
+
+
+def test_a_tracker_of_a_plugin_gets_all_figures(pictures, tmp_path):
+    (tmp_path / "lines.py").write_text(PLUGIN)
+    trackers = [{"name": "lines", "file": str(tmp_path / "lines.jsonl")}]
+    table = tiny(pictures, stage=None, plugins=["lines.py"], training__trackers=trackers, sampling__images=0)
+    folder = run(tmp_path / "run", table)
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    keys = ("step", "bits_per_dim", "learning_rate")
+    assert [(each["step"], *(each[f"prior/{key}"] for key in keys[1:])) for each in lines] == [
+        tuple(line[key] for key in keys) for line in metrics(folder)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, ("run", {})), ({"project": "faces", "entity": "us"}, ("faces", {"entity": "us"}))]
+)
+def test_options_of_accelerates_trackers_are_those_of_their_start(pictures, tmp_path, monkeypatch, options, expected):
+    started = []
+
+    class Tracker(GeneralTracker):
+        name = "tensorboard"
+        requires_logging_directory = False
+
+        def __init__(self, project: str, **others: Any) -> None:
+            started.append((project, others))
+
+        @property
+        def tracker(self) -> None:
+            return None
+
+        def start(self) -> None:
+            pass
+
+        def log(self, *arguments: Any, **options: Any) -> None:
+            pass
+
+        def finish(self) -> None:
+            pass
+
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
+    monkeypatch.setattr("auxar.training.trackers.get_available_trackers", lambda: ["tensorboard"])
+    tracker = {"name": "tensorboard", **options} if options else "tensorboard"
+    run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=[tracker], training__steps=1), only=["prior"])
+    assert started == [expected]
+
+
+def test_an_option_that_a_tracker_refuses_is_told(pictures, tmp_path, monkeypatch):
+    def refusing(project: str) -> None:
+        """Has no options."""
+
+    refusing.requires_logging_directory = False  # type: ignore[attr-defined]
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", refusing)
+    monkeypatch.setattr("auxar.training.trackers.get_available_trackers", lambda: ["tensorboard"])
+    trackers = [{"name": "tensorboard", "entity": "us"}]
+    with pytest.raises(UserError, match=r"training\.trackers: .* unexpected keyword argument 'entity'"):
+        run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=trackers))
