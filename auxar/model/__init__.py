@@ -13,6 +13,7 @@ from auxar.model.embedding import Embedding, NetworkEmbedding
 from auxar.model.factor import FLOAT, Arithmetic, Converted, Factor
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, Known, mark, scale
+from auxar.model.integers import Frequencies, IntegerHead
 from auxar.model.network import (
     CausalNetwork,
     RecomputableBlock,
@@ -25,7 +26,7 @@ from auxar.model.network import (
 )
 from auxar.model.request import RULES, DrawRule, SampleRequest
 from auxar.model.sources import DecodeSource, DrawSource, ForceSource, PixelSource, Sampler
-from auxar.model.support import DrawnPixels, RepeatedWalk, Restriction, SumSupport, Support, Walk
+from auxar.model.support import DrawnPixels, RepeatedWalk, Restriction, SumSupport, SumWalk, Support, Walk
 from auxar.model.view import View
 
 __all__ = [
@@ -54,8 +55,10 @@ __all__ = [
     "Factor",
     "FactorLogProb",
     "ForceSource",
+    "Frequencies",
     "Head",
     "ImageSpec",
+    "IntegerHead",
     "Interval",
     "Known",
     "NetworkEmbedding",
@@ -69,6 +72,7 @@ __all__ = [
     "Sampler",
     "StepwiseNetwork",
     "SumSupport",
+    "SumWalk",
     "Support",
     "View",
     "Walk",
