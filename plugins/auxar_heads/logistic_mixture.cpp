@@ -192,7 +192,7 @@ class Mixture {
         for (int64_t k = 0; k < lanes; k++) ends[k] = (end - mean[k]) * inverse_scale[k];
     }
 
-    const Constants &c;
+    const Constants c;
     const Image image;
     int64_t lanes, rows, prepared = -1;
     std::vector<double> loaded, nats, share, mean, inverse_scale, lower, upper, inside_nats, inside_share;

@@ -166,7 +166,7 @@ class IntegerMixture : public IntegerHead {
         return limit(found, in.low, in.high);
     }
 
-    const Constants &c;
+    const Constants c;
     const Image image;
     const FixedPoint &fixed;
     int64_t size;

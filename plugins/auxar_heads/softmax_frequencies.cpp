@@ -44,7 +44,7 @@ class IntegerSoftmax : public IntegerHead {
     void take(int64_t, const int64_t *) {}
 
   private:
-    const Constants &c;
+    const Constants c;
     const FixedPoint &fixed;
     const int64_t levels;
     std::vector<int64_t> logits, sums;
