@@ -101,6 +101,7 @@ Building blocks for plugins:
 Registration:
     Component       a component that a plugin provides and recipes can select
     cached_folder   writes the files of a data set once, into a folder of the cache
+    Choice          the type of an option that selects a component; a subclass has the kind of the components
     HeadChoice      the type of a network's option that selects a likelihood head
     hookimpl        decorator of a plugin's function `auxar_register_components`
     Registry        every component of the loaded plugins
@@ -186,7 +187,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.pipeline import run
     from auxar.plugins import INTERFACE_VERSION, Component, Registry, hookimpl, load_plugins
     from auxar.recipe import Recipe, load_recipe
-    from auxar.recipe.choices import HeadChoice
+    from auxar.recipe.choices import Choice, HeadChoice
     from auxar.recipe.cost import factor_costs
     from auxar.recipe.json_schema import recipe_schema
     from auxar.recipe.shipped import ShippedRecipe, list_recipes
@@ -202,6 +203,7 @@ __all__ = [
     "CausalDistribution",
     "CausalNetwork",
     "Chain",
+    "Choice",
     "Classes",
     "Classification",
     "Comparison",
@@ -301,6 +303,7 @@ _MODULES = {
     "at_most": "validation",
     "positive": "validation",
     "Draws": "image_model.images",
+    "Choice": "recipe.choices",
     "Comparison": "evaluation.comparison",
     "Component": "plugins",
     "DataSets": "data",

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import attrs
 import pluggy
@@ -31,23 +31,32 @@ INTERFACE_VERSION = 1
 abstract method or a method has other arguments or results."""
 DECLARATION = "AUXAR_INTERFACE"
 """Name of the attribute in which a plugin declares the interface version that it supports."""
-Kind = Literal[
+KINDS = (
     "view",
     "network",
     "prior",
     "embedding",
     "decoder",
     "head",
+    "rule",
     "sampler",
     "engine",
+    "optimizer",
+    "schedule",
+    "tracker",
     "dataset",
     "model",
     "arithmetic",
-]
-ROLES: tuple[Kind, ...] = ("prior", "decoder")
+)
+"""The kinds of components that auxar uses. Plugins may add kinds; see `HookSpecification.auxar_register_kinds`."""
+ROLES = ("prior", "decoder")
 """Kinds for which a recipe may also name a network."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+def _itself(config: Any) -> Any:
+    return config
 
 
 @attrs.frozen
@@ -55,7 +64,8 @@ class Component:
     """A component that a plugin provides and that is selected by its kind and name.
 
     `config` is a frozen attrs class: its fields are the options that the recipe may set, with their types and
-    defaults. `build` creates the component. Its signature depends on the kind:
+    defaults. `build` creates the component from an instance of this class, and is left out if the instance is the
+    component. Its signature depends on the kind:
 
     - view: `build(config, image: ImageSpec) -> View`
     - network: `build(config, image: ImageSpec, features_channels: int) -> CausalNetwork`. Recipes name it as a prior or
@@ -65,8 +75,13 @@ class Component:
     - decoder: `build(config, image: ImageSpec, features_channels: int) -> Decoder`, a distribution of another kind than
       a causal network. It may also be the prior of a recipe with a condition: it then gets the condition's features.
     - head: `build(config, image: ImageSpec) -> Head`
+    - rule: `build(config) -> Rule`
     - sampler: `build(config) -> Sampler`
     - engine: `build(config) -> auxar_samplers.engines.Engine`
+    - optimizer: `build(config, factor: torch.nn.Module) -> torch.optim.Optimizer`. The `lr` of each parameter group is
+      the group's learning rate before the schedule.
+    - schedule: `build(config) -> Schedule`
+    - tracker: `build(config) -> str | accelerate.tracking.GeneralTracker`
     - dataset: `build(config) -> pathlib.Path`, a parquet file, a folder of parquet files or a folder of images
     - model: `build(config) -> pathlib.Path`, the folder of a run with all factors trained, which auxar only reads
     - arithmetic: `build(config) -> auxar.model.Arithmetic`
@@ -86,22 +101,22 @@ class Component:
         16×16×3 with 256 levels
     """
 
-    kind: Kind = attrs.field()
+    kind: str = attrs.field()
+    """The kind, one of `KINDS` or a kind that a plugin adds."""
     name: str = attrs.field()
+    """The name that recipes use. It does not contain a colon, which comes before options on the command line."""
     config: type = attrs.field()
-    build: Callable[..., Any] = attrs.field()
+    build: Callable[..., Any] = attrs.field(default=_itself)
 
     @kind.validator
-    def _known_kind(self, attribute: attrs.Attribute[Any], value: Any) -> None:
+    def _is_kind(self, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(value, str):
-            raise UserError(f"kind: expected the name of a kind ({', '.join(get_args(Kind))}), got {shown(value)}")
-        if value not in get_args(Kind):
-            raise UserError(f"kind: {shown(value)} is unknown{did_you_mean(value, get_args(Kind))}")
+            raise UserError(f"kind: expected the name of a kind ({', '.join(KINDS)}), got {shown(value)}")
 
     @name.validator
     def _text(self, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, str) or not value:
-            raise UserError(f"name: expected a name that recipes can use, got {shown(value)}")
+        if not isinstance(value, str) or not value or ":" in value:
+            raise UserError(f"name: expected a name that recipes can use, without a colon, got {shown(value)}")
 
     @config.validator
     def _attrs_class(self, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -119,7 +134,7 @@ class Component:
         return (self.config.__doc__ or "").strip().split("\n")[0]
 
 
-def _kinds_for(kind: Kind) -> tuple[Kind, ...]:
+def _kinds_for(kind: str) -> tuple[str, ...]:
     """The kinds of the components that a recipe may name where it needs one of this kind."""
     return (kind, "network") if kind in ROLES else (kind,)
 
@@ -146,6 +161,14 @@ class HookSpecification:
     def auxar_register_components(self) -> Sequence[Component]:  # type: ignore[empty-body]
         """Returns the components that the plugin provides. auxar calls it once, when plugins are loaded."""
 
+    @hookspec
+    def auxar_register_kinds(self) -> Sequence[str]:  # type: ignore[empty-body]
+        """Returns the names of the kinds of components that the plugin adds to `KINDS`.
+
+        The plugin's own components choose among components of the kind by an option whose type is a subclass of
+        `Choice`.
+        """
+
 
 @attrs.frozen
 class Registry:
@@ -157,10 +180,12 @@ class Registry:
     """The plugin that provides each component, and its origin, by (kind, name)."""
     problems: tuple[str, ...] = ()
     """A message about each installed plugin that could not be loaded. Other plugins are not affected."""
+    kinds: tuple[str, ...] = KINDS
+    """The kinds of components: `KINDS`, and those that plugins add."""
     files: Mapping[Path, bytes] = attrs.field(factory=dict, repr=False)
     """The content of each loaded plugin file by its path. The file itself may have changed since."""
 
-    def get(self, kind: Kind, name: str, path: str) -> Component:
+    def get(self, kind: str, name: str, path: str) -> Component:
         """The component of this kind and name; for a prior or a decoder, it may be of the kind `network`.
 
         Raises `UserError`, naming the recipe's key `path`, if there is none.
@@ -201,7 +226,7 @@ class Registry:
             raise UserError(f"{path}: the decoder '{name}' needs features, which a prior has only with [condition]")
         return self.get("decoder" if given_features and name in able else "prior", name, path)
 
-    def names(self, kind: Kind) -> list[str]:
+    def names(self, kind: str) -> list[str]:
         """The names of all components of one kind, sorted. Networks are also among the priors and the decoders.
 
         Examples:
@@ -271,28 +296,41 @@ def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str
 def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: tuple[str, ...]) -> Registry:
     components: dict[tuple[str, str], Component] = {}
     providers: dict[tuple[str, str], str] = {}
-    for implementation in manager.hook.auxar_register_components.get_hookimpls():
+    known = list(KINDS)
+    for provider, kind in _provided(manager.hook.auxar_register_kinds, origins):
+        if not isinstance(kind, str) or not kind:
+            raise UserError(f"plugin {provider}: auxar_register_kinds must return a list of names, got {shown(kind)}")
+        known += [kind] if kind not in known else []
+    for provider, component in _provided(manager.hook.auxar_register_components, origins):
+        if not isinstance(component, Component):
+            raise UserError(f"plugin {provider}: auxar_register_components must return a list of Component records")
+        if component.kind not in known:
+            raise UserError(
+                f"plugin {provider}: the kind {shown(component.kind)} of the component '{component.name}' is "
+                f"unknown{did_you_mean(component.kind, known)}"
+            )
+        kinds = ("network", *ROLES) if component.kind == "network" else _kinds_for(component.kind)
+        for key in ((kind, component.name) for kind in kinds):
+            if key in components:
+                also = "" if key[0] == component.kind else ", because a network is also a prior and a decoder"
+                raise UserError(
+                    f"the {component.kind} '{component.name}' is provided twice, by {providers[key]} and by "
+                    f"{provider}{also}"
+                )
+        key = (component.kind, component.name)
+        components[key], providers[key] = component, provider
+    return Registry(components, providers, problems, tuple(known))
+
+
+def _provided(hook: pluggy.HookCaller, origins: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yields each entry that an implementation of a hook returns, after the plugin that provides it."""
+    for implementation in hook.get_hookimpls():
         provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
         try:
             provided: list[Any] = list(implementation.function())  # type: ignore[call-overload]
         except FAILURES as error:
-            raise UserError(
-                f"plugin {provider}: auxar_register_components failed: {type(error).__name__}: {error}"
-            ) from error
-        for component in provided:
-            if not isinstance(component, Component):
-                raise UserError(f"plugin {provider}: auxar_register_components must return a list of Component records")
-            kinds = ("network", *ROLES) if component.kind == "network" else _kinds_for(component.kind)
-            for key in ((kind, component.name) for kind in kinds):
-                if key in components:
-                    also = "" if key[0] == component.kind else ", because a network is also a prior and a decoder"
-                    raise UserError(
-                        f"the {component.kind} '{component.name}' is provided twice, by {providers[key]} and by "
-                        f"{provider}{also}"
-                    )
-            key = (component.kind, component.name)
-            components[key], providers[key] = component, provider
-    return Registry(components, providers, problems)
+            raise UserError(f"plugin {provider}: {hook.name} failed: {type(error).__name__}: {error}") from error
+        yield from ((provider, each) for each in provided)
 
 
 def _sources(files: Iterable[tuple[Path, bytes]]) -> Iterator[tuple[str, str, bool, Callable[[], Any]]]:

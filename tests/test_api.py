@@ -76,6 +76,7 @@ OTHERS = (
     "FactorLogProb",
     "ForceSource",
     "Head",
+    "Choice",
     "HeadChoice",
     "PixelSource",
     "Prior",

@@ -118,7 +118,7 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
         (
             "@attrs.frozen\nclass C: pass\n@hookimpl\ndef auxar_register_components():\n"
             "    return [Component('views', 'x', C, C)]",
-            "kind: 'views' is unknown; did you mean 'view'? (known: arithmetic, dataset, decoder, embedding, engine, ",
+            "the kind 'views' of the component 'x' is unknown; did you mean 'view'? (known: arithmetic, ",
         ),
         (
             "@hookimpl\ndef auxar_register_components(): return [Component('view', 'x', dict, dict)]",
@@ -129,7 +129,9 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
 def test_a_hook_that_is_wrong_names_its_plugin(tmp_path, body, message):
     file = plugin(tmp_path / "wrong.py", body)
     found = refusal(file)
-    assert found.startswith(f"plugin {'' if 'failed' in found or 'return' in found else chr(39)}wrong")
+    assert found.startswith(
+        f"plugin {'' if 'failed' in found or 'return' in found or 'the kind' in found else chr(39)}wrong"
+    )
     assert str(file) in found
     assert message in found
 

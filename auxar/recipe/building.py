@@ -25,7 +25,7 @@ from auxar.model import (
     View,
 )
 from auxar.model.condition import row_spec
-from auxar.plugins import Component, Kind, Registry
+from auxar.plugins import Component, Registry
 from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.schema import Recipe
@@ -33,7 +33,7 @@ from auxar.recipe.shapes import WithoutDrawing
 
 MOST_LAYERS = 5000
 """Maximum number of `nn.Module` objects in a model, several times that of the largest recipe that comes with auxar."""
-TYPES: Mapping[Kind, type] = {
+TYPES: Mapping[str, type] = {
     "view": View,
     "network": CausalNetwork,
     "prior": Prior,
@@ -188,7 +188,7 @@ def _stays_free(path: str, needed: str) -> UserError:
     return UserError(f"{path}.support: 'restricted' needs {needed}; use 'free'")
 
 
-def _build(registry: Registry, kind: Kind, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
+def _build(registry: Registry, kind: str, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
     return _built(registry.get(kind, choice.name, path), choice, path, registry, *fit)
 
 

@@ -1,62 +1,75 @@
 """Component options that choose another component by name, such as the head of a network or the engine of a sampler.
 
-Each kind of choice is a class with two methods. The class method `from_recipe(value, registry, path)` creates a choice
-from a value in a recipe, and `to_recipe()` converts the choice back to such a value. A component's config class uses
-the choice class as the type of a field, and the default of this field must be a factory. The class attribute `kind` is
-the kind of the components among which it chooses; without it, the JSON Schema of recipes accepts any value.
+A component's config class has a field whose type is a subclass of `Choice` with the kind of the components among which
+it chooses. The default of this field must be a factory. Any other class with the methods `from_recipe(value, registry,
+path)` and `to_recipe()` may be such a type, too; without a class attribute `kind`, the JSON Schema of recipes accepts
+any value for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import attrs
 
 from auxar.errors import UserError
 from auxar.model import Head, ImageSpec
-from auxar.plugins import Component, Kind, Registry
+from auxar.plugins import Component, Registry
 from auxar.recipe.structuring import read_component, structure, unstructure
 
 T = TypeVar("T")
 
 
 @attrs.frozen
-class HeadChoice:
-    """The choice of a likelihood head with its options.
+class Choice:
+    """The choice of a component of the kind `kind`, which a subclass defines, with its options.
 
-    A recipe writes it as `head = "softmax"` or `head = { name = "logistic_mixture", components = 10 }`.
+    A recipe writes it as `"NAME"` or `{ name = "NAME", … }`.
     """
 
-    kind: ClassVar[Kind] = "head"
+    kind: ClassVar[str]
     component: Component
-    """The registered head."""
+    """The registered component."""
     config: Any
     """The options, as an instance of the component's config class."""
 
     @classmethod
-    def from_recipe(cls, value: Any, registry: Registry, path: str) -> HeadChoice:
+    def from_recipe(cls, value: Any, registry: Registry, path: str) -> Self:
         """Creates the choice from the value of the key `path` in a recipe.
 
         Raises `UserError` with the path of an invalid key.
         """
-        name, options = named_options(value, path, "head")
-        component = registry.get("head", name, path)
+        name, options = named_options(value, path, cls.kind)
+        component = registry.get(cls.kind, name, path)
         return cls(component, structure_options(options, component.config, path, registry))
 
     def to_recipe(self) -> Any:
         """Returns this choice as a table, which `from_recipe` reads."""
         return {"name": self.component.name, **unstructure(self.config)}
 
+    def build(self, *arguments: Any) -> Any:
+        """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
+        try:
+            return self.component.build(self.config, *arguments)
+        except UserError as error:
+            raise UserError(f"{self.kind} '{self.component.name}' {error}") from None
+
+
+class HeadChoice(Choice):
+    """The choice of a likelihood head with its options.
+
+    A recipe writes it as `head = "softmax"` or `head = { name = "logistic_mixture", components = 10 }`.
+    """
+
+    kind = "head"
+
     def build(self, image: ImageSpec) -> Head:
         """Builds the head for images with the shape and levels of `image`.
 
         Raises `UserError` if the head does not support them.
         """
-        try:
-            head: Head = self.component.build(self.config, image)
-        except UserError as error:
-            raise UserError(f"head '{self.component.name}' {error}") from None
+        head: Head = super().build(image)
         return head
 
 

@@ -7,10 +7,30 @@ from typing import Any
 
 import attrs
 
+from auxar.errors import UserError
+from auxar.plugins import Component
+
 
 @attrs.frozen
 class ComponentChoice:
-    """The choice of a component: its name and its options."""
+    """The choice of a component: its name and its options.
+
+    A choice that was read from a recipe's text has only these. Loading the recipe with its plugins finds the component,
+    checks the options and adds the defaults of others.
+    """
 
     name: str
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    component: Component | None = attrs.field(default=None, eq=False, repr=False)
+    """The component; None if it was not looked up in a registry."""
+    config: Any = attrs.field(default=None, eq=False, repr=False)
+    """The options as an instance of the component's config class."""
+
+    def build(self, *arguments: Any) -> Any:
+        """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
+        if self.component is None:
+            raise UserError(f"'{self.name}' was not looked up among the plugins; load the recipe with load_recipe")
+        try:
+            return self.component.build(self.config, *arguments)
+        except UserError as error:
+            raise UserError(f"{self.component.kind} '{self.name}': {error}") from None

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from auxar.plugins import Component, Kind, Registry, load_plugins
+from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.field_docs import class_summary
 from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
@@ -146,7 +146,7 @@ class _Builder:
             schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
         return {"anyOf": [_among(self.short_names(kind, hint)), *options.values(), *_ANY], **schema}
 
-    def options(self, kind: Kind, name: str) -> Schema:
+    def options(self, kind: str, name: str) -> Schema:
         """Returns a reference to the definition of a component's table: its name and its options."""
         component = self.registry.get(kind, name, kind) if name in self.registry.names(kind) else None
         kind = component.kind if component else kind  # A network is a prior and a decoder.
@@ -179,11 +179,11 @@ class _Builder:
             "required": ["name", *table.get("required", [])],
         }
 
-    def names(self, kind: Kind, hint: Any) -> list[str]:
+    def names(self, kind: str, hint: Any) -> list[str]:
         """Returns the names among which a key of this type chooses."""
         return [*_other_names(kind, hint), *self.registry.names(kind)]
 
-    def short_names(self, kind: Kind, hint: Any) -> list[str]:
+    def short_names(self, kind: str, hint: Any) -> list[str]:
         """Returns the names that a string may be, which are those of components without required options."""
         own = self.registry.names(kind)
         return [
@@ -230,7 +230,7 @@ def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
     return field.name if hint is ComponentChoice else getattr(hint, "kind", None)
 
 
-def _other_names(kind: Kind, hint: Any) -> Sequence[str]:
+def _other_names(kind: str, hint: Any) -> Sequence[str]:
     """Returns the names that a choice accepts besides those of components, such as `auto`."""
     names: Sequence[str] = OTHER_NAMES.get(kind, ()) if hint is ComponentChoice else getattr(hint, "other_names", ())
     return names

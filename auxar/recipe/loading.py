@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import tomli_w
@@ -16,7 +16,7 @@ from auxar.arguments import as_path, check_flag, check_strings
 from auxar.errors import UserError, did_you_mean, is_unicode, one_line
 from auxar.files import kind, read_bytes
 from auxar.plugin_files import plugin_files
-from auxar.plugins import Component, Kind, Registry, load_plugins
+from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import check_printable, without_unused
@@ -24,18 +24,20 @@ from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, keys_in_tables, sets
 from auxar.recipe.overrides import (
     OPTIONS,
+    merged_training,
     remove_other_options,
     remove_replaced,
-    replaced,
+    with_names,
     without_options_of_another_rule,
 )
 from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
-from auxar.recipe.toml import LongInteger, parse_toml, toml_text
+from auxar.recipe.toml import LongInteger, parse_toml, toml_text, toml_value
 from auxar.recipe.validation import check_stream_shards, check_validation, check_values
 
+T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers", "parallel")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
 LONGEST_KEY = 100
@@ -212,7 +214,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
         raise UserError("stage: expected a list of tables; write [[stage]] with double brackets")
     if isinstance(table.get("stage"), list):
         _check_stages(table["stage"])
-    recipe = structure(table, Recipe)
+    recipe = structure(with_names(table, Recipe), Recipe)
     check_image(recipe.image)
     if recipe.condition is not None:
         check_printable(recipe.condition)
@@ -248,10 +250,8 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
             raise UserError(f"{path}: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
         if not isinstance(override, Mapping):
             raise UserError(f"{path}: expected a table")
-        # If a factor sets `steps` or `epochs`, for example, neither `steps` nor `epochs` of [training] applies to it.
-        obsolete = replaced(override)
-        table = {key: value for key, value in base.items() if key not in obsolete}
-        merged[name] = structure({**table, **override}, TrainingConfig, path)
+        table = with_names(merged_training(base, override), TrainingConfig)
+        merged[name] = structure(table, TrainingConfig, path)
         for key in COMMON_KEYS:
             if getattr(merged[name], key) != getattr(recipe.training, key):
                 raise UserError(f"{path}.{key}: this key cannot differ between factors; set training.{key} instead")
@@ -264,43 +264,41 @@ def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
     Raises `UserError` if a component is unknown, or if an option is unknown or invalid.
     """
 
-    def resolve(kind: Kind, choice: ComponentChoice, path: str) -> ComponentChoice:
-        if choice.name in OTHER_NAMES.get(kind, ()):
-            if choice.options:
-                raise UserError(f"{path}: '{choice.name}' takes no options, got {', '.join(choice.options)}")
-            return choice
-        return filled(registry.get(kind, choice.name, path), choice, path)
-
-    def filled(component: Component, choice: ComponentChoice, path: str) -> ComponentChoice:
-        config: Any = structure_options(choice.options, component.config, path, registry)
-        return ComponentChoice(choice.name, unstructure(config))
-
-    def resolve_stage(index: int, stage: Stage) -> Stage:
-        path = f"stage[{index}]"
-        return attrs.evolve(
-            stage,
-            view=resolve("view", stage.view, f"{path}.view"),
-            embedding=resolve("embedding", stage.embedding, f"{path}.embedding"),
-            decoder=resolve("decoder", stage.decoder, f"{path}.decoder"),
-        )
-
     condition = recipe.condition
-    if condition is not None:
-        embedding = resolve("embedding", condition.embedding, "condition.embedding")
-        prior = condition.prior and resolve("prior", condition.prior, "condition.prior")
-        condition = attrs.evolve(condition, embedding=embedding, prior=prior)
-    sampler = resolve("sampler", recipe.sampling.sampler, "sampling.sampler")
+    prior = registry.prior(recipe.prior.name, "prior", given_features=condition is not None)
     return attrs.evolve(
-        recipe,
+        _resolved(recipe, "", registry, prior=prior),
         data=with_data_options(recipe.data, registry),
-        stage=tuple(resolve_stage(index, stage) for index, stage in enumerate(recipe.stage)),
-        prior=filled(
-            registry.prior(recipe.prior.name, "prior", given_features=condition is not None), recipe.prior, "prior"
-        ),
-        condition=condition,
-        sampling=attrs.evolve(recipe.sampling, sampler=sampler),
-        arithmetic=resolve("arithmetic", recipe.arithmetic, "arithmetic"),
+        stage=tuple(_resolved(stage, f"stage[{index}].", registry) for index, stage in enumerate(recipe.stage)),
+        condition=condition and _resolved(condition, "condition.", registry),
+        training=_resolved(recipe.training, "training.", registry),
+        factor_training={
+            name: _resolved(config, f"training.factor.{name}.", registry)
+            for name, config in recipe.factor_training.items()
+        },
+        sampling=_resolved(recipe.sampling, "sampling.", registry),
     )
+
+
+def _resolved(table: T, path: str, registry: Registry, **known: Component) -> T:
+    """The instance of a recipe's class with all of its choices looked up in the registry, and with their full options.
+
+    A key that chooses a component has the name of the component's kind. `known` has the components of some keys. Raises
+    `UserError`, with keys that begin with `path`, if a component is unknown, or an option is unknown or invalid.
+    """
+
+    def resolve(key: str, choice: ComponentChoice) -> ComponentChoice:
+        if choice.name in OTHER_NAMES.get(key, ()):
+            if choice.options:
+                raise UserError(f"{path}{key}: '{choice.name}' takes no options, got {', '.join(choice.options)}")
+            return choice
+        component = known.get(key) or registry.get(key, choice.name, path + key)
+        config: Any = structure_options(choice.options, component.config, path + key, registry)
+        return ComponentChoice(choice.name, unstructure(config), component, config)
+
+    fields = {field.name: getattr(table, field.name) for field in attrs.fields(type(table))}  # type: ignore[arg-type]
+    choices = {key: resolve(key, value) for key, value in fields.items() if isinstance(value, ComponentChoice)}
+    return attrs.evolve(table, **choices)  # type: ignore[misc]
 
 
 def _apply(table: dict[str, Any], setting: str) -> None:
@@ -320,7 +318,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     if not is_unicode(text):
         raise UserError(f"--set {setting}: expected UTF-8 text")
     try:
-        value = _value(text.strip())
+        value = toml_value(text.strip())
     except LongInteger as error:
         raise UserError(f"--set {setting}: {error}") from None
     node: Any = table
@@ -335,6 +333,8 @@ def _apply(table: dict[str, Any], setting: str) -> None:
                 raise UserError(f"--set {setting}: {where} does not exist; {size}")
             index: Any = entries[part]
         elif isinstance(node, dict):
+            if not last and isinstance(node.get(part), str):
+                node[part] = {"name": node[part]}  # A component without options: the setting adds one.
             if part.isdigit() and part not in node:
                 table_name = above or "the recipe"
                 raise UserError(f"--set {setting}: {where} does not exist; {table_name} has no numbered entries")
@@ -350,14 +350,3 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     if parts[0] == "training" and isinstance(node, dict):
         # `node` is the table with the new setting, such as [training] or [training.factor.NAME].
         remove_replaced(node, parts[-1])
-
-
-def _value(text: str) -> Any:
-    # A setting that is not a TOML value is read as a string, so that paths need no quotes.
-    try:
-        table = parse_toml(f"value = {text}")
-    except LongInteger:
-        raise
-    except ValueError:
-        return text
-    return table["value"] if len(table) == 1 else text

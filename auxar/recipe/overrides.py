@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_type_hints
+
+import attrs
 
 from auxar.model.request import usual_min_weight, usual_reduction
 from auxar.plugins import load_plugins
+from auxar.recipe.component_choice import ComponentChoice
 
 LENGTHS = frozenset({"steps", "epochs"})
 """The keys that give the length of training."""
@@ -46,6 +49,39 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
         if isinstance(override, dict) and (key in LENGTHS or key not in override):
             for other in obsolete:
                 override.pop(other, None)
+
+
+def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a factor: the table [training] with the keys of [training.factor.NAME] in place of its own.
+
+    If a factor sets `steps` or `epochs`, for example, neither `steps` nor `epochs` of [training] applies to it. A table
+    with options but without a name changes options of the component that [training] names.
+    """
+    obsolete = replaced(override)
+    table = {key: value for key, value in base.items() if key not in obsolete}
+    for key, value in override.items():
+        own = table.get(key)
+        if isinstance(value, Mapping) and "name" not in value and own is not None:
+            value = {**({"name": own} if isinstance(own, str) else own), **value}
+        table[key] = value
+    return table
+
+
+def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """The table of an attrs class with the name of the default component in each table that gives options only."""
+    found = dict(table)
+    hints = get_type_hints(cls)
+    for field in attrs.fields(cls):
+        value, hint = found.get(field.name), hints[field.name]
+        if not isinstance(value, Mapping):
+            continue
+        if hint is ComponentChoice:
+            default: Any = field.default
+            if "name" not in value and isinstance(default, attrs.Factory) and not default.takes_self:  # type: ignore
+                found[field.name] = {"name": default.factory().name, **value}
+        elif attrs.has(hint):
+            found[field.name] = with_names(value, hint)
+    return found
 
 
 def remove_other_options(table: dict[str, Any], path: object) -> None:

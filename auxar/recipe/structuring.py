@@ -7,11 +7,14 @@ from typing import Any, TypeVar
 
 from auxar.errors import UserError, shown
 from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.toml import is_value, toml_value
 from auxar.structuring import A_LIST, A_TABLE, LONGEST_TEXT, OF_64_BITS, Hook, Messages, Misfit, StrictConverter
 
 T = TypeVar("T")
 LONGEST_NAME = 100
 """Maximum number of characters in the name of a component."""
+MOST_COMMAS = 100
+"""Maximum number of commas at which a text of options is divided."""
 MOST_PROBLEMS = 12
 """Maximum number of problems that are reported at once."""
 BRIEF = {
@@ -48,12 +51,18 @@ def _with_type(value: Any) -> str:
 
 
 def read_component(value: Any, kind: str = "component") -> ComponentChoice:
-    """Reads the choice of a component from its name, or from a table with its name and options.
+    """Reads the choice of a component from its name, from a table with its name and options, or from a text of both.
 
-    `kind` is used in error messages. Raises `TypeError` or `ValueError` if the value has another form.
+    The text is `NAME:option=value,option=value`, the form of the command line. `kind` is used in error messages. Raises
+    `TypeError` or `ValueError` if the value has another form.
+
+    Examples:
+        >>> read_component("reduced:reduction=0.5,min_weight=0")
+        ComponentChoice(name='reduced', options={'reduction': 0.5, 'min_weight': 0})
     """
     if isinstance(value, str):
-        value = {"name": value}
+        name, colon, options = value.partition(":")
+        value = {**(options_in(options, value) if colon else {}), "name": name}
     if not isinstance(value, Mapping):
         raise TypeError(f'expected {_a(kind)}, "NAME" or {{ name = "NAME", … }}, got {_with_type(value)}')
     if not isinstance(value.get("name"), str):
@@ -62,6 +71,25 @@ def read_component(value: Any, kind: str = "component") -> ComponentChoice:
         expected = f"{_a(kind)} name of at most {LONGEST_NAME} printable characters"
         raise ValueError(f"expected {expected}, got {shown(value['name'])}")
     return ComponentChoice(value["name"], {key: option for key, option in value.items() if key != "name"})
+
+
+def options_in(text: str, whole: str) -> dict[str, Any]:
+    """The options in a text `option=value,option=value`. A value that is not in TOML is a string.
+
+    Raises `ValueError`, which quotes `whole`, if an option has no value or is given twice.
+    """
+    options: dict[str, Any] = {}
+    # A comma in a list or a string does not end a value: an entry that is no TOML may go on after the next comma.
+    entries = text.split(",", MOST_COMMAS)
+    while entries:
+        found = [",".join(entries[: n + 1]).partition("=") for n in range(len(entries))]
+        count = next((n for n, (_, _, value) in enumerate(found) if is_value(value)), 0)
+        (key, equals, value), entries = found[count], entries[count + 1 :]
+        key = key.strip()
+        if not equals or not key or key in options or key == "name":
+            raise ValueError(f"expected NAME:option=value,option=value with different options, got {shown(whole)}")
+        options[key] = toml_value(value.strip())
+    return options
 
 
 def _a(noun: str) -> str:

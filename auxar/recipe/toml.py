@@ -55,6 +55,29 @@ def parse_toml(text: str) -> dict[str, Any]:
     return table
 
 
+def toml_value(text: str) -> Any:
+    """The value that a TOML text stands for. A text that is not a TOML value stands for itself, so that paths and names
+    need no quotes.
+
+    Raises `LongInteger` if it is an integer of thousands of digits.
+
+    Examples:
+        >>> toml_value("[1, 2]"), toml_value("runs/a")
+        ([1, 2], 'runs/a')
+    """
+    return parse_toml(f"value = {text}")["value"] if is_value(text) else text
+
+
+def is_value(text: str) -> bool:
+    """Whether a text is a TOML value. Raises `LongInteger` if it is an integer of thousands of digits."""
+    try:
+        return len(parse_toml(f"value = {text}")) == 1
+    except LongInteger:
+        raise
+    except ValueError:
+        return False
+
+
 def _depth(table: dict[str, Any]) -> int:
     """Returns the nesting depth of tables and lists, counted up to `MOST_DEPTH + 1`."""
     depth = 0

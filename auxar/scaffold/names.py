@@ -6,12 +6,11 @@ import importlib.metadata
 import importlib.util
 import keyword
 import re
-from typing import cast
 
 import attrs
 
 from auxar.errors import LONGEST_VALUE, UserError, one_line, shown
-from auxar.plugins import GROUP, Kind, Registry
+from auxar.plugins import GROUP, Registry
 
 _VALID = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
@@ -58,7 +57,7 @@ def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
     A name may be taken by a component of this kind, or by an installed plugin, module or project.
     """
     project, component = names.project, names.component
-    provider = registry.providers.get((cast(Kind, kind), component))
+    provider = registry.providers.get((kind, component))
     if provider:
         raise UserError(f"name '{project}' is taken: the {kind} '{component}' is provided by {provider}{_other(names)}")
     for entry in importlib.metadata.entry_points(group=GROUP, name=component):

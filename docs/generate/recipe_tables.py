@@ -12,7 +12,7 @@ import attrs
 from markdown_tables import table
 
 from auxar.model import ImageSpec
-from auxar.plugins import Component, Kind, Registry, load_plugins
+from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.field_docs import class_summary, field_docs
@@ -98,7 +98,7 @@ def components() -> str:
     """Formats a Markdown section for each component that comes with auxar, with a table of its options."""
     registry = load_plugins()
     parts = []
-    for kind in get_args(Kind):
+    for kind in registry.kinds:
         names = sorted(name for known, name in registry.components if known == kind and _is_ours(registry, kind, name))
         if names:
             parts.append(f"## {KINDS.get(kind, kind.capitalize() + 's')}")

@@ -1,0 +1,96 @@
+"""Components that are chosen by name with options: in tables, in texts, and of kinds that plugins add."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.tiny_runs import tiny, write
+
+import auxar
+
+PALETTES = """
+from typing import Any
+
+import attrs
+from auxar import Choice, Component, ImageSpec, hookimpl
+from auxar_pyramid import PyramidView, PyramidConfig
+
+AUXAR_INTERFACE = 1
+
+@attrs.frozen
+class Warm:
+    \"\"\"Warm colors.\"\"\"
+    red: int = 3
+
+class PaletteChoice(Choice):
+    kind = "palette"
+
+def warm():
+    return PaletteChoice(Component("palette", "warm", Warm), Warm())
+
+@attrs.frozen
+class Painted:
+    \"\"\"The view `pyramid`, painted.\"\"\"
+    palette: PaletteChoice = attrs.field(factory=warm)
+
+def build(config: Painted, image: ImageSpec) -> Any:
+    return PyramidView(PyramidConfig(factor=config.palette.build().red - 1), image)
+
+@hookimpl
+def auxar_register_kinds():
+    return ["palette"]
+
+@hookimpl
+def auxar_register_components():
+    return [Component("palette", "warm", Warm), Component("view", "painted", Painted, build)]
+"""
+
+
+def sampler(recipe, *settings):
+    return auxar.load_recipe(recipe, settings)[0].sampling.sampler
+
+
+@pytest.fixture
+def recipe(pictures, tmp_path):
+    return write(tmp_path / "recipe.toml", tiny(pictures))
+
+
+def test_an_option_is_added_to_the_component_that_is_chosen(recipe):
+    assert sampler(recipe, "sampling.sampler=cached", "sampling.sampler.engine=torch").options == {"engine": "torch"}
+    assert sampler(recipe, "sampling.sampler.engine=torch", "sampling.sampler=cached").options == {"engine": "auto"}
+
+
+def test_a_table_without_a_name_changes_the_default_component(recipe):
+    found = sampler(recipe, "sampling.sampler={ engine = 'torch' }")
+    assert found == sampler(recipe, "sampling.sampler=auto:engine=torch")
+
+
+def test_a_text_with_options_is_the_same_as_a_table(recipe):
+    found = sampler(recipe, "sampling.sampler=cached:engine=torch")
+    assert found == sampler(recipe, "sampling.sampler={ name = 'cached', engine = 'torch' }")
+    assert found.build().engine.name == "torch"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cached:", "expected NAME:option=value,option=value with different options, got 'cached:'"),
+        ("cached:engine", "expected NAME:option=value"),
+        ("cached:engine=torch,engine=native", "with different options"),
+        ("cached:threads=1", "sampling.sampler: unknown key 'threads'"),
+        (":engine=torch", "no sampler is named ''"),
+    ],
+)
+def test_a_text_with_wrong_options_is_refused(recipe, text, message):
+    with pytest.raises(auxar.UserError, match="sampler") as error:
+        sampler(recipe, f"sampling.sampler={text}")
+    assert message in str(error.value)
+
+
+def test_a_plugin_adds_a_kind_of_components(recipe, tmp_path):
+    (tmp_path / "palettes.py").write_text(PALETTES)
+    settings = ["plugins=['palettes.py']", "stage[0].view={ name = 'painted', palette = 'warm' }"]
+    found, registry = auxar.load_recipe(recipe, settings, trust_plugins=True)
+    assert found.stage[0].view.options == {"palette": {"name": "warm", "red": 3}}
+    assert (registry.kinds[-1], registry.names("palette")) == ("palette", ["warm"])
+    with pytest.raises(auxar.UserError, match=r"palette: no palette is named 'war'; did you mean 'warm'"):
+        auxar.load_recipe(recipe, [*settings, "stage[0].view.palette=war"], trust_plugins=True)
