@@ -74,7 +74,10 @@ Interfaces that plugins implement:
     Prior           p(X̂), a distribution of images that is not a causal network
     Embedding       f_w, a network that computes a decoder's features from a view
     Decoder         p(X | X̂), a distribution given features of a view that is not a causal network
+    NetworkEmbedding   an embedding that can be converted to integers; `Encoded` says how it encodes views
     Head, RestrictableHead   distributions of a pixel given a network's parameters
+    IntegerHead, Frequencies   distributions with integer frequencies, for parameters that are integers
+    Arithmetic, Converted   the conversion of trained factors, for example to integers, and its result
     RecomputableBlock   a part of a network that training can compute again instead of keeping its inner values
     Sampler         draws images from a causal network
     PixelSource     decides the value of each pixel
@@ -92,11 +95,13 @@ Building blocks for plugins:
     Conditioning    the features of a condition
     DrawSource, ForceSource   pixel sources that draw the pixels, or copy them from given images
     DecodeSource    a pixel source that decodes the pixels from the bytes of an entropy coder
-    SumSupport      the support of a view that depends on weighted sums of sub-pixels
+    SumSupport, SumWalk   the support of a view that depends on weighted sums of sub-pixels, and its walk
     scale           scales integers in [0, levels) to [-1, 1]
     evaluating      puts a network into evaluation mode, and restores the mode of each part afterwards
-    at_most, positive   validators of options
+    at_most, positive, names_among   validators of options
+    replacing, holding   contexts for files that several processes use: writes a file as a whole, holds a lock file
     MOST_SIDE       the largest height and width of an image
+    PARAMETER_BITS  bits after the binary point of an `IntegerHead`'s parameters
 
 Registration:
     Component       a component that a plugin provides and recipes can select
@@ -137,6 +142,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.errors import UserError
     from auxar.evaluation.comparison import Comparison
     from auxar.evaluation.distances import Distances, ImageDistances
+    from auxar.files import replacing
     from auxar.generation.conditions import Conditions
     from auxar.generation.inputs import GivenRequest
     from auxar.image_model.building import build
@@ -145,20 +151,25 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.image_model.loading import load
     from auxar.image_model.model import ImageModel
     from auxar.image_model.recipe_images import load_images
+    from auxar.locks import holding
     from auxar.model import (
         MOST_SIDE,
+        PARAMETER_BITS,
+        Arithmetic,
         ByChannel,
         CausalDistribution,
         CausalNetwork,
         Chain,
         Condition,
         Conditioning,
+        Converted,
         Decoder,
         DecodeSource,
         DrawnPixels,
         DrawRule,
         DrawSource,
         Embedding,
+        Encoded,
         Factor,
         FactorLogProb,
         ForceSource,
@@ -168,6 +179,7 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
         IntegerHead,
         Interval,
         Known,
+        NetworkEmbedding,
         PixelSource,
         Prior,
         RecomputableBlock,
@@ -192,13 +204,15 @@ if TYPE_CHECKING:  # For type checkers and editors only. At run time, `__getattr
     from auxar.recipe.json_schema import recipe_schema
     from auxar.recipe.shipped import ShippedRecipe, list_recipes
     from auxar.runs.layout import RunFolder
-    from auxar.validation import at_most, positive
+    from auxar.validation import at_most, names_among, positive
 
     __version__: str
 
 __all__ = [
     "INTERFACE_VERSION",
     "MOST_SIDE",
+    "PARAMETER_BITS",
+    "Arithmetic",
     "ByChannel",
     "CausalDistribution",
     "CausalNetwork",
@@ -211,6 +225,7 @@ __all__ = [
     "Condition",
     "Conditioning",
     "Conditions",
+    "Converted",
     "DataSets",
     "DecodeSource",
     "Decoder",
@@ -220,6 +235,7 @@ __all__ = [
     "DrawnPixels",
     "Draws",
     "Embedding",
+    "Encoded",
     "Examples",
     "Factor",
     "FactorLogProb",
@@ -239,6 +255,7 @@ __all__ = [
     "Interval",
     "Known",
     "LaunchStatus",
+    "NetworkEmbedding",
     "PixelSource",
     "Prior",
     "Pushed",
@@ -276,6 +293,7 @@ __all__ = [
     "factor_costs",
     "fid",
     "figures",
+    "holding",
     "hookimpl",
     "inspect",
     "integers",
@@ -287,9 +305,11 @@ __all__ = [
     "load_images",
     "load_plugins",
     "load_recipe",
+    "names_among",
     "positive",
     "push",
     "recipe_schema",
+    "replacing",
     "run",
     "sample",
     "scale",
@@ -299,6 +319,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "holding": "locks",
+    "names_among": "validation",
+    "replacing": "files",
     "INTERFACE_VERSION": "plugins",
     "at_most": "validation",
     "positive": "validation",

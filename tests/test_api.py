@@ -54,6 +54,13 @@ USED = (
 )
 """Public classes whose methods users call."""
 OTHERS = (
+    "Arithmetic",
+    "Converted",
+    "Encoded",
+    "Frequencies",
+    "IntegerHead",
+    "NetworkEmbedding",
+    "SumWalk",
     "ByChannel",
     "CausalDistribution",
     "Classes",

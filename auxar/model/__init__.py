@@ -9,11 +9,11 @@ implement the abstract classes and do not subclass the concrete ones.
 from auxar.model.chain import Chain, FactorLogProb
 from auxar.model.condition import CONDITION_KINDS, NULL, Condition, Conditioning, ConditionKind, is_null
 from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
-from auxar.model.embedding import Embedding, NetworkEmbedding
+from auxar.model.embedding import Embedding, Encoded, NetworkEmbedding
 from auxar.model.factor import FLOAT, Arithmetic, Converted, Factor
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, Known, mark, scale
-from auxar.model.integers import Frequencies, IntegerHead
+from auxar.model.integers import PARAMETER_BITS, Frequencies, IntegerHead
 from auxar.model.network import (
     CausalNetwork,
     RecomputableBlock,
@@ -36,6 +36,7 @@ __all__ = [
     "MOST_LEVELS",
     "MOST_SIDE",
     "NULL",
+    "PARAMETER_BITS",
     "RULES",
     "Arithmetic",
     "ByChannel",
@@ -52,6 +53,7 @@ __all__ = [
     "DrawSource",
     "DrawnPixels",
     "Embedding",
+    "Encoded",
     "Factor",
     "FactorLogProb",
     "ForceSource",

@@ -10,8 +10,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import DrawRule, ImageSpec
-from auxar.model.integers import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
+from auxar import PARAMETER_BITS, DrawRule, Frequencies, ImageSpec, IntegerHead
+from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import POWER_BITS, FixedPoint, native, natural_to_base_2, power
 from auxar_samplers.engines import NativeForm
 

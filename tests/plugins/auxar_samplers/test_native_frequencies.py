@@ -7,7 +7,8 @@ from helpers.integer_heads import RULES, heads, parameters_of
 from hypothesis import given, settings
 
 from auxar import DrawSource
-from auxar.model.integers import TOTAL, _draw
+from auxar.model.integers import _draw
+from auxar.numerics.range_coder import TOTAL
 
 COUNT = 40
 

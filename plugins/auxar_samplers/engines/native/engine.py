@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, UserError
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar_layers.integer_functions import IntegerFunction, IntegerReLU
 from auxar_samplers.compiler.program import (
     Clock,

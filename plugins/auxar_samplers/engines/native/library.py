@@ -21,9 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from auxar import UserError
-from auxar.files import read_bytes, replacing
-from auxar.locks import holding
+from auxar import UserError, holding, replacing
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.structures import differing
 
@@ -181,7 +179,7 @@ def _intact(folder: Path, key: str) -> Path | None:
     A damaged library must not be loaded: if a part is missing, the process is killed as soon as it reads there.
     """
     for path in folder.glob(f"sampler-{key}-*.so"):
-        if path.stem.endswith(f"-{_checksum(read_bytes(path))}"):
+        if path.stem.endswith(f"-{_checksum(path.read_bytes())}"):
             return path
         logger.warning(
             "%s is damaged: its content does not match the checksum in its name; it is compiled again", path.resolve()

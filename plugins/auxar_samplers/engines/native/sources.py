@@ -78,7 +78,7 @@ def native_source(source: PixelSource, program: Program, library: ctypes.CDLL) -
     if type(source) is ForceSource:
         check_fits(source, program)
         return _forcing(source, library)
-    if type(source) in (DrawSource, DecodeSource) and type(source.walk) in (SumWalk, type(None)):
+    if isinstance(source, DrawSource | DecodeSource) and type(source) in (DrawSource, DecodeSource):
         return _drawing(source, program)
     return None
 
@@ -93,7 +93,7 @@ def described(source: PixelSource) -> str:
 
 def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSource | None:
     rule = source.rule if isinstance(source, DrawSource) else DrawRule()
-    if "native_form" not in vars(type(source.head)):
+    if "native_form" not in vars(type(source.head)) or type(source.walk) not in (SumWalk, type(None)):
         return None
     form = cast(HasNativeForm, source.head).native_form(rule)
     if form is None:
@@ -113,7 +113,7 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
         batch=batch,
         outside=places - 1,
         constants=ctypes.addressof(form.constants),
-        groups=None if source.walk is None else source.walk.groups.data_ptr(),
+        groups=source.walk.groups.data_ptr() if isinstance(source.walk, SumWalk) else None,
     )
     counts = (ctypes.c_int64 * 2)()
     code.count(drawing, counts)
