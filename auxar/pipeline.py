@@ -29,7 +29,7 @@ from auxar.generation.previews import Previews
 from auxar.generation.sample_folder import check_samples
 from auxar.generation.samples import sample_to_folder
 from auxar.model import FLOAT, Chain
-from auxar.model.rules import IN_RECIPE, check_rule
+from auxar.model.rule_effects import check_rule
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe, recipe_text
 from auxar.recipe.building import build_model, own_sampler
@@ -106,7 +106,7 @@ def run(
             recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
             names = chosen_factors(recipe, only)
             network = build_model(recipe, registry, on="meta")
-            check_rule(network, recipe.sampling.draw_rule(), spelling=IN_RECIPE)
+            check_rule(network, recipe.sampling.draw_rule(), key="sampling.rule")
             trackers = tracker_names(recipe.training.trackers)
             accelerator = make_accelerator(recipe.training.precision, folder, trackers)
             check_training(recipe, names, processes.count)

@@ -27,8 +27,8 @@ logger = logging.getLogger("auxar")
 GROUP = "auxar"
 """The group of entry points of plugins."""
 INTERFACE_VERSION = 1
-"""Version of the plugin interfaces. It is incremented when plugins must be adapted, because an interface has a new
-abstract method or a method has other arguments or results."""
+"""Version of the plugin interfaces, which a plugin declares as `AUXAR_INTERFACE`. It is incremented when plugins must
+be adapted, because an interface has a new abstract method or a method has other arguments or results."""
 DECLARATION = "AUXAR_INTERFACE"
 """Name of the attribute in which a plugin declares the interface version that it supports."""
 KINDS = (
@@ -53,6 +53,7 @@ ROLES = ("prior", "decoder")
 """Kinds for which a recipe may also name a network."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+"""The decorator of a plugin's function `auxar_register_components`, which returns its components."""
 
 
 def _itself(config: Any) -> Any:

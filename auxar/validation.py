@@ -40,7 +40,18 @@ def integer(instance: object, attribute: attrs.Attribute[Any], value: Any) -> No
 
 
 def finite(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """An attrs validator that requires a finite number, and refuses a boolean. It raises `UserError`."""
+    """An attrs validator that requires a finite number, and refuses a boolean. It raises `UserError`.
+
+    Examples:
+        >>> import attrs
+        >>> from auxar import at_least, below, finite
+        >>> @attrs.frozen
+        ... class Faded:
+        ...     share: float = attrs.field(validator=[finite, at_least(0), below(1)])
+        >>> Faded(share=float("nan"))
+        Traceback (most recent call last):
+        auxar.errors.UserError: share must be a finite number, got nan
+    """
     if not _is_number(value) or not _is_finite(value):
         raise UserError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
@@ -65,7 +76,13 @@ def positive(instance: object, attribute: attrs.Attribute[Any], value: Any) -> N
 
 
 def at_least(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    """Returns an attrs validator that requires a number of at least `limit`. It raises `UserError`."""
+    """Returns an attrs validator that requires a number of at least `limit`. It raises `UserError`.
+
+    Examples:
+        >>> import attrs
+        >>> from auxar import at_least
+        >>> reduction = attrs.field(validator=at_least(0))
+    """
 
     @checks(minimum=limit)
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -100,7 +117,13 @@ def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]
 
 
 def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    """Returns an attrs validator that requires a number less than `limit`. It raises `UserError`."""
+    """Returns an attrs validator that requires a number less than `limit`. It raises `UserError`.
+
+    Examples:
+        >>> import attrs
+        >>> from auxar import below
+        >>> share = attrs.field(validator=below(1))
+    """
 
     @checks(exclusiveMaximum=limit)
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny_runs import PROJECT
 
 LAYERS = [
-    ["errors", "numerics", "progress"],
+    ["errors", "numerics", "progress", "version"],
     ["arguments", "files", "structuring", "validation"],
     ["locks", "model", "plugin_files"],
     ["caching", "plugins"],

@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.model import (
+    Adjustments,
+    Ancestral,
     CausalDistribution,
     Chain,
     Decoder,
     DrawnPixels,
-    DrawRule,
     Embedding,
     Factor,
     Head,
@@ -58,6 +59,7 @@ from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_rules import Map, Reduced
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_subsample import SubsampleConfig, SubsampleView
 
@@ -415,9 +417,7 @@ class Fixed(Walk):
 
 
 @pytest.mark.parametrize("make", [SoftmaxHead, lambda image: LogisticMixtureHead(image, 2)], ids=list(HEADS)[::-1])
-@pytest.mark.parametrize(
-    "rule", [DrawRule(), DrawRule("reduced", reduction=0.7, min_weight=0), DrawRule("ancestral", temperature=2)]
-)
+@pytest.mark.parametrize("rule", [Adjustments(), Adjustments(reduction=0.7), Adjustments(temperature=2)])
 def test_a_restricted_pixel_follows_its_likelihood(make, rule):
     image = ImageSpec(3, height=1, width=1, levels=6)
     head = make(image)
@@ -459,7 +459,7 @@ def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value
     assert_follows(torch.bincount(image_numbers(found, model.image.levels), minlength=len(images)), nats)
 
 
-@pytest.mark.parametrize("rule", [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")], ids=str)
+@pytest.mark.parametrize("rule", [Ancestral(), Reduced(0.6), Map()], ids=str)
 @pytest.mark.parametrize(
     ("image", "view"),
     [
@@ -511,13 +511,13 @@ FURTHEST = (ImageSpec(3, height=6, width=12), pyramid(6))
     head=st.sampled_from(list(HEADS)),
     full=st.sampled_from([False, False, True]),
     seed=SEEDS,
-    rule=st.sampled_from([DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map", min_weight=0.4)]),
+    rule=st.sampled_from([Ancestral(), Reduced(0.6), Map(0.4)]),
     known=st.sampled_from(["nothing", "parts of an image of that view", "parts of another image"]),
     share=st.sampled_from([0.2, 0.6, 1.0]),
     engine=st.sampled_from(WORKING_ENGINES),
 )
-@example(FURTHEST, "logistic_mixture", False, 0, DrawRule(), "nothing", 0.6, WORKING_ENGINES[-1])
-@example(FURTHEST, "softmax", False, 1, DrawRule(), "parts of an image of that view", 0.2, "torch")
+@example(FURTHEST, "logistic_mixture", False, 0, Ancestral(), "nothing", 0.6, WORKING_ENGINES[-1])
+@example(FURTHEST, "softmax", False, 1, Ancestral(), "parts of an image of that view", 0.2, "torch")
 def test_every_sampler_draws_the_same_image_of_the_view(case, head, full, seed, rule, known, share, engine):
     image, view = case
     [stage, _] = randomized(build(image, [view], head, full), seed, 0.7).factors

@@ -31,7 +31,7 @@ def _check(options: argparse.Namespace) -> Result:
     import attrs
 
     from auxar.errors import UserError
-    from auxar.model.rules import IN_RECIPE, check_rule
+    from auxar.model.rule_effects import check_rule
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_model
     from auxar.recipe.cost import factor_costs
@@ -40,7 +40,7 @@ def _check(options: argparse.Namespace) -> Result:
     from auxar.training.trackers import tracker_names
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
-    check_rule(build_model(recipe, registry, on="meta"), recipe.sampling.draw_rule(), spelling=IN_RECIPE)
+    check_rule(build_model(recipe, registry, on="meta"), recipe.sampling.draw_rule(), key="sampling.rule")
     costs, precision = factor_costs(recipe, registry), recipe.training.precision
     record = {
         "recipe": str(options.recipe),

@@ -12,7 +12,7 @@ from typing import Any
 SHELLS = ("bash", "zsh", "tcsh")
 COMPLETED = {
     **{"DIR": "folder", "RUN": "run", "FILE": "file", "PATH": "file", "ROWS|MASK": "file"},
-    **{"RECIPE": "recipe", "KIND": "kind"},
+    **{"RECIPE": "recipe", "KIND": "kind", "RULE": "rule"},
 }
 """The name of the completer of an argument, by its metavar. Other arguments are completed if they have choices."""
 # In the script of shtab for bash, a function whose name ends in `_file` may return files.
@@ -29,6 +29,9 @@ _auxar_run_file() {
 _auxar_kind() {
   compgen -W '%(kinds)s' -- "$1"
 }
+_auxar_rule() {
+  compgen -W '%(rules)s' -- "$1"
+}
 """
 ZSH = """
 _auxar_recipe_file() {
@@ -41,6 +44,9 @@ _auxar_run_file() {
 }
 _auxar_kind() {
   compadd -- %(kinds)s
+}
+_auxar_rule() {
+  compadd -- %(rules)s
 }
 """
 
@@ -81,15 +87,22 @@ def completion_script(
     """
     import shtab
 
+    from auxar.cli.options import RULES
     from auxar.scaffold import KINDS
 
-    words = {"kinds": " ".join(KINDS), "recipes": " ".join(recipes), "models": " ".join(models)}
+    words = {
+        "kinds": " ".join(KINDS),
+        "rules": " ".join(RULES),
+        "recipes": " ".join(recipes),
+        "models": " ".join(models),
+    }
     completers = {
         "folder": shtab.DIRECTORY,
         "file": shtab.FILE,
         "recipe": {"bash": "_auxar_recipe_file", "zsh": "_auxar_recipe_file", "tcsh": "f:*.toml"},
         "run": {"bash": "_auxar_run_file", "zsh": "_auxar_run_file", "tcsh": shtab.DIRECTORY["tcsh"]},
         "kind": {"bash": "_auxar_kind", "zsh": "_auxar_kind", "tcsh": f"({words['kinds']})"},
+        "rule": {"bash": "_auxar_rule", "zsh": "_auxar_rule", "tcsh": f"({words['rules']})"},
     }
     for action in _actions(parser):
         if isinstance(action.metavar, str) and action.metavar in COMPLETED:

@@ -50,6 +50,22 @@ def add_arithmetic(parser: argparse.ArgumentParser, integer: str) -> None:
     )
 
 
+RULES = ("ancestral", "reduced", "map", "tempered", "by_depth")
+"""The rules that come with auxar, whose import takes a second."""
+
+
+def add_rule(parser: argparse.ArgumentParser) -> None:
+    """Adds `--rule`."""
+    parser.add_argument(
+        "--rule",
+        metavar="RULE",
+        help="rule by which values are drawn, NAME or NAME:OPTION=VALUE,…: ancestral (exact samples), reduced (lower "
+        "variance), map (centers of drawn mixture components), tempered (a temperature for softmax heads) or by_depth "
+        "(a rule for fine images and another for coarse views), such as reduced:reduction=0.6; `auxar plugins` lists "
+        "the options and further rules",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds `--json`, for commands whose result has a `record`."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")

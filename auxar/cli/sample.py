@@ -10,6 +10,7 @@ from auxar.cli.options import (
     add_arithmetic,
     add_condition,
     add_json,
+    add_rule,
     add_run,
     add_settings,
     add_shards,
@@ -24,14 +25,8 @@ from auxar.errors import UserError
 if TYPE_CHECKING:
     from auxar.generation.inputs import GivenRequest
 
-RULES = ("ancestral", "reduced", "map")
-"""The choices of --rule: those of `auxar.model`, whose import takes a second."""
 OUT = "output folder (default: a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples)"
 """The description of --out."""
-USUAL_REDUCTION = 0.4
-"""The default of --reduction: that of `auxar.model.request`."""
-USUAL_MIN_WEIGHT = 0.05
-"""The default of --min-weight: that of `auxar.model.request`."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -78,26 +73,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "image=FILE, none for the null condition, or drawn for conditions from p(y); several are used in turn "
         "(default: all classes of a label in turn; with --given, and for other kinds, the null condition)",
     )
-    parser.add_argument(
-        "--rule",
-        choices=RULES,
-        help="ancestral (exact samples), reduced (lower variance) or map (centers of drawn mixture components)",
-    )
-    parser.add_argument(
-        "--reduction",
-        type=float,
-        metavar="R",
-        help="for --rule reduced: number subtracted from the log-scales (default: the recipe's, if its rule is "
-        f"reduced, or else {USUAL_REDUCTION})",
-    )
-    parser.add_argument("--temperature", type=float, metavar="T", help="divisor of the logits of softmax heads")
-    parser.add_argument(
-        "--min-weight",
-        type=float,
-        metavar="W",
-        help="for --rule reduced or map: mixture components with less than W times the heaviest one's weight are not "
-        f"drawn (default: the recipe's, if it has the same rule, or else {USUAL_MIN_WEIGHT}; 0 draws all components)",
-    )
+    add_rule(parser)
     parser.add_argument("--seed", type=integer, metavar="S", help="seed of the noise")
     parser.add_argument("--batch-size", type=integer, metavar="B", help="number of images drawn at once")
     parser.add_argument("--sampler", metavar="NAME", help="name of a sampler (see `auxar plugins`)")
@@ -122,9 +98,6 @@ def _sample(options: argparse.Namespace) -> Result:
         _given(options),
         images=options.images,
         rule=options.rule,
-        reduction=options.reduction,
-        temperature=options.temperature,
-        min_weight=options.min_weight,
         batch_size=options.batch_size,
         seed=options.seed,
         sampler=options.sampler,

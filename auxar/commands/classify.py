@@ -31,7 +31,7 @@ class ImageClass:
 
 @attrs.frozen
 class Classes:
-    """The result of `auxar.classify`."""
+    """The result of `auxar.classify`: an `ImageClass` for each image."""
 
     images: tuple[ImageClass, ...]
     """The classes of the images, in the order in which they were given."""

@@ -13,7 +13,7 @@ from auxar.data import load_images
 from auxar.distributed.joining import working_together
 from auxar.errors import UserError
 from auxar.generation.figures import figures_to_folder
-from auxar.model.rules import RECIPE, SETTING, Spelling, check_rule
+from auxar.model.rule_effects import check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.schema import MOST_IMAGES
 from auxar.report.updating import update_report
@@ -27,8 +27,8 @@ def figures(
 
     `path` is the run's folder, or the name of a model that comes trained, whose figures are written into the folder
     ./NAME/figures, without a report. `settings` are `key=value` strings that set keys of [sampling], `data.path`,
-    `data.options` and `data.workers`. Returns the folder of the figures. Raises `UserError` if the rule has an option
-    that changes nothing for any head of the model.
+    `data.options` and `data.workers`. Returns the folder of the figures. Raises `UserError` if the rule
+    changes nothing for any head of the model.
 
     Examples:
         >>> import auxar
@@ -44,8 +44,7 @@ def figures(
             run = open_trained(path, settings, *allowed, trust_plugins=trust_plugins)
             recipe, output = run.recipe, run.folder.output
             folder = output.figures
-            spelling = Spelling(SETTING, dict.fromkeys(("rule", "temperature", "min_weight"), RECIPE))
-            check_rule(run.model, recipe.sampling.draw_rule(), spelling=spelling)
+            check_rule(run.model, recipe.sampling.draw_rule(), key="sampling.rule")
             facts |= {"command": "figures", "--rows": rows, **run.facts}
         with holding_for_all(output.path, processes, check_of(run.folder)):
             with processes.agreeing() as facts:

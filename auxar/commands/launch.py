@@ -23,7 +23,7 @@ from auxar.jobs.records import jobs_folder, read_launch
 from auxar.jobs.site import read_site
 from auxar.jobs.status import JobStatus
 from auxar.model import FLOAT, Chain
-from auxar.model.rules import IN_RECIPE, check_rule
+from auxar.model.rule_effects import check_rule
 from auxar.pipeline import is_finished
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe, read_recipe, recipe_text
@@ -101,7 +101,7 @@ def launch(
             raise UserError("auxar launch: run this command in one process; it starts the others itself")
     recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
     network = build_model(recipe, registry, on="meta")
-    check_rule(network, recipe.sampling.draw_rule(), spelling=IN_RECIPE)
+    check_rule(network, recipe.sampling.draw_rule(), key="sampling.rule")
     check_training(recipe, recipe.factor_names, chosen.processes)
     queue = LocalQueue(chosen) if chosen.on == "local" else None
     # A job may change its working directory, so it gets full paths.

@@ -44,7 +44,7 @@ PICTURES = {"samples.png": "samples", "growth.png": "samples from coarse to fine
 
 @attrs.frozen
 class Pushed:
-    """A model that was uploaded to the hub.
+    """The result of `auxar.push`: a model that was uploaded to the hub.
 
     Examples:
         >>> import auxar
@@ -155,7 +155,7 @@ def _draw(run: RunFolder, recipe: Recipe, images: int, *, trust_plugins: bool) -
     """Draws images into the folder to upload, and returns captions by file."""
     with tempfile.TemporaryDirectory(prefix="auxar-") as temporary:
         drawn = sample(run, images=images, seed=0, out=Path(temporary, "samples"), trust_plugins=trust_plugins)
-        rule = f"rule {recipe.sampling.draw_rule().name}, seed 0, not selected"
+        rule = f"rule {recipe.sampling.rule.name}, seed 0, not selected"
         captions = {}
         for file, content in PICTURES.items():
             if is_file(drawn / file):

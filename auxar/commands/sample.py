@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import Any
-
-import attrs
 
 from auxar.arguments import as_path, described
 from auxar.commands.opening import TrainedRun, open_trained
@@ -42,8 +41,8 @@ from auxar.generation.sample_shards import (
     shards_folder,
 )
 from auxar.generation.samples import sample_to_folder
-from auxar.model import FLOAT, DrawRule
-from auxar.model.rules import FLAG, RECIPE, Spelling, check_rule
+from auxar.model import FLOAT
+from auxar.model.rule_effects import check_rule
 from auxar.recipe.building import own_sampler
 from auxar.recipe.options import sampling_options, sets
 from auxar.runs.lock import holding_for_all
@@ -60,10 +59,7 @@ def sample(
     given: GivenRequest | None = None,
     *,
     images: int | None = None,
-    rule: str | None = None,
-    reduction: float | None = None,
-    temperature: float | None = None,
-    min_weight: float | None = None,
+    rule: str | Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
     sampler: str | None = None,
@@ -80,9 +76,9 @@ def sample(
     `path` is the run's folder, or the name of a model that comes trained. With `given`, images are drawn from the views
     of given images, or given images are completed. `images` is then the number of draws for each given image, 4 by
     default. `settings` are `key=value` strings that set keys of the recipe's [sampling], and with `given` also
-    `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe. If
-    `rule` is another rule than the recipe's, the defaults of `reduction` and `min_weight` are those of the rule. `out`
-    is the folder; the default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
+    `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe.
+    `rule` is the name of a rule, `"NAME:option=value"`, or a table with its name and options. `out` is the folder; the
+    default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
 
     `condition` is the condition of a model that has one, as for `ImageModel.sample`. Several conditions are used in
     turn: for one image each or, with `given`, for one given image each. By default, images have all classes of a label
@@ -97,13 +93,13 @@ def sample(
     cannot be combined with `given`.
 
     Raises `UserError` if shards are missing, or if they were drawn with other weights or options. Also raises
-    `UserError` if the rule has an option that changes nothing for any head of the drawn factors.
+    `UserError` if the rule changes nothing for any head of the drawn factors.
 
     Examples:
         >>> import auxar
         >>> folder = auxar.sample("runs/quickstart", images=2, rule="map", seed=7)
         >>> folder.as_posix(), (folder / "samples.png").is_file()
-        ('runs/quickstart/samples/map-min_weight0.2-seed7', True)
+        ('runs/quickstart/samples/map-seed7', True)
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
@@ -119,9 +115,6 @@ def sample(
                 {
                     "images": images,
                     "rule": rule,
-                    "reduction": reduction,
-                    "temperature": temperature,
-                    "min_weight": min_weight,
                     "batch_size": batch_size,
                     "seed": seed,
                     "sampler": sampler,
@@ -136,9 +129,8 @@ def sample(
             content = None if given is None else read_given(given, run.recipe, run.model)
             conditions = _conditions(condition, run, content)
             depth = None if content is None or content.known is not None else content.depth
-            keys = ("rule", "temperature", "min_weight")
-            spelling = Spelling(FLAG, {key: RECIPE for key in keys if key not in options})
-            check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, spelling=spelling)
+            key = "sampling.rule" if rule is None else "--rule"
+            check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, key=key)
             named = None if condition is None else conditions
             folder = run.folder.output.samples / _name(given, run, named) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
@@ -190,17 +182,31 @@ def _name(request: GivenRequest | None, run: TrainedRun, conditions: Conditions 
     """
     kind = "" if request is None else "completed-" if request.keep is not None else f"given-depth{request.stage + 1}-"
     sampling = run.recipe.sampling
-    rule, usual = attrs.asdict(sampling.draw_rule()), attrs.asdict(DrawRule(sampling.rule))
     if run.model.arithmetic != FLOAT:
         kind = f"{run.model.arithmetic}-{kind}"
-    options = [f"-{key}{value}" for key, value in rule.items() if value != usual[key]]
+    chosen = "".join(f"-{key}{_named(value)}" for key, value in sampling.rule.changed.items())
+    # Other options could have the same name without some characters, so a part of their digest is added.
+    digest = "" if _plain(chosen) == chosen else f"-{hashlib.sha256(chosen.encode()).hexdigest()[:8]}"
+    options = [_plain(chosen) + digest]
     if conditions is not None:
         named = "-".join(conditions.names) or NONE
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", named)[:LONGEST_NAME]
+        plain = _plain(named)
         is_vector = run.model.condition is not None and run.model.condition.is_vector
         # Other conditions could have the same name, so a part of their digest is added.
         options.append(f"-{plain}" if plain == named and is_vector else f"-{plain}-{(conditions.digest or '')[:8]}")
-    return f"{kind}{sampling.rule}{''.join(options)}-seed{sampling.seed}"
+    return f"{kind}{sampling.rule.name}{''.join(options)}-seed{sampling.seed}"
+
+
+def _named(option: Any) -> str:
+    """The value of an option in the name of a folder. A component is written with its name and its options."""
+    if isinstance(option, Mapping):
+        return "-".join(str(value) if key == "name" else f"{key}{_named(value)}" for key, value in option.items())
+    return str(option)
+
+
+def _plain(text: str) -> str:
+    """The text without characters that the name of a folder cannot have everywhere."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:LONGEST_NAME]
 
 
 def _log_agreement(folder: Path, given: Given) -> None:

@@ -52,7 +52,7 @@ class ImageScore:
 
 @attrs.frozen
 class Scores:
-    """The result of `auxar.score`."""
+    """The result of `auxar.score`: an `ImageScore` for each image."""
 
     images: tuple[ImageScore, ...]
     """The scores of the images, in the order in which they were given."""

@@ -116,7 +116,7 @@ class ComparedRun:
 
 @attrs.frozen
 class Comparison:
-    """Runs whose images have the same shape and number of levels, each compared with the first run."""
+    """The result of `auxar.compare`: runs with the same shape and levels of images, each compared with the first."""
 
     image: ImageSpec
     """Shape and range of the images."""

@@ -17,9 +17,8 @@ from auxar.files import is_file, write_json
 from auxar.generation.conditions import Conditions, first_examples, of_examples, usual_conditions
 from auxar.generation.samples import draw_views
 from auxar.generation.sheets import can_be_shown, labeled, save_png
-from auxar.model import Chain, DrawRule, ImageSpec, Sampler, SampleRequest, device_of
-from auxar.model.request import USUAL_MIN_WEIGHT, usual_min_weight
-from auxar.model.rules import kinds_of_heads, users
+from auxar.model import Adjusted, Adjustments, Chain, ImageSpec, Rule, Sampler, SampleRequest, device_of
+from auxar.model.rule_effects import kinds_of_heads, users
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe, SamplingConfig
 
@@ -27,6 +26,10 @@ DRAWS = 4
 """The number of images that are drawn from each view and shown side by side."""
 REDUCTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Values of `reduction`, one for each column of the figure `reduction` (paper, figure 4)."""
+FILES = {"reduction": "reduction.png", "centers": "map.png"}
+"""The files of the figures of adjustments, by the names of the adjustments."""
+MIN_WEIGHT = 0.05
+"""The `min_weight` of the figures of rules, if the recipe's rule leaves mixtures as they are."""
 NEAREST_ROWS = 8
 """Maximum number of samples, and of held-out images, in the figure of nearest training images."""
 
@@ -74,10 +77,10 @@ class Figures:
         self.conditions = conditions or Conditions()
         self.specs = model.specs
         self.of_rules = _figures_of_rules(model)
-        rule = config.draw_rule()
-        draws_exactly = not (rule.min_weight or usual_min_weight(rule.name, rule.reduction))
-        self.min_weight = USUAL_MIN_WEIGHT if draws_exactly else rule.min_weight
-        """The `min_weight` of the figures of rules: that of the recipe, unless its rule draws exact samples."""
+        adjustments = config.draw_rule().adjustments(0)
+        narrows = adjustments.min_weight or adjustments.reduction or adjustments.centers
+        self.min_weight = adjustments.min_weight if narrows else MIN_WEIGHT
+        """The `min_weight` of the figures of rules: that of the recipe, unless its rule leaves mixtures as they are."""
         self.device = device_of(model)
 
     def all(self) -> Iterator[Figure]:
@@ -102,7 +105,7 @@ class Figures:
         if "reduction" in self.of_rules:
             last = (
                 "The last column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. "
-                if "map" in self.of_rules
+                if "centers" in self.of_rules
                 else ""
             )
             yield Figure(
@@ -114,12 +117,12 @@ class Figures:
                 f"Seed {self.config.seed}.",
                 self._reduction,
             )
-        if "map" in self.of_rules:
+        if "centers" in self.of_rules:
             yield Figure(
                 "map",
                 "Images drawn by the rule ‘map’",
                 "Each pixel is the center of a drawn mixture component, so the images are not samples of the model. "
-                f"{self._left_out('Mixture')}{self._unaffected('map')}Seed {self.config.seed}.",
+                f"{self._left_out('Mixture')}{self._unaffected('centers')}Seed {self.config.seed}.",
                 self._map,
             )
         if len(self.specs) > 1:
@@ -158,10 +161,9 @@ class Figures:
 
     def _drawn(self) -> str:
         """The sentence of a caption that names the rule and the seed."""
-        rule = self.config.draw_rule()
-        return f"Rule ‘{rule.name}’ ({rule.meaning}), seed {self.config.seed}."
+        return f"Rule ‘{self.config.rule.name}’ ({self.config.draw_rule().meaning}), seed {self.config.seed}."
 
-    def _drawn_views(self, rule: DrawRule, indices: Sequence[int]) -> list[Tensor]:
+    def _drawn_views(self, rule: Rule, indices: Sequence[int]) -> list[Tensor]:
         """Draws images in batches of `config.batch_size`. Returns them and the views they were drawn from, by depth."""
         parts = []
         for start in range(0, len(indices), self.config.batch_size):
@@ -207,16 +209,17 @@ class Figures:
 
     def _reduction(self) -> Image.Image:
         rules = [
-            (f"{value:g}", DrawRule("reduced", reduction=value, min_weight=self.min_weight if value else 0.0))
+            (f"{value:g}", Adjusted(Adjustments(value, min_weight=self.min_weight if value else 0.0)))
             for value in REDUCTIONS
         ]
-        if "map" in self.of_rules:
-            rules.append(("map", DrawRule("map", min_weight=self.min_weight)))
+        if "centers" in self.of_rules:
+            rules.append(("map", Adjusted(Adjustments(centers=True, min_weight=self.min_weight))))
         return self._beside([(t, self._drawn_views(rule, range(self.rows))[0], self.specs[0]) for t, rule in rules])
 
     def _map(self) -> Image.Image:
         columns = 6
-        images = self._drawn_views(DrawRule("map", min_weight=self.min_weight), range(self.rows * columns))[0]
+        rule = Adjusted(Adjustments(centers=True, min_weight=self.min_weight))
+        images = self._drawn_views(rule, range(self.rows * columns))[0]
         return self._beside([("", images[k::columns], self.specs[0]) for k in range(columns)])
 
     def _memorization(self) -> Image.Image:
@@ -236,13 +239,13 @@ class Figures:
 
 
 def _figures_of_rules(model: Chain) -> list[str]:
-    """The names of the figures that show a drawing rule, without those of rules that change nothing in this model."""
-    return [name for name in ("reduction", "map") if users(model, name)]
+    """The adjustments that figures show, without those that change nothing in this model."""
+    return [name for name in ("reduction", "centers") if users(model, name)]
 
 
 def are_drawn(folder: Path, recipe: Recipe, model: Chain) -> bool:
     """Whether the folder holds the files of all figures that a run of the recipe draws with its model."""
-    names = ["figures.json", *(f"{name}.png" for name in _figures_of_rules(model))]
+    names = ["figures.json", *(FILES[name] for name in _figures_of_rules(model))]
     if recipe.stage:
         names += ["views.png", "given.png", "growth.png"]
     if not recipe.data.streaming:

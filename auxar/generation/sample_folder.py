@@ -31,7 +31,7 @@ def begin(folder: Path, config: SamplingConfig, accelerator: Accelerator) -> Non
     if accelerator.is_main_process:
         earlier = _files(folder)
         # The mark is written first, so that pictures of a call that was stopped are always recognized.
-        write_json(folder / MARK, {"rule": config.rule, "seed": config.seed, "count": config.images})
+        write_json(folder / MARK, {"rule": config.rule.table, "seed": config.seed, "count": config.images})
         # samples.json is removed next, because it marks the samples as complete.
         for path in sorted(earlier, key=lambda path: path.name != RECORD):
             if path != folder / MARK:

@@ -237,10 +237,8 @@ def drawn_how(
     names = {} if model.condition is None else {"conditions": list(conditions.names) or [NONE]}
     return {
         **names,
-        "rule": config.rule,
-        "reduction": config.reduction,
-        "temperature": config.temperature,
-        "min_weight": config.min_weight,
+        "rule": config.rule.table,
+        "meaning": config.draw_rule().meaning,
         "seed": config.seed,
         "count": count,
         "sampler": config.sampler.name,

@@ -14,12 +14,12 @@ from auxar.errors import UserError, did_you_mean
 from auxar.generation.conditional import Given, draw_given
 from auxar.generation.conditions import Conditions, as_conditions, reader_of
 from auxar.image_model.images import Draws, Images
-from auxar.model import CausalNetwork, Chain, DrawRule, Sampler, SampleRequest, device_of, evaluating
-from auxar.model.rules import check_rule
+from auxar.model import CausalNetwork, Chain, Rule, Sampler, SampleRequest, device_of, evaluating
+from auxar.model.rule_effects import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Recipe, SamplingConfig
-from auxar.recipe.building import build_sampler
+from auxar.recipe.building import build_rule, build_sampler
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES
 
@@ -30,10 +30,7 @@ MOST_SEED = 2**63 - 1
 class DrawOptions(TypedDict, total=False):
     """The keyword arguments of all functions that draw; `ImageModel.sample` describes them."""
 
-    rule: str | DrawRule
-    reduction: float | None
-    temperature: float | None
-    min_weight: float | None
+    rule: str | Mapping[str, Any] | Rule
     seed: int
     condition: Any
     batch_size: int | None
@@ -45,7 +42,7 @@ class DrawOptions(TypedDict, total=False):
 class DrawSettings:
     """Checked values of all `DrawOptions`."""
 
-    rule: DrawRule
+    rule: Rule
     seed: int
     batch_size: int
     sampler: Sampler
@@ -58,10 +55,7 @@ def draw_settings(
     recipe: Recipe | None,
     registry: Registry | None,
     *,
-    rule: str | DrawRule = "ancestral",
-    reduction: float | None = None,
-    temperature: float | None = None,
-    min_weight: float | None = None,
+    rule: str | Mapping[str, Any] | Rule = "ancestral",
     seed: int = 0,
     condition: Any = None,
     batch_size: int | None = None,
@@ -73,9 +67,10 @@ def draw_settings(
     Raises `UserError` if an option is invalid.
     """
     check_flag(progress, "progress")
+    registry = load_plugins() if registry is None else registry
     usual = SamplingConfig() if recipe is None else recipe.sampling
     return DrawSettings(
-        _rule(rule, reduction=reduction, temperature=temperature, min_weight=min_weight),
+        build_rule(rule, registry, "rule"),
         as_integer(seed, "seed", -MOST_SEED - 1, MOST_SEED),
         usual.batch_size if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
         chosen_sampler(chain, sampler, usual.sampler, registry),
@@ -164,16 +159,6 @@ def _drawn(
             found.append([view.cpu() for view in draw(request)])
             progress.update(len(batch))
     return found
-
-
-def _rule(rule: str | DrawRule, **options: float | None) -> DrawRule:
-    """The rule with its options. An option that is None has its default."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if not isinstance(rule, DrawRule):
-        return DrawRule(rule, **given)
-    if given:
-        raise UserError(f"{', '.join(given)}: a DrawRule has its own; set DrawRule(…, {next(iter(given))}=…)")
-    return rule
 
 
 def chosen_sampler(

@@ -25,7 +25,7 @@ from auxar.image_model.likelihoods import factor_log_probs
 from auxar.image_model.pixel_bits import pixel_bits
 from auxar.image_model.preparation import prepared, usual_preparation
 from auxar.image_model.saving import save_as_run
-from auxar.model import Chain, Condition, DrawRule, Factor, FactorLogProb, ImageSpec, Sampler, device_of, summary
+from auxar.model import Chain, Condition, Factor, FactorLogProb, ImageSpec, Rule, Sampler, device_of, summary
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
@@ -210,10 +210,7 @@ class ImageModel:
         self,
         n: int = 1,
         *,
-        rule: str | DrawRule = "ancestral",
-        reduction: float | None = None,
-        temperature: float | None = None,
-        min_weight: float | None = None,
+        rule: str | Mapping[str, Any] | Rule = "ancestral",
         seed: int = 0,
         first: int = 0,
         condition: Any = None,
@@ -229,12 +226,10 @@ class ImageModel:
         Args:
             n: Number of images, at least 0; by default one.
             rule: How a value is drawn from its distribution: "ancestral" draws exact samples of the model, "reduced"
-                lowers the log-scales first, and "map" draws a mixture component and takes its center. A `DrawRule` has
-                its own reduction, temperature and min_weight.
-            reduction: Number that the rule "reduced" subtracts from the log-scales, at least 0; by default 0.4.
-            temperature: Divisor of the logits of softmax heads, greater than 0.
-            min_weight: Fraction of the heaviest mixture component's weight, at least 0 and less than 1. The rules
-                "reduced" and "map" do not draw components with a smaller weight; by default 0.05.
+                lowers the log-scales first, "map" draws a mixture component and takes its center, and "tempered"
+                divides the logits of softmax heads. A rule with options is written as a table,
+                `{"name": "reduced", "reduction": 0.6}`, or as a text, `"reduced:reduction=0.6"`. A `Rule` is used as it
+                is.
             seed: Seed of the noise, an integer.
             first: Number of the first image. `sample(4, first=8)` draws the last four images of `sample(12)`.
             condition: The condition of a model that has one. A label is a number or a name, attributes are a list of
@@ -244,8 +239,8 @@ class ImageModel:
             sampler: A sampler or its name, such as "raster"; by default that of the recipe.
             progress: Whether progress is shown if drawing takes longer than some seconds.
 
-        Raises `UserError` if an argument is invalid, or if the rule has an option that changes nothing for any head of
-        the model, such as a temperature for logistic mixtures.
+        Raises `UserError` if an argument is invalid, or if the rule changes nothing for any head of the model, such as
+        a temperature for logistic mixtures.
 
         Examples:
             >>> from auxar import CausalDistribution, Chain, Factor
@@ -262,9 +257,6 @@ class ImageModel:
         """
         settings = self._settings(
             rule=rule,
-            reduction=reduction,
-            temperature=temperature,
-            min_weight=min_weight,
             seed=seed,
             condition=condition,
             batch_size=batch_size,

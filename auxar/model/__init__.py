@@ -24,7 +24,8 @@ from auxar.model.network import (
     recomputing,
     summary,
 )
-from auxar.model.request import RULES, DrawRule, SampleRequest
+from auxar.model.request import SampleRequest
+from auxar.model.rule import Adjusted, Adjustments, Ancestral, Rule
 from auxar.model.sources import DecodeSource, DrawSource, ForceSource, PixelSource, Sampler
 from auxar.model.support import DrawnPixels, RepeatedWalk, Restriction, SumSupport, SumWalk, Support, Walk
 from auxar.model.view import View
@@ -37,7 +38,9 @@ __all__ = [
     "MOST_SIDE",
     "NULL",
     "PARAMETER_BITS",
-    "RULES",
+    "Adjusted",
+    "Adjustments",
+    "Ancestral",
     "Arithmetic",
     "ByChannel",
     "CausalDistribution",
@@ -49,7 +52,6 @@ __all__ = [
     "Converted",
     "DecodeSource",
     "Decoder",
-    "DrawRule",
     "DrawSource",
     "DrawnPixels",
     "Embedding",
@@ -70,6 +72,7 @@ __all__ = [
     "RepeatedWalk",
     "RestrictableHead",
     "Restriction",
+    "Rule",
     "SampleRequest",
     "Sampler",
     "StepwiseNetwork",

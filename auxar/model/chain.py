@@ -17,8 +17,9 @@ from auxar.model.condition import Condition, is_null
 from auxar.model.factor import FLOAT, Factor, check_fit
 from auxar.model.image import ImageSpec, Known
 from auxar.model.network import evaluating, summary
-from auxar.model.request import DrawRule, SampleRequest
-from auxar.model.rules import check_rule
+from auxar.model.request import SampleRequest
+from auxar.model.rule import Ancestral, Rule
+from auxar.model.rule_effects import check_rule
 from auxar.model.sources import Sampler
 from auxar.numerics.levels import SCALED
 
@@ -247,7 +248,7 @@ class Chain(nn.Module):
         self,
         count: int,
         *,
-        rule: str | DrawRule = "ancestral",
+        rule: Rule | None = None,
         seed: int = 0,
         first: int = 0,
         batch_size: int = 16,
@@ -258,11 +259,12 @@ class Chain(nn.Module):
         """Draws the images with numbers first … first + count - 1: int64 on the CPU, shape (count, *image.shape).
 
         Except for rounding, an image depends only on the model, its number, `seed`, `rule`, its known pixels and its
-        condition. `batch_size` sets how many images are drawn at once. Dropout is off. `known` has known pixels for
-        each of the `count` images, and `condition` the condition of each, integers (count, *condition.spec.shape).
+        condition. The default rule is `Ancestral`. `batch_size` sets how many images are drawn at once. Dropout is off.
+        `known` has known pixels for each of the `count` images, and `condition` the condition of each, integers
+        (count, *condition.spec.shape).
 
         Raises `UserError` if an argument is invalid, if neither the model nor the call has a sampler, or if the rule
-        has an option that changes nothing for any head of the model, such as a temperature for logistic mixtures.
+        changes nothing for any head of the model, such as a temperature for logistic mixtures.
         """
         sampler = self.sampler if sampler is None else sampler
         if sampler is None:
@@ -273,7 +275,9 @@ class Chain(nn.Module):
             )
         count, first = as_integer(count, "count", 0), as_integer(first, "first", 0)
         seed, batch_size = as_integer(seed, "seed"), as_integer(batch_size, "batch_size", 1)
-        rule = rule if isinstance(rule, DrawRule) else DrawRule(rule)
+        rule = Ancestral() if rule is None else rule
+        if not isinstance(rule, Rule):
+            raise UserError(f"rule: expected a Rule, such as auxar.Ancestral(), got {described(rule)}")
         check_rule(self, rule)
         if known is not None:
             if not isinstance(known, Known):

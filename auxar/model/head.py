@@ -8,12 +8,8 @@ from collections.abc import Collection
 from torch import Tensor
 
 from auxar.model.image import Interval
-from auxar.model.request import DrawRule
+from auxar.model.rule import Adjustments
 from auxar.model.support import DrawnPixels
-
-RULE_OPTIONS = ("reduction", "map", "temperature", "min_weight")
-"""The options of a draw rule that change how a head draws: a reduction of scales, the rule `map`, a temperature, and a
-least weight of mixture components."""
 
 
 class Head(abc.ABC):
@@ -28,10 +24,9 @@ class Head(abc.ABC):
     """Number of predicted values per pixel."""
     uniform_count: int
     """Number of uniform random values that drawing one pixel takes."""
-    rule_options: Collection[str] | None = None
-    """The options of a draw rule that change what the head draws, of `reduction`, `map`, `temperature` and
-    `min_weight`. With None, it is unknown which options the head uses. A request with an option that no head of a model
-    uses is refused."""
+    understands: Collection[str] | None = None
+    """The names of the `Adjustments` that change what the head draws. With None, it is unknown which of them the head
+    understands. A rule that no head of a model understands is refused."""
 
     @abc.abstractmethod
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
@@ -66,8 +61,8 @@ class Head(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
-        """Draws n pixels: integers, shape (n, c).
+    def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
+        """Draws n pixels from their adjusted distributions: integers, shape (n, c).
 
         `parameters` has shape (n, parameter_count), and `uniforms` has random values in (0, 1) of shape
         (n, uniform_count).
@@ -98,7 +93,9 @@ class RestrictableHead(Head):
         """
 
     @abc.abstractmethod
-    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+    def draw_restricted(
+        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
+    ) -> Tensor:
         """Draws n pixels like `draw`, but each channel from its distribution restricted to an interval.
 
         `uniforms` has shape (n, restricted_uniform_count). For one channel after another, an implementation gets the

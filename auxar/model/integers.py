@@ -10,7 +10,7 @@ from torch import Tensor
 
 from auxar.model.head import RestrictableHead
 from auxar.model.image import Interval
-from auxar.model.request import DrawRule
+from auxar.model.rule import EXACT, Adjustments
 from auxar.model.support import DrawnPixels
 from auxar.numerics.range_coder import TOTAL
 
@@ -42,14 +42,14 @@ class Frequencies(abc.ABC):
 class IntegerHead(RestrictableHead):
     """A head for integer parameters, whose probabilities are integer frequencies divided by `TOTAL`.
 
-    Under the rule `ancestral`, every value in the interval has a frequency of at least one.
+    Without adjustments, every value in the interval has a frequency of at least one.
     """
 
     channels: int
     levels: int
 
     @abc.abstractmethod
-    def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
+    def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
         """The frequencies of n pixels with integer parameters (n, parameter_count), which may have any dtype."""
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class IntegerHead(RestrictableHead):
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         interval = _clipped(interval, self.levels)
         found = []
-        pixels = self.frequencies(_by_pixel(parameters), ANCESTRAL)
+        pixels = self.frequencies(_by_pixel(parameters), EXACT)
         for channel in range(self.channels):
             low, high = (_of_channel(each, channel) for each in (interval.low, interval.high))
             first, last = torch.zeros_like(low), torch.full_like(low, self.levels - 1)
@@ -73,8 +73,8 @@ class IntegerHead(RestrictableHead):
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         return self._log_prob(parameters, image, interval)
 
-    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
-        pixels = self.frequencies(parameters, rule)
+    def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
+        pixels = self.frequencies(parameters, adjustments)
         low = torch.zeros(len(parameters), dtype=torch.int64, device=parameters.device)
         drawn = []
         for channel in range(self.channels):
@@ -82,8 +82,10 @@ class IntegerHead(RestrictableHead):
             pixels.take(drawn[-1])
         return torch.stack(drawn, dim=1)
 
-    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
-        own = self.frequencies(parameters, rule)
+    def draw_restricted(
+        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
+    ) -> Tensor:
+        own = self.frequencies(parameters, adjustments)
         drawn = []
         for channel in range(self.channels):
             interval = pixels.interval(channel)
@@ -100,7 +102,7 @@ class IntegerHead(RestrictableHead):
         frequency of a value outside of its interval is 0, and that of an interval's only value is `TOTAL`.
         """
         interval = None if interval is None else _clipped(interval, self.levels)
-        pixels = self.frequencies(_by_pixel(parameters), ANCESTRAL)
+        pixels = self.frequencies(_by_pixel(parameters), EXACT)
         starts, frequencies = [], []
         for channel in range(self.channels):
             value = _of_channel(image, channel)
@@ -124,7 +126,6 @@ class IntegerHead(RestrictableHead):
         return _nats(self.coding_ranges(parameters, image, interval)[1])
 
 
-ANCESTRAL = DrawRule("ancestral")
 PARTS = 17
 """The number of parts into which an interval is divided to find a value."""
 

@@ -80,12 +80,12 @@ class StepwiseNetwork(CausalNetwork):
 
 
 class RecomputableBlock(nn.Module):
-    """A part of a network, such as a residual block, that supports `training.recompute`.
+    """A part of a network that training can compute again instead of keeping its inner values.
 
     PyTorch keeps the values inside of a network for the backward pass. With `training.recompute`, it keeps only the
     inputs of such a block, and computes the block a second time when the backward pass reaches it (gradient
-    checkpointing). Derive a block from this class instead of `nn.Module`; nothing else is needed. The names in the
-    state dict and the gradients stay the same.
+    checkpointing). Derive a block, such as a residual block, from this class instead of `nn.Module`; nothing else is
+    needed. The names in the state dict and the gradients stay the same.
 
     In a training step, `forward` is then called twice with the same inputs. It must compute the same values both times,
     so it may draw random numbers from torch only, and must change neither its inputs nor the block, such as the

@@ -13,9 +13,10 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import ImageSpec, Interval
-from auxar.model.integers import ANCESTRAL, IntegerHead, find_value
+from auxar.model.integers import IntegerHead, find_value
 from auxar.model.network import CausalNetwork
-from auxar.model.request import DrawRule, SampleRequest
+from auxar.model.request import SampleRequest
+from auxar.model.rule import EXACT, Adjustments, Operation
 from auxar.model.support import DrawnPixels, Walk
 from auxar.numerics.range_coder import RangeDecoders
 
@@ -104,8 +105,8 @@ class DrawSource(PixelSource):
     """The likelihood head."""
     levels: int
     """Number of values that a sub-pixel can take."""
-    rule: DrawRule
-    """The drawing rule."""
+    adjustments: Adjustments
+    """The adjustments of distributions."""
     uniforms: Tensor
     """Uniform noise in (0, 1): float64, shape (h · w + 1, b, n), where drawing one pixel uses n numbers."""
     limits: Interval | None = None
@@ -113,6 +114,8 @@ class DrawSource(PixelSource):
     allows all values."""
     walk: Walk | None = None
     """The walk along the support of a restriction; None if drawing is not restricted."""
+    operation: Operation | None = None
+    """The operation of the rule on parameters; None if it has none."""
     takes_outside: bool = attrs.field(default=True, init=False)
     count: int = attrs.field(init=False)
     reach: int = attrs.field(init=False)
@@ -147,19 +150,29 @@ class DrawSource(PixelSource):
         walk = None if request.restriction is None else request.restriction.walk(known)
         noise = head.uniform_count if walk is None else restrictable(head).restricted_uniform_count
         uniforms = by_place(request.uniforms((noise, image.height, image.width), device))
-        return cls(head, image.levels, request.rule, uniforms, limits, walk)
+        adjustments, operation = request.rule.adjustments(request.depth), request.rule.operation(request.depth)
+        if operation is not None and isinstance(head, IntegerHead):
+            raise UserError(
+                f"the rule '{request.rule.name}' computes with floating-point parameters, but this model has integers; "
+                "use another rule, or the arithmetic 'float'"
+            )
+        return cls(head, image.levels, adjustments, uniforms, limits, walk, operation)
 
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
         noise = self.uniforms.index_select(0, places)
         limits = self.limits
+        if self.operation is not None:
+            parameters = self.operation(self.head, parameters)
         if self.walk is None:
-            drawn = self.head.draw(parameters, noise.flatten(0, 1), self.rule).view(*noise.shape[:2], -1)
+            drawn = self.head.draw(parameters, noise.flatten(0, 1), self.adjustments).view(*noise.shape[:2], -1)
             return drawn if limits is None else drawn.clamp(limits.low[places], limits.high[places])
         if limits is not None:
             limits = Interval(limits.low[places].flatten(0, 1), limits.high[places].flatten(0, 1))
         pixels = DrawnPixels(self.walk, self.levels, places, limits)
         head = restrictable(self.head)
-        return head.draw_restricted(parameters, noise.flatten(0, 1), self.rule, pixels).view(*noise.shape[:2], -1)
+        return head.draw_restricted(parameters, noise.flatten(0, 1), self.adjustments, pixels).view(
+            *noise.shape[:2], -1
+        )
 
 
 def restrictable(head: Head) -> RestrictableHead:
@@ -252,7 +265,7 @@ class DecodeSource(PixelSource):
 
     def _pixel(self, place: Tensor, parameters: Tensor) -> Tensor:
         """Decodes the pixel at one place of all images: int64, (count, c)."""
-        frequencies = self.head.frequencies(parameters, ANCESTRAL)
+        frequencies = self.head.frequencies(parameters, EXACT)
         pixels = None if self.walk is None else DrawnPixels(self.walk, self.image.levels, place)
         low = torch.zeros(self.count, dtype=torch.int64, device="cpu")
         high = torch.full_like(low, self.image.levels - 1)

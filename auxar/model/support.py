@@ -113,10 +113,10 @@ class Restriction:
 
 @attrs.frozen(eq=False)
 class DrawnPixels:
-    """The pixels of one drawing step, at n places of each of b images.
+    """The pixels of one drawing step: gives the interval of each channel and records the drawn values.
 
-    The n · b pixels are ordered by place and then by image. A head gets intervals from `interval` and passes the drawn
-    values to `take`.
+    The n · b pixels, at n places of each of b images, are ordered by place and then by image. A head gets intervals
+    from `interval` and passes the drawn values to `take`.
     """
 
     walk: Walk

@@ -30,7 +30,7 @@ def without_light(logits: Tensor, min_weight: float) -> Tensor:
 
     A category is light if its probability is less than `min_weight` times that of the most probable category.
     `min_weight` lies in [0, 1), so the most probable category is kept. With 0, the logits are returned unchanged. Heads
-    apply the option `min_weight` of a `DrawRule` with this function.
+    apply the adjustment `min_weight` with this function.
 
     Examples:
         >>> import torch

@@ -21,12 +21,13 @@ from auxar.model import (
     Factor,
     ImageSpec,
     Prior,
+    Rule,
     Sampler,
     View,
 )
 from auxar.model.condition import row_spec
 from auxar.plugins import Component, Registry
-from auxar.recipe.choices import structure_options
+from auxar.recipe.choices import named_options, structure_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.schema import Recipe
 from auxar.recipe.shapes import WithoutDrawing
@@ -39,6 +40,7 @@ TYPES: Mapping[str, type] = {
     "prior": Prior,
     "embedding": Embedding,
     "decoder": Decoder,
+    "rule": Rule,
     "sampler": Sampler,
     "arithmetic": Arithmetic,
 }
@@ -69,6 +71,18 @@ def build_sampler(choice: ComponentChoice, registry: Registry, path: str) -> Sam
     """Builds a sampler. Raises `UserError`, with the key `path`, if it is unknown or its options are invalid."""
     sampler: Sampler = _build(registry, "sampler", choice, path)
     return sampler
+
+
+def build_rule(value: Any, registry: Registry, path: str) -> Rule:
+    """Builds a drawing rule from its name, from a table with its name and options, or from a text of both.
+
+    A `Rule` is returned as it is. Raises `UserError`, with the key `path`, if it is unknown or its options are invalid.
+    """
+    if isinstance(value, Rule):
+        return value
+    name, options = named_options(value, path, "rule")
+    rule: Rule = _build(registry, "rule", ComponentChoice(name, options), path)
+    return rule
 
 
 def build_arithmetic(choice: ComponentChoice, registry: Registry, path: str) -> Arithmetic:

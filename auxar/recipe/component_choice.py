@@ -26,6 +26,18 @@ class ComponentChoice:
     config: Any = attrs.field(default=None, eq=False, repr=False)
     """The options as an instance of the component's config class."""
 
+    @property
+    def table(self) -> dict[str, Any]:
+        """The choice as a table of a recipe: its name and its options."""
+        return {"name": self.name, **self.options}
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The options that are not the component's defaults."""
+        assert self.component is not None
+        usual = {field.name: field.default for field in attrs.fields(self.component.config)}
+        return {key: value for key, value in self.options.items() if getattr(self.config, key) != _default(usual[key])}
+
     def build(self, *arguments: Any) -> Any:
         """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
         if self.component is None:
@@ -34,3 +46,7 @@ class ComponentChoice:
             return self.component.build(self.config, *arguments)
         except UserError as error:
             raise UserError(f"{self.component.kind} '{self.name}': {error}") from None
+
+
+def _default(default: Any) -> Any:
+    return default.factory() if isinstance(default, attrs.Factory) and not default.takes_self else default  # type: ignore

@@ -47,7 +47,7 @@ class FactorCost:
 
 
 def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
-    """Returns the cost of each factor, from the image down.
+    """Computes the parameters, multiply-adds and memory of each factor of a recipe, from the image down.
 
     The networks run on tensors that have shapes but no values. Raises `UserError` if components do not fit each other,
     or if a tensor would have 2^63 bytes or more.

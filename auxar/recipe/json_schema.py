@@ -21,7 +21,16 @@ from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.field_docs import class_summary
 from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
 from auxar.recipe.loading import COMMON_KEYS
-from auxar.recipe.schema import CHANNELS, MOST_LEVELS, MOST_STAGES, OTHER_NAMES, Recipe, Stage
+from auxar.recipe.schema import (
+    CHANNELS,
+    MOST_LEVELS,
+    MOST_STAGES,
+    OTHER_NAMES,
+    Recipe,
+    SamplingConfig,
+    Stage,
+    TrainingConfig,
+)
 from auxar.recipe.structuring import LONGEST_NAME
 
 WIDTH = 120
@@ -141,6 +150,10 @@ class _Builder:
             return {}
         options = {name: self.options(kind, name) for name in self.names(kind, hint)}
         schema: Schema = {"additionalProperties": True, "if": _is_object(), "then": _of_any_name()}
+        if hint is ComponentChoice and (kind, usual := _default_name(field)) in self.registry.components:
+            # A table without a name has options of the default component.
+            self.definitions[f"usual-{kind}"] = self.table(self.registry.components[kind, usual].config)
+            schema |= {"if": _has("name"), "else": {"$ref": f"#/definitions/usual-{kind}"}}
         for name, table in reversed(options.items()):
             condition = _is_object({"name": {"const": name}})
             schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
@@ -197,9 +210,12 @@ class _Builder:
         keys = {field.name: self.known(field.name, ComponentChoice) for field in _choices(Recipe)}
         stage = {field.name: self.known(field.name, ComponentChoice) for field in _choices(Stage)}
         stages = {"type": "array", "items": _open(stage)}
-        sampler = _open({"sampler": self.known("sampler", ComponentChoice)})
         condition = _open({key: self.known(key, ComponentChoice) for key in ("embedding", "prior")})
-        return _open({**keys, "stage": stages, "sampling": sampler, "condition": condition})
+        tables = {
+            name: _open({field.name: self.known(field.name, ComponentChoice) for field in _choices(table)})
+            for name, table in (("sampling", SamplingConfig), ("training", TrainingConfig))
+        }
+        return _open({**keys, **tables, "stage": stages, "condition": condition})
 
     def known(self, kind: Any, hint: Any) -> Schema:
         """Returns a reference to the definition of components of a kind, and of the components that they choose."""
@@ -228,6 +244,13 @@ def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
     The keys of recipes that choose a component have the name of its kind.
     """
     return field.name if hint is ComponentChoice else getattr(hint, "kind", None)
+
+
+def _default_name(field: attrs.Attribute[Any]) -> str:
+    """The name of the component that a key chooses if it is left out; empty if there is none."""
+    default: Any = field.default
+    is_fixed = isinstance(default, attrs.Factory) and not default.takes_self  # type: ignore[arg-type]
+    return default.factory().name if is_fixed else ""
 
 
 def _other_names(kind: str, hint: Any) -> Sequence[str]:

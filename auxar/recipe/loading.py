@@ -23,12 +23,10 @@ from auxar.recipe.condition import check_printable, without_unused
 from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, keys_in_tables, sets
 from auxar.recipe.overrides import (
-    OPTIONS,
     merged_training,
     remove_other_options,
     remove_replaced,
     with_names,
-    without_options_of_another_rule,
 )
 from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, Stage, TrainingConfig, check_image
@@ -164,18 +162,14 @@ def _parse(
             _apply(images, setting)
     if images:
         remove_other_options(table, images["data"]["path"])
-    own = table.get("sampling", {})
-    written = dict(own) if isinstance(own, Mapping) else {}
     if folder is not None:
         place_init(table, folder)
     for setting in settings:
         _apply(table, setting)
     own = table.get("sampling", {})
     # If [sampling] is not a table, `_structure_recipe` reports it together with all other errors.
-    if isinstance(own, Mapping) and (settings or sampling):
-        merged = {**own, **(sampling or {})}
-        given = {key for key in OPTIONS if sets(settings, f"sampling.{key}")} | (sampling or {}).keys()
-        table["sampling"] = without_options_of_another_rule(merged, written, given)
+    if isinstance(own, Mapping) and sampling:
+        table["sampling"] = {**own, **sampling}
     return _structure_recipe(table)
 
 

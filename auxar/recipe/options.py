@@ -32,8 +32,7 @@ def check_settings(settings: Sequence[str], *allowed: str) -> None:
 def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the entries of `options` that are not None. The keys of `options` are keys of [sampling].
 
-    If `options` has a rule other than 'reduced' and no reduction, the reduction is set to 0, because other rules have
-    none. Raises `UserError` with the name of the option if a value is invalid.
+    Raises `UserError` with the name of the option if a value is invalid.
     """
     fields = attrs.fields_dict(SamplingConfig)
     given = {name: value for name, value in options.items() if value is not None}
@@ -45,8 +44,6 @@ def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
         except (UserError, ValueError, TypeError) as error:
             flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise UserError(f"{flag}: {error.args[0]}") from None
-    if given.get("rule", "reduced") != "reduced":
-        given.setdefault("reduction", 0.0)
     return given
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 import attrs
 
-from auxar.model.request import usual_min_weight, usual_reduction
 from auxar.plugins import load_plugins
 from auxar.recipe.component_choice import ComponentChoice
 
@@ -21,8 +20,6 @@ REQUIREMENTS: Mapping[str, tuple[str, str]] = {
 """The keys that apply only to one optimizer or schedule: the key that chooses it, and its name."""
 SPLITS = ("train", "heldout", "validation")
 """The keys of [data] that name a split of a data set."""
-OPTIONS = ("reduction", "min_weight")
-"""The keys of [sampling] with defaults that depend on the rule."""
 
 
 def replaced(settings: Mapping[str, Any]) -> frozenset[str]:
@@ -96,35 +93,3 @@ def remove_other_options(table: dict[str, Any], path: object) -> None:
     if "options" in data or data.get("path") in load_plugins().names("dataset"):
         for key in ("options", *SPLITS):
             data.pop(key, None)
-
-
-def without_options_of_another_rule(
-    sampling: Mapping[str, Any], written: Mapping[str, Any], given: Collection[str]
-) -> dict[str, Any]:
-    """The table [sampling] without the options that the recipe's file gives for another rule than that of the table.
-
-    `written` is the table in the file. Its reduction and its `min_weight` apply only to its own rule, so that a new
-    rule has its own defaults. Its `min_weight` does not apply either if a new reduction has another default, because a
-    reduction of 0 gives exact samples. `given` lists the keys that settings and options set; these are kept.
-    """
-    found = dict(sampling)
-
-    def remove(key: str) -> None:
-        if key not in given and found.get(key) == written.get(key):
-            found.pop(key, None)
-
-    if _rule(found) != _rule(written):
-        remove("reduction")
-        remove("min_weight")
-    elif _usual_min_weight(found) != _usual_min_weight(written):
-        remove("min_weight")
-    return found
-
-
-def _rule(sampling: Mapping[str, Any]) -> Any:
-    return sampling.get("rule", "ancestral")
-
-
-def _usual_min_weight(sampling: Mapping[str, Any]) -> float:
-    rule = _rule(sampling)
-    return usual_min_weight(rule, sampling.get("reduction", usual_reduction(rule)))

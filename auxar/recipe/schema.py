@@ -10,16 +10,15 @@ import attrs
 from attrs.validators import ge, le, lt, optional
 
 from auxar.errors import UserError, shown
-from auxar.model import FLOAT, RULES, DrawRule, ImageSpec, SampleRequest
+from auxar.model import FLOAT, ImageSpec, Rule, SampleRequest
 from auxar.model.factor import CONDITION_FACTOR
-from auxar.model.request import usual_min_weight, usual_reduction
 from auxar.numerics.levels import SCALED, VALUES
 from auxar.recipe.checks import all_below_one, fraction, fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.overrides import REQUIREMENTS
 from auxar.structuring import NO_KEY
-from auxar.validation import at_least, at_most, below, checks, finite, positive
+from auxar.validation import at_most, checks, positive
 
 Table = Mapping[str, Any]
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"arithmetic": (FLOAT,)}
@@ -294,18 +293,10 @@ class SamplingConfig:
 
     images: int = attrs.field(default=16, validator=[_integer, ge(0), at_most(MOST_SAMPLES)])
     """Number of images to draw, at most a billion. If it is 0, a run draws no images and no figures."""
-    rule: str = attrs.field(default="ancestral", validator=one_of(*RULES))
-    """Rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
-    lowers the log-scales first, `map` draws a mixture component and takes its center."""
-    reduction: float = attrs.field(validator=[finite, at_least(0)])
-    """Constant that the rule `reduced` subtracts from the predicted log-scales. Its default is 0.4 with the rule
-    `reduced`. Other rules require 0, their default."""
-    temperature: float = attrs.field(default=1.0, validator=positive)
-    """Divisor of the logits of softmax heads. A model whose heads are all logistic mixtures requires 1."""
-    min_weight: float = attrs.field(validator=[finite, at_least(0), below(1)])
-    """Fraction of the heaviest mixture component's weight. The rules `reduced` and `map` do not draw components with a
-    smaller weight. The default is 0.05 for these rules, and 0 for `reduced` with a `reduction` of 0. The rule
-    `ancestral` requires 0, its default."""
+    rule: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("ancestral"))
+    """The rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
+    lowers the log-scales first, `map` takes the centers of drawn mixture components, `tempered` divides the logits of
+    softmax heads, and `by_depth` has a rule for fine images and another for coarse views."""
     batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
     """Number of images drawn at once, 1 … 2^20. Images do not depend on it, except for rounding."""
     seed: int = attrs.field(default=0, validator=_integer)
@@ -317,29 +308,19 @@ class SamplingConfig:
     """Number of rows of images in each of the paper's figures that the report of a run shows. If it or `images` is 0,
     no figures are drawn."""
 
-    @reduction.default
-    def _usual_reduction(self) -> float:
-        return usual_reduction(self.rule)
-
-    @min_weight.default
-    def _usual_min_weight(self) -> float:
-        return usual_min_weight(self.rule, self.reduction)
-
-    def __attrs_post_init__(self) -> None:
-        self.draw_rule()
-
     def request(self, numbers: Sequence[int]) -> SampleRequest:
         """Returns a request to draw the images with these numbers, without known pixels or required views."""
         return SampleRequest(tuple(numbers), self.seed, self.draw_rule())
 
-    def draw_rule(self) -> DrawRule:
-        """Returns the rule and its options as a `DrawRule`, which samplers expect."""
-        return DrawRule(self.rule, self.reduction, self.temperature, self.min_weight)
+    def draw_rule(self) -> Rule:
+        """Returns the rule."""
+        rule: Rule = self.rule.build()
+        return rule
 
 
 @attrs.frozen
 class Recipe:
-    """A complete recipe.
+    """A recipe: its images, stages, prior, training, evaluation and sampling.
 
     `stage` has one entry for each factor p(X | X̂), from the image down. Repeated stages are written out.
     """

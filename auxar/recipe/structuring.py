@@ -96,17 +96,12 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def write_component(choice: ComponentChoice) -> dict[str, Any]:
-    """Returns the choice as a table, which `read_component` reads."""
-    return {"name": choice.name, **choice.options}
-
-
 RECIPES = StrictConverter(
     unknown_keys="refused",
     finite=True,
     messages=_RecipeMessages(),
     hooks=[
-        Hook(lambda kind: kind is ComponentChoice, lambda value, _: read_component(value), write_component),
+        Hook(lambda kind: kind is ComponentChoice, lambda value, _: read_component(value), lambda value: value.table),
         # Options that choose a component pass unchanged, because `structure_options` (recipe/choices.py) has already
         # created the choice.
         Hook(lambda kind: hasattr(kind, "from_recipe"), lambda value, _: value, lambda value: value.to_recipe()),

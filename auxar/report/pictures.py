@@ -6,8 +6,7 @@ import base64
 import json
 import math
 
-from auxar.errors import UserError
-from auxar.model import FLOAT, DrawRule
+from auxar.model import FLOAT
 from auxar.report import words
 from auxar.report.html import Html, absence, tag
 from auxar.report.html_tables import term
@@ -87,7 +86,7 @@ def strips_section(run: RunContent) -> Html | None:
 def _drawn(samples: Samples) -> str:
     parts = [
         words.plural(samples.count, "sample"),
-        f"drawing rule ‘{samples.rule}’{_meaning(samples)}",
+        f"drawing rule ‘{samples.rule.get('name')}’ ({samples.meaning})",
         f"seed {samples.seed}",
         f"sampler ‘{samples.sampler}’",
     ]
@@ -95,15 +94,6 @@ def _drawn(samples: Samples) -> str:
         parts.append(f"in {words.ARITHMETICS.get(samples.arithmetic, samples.arithmetic)}")
     parts.append(f"drawn in {words.duration(samples.seconds)}")
     return ", ".join(parts) + "."
-
-
-def _meaning(samples: Samples) -> str:
-    """The meaning of the drawing rule in parentheses. Empty if the record names an unknown rule."""
-    try:
-        rule = DrawRule(samples.rule, samples.reduction, samples.temperature, samples.min_weight)
-    except UserError:
-        return ""
-    return f" ({rule.meaning})"
 
 
 def _likely(samples: Samples, *, views: bool) -> str | None:

@@ -9,7 +9,7 @@ import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -42,12 +42,12 @@ MOST_ROWS = 8
 class Samples:
     """The content of `samples.json`, which records how the samples were drawn."""
 
-    rule: str
+    rule: Mapping[str, Any]
+    """The name of the rule and its options."""
+    meaning: str
+    """What the rule changes, in words."""
     seed: int
     count: int
-    reduction: float
-    temperature: float
-    min_weight: float
     sampler: str
     arithmetic: str
     seconds: float

@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from auxar.model import DrawRule, Head, ImageSpec, Interval, RestrictableHead
+from auxar.model import Adjustments, Head, ImageSpec, Interval, RestrictableHead
 from auxar.testing.frequencies import check_uniform
 from auxar.testing.laws import runs
 from auxar.testing.pixels import Possible, drawn_pixels, normal_noise, random_uniforms
@@ -16,7 +16,7 @@ DRAWN = 4000
 """The number of pixels that are drawn, each with its own parameters."""
 SIZE = 3.0
 """Standard deviation of the random parameters. With a larger one, most values are certain."""
-RULE = DrawRule()
+RULE = Adjustments()
 """The rule under which pixels have the probabilities that the head gives them."""
 MOST_EVALUATED = 10_000_000
 """The largest number of predicted values at once, for heads that cannot compute the probability of an interval."""

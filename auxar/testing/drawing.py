@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from auxar.model import (
+    Adjusted,
+    Adjustments,
     CausalNetwork,
-    DrawRule,
     DrawSource,
     ImageSpec,
     Interval,
@@ -30,7 +31,11 @@ COMPARED = 64
 """The number of images drawn to compare requests that differ in one part."""
 DIFFERENT = 20
 """The least number of neighbors among the compared images that must differ, so that equal draws are no coincidence."""
-DRAW_RULES = (DrawRule(temperature=3.0), DrawRule("reduced", reduction=0.8, min_weight=0.3), DrawRule("map"))
+DRAW_RULES = (
+    Adjusted(Adjustments(temperature=3.0)),
+    Adjusted(Adjustments(reduction=0.8, min_weight=0.3)),
+    Adjusted(Adjustments(centers=True, min_weight=0.05)),
+)
 """The drawing rules that are checked besides the ancestral one."""
 
 

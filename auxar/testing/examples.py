@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from auxar.model import DrawRule, ImageSpec, SumSupport
+from auxar.model import Adjusted, Adjustments, Ancestral, ImageSpec, SumSupport
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -20,11 +20,11 @@ SCALES = st.sampled_from([0.1, 0.5, 1.0])
 """Standard deviations of random weights: 0.1 gives nearly linear networks, 1.0 strongly nonlinear ones."""
 RULES = st.sampled_from(
     [
-        DrawRule(),
-        DrawRule("map", min_weight=0),
-        DrawRule("map", min_weight=0.3),
-        DrawRule("reduced", reduction=0.6),
-        DrawRule(temperature=0.5),
+        Ancestral(),
+        Adjusted(Adjustments(centers=True)),
+        Adjusted(Adjustments(centers=True, min_weight=0.3)),
+        Adjusted(Adjustments(reduction=0.6, min_weight=0.05)),
+        Adjusted(Adjustments(temperature=0.5)),
     ]
 )
 

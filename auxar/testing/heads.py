@@ -12,7 +12,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.model import DrawRule, Head, ImageSpec, Interval, RestrictableHead
+from auxar.model import Adjustments, Head, ImageSpec, Interval, RestrictableHead
+from auxar.testing.adjustments import check_adjustments
 from auxar.testing.conditionals import check_conditionals
 from auxar.testing.examples import SEEDS, all_images, random_images
 from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies
@@ -28,7 +29,6 @@ from auxar.testing.laws import (
     search,
 )
 from auxar.testing.pixels import Possible, drawn_pixels, normal_noise, random_intervals, random_uniforms
-from auxar.testing.rule_options import check_rule_options
 from auxar.testing.starting import check_start
 
 EXAMPLES = 20
@@ -57,12 +57,13 @@ HEAD_SPECS = [
     ImageSpec(channels, height=ROWS, width=COLUMNS, levels=levels)
     for channels, levels in [(1, 2), (1, 5), (3, 2), (3, 3), (2, 4), (4, 3), (1, 16), (3, 16), (1, 256), (3, 256)]
 ]
-HOT, USUAL, COLD = DrawRule(temperature=2.0), DrawRule(), DrawRule(temperature=0.5)
-CENTERS, REDUCED, SHARP = DrawRule("map"), DrawRule("reduced", reduction=0.6), DrawRule("reduced", reduction=50.0)
-FROZEN, MIXED = DrawRule("map", temperature=0.01), DrawRule("reduced", reduction=0.6, temperature=100.0)
-HEAVY = DrawRule("map", min_weight=0.95)
-RULES = (USUAL, CENTERS, FROZEN, MIXED)
-"""The rules under which drawn pixels must be valid and reproducible."""
+HOT, USUAL, COLD = Adjustments(temperature=2.0), Adjustments(), Adjustments(temperature=0.5)
+CENTERS, REDUCED, SHARP = Adjustments(centers=True), Adjustments(reduction=0.6), Adjustments(reduction=50.0)
+FROZEN = Adjustments(centers=True, temperature=0.01)
+MIXED = Adjustments(reduction=0.6, temperature=100.0, min_weight=0.05)
+HEAVY = Adjustments(centers=True, min_weight=0.95)
+ADJUSTMENTS = (USUAL, CENTERS, FROZEN, MIXED)
+"""The adjustments with which drawn pixels must be valid and reproducible."""
 
 
 def check_head(
@@ -93,13 +94,11 @@ def check_head(
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities, and those of the values of a channel match
       their probabilities given the earlier channels.
-    - `rule`: under every rule, at low and high temperatures and with a `min_weight`, `draw_restricted` draws the first
-      channel like `draw` if all values are allowed. A lower temperature does not make likely pixels rarer. If a
-      reduction of scales has an effect, values lie closer to those of the rule `map`, and a very large reduction draws
-      like it.
-    - `options`: pixels drawn with and without an option of a rule (a reduction, the rule `map`, a temperature, a
-      `min_weight`) are the same if `rule_options` leaves the option out, and some differ if it names the option. A head
-      with None passes.
+    - `rule`: with all adjustments, `draw_restricted` draws the first channel like `draw` if all values are allowed. A
+      lower temperature does not make likely pixels rarer. If a reduction of scales has an effect, values lie closer to
+      the centers of components, and a very large reduction draws the centers.
+    - `adjustments`: pixels drawn with and without an adjustment are the same if `understands` leaves its name out, and
+      some differ if it has the name. A head with None passes.
     - `start`: `initial_parameters` returns None, or finite numbers of shape (parameter_count,) with which the images
       have finite log-likelihoods, also if all their pixels are equal.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
@@ -139,7 +138,7 @@ def check_head(
     if not counted:
         message = f"no accepted image spec has at most {MOST_VALUES:,} possible pixels"
         warnings.warn(f"the law draws and sums over whole pixels were not checked: {message}", stacklevel=2)
-    check_rule_options(build, config, specs)
+    check_adjustments(build, config, specs)
 
 
 def check_likelihoods(head: Head, spec: ImageSpec, seed: int, size: float) -> None:
@@ -184,7 +183,7 @@ def check_drawn_pixels(head: Head, spec: ImageSpec, seed: int) -> None:
     image, every = pixels.T[None, :, None, :], parameters[..., None, None].expand(-1, -1, 1, len(pixels))
     with runs("log_prob", image=spec), torch.no_grad():
         nats = head.log_prob(every, image).flatten()
-    drawn = drawn_pixels(head, spec, many, random_uniforms((DRAWN, head.uniform_count), seed), DrawRule())
+    drawn = drawn_pixels(head, spec, many, random_uniforms((DRAWN, head.uniform_count), seed), Adjustments())
     check_frequencies(drawn, pixels, nats, spec.levels, "pixel")
     _check_rules(head, spec, parameters, seed)
     if not isinstance(head, RestrictableHead):
@@ -196,7 +195,7 @@ def check_drawn_pixels(head: Head, spec: ImageSpec, seed: int) -> None:
         interval = Interval(*(values.T[None, :, None, :] for values in (bounds.low, bounds.high)))
         with runs("restricted_log_prob", image=spec), torch.no_grad():
             nats = head.restricted_log_prob(every, image, interval).sum(1).flatten()
-        drawn = drawn_pixels(head, spec, many, uniforms, DrawRule(), possible)
+        drawn = drawn_pixels(head, spec, many, uniforms, Adjustments(), possible)
         check_frequencies(drawn, pixels, nats, spec.levels, "pixel")
 
 
@@ -211,19 +210,16 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
     many = parameters.expand(COMPARED, -1)
     everything = Possible.everything(spec)
     drawn, likely = {}, {}
-    for rule in (*RULES, HOT, COLD, REDUCED, SHARP, HEAVY):
-        free = drawn_pixels(head, spec, many, random_uniforms((COMPARED, head.uniform_count), seed), rule)
-        drawn[rule] = free
+    for adjustments in (*ADJUSTMENTS, HOT, COLD, REDUCED, SHARP, HEAVY):
+        free = drawn_pixels(head, spec, many, random_uniforms((COMPARED, head.uniform_count), seed), adjustments)
+        drawn[adjustments] = free
         if isinstance(head, RestrictableHead):
             uniforms = random_uniforms((COMPARED, head.restricted_uniform_count), seed + 1)
-            restricted = drawn_pixels(head, spec, many, uniforms, rule, everything)
-            message = (
-                "under this rule, the first channel of draw_restricted differs from that of draw, though all values "
-            )
-            message += "are allowed"
-            check_alike(free[:, 0], restricted[:, 0], "rule", message, rule=rule, image=spec)
+            restricted = drawn_pixels(head, spec, many, uniforms, adjustments, everything)
+            message = "the first channel of draw_restricted differs from that of draw, though all values are allowed"
+            check_alike(free[:, 0], restricted[:, 0], "rule", message, adjustments=adjustments, image=spec)
         with runs("log_prob", image=spec), torch.no_grad():
-            likely[rule] = head.log_prob(many[..., None, None], free[..., None, None]).double()
+            likely[adjustments] = head.log_prob(many[..., None, None], free[..., None, None]).double()
     for warmer, colder in ((HOT, USUAL), (USUAL, COLD)):
         first, second = likely[warmer], likely[colder]
         if second.mean().item() < first.mean().item() - _error(first, second):
@@ -231,9 +227,11 @@ def _check_rules(head: Head, spec: ImageSpec, parameters: Tensor, seed: int) -> 
             broken("rule", f"pixels drawn at temperature {temperatures}", image=spec)
     if not torch.equal(drawn[REDUCED], drawn[USUAL]):
         for first, second in zip(drawn[SHARP].unbind(1), drawn[CENTERS].unbind(1), strict=True):
-            message = "scales that are reduced until they vanish must draw as the rule map, which takes centers"
+            message = "scales that are reduced until they vanish must draw the centers"
             check_alike(first, second, "rule", message, image=spec)
-        usual, reduced = ((drawn[rule] - drawn[CENTERS])[:, 0].abs().double() for rule in (USUAL, REDUCED))
+        usual, reduced = (
+            (drawn[adjustments] - drawn[CENTERS])[:, 0].abs().double() for adjustments in (USUAL, REDUCED)
+        )
         if reduced.mean().item() > usual.mean().item() + _error(usual, reduced):
             broken("rule", "with reduced scales, the values that are drawn lie further from the centers", image=spec)
 
@@ -515,19 +513,21 @@ def _check_draw(case: _Case, seed: int) -> None:
         uniforms["draw_restricted"] = random_uniforms((count, head.restricted_uniform_count), seed)
     possible = Possible.random(count, spec, seed)
     everything, reverse, one = torch.arange(count), torch.arange(count - 1, -1, -1), torch.tensor([count // 2])
-    for name, rule in itertools.product(uniforms, RULES):
+    for name, adjustments in itertools.product(uniforms, ADJUSTMENTS):
 
-        def draw(rows: Tensor | slice, given: Tensor = parameters, name: str = name, rule: DrawRule = rule) -> Tensor:
+        def draw(
+            rows: Tensor | slice, given: Tensor = parameters, name: str = name, adjustments: Adjustments = adjustments
+        ) -> Tensor:
             within = possible.rows(rows) if name == "draw_restricted" else None
-            return drawn_pixels(head, spec, given[rows], uniforms[name][rows], rule, within)
+            return drawn_pixels(head, spec, given[rows], uniforms[name][rows], adjustments, within)
 
         drawn = draw(everything)
         if not torch.equal(draw(everything), drawn):
-            broken("determinism", f"{name} differs between calls with equal arguments", rule=rule)
+            broken("determinism", f"{name} differs between calls with equal arguments", adjustments=adjustments)
         if not torch.equal(draw(reverse), drawn[reverse]) or not torch.equal(draw(one), drawn[one]):
-            broken("batch", f"a pixel of {name} depends on the other pixels", rule=rule)
+            broken("batch", f"a pixel of {name} depends on the other pixels", adjustments=adjustments)
         if not torch.equal(draw(slice(None), columns_first(parameters)), drawn):
-            broken("layout", f"pixels of {name} depend on the memory layout of the parameters", rule=rule)
+            broken("layout", f"pixels of {name} depend on the memory layout of the parameters", adjustments=adjustments)
         coarse = parameters.bfloat16()
         exact = draw(slice(None), coarse.double())
         for dtype in (torch.float32, torch.bfloat16):
@@ -535,7 +535,7 @@ def _check_draw(case: _Case, seed: int) -> None:
             # Noise at the very ends of (0, 1) may be rounded to 0 or 1.
             if differs[1:-1].sum() > ROUNDED:
                 message = f"{name} draws other pixels for parameters in {dtype} than for the same values in float64"
-                broken("precision", message, image=spec, rule=rule)
+                broken("precision", message, image=spec, adjustments=adjustments)
 
 
 def _written(levels: int, count: int, seed: int) -> Iterator[Interval]:

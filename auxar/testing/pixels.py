@@ -6,12 +6,17 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import DrawnPixels, DrawRule, Head, ImageSpec, Interval, RestrictableHead, Walk
+from auxar.model import Adjustments, DrawnPixels, Head, ImageSpec, Interval, RestrictableHead, Walk
 from auxar.testing.laws import broken, described, keeps_state, runs
 
 
 def drawn_pixels(
-    head: Head, spec: ImageSpec, parameters: Tensor, uniforms: Tensor, rule: DrawRule, possible: Possible | None = None
+    head: Head,
+    spec: ImageSpec,
+    parameters: Tensor,
+    uniforms: Tensor,
+    adjustments: Adjustments,
+    possible: Possible | None = None,
 ) -> Tensor:
     """Draws a pixel for each row of the parameters, restricted if `possible` is given.
 
@@ -21,20 +26,25 @@ def drawn_pixels(
     before = parameters.clone(), uniforms.clone()
     if possible is None:
         name = "draw"
-        with keeps_state(name), runs(name, image=spec, rule=rule), torch.no_grad():
-            drawn = head.draw(parameters, uniforms, rule)
+        with keeps_state(name), runs(name, image=spec, adjustments=adjustments), torch.no_grad():
+            drawn = head.draw(parameters, uniforms, adjustments)
     else:
         name = "draw_restricted"
         assert isinstance(head, RestrictableHead)
         walk = CheckedWalk(possible, torch.zeros((count, spec.channels), dtype=torch.int64))
         pixels = DrawnPixels(walk, spec.levels, torch.arange(count))
-        with keeps_state(name), runs(name, image=spec, rule=rule), torch.no_grad():
-            drawn = head.draw_restricted(parameters, uniforms, rule, pixels)
+        with keeps_state(name), runs(name, image=spec, adjustments=adjustments), torch.no_grad():
+            drawn = head.draw_restricted(parameters, uniforms, adjustments, pixels)
     if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or tuple(drawn.shape) != (count, spec.channels):
         broken("draw", f"{name} must return torch.int64 of shape {(count, spec.channels)}, got {described(drawn)}")
     outside = ((drawn < 0) | (drawn >= spec.levels)).any(1)
     if outside.any():
-        broken("range", f"{name} returned a value outside [0, {spec.levels})", rule=rule, drawn=drawn[outside][0])
+        broken(
+            "range",
+            f"{name} returned a value outside [0, {spec.levels})",
+            adjustments=adjustments,
+            drawn=drawn[outside][0],
+        )
     if not torch.equal(parameters, before[0]) or not torch.equal(uniforms, before[1]):
         broken("inputs", f"{name} changed the parameters or the noise")
     if possible is not None:
@@ -44,7 +54,7 @@ def drawn_pixels(
         outside = ((drawn < bounds.low) | (drawn > bounds.high)).any(1)
         if outside.any():
             example = {"drawn": drawn[outside][0], "low": bounds.low[outside][0], "high": bounds.high[outside][0]}
-            broken("inside", "a value was drawn outside of its interval", rule=rule, **example)
+            broken("inside", "a value was drawn outside of its interval", adjustments=adjustments, **example)
     return drawn
 
 

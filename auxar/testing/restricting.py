@@ -6,7 +6,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import DrawRule, ImageSpec, Interval, Restriction, SampleRequest, SumSupport, Support
+from auxar.model import Adjusted, Adjustments, ImageSpec, Interval, Restriction, SampleRequest, SumSupport, Support
 from auxar.testing.drawing import COMPARED, DRAWN, check_answer, draws, random_known
 from auxar.testing.examples import all_images, random_images, sum_support
 from auxar.testing.frequencies import check_frequencies
@@ -15,7 +15,7 @@ from auxar.testing.networks import CLOSE, NARROW, Distribution, close, nats, row
 
 MANY = 6
 """The number of larger images, each with a view and features of its own."""
-RULE = DrawRule("reduced", reduction=0.6, temperature=3.0, min_weight=0.3)
+RULE = Adjusted(Adjustments(reduction=0.6, temperature=3.0, min_weight=0.3))
 """A drawing rule that changes what every shipped head draws."""
 
 

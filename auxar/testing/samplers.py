@@ -14,7 +14,6 @@ from torch import Tensor
 from auxar.errors import UserError
 from auxar.model import (
     CausalNetwork,
-    DrawRule,
     DrawSource,
     ForceSource,
     ImageSpec,
@@ -22,6 +21,7 @@ from auxar.model import (
     Known,
     RestrictableHead,
     Restriction,
+    Rule,
     Sampler,
     SampleRequest,
 )
@@ -98,7 +98,7 @@ def check_sampler(
         network.eval()
 
     def check(
-        place: int, seed: int, count: int, rule: DrawRule, depth: int, share: float, sums: str | None, limits: bool
+        place: int, seed: int, count: int, rule: Rule, depth: int, share: float, sums: str | None, limits: bool
     ) -> None:
         network = chosen[place]
         numbers = tuple(range(seed, seed + 7 * count, 7))

@@ -23,6 +23,8 @@ from auxar.generation.conditions import ALL, NONE, every_class
 from auxar.generation.sheets import to_uint8
 from auxar.image_model.given import gray_view, smaller_views
 from auxar.image_model.model import ImageModel
+from auxar.plugins import load_plugins
+from auxar.recipe.json_values import has_required
 
 MOST_IMAGES = 64
 """Maximum number of images that are drawn at once."""
@@ -79,6 +81,13 @@ class Demo:
         """A sentence about the model."""
         exact = "exact likelihoods" if self.model.exact else "bounds of likelihoods"
         return f"{self.name}: images of {self.model.image}, {exact}"
+
+    @property
+    def rules(self) -> list[str]:
+        """The drawing rules without required options, beginning with `map`."""
+        registry = self.model.registry or load_plugins()
+        names = [each for each in registry.names("rule") if not has_required(registry.get("rule", each, "rule").config)]
+        return sorted(names, key=lambda name: name != "map")
 
     @property
     def classes(self) -> list[str]:

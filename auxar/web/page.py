@@ -12,7 +12,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.model import RULES
 from auxar.web.actions import MOST_DRAWS, MOST_IMAGES, MOST_SEED, Demo, Rectangle
 
 Made = tuple[Image.Image, str]
@@ -32,7 +31,7 @@ def page(demo: Demo, uploads: Path) -> gradio.Blocks:
     with blocks:
         gradio.Markdown(f"# auxar\n\n{demo.description}")
         with gradio.Row():
-            rule = gradio.Dropdown(list(RULES), value="map", label="rule", elem_id="rule")
+            rule = gradio.Dropdown(demo.rules, value=demo.rules[0], label="rule", elem_id="rule")
             seed = gradio.Number(0, label="seed", precision=0, elem_id="seed")
             condition = _condition(demo)
         with gradio.Tab("Sample"):

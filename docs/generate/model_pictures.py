@@ -18,6 +18,7 @@ from torch import Tensor
 
 import auxar
 from auxar.generation.sheets import labeled
+from auxar_rules import Map, Reduced
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 MODEL = "emoji32"
@@ -25,15 +26,15 @@ SHOWN = (0, 6, 36, 54, 72, 108, 150)
 """Numbers of the held-out images that are enlarged and completed."""
 DRAWS = 3
 KEPT_ROWS = 16
-RULE = auxar.DrawRule("reduced", reduction=0.6, min_weight=0.01)
+RULE = Reduced(0.6, min_weight=0.01)
 """The rule of the recipe emoji32."""
 COLORS = "emoji32_color"
 COLORED = (6, 20, 36, 54, 72, 108, 120)
 """Numbers of the held-out images that are colored."""
 COLORINGS = 6
-COLOR_RULE = auxar.DrawRule("reduced", reduction=1.0)
+COLOR_RULE = Reduced(1.0)
 """The rule of the recipe emoji32_color."""
-SMILEYS = auxar.DrawRule("map", min_weight=0.2)
+SMILEYS = Map(min_weight=0.2)
 """The rule of the recipe quickstart."""
 UNKNOWN = 128
 """Value of the pixels that are drawn, in the column with the kept pixels: gray."""

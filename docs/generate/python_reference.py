@@ -19,17 +19,58 @@ LONGEST_SIGNATURE = 88
 
 
 def module(path: str, *members: str) -> str:
-    """Formats the section of a module: its docstring and its public members, or only those named in `members`."""
+    """Formats the section of a module: its docstring and its public members, or only those named in `members`.
+
+    Members that are public names of `auxar` are left out, because `section` shows them.
+    """
     found = _load(path)
     assert isinstance(found, griffe.Module)
+    shown = {member.path for member in _names().values()}
     parts = [f"## `{path}`", _docstring(found)]
-    parts += [_member(member, 3) for member in _public(found) if not members or member.name in members]
+    parts += [
+        _member(member, 3)
+        for member in _public(found)
+        if member.path not in shown and (not members or member.name in members)
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
-def item(path: str) -> str:
-    """Formats the section of one class or function. Its heading is `path`, the name that users import."""
-    return _member(_load(path), 3, path)
+def section(*words: str) -> str:
+    """Formats a section of the public names of `auxar`, given the words of its title."""
+    return "\n\n".join(_member(_names()[name], 3, f"auxar.{name}") for name in _sections()[" ".join(words)])
+
+
+def names() -> str:
+    """Formats the list of all public names of `auxar`, with links to the pages that have their sections."""
+    pages = {
+        title: page.name
+        for page in (ROOT / "docs" / "api").glob("*.md")
+        for title in re.findall(r"^<!-- generated: section (.*) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    lines = []
+    for title, members in _sections().items():
+        lines += ["", f"### {title}", ""]
+        for name in members:
+            lines.append(f"- [`{name}`](api/{pages[title]}#auxar.{name}): {_summary(_names()[name])}")
+    return "\n".join(lines[1:])
+
+
+@functools.cache
+def _sections() -> dict[str, list[str]]:
+    """Returns the public names of `auxar` by the titles of their sections, without modules."""
+    sections: dict[str, list[str]] = {}
+    for line in (ROOT / "auxar" / "__init__.pyi").read_text(encoding="utf-8").splitlines():
+        if title := re.fullmatch(r"# ([A-Z].*)", line):
+            members = sections[title[1]] = []
+        elif name := re.fullmatch(r"from auxar\..* as (\w+)", line):
+            members.append(name[1])
+    return sections
+
+
+@functools.cache
+def _names() -> dict[str, griffe.Object]:
+    """Returns the public names of `auxar` with the objects that they name."""
+    return {name: _load(f"auxar.{name}") for members in _sections().values() for name in members}
 
 
 @functools.cache
@@ -42,24 +83,14 @@ def _load(path: str) -> griffe.Object:
     package = path.split(".")[0]
     if package not in loader.modules_collection:
         loader.load(package)
-    found = loader.modules_collection[_defined_at(path)]
-    assert isinstance(found, griffe.Object)
-    return found
+    found = loader.modules_collection[path]
+    return found.final_target if isinstance(found, griffe.Alias) else found
 
 
-def _defined_at(path: str) -> str:
-    """Returns the path where an object is defined. `auxar` imports most of its public names on first use."""
-    package, _, name = path.partition(".")
-    if package == "auxar" and name and "." not in name:
-        import auxar
-
-        modules = auxar._MODULES
-        if name in modules or name in auxar.__all__:
-            owner = f"auxar.{modules.get(name, 'model')}"
-            found = _loader().modules_collection[owner]
-            member = found.members.get(name, found)
-            return member.target_path if isinstance(member, griffe.Alias) else member.path
-    return path
+def _summary(member: griffe.Object) -> str:
+    """Returns the first sentence of an object's docstring."""
+    assert member.docstring is not None, f"{member.path} needs a docstring"
+    return re.split(r"(?<=\.)\s", member.docstring.value, maxsplit=1)[0].replace("\n", " ")
 
 
 def _public(owner: griffe.Object) -> Iterator[griffe.Object]:

@@ -66,8 +66,6 @@ UNITS = {
     "evaluation.heldout_images": "images",
     "evaluation.train_images": "images",
     "sampling.images": "images",
-    "sampling.reduction": "log-scale",
-    "sampling.min_weight": "fraction",
     "sampling.batch_size": "images",
 }
 """The unit of each key that has one."""

@@ -23,7 +23,7 @@ from command_tables import commands
 from costs import costs
 from measurements import read_measurements
 from PIL import Image
-from python_reference import item, module
+from python_reference import module, names, section
 from recipe_tables import components, keys, schema
 from result_pictures import curves, result_pictures
 from result_sheets import sheets
@@ -37,11 +37,12 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "components": components,
     "costs": costs,
     "curves": curves,
-    "item": item,
     "keys": keys,
     "module": module,
+    "names": names,
     "picture": pictures.picture,
     "results": results,
+    "section": section,
     "sheets": sheets,
 }
 PICTURES = pictures.PICTURES | result_pictures(read_measurements())

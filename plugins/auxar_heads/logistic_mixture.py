@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead, UserError, at_most, positive, scale
+from auxar import Adjustments, DrawnPixels, ImageSpec, Interval, RestrictableHead, UserError, at_most, positive, scale
 from auxar.numerics import categorical, logistic
 from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
@@ -57,7 +57,7 @@ class LogisticMixtureHead(RestrictableHead):
     not have 1 or 3 channels.
     """
 
-    rule_options: Collection[str] | None = ("reduction", "map", "min_weight")
+    understands: Collection[str] | None = ("reduction", "centers", "min_weight")
 
     def __init__(self, image: ImageSpec, components: int) -> None:
         if image.channels not in (1, 3):
@@ -65,8 +65,8 @@ class LogisticMixtureHead(RestrictableHead):
         self.levels = image.levels
         self.channels = image.channels
         self.components = components
-        if components == 1 and self.rule_options is not None:  # A single component is always drawn.
-            self.rule_options = [option for option in self.rule_options if option != "min_weight"]
+        if components == 1 and self.understands is not None:  # A single component is always drawn.
+            self.understands = [name for name in self.understands if name != "min_weight"]
         self.couplings = self.channels * (self.channels - 1) // 2
         self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
         self.uniform_count = 1 + self.channels
@@ -101,29 +101,29 @@ class LogisticMixtureHead(RestrictableHead):
         image = ImageSpec(self.channels, height=1, width=1, levels=self.levels)
         return IntegerLogisticMixtureHead(image, self.components, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
 
-    def native_form(self, rule: DrawRule) -> NativeForm:
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
         constants = _Constants(
             components=self.components,
-            centers=rule.name == "map",
-            min_weight=rule.min_weight,
+            centers=adjustments.centers,
+            min_weight=adjustments.min_weight,
             smallest_log_scale=SMALLEST_LOG_SCALE,
             largest_log_scale=LARGEST_LOG_SCALE,
-            reduction=rule.reduction,
+            reduction=adjustments.reduction,
             smallest_reduced_log_scale=logistic.SMALLEST_REDUCED_LOG_SCALE,
         )
         return NativeForm(Path(__file__).with_suffix(".cpp"), constants)
 
-    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+    def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         # Few pixels are drawn at a time, so the run time depends on the number of tensor operations.
         values = parameters.view(len(parameters), -1, self.components)
-        logits = categorical.without_light(values[:, 0].double(), rule.min_weight)
+        logits = categorical.without_light(values[:, 0].double(), adjustments.min_weight)
         component = categorical.draw(uniforms[:, 0], logits)
         chosen = values.gather(2, component.view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2).double()
         _, points, log_scales, couplings = chosen.split([1, self.channels, self.channels, self.couplings], dim=1)
-        if rule.name != "map":
+        if not adjustments.centers:
             log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
-            if rule.reduction:
-                log_scales = logistic.reduced(log_scales, rule.reduction)
+            if adjustments.reduction:
+                log_scales = logistic.reduced(log_scales, adjustments.reduction)
             points = logistic.draw(uniforms[:, 1:], points, log_scales)
         # Positions are in units of levels, so a coupling multiplies the distance of an earlier channel's value from the
         # middle of the range.
@@ -154,10 +154,12 @@ class LogisticMixtureHead(RestrictableHead):
         ]
         return only_inside(torch.stack(channels, dim=1), image, interval)
 
-    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
+    def draw_restricted(
+        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
+    ) -> Tensor:
         known, means, log_scales, couplings = self._split(parameters.double())
-        if rule.reduction:
-            log_scales = logistic.reduced(log_scales, rule.reduction)
+        if adjustments.reduction:
+            log_scales = logistic.reduced(log_scales, adjustments.reduction)
         scaled = means.new_zeros(len(means), self.channels)
         drawn = []
         for channel in range(self.channels):
@@ -165,10 +167,10 @@ class LogisticMixtureHead(RestrictableHead):
             mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
             low, high = interval.low[:, None], interval.high[:, None]
             mass = logistic.log_interval_mass(low, high, mean, log_scale, self.levels)
-            logits = categorical.without_light(known + mass, rule.min_weight)
+            logits = categorical.without_light(known + mass, adjustments.min_weight)
             component = categorical.draw(uniforms[:, 2 * channel], logits)[:, None]
             point, width = mean.gather(1, component), log_scale.gather(1, component)
-            if rule.name == "map":
+            if adjustments.centers:
                 value = logistic.nearest_between(point, low, high, self.levels)
             else:
                 noise = uniforms[:, 2 * channel + 1, None]

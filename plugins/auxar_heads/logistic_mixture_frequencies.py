@@ -18,7 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import PARAMETER_BITS, DrawRule, Frequencies, ImageSpec, IntegerHead
+from auxar import PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import (
     LOG2_E,
@@ -76,40 +76,40 @@ class IntegerLogisticMixtureHead(IntegerHead):
         self.couplings = self.channels * (self.channels - 1) // 2
         self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
         self.uniform_count = self.restricted_uniform_count = self.channels
-        self.rule_options = ("reduction", "map", "min_weight") if components > 1 else ("reduction", "map")
+        self.understands = ("reduction", "centers", "min_weight") if components > 1 else ("reduction", "centers")
         bits = POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(components))
         self.spare = max(0, bits - SUM_BITS)
         self.log_of_unit = _log_of_unit(image.levels)
         self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
 
-    def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
-        return _MixtureFrequencies(self, parameters.to(torch.int64), rule)
+    def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
+        return _MixtureFrequencies(self, parameters.to(torch.int64), adjustments)
 
-    def native_form(self, rule: DrawRule) -> NativeForm:
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
         smallest, largest = self.log_scales
         constants = _Constants(
             fixed=native()[0],
             components=self.components,
-            centers=rule.name == "map",
+            centers=adjustments.centers,
             spare=self.spare,
-            exact=is_exact(rule),
-            min_weight=round(rule.min_weight * 2**POWER_BITS),
+            exact=is_exact(adjustments),
+            min_weight=round(adjustments.min_weight * 2**POWER_BITS),
             smallest_log_scale=smallest,
             largest_log_scale=largest,
-            reduction=rounded_reduction(rule),
+            reduction=rounded_reduction(adjustments),
             log_of_unit=self.log_of_unit,
         )
         return NativeForm(Path(__file__).with_suffix(".cpp"), constants)
 
 
-def is_exact(rule: DrawRule) -> bool:
+def is_exact(adjustments: Adjustments) -> bool:
     """Whether a rule draws exact samples, so that every possible value has a frequency of at least one."""
-    return rule.name != "map" and not rule.reduction and not rule.min_weight
+    return not adjustments.centers and not adjustments.reduction and not adjustments.min_weight
 
 
-def rounded_reduction(rule: DrawRule) -> int:
+def rounded_reduction(adjustments: Adjustments) -> int:
     """The reduction of a rule with `PARAMETER_BITS` bits. All reductions above `LARGEST_REDUCTION` draw the centers."""
-    found: int = round(min(rule.reduction, LARGEST_REDUCTION) * 2**PARAMETER_BITS)
+    found: int = round(min(adjustments.reduction, LARGEST_REDUCTION) * 2**PARAMETER_BITS)
     return found
 
 
@@ -130,9 +130,9 @@ class _Parts:
 
 
 class _MixtureFrequencies(Frequencies):
-    def __init__(self, head: IntegerLogisticMixtureHead, parameters: Tensor, rule: DrawRule) -> None:
+    def __init__(self, head: IntegerLogisticMixtureHead, parameters: Tensor, adjustments: Adjustments) -> None:
         self.head = head
-        self.rule = rule
+        self.adjustments = adjustments
         grouped = rearrange(parameters, "n (p k) -> n p k", k=head.components)
         sizes = [1, head.channels, head.channels, head.couplings]
         logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
@@ -144,17 +144,17 @@ class _MixtureFrequencies(Frequencies):
         self.means = means.clamp(-bound, bound) * (self.levels - 1)
         self.couplings = tanh(couplings, PARAMETER_BITS)
         self.mantissas, self.shifts, self.excess = _inverse_scales(
-            log_scales.clamp(*head.log_scales) - rounded_reduction(rule), head.log_of_unit
+            log_scales.clamp(*head.log_scales) - rounded_reduction(adjustments), head.log_of_unit
         )
         self.values: list[Tensor] = []
         self.spare = head.spare
-        self.exact = is_exact(rule)
+        self.exact = is_exact(adjustments)
 
     def below(self, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
         parts = self._parts(low, high)
         many = value if value.dim() > 1 else value[:, None]
         low, high = low[:, None], high[:, None]
-        if self.rule.name == "map":
+        if self.adjustments.centers:
             sums = self._centers_below(many, low, high, parts)
             total = (parts.weights.sum(1) << POWER_BITS >> self.spare)[:, None]
             found = sums * TOTAL // total
@@ -228,12 +228,12 @@ class _MixtureFrequencies(Frequencies):
         logits = self._without(anchor, low, high)
         given = logits + logarithm(mass.clamp(min=1))
         heaviest = given.amax(1, keepdim=True)
-        if self.rule.min_weight:
-            lightest = torch.tensor(round(self.rule.min_weight * 2**POWER_BITS))
+        if self.adjustments.min_weight:
+            lightest = torch.tensor(round(self.adjustments.min_weight * 2**POWER_BITS))
             light = power(heaviest - given) < lightest
         else:
             light = torch.zeros_like(given, dtype=torch.bool)
-        if self.rule.name == "map":
+        if self.adjustments.centers:
             logits = given
         weights = power(logits.masked_fill(light, -(2**60)).amax(1, keepdim=True) - logits)
         weights = (weights >> (POWER_BITS - WEIGHT_BITS)).masked_fill(light, 0)

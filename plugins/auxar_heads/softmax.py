@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import DrawnPixels, DrawRule, ImageSpec, Interval, RestrictableHead
+from auxar import Adjustments, DrawnPixels, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
 from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
@@ -34,7 +34,7 @@ class SoftmaxHead(RestrictableHead):
     The channels of a pixel are independent given the earlier pixels.
     """
 
-    rule_options: Collection[str] | None = ("temperature",)
+    understands: Collection[str] | None = ("temperature",)
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
@@ -66,15 +66,17 @@ class SoftmaxHead(RestrictableHead):
             return None
         return IntegerSoftmaxHead(ImageSpec(self.channels, height=1, width=1, levels=self.levels))
 
-    def native_form(self, rule: DrawRule) -> NativeForm:
-        return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(rule.temperature))
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
+        return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(adjustments.temperature))
 
-    def draw(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule) -> Tensor:
+    def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)
-        return categorical.draw(uniforms, logits / rule.temperature)
+        return categorical.draw(uniforms, logits / adjustments.temperature)
 
-    def draw_restricted(self, parameters: Tensor, uniforms: Tensor, rule: DrawRule, pixels: DrawnPixels) -> Tensor:
-        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels) / rule.temperature
+    def draw_restricted(
+        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
+    ) -> Tensor:
+        logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels) / adjustments.temperature
         values = torch.arange(self.levels, device=logits.device)
         drawn = []
         for channel in range(self.channels):

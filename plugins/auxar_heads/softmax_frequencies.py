@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import PARAMETER_BITS, DrawRule, Frequencies, ImageSpec, IntegerHead
+from auxar import PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import POWER_BITS, FixedPoint, native, natural_to_base_2, power
 from auxar_samplers.engines import NativeForm
@@ -26,7 +26,7 @@ class _Constants(ctypes.Structure):
 class IntegerSoftmaxHead(IntegerHead):
     """The counterpart of `SoftmaxHead` for integer parameters with `PARAMETER_BITS` bits."""
 
-    rule_options = ("temperature",)
+    understands = ("temperature",)
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
@@ -35,22 +35,22 @@ class IntegerSoftmaxHead(IntegerHead):
         self.spare = max(0, POWER_BITS + math.ceil(math.log2(image.levels)) - SUM_BITS)
         self.uniform_count = self.restricted_uniform_count = self.channels
 
-    def frequencies(self, parameters: Tensor, rule: DrawRule) -> Frequencies:
+    def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
         given = rearrange(parameters.to(torch.int64), "n (c l) -> n c l", c=self.channels)
         logits = natural_to_base_2(given, PARAMETER_BITS)
         # The temperature is applied last, because `natural_to_base_2` accepts no larger numbers than parameters.
-        if rule.temperature != 1.0:
-            logits = (logits << 16) // rounded_temperature(rule)
+        if adjustments.temperature != 1.0:
+            logits = (logits << 16) // rounded_temperature(adjustments)
         return _SoftmaxFrequencies(logits, self.spare)
 
-    def native_form(self, rule: DrawRule) -> NativeForm:
-        temperature = 0 if rule.temperature == 1.0 else rounded_temperature(rule)
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
+        temperature = 0 if adjustments.temperature == 1.0 else rounded_temperature(adjustments)
         return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(native()[0], self.spare, temperature))
 
 
-def rounded_temperature(rule: DrawRule) -> int:
+def rounded_temperature(adjustments: Adjustments) -> int:
     """The temperature of a rule as a positive multiple of 2⁻¹⁶."""
-    return max(1, round(min(rule.temperature, 2.0**30) * 2**16))
+    return max(1, round(min(adjustments.temperature, 2.0**30) * 2**16))
 
 
 class _SoftmaxFrequencies(Frequencies):

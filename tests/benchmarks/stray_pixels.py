@@ -23,11 +23,11 @@ from einops import rearrange
 from torch import Tensor
 
 import auxar
-from auxar import DrawRule, ImageModel, Images, SampleRequest
+from auxar import Adjustments, ImageModel, Images, SampleRequest
 from auxar.data import load_images
 from auxar.generation.conditions import first_examples
-from auxar.model import RULES
 from auxar.plugins import load_plugins
+from auxar.recipe.building import build_rule
 
 COLUMNS = ("", "images", "row 0", "row 1", "column 0", "all pixels", "images with any in row 0")
 
@@ -48,15 +48,17 @@ def table_line(entries: Sequence[str]) -> str:
     return f"| {' | '.join(entries)} |"
 
 
-def rules_of(names: Sequence[str], min_weights: Sequence[float]) -> Iterator[DrawRule]:
-    """The rules to measure: each with each `min_weight`, except `ancestral`, which has none."""
+def rules_of(names: Sequence[str], min_weights: Sequence[float]) -> Iterator[tuple[str, str]]:
+    """The titles and the texts of the rules to measure: each with each `min_weight`, except `ancestral`."""
     for name in names:
-        for min_weight in min_weights if name != "ancestral" else [0.0]:
-            yield DrawRule(name, min_weight=min_weight)
+        if name == "ancestral":
+            yield name, name
+        else:
+            yield from ((f"{name}, {weight:g}", f"{name}:min_weight={weight}") for weight in min_weights)
 
 
 @torch.no_grad()
-def one_step(model: ImageModel, images: Tensor, rule: DrawRule) -> Tensor:
+def one_step(model: ImageModel, images: Tensor, adjustments: Adjustments) -> Tensor:
     """Images of which each pixel is drawn given the true pixels before it and the true view."""
     factor = model.chain.factors[0]
     assert not factor.restricted, "--one-step needs a free decoder"
@@ -65,7 +67,7 @@ def one_step(model: ImageModel, images: Tensor, rule: DrawRule) -> Tensor:
     features = factor.features(len(images), views[1] if len(views) > 1 else None)
     parameters = rearrange(network(network.encode(images), features), "b p h w -> (b h w) p")
     uniforms = SampleRequest((0,)).uniforms((len(parameters), network.head.uniform_count))[0]
-    drawn = network.head.draw(parameters, uniforms, rule)
+    drawn = network.head.draw(parameters, uniforms, adjustments)
     return rearrange(drawn, "(b h w) c -> b c h w", h=images.shape[2], w=images.shape[3])
 
 
@@ -73,7 +75,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a finished run's folder, of a model of RGB images")
     parser.add_argument("--images", type=int, default=256, help="number of samples for each rule")
-    parser.add_argument("--rules", nargs="+", default=["ancestral", "reduced", "map"], choices=RULES)
+    parser.add_argument(
+        "--rules", nargs="+", default=["ancestral", "reduced", "map"], choices=("ancestral", "reduced", "map")
+    )
     parser.add_argument("--min-weights", nargs="+", type=float, default=[0.0, 0.02, 0.05, 0.1])
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--one-step", action="store_true", help="draw each pixel given the true pixels before it")
@@ -84,12 +88,12 @@ def main() -> None:
     heldout = first_examples(data.heldout, options.images).image.long()
     levels = model.image.levels
     print(table_line(COLUMNS), table_line(["---"] * len(COLUMNS)), line("held-out images", heldout, levels), sep="\n")
-    for rule in rules_of(options.rules, options.min_weights):
+    for name, rule in rules_of(options.rules, options.min_weights):
         if options.one_step:
-            images = Images(one_step(model, heldout, rule), model.image)
+            adjustments = build_rule(rule, load_plugins(), "rule").adjustments(0)
+            images = Images(one_step(model, heldout, adjustments), model.image)
         else:
             images = model.sample(options.images, rule=rule, batch_size=options.batch_size, progress=False)
-        name = rule.name if rule.name == "ancestral" else f"{rule.name}, {rule.min_weight:g}"
         print(line(name, images.tensor, levels), flush=True)
         if options.sheets is not None:
             options.sheets.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from helpers.choices import chosen
 from helpers.one_by_one import OneByOne
 from helpers.sheets import cells, enlarged
 from helpers.tiny_runs import arrays_of
@@ -22,13 +23,14 @@ import auxar
 from auxar.distributed.group import Team
 from auxar.generation.conditions import ConditionTexts, usual_conditions
 from auxar.generation.previews import Previews
-from auxar.model import DrawRule, Known
+from auxar.model import Known, Rule
 from auxar.recipe import SamplingConfig
+from auxar_rules import Map, Reduced
 from auxar_samplers import RasterSampler
 
 DIMS = 3 * 4 * 4
-HOW: dict[str, Any] = {"rule": "reduced", "reduction": 0.7, "min_weight": 0.3, "seed": 5, "batch_size": 2}
-RULE = DrawRule("reduced", reduction=0.7, min_weight=0.3)
+HOW: dict[str, Any] = {"rule": "reduced:reduction=0.7,min_weight=0.3", "seed": 5, "batch_size": 2}
+RULE = Reduced(0.7, min_weight=0.3)
 
 
 @pytest.fixture(params=["labels", "masks"])
@@ -265,7 +267,7 @@ def nearest(image: Tensor, candidates: Tensor) -> int:
 def test_figures_show_images_that_are_drawn_one_by_one(path, plain, tmp_path):
     """A row of drawn images has one condition: the usual ones in turn, or for given images that of the held-out one."""
     folder = Path(shutil.copytree(path, tmp_path / "run"))
-    settings = ["sampling.seed=5", "sampling.rule=reduced", "sampling.reduction=0.7", "sampling.min_weight=0.3"]
+    settings = ["sampling.seed=5", "sampling.rule=reduced:reduction=0.7,min_weight=0.3"]
     auxar.figures(folder, rows=2, settings=[*settings, "sampling.batch_size=1"])
     data = auxar.load_images(auxar.load(path))
     heldout, training = (next(part.in_order_examples(100)) for part in (data.heldout, data.train))
@@ -273,12 +275,10 @@ def test_figures_show_images_that_are_drawn_one_by_one(path, plain, tmp_path):
     if path.name == "labels":
         usual = torch.arange(3).reshape(3, 1, 1, 1)
 
-    def drawn(number: int, line: int, rule: DrawRule = RULE, **options: Any) -> list[Tensor]:
+    def drawn(number: int, line: int, rule: Rule = RULE, **options: Any) -> list[Tensor]:
         return plain.drawn(number, 5, rule, row(usual, line), **options)
 
-    rules = [
-        DrawRule("reduced", reduction=value, min_weight=0.3 if value else 0) for value in (0, 0.2, 0.4, 0.6, 0.8, 1)
-    ]
+    rules = [Reduced(value, min_weight=0.3 if value else 0) for value in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     expected: dict[str, list[list[tuple[Tensor, int]]]] = {
         name: [] for name in ("views", "given", "reduction", "map", "growth", "memorization")
     }
@@ -290,9 +290,9 @@ def test_figures_show_images_that_are_drawn_one_by_one(path, plain, tmp_path):
         view_of_real, condition = plain.chain.views(real)[1], row(heldout.condition, line)
         of_real = [plain.drawn(4 * line + draw, 5, RULE, condition, view=view_of_real)[0] for draw in range(4)]
         expected["given"].append([(real, 0), (view_of_real, 1), *((each, 0) for each in of_real)])
-        columns = [drawn(line, line, rule)[0] for rule in (*rules, DrawRule("map", min_weight=0.3))]
+        columns = [drawn(line, line, rule)[0] for rule in (*rules, Map(0.3))]
         expected["reduction"].append([(each, 0) for each in columns])
-        centers = [drawn(6 * line + k, 6 * line + k, DrawRule("map", min_weight=0.3))[0] for k in range(6)]
+        centers = [drawn(6 * line + k, 6 * line + k, Map(0.3))[0] for k in range(6)]
         expected["map"].append([(each, 0) for each in centers])
         expected["growth"].append([(coarsest, 2), (view, 1), (image, 0)])
     images = [drawn(line, line)[0] for line in range(2)] + [image[None] for image in heldout.image[:2]]
@@ -314,7 +314,7 @@ def test_pictures_during_training_have_the_conditions_of_the_first_samples(path,
     """They are drawn in evaluation mode, from the views that the trained coarser factors draw."""
     run = auxar.RunFolder(Path(shutil.copytree(path, tmp_path / "run")))
     data = auxar.load_images(auxar.load(path))
-    config = SamplingConfig(seed=5, rule="reduced", reduction=0.7, min_weight=0.3)
+    config = SamplingConfig(seed=5, rule=chosen("rule", "reduced", reduction=0.7, min_weight=0.3))
     usual = usual_conditions(plain.condition, data.heldout)
     previews = Previews(run, config, usual)
     expected = [plain.drawn(number, 5, RULE, row(usual.values, number)) for number in range(8)]

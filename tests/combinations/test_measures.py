@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import auxar
 from auxar.evaluation.codecs import codec_bits_per_dim
+from auxar_rules import Map
 
 
 class Seen(nn.Module):
@@ -49,7 +50,7 @@ def test_fid_compares_images_that_are_drawn_with_conditions(
     drawn = []
     for number in range(count):
         condition = None if conditions is None else conditions[number % len(conditions)][None].long()
-        drawn.append(plain.drawn(number, 3, auxar.DrawRule("map"), condition)[0])
+        drawn.append(plain.drawn(number, 3, Map(), condition)[0])
     real = heldout.image if reference == "heldout" else next(data.train.in_order_examples(100)).image
     if len(real) > most:
         real = real[[round(place * (len(real) - 1) / (most - 1)) for place in range(most)]]

@@ -8,10 +8,11 @@ from helpers.tiny_runs import metrics, run, tiny
 from PIL import Image
 
 import auxar
-from auxar.model import Chain, DrawRule, SampleRequest
+from auxar.model import Ancestral, Chain, SampleRequest
+from auxar_rules import Map, Reduced
 from auxar_samplers import AutoSampler
 
-RULES = [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")]
+RULES = [Ancestral(), Reduced(0.6), Map()]
 
 
 @pytest.mark.parametrize(

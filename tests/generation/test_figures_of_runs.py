@@ -6,10 +6,10 @@ import re
 import shutil
 import time
 
-import attrs
 import numpy as np
 import pytest
 import torch
+from helpers.choices import chosen
 from helpers.html_page import Page
 from helpers.sheets import cells, enlarged
 from helpers.tiny_runs import PROJECT, run, snapshot, tiny
@@ -22,9 +22,10 @@ from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.generation.figures import Figures, are_drawn
 from auxar.generation.sheets import labeled, sheet, sheet_columns
-from auxar.model import DrawRule, ImageSpec, SampleRequest
+from auxar.model import Ancestral, ImageSpec, SampleRequest
 from auxar.recipe import SamplingConfig, load_recipe
 from auxar.recipe.building import build_model
+from auxar_rules import Map, Reduced
 from auxar_samplers import AutoSampler
 
 OF_VIEWS = ["views", "given", "growth"]
@@ -82,8 +83,8 @@ def expected_figures(folder, images, rows, seed, rule):
 
     image, view, coarsest = samples(rows)
     view_of_heldout = model.views(heldout)[1]
-    reduced = [DrawRule("reduced", reduction=number) for number in (0, 0.2, 0.4, 0.6, 0.8, 1)]
-    centers = samples(6 * rows, DrawRule("map"))[0]
+    reduced = [Ancestral(), *(Reduced(number) for number in (0.2, 0.4, 0.6, 0.8, 1))]
+    centers = samples(6 * rows, Map())[0]
     candidates = torch.cat([training, training.flip(3)])
     shown = torch.cat([image, heldout])
     by_pixel, distances = nearest(shown, candidates)
@@ -96,7 +97,7 @@ def expected_figures(folder, images, rows, seed, rule):
         "views": ([view, *four_draws(view)], ["view", *titles], []),
         "given": ([heldout, view_of_heldout, *four_draws(view_of_heldout)], ["held out", "view", *titles], []),
         "reduction": (
-            [samples(rows, rule)[0] for rule in [*reduced, DrawRule("map")]],
+            [samples(rows, rule)[0] for rule in [*reduced, Map()]],
             ["0", "0.2", "0.4", "0.6", "0.8", "1", "map"],
             [],
         ),
@@ -110,14 +111,14 @@ def expected_figures(folder, images, rows, seed, rule):
     }
 
 
-COMMAND = ["--rows", "3", "--set", "sampling.seed=5", "sampling.rule=reduced", "sampling.reduction=1.5"]
+COMMAND = ["--rows", "3", "--set", "sampling.seed=5", "sampling.rule=reduced:reduction=1.5"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "rows", "seed", "rule"),
     [
-        (None, 2, 0, DrawRule()),
-        ([*COMMAND, "sampling.batch_size=2"], 3, 5, DrawRule("reduced", reduction=1.5)),
+        (None, 2, 0, Ancestral()),
+        ([*COMMAND, "sampling.batch_size=2"], 3, 5, Reduced(1.5)),
     ],
     ids=["run", "command"],
 )
@@ -216,8 +217,8 @@ def test_a_negative_number_of_rows_is_refused(tmp_path, pictures):
 def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypatch):
     """The sheets show the first images in their order, and the growth of four of them from the coarsest view."""
     monkeypatch.setattr("auxar.generation.samples.SHEET_IMAGES", 5)
-    rule = DrawRule("reduced", reduction=0.5)
-    options = ["--rule", "reduced", "--reduction", "0.5", "--seed", "4", "--batch-size", "4"]
+    rule = Reduced(0.5)
+    options = ["--rule", "reduced:reduction=0.5", "--seed", "4", "--batch-size", "4"]
     started = time.perf_counter()
     assert main(["sample", str(drawn), "-n", "6", *options, "--out", str(tmp_path)]) == 0
     passed = time.perf_counter() - started
@@ -239,7 +240,8 @@ def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypa
     assert len(facts.pop("bits_per_dim")) == 5
     assert 0 < facts.pop("seconds") < passed
     assert facts == {
-        **{"rule": "reduced", "reduction": 0.5, "temperature": 1.0, "min_weight": 0.05, "seed": 4, "count": 6},
+        "rule": {"name": "reduced", "reduction": 0.5, "min_weight": 0.05},
+        **{"meaning": rule.meaning, "seed": 4, "count": 6},
         **{"sampler": "auto", "arithmetic": "float", "columns": 3, "kind": "bound"},
     }
 
@@ -255,15 +257,16 @@ def test_the_sheet_of_held_out_images_shows_the_first_of_them(drawn, images):
 @pytest.mark.parametrize(
     ("rule", "used"),
     [
-        (DrawRule("ancestral"), 0.05),
-        (DrawRule("reduced", reduction=0), 0.05),
-        (DrawRule("reduced", reduction=0, min_weight=0.25), 0.25),
-        (DrawRule("map", min_weight=0), 0),
-        (DrawRule("reduced", min_weight=0.25), 0.25),
+        (chosen("rule", "ancestral"), 0.05),
+        (chosen("rule", "reduced", reduction=0.0, min_weight=0.0), 0.05),
+        (chosen("rule", "reduced", reduction=0.0, min_weight=0.25), 0.25),
+        (chosen("rule", "tempered"), 0.05),
+        (chosen("rule", "map", min_weight=0.0), 0),
+        (chosen("rule", "reduced", min_weight=0.25), 0.25),
     ],
 )
 def test_figures_of_rules_use_the_min_weight_of_the_recipe_unless_it_draws_exact_samples(drawn, rule, used):
     model = auxar.load(drawn).chain
-    config = SamplingConfig(**{"rule" if key == "name" else key: value for key, value in attrs.asdict(rule).items()})
+    config = SamplingConfig(rule=rule)
     none = torch.empty(0, *model.image.shape)
     assert Figures(model, AutoSampler(), config, 1, Examples(none), None, flip=False).min_weight == used

@@ -22,7 +22,8 @@ import auxar
 from auxar.cli import main
 from auxar.files import read_json
 from auxar.generation.sheets import to_uint8
-from auxar.model import DrawRule, SampleRequest
+from auxar.model import SampleRequest
+from auxar_rules import Reduced
 from auxar_samplers import AutoSampler
 
 GRAYS = 16
@@ -453,8 +454,8 @@ def test_more_than_a_thousand_draws_make_way_as_fewer_do(sampled, pictures, tmp_
 
 def test_draws_under_every_rule_are_those_of_the_api(finished, sampled, pictures):
     model = auxar.load(finished).chain
-    arrays, _ = sampled("--given", pictures / "002.png", "--rule", "reduced", "--reduction", 1.5, "-n", 2, "--seed", 9)
-    request = SampleRequest((0, 1), 9, DrawRule("reduced", reduction=1.5))
+    arrays, _ = sampled("--given", pictures / "002.png", "--rule", "reduced:reduction=1.5", "-n", 2, "--seed", 9)
+    request = SampleRequest((0, 1), 9, Reduced(1.5))
     with torch.no_grad():
         expected = model.draw_from(as_tensor(arrays["view"]).expand(2, -1, -1, -1), request, AutoSampler())
     assert torch.equal(as_tensor(arrays["images"][0]), expected[0])

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from auxar.model import CausalNetwork, DrawRule, DrawSource, ImageSpec, Known, SampleRequest
+from auxar.model import Ancestral, CausalNetwork, DrawSource, ImageSpec, Known, SampleRequest
 from auxar_heads import logistic_mixture, softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
+from auxar_rules import Map, Reduced, Tempered
 from auxar_samplers.engines import UnavailableError
 from auxar_samplers.engines.native.library import library
 
@@ -34,11 +35,11 @@ SIZES = st.one_of(
 
 RULES = st.sampled_from(
     [
-        DrawRule(),
-        DrawRule("reduced", reduction=0.6),
-        DrawRule("map", min_weight=0),
-        DrawRule("map", min_weight=0.9),
-        DrawRule("ancestral", temperature=0.7),
+        Ancestral(),
+        Reduced(0.6),
+        Map(0),
+        Map(0.9),
+        Tempered(0.7),
     ]
 )
 NUMBERS = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)

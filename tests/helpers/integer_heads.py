@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
-from auxar.model import DrawRule, ImageSpec
+from auxar.model import Adjustments, ImageSpec
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from helpers.causal_networks import generator
 
-EXACT = DrawRule()
+EXACT = Adjustments()
 RULES = st.sampled_from(
     [
         EXACT,
-        DrawRule("reduced", reduction=0.7),
-        DrawRule("reduced", reduction=0),
-        DrawRule("map"),
-        DrawRule("map", min_weight=0.9),
-        DrawRule("ancestral", temperature=0.5),
-        DrawRule("ancestral", temperature=0.001),
+        Adjustments(reduction=0.7, min_weight=0.05),
+        Adjustments(),
+        Adjustments(centers=True, min_weight=0.05),
+        Adjustments(centers=True, min_weight=0.9),
+        Adjustments(temperature=0.5),
+        Adjustments(temperature=0.001),
     ]
 )
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import auxar
-from auxar.model import Chain, Condition, DrawRule, Known, SampleRequest
+from auxar.model import Ancestral, Chain, Condition, Known, Rule, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_samplers import AutoSampler
@@ -91,7 +91,7 @@ class OneByOne:
         self,
         number: int,
         seed: int = 0,
-        rule: DrawRule | None = None,
+        rule: Rule | None = None,
         condition: Tensor | None = None,
         *,
         view: Tensor | None = None,
@@ -107,7 +107,7 @@ class OneByOne:
         given = [known]
         for stage in self.chain.factors[:depth]:
             given.append(None if given[-1] is None else stage.known_of_view(given[-1]))
-        sampler, rule = AutoSampler(), rule or DrawRule()
+        sampler, rule = AutoSampler(), rule or Ancestral()
 
         def request(depth: int) -> SampleRequest:
             return SampleRequest((number,), seed, rule, depth, given[depth], condition=condition)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from auxar import DrawRule
+from auxar import Adjustments
 
 TOTAL = 2**24
 
@@ -110,7 +110,7 @@ def decoded(model: Any, description: dict[str, Any], stream: bytes, view: Any, c
     lag = description["lag"]
     for row, column in sorted(np.ndindex(height, width), key=lambda place: (place[0] * lag + place[1], place[0])):
         parameters = network(network.encode(image), features)[:, :, row, column]
-        frequencies = network.head.frequencies(parameters, DrawRule("ancestral"))
+        frequencies = network.head.frequencies(parameters, Adjustments())
         for channel in range(channels):
             low, high = 0, factor.image.levels - 1
             if view is not None and factor.restricted:

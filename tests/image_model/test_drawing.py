@@ -17,11 +17,12 @@ from auxar.generation.inputs import GivenRequest
 from auxar.generation.sheets import to_uint8
 from auxar.image_model.images import Images
 from auxar.image_model.model import ImageModel
-from auxar.model import CausalDistribution, Chain, DrawRule, Factor, ImageSpec
+from auxar.model import Ancestral, CausalDistribution, Chain, Factor, ImageSpec
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_rules import Map, Reduced
 from auxar_samplers import RasterSampler
 
 GRAYS = 16
@@ -91,9 +92,11 @@ def bare() -> ImageModel:
 # The same images as the commands draw --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [DrawRule(), DrawRule("reduced", reduction=0.7), DrawRule("map")])
-def test_samples_are_those_of_the_command(finished, model, tmp_path, rule):
-    options = {"rule": rule.name, "seed": 5, "reduction": rule.reduction or None}
+@pytest.mark.parametrize(
+    ("text", "rule"), [("ancestral", Ancestral()), ("reduced:reduction=0.7", Reduced(0.7)), ("map", Map())]
+)
+def test_samples_are_those_of_the_command(finished, model, tmp_path, text, rule):
+    options = {"rule": text, "seed": 5}
     folder = auxar.sample(finished, images=5, batch_size=2, out=tmp_path / "drawn", **options)
     images = model.sample(5, batch_size=2, **options)
     assert images.shape == (5, 3, 8, 8)
@@ -110,7 +113,7 @@ def test_samples_are_those_of_the_command(finished, model, tmp_path, rule):
 
 
 def test_draws_are_those_of_the_command(drawn, model, files, tmp_path):
-    how = {"rule": "reduced", "reduction": 0.5, "seed": 3}
+    how = {"rule": {"name": "reduced", "reduction": 0.5}, "seed": 3}
     expected = drawn(GivenRequest(files), images=3, **how)
     found = model.enlarge(files, draws=3, **how)
     assert np.array_equal(found, expected["images"])
@@ -256,12 +259,16 @@ MISTAKES = {
     "batch_size: expected an integer from 1 to": lambda model: model.sample(1, batch_size=0),
     "sampler: no sampler is named 'rastr'; did you mean 'raster'?": lambda model: model.sample(1, sampler="rastr"),
     "sampler: expected the name of a sampler or a Sampler, got 3": lambda model: model.sample(1, sampler=3),
-    "reduction: a DrawRule has its own": lambda model: model.sample(1, rule=DrawRule(), reduction=0.5),
-    "temperature=0.5 changes nothing: the heads of this model are": lambda model: model.sample(1, temperature=0.5),
-    "temperature=0.5 changes nothing: the heads of the factors that are drawn are": (
-        lambda model: model.enlarge(IMAGES, temperature=0.5)
+    "rule: unknown key 'temperature' (known: reduction, min_weight)": (
+        lambda model: model.sample(1, rule="reduced:temperature=0.5")
     ),
-    "rule: 'maps' is unknown; did you mean 'map'?": lambda model: model.sample(1, rule="maps"),
+    "rule: the rule 'tempered' changes nothing: the heads of this model are": (
+        lambda model: model.sample(1, rule="tempered")
+    ),
+    "rule: the rule 'tempered' changes nothing: the heads of the factors that are drawn are": (
+        lambda model: model.enlarge(IMAGES, rule="tempered:temperature=0.5")
+    ),
+    "rule: no rule is named 'maps'; did you mean 'map'?": lambda model: model.sample(1, rule="maps"),
     "progress: expected True or False": lambda model: model.sample(1, progress=None),
     "draws: expected an integer from 1 to 1,000,000,000, got 0": lambda model: model.complete(IMAGES, 1, 0),
     "draws times the number of given images": lambda model: model.complete(IMAGES, 1, 10**9),

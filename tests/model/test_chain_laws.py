@@ -11,13 +11,14 @@ from helpers.right_embedding import Features
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, Chain, DrawRule, Factor, ImageSpec, SampleRequest
+from auxar.model import Adjusted, Adjustments, Ancestral, CausalDistribution, Chain, Factor, ImageSpec, SampleRequest
 from auxar.testing.drawing import DistinctSampler, random_known
 from auxar.testing.examples import random_images, randomized
+from auxar_rules import Tempered
 from auxar_subsample import SubsampleConfig, SubsampleView
 
 SPEC = ImageSpec(1, height=4, width=4, levels=3)
-RULE = DrawRule("reduced", reduction=0.6, temperature=3.0, min_weight=0.3)
+RULE = Adjusted(Adjustments(reduction=0.6, temperature=3.0, min_weight=0.3))
 
 
 @pytest.fixture(scope="module", params=["restricted", "free", "no view"])
@@ -68,7 +69,7 @@ def test_draws_of_one_request_agree(chain, images, kind):
     mask = known.mask.clone()
     mask[0] = True
     known = attrs.evolve(known, values=images, mask=mask, limits=None)
-    numbers, rule = tuple(range(3, 3 + len(images))), RULE if kind == "rule" else DrawRule()
+    numbers, rule = tuple(range(3, 3 + len(images))), RULE if kind == "rule" else Ancestral()
     request = SampleRequest(numbers, 4, rule, known=known if kind == "known" else None)
     drawn = chain.draw_views(request, DistinctSampler())
     assert [view.shape[1:] for view in drawn] == [spec.shape for spec in chain.specs]
@@ -92,7 +93,7 @@ def test_samples_are_the_draws_of_their_requests(chain, limited):
     """The draws use several batches, known pixels of each image and limits of the other pixels."""
     known = random_known(SPEC, 8, 5)
     known = known if limited else attrs.evolve(known, limits=None)
-    rule = DrawRule(temperature=3.0)
+    rule = Tempered(3.0)
     request = SampleRequest(tuple(range(5, 13)), 6, rule, known=known)
     expected = chain.draw(request, DistinctSampler())
     chain.train()

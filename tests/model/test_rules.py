@@ -1,23 +1,44 @@
-"""Tests that options of rules which change nothing are refused or logged, and that `sample` refuses wrong arguments."""
+"""Tests of what rules change, by depth and by operations of their own, and that rules without an effect are refused."""
 
 import logging
 
+import attrs
 import pytest
 import torch
+from helpers.causal_networks import logistic_mixture, needs_native
+from helpers.choices import chosen
 from helpers.right_network import Net
 
 from auxar.data import Examples
 from auxar.errors import UserError
 from auxar.generation.figures import Figures
-from auxar.model import CausalDistribution, Chain, DrawRule, Embedding, Factor, ImageSpec, Known
-from auxar.model.rules import IN_RECIPE, Spelling, check_rule
+from auxar.model import (
+    Adjusted,
+    Adjustments,
+    Ancestral,
+    CausalDistribution,
+    Chain,
+    DrawSource,
+    Embedding,
+    Factor,
+    ImageSpec,
+    Known,
+    Rule,
+    SampleRequest,
+)
+from auxar.model.rule_effects import check_rule
+from auxar.plugins import Component
 from auxar.recipe import SamplingConfig
+from auxar.testing.examples import randomized
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
+from auxar_pixelcnn.components import LightConfig, light
 from auxar_pyramid import PyramidConfig, PyramidView
-from auxar_samplers import RasterSampler
+from auxar_rules import ByDepth, Map, Reduced, RuleChoice, Tempered
+from auxar_samplers import RasterSampler, WavefrontSampler
 
 IMAGE = ImageSpec(1, height=4, width=4, levels=4)
+COLOR = ImageSpec(3, height=6, width=5)
 VIEW = PyramidView(PyramidConfig(factor=2), IMAGE)
 
 
@@ -31,7 +52,14 @@ class Enlarged(Embedding):
 
 
 class Undeclared(SoftmaxHead):
-    rule_options = None
+    understands = None
+
+
+def choice(name, rule):
+    return RuleChoice(Component("rule", name, type(rule)), rule)
+
+
+ANCESTRAL, TEMPERED = choice("ancestral", Ancestral()), choice("tempered", Tempered())
 
 
 def mixture(image):
@@ -52,11 +80,7 @@ def model(decoder_head, prior_head):
     return chain
 
 
-MIXTURES = "the heads of this model are logistic mixture heads, which have no temperature"
-NO_CENTERS = "the heads of this model are softmax heads, which have no components with centers"
-NO_SCALES = "the heads of this model are softmax heads, which have no scales to reduce"
-HEAVY = DrawRule("reduced", reduction=0, min_weight=0.1)
-"""A rule with no option but `min_weight`."""
+HEAVY = Adjusted(Adjustments(min_weight=0.1))
 
 
 class Earlier(LogisticMixtureHead):
@@ -64,7 +88,18 @@ class Earlier(LogisticMixtureHead):
 
     def __init__(self, image):
         super().__init__(image, 2)
-        self.rule_options = ("reduction", "map")
+        self.understands = ("reduction", "centers")
+
+
+@attrs.frozen
+class Doubled(Rule):
+    """A rule with an operation of its own at depth 0: it doubles the parameters of heads."""
+
+    def adjustments(self, depth):
+        return Adjustments()
+
+    def operation(self, depth):
+        return None if depth else lambda head, parameters: 2 * parameters
 
 
 def single(image):
@@ -76,86 +111,138 @@ def single(image):
     [
         (
             mixture,
-            DrawRule(temperature=0.5),
-            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, for example with rule='reduced' or "
-            "rule='map'",
+            Tempered(0.5),
+            "'tempered' changes nothing: the heads of this model are logistic mixture heads, which ",
         ),
-        (
-            mixture,
-            DrawRule("map", temperature=0.5),
-            f"temperature=0.5 changes nothing: {MIXTURES}; use temperature=1, for example with rule='reduced' or "
-            "rule='map'",
-        ),
+        (mixture, ByDepth(ANCESTRAL, TEMPERED), "'by depth' changes nothing: the heads of this model are logistic mi"),
         (
             SoftmaxHead,
-            DrawRule("map"),
-            f"rule='map' changes nothing: {NO_CENTERS}; use rule='ancestral', for example with temperature=0.8",
+            Map(),
+            "'map' changes nothing: the heads of this model are softmax heads, which understand ",
         ),
-        (
-            SoftmaxHead,
-            DrawRule("reduced"),
-            f"rule='reduced' changes nothing: {NO_SCALES}; use rule='ancestral', for example with temperature=0.8",
-        ),
-        (
-            SoftmaxHead,
-            HEAVY,
-            "min_weight=0.1 changes nothing: the heads of this model are softmax heads, which have no components to "
-            "leave out; use min_weight=0, for example with temperature=0.8",
-        ),
-        (
-            single,
-            DrawRule("map", min_weight=0.1),
-            "min_weight=0.1 changes nothing: the heads of this model are logistic mixture heads, which have no "
-            "components to leave out; use min_weight=0, for example with rule='reduced' or rule='map'",
-        ),
+        (SoftmaxHead, Reduced(), "'reduced' changes nothing: the heads of this model are softmax heads, which underst"),
+        (single, HEAVY, "'adjusted' changes nothing: the heads of this model are logistic mixture heads, which unders"),
     ],
 )
-def test_an_option_that_no_head_uses_is_refused(head, rule, message):
+def test_a_rule_that_no_head_understands_is_refused(head, rule, message):
     with pytest.raises(UserError) as caught:
         model(head, head).sample(1, rule=rule)
-    assert str(caught.value) == message
+    assert str(caught.value).startswith(f"rule: the rule {message}")
+    assert str(caught.value).endswith("; use another rule, such as 'ancestral'")
 
 
 @pytest.mark.parametrize(
     ("head", "rule"),
     [
-        (mixture, "ancestral"),
-        (mixture, "reduced"),
-        (mixture, "map"),
-        (mixture, DrawRule("reduced", reduction=0)),
-        (SoftmaxHead, "ancestral"),
-        (SoftmaxHead, DrawRule("reduced", reduction=0)),
-        (SoftmaxHead, DrawRule(temperature=0.5)),
+        (mixture, Ancestral()),
+        (mixture, Reduced()),
+        (mixture, Map()),
         (mixture, HEAVY),
-        (single, "map"),
-        (Earlier, "map"),
-        (Earlier, "reduced"),
-        (Undeclared, DrawRule("map", temperature=0.5, min_weight=0.1)),
+        (mixture, Reduced(0, min_weight=0)),
+        (mixture, ByDepth()),
+        (SoftmaxHead, Ancestral()),
+        (SoftmaxHead, Reduced(0, min_weight=0)),
+        (SoftmaxHead, Tempered(0.5)),
+        (SoftmaxHead, Doubled()),
+        (Undeclared, Adjusted(Adjustments(centers=True, temperature=0.5, min_weight=0.1))),
     ],
 )
 def test_other_rules_are_accepted_without_a_message(head, rule, caplog):
     caplog.set_level(logging.INFO)
-    check_rule(model(head, head), rule if isinstance(rule, DrawRule) else DrawRule(rule))
+    check_rule(model(head, head), rule)
     assert not caplog.messages
 
 
-def test_an_option_that_some_factors_do_not_use_is_logged(caplog):
+@pytest.mark.parametrize("head", [single, Earlier])
+def test_an_adjustment_that_no_head_understands_is_logged_if_another_one_is_understood(head, caplog):
+    caplog.set_level(logging.INFO)
+    check_rule(model(head, head), Map())
+    assert caplog.messages == [
+        "the adjustment 'min_weight' of the rule 'map' changes nothing: the heads are "
+        f"{'earlier' if head is Earlier else 'logistic mixture'} heads, which understand only reduction and centers"
+    ]
+
+
+def test_an_adjustment_that_some_factors_do_not_understand_is_logged(caplog):
     caplog.set_level(logging.INFO)
     mixed = model(mixture, SoftmaxHead)
-    check_rule(mixed, DrawRule("map", temperature=0.5), spelling=IN_RECIPE)
+    check_rule(mixed, Adjusted(Adjustments(centers=True, temperature=0.5)))
+    check_rule(mixed, ByDepth(choice("map", Map()), TEMPERED))  # Each head gets what it understands.
     assert caplog.messages == [
-        "sampling.rule = 'map' changes nothing in prior: the heads are softmax heads, which have no components with "
-        "centers",
-        "sampling.temperature = 0.5 changes nothing in stage0: the heads are logistic mixture heads, which have no "
-        "temperature",
+        "the adjustment 'centers' of the rule 'adjusted' changes nothing in prior: the heads are softmax heads, which "
+        "understand only temperature",
+        "the adjustment 'temperature' of the rule 'adjusted' changes nothing in stage0: the heads are logistic mixture "
+        "heads, which understand only reduction and centers and min_weight",
     ]
+
+
+def test_only_the_heads_of_drawn_factors_count():
+    """The prior of this model draws nothing if a view is given."""
+    mixed = model(mixture, SoftmaxHead)
+    check_rule(mixed, Map(), from_depth=1)
+    with pytest.raises(UserError) as caught:
+        check_rule(mixed, Tempered(), from_depth=1, key="--rule")
+    assert str(caught.value).startswith(
+        "--rule: the rule 'tempered' changes nothing: the heads of the factors that are "
+    )
+
+
+def test_a_rule_by_depth_draws_each_depth_by_its_own_rule():
+    chain = model(mixture, mixture)
+    numbers, sampler = (0, 1, 2, 3), RasterSampler()
+    for fine, coarse in [(Map(0), Ancestral()), (Ancestral(), Reduced(5.0)), (Doubled(), Map())]:
+        rule = ByDepth(choice("fine", fine), choice("coarse", coarse))
+        image, view = chain.draw_views(SampleRequest(numbers, 3, rule), sampler)
+        assert torch.equal(view, chain.draw_views(SampleRequest(numbers, 3, coarse), sampler)[1])
+        assert torch.equal(image, chain.draw_from(view, SampleRequest(numbers, 3, fine), sampler)[0])
+        assert not torch.equal(image, chain.draw_from(view, SampleRequest(numbers, 3, coarse), sampler)[0])
+        deeper = ByDepth(choice("fine", fine), choice("coarse", coarse), depth=2)
+        found = chain.draw_views(SampleRequest(numbers, 3, deeper), sampler)
+        assert torch.equal(found[1], chain.draw_views(SampleRequest(numbers, 3, fine), sampler)[1])
+
+
+def test_a_rule_by_depth_says_what_it_changes_where():
+    lowered = "every predicted log-scale is lowered by 0.5"
+    center = "every pixel with a mixture is the center of a drawn component"
+    rule = ByDepth(choice("map", Map(0)), choice("reduced", Reduced(0.5, min_weight=0)), depth=2)
+    assert rule.meaning == (
+        f"samples of the model, except that at depths 0 to 1 {center} and from depth 2 on {lowered}"
+    )
+    assert ByDepth(ANCESTRAL, ANCESTRAL).meaning == Ancestral().meaning == "exact samples of the model"
+    assert ByDepth(choice("map", Map(0))).meaning.endswith(f"at depth 0 {center}")
+
+
+@pytest.mark.parametrize("engine", ["torch", pytest.param("native", marks=needs_native)])
+def test_an_operation_of_a_rule_acts_on_the_parameters_of_heads(engine):
+    """Both engines draw like a head that doubles its parameters."""
+    network = randomized(light(LightConfig(filters=4, blocks=1, head=logistic_mixture(2)), COLOR), 0, 0.5)
+    request = SampleRequest((0, 1, 2), 7)
+    source = DrawSource.of(network, request)
+
+    class Twice(LogisticMixtureHead):
+        def draw(self, parameters, uniforms, adjustments):
+            return super().draw(2 * parameters, uniforms, adjustments)
+
+    expected = RasterSampler().sample(network, None, attrs.evolve(source, head=Twice(COLOR, 2)))
+    doubled = DrawSource.of(network, attrs.evolve(request, rule=Doubled()))
+    found = WavefrontSampler(engine).sample(network, None, doubled)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, RasterSampler().sample(network, None, source))
+
+
+def test_integers_refuse_a_rule_with_an_operation():
+    network = Net(IMAGE, 0, mixture(IMAGE).integer_head())
+    with pytest.raises(UserError, match="the rule 'doubled' computes with floating-point parameters, but this model"):
+        DrawSource.of(network, SampleRequest((0,), rule=Doubled()))
 
 
 def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
     def captions(prior_head):
         chain = model(mixture, prior_head)
         heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-        figures = Figures(chain, RasterSampler(), SamplingConfig(), 1, Examples(heldout), None, False)
+        figures = Figures(
+            chain, RasterSampler(), SamplingConfig(rule=chosen("rule", "ancestral")), 1, Examples(heldout), None, False
+        )
         return {figure.name: figure.caption for figure in figures.all()}
 
     for name in ("reduction", "map"):
@@ -164,35 +251,24 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
 
 
 @pytest.mark.parametrize(
-    ("sampling", "expected"),
+    ("rule", "expected"),
     [
-        (SamplingConfig(), 0.05),
-        (SamplingConfig(rule="map"), 0.05),
-        (SamplingConfig(rule="reduced", reduction=0), 0.05),
-        (SamplingConfig(rule="map", min_weight=0.2), 0.2),
-        (SamplingConfig(rule="map", min_weight=0), 0),
+        (chosen("rule", "ancestral"), 0.05),
+        (chosen("rule", "map"), 0.05),
+        (chosen("rule", "map", min_weight=0.2), 0.2),
+        (chosen("rule", "map", min_weight=0.0), 0),
     ],
 )
-def test_figures_of_rules_leave_out_the_components_that_the_recipe_leaves_out(sampling, expected):
+def test_figures_of_rules_leave_out_the_components_that_the_recipe_leaves_out(rule, expected):
     heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-    figures = Figures(model(mixture, mixture), RasterSampler(), sampling, 1, Examples(heldout), None, False)
+    figures = Figures(
+        model(mixture, mixture), RasterSampler(), SamplingConfig(rule=rule), 1, Examples(heldout), None, False
+    )
     assert figures.min_weight == expected
     found = {figure.name: figure.caption for figure in figures.all()}
     sentence = f"components of less than {expected:g} times the heaviest one's weight are not drawn."
     assert (f"Mixture {sentence}" in found["map"]) == (f"Except in column 0, mixture {sentence}" in found["reduction"])
     assert ("components of less" in found["map"]) == (expected > 0)
-
-
-def test_only_the_heads_of_drawn_factors_count():
-    """The prior of this model draws nothing if a view is given."""
-    mixed = model(mixture, SoftmaxHead)
-    check_rule(mixed, DrawRule("map", min_weight=0.1), from_depth=1)
-    with pytest.raises(UserError) as caught:
-        check_rule(mixed, DrawRule(temperature=0.5), from_depth=1, spelling=Spelling("--{0} {1}"))
-    assert str(caught.value) == (
-        "--temperature 0.5 changes nothing: the heads of the factors that are drawn are logistic mixture heads, which "
-        "have no temperature; use --temperature 1, for example with --rule reduced or --rule map"
-    )
 
 
 @pytest.mark.parametrize(
@@ -205,11 +281,7 @@ def test_only_the_heads_of_drawn_factors_count():
         ({"first": -1}, "first: expected an integer of at least 0, got -1 (int)"),
         ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0 (int)"),
         ({"batch_size": None}, "batch_size: expected an integer of at least 1, got None"),
-        ({"rule": 3}, "rule: expected the name of a rule (ancestral, reduced, map), got 3"),
-        (
-            {"rule": "ancestrel"},
-            "rule: 'ancestrel' is unknown; did you mean 'ancestral'? (known: ancestral, map, reduced)",
-        ),
+        ({"rule": "map"}, "rule: expected a Rule, such as auxar.Ancestral(), got 'map'"),
         (
             {"known": torch.zeros(1, 1, 4, 4)},
             "known: expected a Known with values and a mask, got an object of type Tensor",

@@ -61,10 +61,9 @@ TABLES: dict[str, type] = {
     "sampling": SamplingConfig,
     "condition": ConditionConfig,
 }
-DEPENDENT = {"data.validation", "training.decay", "training.final_fraction", "sampling.reduction", "sampling.rule"}
+DEPENDENT = {"data.validation", "training.decay", "training.final_fraction"}
 DEPENDENT |= {f"condition.{field.name}" for field in attrs.fields(ConditionConfig)}
 DEPENDENT |= {
-    "sampling.min_weight",
     "data.shards",
     "data.values",
     "data.split.validation",

@@ -42,7 +42,7 @@ KEYS = [
     *("prior.name", "prior.filters", "prior.dropout", "training", "training.steps", "training.epochs"),
     *("training.betas", "training.clip", "training.flip", "training.trackers", "training.factor"),
     *("training.factor.prior", "training.factor.stage0.steps", "training.precision", "evaluation"),
-    *("evaluation.train_images", "sampling", "sampling.rule", "sampling.sampler", "sampling.reduction", "plugins"),
+    *("evaluation.train_images", "sampling", "sampling.rule", "sampling.sampler", "sampling.rule.reduction", "plugins"),
 ]
 
 
@@ -277,7 +277,11 @@ def test_the_choices_of_a_key_are_accepted_and_no_other_values(key, choices):
         ("data", 3, "data: expected a table"),
         ("stage", 3, "stage: expected a list"),
         ("stage", {"view": "pyramid"}, "stage: expected a list of tables; write [[stage]] with double brackets"),
-        ("sampling__reduction", 0.5, "sampling: reduction requires the rule 'reduced', got the rule 'ancestral'"),
+        (
+            "sampling__reduction",
+            0.5,
+            "sampling: unknown key 'reduction' (known: batch_size, figure_rows, images, rule, sampler, seed)",
+        ),
         ("factor_training", {}, "factor_training: unknown key; use [training.factor.NAME] instead"),
         ("image__channels", 2, "image.channels: expected 1 (gray) or 3 (RGB) for images from files, got 2"),
         ("image__levels", 257, "image.levels: expected 2 to 256 for images from files, got 257"),
@@ -461,7 +465,7 @@ def test_settings_reach_any_key():
     assert recipe.stage[0].decoder.options["filters"] == 8
     assert (recipe.training_of("prior").steps, recipe.training_of("stage0").steps) == (7, 4)
     assert recipe.data.path == "/some where/it's = here"
-    assert (recipe.sampling.rule, recipe.sampling.sampler.name, recipe.data.crop.left) == ("map", "raster", 1)
+    assert (recipe.sampling.rule.name, recipe.sampling.sampler.name, recipe.data.crop.left) == ("map", "raster", 1)
 
 
 def test_the_last_setting_of_a_key_stands():

@@ -1042,7 +1042,7 @@ REQUIRED = {
         *("cumulative_kind", "fingerprint", "heldout_digest", "heldout_fingerprint", "skipped", "support"),
     },
     "samples/samples.json": {
-        *("arithmetic", "count", "min_weight", "reduction", "rule", "sampler", "seconds", "seed", "temperature"),
+        *("arithmetic", "count", "meaning", "rule", "sampler", "seconds", "seed"),
     },
     "figures/figures.json": {"caption", "file", "title"},
     "run.json": {"auxar", "format"},

@@ -34,7 +34,7 @@ def drawn(logits, request, image):
         low, high = request.known.lowest(), request.known.highest(image.levels)
     values = torch.arange(image.levels)[:, None, None]
     outside = (values < low.unsqueeze(-3)) | (values > high.unsqueeze(-3))
-    if request.rule.name == "map":
+    if request.rule.adjustments(request.depth).centers:
         return logits.masked_fill(outside, -torch.inf).argmax(2)
     edges = logits.double().masked_fill(outside, -torch.inf).softmax(2).cumsum(2)
     noise = request.uniforms(image.shape)[:, :, None]

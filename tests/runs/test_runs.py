@@ -152,9 +152,6 @@ FREE = {
     "evaluation.train_images": 3,
     "sampling.images": 5,
     "sampling.rule": "map",
-    "sampling.reduction": 0.5,
-    "sampling.temperature": 0.5,
-    "sampling.min_weight": 0.5,
     "sampling.batch_size": 3,
     "sampling.seed": 1,
     "sampling.sampler": "raster",
@@ -211,8 +208,6 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
             "training.weight_decay": {"training__optimizer": "adamw"},
             "training.final_fraction": {"training__schedule": "cosine"},
             **dict.fromkeys(("training.evaluate_every", "training.keep_best", "training.patience"), validation),
-            "sampling.reduction": {"sampling__rule": "reduced"},
-            "sampling.min_weight": {"sampling__rule": "map"},
         }
         return {key.replace("[0]", "__0").replace(".", "__"): value, **others.get(key, {})}
 

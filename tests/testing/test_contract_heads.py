@@ -7,12 +7,12 @@ from helpers.contract import tells
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, DrawRule, Head, ImageSpec, Interval
+from auxar.model import Adjustments, CausalDistribution, Head, ImageSpec, Interval
 from auxar.testing import ContractError, check_decoder, check_head, check_prior, heads
+from auxar.testing.adjustments import check_adjustments
 from auxar.testing.conditionals import check_conditionals
 from auxar.testing.heads import check_drawn_pixels, check_likelihoods
 from auxar.testing.laws import keeps_state
-from auxar.testing.rule_options import check_rule_options
 from auxar_heads import LOGISTIC_MIXTURE, SOFTMAX
 from auxar_heads.logistic_mixture import LogisticMixtureConfig, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
@@ -314,18 +314,18 @@ class HotIsCold(SoftmaxHead):
 
 
 class WarmOnce(SoftmaxHead):
-    """A head whose restricted draws heed the temperature under the rule `ancestral` only."""
+    """A head whose restricted draws heed the temperature only if nothing else is adjusted."""
 
     def draw_restricted(self, parameters, uniforms, rule, pixels):
-        temperature = rule.temperature if rule.name == "ancestral" else 1.0
+        temperature = 1.0 if rule.reduction or rule.centers else rule.temperature
         return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, temperature=temperature), pixels)
 
 
 class WarmIfReduced(SoftmaxHead):
-    """A head whose restricted draws ignore the temperature under the rule `reduced`."""
+    """A head whose restricted draws ignore the temperature if log-scales are reduced."""
 
     def draw_restricted(self, parameters, uniforms, rule, pixels):
-        temperature = 1.0 if rule.name == "reduced" else rule.temperature
+        temperature = 1.0 if rule.reduction else rule.temperature
         return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, temperature=temperature), pixels)
 
 
@@ -337,17 +337,17 @@ class LightIfRestricted(Mixture):
 
 
 class NoCenters(Mixture):
-    """A head that takes no centers under the rule `map`."""
+    """A head that takes no centers if it is asked for centers."""
 
     def draw(self, parameters, uniforms, rule):
-        return super().draw(parameters, uniforms, DrawRule() if rule.name == "map" else rule)
+        return super().draw(parameters, uniforms, Adjustments() if rule.centers else rule)
 
     def draw_restricted(self, parameters, uniforms, rule, pixels):
-        return super().draw_restricted(parameters, uniforms, DrawRule() if rule.name == "map" else rule, pixels)
+        return super().draw_restricted(parameters, uniforms, Adjustments() if rule.centers else rule, pixels)
 
 
 class BesideCenters(Mixture):
-    """A head that draws values above the centers under the rule `map`."""
+    """A head that draws values above the centers if it is asked for centers."""
 
     def draw(self, parameters, uniforms, rule):
         return super().draw(self.raised(parameters, rule), uniforms, rule)
@@ -820,7 +820,7 @@ class Coin(Head):
         logits = parameters.to(torch.promote_types(parameters.dtype, torch.float32))
         return torch.nn.functional.logsigmoid(torch.where(image > 0, logits, -logits)).sum(1)
 
-    def draw(self, parameters, uniforms, rule: DrawRule):
+    def draw(self, parameters, uniforms, adjustments: Adjustments):
         return (uniforms[:, : self.channels] < torch.sigmoid(parameters.double())).long()
 
 
@@ -851,12 +851,12 @@ def test_what_is_no_head_is_said():
         check_head(lambda config, image: "head", None)  # type: ignore[arg-type, return-value]
 
 
-# Mutants of declared options of drawing rules
+# Mutants of declared adjustments
 
 
 def declaring(base, options):
     """A class of heads that declares these options."""
-    return type("Declaring", (base,), {"rule_options": options})
+    return type("Declaring", (base,), {"understands": options})
 
 
 @pytest.mark.parametrize(
@@ -865,55 +865,55 @@ def declaring(base, options):
         (
             SoftmaxHead,
             (),
-            "options: draw draws other pixels with the option 'temperature', which `rule_options` does not declare "
-            "(rule, image)",
+            "adjustments: draw draws other pixels with the adjustment 'temperature', which `understands` leaves out "
+            "(adjustments, image)",
         ),
         (
             Mixture,
             {"reduction"},
-            "options: draw draws other pixels with the option 'map', which `rule_options` does not declare "
-            "(rule, image)",
+            "adjustments: draw draws other pixels with the adjustment 'centers', which `understands` leaves out "
+            "(adjustments, image)",
         ),
         (
             Mixture,
-            {"reduction", "map"},
-            "options: draw draws other pixels with the option 'min_weight', which `rule_options` does not declare "
-            "(rule, image)",
+            {"reduction", "centers"},
+            "adjustments: draw draws other pixels with the adjustment 'min_weight', which `understands` leaves out "
+            "(adjustments, image)",
         ),
         (
             SoftmaxHead,
             ["temperature", "min_weight"],
-            "options: `rule_options` declares 'min_weight', but the option changes no drawn pixel (rule)",
+            "adjustments: `understands` names 'min_weight', but this adjustment changes no drawn pixel (adjustments)",
         ),
         (
             SoftmaxHead,
-            ["temperature", "map"],
-            "options: `rule_options` declares 'map', but the option changes no drawn pixel (rule)",
+            ["temperature", "centers"],
+            "adjustments: `understands` names 'centers', but this adjustment changes no drawn pixel (adjustments)",
         ),
         (
             Mixture,
-            ("map", "reductions"),
-            "options: `rule_options` has the unknown name 'reductions'; did you mean 'reduction'? "
-            "(known: map, min_weight, reduction, temperature)",
+            ("centers", "reductions"),
+            "adjustments: `understands` has the unknown name 'reductions'; did you mean 'reduction'? "
+            "(known: centers, min_weight, reduction, temperature)",
         ),
-        (SoftmaxHead, "map", "options: `rule_options` must be None or a collection of names, got 'map'"),
+        (SoftmaxHead, "map", "adjustments: `understands` must be None or a collection of names, got 'map'"),
     ],
 )
-def test_options_that_a_head_does_not_declare_rightly(base, options, message):
+def test_adjustments_that_a_head_does_not_declare_rightly(base, options, message):
     head = declaring(base, options)
     with pytest.raises(ContractError) as error:
-        check_rule_options(lambda config, image: head(image), None, [COLORS])
+        check_adjustments(lambda config, image: head(image), None, [COLORS])
     tells(error, message)
 
 
 @pytest.mark.parametrize("base", [SoftmaxHead, Mixture])
-def test_options_may_be_declared_or_unknown(base):
-    for options in (base.rule_options, list(base.rule_options), None):
+def test_adjustments_may_be_declared_or_unknown(base):
+    for options in (base.understands, list(base.understands), None):
         config = declaring(base, options)
-        check_rule_options(lambda config, image: config(image), config, [COLORS])
+        check_adjustments(lambda config, image: config(image), config, [COLORS])
 
 
-def test_the_check_of_heads_includes_their_options():
+def test_the_check_of_heads_includes_their_adjustments():
     spec = ImageSpec(1, height=1, width=1, levels=2)
-    with pytest.raises(ContractError, match="options: draw draws other pixels"):
+    with pytest.raises(ContractError, match="adjustments: draw draws other pixels"):
         check_head(lambda config, image: declaring(SoftmaxHead, ())(image), None, images=[spec])

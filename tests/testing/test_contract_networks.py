@@ -9,7 +9,7 @@ from helpers.right_network import Net
 from torch import nn
 
 from auxar.errors import UserError
-from auxar.model import ByChannel, CausalDistribution, DrawRule, ImageSpec, Prior
+from auxar.model import Ancestral, ByChannel, CausalDistribution, ImageSpec, Prior
 from auxar.testing import ContractError, check_decoder, check_prior
 from auxar.testing.causality import check_some_causality
 from auxar.testing.examples import randomized
@@ -395,7 +395,7 @@ class OneRequest(CausalDistribution):
 
     def draw(self, request, sampler, features):
         if request.restriction is not None:
-            request = attrs.evolve(request, seed=0, rule=DrawRule())
+            request = attrs.evolve(request, seed=0, rule=Ancestral())
         return super().draw(request, sampler, features)
 
 

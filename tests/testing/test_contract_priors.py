@@ -7,7 +7,7 @@ from helpers.contract import tells
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, DrawRule, ImageSpec, Restriction, Support
+from auxar.model import Adjusted, Ancestral, CausalDistribution, ImageSpec, Restriction, Support
 from auxar.testing import ContractError, check_decoder, check_network, check_prior
 
 TINY = [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(3, height=1, width=1, levels=3)]
@@ -47,12 +47,14 @@ class SumOfSeedAndNumber(CausalDistribution):
 
 class OneRule(CausalDistribution):
     def draw(self, request, sampler):
-        return super().draw(attrs.evolve(request, rule=DrawRule()), sampler)
+        return super().draw(attrs.evolve(request, rule=Ancestral()), sampler)
 
 
 class OneTemperature(CausalDistribution):
     def draw(self, request, sampler):
-        return super().draw(attrs.evolve(request, rule=attrs.evolve(request.rule, temperature=1.0)), sampler)
+        return super().draw(
+            attrs.evolve(request, rule=Adjusted(attrs.evolve(request.rule.adjustments(0), temperature=1.0))), sampler
+        )
 
 
 class Limitless(CausalDistribution):
@@ -300,7 +302,7 @@ class FeaturesInMemoryOrder(CausalDistribution):
 
 class DecodesByOneRule(CausalDistribution):
     def draw(self, request, sampler, features):
-        return super().draw(attrs.evolve(request, rule=DrawRule()), sampler, features)
+        return super().draw(attrs.evolve(request, rule=Ancestral()), sampler, features)
 
 
 DECODERS = {

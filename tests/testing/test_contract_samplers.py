@@ -118,7 +118,7 @@ class OneTemperature(Changing):
     """A sampler that ignores the temperature."""
 
     def changed(self, source):
-        return attrs.evolve(source, rule=attrs.evolve(source.rule, temperature=1.0))
+        return attrs.evolve(source, adjustments=attrs.evolve(source.adjustments, temperature=1.0))
 
 
 class Remembering(Copy):

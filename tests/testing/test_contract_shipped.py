@@ -175,10 +175,10 @@ class OpenEnd(LogisticMixtureHead):
 
 
 class ReducedTwice(LogisticMixtureHead):
-    """Restricted draws lower the log-scales under every rule."""
+    """Restricted draws always lower the log-scales."""
 
     def draw_restricted(self, parameters, uniforms, rule, pixels):
-        return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, name="reduced", reduction=2.0), pixels)
+        return super().draw_restricted(parameters, uniforms, attrs.evolve(rule, reduction=2.0), pixels)
 
 
 class FirstComponent(LogisticMixtureHead):

@@ -32,6 +32,7 @@ from auxar.model import SampleRequest
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
+from auxar.training.loop import seed_of
 
 # Settings that have a state or use random numbers, and a number of steps that is no multiple of the other intervals.
 # The three factors have all optimizers, schedules and averages.
@@ -272,7 +273,7 @@ def test_weights_are_averages_or_the_last(everything):
 
 @given(st.lists(st.integers() | st.text(max_size=5), max_size=4))
 def test_seeds_are_what_torch_takes(parts):
-    seed = auxar.training.loop.seed_of(*parts)
+    seed = seed_of(*parts)
     torch.manual_seed(seed)
     assert 0 <= seed < 2**63
-    assert seed == auxar.training.loop.seed_of(*parts)
+    assert seed == seed_of(*parts)

@@ -156,7 +156,7 @@ def test_the_log_says_once_that_it_is_called_back(runs, caplog):
     native._say_called_back.cache_clear()
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="auxar"):
-        model.sample(3, batch_size=1, rule="ancestral", sampler=AutoSampler("native"))
+        model.sample(3, batch_size=1, sampler=AutoSampler("native"))
     assert caplog.messages == [
         "the native engine runs DrawSource with BinomialHead in Python at each step, which is slower: "
         "there is no compiled function for it"

@@ -10,7 +10,7 @@ from helpers.integer_heads import EXACT, RULES, heads, parameters_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.model import DrawRule, ImageSpec, Interval
+from auxar.model import Adjustments, ImageSpec, Interval
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -124,7 +124,7 @@ def test_the_noise_at_both_ends_of_a_range_draws_its_value(head, rule, seed):
         assert torch.equal(drawn[possible], value[possible])
 
 
-@pytest.mark.parametrize("rule", [DrawRule("map", min_weight=0), DrawRule("reduced", reduction=9, min_weight=0)])
+@pytest.mark.parametrize("rule", [Adjustments(centers=True), Adjustments(reduction=9)])
 def test_rules_draw_near_the_centers_of_components(rule):
     image = ImageSpec(1, height=1, width=1, levels=256)
     head = LogisticMixtureHead(image, 2)
@@ -140,7 +140,7 @@ def test_a_low_temperature_draws_the_most_probable_value():
     head = SoftmaxHead(ImageSpec(1, height=1, width=1, levels=4))
     parameters = parameters_of(head, 200, 0, 20.0).clamp(-(2**29), 2**29)
     uniforms = torch.full((200, 1), 0.3, dtype=torch.float64)
-    drawn = head.integer_head().draw(parameters, uniforms, DrawRule("ancestral", temperature=1e-4))
+    drawn = head.integer_head().draw(parameters, uniforms, Adjustments(temperature=1e-4))
     assert torch.equal(parameters.gather(1, drawn), parameters.amax(1, keepdim=True))
 
 
@@ -149,13 +149,13 @@ def test_large_reductions_draw_the_center(reduction):
     head = LogisticMixtureHead(ImageSpec(1, height=1, width=1, levels=256), 1)
     parameters = torch.zeros((20, 3))  # The center is 127.5.
     uniforms = torch.linspace(0.01, 0.99, 20).double()[:, None]
-    drawn = head.integer_head().draw(parameters, uniforms, DrawRule("reduced", reduction=reduction, min_weight=0))
+    drawn = head.integer_head().draw(parameters, uniforms, Adjustments(reduction=reduction))
     assert set(drawn.flatten().tolist()) <= {127, 128}
 
 
 def test_a_high_temperature_draws_all_values_alike():
     head = SoftmaxHead(ImageSpec(1, height=1, width=1, levels=4))
-    pixels = head.integer_head().frequencies(parameters_of(head, 5, 0, 2.0), DrawRule(temperature=1e15))
+    pixels = head.integer_head().frequencies(parameters_of(head, 5, 0, 2.0), Adjustments(temperature=1e15))
     low = torch.zeros(5, dtype=torch.int64)
     assert int((pixels.below(low + 2, low, low + 3) - TOTAL // 2).abs().max()) < 100
 

@@ -5,6 +5,7 @@ import itertools
 import math
 from decimal import Decimal
 
+import attrs
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, all_images, generator
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.model import DrawRule, ImageSpec, SampleRequest
+from auxar.model import Adjustments, ImageSpec, SampleRequest
 from auxar.numerics import categorical, logistic
 from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -20,7 +21,13 @@ from auxar_heads.softmax import SoftmaxHead
 LEVELS = st.one_of(st.sampled_from([2, 3, 16, 256]), st.integers(2, 256))
 MEANS = st.one_of(st.floats(-1.2, 1.2), st.floats(-100, 100))
 LOG_SCALES = st.floats(-20, 30)
-RULES = st.sampled_from([DrawRule(), DrawRule("reduced", reduction=0.7), DrawRule("map"), DrawRule(temperature=0.5)])
+ADJUSTMENTS = [
+    Adjustments(),
+    Adjustments(0.7, min_weight=0.05),
+    Adjustments(centers=True),
+    Adjustments(temperature=0.5),
+]
+RULES = st.sampled_from(ADJUSTMENTS)
 
 
 def double(*values):
@@ -218,7 +225,7 @@ def pixel_log_probs(head, parameters):
 
 
 def draw_pixels(head, parameters, uniforms, rule=None):
-    return head.draw(parameters.expand(len(uniforms), -1), uniforms, rule or DrawRule())
+    return head.draw(parameters.expand(len(uniforms), -1), uniforms, rule or Adjustments())
 
 
 @settings(deadline=None, max_examples=150)
@@ -260,7 +267,7 @@ def test_extreme_predictions_in_float32_leave_everything_finite(data, channels, 
     log_prob.sum().backward()
     assert parameters.grad.isfinite().all()
     uniforms = torch.rand((16, head.uniform_count), generator=noise, dtype=torch.float64)
-    drawn = head.draw(parameters.detach(), uniforms, DrawRule())
+    drawn = head.draw(parameters.detach(), uniforms, Adjustments())
     assert drawn.min() >= 0
     assert drawn.max() < levels
 
@@ -339,7 +346,7 @@ def test_reduced_draws_as_ancestral_does_with_smaller_scales(case, reduction, se
     scales = slice(head.components * (1 + head.channels), head.components * (1 + 2 * head.channels))
     smaller = parameters.clone()
     smaller[scales] -= reduction
-    reduced = draw_pixels(head, parameters, uniforms, DrawRule("reduced", reduction=reduction, min_weight=0))
+    reduced = draw_pixels(head, parameters, uniforms, Adjustments(reduction=reduction))
     assert torch.equal(reduced, draw_pixels(head, smaller, uniforms))
 
 
@@ -348,7 +355,7 @@ def test_reduced_draws_as_ancestral_does_with_smaller_scales(case, reduction, se
 def test_map_draws_a_component_and_takes_its_mode(case, seed):
     head, parameters = case
     uniforms = torch.rand((20, head.uniform_count), generator=generator(seed), dtype=torch.float64)
-    drawn = draw_pixels(head, parameters, uniforms, DrawRule("map", min_weight=0))
+    drawn = draw_pixels(head, parameters, uniforms, Adjustments(centers=True))
     count, channels = head.components, head.channels
     bounds = parameters[:count].softmax(0).cumsum(0)
     means = parameters[count : count * (1 + channels)].view(channels, count)
@@ -368,7 +375,10 @@ def test_map_draws_a_component_and_takes_its_mode(case, seed):
 def test_a_half_way_mode_is_rounded_up():
     head = LogisticMixtureHead(ImageSpec(1, height=1, width=1, levels=3), 1)
     parameters = double([0, 0.5, 0], [0, -0.5, 0])
-    assert head.draw(parameters, torch.full((2, 2), 0.5, dtype=torch.float64), DrawRule("map")).tolist() == [[2], [1]]
+    assert head.draw(parameters, torch.full((2, 2), 0.5, dtype=torch.float64), Adjustments(centers=True)).tolist() == [
+        [2],
+        [1],
+    ]
 
 
 @settings(deadline=None, max_examples=60)
@@ -377,8 +387,9 @@ def test_temperature_divides_the_logits_of_a_softmax_and_other_rules_draw_as_anc
     head, parameters = case
     uniforms = torch.rand((40, head.uniform_count), generator=generator(seed), dtype=torch.float64)
     expected = draw_pixels(head, parameters / temperature, uniforms)
-    for rule in ("ancestral", "reduced", "map"):
-        assert torch.equal(draw_pixels(head, parameters, uniforms, DrawRule(rule, temperature=temperature)), expected)
+    for changed in (Adjustments(), Adjustments(reduction=0.4), Adjustments(centers=True)):
+        adjustments = attrs.evolve(changed, temperature=temperature)
+        assert torch.equal(draw_pixels(head, parameters, uniforms, adjustments), expected)
 
 
 def test_a_scale_below_the_floor_is_the_floor():
@@ -404,7 +415,7 @@ def test_noise_depends_on_seed_number_and_depth_alone(seed, numbers, depth):
     assert (found > 0).all()
     assert (found < 1).all()
     for number, row in zip(numbers, found, strict=True):
-        assert torch.equal(row, SampleRequest((number,), seed, DrawRule("map"), depth).uniforms((2, 3))[0])
+        assert torch.equal(row, SampleRequest((number,), seed, depth=depth).uniforms((2, 3))[0])
     for (first, one), (second, other) in itertools.combinations(zip(numbers, found, strict=True), 2):
         assert torch.equal(one, other) == (first == second)
     assert not torch.equal(found, request.deeper().uniforms((2, 3)))

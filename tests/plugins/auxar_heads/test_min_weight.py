@@ -1,5 +1,6 @@
 """Tests that the option `min_weight` of a rule leaves out light components of mixtures, and nothing else."""
 
+import attrs
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, needs_native
@@ -7,7 +8,7 @@ from helpers.engines import pixels_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.model import DrawRule, DrawSource, ImageSpec, SumSupport
+from auxar.model import Adjustments, DrawSource, ImageSpec, SumSupport
 from auxar.numerics import categorical
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.logistic_mixture import LogisticMixtureHead
@@ -57,22 +58,24 @@ def shares(pixels, channel=0):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
-@pytest.mark.parametrize("name", ["map", "reduced"])
-def test_a_light_component_is_never_drawn_and_the_others_are_drawn_in_proportion(engine, restricted, name):
+@pytest.mark.parametrize("changed", [Adjustments(centers=True), Adjustments(reduction=0.4)], ids=["centers", "reduced"])
+def test_a_light_component_is_never_drawn_and_the_others_are_drawn_in_proportion(engine, restricted, changed):
     ends = {"low": (0, 0, 0), "high": (255, 255, 255)} if restricted else {}
     for channel in range(3):
-        with_light = shares(drawn(engine, DrawRule(name, min_weight=0), **ends), channel)
+        with_light = shares(drawn(engine, changed, **ends), channel)
         assert with_light == pytest.approx(WEIGHTS.tolist(), abs=0.06)
         assert with_light[1] > 0
         for min_weight in (0.05, 0.7):
-            found = shares(drawn(engine, DrawRule(name, min_weight=min_weight), **ends), channel)
+            found = shares(drawn(engine, attrs.evolve(changed, min_weight=min_weight), **ends), channel)
             assert found == pytest.approx([0.57 / 0.98, 0, 0.41 / 0.98], abs=0.06)
             assert found[1] == 0
-        assert shares(drawn(engine, DrawRule(name, min_weight=0.75), **ends), channel) == [1, 0, 0]
+        assert shares(drawn(engine, attrs.evolve(changed, min_weight=0.75), **ends), channel) == [1, 0, 0]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("rule", [DrawRule("map", min_weight=0.9), DrawRule("reduced", min_weight=0.9)], ids=str)
+@pytest.mark.parametrize(
+    "rule", [Adjustments(centers=True, min_weight=0.9), Adjustments(reduction=0.4, min_weight=0.9)], ids=str
+)
 def test_an_interval_that_only_a_light_component_explains_keeps_it(engine, rule):
     """The light component is also kept in later channels, because it explains the earlier ones."""
     found = drawn(engine, rule, low=(100, 0, 0), high=(160, 255, 255))
@@ -86,21 +89,21 @@ def test_an_interval_that_only_a_light_component_explains_keeps_it(engine, rule)
 @settings(deadline=None, max_examples=60)
 @given(components=st.integers(1, 12), min_weight=st.floats(0, 1, exclude_max=True), seed=SEEDS)
 def test_draws_are_those_without_the_light_components(components, min_weight, seed):
-    """Under every rule, light components are drawn as if their weights were 0, and with 0 all are drawn as before."""
+    """Under every rule, light components are drawn as if their weights were 0, and others as before."""
     head = LogisticMixtureHead(ImageSpec(3, height=1, width=1), components)
     parameters = torch.randn((40, head.parameter_count), generator=generator(seed), dtype=torch.float64) * 2
     uniforms = torch.rand((40, head.uniform_count), generator=generator(seed + 1), dtype=torch.float64)
     weights = parameters[:, :components].softmax(1)
     without = parameters.clone()
     without[:, :components].masked_fill_(weights < min_weight * weights.amax(1, keepdim=True), -torch.inf)
-    for name in ("map", "reduced"):
-        found = head.draw(parameters, uniforms, DrawRule(name, min_weight=min_weight))
-        assert torch.equal(found, head.draw(without, uniforms, DrawRule(name, min_weight=0)))
-    exact = DrawRule("reduced", reduction=0, min_weight=0)
-    assert torch.equal(head.draw(parameters, uniforms, exact), head.draw(parameters, uniforms, DrawRule()))
+    for changed in (Adjustments(centers=True), Adjustments(reduction=0.4)):
+        found = head.draw(parameters, uniforms, attrs.evolve(changed, min_weight=min_weight))
+        assert torch.equal(found, head.draw(without, uniforms, changed))
 
 
-@pytest.mark.parametrize("rule", [DrawRule("map", min_weight=0.3), DrawRule("reduced", reduction=0.5, min_weight=0.3)])
+@pytest.mark.parametrize(
+    "rule", [Adjustments(centers=True, min_weight=0.3), Adjustments(reduction=0.5, min_weight=0.3)]
+)
 def test_integers_leave_out_components_that_are_light_within_the_interval(rule):
     """In some intervals, the component that is heaviest without the interval is light, or the order is reversed."""
     head = LogisticMixtureHead(ImageSpec(1, height=1, width=1), 3)
@@ -122,7 +125,7 @@ def test_integers_leave_out_components_that_are_light_within_the_interval(rule):
     inside = weights * (last - first)[:, 0]
     kept = inside >= rule.min_weight * inside.amax(1, keepdim=True)
     assert len(set(map(tuple, kept.tolist()))) == 3
-    if rule.name == "map":
+    if rule.centers:
         centers = means.clamp(low[:, None], high[:, None])
         expected = ((centers[:, None] < ends[..., None]) * (inside * kept)[:, None]).sum(2)
     else:

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.model import (
-    DrawRule,
+    Adjustments,
     DrawSource,
     ImageSpec,
     Interval,
@@ -178,7 +178,7 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     if known is not None:
         limits = Interval(by_place(known.lowest()), by_place(known.highest(image.levels)))
     uniforms = noise_of(head, image, count, draw(SEEDS), free=support is None)
-    source = DrawSource(head, image.levels, draw(RULES), uniforms, limits)
+    source = DrawSource(head, image.levels, draw(RULES).adjustments(0), uniforms, limits)
     return Case(source, support, found, known, steps, parameters)
 
 
@@ -191,7 +191,9 @@ def test_native_draws_are_those_of_the_head(case):
 
 
 @pytest.mark.parametrize(
-    "rule", [DrawRule(), DrawRule("reduced", reduction=0.6), DrawRule("map")], ids=lambda r: r.name
+    "rule",
+    [Adjustments(), Adjustments(reduction=0.6, min_weight=0.05), Adjustments(centers=True)],
+    ids=str,
 )
 @pytest.mark.parametrize("levels", [2, 5, 256])
 @pytest.mark.parametrize("channels", [1, 3])
@@ -215,7 +217,7 @@ def test_noise_next_to_the_ends_draws_the_first_and_the_last_value(noise, restri
         count = head.restricted_uniform_count if restricted else head.uniform_count
         uniforms = torch.full((17, 1, count), noise, dtype=torch.float64)
         support = _Fixed(image, 60, 90) if restricted else None
-        source = DrawSource(head, 256, DrawRule(), uniforms)
+        source = DrawSource(head, 256, Adjustments(), uniforms)
         case = Case(source, support, torch.zeros(1, 1, 1, 1), None, [torch.arange(16)], parameters)
         first, last = (60, 90) if restricted else (0, 255)
         for engine in ("torch", "native"):
@@ -260,7 +262,7 @@ def test_log_scales_are_clamped_like_those_of_the_likelihood_and_then_reduced(ch
     support = _Fixed(image, 0, levels - 1) if restricted else None
     numbers = uniforms[:count, 0, 1::2] if restricted else uniforms[:count, 0, 1:]
     for reduction in (0.0, 0.5, 5.0, 1000.0):
-        source = DrawSource(head, levels, DrawRule("reduced", reduction=reduction), uniforms)
+        source = DrawSource(head, levels, Adjustments(reduction=reduction), uniforms)
         case = Case(source, support, torch.zeros(1, 1, 1, 1), None, [torch.arange(count)], parameters)
         points = means + (log_scales.clamp(-7, 20) - reduction).exp()[:, None] * (numbers / (1 - numbers)).log()
         for engine in ("torch", "native"):
@@ -275,9 +277,9 @@ def test_log_scales_are_clamped_like_those_of_the_likelihood_and_then_reduced(ch
             assert (drawn - expected).abs().sum() <= 4
 
 
-@pytest.mark.parametrize("name", ["ancestral", "map"])
+@pytest.mark.parametrize("adjustments", [Adjustments(), Adjustments(centers=True)], ids=["exact", "centers"])
 @pytest.mark.parametrize("levels", [2, 5, 256, 65536])
-def test_intervals_of_every_kind(name, levels):
+def test_intervals_of_every_kind(adjustments, levels):
     """The engines agree for intervals of one value, of all values, at both ends and in the middle.
 
     Some components are so far away that the interval has a mass of less than e⁻¹⁰⁰⁰.
@@ -291,7 +293,7 @@ def test_intervals_of_every_kind(name, levels):
             parameters = 0.1 * torch.randn((25, 1, head.parameter_count), generator=generator(0), dtype=torch.float64)
             parameters.view(25, -1, 2)[:, 1:4] += mean
             parameters.view(25, -1, 2)[:, 4:7] -= 2
-            source = DrawSource(head, levels, DrawRule(name), noise_of(head, image, 1, 1))
+            source = DrawSource(head, levels, adjustments, noise_of(head, image, 1, 1))
             steps = [torch.arange(24)]
             case = Case(source, _Fixed(image, low, high), torch.zeros(1, 1, 1, 1), None, steps, parameters)
             expected, found = case.drawn("torch")[0], case.drawn("native")[0]
@@ -318,7 +320,7 @@ def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
 @settings(deadline=None, max_examples=12)
 @given(case=cases(levels=(3, 256)), reduction=st.sampled_from([100.0, 590.0, 720.0, 1e6, 1e300]))
 def test_scales_that_no_number_holds_are_drawn_from_as_the_narrowest(case, reduction):
-    case = attrs.evolve(case, source=attrs.evolve(case.source, rule=DrawRule("reduced", reduction=reduction)))
+    case = attrs.evolve(case, source=attrs.evolve(case.source, adjustments=Adjustments(reduction=reduction)))
     expected, found = (case.drawn(engine)[0] for engine in ("torch", "native"))
     assert torch.equal(found, expected)
     assert found.min() >= 0
@@ -335,7 +337,7 @@ def test_what_is_not_finite_is_drawn_alike(what, number, restricted):
     kind = parameters.view(65, 3, 10, 4)[:, :, 1:4] if what == "means" else parameters.view(65, 3, 10, 4)[:, :, 4:7]
     kind[torch.rand(kind.shape, generator=generator(1)) < 0.2] = number
     support = view.support if restricted else None
-    source = DrawSource(head, 256, DrawRule(), noise_of(head, image, 3, 2, free=not restricted))
+    source = DrawSource(head, 256, Adjustments(), noise_of(head, image, 3, 2, free=not restricted))
     steps = [torch.tensor([place]) for place in range(64)]
     case = Case(source, support, view(random_images(3, image)), None, steps, parameters)
     expected, found = (case.drawn(engine)[0] for engine in ("torch", "native"))
@@ -360,7 +362,7 @@ def test_the_number_of_threads_changes_nothing(make, restricted):
     image = ImageSpec(3, height=8, width=8)
     head, view = make(image), GrayscaleView(GrayscaleConfig(), image)
     support = view.support if restricted else None
-    source = DrawSource(head, 256, DrawRule(), noise_of(head, image, 3, 0, free=not restricted))
+    source = DrawSource(head, 256, Adjustments(), noise_of(head, image, 3, 0, free=not restricted))
     parameters = torch.randn((65, 3, head.parameter_count), generator=generator(1))
     steps = [torch.tensor([*range(start, stop), 64, 64]) for start, stop in ((0, 2), (2, 14), (14, 64))]
     case = Case(source, support, view(random_images(3, image)), None, steps, parameters)
@@ -424,7 +426,7 @@ class OtherHead(LogisticMixtureHead):
 
 def source_of(head=None, walk=WALK):
     head = head or LogisticMixtureHead(IMAGE, 2)
-    return DrawSource(head, 4, DrawRule(), noise_of(head, IMAGE, 1, 0, free=walk is None), None, walk)
+    return DrawSource(head, 4, Adjustments(), noise_of(head, IMAGE, 1, 0, free=walk is None), None, walk)
 
 
 def network_of(head):
@@ -470,7 +472,7 @@ def test_sums_in_any_integers_are_drawn_natively():
     parameters, given = torch.zeros(2, 1, head.parameter_count), random_images(1, image)
     drawn = []
     for support in (expected, narrow):
-        source = DrawSource(head, 256, DrawRule(), noise_of(head, image, 1, 0), None, support.walk(view))
+        source = DrawSource(head, 256, Adjustments(), noise_of(head, image, 1, 0), None, support.walk(view))
         found, same = support.intervals(given, view), expected.intervals(given, view)
         assert torch.equal(found.low, same.low)
         assert torch.equal(found.high, same.high)

@@ -12,12 +12,13 @@ from helpers.causal_networks import random_features, random_images
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from auxar import DrawRule, DrawSource, ForceSource, ImageSpec, Known, SampleRequest
+from auxar import Adjustments, DrawSource, ForceSource, ImageSpec, Known, SampleRequest
 from auxar.model import Restriction, Walk
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_rules import Reduced
 from auxar_samplers import CachedSampler, WavefrontSampler
 from auxar_samplers.compiler.program import Clock
 from auxar_samplers.engines.torch import TorchEngine
@@ -40,7 +41,7 @@ def on_gpu(value, made):
         found = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cuda")
     elif isinstance(value, tuple | list):
         found = type(value)(on_gpu(each, made) for each in value)
-    elif isinstance(value, Walk) or (attrs.has(type(value)) and not isinstance(value, ImageSpec | DrawRule | Clock)):
+    elif isinstance(value, Walk) or (attrs.has(type(value)) and not isinstance(value, ImageSpec | Adjustments | Clock)):
         found = copy.copy(value)
         names = vars(value) if isinstance(value, Walk) else [field.name for field in attrs.fields(type(value))]
         for name in names:
@@ -53,7 +54,7 @@ def source_of(network, kind):
     if kind == "forced":
         return ForceSource(random_images(2, IMAGE), IMAGE)
     known = Known(random_images(2, IMAGE), MASK) if kind.startswith("known") else None
-    request = SampleRequest((0, 1), rule=DrawRule("reduced"), known=known)
+    request = SampleRequest((0, 1), rule=Reduced(), known=known)
     if kind.endswith("restricted"):
         view = PyramidView(PyramidConfig(2), IMAGE)
         assert view.support is not None

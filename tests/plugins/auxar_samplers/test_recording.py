@@ -19,10 +19,11 @@ from helpers.tape import TapeRecorder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar import DrawRule, DrawSource, ForceSource, ImageSpec, SampleRequest
+from auxar import Ancestral, DrawSource, ForceSource, ImageSpec, SampleRequest
 from auxar.model import RepeatedWalk, Restriction, SumSupport
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
+from auxar_rules import Map, Reduced
 from auxar_samplers import CachedSampler, WavefrontSampler
 from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.engines.recording import Recorded, record_on_gpu
@@ -61,7 +62,7 @@ def sums(image):
 @given(
     network=st.one_of(light_networks(), full_networks(), growing_networks()),
     seed=SEEDS,
-    rule=st.sampled_from([DrawRule("ancestral"), DrawRule("map"), DrawRule("reduced")]),
+    rule=st.sampled_from([Ancestral(), Map(), Reduced()]),
     restricted=st.booleans(),
     data=st.data(),
 )

@@ -30,7 +30,7 @@ from torch import nn
 from torch.nn import functional
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, CausalNetwork, Chain, DrawRule, Factor, ImageSpec, SampleRequest
+from auxar.model import CausalDistribution, CausalNetwork, Chain, Factor, ImageSpec, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.recipe.choices import structure_options
 from auxar_heads import logistic_mixture
@@ -39,6 +39,7 @@ from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_rules import Map
 from auxar_samplers import (
     AutoConfig,
     AutoSampler,
@@ -228,7 +229,7 @@ def test_seeds_indices_depths_and_features_make_different_images(sampler):
             (SampleRequest((1,)), 0),
             (SampleRequest((0,), 0, depth=1), 0),
             (SampleRequest((0,)), 1),
-            (SampleRequest((0,), 0, DrawRule("map")), 0),
+            (SampleRequest((0,), 0, Map()), 0),
         ]
     ]
     for first, second in itertools.combinations(found, 2):

@@ -361,7 +361,7 @@ def test_a_source_can_bring_compiled_code_for_its_own_class(sampler, kind, is_co
 )
 def test_the_code_of_a_head_that_cannot_be_used_is_refused_with_the_heads_name(code, message):
     class OwnHead(SoftmaxHead):
-        def native_form(self, rule):
+        def native_form(self, adjustments):
             return NativeForm(code, Counting())
 
     image = ImageSpec(1, height=2, width=2, levels=4)

@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import DecodeSource, DrawRule, DrawSource, ForceSource, PixelSource, SumWalk, Walk
+from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, PixelSource, SumWalk, Walk
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.fitting import check_fits
@@ -38,8 +38,8 @@ class HasNativeForm(Protocol):
     something else, so Python then draws at each step.
     """
 
-    def native_form(self, rule: DrawRule) -> NativeForm | None:
-        """The head's C++ code for a drawing rule. If it is None, Python draws at each step."""
+    def native_form(self, adjustments: Adjustments) -> NativeForm | None:
+        """The head's C++ code for draws with adjustments. If it is None, Python draws at each step."""
 
 
 @attrs.frozen(eq=False)
@@ -78,6 +78,8 @@ def native_source(source: PixelSource, program: Program, library: ctypes.CDLL) -
     if type(source) is ForceSource:
         check_fits(source, program)
         return _forcing(source, library)
+    if isinstance(source, DrawSource) and source.operation is not None:
+        return None  # The rule's own operation runs in Python.
     if isinstance(source, DrawSource | DecodeSource) and type(source) in (DrawSource, DecodeSource):
         return _drawing(source, program)
     return None
@@ -92,10 +94,10 @@ def described(source: PixelSource) -> str:
 
 
 def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSource | None:
-    rule = source.rule if isinstance(source, DrawSource) else DrawRule()
+    adjustments = source.adjustments if isinstance(source, DrawSource) else Adjustments()
     if "native_form" not in vars(type(source.head)) or type(source.walk) not in (SumWalk, type(None)):
         return None
-    form = cast(HasNativeForm, source.head).native_form(rule)
+    form = cast(HasNativeForm, source.head).native_form(adjustments)
     if form is None:
         return None
     code = _head_code(form, type(source.head).__name__)

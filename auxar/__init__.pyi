@@ -1,0 +1,147 @@
+"""The table of the public names of auxar: the only place that names them.
+
+`auxar/__init__.py` reads at run time where each name is defined. Type checkers and editors read this file as the types
+of the package. The pages of the reference show the names in this order, in the sections that comments `# Title` begin.
+"""
+
+# ruff: isort: skip_file
+
+__all__: list[str]
+
+# Loading a model
+from auxar.image_model.loading import load as load
+from auxar.image_model.model import ImageModel as ImageModel
+from auxar.image_model.images import Images as Images
+from auxar.image_model.images import Draws as Draws
+from auxar.generation.conditions import Conditions as Conditions
+from auxar.image_model.classification import Classification as Classification
+
+# Building and training a model
+from auxar.image_model.building import build as build
+from auxar.image_model.recipe_images import load_images as load_images
+from auxar.data import DataSets as DataSets
+from auxar.data import ImageSet as ImageSet
+from auxar.data import Examples as Examples
+
+# Commands
+from auxar.pipeline import run as run
+from auxar.runs.layout import RunFolder as RunFolder
+from auxar.commands.launch import launch as launch
+from auxar.commands.launch import launch_status as launch_status
+from auxar.commands.launch import cancel_launch as cancel_launch
+from auxar.commands.launch import LaunchStatus as LaunchStatus
+from auxar.commands.evaluate import evaluate as evaluate
+from auxar.commands.sample import sample as sample
+from auxar.generation.inputs import GivenRequest as GivenRequest
+from auxar.commands.figures import figures as figures
+from auxar.commands.demo import demo as demo
+from auxar.commands.compare import compare as compare
+from auxar.evaluation.comparison import Comparison as Comparison
+from auxar.commands.tables import tables as tables
+from auxar.commands.classify import classify as classify
+from auxar.commands.classify import Classes as Classes
+from auxar.commands.classify import ImageClass as ImageClass
+from auxar.commands.score import score as score
+from auxar.commands.score import Scores as Scores
+from auxar.commands.score import ImageScore as ImageScore
+from auxar.commands.fid import fid as fid
+from auxar.evaluation.distances import ImageDistances as ImageDistances
+from auxar.evaluation.distances import Distances as Distances
+from auxar.commands.export import export as export
+from auxar.commands.push import push as push
+from auxar.commands.push import Pushed as Pushed
+from auxar.commands.integers import integers as integers
+from auxar.commands.compress import compress as compress
+from auxar.commands.decompress import decompress as decompress
+from auxar.commands.decompress import inspect as inspect
+from auxar.commands.views import write_views as write_views
+from auxar.commands.models import list_models as list_models
+from auxar.commands.models import ShippedModel as ShippedModel
+
+# Recipes
+from auxar.recipe import load_recipe as load_recipe
+from auxar.recipe import Recipe as Recipe
+from auxar.recipe.shipped import list_recipes as list_recipes
+from auxar.recipe.shipped import ShippedRecipe as ShippedRecipe
+from auxar.recipe.cost import factor_costs as factor_costs
+from auxar.recipe.json_schema import recipe_schema as recipe_schema
+
+# Plugins
+from auxar.plugins import Component as Component
+from auxar.plugins import hookimpl as hookimpl
+from auxar.plugins import INTERFACE_VERSION as INTERFACE_VERSION
+from auxar.plugins import load_plugins as load_plugins
+from auxar.plugins import Registry as Registry
+from auxar.errors import UserError as UserError
+from auxar.recipe.choices import Choice as Choice
+from auxar.recipe.choices import HeadChoice as HeadChoice
+from auxar.validation import positive as positive
+from auxar.validation import at_least as at_least
+from auxar.validation import at_most as at_most
+from auxar.validation import below as below
+from auxar.validation import finite as finite
+from auxar.validation import names_among as names_among
+from auxar.caching import cached_folder as cached_folder
+from auxar.files import replacing as replacing
+from auxar.locks import holding as holding
+from auxar import testing as testing
+from auxar.version import __version__ as __version__
+
+# Images
+from auxar.model import ImageSpec as ImageSpec
+from auxar.model import Interval as Interval
+from auxar.model import Known as Known
+from auxar.model import MOST_SIDE as MOST_SIDE
+from auxar.model import scale as scale
+
+# Views and supports
+from auxar.model import View as View
+from auxar.model import Support as Support
+from auxar.model import Walk as Walk
+from auxar.model import SumSupport as SumSupport
+from auxar.model import SumWalk as SumWalk
+from auxar.model import DrawnPixels as DrawnPixels
+from auxar.model import Restriction as Restriction
+
+# Networks
+from auxar.model import CausalNetwork as CausalNetwork
+from auxar.model import StepwiseNetwork as StepwiseNetwork
+from auxar.model import RecomputableBlock as RecomputableBlock
+from auxar.model import Embedding as Embedding
+from auxar.model import NetworkEmbedding as NetworkEmbedding
+from auxar.model import Encoded as Encoded
+from auxar.model import evaluating as evaluating
+
+# Heads
+from auxar.model import Head as Head
+from auxar.model import RestrictableHead as RestrictableHead
+from auxar.model import IntegerHead as IntegerHead
+from auxar.model import Frequencies as Frequencies
+from auxar.model import PARAMETER_BITS as PARAMETER_BITS
+from auxar.model import Adjustments as Adjustments
+from auxar.model import Rule as Rule
+from auxar.model import Ancestral as Ancestral
+from auxar.model import Adjusted as Adjusted
+
+# Distributions
+from auxar.model import Prior as Prior
+from auxar.model import Decoder as Decoder
+from auxar.model import CausalDistribution as CausalDistribution
+from auxar.model import ByChannel as ByChannel
+from auxar.model import Condition as Condition
+from auxar.model import Conditioning as Conditioning
+
+# Factors and their chain
+from auxar.model import Chain as Chain
+from auxar.model import Factor as Factor
+from auxar.model import FactorLogProb as FactorLogProb
+from auxar.model import Arithmetic as Arithmetic
+from auxar.model import Converted as Converted
+
+# Samplers
+from auxar.model import Sampler as Sampler
+from auxar.model import SampleRequest as SampleRequest
+from auxar.model import PixelSource as PixelSource
+from auxar.model import DrawSource as DrawSource
+from auxar.model import ForceSource as ForceSource
+from auxar.model import DecodeSource as DecodeSource

@@ -1,0 +1,148 @@
+"""Rules by which values are drawn, and the adjustments of predicted distributions that they ask of heads."""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+from torch import Tensor
+
+from auxar.validation import at_least, below, finite, positive
+
+if TYPE_CHECKING:
+    from auxar.model.head import Head
+
+Operation = Callable[["Head", Tensor], Tensor]
+"""A function of a head and its parameters, (n, parameter_count), that returns other parameters of the same shape."""
+
+
+@attrs.frozen
+class Adjustments:
+    """The changes of predicted distributions that heads make when they draw, as far as the heads have such parameters.
+
+    Without arguments, nothing is changed, so that drawn images are exact samples of the model. Raises `UserError` if a
+    number is out of range.
+
+    Examples:
+        >>> list(Adjustments(temperature=0.8).names())
+        ['temperature']
+        >>> Adjustments(reduction=0.4, min_weight=0.05).phrases()[0]
+        'every predicted log-scale is lowered by 0.4'
+    """
+
+    reduction: float = attrs.field(default=0.0, validator=[finite, at_least(0)])
+    """Number subtracted from log-scales, at least 0."""
+    centers: bool = False
+    """Whether the center of a drawn mixture component is taken, the value nearest to its mean, instead of a value drawn
+    from the component."""
+    temperature: float = attrs.field(default=1.0, validator=positive)
+    """Divisor of the logits of values, greater than 0."""
+    min_weight: float = attrs.field(default=0.0, validator=[finite, at_least(0), below(1)])
+    """Fraction of the heaviest mixture component's weight, at least 0 and less than 1. Components with a smaller weight
+    are not drawn; the others are drawn in proportion to their weights. If a pixel is restricted to intervals, the
+    weights are those given the interval and the earlier channels."""
+
+    def names(self) -> Iterator[str]:
+        """Yields the names of the adjustments that change something."""
+        return (field.name for field in attrs.fields(Adjustments) if getattr(self, field.name) != field.default)
+
+    def phrases(self) -> list[str]:
+        """Phrases for captions, one for each adjustment that changes something.
+
+        They are true of every head, because they name the predicted numbers that are changed.
+        """
+        said = {
+            "reduction": f"every predicted log-scale is lowered by {self.reduction:g}",
+            "centers": "every pixel with a mixture is the center of a drawn component",
+            "temperature": f"every predicted logit of a value is divided by {self.temperature:g}",
+            "min_weight": f"mixture components of less than {self.min_weight:g} times the heaviest one's weight are "
+            "not drawn",
+        }
+        return [said[name] for name in self.names()]
+
+
+ADJUSTMENTS = tuple(field.name for field in attrs.fields(Adjustments))
+"""The names of all adjustments."""
+EXACT = Adjustments()
+"""The adjustments of exact samples: none."""
+
+
+class Rule(abc.ABC):
+    """The way in which values are drawn from predicted distributions (paper, section 4.2).
+
+    A rule gives the adjustments of each depth, which heads understand in floating point, in integers and in native
+    code. It may have an operation of its own on the parameters of heads, too. This operation runs in Python: native
+    code leaves the drawing of pixels to Python, and integers refuse the rule.
+
+    Examples:
+        >>> class Cooler(Rule):
+        ...     def adjustments(self, depth):
+        ...         return Adjustments(temperature=0.9 if depth == 0 else 1.0)
+        >>> rule = Cooler()
+        >>> rule.name, rule.adjustments(1).temperature, rule.operation(0)
+        ('cooler', 1.0, None)
+        >>> rule.changes()
+        ['every predicted logit of a value is divided by 0.9']
+    """
+
+    @abc.abstractmethod
+    def adjustments(self, depth: int) -> Adjustments:
+        """The adjustments for images at a depth: 0 for the image, k for its k-th view."""
+
+    def operation(self, depth: int) -> Operation | None:
+        """The rule's own operation on the parameters of heads at a depth. The default is None: there is none."""
+        return None
+
+    def changes(self) -> Sequence[str]:
+        """Phrases for captions that say what the rule changes, such as "every predicted log-scale is lowered by 0.4".
+
+        The default describes the adjustments at depth 0. A rule with an operation, or with other adjustments at other
+        depths, says so itself.
+        """
+        return self.adjustments(0).phrases()
+
+    @property
+    def name(self) -> str:
+        """The name of the rule in messages: the words of its class, such as "by depth"."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", type(self).__name__).lower()
+
+    @property
+    def meaning(self) -> str:
+        """A phrase for captions that says what the rule changes, or that it draws exact samples of the model."""
+        changes = self.changes()
+        if not changes:
+            return "exact samples of the model"
+        *earlier, last = changes
+        return f"samples of the model, except that {' and '.join(filter(None, [', '.join(earlier), last]))}"
+
+
+@attrs.frozen
+class Adjusted(Rule):
+    """Makes the same adjustments at all depths.
+
+    Examples:
+        >>> Adjusted(Adjustments(temperature=0.5)).meaning
+        'samples of the model, except that every predicted logit of a value is divided by 0.5'
+    """
+
+    given: Adjustments
+    """The adjustments."""
+
+    def adjustments(self, depth: int) -> Adjustments:
+        return self.given
+
+
+@attrs.frozen
+class Ancestral(Rule):
+    """Draws values from the predicted distributions themselves, so that images are exact samples of the model.
+
+    Examples:
+        >>> Ancestral().meaning
+        'exact samples of the model'
+    """
+
+    def adjustments(self, depth: int) -> Adjustments:
+        return EXACT

@@ -1,0 +1,88 @@
+"""The effects of a drawing rule on a model: which factors have heads that understand its adjustments."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from auxar.errors import UserError
+from auxar.model.factor import Factor
+from auxar.model.head import Head
+from auxar.model.network import CausalNetwork
+from auxar.model.rule import ADJUSTMENTS, Rule
+
+logger = logging.getLogger("auxar")
+
+
+class HasFactors(Protocol):
+    """A model with factors, such as a `Chain`."""
+
+    @property
+    def factors(self) -> Sequence[Factor]:
+        """The factors by depth."""
+
+
+def check_rule(model: HasFactors, rule: Rule, *, from_depth: int | None = None, key: str = "rule") -> None:
+    """Raises `UserError`, which names the recipe's key or option `key`, if the rule changes nothing in the model.
+
+    Logs adjustments that some heads, or all of them, do not understand. With `from_depth`, only the factors that
+    `draw_from` uses are considered. Heads that do not declare what they understand may understand all of them.
+    """
+    factors = model.factors[:from_depth]
+    asked = {name for factor in factors for name in rule.adjustments(factor.depth).names()}
+    if not asked or any(rule.operation(factor.depth) for factor in factors):
+        return
+    by_name = {
+        name: [factor for factor in factors if name in rule.adjustments(factor.depth).names()]
+        for name in ADJUSTMENTS
+        if name in asked
+    }
+    ignoring = {name: [factor for factor in own if not _uses(factor, name)] for name, own in by_name.items()}
+    if all(ignoring[name] == own for name, own in by_name.items()):
+        whose = "this model" if from_depth is None else "the factors that are drawn"
+        raise UserError(
+            f"{key}: the rule '{rule.name}' changes nothing: the heads of {whose} are {kinds_of_heads(factors)}, which "
+            f"{_understood(factors)}; use another rule, such as 'ancestral'"
+        )
+    for name, others in ignoring.items():
+        if others:
+            where = "" if others == by_name[name] else f" in {', '.join(factor.name for factor in others)}"
+            logger.info(
+                "the adjustment '%s' of the rule '%s' changes nothing%s: the heads are %s, which %s",
+                *(name, rule.name, where, kinds_of_heads(others), _understood(others)),
+            )
+
+
+def users(model: HasFactors, adjustment: str) -> list[Factor]:
+    """The factors of a model whose draws may depend on an adjustment, one of `ADJUSTMENTS`."""
+    return [factor for factor in model.factors if _uses(factor, adjustment)]
+
+
+def kinds_of_heads(factors: Sequence[Factor]) -> str:
+    """The kinds of the heads of factors by their classes, such as "logistic mixture heads and softmax heads"."""
+    kinds = dict.fromkeys(_kind(head) for factor in factors for head in _heads(factor))
+    return " and ".join(f"{kind} heads" for kind in kinds)
+
+
+def _understood(factors: Sequence[Factor]) -> str:
+    """What the heads of factors understand, as the end of a message."""
+    names = [name for name in ADJUSTMENTS if any(_uses(factor, name) for factor in factors)]
+    return f"understand only {' and '.join(names)}" if names else "understand no adjustments"
+
+
+def _uses(factor: Factor, adjustment: str) -> bool:
+    """Whether a head of the factor uses the adjustment, or may use it, because nothing is declared."""
+    heads = _heads(factor)
+    return not heads or any(head.understands is None or adjustment in head.understands for head in heads)
+
+
+def _heads(factor: Factor) -> list[Head]:
+    return [network.head for network in factor.modules() if isinstance(network, CausalNetwork)]
+
+
+def _kind(head: Head) -> str:
+    """The words of the class's name, without "Head" at the end, such as "logistic mixture"."""
+    name = type(head).__name__.removesuffix("Head") or "Head"
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()

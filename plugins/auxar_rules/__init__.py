@@ -1,0 +1,25 @@
+"""Plugin with the rules by which values are drawn."""
+
+from __future__ import annotations
+
+from auxar import Ancestral, Component, hookimpl
+from auxar_rules.by_depth import ByDepth, RuleChoice
+from auxar_rules.map import Map
+from auxar_rules.reduced import Reduced
+from auxar_rules.tempered import Tempered
+
+__all__ = ["ByDepth", "Map", "Reduced", "RuleChoice", "Tempered"]
+
+AUXAR_INTERFACE = 1
+
+
+@hookimpl
+def auxar_register_components() -> list[Component]:
+    """Returns the rules."""
+    return [
+        Component("rule", "ancestral", Ancestral),
+        Component("rule", "reduced", Reduced),
+        Component("rule", "map", Map),
+        Component("rule", "tempered", Tempered),
+        Component("rule", "by_depth", ByDepth),
+    ]

@@ -1,0 +1,58 @@
+"""The rule `by_depth`: one rule for the image and fine views, another one for coarser views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from torch import Tensor
+
+from auxar import Adjustments, Ancestral, Choice, Component, Head, Rule, positive
+from auxar_rules.reduced import Reduced
+
+
+class RuleChoice(Choice):
+    """The choice of a drawing rule with its options."""
+
+    kind = "rule"
+
+
+def _reduced() -> RuleChoice:
+    return RuleChoice(Component("rule", "reduced", Reduced), Reduced())
+
+
+def _ancestral() -> RuleChoice:
+    return RuleChoice(Component("rule", "ancestral", Ancestral), Ancestral())
+
+
+@attrs.frozen
+class ByDepth(Rule):
+    """Draws the image, and the views at depths less than `depth`, by the rule `fine`, and coarser views by `coarse`.
+
+    Coarse views that are exact samples keep the variety of the images, and finer details with less variance look
+    cleaner.
+    """
+
+    fine: RuleChoice = attrs.field(factory=_reduced)
+    """The rule of depths 0 … `depth` - 1."""
+    coarse: RuleChoice = attrs.field(factory=_ancestral)
+    """The rule of depths from `depth` on."""
+    depth: int = attrs.field(default=1, validator=positive)
+    """The first depth that is drawn by the rule `coarse`, at least 1. The image has depth 0, and its k-th view depth
+    k."""
+
+    def adjustments(self, depth: int) -> Adjustments:
+        return self._rule(depth).adjustments(depth)
+
+    def operation(self, depth: int) -> Callable[[Head, Tensor], Tensor] | None:
+        return self._rule(depth).operation(depth)
+
+    def changes(self) -> Sequence[str]:
+        fine = "at depth 0" if self.depth == 1 else f"at depths 0 to {self.depth - 1}"
+        parts = {fine: self.fine, f"from depth {self.depth} on": self.coarse}
+        said = {place: rule.build().changes() for place, rule in parts.items()}
+        return [f"{place} {' and '.join(changes)}" for place, changes in said.items() if changes]
+
+    def _rule(self, depth: int) -> Rule:
+        rule: Rule = (self.fine if depth < self.depth else self.coarse).build()
+        return rule
