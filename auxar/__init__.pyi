@@ -81,7 +81,10 @@ from auxar.validation import at_least as at_least
 from auxar.validation import at_most as at_most
 from auxar.validation import below as below
 from auxar.validation import finite as finite
+from auxar.validation import names_among as names_among
 from auxar.caching import cached_folder as cached_folder
+from auxar.files import replacing as replacing
+from auxar.locks import holding as holding
 from auxar import testing as testing
 from auxar.version import __version__ as __version__
 
@@ -97,6 +100,7 @@ from auxar.model import View as View
 from auxar.model import Support as Support
 from auxar.model import Walk as Walk
 from auxar.model import SumSupport as SumSupport
+from auxar.model import SumWalk as SumWalk
 from auxar.model import DrawnPixels as DrawnPixels
 from auxar.model import Restriction as Restriction
 
@@ -105,11 +109,16 @@ from auxar.model import CausalNetwork as CausalNetwork
 from auxar.model import StepwiseNetwork as StepwiseNetwork
 from auxar.model import RecomputableBlock as RecomputableBlock
 from auxar.model import Embedding as Embedding
+from auxar.model import NetworkEmbedding as NetworkEmbedding
+from auxar.model import Encoded as Encoded
 from auxar.model import evaluating as evaluating
 
 # Heads
 from auxar.model import Head as Head
 from auxar.model import RestrictableHead as RestrictableHead
+from auxar.model import IntegerHead as IntegerHead
+from auxar.model import Frequencies as Frequencies
+from auxar.model import PARAMETER_BITS as PARAMETER_BITS
 from auxar.model import Adjustments as Adjustments
 from auxar.model import Rule as Rule
 from auxar.model import Ancestral as Ancestral
@@ -127,6 +136,8 @@ from auxar.model import Conditioning as Conditioning
 from auxar.model import Chain as Chain
 from auxar.model import Factor as Factor
 from auxar.model import FactorLogProb as FactorLogProb
+from auxar.model import Arithmetic as Arithmetic
+from auxar.model import Converted as Converted
 
 # Samplers
 from auxar.model import Sampler as Sampler

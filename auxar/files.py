@@ -139,6 +139,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`. Its file replaces `path` if the block ends without an error.
 
     Raises `UserError` if the file cannot be written, or if `path` is neither new nor a regular file.
+
+    Examples:
+        >>> path = Path(tempfile.mkdtemp()) / "colors.txt"
+        >>> with replacing(path) as temporary:
+        ...     _ = temporary.write_text("red")
+        >>> path.read_text()
+        'red'
     """
     check_output(path)
     temporary = None

@@ -87,7 +87,13 @@ def holding(path: Path, purpose: str, advice: str) -> Iterator[None]:
     """Holds the lock file `path` until the block ends. Waits until no other process holds it.
 
     If this takes more than `PATIENCE` seconds, a warning says who holds the lock, and for which `purpose` this process
-    waits, for example "prepare images". Raises the errors of `acquire`.
+    waits, for example "prepare images". `advice` says what to do on a file system without locks. Raises `OSError` if
+    the lock file cannot be written, and `UserError` if it is not a lock file or the file system has no locks.
+
+    Examples:
+        >>> import tempfile
+        >>> with holding(Path(tempfile.mkdtemp()) / "colors.lock", "mix colors", "choose another folder"):
+        ...     pass  # Only one process at a time mixes colors.
     """
     lock = acquire(path, advice, PATIENCE)
     if lock is None:

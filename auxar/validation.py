@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import attrs
 
-from auxar.errors import UserError, shown
+from auxar.errors import UserError, did_you_mean, shown
 
 V = TypeVar("V", bound=Callable[..., None])
 
@@ -129,6 +129,35 @@ def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not _is_number(value) or not value < limit:
             raise UserError(f"{attribute.name} must be less than {limit}, got {shown(value)}")
+
+    return check
+
+
+def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Returns an attrs validator that requires a list of at least one of the `known` names. It raises `UserError`.
+
+    Examples:
+        >>> import attrs
+        >>> from auxar import names_among
+        >>> @attrs.frozen
+        ... class ShapesConfig:
+        ...     shapes: tuple[str, ...] = attrs.field(validator=names_among(["circle", "square"]))
+        >>> ShapesConfig(["cirle"])
+        Traceback (most recent call last):
+        auxar.errors.UserError: shapes has the unknown name 'cirle'; did you mean 'circle'? (known: circle, square)
+    """
+    choices = tuple(known)
+
+    @checks(minItems=1, items={"enum": list(choices)})
+    def check(instance: object, attribute: attrs.Attribute[Any], names: Any) -> None:
+        if not isinstance(names, list | tuple) or not names:
+            got = "an empty list" if isinstance(names, list | tuple) else shown(names)
+            raise UserError(f'{attribute.name} must be a list of names, such as ["{choices[0]}"], got {got}')
+        for name in names:
+            if name not in choices:
+                raise UserError(
+                    f"{attribute.name} has the unknown name {shown(name)}{did_you_mean(str(name), choices)}"
+                )
 
     return check
 

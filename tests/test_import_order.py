@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny_runs import PROJECT
 
 LAYERS = [
-    ["errors", "numerics", "progress", "threads", "version"],
+    ["errors", "numerics", "progress", "version"],
     ["arguments", "files", "structuring", "validation"],
     ["locks", "model", "plugin_files"],
     ["caching", "plugins"],
@@ -59,6 +59,13 @@ def test_no_module_of_the_core_imports_from_a_higher_part(name):
         lower = other.split(".")[1] if other.startswith("auxar.") else None
         assert lower is not None, f"{name} imports the plugin {other}"
         assert lower == part or RANKS[lower] < RANKS[part], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("auxar.") and name != "auxar"])
+def test_a_plugin_imports_only_what_other_plugins_can(name):
+    for other in imported(name):
+        package = ".".join(other.split(".")[:2])
+        assert package in ("auxar", "auxar.numerics", "auxar.testing") or other.startswith("auxar_"), other
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -11,8 +11,8 @@ import torch
 from helpers.tiny_runs import metrics, run, same, tiny, weights, with_dropout, write_pictures
 from safetensors.torch import load_file
 
-from auxar import threads as module
-from auxar.threads import ThreadChoice, threads
+from auxar.numerics import threads as module
+from auxar.numerics.threads import ThreadChoice, threads
 from auxar.training import loop
 
 CPU = torch.device("cpu")
@@ -128,7 +128,7 @@ def test_the_number_is_restored_after_an_exception():
 NESTED = """
 import threading
 import torch
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 
 torch.set_num_threads(3)
 entered, leave, seen = threading.Event(), threading.Event(), []

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.model import CausalNetwork, DecodeSource, Factor, Sampler, Walk
-from auxar.model.integers import TOTAL, IntegerHead
+from auxar.model.integers import IntegerHead
 from auxar.model.sources import coding_order
-from auxar.numerics.range_coder import encode
+from auxar.numerics.range_coder import TOTAL, encode
 
 
 @attrs.frozen(eq=False)

@@ -15,8 +15,8 @@ from auxar.data import Examples, ImageSet, evaluation_examples
 from auxar.distributed.group import Team
 from auxar.evaluation.pixels import pixel_hashes
 from auxar.model import Chain, Factor
+from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
-from auxar.threads import ThreadChoice
 
 
 @attrs.frozen(eq=False)

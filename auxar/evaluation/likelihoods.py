@@ -26,12 +26,12 @@ from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, is_file, metadata_entry, write_json, write_tensors
 from auxar.model import FLOAT, Chain, Factor
+from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import OWN, WEIGHTS, load_weights
-from auxar.threads import ThreadChoice
 
 logger = logging.getLogger("auxar")
 STEPS = "[0-9]{1,18}"

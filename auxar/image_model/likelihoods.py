@@ -11,8 +11,8 @@ from torch import Tensor
 from auxar.arguments import as_integer
 from auxar.errors import UserError
 from auxar.model import Chain, FactorLogProb, ImageSpec, device_of, evaluating
+from auxar.numerics.threads import ThreadChoice
 from auxar.progress import BAR_DELAY, progress_bar
-from auxar.threads import ThreadChoice
 
 CHUNK_PIXELS = 2**16
 """Approximate number of pixels of the images whose log-likelihoods are computed at once, by default."""

@@ -9,10 +9,11 @@ implement the abstract classes and do not subclass the concrete ones.
 from auxar.model.chain import Chain, FactorLogProb
 from auxar.model.condition import CONDITION_KINDS, NULL, Condition, Conditioning, ConditionKind, is_null
 from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
-from auxar.model.embedding import Embedding, NetworkEmbedding
+from auxar.model.embedding import Embedding, Encoded, NetworkEmbedding
 from auxar.model.factor import FLOAT, Arithmetic, Converted, Factor
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, Known, mark, scale
+from auxar.model.integers import PARAMETER_BITS, Frequencies, IntegerHead
 from auxar.model.network import (
     CausalNetwork,
     RecomputableBlock,
@@ -26,7 +27,7 @@ from auxar.model.network import (
 from auxar.model.request import SampleRequest
 from auxar.model.rule import Adjusted, Adjustments, Ancestral, Rule
 from auxar.model.sources import DecodeSource, DrawSource, ForceSource, PixelSource, Sampler
-from auxar.model.support import DrawnPixels, RepeatedWalk, Restriction, SumSupport, Support, Walk
+from auxar.model.support import DrawnPixels, RepeatedWalk, Restriction, SumSupport, SumWalk, Support, Walk
 from auxar.model.view import View
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "MOST_LEVELS",
     "MOST_SIDE",
     "NULL",
+    "PARAMETER_BITS",
     "Adjusted",
     "Adjustments",
     "Ancestral",
@@ -53,11 +55,14 @@ __all__ = [
     "DrawSource",
     "DrawnPixels",
     "Embedding",
+    "Encoded",
     "Factor",
     "FactorLogProb",
     "ForceSource",
+    "Frequencies",
     "Head",
     "ImageSpec",
+    "IntegerHead",
     "Interval",
     "Known",
     "NetworkEmbedding",
@@ -72,6 +77,7 @@ __all__ = [
     "Sampler",
     "StepwiseNetwork",
     "SumSupport",
+    "SumWalk",
     "Support",
     "View",
     "Walk",

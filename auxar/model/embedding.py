@@ -84,17 +84,11 @@ class NetworkEmbedding(Embedding):
 
     def forward(self, view: Tensor) -> Tensor:
         self.view.check(view, "view")
-        return repeated(self.features(self.encode(view)), *self.repeats)
+        return self.repeated(self.features(self.encode(view)))
 
-
-def repeated(features: Tensor, rows: int, columns: int) -> Tensor:
-    """Repeats each row and each column of features (b, c, h, w): (b, c, h · rows, w · columns).
-
-    Examples:
-        >>> import torch
-        >>> repeated(torch.tensor([[[[1, 2]]]]), 1, 2).tolist()
-        [[[[1, 1, 2, 2]]]]
-    """
-    if rows == columns == 1:
-        return features
-    return features.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
+    def repeated(self, features: Tensor) -> Tensor:
+        """Repeats the rows and columns of the result of `features` over those of the image, as `repeats` says."""
+        rows, columns = self.repeats
+        if rows == columns == 1:
+            return features
+        return features.repeat_interleave(rows, 2).repeat_interleave(columns, 3)

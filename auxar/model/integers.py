@@ -12,12 +12,10 @@ from auxar.model.head import RestrictableHead
 from auxar.model.image import Interval
 from auxar.model.rule import EXACT, Adjustments
 from auxar.model.support import DrawnPixels
+from auxar.numerics.range_coder import TOTAL
 
 PARAMETER_BITS = 20
 """Bits after the binary point of the parameters of an integer head."""
-TOTAL_BITS = 24
-"""Base-2 logarithm of the sum of the frequencies of a channel's values."""
-TOTAL = 2**TOTAL_BITS
 
 
 class Frequencies(abc.ABC):

@@ -258,9 +258,8 @@ def _default_name(field: attrs.Attribute[Any]) -> str:
 
 
 def _other_names(kind: str, hint: Any) -> Sequence[str]:
-    """Returns the names that a choice accepts besides those of components, such as `auto`."""
-    names: Sequence[str] = OTHER_NAMES.get(kind, ()) if hint is ComponentChoice else getattr(hint, "other_names", ())
-    return names
+    """Returns the names that a choice accepts besides those of components, such as `float`."""
+    return OTHER_NAMES.get(kind, ()) if hint is ComponentChoice else ()
 
 
 def _choices(cls: type) -> Iterator[attrs.Attribute[Any]]:

@@ -22,12 +22,12 @@ from auxar.distributed.signals import Interrupted, Requests, between_steps
 from auxar.errors import UserError
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor
+from auxar.numerics.threads import ThreadChoice, threads
 from auxar.recipe import Recipe, TrainingConfig, read_recipe
 from auxar.runs.history import HISTORY, History
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
-from auxar.threads import ThreadChoice, threads
 from auxar.training.averaging import WeightAverage
 from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile

@@ -14,8 +14,8 @@ from auxar.data import ImageSet
 from auxar.distributed.group import Team
 from auxar.evaluation.image_nats import factor_nats
 from auxar.model import Chain, Factor, evaluating
+from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import TrainingConfig
-from auxar.threads import ThreadChoice
 from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.best_weights import read_best, remove_later, remove_unneeded, write_best
 from auxar.training.checkpoints import Progress, ValidationProgress

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from auxar import UserError, cached_folder
-from auxar.errors import did_you_mean, shown
-from auxar.validation import checks
+from auxar import UserError, cached_folder, names_among
 from auxar_emoji.edges import edges_of
 from auxar_emoji.groups import GROUP_OF, GROUPS
 from auxar_emoji.vendors import VENDORS
@@ -20,24 +17,6 @@ if TYPE_CHECKING:
 
 FILES = Path(__file__).parent / "emoji"
 """The folder with all images, in the files train.parquet and test.parquet."""
-
-
-def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    """Returns an attrs validator that requires a list of at least one of the `known` names. It raises `UserError`."""
-    choices = tuple(known)
-
-    @checks(minItems=1, items={"enum": list(choices)})
-    def check(instance: object, attribute: attrs.Attribute[Any], names: Any) -> None:
-        if not isinstance(names, list | tuple) or not names:
-            got = "an empty list" if isinstance(names, list | tuple) else shown(names)
-            raise UserError(f'{attribute.name} must be a list of names, such as ["{choices[0]}"], got {got}')
-        for name in names:
-            if name not in choices:
-                raise UserError(
-                    f"{attribute.name} has the unknown name {shown(name)}{did_you_mean(str(name), choices)}"
-                )
-
-    return check
 
 
 @attrs.frozen

@@ -6,10 +6,10 @@ whose entries they are linear, so they are monotone. The tables are computed wit
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 
-import attrs
 import torch
 from torch import Tensor
 
@@ -81,19 +81,20 @@ def _on(table: tuple[int, ...], device: str) -> Tensor:
     return torch.tensor((*table, table[-1]), dtype=torch.int64, device=device)
 
 
-@attrs.frozen
-class Tables:
-    """The tables of all functions, each with its last entry repeated, for other implementations: int64."""
+class FixedPoint(ctypes.Structure):
+    """The structure of the same name in fixed_point.h."""
 
-    powers: Tensor
-    logarithms: Tensor
-    softplus: Tensor
-    tanh: Tensor
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("powers", "logarithms", "softplus", "tanh")),
+        ("log2_e", ctypes.c_int64),
+    ]
 
 
-def tables() -> Tables:
-    """The tables of `power`, `logarithm`, `softplus` and `tanh` on the CPU."""
-    return Tables(*(_on(table(), "cpu") for table in (_powers, _logarithms, _softplus, _tanh)))
+@functools.cache
+def native() -> tuple[FixedPoint, list[Tensor]]:
+    """The addresses of all tables, each with its last entry repeated, and the tables, which stay in memory."""
+    tables = [_on(table(), "cpu") for table in (_powers, _logarithms, _softplus, _tanh)]
+    return FixedPoint(*(table.data_ptr() for table in tables), ROUNDED_LOG2_E), tables
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------

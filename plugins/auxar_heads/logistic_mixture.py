@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import attrs
 import torch
@@ -14,6 +16,7 @@ from auxar.numerics import categorical, logistic
 from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
 from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
+from auxar_samplers.engines import NativeForm
 
 MOST_COMPONENTS = 1024
 # The lower bound of log-scales. Narrower components gain nothing, because at a scale of e⁻⁷ nearly all mass can lie in
@@ -32,6 +35,18 @@ class LogisticMixtureConfig:
 
     components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
     """Number of components of the mixture, 1 … 1024."""
+
+
+class _Constants(ctypes.Structure):
+    _fields_ = [
+        ("components", ctypes.c_int64),
+        ("centers", ctypes.c_int64),
+        ("min_weight", ctypes.c_double),
+        ("smallest_log_scale", ctypes.c_double),
+        ("largest_log_scale", ctypes.c_double),
+        ("reduction", ctypes.c_double),
+        ("smallest_reduced_log_scale", ctypes.c_double),
+    ]
 
 
 class LogisticMixtureHead(RestrictableHead):
@@ -85,6 +100,18 @@ class LogisticMixtureHead(RestrictableHead):
             return None
         image = ImageSpec(self.channels, height=1, width=1, levels=self.levels)
         return IntegerLogisticMixtureHead(image, self.components, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
+        constants = _Constants(
+            components=self.components,
+            centers=adjustments.centers,
+            min_weight=adjustments.min_weight,
+            smallest_log_scale=SMALLEST_LOG_SCALE,
+            largest_log_scale=LARGEST_LOG_SCALE,
+            reduction=adjustments.reduction,
+            smallest_reduced_log_scale=logistic.SMALLEST_REDUCED_LOG_SCALE,
+        )
+        return NativeForm(Path(__file__).with_suffix(".cpp"), constants)
 
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         # Few pixels are drawn at a time, so the run time depends on the number of tensor operations.

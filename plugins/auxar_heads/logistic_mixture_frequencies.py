@@ -9,26 +9,31 @@ component's weight, so that probabilities given an interval keep their precision
 
 from __future__ import annotations
 
+import ctypes
 import math
+from pathlib import Path
 
 import attrs
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import Adjustments, ImageSpec
-from auxar.model.integers import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
+from auxar import PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
+from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import (
     LOG2_E,
     LOG_BITS,
     POWER_BITS,
+    FixedPoint,
     exact_logarithm,
     logarithm,
+    native,
     natural_to_base_2,
     power,
     softplus,
     tanh,
 )
+from auxar_samplers.engines import NativeForm
 
 WIDEST_MEAN = 16
 """Bound of the means, which lie in [−1, 1] if images are predicted well."""
@@ -44,6 +49,21 @@ WEIGHT_BITS = 22
 """Bits of component weights."""
 SUM_BITS = 38
 """Bits of sums over components, so that products with `TOTAL` stay below 2⁶³."""
+
+
+class _Constants(ctypes.Structure):
+    _fields_ = [
+        ("fixed", FixedPoint),
+        ("components", ctypes.c_int64),
+        ("centers", ctypes.c_int64),
+        ("spare", ctypes.c_int64),
+        ("exact", ctypes.c_int64),
+        ("min_weight", ctypes.c_int64),
+        ("smallest_log_scale", ctypes.c_int64),
+        ("largest_log_scale", ctypes.c_int64),
+        ("reduction", ctypes.c_int64),
+        ("log_of_unit", ctypes.c_int64),
+    ]
 
 
 class IntegerLogisticMixtureHead(IntegerHead):
@@ -64,6 +84,22 @@ class IntegerLogisticMixtureHead(IntegerHead):
 
     def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
         return _MixtureFrequencies(self, parameters.to(torch.int64), adjustments)
+
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
+        smallest, largest = self.log_scales
+        constants = _Constants(
+            fixed=native()[0],
+            components=self.components,
+            centers=adjustments.centers,
+            spare=self.spare,
+            exact=is_exact(adjustments),
+            min_weight=round(adjustments.min_weight * 2**POWER_BITS),
+            smallest_log_scale=smallest,
+            largest_log_scale=largest,
+            reduction=rounded_reduction(adjustments),
+            log_of_unit=self.log_of_unit,
+        )
+        return NativeForm(Path(__file__).with_suffix(".cpp"), constants)
 
 
 def is_exact(adjustments: Adjustments) -> bool:

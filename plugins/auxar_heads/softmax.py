@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Collection
+from pathlib import Path
 
 import attrs
 import torch
@@ -14,11 +16,16 @@ from auxar.numerics import categorical
 from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
 from auxar_heads.softmax_frequencies import IntegerSoftmaxHead
+from auxar_samplers.engines import NativeForm
 
 
 @attrs.frozen
 class SoftmaxConfig:
     """A categorical distribution over the values of each channel. Channels are independent given the earlier pixels."""
+
+
+class _Constants(ctypes.Structure):
+    _fields_ = [("temperature", ctypes.c_double)]
 
 
 class SoftmaxHead(RestrictableHead):
@@ -58,6 +65,9 @@ class SoftmaxHead(RestrictableHead):
         if self.levels > MOST_LEVELS:
             return None
         return IntegerSoftmaxHead(ImageSpec(self.channels, height=1, width=1, levels=self.levels))
+
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
+        return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(adjustments.temperature))
 
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+from pathlib import Path
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import Adjustments, ImageSpec
-from auxar.model.integers import PARAMETER_BITS, TOTAL, Frequencies, IntegerHead
-from auxar_heads.fixed_point import POWER_BITS, natural_to_base_2, power
+from auxar import PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
+from auxar.numerics.range_coder import TOTAL
+from auxar_heads.fixed_point import POWER_BITS, FixedPoint, native, natural_to_base_2, power
+from auxar_samplers.engines import NativeForm
 
 SUM_BITS = 38
 """Bits of sums over values, so that products with `TOTAL` stay below 2⁶³."""
+
+
+class _Constants(ctypes.Structure):
+    _fields_ = [("fixed", FixedPoint), ("spare", ctypes.c_int64), ("temperature", ctypes.c_int64)]
 
 
 class IntegerSoftmaxHead(IntegerHead):
@@ -35,6 +42,10 @@ class IntegerSoftmaxHead(IntegerHead):
         if adjustments.temperature != 1.0:
             logits = (logits << 16) // rounded_temperature(adjustments)
         return _SoftmaxFrequencies(logits, self.spare)
+
+    def native_form(self, adjustments: Adjustments) -> NativeForm:
+        temperature = 0 if adjustments.temperature == 1.0 else rounded_temperature(adjustments)
+        return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(native()[0], self.spare, temperature))
 
 
 def rounded_temperature(adjustments: Adjustments) -> int:

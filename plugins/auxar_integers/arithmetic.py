@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from auxar import (
+    PARAMETER_BITS,
+    Arithmetic,
     CausalDistribution,
     CausalNetwork,
     Conditioning,
+    Converted,
     Embedding,
+    Encoded,
     Factor,
     ImageSpec,
+    IntegerHead,
+    NetworkEmbedding,
     UserError,
 )
-from auxar.model import Arithmetic, Converted, NetworkEmbedding
-from auxar.model.embedding import Encoded, repeated
-from auxar.model.integers import PARAMETER_BITS, IntegerHead
 from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph
@@ -128,7 +131,7 @@ def _ranges(
         for name, part in parts.items():
             values = given[name]
             assert values is not None
-            features.append(repeated(of_parts[name].add(values[rows]), *part.repeats))
+            features.append(part.repeated(of_parts[name].add(values[rows])))
             largest = max(largest, float(features[-1].abs().max()))
         ranges.add(image[rows], torch.cat(features, 1) if features else None)
         if null is not None:  # The last features are those of the condition.

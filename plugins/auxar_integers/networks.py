@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from auxar import CausalNetwork, Embedding, Head, ImageSpec
-from auxar.model.embedding import repeated
+from auxar import CausalNetwork, Head, ImageSpec, NetworkEmbedding
 from auxar_integers.graph import IntegerGraph
 
 
@@ -32,12 +31,8 @@ class IntegerNetwork(CausalNetwork):
         return found
 
 
-class IntegerEmbedding(Embedding):
-    """An embedding that computes integer features with integers.
-
-    `encode` converts views to the integers that the graph reads, and each row and column of its result is repeated as
-    `repeats` says.
-    """
+class IntegerEmbedding(NetworkEmbedding):
+    """An embedding that computes integer features with integers. `encode` converts views to what the graph reads."""
 
     def __init__(
         self,
@@ -53,9 +48,12 @@ class IntegerEmbedding(Embedding):
         self.image = image
         self.features_channels = features_channels
         self.graph = graph
-        self.encode = encode
         self.repeats = repeats
+        self._encode = encode
 
-    def forward(self, view: Tensor) -> Tensor:
-        self.view.check(view, "view")
-        return repeated(self.graph(image=self.encode(view)), *self.repeats)
+    def encode(self, view: Tensor) -> Tensor:
+        return self._encode(view)
+
+    def features(self, view: Tensor) -> Tensor:
+        found: Tensor = self.graph(image=view)
+        return found

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from auxar import CausalNetwork
-from auxar.model import NetworkEmbedding
+from auxar import CausalNetwork, NetworkEmbedding
 from auxar_integers.errors import NoIntegersError
 from auxar_layers.convolutions import Dropout, NormalizedLayer
 from auxar_samplers.compiler.trace import FUNCTIONS

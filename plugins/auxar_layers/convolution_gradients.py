@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar_layers.parallel import each
 
 PART = 10**8

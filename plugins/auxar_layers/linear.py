@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar_layers.convolution_gradients import added, cast, divided
 from auxar_layers.parallel import each
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 
 Result = TypeVar("Result")
 

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar import ImageSpec, UserError
-from auxar.model import NetworkEmbedding
-from auxar.model.embedding import Encoded
-from auxar.model.image import encode_integers
+from auxar import Encoded, ImageSpec, NetworkEmbedding, UserError
 from auxar_layers.convolutions import Pointwise, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 
@@ -78,13 +76,15 @@ class CategoriesEmbedding(ConditionEmbedding):
 class PixelsEmbedding(ConditionEmbedding):
     """The embedding `pixels`: values are scaled to [-1, 1], with a channel of ones that marks pixels."""
 
+    marks_pixels = True
+
     @property
     def encoded(self) -> Encoded:
-        top = self.view.levels - 1
-        return Encoded(1 / top, top, (self.view.channels + 1) * math.prod(self.folded))
+        found = super().encoded
+        return attrs.evolve(found, channels=found.channels * math.prod(self.folded))
 
     def encode_integers(self, view: Tensor) -> Tensor:
-        return _folded(encode_integers(view, self.view.levels, marked=True), *self.folded)
+        return _folded(super().encode_integers(view), *self.folded)
 
 
 def _factors(view: ImageSpec, image: ImageSpec) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from auxar import ImageSpec
-from auxar.model import NetworkEmbedding
+from auxar import ImageSpec, NetworkEmbedding
 from auxar_layers.convolutions import Conv2d, TransposedConv2d, data_dependent_initialization
 from auxar_pixelcnn.blocks import ordinary_block
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from auxar import Component, hookimpl
 from auxar_samplers.auto import AutoConfig, AutoSampler
 from auxar_samplers.cached import CachedConfig, CachedSampler
-from auxar_samplers.engines.choice import SHIPPED
+from auxar_samplers.engines.choice import AUTO, SHIPPED, AutoEngineConfig
 from auxar_samplers.raster import RasterConfig, RasterSampler
 from auxar_samplers.stepwise import StepwiseConfig, StepwiseSampler
 from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
@@ -30,12 +30,13 @@ __all__ = [
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """Returns the samplers, of which `auto` comes first, and the engines `native` and `torch`."""
+    """Returns the samplers, of which `auto` comes first, and the engines `auto`, `native` and `torch`."""
     return [
         Component("sampler", "auto", AutoConfig, lambda config: AutoSampler(config.engine)),
         Component("sampler", "wavefront", WavefrontConfig, lambda config: WavefrontSampler(config.engine)),
         Component("sampler", "cached", CachedConfig, lambda config: CachedSampler(config.engine)),
         Component("sampler", "stepwise", StepwiseConfig, lambda config: StepwiseSampler()),
         Component("sampler", "raster", RasterConfig, lambda config: RasterSampler()),
+        Component("engine", AUTO, AutoEngineConfig),
         *SHIPPED.values(),
     ]

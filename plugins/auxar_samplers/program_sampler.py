@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, UserError, evaluating
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar_samplers.asking import check_drawn
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.trace import NoScheduleError

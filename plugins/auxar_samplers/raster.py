@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, evaluating
-from auxar.model.sources import coding_order
 from auxar_samplers.asking import ask, check_drawn
 
 
@@ -31,7 +30,7 @@ class RasterSampler(Sampler):
             # If the lag is less than the width, rows above are not complete yet where the network does not read them.
             # This is not checked: with too small a lag, predictions would differ from those of the encoder.
             lag = width if source.lag is None else source.lag
-            for place in coding_order(network.image, lag).tolist():
+            for place in sorted(range(height * width), key=lambda place: place // width * lag + place % width):
                 row, column = divmod(place, width)
                 parameters = network(network.encode(image), features)[:, :, row, column]
                 places = torch.tensor([place], device=device)

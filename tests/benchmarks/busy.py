@@ -36,7 +36,7 @@ from safetensors.torch import load_file
 
 import auxar
 from auxar import DrawSource, ImageSpec, SampleRequest
-from auxar.threads import ThreadChoice, threads
+from auxar.numerics.threads import ThreadChoice, threads
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler
 

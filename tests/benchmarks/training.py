@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.model import CausalDistribution, Factor, ImageSpec
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar.training.averaging import WeightAverage
 from auxar.training.compiling import compiled
 from auxar_pixelcnn.components import FullConfig, full

@@ -15,8 +15,8 @@ import auxar
 from auxar.coding.factors import FactorCoder
 from auxar.errors import UserError
 from auxar.model import ImageSpec
-from auxar.model.integers import TOTAL
 from auxar.model.sources import coding_order
+from auxar.numerics.range_coder import TOTAL
 from auxar_samplers.auto import AutoSampler
 from auxar_samplers.cached import CachedSampler
 from auxar_samplers.raster import RasterSampler

@@ -8,12 +8,13 @@ import sys
 
 import pytest
 import torch
+from helpers.causal_networks import needs_native
 from helpers.tiny_runs import PROJECT
 from helpers.tutorial_files import write_tutorial
 
 from auxar.data import StoredImages, load_images
 from auxar.generation.samples import draw_views
-from auxar.model import Adjustments, CausalNetwork, Interval, RestrictableHead, SampleRequest
+from auxar.model import Adjustments, CausalNetwork, DrawSource, Interval, RestrictableHead, SampleRequest
 from auxar.pipeline import run
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
@@ -49,6 +50,7 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
     "name",
     [
         "test_the_head",
+        pytest.param("test_the_code_of_the_head", marks=needs_native),
         pytest.param("test_the_network", marks=pytest.mark.slow),
         "test_the_network_with_its_own_head",
         "test_the_embedding",
@@ -108,6 +110,14 @@ def test_its_restricted_draws_have_the_views_they_were_drawn_from(sketch):
     assert torch.equal(model.views(expected[0])[1], expected[1])
     for image, other in zip(expected, found, strict=True):
         assert torch.equal(image, other)
+
+
+@needs_native
+def test_its_head_is_drawn_from_by_its_own_code(sketch, monkeypatch):
+    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"], trust_plugins=True)
+    model = build_model(recipe, registry).eval()
+    monkeypatch.setattr(DrawSource, "pixels", None)  # so that Python cannot draw
+    draw_views(model, SampleRequest((0, 1)), AutoSampler("native"))
 
 
 def test_its_data_set_is_read_with_its_options(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.model import DrawSource, ForceSource, ImageSpec, PixelSource
+from auxar.model import DrawSource, ForceSource, ImageSpec, IntegerHead, PixelSource
 from auxar_heads import softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -71,14 +71,17 @@ def run_lists(
 
 def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
     """Returns the pixels of the native library's drawing function for a source, like `PixelSource.pixels`."""
-    native = native_source(source, _program_for(source, parameters))
+    native = native_source(source, _program_for(source, parameters), library())
     assert native is not None
     count, parameters, places = len(places), parameters.contiguous(), places.contiguous()
     drawn = torch.full((count, source.count, native.state.channels), -1, dtype=torch.int64, device="cpu")
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (places, parameters, drawn)]
-    threads = ctypes.c_int64(torch.get_num_threads())
-    function = getattr(library(), native.function)
-    function(ctypes.byref(native.state), pointers[0], ctypes.c_int64(count), pointers[1], pointers[2], threads)
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    function = ctypes.cast(
+        native.function, ctypes.CFUNCTYPE(None, pointer, pointer, size, pointer, pointer, size, size)
+    )
+    inputs, threads = (ctypes.addressof(native.state), places.data_ptr(), count), torch.get_num_threads()
+    for thread in range(threads):  # in turn, so that a share that is missing or done twice is noticed
+        function(*inputs, parameters.data_ptr(), drawn.data_ptr(), thread, threads)
     return drawn
 
 
@@ -87,7 +90,7 @@ def _program_for(source: PixelSource, parameters: Tensor) -> Program:
     program = program_of(Layout(source.count, parameters.new_zeros(1)), (), (), ())
     if isinstance(source, DrawSource):
         head = source.head
-        assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
+        assert isinstance(head, LogisticMixtureHead | SoftmaxHead | IntegerHead)
         spec = ImageSpec(head.channels, height=1, width=1, levels=source.levels)
         program.network.image = spec
         image = torch.zeros((len(source.uniforms), source.count, head.channels), dtype=torch.int64)
@@ -105,4 +108,4 @@ def pixels_by(engine: str, source: PixelSource, places: Tensor, parameters: Tens
 
 def has_native_form(source: PixelSource) -> bool:
     """Whether the native library has a drawing function for a source."""
-    return native_source(source, _program_for(source, torch.zeros(1, 1))) is not None
+    return native_source(source, _program_for(source, torch.zeros(1, 1)), library()) is not None

@@ -14,6 +14,7 @@ from recording import FIXTURE, digests
 
 NOT_TRACED = {
     "plugins/auxar_samplers/engines/native/": "plugins/auxar_samplers/engines/native/engine.py",
+    "plugins/auxar_heads/": "plugins/auxar_samplers/engines/native/engine.py",
 }
 """Folders of files in other languages, whose lines are not traced. Instead of tests of a line, the tests that run the
 named Python file are selected."""

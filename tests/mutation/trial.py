@@ -93,7 +93,7 @@ def attempt(mutant: Mutant, tests: Mapping[str, float], copy: Path) -> Outcome:
         file.write_bytes(source)
         # A compiled engine stays for the next trials, unless the mistake may be in it.
         shutil.rmtree(temporary, ignore_errors=True)
-        for folder in ("home", *(["cache"] if "/native/" in mutant.file else [])):
+        for folder in ("home", *(["cache"] if mutant.file.endswith((".cpp", ".h")) else [])):
             shutil.rmtree(copy.parent / folder, ignore_errors=True)
     lines = (copy / OUTPUT).read_text(errors="replace").splitlines() if outcome == "caught" else []
     error = next((line[1:].strip() for line in lines if line.startswith("E ")), "")

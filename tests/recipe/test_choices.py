@@ -131,7 +131,7 @@ def test_a_wrong_head_of_a_stage_is_named_by_the_stage():
         ("zz", "sampling.sampler.engine: no engine is named 'zz' (known: auto, native, torch)"),
         (3, "sampling.sampler.engine: expected an engine, "),
         ({"name": "torch", "threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
-        ({"name": "auto", "threads": 3}, "sampling.sampler.engine: 'auto' takes no options"),
+        ({"name": "auto", "threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
         ({"threads": 3}, "sampling.sampler.engine: an engine needs the key `name` with a string: "),
     ],
 )

@@ -21,7 +21,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "plugins" / "auxar_samplers"
 CODING = Path(__file__).parents[1] / "coding" / "test_factors.py"
-NATIVE = Path(__file__).parents[2] / "plugins" / "auxar_samplers" / "engines" / "native"
+PLUGINS = Path(__file__).parents[2] / "plugins"
 CHOSEN = "(native or thread or integer_products or test_samplers or forced) and not forked"
 """The thread sanitizer starts a thread of its own in a forked process, and a test counts threads there."""
 SANITIZERS = {"address": ("-fsanitize=address,undefined", "libasan.so"), "thread": ("-fsanitize=thread", "libtsan.so")}
@@ -66,7 +66,7 @@ def _run(name: str, options: list[str]) -> bool:
 
 def _reports(log: str) -> list[str]:
     """The reports that name the library or one of its files."""
-    names = ["/sampler-", *(f"{path.name}:" for path in NATIVE.iterdir() if path.suffix in (".cpp", ".h"))]
+    names = ["/sampler-", *(f"{path.name}:" for path in PLUGINS.rglob("*") if path.suffix in (".cpp", ".h"))]
     parts = re.split(r"(?m)^={10,}\n|^(?=.*runtime error)", log)
     return [part for part in parts if any(name in part for name in names)]
 

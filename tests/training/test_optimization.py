@@ -19,11 +19,11 @@ from auxar.data import DataSets, StoredImages, load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.group import Team
 from auxar.model import Chain
+from auxar.numerics.threads import threads
 from auxar.recipe import TrainingConfig, load_recipe
 from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import begin_run
-from auxar.threads import threads
 from auxar.training.checkpoints import Progress
 from auxar.training.factors import train_factors
 from auxar.training.loop import train_factor

@@ -2,5 +2,18 @@
 
 from auxar_samplers.engines.base import BrokenError, Engine, UnavailableError, call_back
 from auxar_samplers.engines.choice import EngineChoice
+from auxar_samplers.engines.native.library import compiled
+from auxar_samplers.engines.native.sources import HasNativeForm, HasNativeSource, NativeForm, NativeSource
 
-__all__ = ["BrokenError", "Engine", "EngineChoice", "UnavailableError", "call_back"]
+__all__ = [
+    "BrokenError",
+    "Engine",
+    "EngineChoice",
+    "HasNativeForm",
+    "HasNativeSource",
+    "NativeForm",
+    "NativeSource",
+    "UnavailableError",
+    "call_back",
+    "compiled",
+]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import attrs
 
-from auxar import Component, PixelSource, Registry, UserError
-from auxar.errors import did_you_mean
-from auxar.recipe.choices import named_options
-from auxar.recipe.structuring import structure
+from auxar import Choice, Component, PixelSource, Registry, UserError
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import BrokenError, Engine, UnavailableError
 from auxar_samplers.engines.native.engine import NativeConfig, NativeEngine
@@ -21,6 +18,17 @@ from auxar_samplers.engines.torch import TorchConfig, TorchEngine
 logger = logging.getLogger("auxar")
 
 AUTO = "auto"
+
+
+@attrs.frozen
+class AutoEngineConfig:
+    """Tries every other engine without required options, from the highest priority to the lowest."""
+
+
+class _NamedEngine(Choice):
+    kind = "engine"
+
+
 SHIPPED = {
     component.name: component
     for component in (
@@ -56,9 +64,6 @@ class EngineChoice:
     """
 
     kind: ClassVar[str] = "engine"
-    other_names: ClassVar[tuple[str, ...]] = (AUTO,)
-    """Names without options that are not components."""
-
     name: str = AUTO
     """The engine's name, or `auto`."""
     engines: tuple[Engine, ...] = attrs.field(factory=_shipped, eq=False, repr=False)
@@ -78,20 +83,12 @@ class EngineChoice:
     @classmethod
     def from_recipe(cls, value: Any, registry: Registry, path: str) -> EngineChoice:
         """Parses the key `engine` of a recipe. Raises `UserError` with the path of the key that is wrong."""
-        name, options = named_options(value, path, "engine")
-        known = registry.names("engine")
-        if AUTO in known:
-            provider = registry.providers["engine", AUTO]
-            raise UserError(f"plugin {provider}: the engine name '{AUTO}' is reserved; rename the engine")
-        if name not in (AUTO, *known):
-            raise UserError(f"{path}: no engine is named '{name}'{did_you_mean(name, (AUTO, *known))}")
-        if name == AUTO:
-            if options:
-                raise UserError(f"{path}: 'auto' takes no options; to set options, name one of {', '.join(known)}")
-            components = [registry.get("engine", each, path) for each in known]
-            return cls(AUTO, _in_order(each for each in components if not _needs_options(each)))
-        component = registry.get("engine", name, path)
-        return cls(name, (component.build(structure(options, component.config, path)),), options)
+        found = _NamedEngine.from_recipe(value, registry, path)
+        if found.component.name == AUTO:
+            others = (registry.get("engine", name, path) for name in registry.names("engine") if name != AUTO)
+            return cls(AUTO, _in_order(each for each in others if not _needs_options(each)))
+        options = {key: each for key, each in value.items() if key != "name"} if isinstance(value, Mapping) else {}
+        return cls(found.component.name, (found.build(),), options)
 
     def to_recipe(self) -> Any:
         """The recipe's value of `engine` from which `from_recipe` makes this choice again."""

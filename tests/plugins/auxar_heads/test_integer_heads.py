@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.model import Adjustments, ImageSpec, Interval
-from auxar.model.integers import TOTAL
+from auxar.numerics.range_coder import TOTAL
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 

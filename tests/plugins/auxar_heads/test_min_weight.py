@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.model import Adjustments, DrawSource, ImageSpec, SumSupport
-from auxar.model.integers import TOTAL
 from auxar.numerics import categorical
+from auxar.numerics.range_coder import TOTAL
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 
 ENGINES = ["torch", pytest.param("native", marks=needs_native)]

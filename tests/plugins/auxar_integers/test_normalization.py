@@ -11,7 +11,7 @@ import torch
 from helpers.golden_models import fill, recorded_frequencies
 
 import auxar
-from auxar.model.integers import TOTAL
+from auxar.numerics.range_coder import TOTAL
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar_layers import convolution_gradients
 from auxar_layers.convolution_gradients import convolve
 from auxar_layers.linear import LayerNorm, Linear

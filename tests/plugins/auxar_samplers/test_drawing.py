@@ -178,7 +178,7 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     if known is not None:
         limits = Interval(by_place(known.lowest()), by_place(known.highest(image.levels)))
     uniforms = noise_of(head, image, count, draw(SEEDS), free=support is None)
-    source = DrawSource(head, image.levels, draw(RULES), uniforms, limits)
+    source = DrawSource(head, image.levels, draw(RULES).adjustments(0), uniforms, limits)
     return Case(source, support, found, known, steps, parameters)
 
 

@@ -82,10 +82,13 @@ MISFITS = {
     "a head that changed": (lambda: with_components(9), "parameters of a pixel must be 30, got 90"),
     "a head of other channels": (
         lambda: DrawSource.of(network(ImageSpec(1, height=5, width=5)), REQUEST),
-        "images, channels) must be (26, 2, 3), got (26, 2, 1)",
+        "numbers must be (torch.float64, (26, 2, 4), 'cpu'), got (torch.float64, (26, 2, 2), 'cpu')",
     ),
     "other levels": (lambda: drawn(levels=2**20), "the number of levels must be 256, got 1048576"),
-    "noise of other pixels": (lambda: DrawSource.of(network(ImageSpec(height=2, width=2)), REQUEST), "got (5, 2, 3)"),
+    "noise of other pixels": (
+        lambda: DrawSource.of(network(ImageSpec(height=2, width=2)), REQUEST),
+        "(5, 2, 4)",
+    ),
     "too little noise": (lambda: drawn(uniforms=torch.rand(26, 2, 1, dtype=torch.float64)), "numbers must be"),
     "noise of another type": (lambda: drawn(uniforms=torch.rand(26, 2, 4)), "must be (torch.float64, (26, 2, 4), "),
     "limits out of range": (lambda: drawn(limits=limits(0, 2**40)), "the limits must be 0 … 255, got"),

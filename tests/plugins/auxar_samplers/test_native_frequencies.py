@@ -1,18 +1,14 @@
 """Tests that the C++ library has the same integer frequencies as the heads in Python."""
 
-import ctypes
-from types import SimpleNamespace
-from typing import Any
-
 import torch
 from helpers.causal_networks import SEEDS, generator, needs_native
+from helpers.engines import native_pixels
 from helpers.integer_heads import RULES, heads, parameters_of
 from hypothesis import given, settings
 
 from auxar import DrawSource
-from auxar.model.integers import TOTAL, _draw
-from auxar_samplers.engines.native import sources
-from auxar_samplers.engines.native.library import library
+from auxar.model.integers import _draw
+from auxar.numerics.range_coder import TOTAL
 
 COUNT = 40
 
@@ -20,16 +16,9 @@ COUNT = 40
 def native_draws(head, parameters, uniforms, rule):
     """Draws pixels with the library from parameters (n, parameter_count) and noise (n, k)."""
     count = len(parameters)
-    noise = torch.cat([uniforms, uniforms[:1]]).unsqueeze(1).contiguous()
+    noise = torch.cat([uniforms, uniforms[:1]]).unsqueeze(1)
     source = DrawSource(head, head.levels, rule, noise)
-    program: Any = SimpleNamespace(layout=SimpleNamespace(like=parameters))
-    native = sources._drawing(source, program)
-    drawn = torch.zeros((count, head.channels), dtype=torch.int64)
-    places = torch.arange(count)
-    addresses = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (places, parameters, drawn)]
-    function = getattr(library(), native.function)
-    function(ctypes.byref(native.state), addresses[0], ctypes.c_int64(count), *addresses[1:], ctypes.c_int64(1))
-    return drawn
+    return native_pixels(source, torch.arange(count), parameters)[:, 0]
 
 
 @needs_native

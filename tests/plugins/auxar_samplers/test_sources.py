@@ -2,8 +2,7 @@
 
 import ctypes
 import logging
-import shutil
-import subprocess
+from pathlib import Path
 
 import attrs
 import pytest
@@ -27,11 +26,12 @@ from auxar.errors import UserError
 from auxar.model import CausalDistribution, DrawSource, ForceSource, ImageSpec, PixelSource, SampleRequest
 from auxar.testing.sources import NotingSource
 from auxar_heads import logistic_mixture
+from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
 from auxar_pixelcnn.networks import LightNetwork
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers.engines import NativeForm, NativeSource, compiled
 from auxar_samplers.engines.native import engine as native
-from auxar_samplers.engines.native.sources import NativeSource
 from auxar_samplers.program_sampler import ProgramSampler
 
 # Tolerance for sums in another order and for fast approximations of functions.
@@ -258,7 +258,7 @@ def test_the_library_runs_all_steps_of_a_range_in_one_call(monkeypatch):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"height": 5}, r"the shape \(height · width \+ 1, images, channels\) must be"),
+        ({"height": 5}, "dtype, shape and device of the random numbers must be"),
         ({"channels": 1}, ".* must be"),
         ({"levels": 4}, "the number of levels must be 16, got 4"),
         ({}, "the number of parameters of a pixel must be 20, got 30"),
@@ -283,10 +283,12 @@ def test_a_source_that_is_not_the_networks_is_refused_before_the_library_reads_i
 CODE = """
 #include <cstdint>
 struct Counting { int64_t batch, channels, levels; };
-extern "C" void count(const void *state, const int64_t *places, int64_t count, const void *, int64_t *drawn, int64_t) {
+extern "C" void count(const void *state, const int64_t *places, int64_t count, const void *, int64_t *drawn,
+                      int64_t thread, int64_t threads) {
     const Counting &of = *static_cast<const Counting *>(state);
-    for (int64_t k = 0; k < count; k++)
-        for (int64_t i = 0; i < of.batch * of.channels; i++) *drawn++ = (places[k] + i) % of.levels;
+    const int64_t size = of.batch * of.channels;
+    for (int64_t k = thread; k < count; k += threads)
+        for (int64_t i = 0; i < size; i++) drawn[k * size + i] = (places[k] + i) % of.levels;
 }
 """
 
@@ -298,10 +300,10 @@ class Counting(ctypes.Structure):
 class CountingSource(PixelSource):
     """A source of known pixels: (place + image · channels + channel) mod levels. It may have compiled code, too."""
 
-    def __init__(self, image, count, compiled=None):
+    def __init__(self, image, count, *, is_compiled=False):
         self.image = image
         self.count = count
-        self.compiled = compiled
+        self.is_compiled = is_compiled
         self.asked = 0
 
     def pixels(self, places, parameters):
@@ -309,13 +311,12 @@ class CountingSource(PixelSource):
         each = torch.arange(self.count * self.image.channels).view(1, self.count, -1)
         return (places[:, None, None] + each) % self.image.levels
 
-    def native_source(self, source, dtype):
-        assert source is self
+    def native_source(self, dtype):
         assert dtype == torch.float64
-        if self.compiled is None:
+        if not self.is_compiled:
             return None
         state = Counting(self.count, self.image.channels, self.image.levels)
-        return NativeSource(self.compiled.count, state, [self.compiled])
+        return NativeSource(compiled(CODE, "the code of a test").count, state, threads=self.count)
 
 
 class DoublingSource(CountingSource):
@@ -325,30 +326,48 @@ class DoublingSource(CountingSource):
         return super().pixels(places, parameters) * 2 % self.image.levels
 
 
-@pytest.fixture(scope="module")
-def counting(tmp_path_factory):
-    """The compiled code of `CountingSource`."""
-    folder = tmp_path_factory.mktemp("counting")
-    code, path = folder / "counting.cpp", folder / "counting.so"
-    code.write_text(CODE)
-    compiler = next(found for found in map(shutil.which, ("c++", "g++", "clang++")) if found)
-    subprocess.run([compiler, "-O1", "-std=c++17", "-fPIC", "-shared", str(code), "-o", str(path)], check=True)
-    return ctypes.CDLL(str(path))
-
-
 @needs_native
 @pytest.mark.parametrize("sampler", [WavefrontSampler("native"), CachedSampler("native")])
 @pytest.mark.parametrize(
     ("kind", "is_compiled", "asked"),
     [(CountingSource, True, False), (CountingSource, False, True), (DoublingSource, True, True)],
 )
-def test_a_source_can_bring_compiled_code_for_its_own_class(counting, sampler, kind, is_compiled, asked):
+def test_a_source_can_bring_compiled_code_for_its_own_class(sampler, kind, is_compiled, asked):
     image = ImageSpec(3, height=5, width=4, levels=16)
     network = CausalDistribution(components.light(components.LightConfig(filters=3, blocks=1), image)).double().network
-    source = kind(image, 2, counting if is_compiled else None)
+    source = kind(image, 2, is_compiled=is_compiled)
     expected = RasterSampler().sample(network, None, kind(image, 2))
     assert torch.equal(sampler.sample(network, None, source), expected)
     assert (source.asked > 0) == asked
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("int auxar_hat;", "the C\\+\\+ code of OwnHead: .*auxar_head"),
+        ("no code", "the C\\+\\+ code of OwnHead: the C\\+\\+ compiler .* failed: "),
+        (
+            """
+            #include "pixels.h"
+            extern "C" {
+            HeadCode auxar_head = {1, nullptr, nullptr, nullptr, nullptr};
+            }
+            """,
+            "the constants of OwnHead have 24 bytes in Python, but 1 in C\\+\\+",
+        ),
+        (Path("none.cpp"), "the C\\+\\+ code of OwnHead: .*No such file or directory: 'none.cpp'"),
+    ],
+)
+def test_the_code_of_a_head_that_cannot_be_used_is_refused_with_the_heads_name(code, message):
+    class OwnHead(SoftmaxHead):
+        def native_form(self, adjustments):
+            return NativeForm(code, Counting())
+
+    image = ImageSpec(1, height=2, width=2, levels=4)
+    network = LightNetwork(image, OwnHead(image), filters=2, blocks=1, features_channels=0, dropout=0.0)
+    with pytest.raises(UserError, match=f"engine 'native': {message}"):
+        WavefrontSampler("native").sample(network, None, DrawSource.of(network, SampleRequest((0,))))
 
 
 def test_a_reach_beyond_the_images_edge_costs_no_more_than_its_width():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, UserError
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar_layers.integer_functions import IntegerFunction, IntegerReLU
 from auxar_samplers.compiler.program import (
     Clock,
@@ -171,7 +171,7 @@ class _Run:
         """Lets the library draw and encode pixels if the source is compiled and the encoding can be tabulated."""
         program, native = self._program, self._native
         network = program.network
-        source = native_source(self._source, program)
+        source = native_source(self._source, program, self._library)
         if source is None:
             _say_called_back(described(self._source), "there is no compiled function for it")
             return
@@ -186,8 +186,7 @@ class _Run:
         encoded = program.encode(every)[:, 0].contiguous()
         drawn = torch.empty((native.slots, native.batch, channels), dtype=torch.int64, device="cpu")
         self._kept.append(source)
-        function = getattr(self._library, source.function) if isinstance(source.function, str) else source.function
-        native.source = ctypes.cast(function, ctypes.c_void_p)
+        native.source = ctypes.cast(source.function, ctypes.c_void_p)
         native.source_state = ctypes.cast(ctypes.pointer(source.state), ctypes.c_void_p)
         native.parameters = self._address(program.output.values)
         native.drawn, native.image = self._address(drawn), self._address(program.image)
@@ -195,7 +194,7 @@ class _Run:
         native.mark = network.image.levels - 1 if network.encodes_integers else 1
         native.channels, native.inputs = channels, program.pixels.values.shape[1]
         native.levels = network.image.levels
-        native.source_threads = self._most_threads
+        native.source_threads = min(self._most_threads, source.threads)
 
     def _threads(self) -> list[int]:
         """The number of threads for each list: at most the number of tiles of its largest product.

@@ -11,26 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import DecodeSource, DrawSource, ForceSource, Interval, PixelSource, UserError
-from auxar.model.support import SumWalk
-from auxar_heads.logistic_mixture import LogisticMixtureHead
-from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
-from auxar_heads.softmax import SoftmaxHead
-from auxar_heads.softmax_frequencies import IntegerSoftmaxHead
+from auxar import DecodeSource, DrawSource, ForceSource, Interval, PixelSource, SumWalk, UserError
 from auxar_samplers.compiler.program import Program
 
 
-def check_fits(source: PixelSource, program: Program) -> None:
-    """Raises `UserError` if a shipped source does not fit the program's images or its head."""
-    _Fitting(source, program).check()
+def check_fits(source: PixelSource, program: Program, parameters: int = 0, noise: int = 0) -> None:
+    """Raises `UserError` if a shipped source does not fit the program's images or its head.
+
+    The head's compiled code reads the given numbers of parameters and of random numbers for each pixel.
+    """
+    _Fitting(source, program, parameters, noise).check()
 
 
 class _Fitting:
-    def __init__(self, source: PixelSource, program: Program) -> None:
+    def __init__(self, source: PixelSource, program: Program, parameters: int, noise: int) -> None:
         self.source = source
+        self.parameters = parameters
+        self.noise = noise
         self.program = program
         self.levels = program.network.image.levels
-        self.parameters = program.output.values.shape[1]
         self.images = tuple(program.image.shape)
         """The shape of the program's images, (places, batch, channels). The last place stands for "outside"."""
 
@@ -46,30 +45,19 @@ class _Fitting:
 
     def draw(self, source: DrawSource) -> None:
         _expect("the number of levels", source.levels, self.levels)
-        places, count, channels = self.images
-        head = source.head
-        assert isinstance(head, LogisticMixtureHead | SoftmaxHead | IntegerLogisticMixtureHead | IntegerSoftmaxHead)
-        _expect(
-            "the shape (height · width + 1, images, channels)", (*source.uniforms.shape[:2], head.channels), self.images
-        )
-        self.head(head)
-        noise = channels
-        if isinstance(head, LogisticMixtureHead):
-            noise = 1 + channels if source.walk is None else 2 * channels
-        self.tensor("the random numbers", source.uniforms, (places, count, noise), torch.float64)
+        self.head()
+        self.tensor("the random numbers", source.uniforms, (*self.images[:2], self.noise), torch.float64)
         if source.limits is not None:
             self.limits(source.limits)
         if isinstance(source.walk, SumWalk):
             self.walk(source.walk)
 
     def decode(self, source: DecodeSource) -> None:
-        head, image = source.head, source.image
-        assert isinstance(head, IntegerLogisticMixtureHead | IntegerSoftmaxHead)
+        image = source.image
         found = image.height * image.width + 1, source.count, image.channels
         _expect("the shape (height · width + 1, images, channels)", found, self.images)
         _expect("the number of levels", image.levels, self.levels)
-        _expect("the number of channels", head.channels, image.channels)
-        self.head(head)
+        self.head()
         if isinstance(source.walk, SumWalk):
             self.walk(source.walk)
         decoders, count = source.decoders, (source.count,)
@@ -93,13 +81,8 @@ class _Fitting:
         found = values.dtype, values.shape, values.flags.c_contiguous
         _expect(f"dtype, shape and layout of {what}", found, (np.dtype(dtype), tuple(shape), True))
 
-    def head(self, head: LogisticMixtureHead | SoftmaxHead | IntegerLogisticMixtureHead | IntegerSoftmaxHead) -> None:
-        if isinstance(head, SoftmaxHead | IntegerSoftmaxHead):
-            parameters = head.channels * self.levels
-        else:
-            # The library computes this number from the number of components and does not read `head.parameter_count`.
-            parameters = head.components * (1 + 2 * head.channels + head.channels * (head.channels - 1) // 2)
-        _expect("the number of parameters of a pixel", parameters, self.parameters)
+    def head(self) -> None:
+        _expect("the number of parameters of a pixel", self.parameters, self.program.output.values.shape[1])
 
     def limits(self, limits: Interval) -> None:
         for values in (limits.low, limits.high):

@@ -21,9 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from auxar import UserError
-from auxar.files import read_bytes, replacing
-from auxar.locks import holding
+from auxar import UserError, holding, replacing
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.structures import differing
 
@@ -31,12 +29,9 @@ logger = logging.getLogger("auxar")
 
 FILES = (
     "program.cpp",
-    "drawing.cpp",
-    "decoding.cpp",
     "team.cpp",
     "functions.h",
     "integer_products.h",
-    "integer_heads.h",
     "pixels.h",
     "structures.h",
     "team.h",
@@ -45,20 +40,33 @@ SOURCES = tuple(Path(__file__).parent / name for name in FILES)
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-pthread", "-fPIC", "-shared")
+ENGINE = "the samplers' native engine"
 REMEDY = "set XDG_CACHE_HOME to a folder of your own"
 
 
 def library() -> ctypes.CDLL:
     """The loaded library, compiled if needed. Raises `BrokenError` if it cannot be compiled or loaded."""
-    made = attempt()
+    return _available(attempt())
+
+
+def compiled(code: str | Path, name: str) -> ctypes.CDLL:
+    """The loaded library of other C++17 code, which may include the engine's headers. `name` is for messages.
+
+    `code` is the code itself or the path of a file, which may also include headers in its own folder. It is compiled
+    once on each kind of machine. Raises `BrokenError` if it cannot be compiled or loaded.
+    """
+    return _available(attempt(code, name))
+
+
+def _available(made: ctypes.CDLL | str) -> ctypes.CDLL:
     if isinstance(made, str):
         raise BrokenError(made)
     return made
 
 
 @functools.cache
-def attempt() -> ctypes.CDLL | str:
-    """The loaded library, or the reason why it is unavailable.
+def attempt(code: str | Path = "", name: str = ENGINE) -> ctypes.CDLL | str:
+    """The loaded library of some C++ code, by default the engine's own, or the reason why it is unavailable.
 
     The result is cached, so that a compiler that fails is not run again for every batch.
     """
@@ -74,29 +82,33 @@ def attempt() -> ctypes.CDLL | str:
     if not compiler:
         return "no C++ compiler was found; install c++, g++ or clang++, or set CXX"
     flags = [*FLAGS, *machine]
-    read = [source.read_text(encoding="utf-8") for source in SOURCES]
-    parts = "\0".join([*read, *compiler, *flags, _processor()])
-    key = hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    command = [*compiler, *flags, *(str(one) for one in SOURCES if one.suffix == ".cpp")]
+    files, text = SOURCES, ""
+    arguments = [str(one) for one in SOURCES if one.suffix == ".cpp"]
+    if isinstance(code, Path):
+        files = (*SOURCES, code, *sorted(code.parent.glob("*.h")))
+        arguments = ["-I", str(Path(__file__).parent), str(code)]
+    elif code:
+        text, arguments = code, ["-I", str(Path(__file__).parent), "-x", "c++", "-"]
     try:
-        return _cached(command, key)
+        read = [file.read_text(encoding="utf-8") for file in files]
+        parts = "\0".join([*read, text, *compiler, *flags, _processor()])
+        key = hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        return _cached([*compiler, *flags, *arguments], key, text, name)
     except BrokenError as error:
         return str(error)
     except (OSError, UserError) as error:
         return f"the C++ library cannot be stored or loaded: {error}"
 
 
-def _cached(command: list[str], key: str) -> ctypes.CDLL:
+def _cached(command: list[str], key: str, code: str = "", name: str = ENGINE) -> ctypes.CDLL:
     """Loads the library from the cache folder, or from a temporary folder if the cache folder cannot be used."""
     try:
         with _cache() as folder:
-            return _loaded(folder, command, key)
+            return _loaded(folder, command, key, code, name)
     except UserError as error:
-        logger.warning(
-            "the samplers' native engine is compiled in a private temporary folder, for this process alone: %s", error
-        )
+        logger.warning("%s is compiled in a private temporary folder, for this process alone: %s", name, error)
     with tempfile.TemporaryDirectory(prefix="auxar-") as temporary:
-        return _loaded(Path(temporary), command, key)
+        return _loaded(Path(temporary), command, key, code, name)
 
 
 @contextlib.contextmanager
@@ -136,23 +148,23 @@ def _cache() -> Iterator[Path]:
         os.close(handle)
 
 
-def _loaded(folder: Path, command: list[str], key: str) -> ctypes.CDLL:
+def _loaded(folder: Path, command: list[str], key: str, code: str = "", name: str = ENGINE) -> ctypes.CDLL:
     """Loads the library from a folder of this user alone. Compiles it first if the folder has no intact one.
 
     Raises `BrokenError` if it cannot be compiled or does not fit, and `OSError` or `UserError` if it cannot be stored
     or loaded.
     """
-    with holding(folder / f"sampler-{key}.lock", "compile the samplers' native engine", "its file system has no locks"):
+    with holding(folder / f"sampler-{key}.lock", f"compile {name}", "its file system has no locks"):
         path = _intact(folder, key)
         if path is None:
-            logger.info("compiling the samplers' native engine, which takes some seconds")
-            content = _compiled(command)
+            logger.info("compiling %s, which takes some seconds", name)
+            content = _compiled(command, code)
             path = folder / f"sampler-{key}-{_checksum(content)}.so"
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
         try:
             loaded = ctypes.CDLL(str(path))
-            names = differing(loaded)
+            names = differing(loaded) if name == ENGINE else []
         except (OSError, AttributeError) as error:  # ctypes raises AttributeError for a missing function.
             path.unlink()  # Otherwise a failure of the compiler would be kept after the compiler is repaired.
             raise OSError(str(error)) from error
@@ -167,7 +179,7 @@ def _intact(folder: Path, key: str) -> Path | None:
     A damaged library must not be loaded: if a part is missing, the process is killed as soon as it reads there.
     """
     for path in folder.glob(f"sampler-{key}-*.so"):
-        if path.stem.endswith(f"-{_checksum(read_bytes(path))}"):
+        if path.stem.endswith(f"-{_checksum(path.read_bytes())}"):
             return path
         logger.warning(
             "%s is damaged: its content does not match the checksum in its name; it is compiled again", path.resolve()
@@ -180,12 +192,15 @@ def _checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _compiled(command: list[str]) -> bytes:
-    """The content of the compiled library. Raises `BrokenError` if the compiler fails or is missing."""
+def _compiled(command: list[str], code: str) -> bytes:
+    """The content of the library that the compiler makes, for which it can read `code` from its input.
+
+    Raises `BrokenError` if the compiler fails or is missing.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix="auxar-") as folder:
             path = Path(folder) / "sampler.so"
-            result = subprocess.run([*command, "-o", str(path)], capture_output=True, check=False)
+            result = subprocess.run([*command, "-o", str(path)], input=code.encode(), capture_output=True, check=False)
             if result.returncode or not path.is_file():
                 said = result.stderr.decode("utf-8", "replace").strip()
                 reason = said[-500:] or f"status {result.returncode}, and no library was written"

@@ -1,19 +1,115 @@
-// Parts that drawing and decoding of pixels share: intervals from restrictions on sums, and the number of threads.
+// The door by which C++ code of a head enters the native engine, and the walks that draw and decode pixels with it.
+//
+// The code defines a class for the distribution of a pixel. Each thread makes objects of its own. The code ends with
+// `extern "C" { HeadCode auxar_head = head_code<Coins>(); }`.
+//
+//     class Coins {
+//       public:
+//         struct Constants {…};  // what `native_form` in Python fills in
+//         // The numbers of parameters and of random numbers in (0, 1) that a pixel takes.
+//         static int64_t parameter_count(const Constants &, Image);
+//         static int64_t uniform_count(const Constants &, Image, bool restricted);
+//         Coins(const Constants &, Image);
+//         // Begins a pixel. `T` is float or double.
+//         template <class T> void begin(const T *parameters);
+//         // Draws the value of a channel within an interval. `before` has the values of earlier channels.
+//         int64_t draw(int64_t channel, Interval in, const int64_t *before, const double *uniforms);
+//         // Takes the value drawn[channel]. The values of earlier channels lie before it.
+//         void take(int64_t channel, const int64_t *drawn);
+//         // Optional: draws all channels of a pixel that is not restricted, without `begin`.
+//         template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn);
+//     };
+//
+// The class of a head with integer frequencies derives from `IntegerHead`. Its `draw` gets any `Choice &` in place of
+// random numbers, and returns `choose(choice, channel, in, below)`, where below(value) is the sum of the frequencies of
+// in.low … value - 1. The same code then draws and decodes.
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
-#include "integer_heads.h"
 #include "structures.h"
-#include "team.h"
 
 namespace {
 
-// With fewer pixels for each thread, waiting for the threads costs more time than they save.
-constexpr int64_t PIXELS_PER_THREAD = 8;
+constexpr int64_t TOTAL_BITS = 24, TOTAL = int64_t(1) << TOTAL_BITS;  // of the frequencies of all values
 
-inline int64_t clamp(int64_t value, int64_t low, int64_t high) { return value < low ? low : value > high ? high : value; }
+struct Interval {
+    int64_t low, high;
+};
+
+inline int64_t limit(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
+
+// Integer division by a positive divisor, rounded down.
+inline int64_t quotient(int64_t value, int64_t divisor) {
+    const int64_t towards_zero = value / divisor;
+    return towards_zero - (value % divisor < 0);
+}
+
+struct IntegerHead {
+    template <class Constants> static int64_t uniform_count(const Constants &, Image image, bool) {
+        return image.channels;
+    }
+};
+
+// Finds the value in low … high whose range of frequencies contains `target`, for an increasing function `below`.
+template <class F> int64_t find_value(int64_t low, int64_t high, int64_t target, F below) {
+    while (low < high) {
+        const int64_t middle = (low + high + 1) / 2;
+        if (below(middle) <= target) low = middle;
+        else high = middle - 1;
+    }
+    return low;
+}
+
+// Chooses a value in an interval by random numbers, one for each channel.
+template <class F> int64_t choose(const double *uniforms, int64_t channel, Interval in, F below) {
+    const int64_t target = static_cast<int64_t>(uniforms[channel] * static_cast<double>(TOTAL));
+    return find_value(in.low, in.high, target, below);
+}
+
+// The range decoder of one image's stream.
+class Stream {
+  public:
+    Stream(const Drawing &drawing, int64_t image)
+        : bytes(drawing.bytes + image * drawing.size), size(drawing.size), next(drawing.next[image]),
+          code(drawing.code[image]), width(drawing.width[image]) {}
+
+    // A number in the range of cumulative frequencies of the next value.
+    int64_t target() const {
+        const uint64_t found = code / (width >> TOTAL_BITS);
+        return static_cast<int64_t>(std::min(found, static_cast<uint64_t>(TOTAL - 1)));
+    }
+    void take(int64_t start, int64_t frequency) {
+        const uint64_t scale = width >> TOTAL_BITS;
+        code -= static_cast<uint64_t>(start) * scale;
+        width = static_cast<uint64_t>(frequency) * scale;
+        while (width < uint64_t(1) << 56) {
+            code = code << 8 | (next < size ? bytes[next] : 0);
+            width <<= 8;
+            next++;
+        }
+    }
+
+  private:
+    const uint8_t *bytes;
+    const int64_t size;
+    int64_t &next;
+    uint64_t &code, &width;
+};
+
+// Chooses a value in an interval by the bytes of a stream.
+template <class F> int64_t choose(Stream &stream, int64_t, Interval in, F below) {
+    const int64_t value = find_value(in.low, in.high, stream.target(), below);
+    const int64_t start = value == in.low ? 0 : below(value), end = value == in.high ? TOTAL : below(value + 1);
+    // At least 1: a frequency of 0, which would be a mistake of the head, would lead to an endless loop.
+    stream.take(start, std::max<int64_t>(1, end - start));
+    return value;
+}
 
 // The sum of a sub-pixel's group: the range of the remaining sum, the sub-pixel's weight, and the range of the sum of
 // later sub-pixels.
@@ -28,9 +124,8 @@ struct Sums {
     // the interval is a single value near the required range.
     Interval interval(int64_t levels) const {
         const int64_t low = -quotient(-(lowest - most), weight), high = quotient(highest - least, weight);
-        const int64_t from = low < 0 ? 0 : low > levels - 1 ? levels - 1 : low;
-        const int64_t to = high > levels - 1 ? levels - 1 : high;
-        return {from, to < from ? from : to};
+        const int64_t from = limit(low, 0, levels - 1), to = std::min(high, levels - 1);
+        return {from, std::max(from, to)};
     }
 
     void take(int64_t value) {
@@ -46,5 +141,107 @@ struct Sums {
           least(drawing.least[at * drawing.later_images + image % drawing.later_images]),
           most(drawing.most[at * drawing.later_images + image % drawing.later_images]) {}
 };
+
+// Decides a pixel channel by channel, within the intervals of sums.
+template <class Head, class T, class Choice>
+void walk_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, int64_t *drawn, Head &head,
+                Choice &choice) {
+    const int64_t channels = drawing.image.channels, levels = drawing.image.levels;
+    head.begin(parameters);
+    for (int64_t channel = 0; channel < channels; channel++) {
+        if (drawing.groups == nullptr) {
+            drawn[channel] = head.draw(channel, {0, levels - 1}, drawn, choice);
+        } else {
+            Sums sums(drawing, place, image, channel);
+            Interval in = sums.interval(levels);
+            if (drawing.low != nullptr) {
+                const int64_t at = (place * drawing.batch + image) * channels + channel;
+                const int64_t low = drawing.low[at], high = drawing.high[at];
+                in = {limit(in.low, low, high), limit(in.high, low, high)};
+            }
+            // A single possible value is neither drawn nor coded.
+            drawn[channel] = in.low == in.high ? in.low : head.draw(channel, in, drawn, choice);
+            sums.take(drawn[channel]);
+        }
+        if (channel + 1 < channels) head.take(channel, drawn);
+    }
+}
+
+template <class Head, class T, class = void> constexpr bool DRAWS_FREELY = false;
+template <class Head, class T>
+using FreeDraw = decltype(std::declval<Head>().draw_freely(
+    std::declval<const T *>(), std::declval<const double *>(), std::declval<int64_t *>()));
+template <class Head, class T> constexpr bool DRAWS_FREELY<Head, T, FreeDraw<Head, T>> = true;
+
+template <class Head, class T>
+void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, const double *uniforms,
+                int64_t *drawn, Head &head) {
+    if constexpr (DRAWS_FREELY<Head, T>) {
+        if (drawing.groups == nullptr) head.draw_freely(parameters, uniforms, drawn);
+        else walk_pixel(drawing, place, image, parameters, drawn, head, uniforms);
+    } else {
+        walk_pixel(drawing, place, image, parameters, drawn, head, uniforms);
+    }
+    if (drawing.groups != nullptr || drawing.low == nullptr) return;
+    const int64_t channels = drawing.image.channels, at = (place * drawing.batch + image) * channels;
+    for (int64_t channel = 0; channel < channels; channel++)
+        drawn[channel] = limit(drawn[channel], drawing.low[at + channel], drawing.high[at + channel]);
+}
+
+template <class Head> void count(const Drawing &drawing, int64_t *counts) {
+    const auto &constants = *static_cast<const typename Head::Constants *>(drawing.constants);
+    counts[0] = Head::parameter_count(constants, drawing.image);
+    counts[1] = Head::uniform_count(constants, drawing.image, drawing.groups != nullptr);
+}
+
+// A `Source` that draws pixels. Threads do not change the same sum, because places that are drawn together belong to
+// different groups.
+template <class Head, class T>
+void draw_pixels(const void *state, const int64_t *places, int64_t slots, const void *parameters, int64_t *drawn,
+                 int64_t thread, int64_t threads) {
+    const Drawing &drawing = *static_cast<const Drawing *>(state);
+    const int64_t channels = drawing.image.channels, pixels = slots * drawing.batch;
+    int64_t counts[2];
+    count<Head>(drawing, counts);
+    Head head(*static_cast<const typename Head::Constants *>(drawing.constants), drawing.image);
+    for (int64_t pixel = pixels * thread / threads; pixel < pixels * (thread + 1) / threads; pixel++) {
+        const int64_t place = places[pixel / drawing.batch], image = pixel % drawing.batch;
+        int64_t *values = drawn + pixel * channels;
+        if (place == drawing.outside) std::fill_n(values, channels, 0);
+        else
+            draw_pixel(drawing, place, image, static_cast<const T *>(parameters) + pixel * counts[0],
+                       drawing.uniforms + (place * drawing.batch + image) * counts[1], values, head);
+    }
+}
+
+// A `Source` that decodes pixels, in the order of places. Each thread decodes the streams of other images.
+template <class Head>
+void decode_pixels(const void *state, const int64_t *places, int64_t count, const void *parameters, int64_t *decoded,
+                   int64_t thread, int64_t threads) {
+    const Drawing &drawing = *static_cast<const Drawing *>(state);
+    const auto &constants = *static_cast<const typename Head::Constants *>(drawing.constants);
+    const int64_t channels = drawing.image.channels, batch = drawing.batch;
+    const int64_t size = Head::parameter_count(constants, drawing.image);
+    std::vector<int64_t> slots(count);
+    for (int64_t slot = 0; slot < count; slot++) slots[slot] = slot;
+    std::sort(slots.begin(), slots.end(), [&](int64_t one, int64_t other) { return places[one] < places[other]; });
+    Head head(constants, drawing.image);
+    for (int64_t image = batch * thread / threads; image < batch * (thread + 1) / threads; image++) {
+        Stream stream(drawing, image);
+        for (const int64_t slot : slots) {
+            const int64_t pixel = slot * batch + image;
+            if (places[slot] == drawing.outside) std::fill_n(decoded + pixel * channels, channels, 0);
+            else
+                walk_pixel(drawing, places[slot], image, static_cast<const double *>(parameters) + pixel * size,
+                           decoded + pixel * channels, head, stream);
+        }
+    }
+}
+
+template <class Head> constexpr HeadCode head_code() {
+    Source decode = nullptr;
+    if constexpr (std::is_base_of_v<IntegerHead, Head>) decode = decode_pixels<Head>;
+    return {sizeof(typename Head::Constants), count<Head>, draw_pixels<Head, float>, draw_pixels<Head, double>, decode};
+}
 
 }  // namespace

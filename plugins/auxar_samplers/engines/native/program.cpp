@@ -23,6 +23,9 @@ constexpr int VECTOR_BYTES = 64, TILE_ROWS = 9, PANEL_VECTORS = 3;
 constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, PANEL_VECTORS = 3;
 #endif
 
+// With fewer pixels for each thread, waiting for the threads costs more time than they save.
+constexpr int64_t PIXELS_PER_THREAD = 8;
+
 enum InstructionKind : int32_t { POINTWISE, PRODUCT, KEEP };
 enum OperandKind : int32_t { RING, SCRATCH, TABLE, NUMBER };
 enum Function : int32_t {
@@ -487,8 +490,10 @@ void run_part(const Program &program, const List &list, const int64_t *positions
 
 // Draws the pixels of a step, stores them in the image, and encodes them for the next step.
 template <class T> void draw(const Program &program, const int64_t *places) {
-    program.source(program.source_state, places, program.slots, program.parameters, program.drawn,
-                   program.source_threads);
+    const bool few = program.slots * program.batch < program.source_threads * PIXELS_PER_THREAD;
+    Team::own().run(few ? 1 : program.source_threads, [&](int64_t thread, int64_t threads) {
+        program.source(program.source_state, places, program.slots, program.parameters, program.drawn, thread, threads);
+    });
     const T *encoded = static_cast<const T *>(program.encoded);
     const int64_t channels = program.channels, size = program.batch * channels;
     const int64_t *drawn = program.drawn;
@@ -566,13 +571,19 @@ void pack_float(const float *w, int64_t inputs, int64_t outputs, float *panels) 
 void pack_double(const double *w, int64_t inputs, int64_t outputs, double *panels) { pack(w, inputs, outputs, panels); }
 void run_float(const Program *program, int64_t first, int64_t last) { run_steps<float>(*program, first, last); }
 void run_double(const Program *program, int64_t first, int64_t last) { run_steps<double>(*program, first, last); }
+// A source that copies the pixels of images.
+void force(const void *forcing, const int64_t *places, int64_t count, const void *, int64_t *drawn, int64_t, int64_t) {
+    const Forcing &given = *static_cast<const Forcing *>(forcing);
+    const int64_t size = given.batch * given.channels;
+    for (int64_t k = 0; k < count; k++)
+        std::memcpy(drawn + k * size, given.image + places[k] * size, size * sizeof(int64_t));
+}
 // Writes the sizes of all structures, in the order of STRUCTURES in structures.py.
 void structure_sizes(int64_t *sizes) {
     const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Pieces), sizeof(Instruction),
-                             sizeof(List), sizeof(Program), sizeof(IntegerTables), sizeof(Drawing), sizeof(Forcing),
-                             sizeof(Decoding)};
+                             sizeof(List), sizeof(Program), sizeof(Drawing), sizeof(HeadCode), sizeof(Forcing)};
     std::memcpy(sizes, found, sizeof found);
 }
-int64_t structure_count() { return 11; }
+int64_t structure_count() { return 10; }
 const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }

@@ -3,76 +3,85 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import attrs
 import torch
 from torch import Tensor
 
-from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, Head, PixelSource, Walk
-from auxar.model.support import SumWalk
-from auxar.numerics.logistic import SMALLEST_REDUCED_LOG_SCALE
-from auxar_heads.fixed_point import POWER_BITS, ROUNDED_LOG2_E, tables
-from auxar_heads.logistic_mixture import LARGEST_LOG_SCALE, SMALLEST_LOG_SCALE, LogisticMixtureHead
-from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, is_exact, rounded_reduction
-from auxar_heads.softmax import SoftmaxHead
-from auxar_heads.softmax_frequencies import IntegerSoftmaxHead, rounded_temperature
+from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, PixelSource, SumWalk, Walk
 from auxar_samplers.compiler.program import Program
+from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.fitting import check_fits
-from auxar_samplers.engines.native.structures import Decoding, Drawing, Forcing, IntegerTables
+from auxar_samplers.engines.native.library import compiled
+from auxar_samplers.engines.native.structures import Drawing, Forcing, HeadCode
+
+
+@attrs.frozen(eq=False)
+class NativeForm:
+    """C++ code of a likelihood head for the native engine, which draws and decodes pixels with it."""
+
+    code: str | Path
+    """C++17 code that defines `auxar_head`, as pixels.h explains, or the path of a file with it."""
+    constants: ctypes.Structure
+    """The code's `Constants`, with the same fields in the same order."""
+    kept: Any = None
+    """Objects that `constants` points to. This keeps them alive."""
+
+
+class HasNativeForm(Protocol):
+    """A likelihood head with C++ code for the native engine.
+
+    The code is used only if the head's own class defines `native_form`. A subclass that does not define it may compute
+    something else, so Python then draws at each step.
+    """
+
+    def native_form(self, adjustments: Adjustments) -> NativeForm | None:
+        """The head's C++ code for draws with adjustments. If it is None, Python draws at each step."""
 
 
 @attrs.frozen(eq=False)
 class NativeSource:
     """A pixel source for the native engine: a compiled function of type `Source` (structures.h) and its state."""
 
-    function: str | Any
-    """The name of a function in auxar's C++ library, or a ctypes function from another library."""
+    function: Any
+    """A ctypes function, for example from a library that `compiled` returns, or the function's address."""
     state: ctypes.Structure
     """The structure whose address is the function's first argument."""
-    kept: list[Any]
+    kept: Sequence[Any] = ()
     """Objects that `state` points to. This list keeps them alive."""
+    threads: int = 1
+    """Largest number of threads that can share the work of a step."""
 
 
-@runtime_checkable
-class HasNativeForm(Protocol):
-    """A pixel source, or the head of a `DrawSource`, that provides compiled code for the native engine.
+class HasNativeSource(Protocol):
+    """A pixel source with a compiled function. As for `HasNativeForm`, its own class must define the method."""
 
-    The code is used only if the object's own class defines `native_source`. A subclass that does not define it may
-    compute something else, so Python then calls the source at each step.
-    """
-
-    def native_source(self, source: PixelSource, dtype: torch.dtype) -> NativeSource | None:
+    def native_source(self, dtype: torch.dtype) -> NativeSource | None:
         """The compiled source for parameters of `dtype`. If it is None, Python calls the source at each step.
 
         Compiled code accesses memory by address, so this method must check that the source fits the network.
         """
 
 
-def native_source(source: PixelSource, program: Program) -> NativeSource | None:
+def native_source(source: PixelSource, program: Program, library: ctypes.CDLL) -> NativeSource | None:
     """The compiled source for a program, or None if there is no compiled function for this source.
 
-    Raises `UserError` if a shipped source does not fit the program's images or its head, because the library would
-    access memory outside its tensors.
+    `library` is the engine's own. Raises `UserError` if a shipped source does not fit the program's images or its head,
+    because compiled code would access memory outside its tensors, and `BrokenError` if a head's code is invalid.
     """
-    if isinstance(source, DrawSource) and source.operation is not None:
-        return None  # The rule's own operation runs in Python.
-    for part in (source, source.head if type(source) is DrawSource else None):
-        if isinstance(part, HasNativeForm) and "native_source" in vars(type(part)):
-            return part.native_source(source, program.layout.like.dtype)
+    if "native_source" in vars(type(source)):
+        return cast(HasNativeSource, source).native_source(program.layout.like.dtype)
     # Types must be equal, because a subclass may compute something else.
     if type(source) is ForceSource:
         check_fits(source, program)
-        return _forcing(source)
-    if type(source) is DrawSource and type(source.head) in HEADS and type(source.walk) in (SumWalk, type(None)):
-        check_fits(source, program)
+        return _forcing(source, library)
+    if isinstance(source, DrawSource) and source.operation is not None:
+        return None  # The rule's own operation runs in Python.
+    if isinstance(source, DrawSource | DecodeSource) and type(source) in (DrawSource, DecodeSource):
         return _drawing(source, program)
-    if type(source) is DecodeSource and type(source.head) in DECODED and type(source.walk) in (SumWalk, type(None)):
-        if program.layout.like.dtype != torch.float64:
-            return None
-        check_fits(source, program)
-        return _decoding(source)
     return None
 
 
@@ -84,129 +93,79 @@ def described(source: PixelSource) -> str:
     return f"{type(source).__name__} with {type(source.head).__name__}{walk}"
 
 
-def _mixture(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
-    assert isinstance(head, LogisticMixtureHead)
-    drawing.channels = head.channels
-    drawing.components, drawing.centers = head.components, adjustments.centers
-    drawing.min_weight = adjustments.min_weight
-    drawing.smallest_log_scale, drawing.largest_log_scale = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
-    drawing.reduction, drawing.smallest_reduced_log_scale = adjustments.reduction, SMALLEST_REDUCED_LOG_SCALE
-    return "mixture"
-
-
-def _softmax(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
-    assert isinstance(head, SoftmaxHead)
-    drawing.channels = head.channels
-    return "softmax"
-
-
-def _integer_mixture(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
-    assert isinstance(head, IntegerLogisticMixtureHead)
-    drawing.channels, drawing.components, drawing.centers = head.channels, head.components, adjustments.centers
-    smallest, largest = head.log_scales
-    made = IntegerTables(
-        spare=head.spare,
-        exact=is_exact(adjustments),
-        min_weight=round(adjustments.min_weight * 2**POWER_BITS),
-        smallest_log_scale=smallest,
-        largest_log_scale=largest,
-        reduction=rounded_reduction(adjustments),
-        log_of_unit=head.log_of_unit,
-    )
-    drawing.tables = ctypes.pointer(_filled(made))
-    return "integer_mixture"
-
-
-def _integer_softmax(head: Head, adjustments: Adjustments, drawing: Drawing) -> str:
-    assert isinstance(head, IntegerSoftmaxHead)
-    drawing.channels = head.channels
-    temperature = 0 if adjustments.temperature == 1.0 else rounded_temperature(adjustments)
-    drawing.tables = ctypes.pointer(_filled(IntegerTables(spare=head.spare, temperature=temperature)))
-    return "integer_softmax"
-
-
-def _filled(made: IntegerTables) -> IntegerTables:
-    """Sets the tables, which `fixed_point` keeps alive, and the constant log₂ e."""
-    for name, table in attrs.asdict(tables(), recurse=False).items():
-        setattr(made, name, table.data_ptr())
-    made.log2_e = ROUNDED_LOG2_E
-    return made
-
-
-HEADS: dict[type[Head], Callable[[Head, Adjustments, Drawing], str]] = {
-    LogisticMixtureHead: _mixture,
-    SoftmaxHead: _softmax,
-    IntegerLogisticMixtureHead: _integer_mixture,
-    IntegerSoftmaxHead: _integer_softmax,
-}
-"""The heads that drawing.cpp implements. Each function sets the head's fields of `Drawing` and returns the head's name,
-which is a part of the names of the library's functions."""
-DECODED = (IntegerLogisticMixtureHead, IntegerSoftmaxHead)
-"""The heads that decoding.cpp implements."""
-
-
-def _drawing(source: DrawSource, program: Program) -> NativeSource:
-    kept: list[Any] = []
-
-    def address(tensor: Tensor, dtype: torch.dtype = torch.int64) -> int:
-        return _address(tensor, dtype, kept)
-
-    places, batch, _ = source.uniforms.shape
+def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSource | None:
+    adjustments = source.adjustments if isinstance(source, DrawSource) else Adjustments()
+    if "native_form" not in vars(type(source.head)) or type(source.walk) not in (SumWalk, type(None)):
+        return None
+    form = cast(HasNativeForm, source.head).native_form(adjustments)
+    if form is None:
+        return None
+    code = _head_code(form, type(source.head).__name__)
+    single = program.layout.like.dtype == torch.float32
+    if isinstance(source, DrawSource):
+        function = code.draw_float if single else code.draw_double
+    else:
+        function = None if single else code.decode
+    if function is None:
+        return None
+    places, batch, channels = program.image.shape
     drawing = Drawing(
+        channels=channels,
+        levels=program.network.image.levels,
         batch=batch,
-        levels=source.levels,
         outside=places - 1,
-        uniforms=address(source.uniforms, torch.float64),
-        temperature=source.adjustments.temperature,
+        constants=ctypes.addressof(form.constants),
+        groups=source.walk.groups.data_ptr() if isinstance(source.walk, SumWalk) else None,
     )
+    counts = (ctypes.c_int64 * 2)()
+    code.count(drawing, counts)
+    check_fits(source, program, *counts)
+    kept: list[Any] = [form]
     _set_walk(drawing, source.walk, kept)
+    if isinstance(source, DecodeSource):
+        # The library changes the state of the decoders.
+        decoders = source.decoders
+        kept.append(decoders)
+        drawing.bytes, drawing.size = decoders.bytes.ctypes.data, decoders.bytes.shape[1]
+        for name in ("next", "code", "width"):
+            setattr(drawing, name, getattr(decoders, name).ctypes.data)
+        return NativeSource(function, drawing, kept, threads=batch)
+    drawing.uniforms = _address(source.uniforms, torch.float64, kept)
     if source.limits is not None:
-        drawing.low, drawing.high = address(source.limits.low), address(source.limits.high)
-    name = HEADS[type(source.head)](source.head, source.adjustments, drawing)
-    suffix = "float" if program.layout.like.dtype == torch.float32 else "double"
-    return NativeSource(f"draw_{name}_{suffix}", drawing, kept)
+        ends = source.limits.low, source.limits.high
+        drawing.low, drawing.high = (_address(values, torch.int64, kept) for values in ends)
+    return NativeSource(function, drawing, kept, threads=batch * program.places.shape[1])
 
 
-def _decoding(source: DecodeSource) -> NativeSource:
-    kept: list[Any] = [source.decoders]
-    image, decoders = source.image, source.decoders
-    drawing = Drawing(batch=source.count, levels=image.levels, outside=image.height * image.width)
-    _set_walk(drawing, source.walk, kept)
-    name = HEADS[type(source.head)](source.head, Adjustments(), drawing)
-    # The library changes the state of the decoders.
-    decoding = Decoding(
-        drawing=drawing,
-        bytes=decoders.bytes.ctypes.data,
-        size=decoders.bytes.shape[1],
-        next=decoders.next.ctypes.data,
-        code=decoders.code.ctypes.data,
-        width=decoders.width.ctypes.data,
-    )
-    return NativeSource(f"decode_{name}_double", decoding, [*kept, drawing])
+def _head_code(form: NativeForm, name: str) -> HeadCode:
+    """The compiled code of a head. Raises `BrokenError` if it cannot be compiled or its constants differ."""
+    try:
+        code = HeadCode.in_dll(compiled(form.code, f"the C++ code of {name}"), "auxar_head")
+    except (BrokenError, ValueError) as error:  # ctypes raises ValueError for a missing variable.
+        raise BrokenError(f"the C++ code of {name}: {error}") from None
+    size = ctypes.sizeof(form.constants)
+    if code.constants_size != size:
+        raise BrokenError(f"the constants of {name} have {size} bytes in Python, but {code.constants_size} in C++")
+    return code
 
 
 def _set_walk(drawing: Drawing, walk: Walk | None, kept: list[Any]) -> None:
     """Sets the fields that describe the sums of a walk, unless it is None."""
     if not isinstance(walk, SumWalk):
         return
-    for field, values in (
-        ("groups", walk.groups),
-        ("weights", walk.weights),
-        ("least", walk.least),
-        ("most", walk.most),
-    ):
-        setattr(drawing, field, _address(values, torch.int64, kept))
+    for field in ("groups", "weights", "least", "most"):
+        setattr(drawing, field, _address(getattr(walk, field), torch.int64, kept))
     drawing.later_images = walk.least.shape[2]
     drawing.lowest, drawing.highest = (
         _address(sums, torch.int64, kept, copied=False) for sums in (walk.lowest, walk.highest)
     )
 
 
-def _forcing(source: ForceSource) -> NativeSource:
+def _forcing(source: ForceSource, library: ctypes.CDLL) -> NativeSource:
     kept: list[Any] = []
     _, batch, channels = source.image.shape
     forcing = Forcing(batch=batch, channels=channels, image=_address(source.image, torch.int64, kept))
-    return NativeSource("force", forcing, kept)
+    return NativeSource(library.force, forcing, kept)
 
 
 def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Any], *, copied: bool = True) -> int:

@@ -64,9 +64,10 @@ struct List {
 };
 
 // A function that decides the pixels at `places` (count,) of all images. It reads `parameters` (count · batch, …) and
-// writes `drawn` (count · batch, channels), with zeros for places outside the image.
+// writes `drawn` (count · batch, channels), with zeros for places outside the image. It is called in each of `threads`
+// threads with the thread's number, and does this thread's share of the work.
 using Source = void (*)(const void *state, const int64_t *places, int64_t count, const void *parameters, int64_t *drawn,
-                        int64_t threads);
+                        int64_t thread, int64_t threads);
 
 struct Program {
     const Clock *clocks;
@@ -92,50 +93,40 @@ struct Program {
                            // program multiplies without pieces.
 };
 
-// Constants and tables of heads with integer frequencies (auxar_heads/fixed_point.py).
-struct IntegerTables {
-    const int64_t *powers, *logarithms, *softplus, *tanh;
-    int64_t log2_e;                                 // with 30 bits after the binary point
-    int64_t spare;                                  // the number of bits by which sums are shifted to the right
-    int64_t exact;                                  // 1 if every possible value gets a frequency of at least one
-    int64_t min_weight;                             // with 30 bits
-    int64_t smallest_log_scale, largest_log_scale;  // with 20 bits
-    int64_t reduction;                              // with 20 bits
-    int64_t log_of_unit;                            // log2 ((levels - 1) / log2 e), with 24 bits
-    int64_t temperature;                            // with 16 bits, or 0 for none
+struct Image {
+    int64_t channels, levels;
 };
 
-// The state of a source that draws pixels, freely or restricted by sums.
+// The state of a source that draws pixels with a head, or decodes them, freely or restricted by sums.
 struct Drawing {
-    int64_t batch, channels, levels;
-    int64_t outside;     // the place of slots outside the image, height · width
-    int64_t components;  // number of components; only mixtures read the fields from here to the last log-scale
-    int64_t centers;     // 1 to take the center of the drawn component, 0 to draw from the component
-    double min_weight;   // least weight of a component, as a fraction of the heaviest one's weight, in [0, 1)
-    double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
-    double temperature;  // only softmax heads read it
+    Image image;
+    int64_t batch;
+    int64_t outside;        // the place of slots outside the image, height · width
+    const void *constants;  // the head's
     // The fields from `groups` to `highest` describe sums; their pointers are null for free draws.
     const int64_t *groups, *weights;  // (channels, outside + 1): group of a sub-pixel, and weight in the group's sum
     const int64_t *least, *most;      // (channels, outside + 1, later_images): range of the sum of later sub-pixels
     int64_t later_images;             // batch, or 1 if `least` and `most` are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch): range of the remaining sum; drawn values are subtracted
     const double *uniforms;           // (outside + 1, batch, n): random numbers in (0, 1), n for each pixel
-    const IntegerTables *tables;      // for heads with integer frequencies, or null
     const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits; they take precedence over sums
+    // The range decoders, one for each image, with the fields of auxar/numerics/range_coder.py. Null for draws.
+    const uint8_t *bytes;  // (batch, size): the streams, followed by zeros
+    int64_t size;
+    int64_t *next;           // (batch,): position of the next byte
+    uint64_t *code, *width;  // (batch,)
+};
+
+// What the library of a head gives to Python (pixels.h).
+struct HeadCode {
+    int64_t constants_size;
+    void (*count)(const Drawing &, int64_t *counts);  // the numbers of parameters and of random numbers of a pixel
+    Source draw_float, draw_double;                   // for parameters of either type
+    Source decode;                                    // for parameters in double; null for heads without frequencies
 };
 
 // The state of a source that copies the pixels of images.
 struct Forcing {
     int64_t batch, channels;
     const int64_t *image;  // (outside + 1, batch, channels)
-};
-
-// The state of a source that decodes pixels from the streams of range decoders, one for each image, whose fields are
-// those of auxar/numerics/range_coder.py.
-struct Decoding {
-    Drawing drawing;       // without random numbers and limits
-    const uint8_t *bytes;  // (batch, size): the streams, followed by zeros
-    int64_t size;
-    int64_t *next;            // (batch,): position of the next byte
-    uint64_t *code, *width;  // (batch,)
 };

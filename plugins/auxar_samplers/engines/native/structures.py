@@ -106,38 +106,13 @@ class Program(ctypes.Structure):
     ]
 
 
-class IntegerTables(ctypes.Structure):
-    _fields_ = [
-        ("powers", ctypes.c_void_p),
-        ("logarithms", ctypes.c_void_p),
-        ("softplus", ctypes.c_void_p),
-        ("tanh", ctypes.c_void_p),
-        ("log2_e", ctypes.c_int64),
-        ("spare", ctypes.c_int64),
-        ("exact", ctypes.c_int64),
-        ("min_weight", ctypes.c_int64),
-        ("smallest_log_scale", ctypes.c_int64),
-        ("largest_log_scale", ctypes.c_int64),
-        ("reduction", ctypes.c_int64),
-        ("log_of_unit", ctypes.c_int64),
-        ("temperature", ctypes.c_int64),
-    ]
-
-
 class Drawing(ctypes.Structure):
     _fields_ = [
-        ("batch", ctypes.c_int64),
         ("channels", ctypes.c_int64),
         ("levels", ctypes.c_int64),
+        ("batch", ctypes.c_int64),
         ("outside", ctypes.c_int64),
-        ("components", ctypes.c_int64),
-        ("centers", ctypes.c_int64),
-        ("min_weight", ctypes.c_double),
-        ("smallest_log_scale", ctypes.c_double),
-        ("largest_log_scale", ctypes.c_double),
-        ("reduction", ctypes.c_double),
-        ("smallest_reduced_log_scale", ctypes.c_double),
-        ("temperature", ctypes.c_double),
+        ("constants", ctypes.c_void_p),
         ("groups", ctypes.c_void_p),
         ("weights", ctypes.c_void_p),
         ("least", ctypes.c_void_p),
@@ -146,9 +121,23 @@ class Drawing(ctypes.Structure):
         ("lowest", ctypes.c_void_p),
         ("highest", ctypes.c_void_p),
         ("uniforms", ctypes.c_void_p),
-        ("tables", ctypes.POINTER(IntegerTables)),
         ("low", ctypes.c_void_p),
         ("high", ctypes.c_void_p),
+        ("bytes", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("next", ctypes.c_void_p),
+        ("code", ctypes.c_void_p),
+        ("width", ctypes.c_void_p),
+    ]
+
+
+class HeadCode(ctypes.Structure):
+    _fields_ = [
+        ("constants_size", ctypes.c_int64),
+        ("count", ctypes.CFUNCTYPE(None, ctypes.POINTER(Drawing), ctypes.POINTER(ctypes.c_int64))),
+        ("draw_float", ctypes.c_void_p),
+        ("draw_double", ctypes.c_void_p),
+        ("decode", ctypes.c_void_p),
     ]
 
 
@@ -160,17 +149,6 @@ class Forcing(ctypes.Structure):
     ]
 
 
-class Decoding(ctypes.Structure):
-    _fields_ = [
-        ("drawing", Drawing),
-        ("bytes", ctypes.c_void_p),
-        ("size", ctypes.c_int64),
-        ("next", ctypes.c_void_p),
-        ("code", ctypes.c_void_p),
-        ("width", ctypes.c_void_p),
-    ]
-
-
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     Clock,
     Operand,
@@ -179,10 +157,9 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     Instruction,
     List,
     Program,
-    IntegerTables,
     Drawing,
+    HeadCode,
     Forcing,
-    Decoding,
 )
 """All structures, in the order of `structure_sizes` in program.cpp."""
 

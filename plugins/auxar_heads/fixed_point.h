@@ -1,0 +1,45 @@
+// Functions of integers with a fixed number of bits after the binary point (fixed_point.py).
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace {
+
+constexpr int64_t LOG_BITS = 24, POWER_BITS = 30, PARAMETER_BITS = 20;
+constexpr int64_t WIDEST_SOFTPLUS = int64_t(27) << LOG_BITS, WIDEST_TANH = int64_t(12) << PARAMETER_BITS;
+
+inline int64_t interpolated(const int64_t *table, int64_t x, int bits) {
+    const int64_t index = x >> bits, rest = x & ((int64_t(1) << bits) - 1);
+    return table[index] + (((table[index + 1] - table[index]) * rest) >> bits);
+}
+
+struct FixedPoint {
+    const int64_t *powers, *logarithms, *softplus_table, *tanh_table;
+    int64_t log2_e;  // with `POWER_BITS` bits
+
+    int64_t power(int64_t x) const {
+        const int64_t whole = x >> LOG_BITS, rest = x & ((int64_t(1) << LOG_BITS) - 1);
+        return interpolated(powers, rest, LOG_BITS - 10) >> std::min(whole, POWER_BITS + 1);
+    }
+    int64_t logarithm(int64_t x) const {
+        int64_t whole = 0;
+        for (int64_t step : {16, 8, 4, 2, 1})
+            if (x >> (whole + step)) whole += step;
+        return (whole << LOG_BITS) + interpolated(logarithms, (x << (30 - whole)) - (int64_t(1) << 30), 30 - 10);
+    }
+    int64_t softplus(int64_t x) const {
+        const int64_t size = std::min(x < 0 ? -x : x, WIDEST_SOFTPLUS);
+        return (x < 0 ? -x : 0) + interpolated(softplus_table, size, LOG_BITS - 8);
+    }
+    int64_t tanh(int64_t x) const {
+        const int64_t found = interpolated(tanh_table, std::min(x < 0 ? -x : x, WIDEST_TANH), PARAMETER_BITS - 8);
+        return x < 0 ? -found : found;
+    }
+    int64_t natural_to_base_2(int64_t x) const {
+        return (x * log2_e) >> (POWER_BITS + PARAMETER_BITS - LOG_BITS);
+    }
+};
+
+}  // namespace
