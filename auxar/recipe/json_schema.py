@@ -278,7 +278,7 @@ def _of_any_name() -> Schema:
 
 def _or_options(choice: Schema) -> Schema:
     """The schema of a choice in the table of a factor. Without a name, it changes options of a component elsewhere."""
-    described = {key: choice[key] for key in ("description", "anyOf", "default") if key in choice}
+    described: Schema = {key: choice[key] for key in ("description", "anyOf", "default") if key in choice}
     rest = {key: value for key, value in choice.items() if key not in described}
     nameless = {"type": "object", "not": {"required": ["name"]}, "additionalProperties": True}
     return {**described, "additionalProperties": True, "if": nameless, "else": rest}
