@@ -38,14 +38,10 @@ class LogisticMixtureConfig:
 
 
 class _Constants(ctypes.Structure):
+    _numbers = "min_weight smallest_log_scale largest_log_scale reduction smallest_reduced_log_scale"
     _fields_ = [
-        ("components", ctypes.c_int64),
-        ("centers", ctypes.c_int64),
-        ("min_weight", ctypes.c_double),
-        ("smallest_log_scale", ctypes.c_double),
-        ("largest_log_scale", ctypes.c_double),
-        ("reduction", ctypes.c_double),
-        ("smallest_reduced_log_scale", ctypes.c_double),
+        *((name, ctypes.c_int64) for name in ("components", "centers")),
+        *((name, ctypes.c_double) for name in _numbers.split()),
     ]
 
 

@@ -52,18 +52,8 @@ SUM_BITS = 38
 
 
 class _Constants(ctypes.Structure):
-    _fields_ = [
-        ("fixed", FixedPoint),
-        ("components", ctypes.c_int64),
-        ("centers", ctypes.c_int64),
-        ("spare", ctypes.c_int64),
-        ("exact", ctypes.c_int64),
-        ("min_weight", ctypes.c_int64),
-        ("smallest_log_scale", ctypes.c_int64),
-        ("largest_log_scale", ctypes.c_int64),
-        ("reduction", ctypes.c_int64),
-        ("log_of_unit", ctypes.c_int64),
-    ]
+    _numbers = "components centers spare exact min_weight smallest_log_scale largest_log_scale reduction log_of_unit"
+    _fields_ = [("fixed", FixedPoint), *((name, ctypes.c_int64) for name in _numbers.split())]
 
 
 class IntegerLogisticMixtureHead(IntegerHead):

@@ -19,7 +19,7 @@ SAMPLES = 64
 RULES: dict[str, dict[str, Any]] = {
     "ancestral": {"rule": "ancestral"},
     "reduced": {"rule": "reduced:reduction=0.5,min_weight=0.1"},
-    "map": {"rule": "map", "min_weight": 0.05},
+    "map": {"rule": "map:min_weight=0.05"},
 }
 GOLDEN = {
     "pyramid": {
