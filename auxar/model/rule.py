@@ -5,18 +5,15 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import attrs
 from torch import Tensor
 
 from auxar.validation import at_least, below, finite, positive
 
-if TYPE_CHECKING:
-    from auxar.model.head import Head
-
-Operation = Callable[["Head", Tensor], Tensor]
-"""A function of a head and its parameters, (n, parameter_count), that returns other parameters of the same shape."""
+Operation = Callable[[Any, Tensor], Tensor]
+"""A function of a `Head` and its parameters, (n, parameter_count), that returns other parameters of the same shape."""
 
 
 @attrs.frozen
