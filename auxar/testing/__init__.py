@@ -1,4 +1,5 @@
-"""Contract checks for views, networks, priors, embeddings, decoders, heads, samplers, optimizers, data sets and models.
+"""Contract checks for views, networks, priors, embeddings, decoders, heads, rules, samplers, optimizers, data sets and
+models.
 
 They are for the tests of plugins:
 
@@ -23,6 +24,7 @@ from auxar.testing.laws import ContractError
 from auxar.testing.models import check_model
 from auxar.testing.optimizers import check_optimizer
 from auxar.testing.roles import check_decoder, check_network, check_prior
+from auxar.testing.rules import check_rule
 from auxar.testing.samplers import check_sampler
 from auxar.testing.views import check_view
 
@@ -37,6 +39,7 @@ __all__ = [
     "check_network",
     "check_optimizer",
     "check_prior",
+    "check_rule",
     "check_sampler",
     "check_view",
 ]

@@ -1,0 +1,65 @@
+"""The contract of drawing rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from auxar.model import Adjustments, Head, Rule
+from auxar.testing.laws import broken, keeps_state, runs
+from auxar.testing.pixels import normal_noise
+
+DEPTHS = 6
+"""Number of depths that are checked, from the image on."""
+PIXELS = 20
+"""Number of pixels whose parameters a rule's operation gets."""
+
+
+def check_rule(rule: Rule, *heads: Head) -> None:
+    """Checks a drawing rule at depths 0 … 5. A rule with an operation needs some `heads` on whose parameters it acts.
+
+    Raises `ContractError` if a law is broken:
+
+    - `adjustments`: the rule has the same `Adjustments` each time for a depth
+    - `meaning`: `changes` returns texts, and none exactly if the rule draws exact samples at all depths
+    - `operation`: an operation returns finite or infinite parameters of the same shape and dtype, equal for equal
+      arguments and for each pixel alone, and leaves its arguments as they are
+    - `state`: nothing that other code shares is changed
+    - `runs`: nothing else fails
+    """
+    exact = True
+    for depth in range(DEPTHS):
+        with runs("adjustments or operation", depth=depth), keeps_state("a rule"):
+            first, again = rule.adjustments(depth), rule.adjustments(depth)
+            operation = rule.operation(depth)
+        if not isinstance(first, Adjustments) or first != again:
+            broken("adjustments", f"expected equal Adjustments for a depth, got {first} and {again}", depth=depth)
+        exact = exact and first == Adjustments() and operation is None
+        if operation is not None and not heads:
+            broken("operation", "the rule has an operation; give the check heads on whose parameters it acts")
+        for head in heads if operation is not None else ():
+            _check_operation(operation, head, depth)
+    with runs("changes"):
+        changes = list(rule.changes())
+    if not all(isinstance(phrase, str) and phrase for phrase in changes):
+        broken("meaning", f"changes must return texts, got {changes}")
+    if exact != (not changes):
+        draws = "draws exact samples" if exact else "does not draw exact samples"
+        broken("meaning", f"the rule {draws}, but its captions say: {rule.meaning}")
+
+
+def _check_operation(operation: Any, head: Head, depth: int) -> None:
+    parameters = normal_noise((PIXELS, head.parameter_count), depth)
+    before = parameters.clone()
+    with runs("the operation", depth=depth), keeps_state("the operation"):
+        found, again = operation(head, parameters), operation(head, parameters)
+        alone = torch.cat([operation(head, row) for row in parameters.split(1)])
+    if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (before.shape, before.dtype):
+        broken("operation", "expected parameters of the same shape and dtype", depth=depth, found=found)
+    if found.isnan().any():
+        broken("operation", "changed parameters are not a number", depth=depth, found=found)
+    if not torch.equal(parameters, before):
+        broken("operation", "the operation changes its argument", depth=depth)
+    if not torch.equal(found, again) or not torch.equal(found, alone):
+        broken("operation", "parameters of a pixel depend on more than its own parameters", depth=depth)

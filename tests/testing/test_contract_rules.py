@@ -1,0 +1,94 @@
+"""Tests that the check of rules accepts correct ones and names the law that a wrong one breaks."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from helpers.choices import chosen
+
+from auxar import Adjusted, Adjustments, ImageSpec, Rule, load_plugins
+from auxar.testing import ContractError, check_rule
+from auxar_heads.softmax import SoftmaxHead
+
+HEAD = SoftmaxHead(ImageSpec(3, height=1, width=1, levels=4))
+
+
+@pytest.mark.parametrize("name", load_plugins().names("rule"))
+def test_the_rules_that_come_with_auxar_keep_the_laws(name):
+    check_rule(chosen("rule", name).build())
+
+
+@attrs.frozen
+class Operating(Rule):
+    """A rule with an operation that doubles parameters, or with another one."""
+
+    how: object = staticmethod(lambda head, parameters: 2 * parameters)
+    said: tuple[str, ...] = ("parameters are doubled",)
+
+    def adjustments(self, depth):
+        return Adjustments()
+
+    def operation(self, depth):
+        return self.how
+
+    def changes(self):
+        return self.said
+
+
+class Alternating(Operating):
+    def adjustments(self, depth):
+        return Adjustments(temperature=1 + torch.rand(()).item())
+
+
+class Silent(Adjusted):
+    def changes(self):
+        return []
+
+
+class Deep(Rule):
+    """A rule whose captions leave out what it changes at depth 1."""
+
+    def adjustments(self, depth):
+        return Adjustments(temperature=2.0 if depth == 1 else 1.0)
+
+
+def test_an_operation_is_checked_with_heads():
+    check_rule(Operating(), HEAD)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (Operating(), "operation: the rule has an operation; give the check heads"),
+        (Alternating(), "state: a rule draws from or seeds"),
+        (
+            Silent(Adjustments(temperature=2.0)),
+            "meaning: the rule does not draw exact samples, but its captions say: e",
+        ),
+        (Deep(), "meaning: the rule does not draw exact samples"),
+        (Operating(None, ("nothing",)), "meaning: the rule draws exact samples, but its captions say: samples of"),
+        (Adjusted(None), "adjustments: expected equal Adjustments for a depth, got None"),
+    ],
+)
+def test_a_wrong_rule_is_caught(rule, message):
+    with pytest.raises(ContractError) as error:
+        check_rule(rule)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (lambda head, parameters: parameters[:, 1:], "operation: expected parameters of the same shape"),
+        (lambda head, parameters: parameters.float(), "operation: expected parameters of the same shape and dtype"),
+        (lambda head, parameters: parameters * torch.nan, "operation: changed parameters are not a number"),
+        (lambda head, parameters: parameters.mul_(2), "operation: the operation changes its argument"),
+        (lambda head, parameters: parameters - parameters.mean(0), "operation: parameters of a pixel depend on"),
+        (lambda head, parameters: 1 / 0, "runs: the operation failed with ZeroDivisionError"),
+    ],
+)
+def test_a_wrong_operation_is_caught(how, message):
+    with pytest.raises(ContractError) as error:
+        check_rule(Operating(how), HEAD)
+    assert str(error.value).startswith(message)
