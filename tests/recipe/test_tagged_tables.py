@@ -7,6 +7,7 @@ from helpers.tiny_runs import tiny, write
 
 import auxar
 
+TORCH = {"name": "torch", "record": True}
 PALETTES = """
 from typing import Any
 
@@ -55,7 +56,7 @@ def recipe(pictures, tmp_path):
 
 
 def test_an_option_is_added_to_the_component_that_is_chosen(recipe):
-    assert sampler(recipe, "sampling.sampler=cached", "sampling.sampler.engine=torch").options == {"engine": "torch"}
+    assert sampler(recipe, "sampling.sampler=cached", "sampling.sampler.engine=torch").options == {"engine": TORCH}
     assert sampler(recipe, "sampling.sampler.engine=torch", "sampling.sampler=cached").options == {"engine": "auto"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import attrs
@@ -69,7 +69,7 @@ class EngineChoice:
     engines: tuple[Engine, ...] = attrs.field(factory=_shipped, eq=False, repr=False)
     """The engines in the order in which they are tried."""
     options: dict[str, Any] = attrs.field(factory=dict)
-    """The options of the named engine, as the recipe gives them."""
+    """The options of the named engine."""
 
     @classmethod
     def shipped(cls, name: str) -> EngineChoice:
@@ -87,7 +87,7 @@ class EngineChoice:
         if found.component.name == AUTO:
             others = (registry.get("engine", name, path) for name in registry.names("engine") if name != AUTO)
             return cls(AUTO, _in_order(each for each in others if not _needs_options(each)))
-        options = {key: each for key, each in value.items() if key != "name"} if isinstance(value, Mapping) else {}
+        options = {key: each for key, each in found.to_recipe().items() if key != "name"}
         return cls(found.component.name, (found.build(),), options)
 
     def to_recipe(self) -> Any:
