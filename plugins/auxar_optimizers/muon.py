@@ -23,6 +23,8 @@ from auxar_layers.parallel import each
 
 FEWEST_CHANNELS = 8
 """Fewest inputs and outputs of a layer whose weights are a matrix for Muon."""
+NO_MAPS = (nn.Embedding, nn.LayerNorm)
+"""Layers whose weights are not those of a linear map, whatever their shape."""
 ITERATION = (3.4445, -4.7750, 2.0315)
 """Coefficients of x, x³ and x⁵ in an iteration, which moves each singular value x toward 1 (Jordan et al. 2024)."""
 ITERATIONS = 5
@@ -38,9 +40,10 @@ class MuonConfig:
 
     A layer is a module without submodules. Muon trains its weights of two or more dimensions, such as those of a linear
     map or the kernels of a convolution, as a matrix with a row for each index of the first dimension. Adam trains all
-    other weights: gains and biases, weights of modules that are not layers, `torch.nn.Embedding`, layers with fewer
-    than 8 inputs or outputs, such as the first convolution of an image, and the first and the last layer of
-    each part of a factor.
+    other weights: gains and biases, weights of modules that have submodules, `torch.nn.Embedding` and
+    `torch.nn.LayerNorm`, layers with fewer than 8 inputs or outputs, such as the first convolution of an image, and the
+    first and the last weights of two or more dimensions in the embedding, the conditioning and the distribution of a
+    factor.
     """
 
     learning_rate: float = attrs.field(default=0.004, validator=positive)
@@ -67,7 +70,7 @@ class Muon(Optimizer):
 
     def __init__(self, module: nn.Module, config: MuonConfig) -> None:
         weights = list(module.parameters())
-        chosen = {id(weight) for weight in matrices(module)}
+        chosen = {id(weight) for weight in hidden_matrices(module)}
         groups: list[dict[str, Any]] = [
             {"params": [weight for weight in weights if (id(weight) in chosen) == is_matrix], "matrices": is_matrix}
             for is_matrix in (True, False)
@@ -182,13 +185,11 @@ def _factors(squares: Tensor) -> Tensor:
     return found
 
 
-def matrices(module: nn.Module) -> list[Tensor]:
+def hidden_matrices(module: nn.Module) -> list[Tensor]:
     """The weights that Muon trains, as `MuonConfig` describes them."""
     found: list[Tensor] = []
     for part in module.children():
-        layers = [layer for layer in part.modules() if not list(layer.children())]
-        weights = [
-            w for layer in layers if not isinstance(layer, nn.Embedding) for w in layer.parameters() if w.dim() > 1
-        ]
+        layers = [layer for layer in part.modules() if not (list(layer.children()) or isinstance(layer, NO_MAPS))]
+        weights = [weight for layer in layers for weight in layer.parameters() if weight.dim() > 1]
         found += [weight for weight in weights[1:-1] if min(weight.shape[:2]) >= FEWEST_CHANNELS]
     return found

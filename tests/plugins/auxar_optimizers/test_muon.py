@@ -21,7 +21,13 @@ class Module(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        wide = [nn.Linear(10, 10), nn.Conv2d(10, 12, 3), nn.Embedding(20, 12), nn.Linear(12, 1200), nn.LayerNorm(1200)]
+        wide = [
+            nn.Linear(10, 10),
+            nn.Conv2d(10, 12, 3),
+            nn.Embedding(20, 12),
+            nn.Linear(12, 1200),
+            nn.LayerNorm((9, 9)),
+        ]
         self.network = nn.Sequential(*wide, nn.Linear(1200, 70), nn.Conv2d(3, 12, 3), nn.Linear(70, 100))
         self.network.place = nn.Parameter(torch.ones(16, 16))
         with torch.no_grad():
