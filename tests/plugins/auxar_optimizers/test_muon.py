@@ -67,7 +67,8 @@ def test_a_step_changes_hidden_matrices_equally_in_all_directions(scale):
         values = u.T @ update @ v.T / (0.01 * 0.2 * math.sqrt(max(update.shape)))
         assert values.diagonal().min() > 0.6
         assert values.diagonal().max() < 1.3
-        torch.testing.assert_close(values, values.diagonal().diag(), rtol=0, atol=1e-3)
+        # In bfloat16, products have three digits.
+        assert (values - values.diagonal().diag()).square().sum() < 0.01 * values.square().sum()
 
 
 def test_the_momentum_is_that_of_nesterov():
