@@ -1,0 +1,218 @@
+"""The optimizer `muon`: Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) and Adam in one.
+
+The momentum of a weight matrix is replaced by the nearest matrix whose singular values are equal before it is
+subtracted, so that directions in which gradients are small are learned as fast as others. PyTorch's class
+`torch.optim.Muon` takes only matrices, one after the other, and leaves kernels to the user.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from attrs.validators import and_, deep_iterable, ge, lt
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.adam import adam
+
+from auxar import positive
+from auxar_layers.parallel import each
+
+FEWEST_CHANNELS = 8
+"""Fewest inputs and outputs of a layer whose weights are a matrix for Muon."""
+NO_MAPS = (nn.Embedding, nn.LayerNorm)
+"""Layers whose weights are not those of a linear map, whatever their shape."""
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x, x³ and x⁵ in an iteration, which moves each singular value x toward 1 (Jordan et al. 2024)."""
+STAGES = {torch.float32: (5,), torch.bfloat16: (3, 2)}
+"""Numbers of iterations between products with the whole matrices. Their sum is 5, as usual for Muon."""
+FEWEST_ROWS = 64
+"""Fewest rows, or columns if there are fewer, of matrices that a CPU multiplies faster in bfloat16."""
+BATCH = 2**20
+"""Most weights in a batch of matrices of equal shape. Larger batches leave the caches of a CPU."""
+DEVIATION = 0.2
+"""Root mean square of a matrix's update at the learning rate 1. Adam's updates have about the same (Liu et al. 2025,
+https://arxiv.org/abs/2502.16982), so matrices of any shape and the other weights share a learning rate."""
+EPSILON = 1e-8
+
+
+@attrs.frozen
+class MuonConfig:
+    """Muon for the matrices of hidden layers, and Adam for all other weights.
+
+    A layer is a module without submodules. Muon trains its weights of two or more dimensions, such as those of a linear
+    map or the kernels of a convolution, as a matrix with a row for each index of the first dimension. Adam trains all
+    other weights: gains and biases, weights of modules that have submodules, `torch.nn.Embedding` and
+    `torch.nn.LayerNorm`, layers with fewer than 8 inputs or outputs, such as the first convolution of an image, and the
+    first and the last weights of two or more dimensions in the embedding, the conditioning and the distribution of a
+    factor.
+    """
+
+    learning_rate: float = attrs.field(default=0.004, validator=positive)
+    """Learning rate of all weights. In each step, the elements of a matrix change by 0.2 times this number (root mean
+    square)."""
+    momentum: float = attrs.field(default=0.95, validator=[ge(0.0), lt(1.0)])
+    """Decay rate of the moving average of gradients from which a matrix's update is computed, 0 ≤ rate < 1."""
+    betas: tuple[float, float] = attrs.field(default=(0.9, 0.99), validator=deep_iterable(and_(ge(0.0), lt(1.0))))
+    """Decay rates of Adam's first and second moment, at least 0 and less than 1."""
+    weight_decay: float = attrs.field(default=0.0, validator=ge(0.0))
+    """Each step subtracts this number times the learning rate times the weights from the matrices."""
+
+
+def build(config: MuonConfig, factor: nn.Module) -> Muon:
+    """Returns the optimizer of a factor's weights."""
+    return Muon(factor, config)
+
+
+class Muon(Optimizer):
+    """Muon for the matrices of a module, and Adam for its other weights.
+
+    Updates have the same bits for any number of threads. Weights without a gradient do not change.
+    """
+
+    def __init__(self, module: nn.Module, config: MuonConfig) -> None:
+        weights = list(module.parameters())
+        chosen = {id(weight) for weight in hidden_matrices(module)}
+        groups: list[dict[str, Any]] = [
+            {"params": [weight for weight in weights if (id(weight) in chosen) == is_matrix], "matrices": is_matrix}
+            for is_matrix in (True, False)
+        ]
+        # PyTorch's fused Adam keeps the number of steps on the device of the weights.
+        fused = all(weight.device.type in ("cpu", "cuda") for weight in weights)
+        options = attrs.asdict(config)
+        super().__init__(
+            [group for group in groups if group["params"]],
+            {"lr": options.pop("learning_rate"), **options, "fused": fused},
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Changes the weights by their gradients. Returns the result of `closure`, which is called first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            trained = [weight for weight in group["params"] if weight.grad is not None]
+            if group["matrices"]:
+                self._step_matrices(trained, group)
+            elif trained:
+                self._step_others(trained, group)
+        return loss
+
+    def _step_matrices(self, trained: Sequence[Tensor], group: dict[str, Any]) -> None:
+        shapes: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+        for weight in trained:
+            shapes[tuple(weight.flatten(1).shape)].append(weight)
+        batches = [
+            weights[start : start + count]
+            for weights in shapes.values()
+            for count in [max(1, BATCH // weights[0].numel())]
+            for start in range(0, len(weights), count)
+        ]
+
+        def update(index: int) -> None:
+            self._step_batch(batches[index], group)
+
+        if all(weight.device.type == "cpu" for weight in trained):
+            each(update, len(batches))
+        else:
+            for index in range(len(batches)):
+                update(index)
+
+    def _step_batch(self, weights: Sequence[Tensor], group: dict[str, Any]) -> None:
+        """Changes matrices of equal shape."""
+        momentum, rate = group["momentum"], group["lr"]
+        directions = weights[0].new_empty(len(weights), *weights[0].flatten(1).shape)
+        for weight, direction in zip(weights, directions, strict=True):
+            state, gradient = self.state[weight], weight.grad
+            assert gradient is not None
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(weight)
+            average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+            # The gradient of this step counts twice (Nesterov).
+            torch.lerp(gradient, average, momentum, out=direction.view_as(gradient))
+        updates = orthogonalized(directions)
+        size = DEVIATION * max(updates.shape[1:]) ** 0.5
+        for weight, update in zip(weights, updates, strict=True):
+            if group["weight_decay"]:
+                weight.mul_(1 - rate * group["weight_decay"])
+            weight.add_(update.view_as(weight), alpha=-rate * size)
+
+    def _step_others(self, trained: Sequence[Tensor], group: dict[str, Any]) -> None:
+        for weight in trained:
+            if not self.state[weight]:
+                step = torch.zeros((), device=weight.device if group["fused"] else "cpu")
+                self.state[weight] = {"step": step}
+                self.state[weight] |= {key: torch.zeros_like(weight) for key in ("exp_avg", "exp_avg_sq")}
+        first, second, steps = (
+            [self.state[weight][key] for weight in trained] for key in ("exp_avg", "exp_avg_sq", "step")
+        )
+        adam(
+            list(trained),
+            [weight.grad for weight in trained if weight.grad is not None],
+            first,
+            second,
+            [],
+            steps,
+            fused=group["fused"],
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=EPSILON,
+            maximize=False,
+        )
+
+
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Matrices (b, rows, columns) with the same singular vectors, and singular values near 1, from about 0.7 to 1.2.
+
+    Singular values far below the others stay smaller, and a matrix of zeros stays one. The result may be in bfloat16,
+    with an error of several percent, which does not harm training (Jordan et al. 2024).
+
+    An iteration maps x to (a + b s + c s²) x with s = x xᵀ. Several iterations need only products of small square
+    matrices between the two large ones: as long as x = q y with the first y, and because all these factors commute,
+    s = q (y yᵀ) q. In bfloat16, s is too inexact for all iterations at once.
+    """
+    if matrices.shape[1] > matrices.shape[2]:
+        return orthogonalized(matrices.mT).mT
+    norms = torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True)
+    dtype = torch.bfloat16 if _prefers_bfloat16(matrices) else torch.float32
+    found: Tensor = matrices.to(dtype) / norms.clamp_min(torch.finfo(dtype).tiny).to(dtype)
+    for iterations in STAGES[dtype]:
+        squares = found @ found.mT
+        factors = _factors(squares)
+        for _ in range(iterations - 1):
+            factors = _factors(factors @ squares @ factors) @ factors
+        found = torch.bmm(factors, found)
+    return found
+
+
+def _factors(squares: Tensor) -> Tensor:
+    first, third, fifth = COEFFICIENTS
+    found = torch.baddbmm(squares, squares, squares, beta=third, alpha=fifth)
+    found.diagonal(dim1=1, dim2=2).add_(first)
+    return found
+
+
+def _prefers_bfloat16(matrices: Tensor) -> bool:
+    """Whether products are faster in bfloat16. Old versions of PyTorch cannot tell what a CPU has."""
+    if matrices.device.type != "cpu":
+        return True
+    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return matrices.shape[1] >= FEWEST_ROWS and bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def hidden_matrices(module: nn.Module) -> list[Tensor]:
+    """The weights that Muon trains, as `MuonConfig` describes them."""
+    found: list[Tensor] = []
+    for part in module.children():
+        layers = [layer for layer in part.modules() if not (list(layer.children()) or isinstance(layer, NO_MAPS))]
+        weights = [weight for layer in layers for weight in layer.parameters() if weight.dim() > 1]
+        found += [weight for weight in weights[1:-1] if min(weight.shape[:2]) >= FEWEST_CHANNELS]
+    return found

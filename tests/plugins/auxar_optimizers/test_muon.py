@@ -1,0 +1,125 @@
+"""Tests of Muon against singular value decompositions, and of its other weights against PyTorch's Adam."""
+
+import io
+import math
+import warnings
+
+import pytest
+import torch
+from auxar_optimizers.muon import MuonConfig, build
+from helpers.causal_networks import generator
+from torch import nn
+
+from auxar.threads import threads
+
+HIDDEN = ["network.1.weight", "network.3.weight", "network.5.weight"]
+"""The weights of the hidden layers of `Module`."""
+
+
+class Module(nn.Module):
+    """A module of one part with weights of all kinds, some of whose matrices are large enough for several threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        wide = [
+            nn.Linear(10, 10),
+            nn.Conv2d(10, 12, 3),
+            nn.Embedding(20, 12),
+            nn.Linear(12, 1200),
+            nn.LayerNorm((9, 9)),
+        ]
+        self.network = nn.Sequential(*wide, nn.Linear(1200, 70), nn.Conv2d(3, 12, 3), nn.Linear(70, 100))
+        self.network.place = nn.Parameter(torch.ones(16, 16))
+        with torch.no_grad():
+            for weight in self.parameters():
+                weight.copy_(torch.randn(weight.shape, generator=generator(weight.numel())))
+
+
+def give_gradients(module, step, scale=1.0):
+    """Gives each weight a gradient that depends on the step alone. The rows of a matrix differ by a factor of 100."""
+    noise = generator(step)
+    for weight in module.parameters():
+        rows = torch.logspace(0, -2, len(weight)).view(-1, *[1] * (weight.dim() - 1))
+        weight.grad = scale * rows * torch.randn(weight.shape, generator=noise)
+
+
+def train(module, optimizer, steps):
+    for step in steps:
+        give_gradients(module, step)
+        with warnings.catch_warnings(action="error"):
+            optimizer.step()
+        optimizer.zero_grad()
+    return [weight.detach().clone() for weight in module.parameters()]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
+def test_a_step_changes_hidden_matrices_equally_in_all_directions(scale):
+    """The update is U S Vᵀ of the gradient with other singular values S, which no learning rate has to suit."""
+    module = Module()
+    before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    optimizer = build(MuonConfig(learning_rate=0.01, weight_decay=0.1), module)
+    give_gradients(module, 0, scale)
+    optimizer.step()
+    for name in HIDDEN:
+        weight = module.get_parameter(name)
+        update = (before[name] * (1 - 0.01 * 0.1) - weight.detach()).flatten(1)
+        u, _, v = torch.linalg.svd(weight.grad.flatten(1), full_matrices=False)
+        values = u.T @ update @ v.T / (0.01 * 0.2 * math.sqrt(max(update.shape)))
+        assert values.diagonal().min() > 0.6
+        assert values.diagonal().max() < 1.3
+        # In bfloat16, products have three digits.
+        assert (values - values.diagonal().diag()).square().sum() < 0.01 * values.square().sum()
+
+
+def test_the_momentum_is_that_of_nesterov():
+    """Two gradients in different directions: the second step follows the average of both and the second once more."""
+    module, moved = Module(), Module()
+    optimizer = build(MuonConfig(learning_rate=0.01, momentum=0.75), module)
+    first, second = (torch.zeros(12, 10, 3, 3) for _ in range(2))
+    first[:, 0, 0, 0], second[:, 1, 0, 0] = 1, 1
+    weight, other = module.get_parameter(HIDDEN[0]), moved.get_parameter(HIDDEN[0])
+    for gradient in (first, second):
+        before = weight.detach().clone()
+        weight.grad = gradient
+        optimizer.step()
+    # The average is 0.75 · 0.25 · first + 0.25 · second.
+    other.grad = 0.75 * (0.75 * 0.25 * first + 0.25 * second) + 0.25 * second
+    start = other.detach().clone()
+    build(MuonConfig(learning_rate=0.01), moved).step()
+    torch.testing.assert_close(before - weight, start - other)
+
+
+def test_adam_trains_all_other_weights():
+    module, expected = Module(), Module()
+    train(module, build(MuonConfig(learning_rate=0.01, betas=(0.8, 0.95)), module), range(4))
+    adam = torch.optim.Adam(expected.parameters(), lr=0.01, betas=(0.8, 0.95))
+    train(expected, adam, range(4))
+    other = dict(expected.named_parameters())
+    different = [name for name, weight in module.named_parameters() if not torch.allclose(weight, other[name])]
+    assert different == HIDDEN
+
+
+def test_training_continues_from_a_stored_state_and_on_any_number_of_threads():
+    module = Module()
+    whole = train(module, build(MuonConfig(), module), range(6))
+    for count in (1, 2, 3):
+        with threads(count):
+            module = Module()
+            optimizer = build(MuonConfig(), module)
+            train(module, optimizer, range(3))
+            file = io.BytesIO()
+            torch.save(optimizer.state_dict(), file)
+            file.seek(0)
+            optimizer = build(MuonConfig(learning_rate=1.0), module)
+            optimizer.load_state_dict(torch.load(file, weights_only=True))
+            for found, weight in zip(train(module, optimizer, range(3, 6)), whole, strict=True):
+                assert torch.equal(found, weight)
+
+
+def test_weights_without_a_gradient_stay():
+    module = Module()
+    before = [weight.detach().clone() for weight in module.parameters()]
+    optimizer = build(MuonConfig(weight_decay=0.1), module)
+    optimizer.step()
+    assert all(torch.equal(weight, start) for weight, start in zip(module.parameters(), before, strict=True))
+    assert not optimizer.state_dict()["state"]
