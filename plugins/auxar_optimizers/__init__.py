@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl
-from auxar_optimizers import adam, adamw
+from auxar_optimizers import adam, adamw, muon
 from auxar_optimizers.constant import Constant
 from auxar_optimizers.cosine import Cosine
 from auxar_optimizers.exponential import Exponential
@@ -15,10 +15,11 @@ AUXAR_INTERFACE = 1
 
 @hookimpl
 def auxar_register_components() -> Sequence[Component]:
-    """Registers the optimizers `adam` and `adamw`, and the schedules `constant`, `exponential` and `cosine`."""
+    """Registers the optimizers `adam`, `adamw` and `muon`, and the schedules `constant`, `exponential` and `cosine`."""
     return [
         Component("optimizer", "adam", adam.AdamConfig, adam.build),
         Component("optimizer", "adamw", adamw.AdamWConfig, adamw.build),
+        Component("optimizer", "muon", muon.MuonConfig, muon.build),
         Component("schedule", "constant", Constant),
         Component("schedule", "cosine", Cosine),
         Component("schedule", "exponential", Exponential),

@@ -6,11 +6,11 @@ import warnings
 
 import pytest
 import torch
-from auxar_optimizers.muon import MuonConfig, build
 from helpers.causal_networks import generator
 from torch import nn
 
 from auxar.threads import threads
+from auxar_optimizers.muon import MuonConfig, build
 
 HIDDEN = ["network.1.weight", "network.3.weight", "network.5.weight"]
 """The weights of the hidden layers of `Module`."""
