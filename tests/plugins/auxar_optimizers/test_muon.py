@@ -9,7 +9,7 @@ import torch
 from helpers.causal_networks import generator
 from torch import nn
 
-from auxar.threads import threads
+from auxar.numerics.threads import threads
 from auxar_optimizers.muon import MuonConfig, build
 
 HIDDEN = ["network.1.weight", "network.3.weight", "network.5.weight"]
