@@ -287,6 +287,11 @@ def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str
     try:
         manager.register(plugin, name=name)
         manager.check_pending()
+        if not manager.get_hookcallers(plugin):
+            raise UserError(
+                f"plugin '{name}' ({origin}) registers nothing; expected a function auxar_register_components with the "
+                "decorator hookimpl"
+            )
     except pluggy.PluginValidationError as error:
         known = [hook for hook in vars(HookSpecification) if hook.startswith("auxar_")]
         raise UserError(f"plugin '{name}' ({origin}): {error}; known hooks: {', '.join(known)}") from None

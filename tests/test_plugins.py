@@ -109,6 +109,10 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
+        (
+            "def auxar_register_components(): return []",
+            "registers nothing; expected a function auxar_register_components",
+        ),
         ("@hookimpl\ndef auxar_register_component(): return []", "known hooks: auxar_register_components"),
         ("@hookimpl\ndef auxar_register_components(registry): return []", "registry"),
         ("@hookimpl\ndef auxar_register_components(): return ['view']", "must return a list of Component records"),

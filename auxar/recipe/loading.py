@@ -74,7 +74,8 @@ def load_recipe(
     folder = None if name is not None else file.parent
     with _naming(path):
         recipe = _parse(_text(file), settings, folder=folder)
-        registry = load_plugins(plugin_files(recipe.plugins, file.parent, trusted=trust_plugins))
+        place = Path() if folder is None or sets(settings, "plugins") else folder
+        registry = load_plugins(plugin_files(recipe.plugins, place, trusted=trust_plugins))
         recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
         return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
 
@@ -110,7 +111,8 @@ def parse_recipe(
     Paths in the text are relative to `folder`. Raises `UserError` like `load_recipe`.
     """
     recipe = _parse(text, settings, folder=folder)
-    registry = load_plugins(plugin_files(recipe.plugins, folder, trusted=trust_plugins))
+    place = Path() if sets(settings, "plugins") else folder
+    registry = load_plugins(plugin_files(recipe.plugins, place, trusted=trust_plugins))
     recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
     return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
 

@@ -26,6 +26,7 @@ from auxar.numerics.threads import ThreadChoice, threads
 from auxar.recipe import Recipe, TrainingConfig, read_recipe
 from auxar.runs.history import HISTORY, History
 from auxar.runs.layout import RunFolder
+from auxar.runs.optimizer_state import stored_state
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
 from auxar.training.averaging import WeightAverage
@@ -212,6 +213,9 @@ class _Training:
                     self.threads.agree(functools.partial(self._gradient, model, batch))
                 with self.threads.measured():
                     asked = self._step(model, batch, optimizer, average, requests)
+                if self.step == 1:
+                    # A state that checkpoints cannot store is refused before more work is lost.
+                    stored_state(optimizer, self.config.optimizer.table, self.factor)
                 if not asked:
                     self.display.after_step(self.model, self.factor, self.meter, average, self.team)
                     self._validate(average)

@@ -52,7 +52,7 @@ def sampler(recipe, *settings):
 
 @pytest.fixture
 def recipe(pictures, tmp_path):
-    return write(tmp_path / "recipe.toml", tiny(pictures))
+    return write(tmp_path / "recipes" / "tiny.toml", tiny(pictures))
 
 
 def test_an_option_is_added_to_the_component_that_is_chosen(recipe):
@@ -87,8 +87,9 @@ def test_a_text_with_wrong_options_is_refused(recipe, text, message):
     assert message in str(error.value)
 
 
-def test_a_plugin_adds_a_kind_of_components(recipe, tmp_path):
+def test_a_plugin_adds_a_kind_of_components(recipe, tmp_path, monkeypatch):
     (tmp_path / "palettes.py").write_text(PALETTES)
+    monkeypatch.chdir(tmp_path)  # A path of a setting is relative to the working directory.
     settings = ["plugins=['palettes.py']", "stage[0].view={ name = 'painted', palette = 'warm' }"]
     found, registry = auxar.load_recipe(recipe, settings, trust_plugins=True)
     assert found.stage[0].view.options == {"palette": {"name": "warm", "red": 3}}
