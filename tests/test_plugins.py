@@ -339,10 +339,11 @@ def test_every_recipe_needs_trust_in_its_plugin_files(tmp_path, monkeypatch, cap
     table = tiny(tmp_path, stage__0__view={"name": "thin", "every": 2})
     settings = ["--set", f'plugins=["{name}"]'] if recipe == "--set" else []
     path = write(folder / recipe.replace("--set", "model.toml"), table if settings else {**table, "plugins": [name]})
+    shown = name if settings else folder / name  # Paths of settings are relative to the working directory.
     for verb in ("check", "run"):
         assert main([verb, str(path), *settings]) == 2
         assert capsys.readouterr().err == (
-            f"auxar: {path}: plugins: this recipe names plugin files, which are code: {folder / name}; read them, "
+            f"auxar: {path}: plugins: this recipe names plugin files, which are code: {shown}; read them, "
             "and if you trust them, add --trust-plugins (in Python: trust_plugins=True)\n"
         )
     with pytest.raises(UserError, match="add --trust-plugins"):
@@ -352,7 +353,7 @@ def test_every_recipe_needs_trust_in_its_plugin_files(tmp_path, monkeypatch, cap
     with caplog.at_level(logging.INFO, "auxar"):
         assert main(["check", str(path), *settings, "--trust-plugins"]) == 0
     assert marker.exists()
-    assert caplog.messages == [f"loading the plugin files {folder / name}"]
+    assert caplog.messages == [f"loading the plugin files {shown}"]
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -361,7 +362,7 @@ def test_a_missing_plugin_file_is_reported_before_trust(thin, trusted):
     thin.with_suffix(".txt").write_text(VIEW)
     for name, message in (("thinn.py", "does not exist; did you mean 'thin.py'?"), ("thin.txt", "is not a Python ")):
         with pytest.raises(UserError) as caught:
-            load_recipe(recipe, [f'plugins=["thin.py", "{name}"]'], trust_plugins=trusted)
+            load_recipe(recipe, [f'plugins=["{thin}", "{thin.with_name(name)}"]'], trust_plugins=trusted)
         assert str(caught.value).startswith(f"{recipe}: plugins: {thin.with_name(name)} {message}")
 
 

@@ -127,6 +127,17 @@ def test_a_trained_factor_is_trained_further(pictures, tmp_path):
     assert_same(tmp_path / "run", run(tmp_path / "whole", table(pictures, tmp_path, **changes)))
 
 
+def test_a_state_that_cannot_be_stored_is_refused_after_the_first_step(pictures, tmp_path):
+    recipe = table(pictures, tmp_path)
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(PLUGIN.replace('best=float("inf")', 'best=float("inf"), names={"a"}'))
+    with pytest.raises(
+        UserError, match="the optimizer 'odd' has {'a'} in its state at 0.names; a checkpoint can store"
+    ):
+        run(tmp_path / "run", recipe)
+    assert not [line for line in metrics(tmp_path / "run") if line["step"] > 1]
+
+
 @pytest.mark.slow
 def test_training_by_two_processes_resumes_to_the_same_bits(pictures, tmp_path):
     recipe = write(tmp_path / "odd.toml", table(pictures, tmp_path, stage=None))
