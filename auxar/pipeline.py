@@ -106,7 +106,7 @@ def run(
             recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
             names = chosen_factors(recipe, only)
             network = build_model(recipe, registry, on="meta")
-            check_rule(network, recipe.sampling.draw_rule(), key="sampling.rule")
+            check_rule(network, recipe.sampling.draw_rule(), recipe.arithmetic.name, key="sampling.rule")
             check_trackers(recipe.training.trackers)
             accelerator = make_accelerator(recipe.training.precision, folder)
             check_training(recipe, names, processes.count)

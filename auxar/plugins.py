@@ -257,7 +257,7 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecification)
     problems = []
-    origins: dict[str, str] = {}
+    origins: dict[str, tuple[str, str]] = {}
     contents = [(file, read_plugin_file(file)) for file in files]
     for name, origin, is_local, load in _sources(contents):
         try:
@@ -269,12 +269,13 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
             problems.append(f"plugin '{name}' ({origin}) cannot be loaded: {type(error).__name__}: {error}")
             warnings.warn(problems[-1], stacklevel=2)
             continue
-        if name in origins:
-            raise UserError(f"two plugins are named '{name}': {origins[name]} and {origin}; uninstall or rename one")
-        origins[name] = origin
+        key = f"{name}.py" if is_local else name  # A file may have the name of an installed plugin.
+        if key in origins:
+            raise UserError(f"two plugins are named '{name}': {origins[key][1]} and {origin}; uninstall or rename one")
+        origins[key] = name, origin
         problem = interface_problem(plugin)
         if problem is None:
-            _register(manager, plugin, name, origin)
+            _register(manager, plugin, key, origins[key])
         elif is_local:
             raise UserError(f"plugin '{name}' ({origin}) {problem}")
         else:
@@ -283,23 +284,22 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     return attrs.evolve(_collect(manager, origins, tuple(problems)), files=dict(contents))
 
 
-def _register(manager: pluggy.PluginManager, plugin: Any, name: str, origin: str) -> None:
+def _register(manager: pluggy.PluginManager, plugin: Any, key: str, origin: tuple[str, str]) -> None:
+    who = "plugin '{}' ({})".format(*origin)
     try:
-        manager.register(plugin, name=name)
+        manager.register(plugin, name=key)
         manager.check_pending()
         if not manager.get_hookcallers(plugin):
-            raise UserError(
-                f"plugin '{name}' ({origin}) registers nothing; expected a function auxar_register_components with the "
-                "decorator hookimpl"
-            )
+            expected = "expected a function auxar_register_components with the decorator hookimpl"
+            raise UserError(f"{who} registers nothing; {expected}")
     except pluggy.PluginValidationError as error:
         known = [hook for hook in vars(HookSpecification) if hook.startswith("auxar_")]
-        raise UserError(f"plugin '{name}' ({origin}): {error}; known hooks: {', '.join(known)}") from None
+        raise UserError(f"{who}: {error}; known hooks: {', '.join(known)}") from None
     except ValueError as error:
-        raise UserError(f"plugin '{name}' ({origin}): {error}") from None
+        raise UserError(f"{who}: {error}") from None
 
 
-def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: tuple[str, ...]) -> Registry:
+def _collect(manager: pluggy.PluginManager, origins: dict[str, tuple[str, str]], problems: tuple[str, ...]) -> Registry:
     components: dict[tuple[str, str], Component] = {}
     providers: dict[tuple[str, str], str] = {}
     known = list(KINDS)
@@ -328,10 +328,10 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, str], problems: t
     return Registry(components, providers, problems, tuple(known))
 
 
-def _provided(hook: pluggy.HookCaller, origins: dict[str, str]) -> Iterator[tuple[str, Any]]:
+def _provided(hook: pluggy.HookCaller, origins: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Any]]:
     """Yields each entry that an implementation of a hook returns, after the plugin that provides it."""
     for implementation in hook.get_hookimpls():
-        provider = f"{implementation.plugin_name} ({origins[implementation.plugin_name]})"
+        provider = "{} ({})".format(*origins[implementation.plugin_name])
         try:
             provided: list[Any] = list(implementation.function())  # type: ignore[call-overload]
         except FAILURES as error:

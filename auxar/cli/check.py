@@ -40,7 +40,12 @@ def _check(options: argparse.Namespace) -> Result:
     from auxar.training.trackers import check_trackers
 
     recipe, registry = load_recipe(options.recipe, options.settings, trust_plugins=options.trust_plugins)
-    check_rule(build_model(recipe, registry, on="meta"), recipe.sampling.draw_rule(), key="sampling.rule")
+    check_rule(
+        build_model(recipe, registry, on="meta"),
+        recipe.sampling.draw_rule(),
+        recipe.arithmetic.name,
+        key="sampling.rule",
+    )
     costs, precision = factor_costs(recipe, registry), recipe.training.precision
     record = {
         "recipe": str(options.recipe),

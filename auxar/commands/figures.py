@@ -27,8 +27,8 @@ def figures(
 
     `path` is the run's folder, or the name of a model that comes trained, whose figures are written into the folder
     ./NAME/figures, without a report. `settings` are `key=value` strings that set keys of [sampling], `data.path`,
-    `data.options` and `data.workers`. Returns the folder of the figures. Raises `UserError` if the rule
-    changes nothing for any head of the model.
+    `data.options` and `data.workers`, or name further plugin files with `plugins`. Returns the folder of the figures.
+    Raises `UserError` if the rule changes nothing for any head of the model.
 
     Examples:
         >>> import auxar
@@ -40,11 +40,11 @@ def figures(
             rows = as_integer(rows, "rows")
             if not 1 <= rows <= MOST_IMAGES:
                 raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
-            allowed = ("data.path", "data.options", "data.workers")
+            allowed = ("data.path", "data.options", "data.workers", "plugins")
             run = open_trained(path, settings, *allowed, trust_plugins=trust_plugins)
             recipe, output = run.recipe, run.folder.output
             folder = output.figures
-            check_rule(run.model, recipe.sampling.draw_rule(), key="sampling.rule")
+            check_rule(run.model, recipe.sampling.draw_rule(), run.model.arithmetic, key="sampling.rule")
             facts |= {"command": "figures", "--rows": rows, **run.facts}
         with holding_for_all(output.path, processes, check_of(run.folder)):
             with processes.agreeing() as facts:

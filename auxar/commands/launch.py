@@ -101,7 +101,7 @@ def launch(
             raise UserError("auxar launch: run this command in one process; it starts the others itself")
     recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
     network = build_model(recipe, registry, on="meta")
-    check_rule(network, recipe.sampling.draw_rule(), key="sampling.rule")
+    check_rule(network, recipe.sampling.draw_rule(), recipe.arithmetic.name, key="sampling.rule")
     check_training(recipe, recipe.factor_names, chosen.processes)
     queue = LocalQueue(chosen) if chosen.on == "local" else None
     # A job may change its working directory, so it gets full paths.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -76,9 +77,10 @@ def sample(
     `path` is the run's folder, or the name of a model that comes trained. With `given`, images are drawn from the views
     of given images, or given images are completed. `images` is then the number of draws for each given image, 4 by
     default. `settings` are `key=value` strings that set keys of the recipe's [sampling], and with `given` also
-    `data.crop` and `data.resize`. An argument that is not None takes precedence over `settings` and over the recipe.
-    `rule` is the name of a rule, `"NAME:option=value"`, or a table with its name and options. `out` is the folder; the
-    default is a folder in RUN/samples or, for a model that comes trained, in ./NAME/samples.
+    `data.crop` and `data.resize`, or name further plugin files with `plugins`. An argument that is not None takes
+    precedence over `settings` and over the recipe. `rule` is the name of a rule, `"NAME:option=value"`, or a table with
+    its name and options. `out` is the folder; the default is a folder in RUN/samples or, for a model that comes
+    trained, in ./NAME/samples.
 
     `condition` is the condition of a model that has one, as for `ImageModel.sample`. Several conditions are used in
     turn: for one image each or, with `given`, for one given image each. By default, images have all classes of a label
@@ -120,17 +122,18 @@ def sample(
                     "sampler": sampler,
                 }
             )
-            allowed = () if given is None else ("data.crop", "data.resize")
-            run = open_trained(
-                path, settings, *allowed, sampling=options, arithmetic=arithmetic, trust_plugins=trust_plugins
-            )
+            allowed = ("plugins", *(() if given is None else ("data.crop", "data.resize")))
+            with _naming_options(options):
+                run = open_trained(
+                    path, settings, *allowed, sampling=options, arithmetic=arithmetic, trust_plugins=trust_plugins
+                )
             if not run.recipe.sampling.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None if given is None else read_given(given, run.recipe, run.model)
             conditions = _conditions(condition, run, content)
             depth = None if content is None or content.known is not None else content.depth
             key = "sampling.rule" if rule is None else "--rule"
-            check_rule(run.model, run.recipe.sampling.draw_rule(), from_depth=depth, key=key)
+            check_rule(run.model, run.recipe.sampling.draw_rule(), run.model.arithmetic, from_depth=depth, key=key)
             named = None if condition is None else conditions
             folder = run.folder.output.samples / _name(given, run, named) if out is None else as_path(out, "out")
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **run.facts}
@@ -161,6 +164,18 @@ def sample(
                 draw_given_to_folder(run.model, content, config, own, folder, run.accelerator, conditions)
                 _log_agreement(folder, content)
     return folder
+
+
+@contextlib.contextmanager
+def _naming_options(options: Mapping[str, Any]) -> Iterator[None]:
+    """Replaces keys of [sampling] that options set by the options in errors."""
+    try:
+        yield
+    except UserError as error:
+        found = re.search(r"sampling\.(\w+)(.*)", str(error), re.DOTALL)
+        if found is None or found[1] not in options:
+            raise
+        raise UserError(f"--{found[1].replace('_', '-')}{found[2]}") from None
 
 
 def _conditions(value: Any, run: TrainedRun, given: Given | None) -> Conditions:

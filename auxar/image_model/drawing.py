@@ -91,7 +91,7 @@ def sample(chain: Chain, count: int, first: int, settings: DrawSettings) -> Imag
     """Draws the images with numbers first … first + count - 1, with the views that they are drawn from."""
     count = as_integer(count, "n", 0, MOST_SAMPLES)
     first = as_integer(first, "first", 0, MOST_SAMPLES)
-    check_rule(chain, settings.rule)
+    check_rule(chain, settings.rule, chain.arithmetic)
     numbers = range(first, first + count)
     views = _drawn(chain, numbers, settings, lambda request: chain.draw_views(request, settings.sampler))
     found = [torch.cat(parts) for parts in zip(*views, strict=True)]
@@ -104,7 +104,7 @@ def draws(chain: Chain, given: Given, pictures: Images | None, count: int, setti
     `pictures` are the given images as the result shows them; None if views were given.
     """
     count = as_integer(count, "draws", 1, MOST_SAMPLES)
-    check_rule(chain, settings.rule, from_depth=None if given.view is None else given.depth)
+    check_rule(chain, settings.rule, chain.arithmetic, from_depth=None if given.view is None else given.depth)
     source = given.view if given.known is None else given.known.values
     assert source is not None
     total = as_integer(len(source) * count, "draws times the number of given images", 0, MOST_SAMPLES)

@@ -278,7 +278,7 @@ class Chain(nn.Module):
         rule = Ancestral() if rule is None else rule
         if not isinstance(rule, Rule):
             raise UserError(f"rule: expected a Rule, such as auxar.Ancestral(), got {described(rule)}")
-        check_rule(self, rule)
+        check_rule(self, rule, self.arithmetic)
         if known is not None:
             if not isinstance(known, Known):
                 raise UserError(f"known: expected a Known with values and a mask, got {described(known)}")

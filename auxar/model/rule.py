@@ -103,8 +103,8 @@ class Rule(abc.ABC):
 
     @property
     def name(self) -> str:
-        """The name of the rule in messages: the words of its class, such as "by depth"."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", type(self).__name__).lower()
+        """The name of the rule in messages: the words of its class, such as "by_depth"."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
     @property
     def meaning(self) -> str:
@@ -143,3 +143,11 @@ class Ancestral(Rule):
 
     def adjustments(self, depth: int) -> Adjustments:
         return EXACT
+
+
+def refused_by_integers(rule: Rule) -> str:
+    """The message that integers refuse a rule with an operation."""
+    return (
+        f"the rule '{rule.name}' has an operation on floating-point parameters, but this model draws with integers; "
+        "use another rule, or the arithmetic 'float'"
+    )

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from auxar.errors import UserError
-from auxar.model.factor import Factor
+from auxar.model.factor import FLOAT, Factor
 from auxar.model.head import Head
 from auxar.model.network import CausalNetwork
-from auxar.model.rule import ADJUSTMENTS, Rule
+from auxar.model.rule import ADJUSTMENTS, Rule, refused_by_integers
 
 logger = logging.getLogger("auxar")
 
@@ -24,13 +24,19 @@ class HasFactors(Protocol):
         """The factors by depth."""
 
 
-def check_rule(model: HasFactors, rule: Rule, *, from_depth: int | None = None, key: str = "rule") -> None:
-    """Raises `UserError`, which names the recipe's key or option `key`, if the rule changes nothing in the model.
+def check_rule(
+    model: HasFactors, rule: Rule, arithmetic: str = FLOAT, *, from_depth: int | None = None, key: str = "rule"
+) -> None:
+    """Raises `UserError`, which names the recipe's key or option `key`, if the model cannot draw by the rule.
 
-    Logs adjustments that some heads, or all of them, do not understand. With `from_depth`, only the factors that
-    `draw_from` uses are considered. Heads that do not declare what they understand may understand all of them.
+    The rule must draw exact samples, have an operation, or change something that a head of the model understands. With
+    another `arithmetic` than `FLOAT`, it must have no operation. Adjustments that some heads, or all of them, do not
+    understand are logged. With `from_depth`, only the factors that `draw_from` uses are considered. Heads that do not
+    declare what they understand may understand every adjustment.
     """
     factors = model.factors[:from_depth]
+    if arithmetic != FLOAT and any(rule.operation(factor.depth) for factor in factors):
+        raise UserError(f"{key}: {refused_by_integers(rule)}")
     asked = {name for factor in factors for name in rule.adjustments(factor.depth).names()}
     if not asked or any(rule.operation(factor.depth) for factor in factors):
         return

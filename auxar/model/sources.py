@@ -16,7 +16,7 @@ from auxar.model.image import ImageSpec, Interval
 from auxar.model.integers import IntegerHead, find_value
 from auxar.model.network import CausalNetwork
 from auxar.model.request import SampleRequest
-from auxar.model.rule import EXACT, Adjustments, Operation
+from auxar.model.rule import EXACT, Adjustments, Operation, refused_by_integers
 from auxar.model.support import DrawnPixels, Walk
 from auxar.numerics.range_coder import RangeDecoders
 
@@ -152,10 +152,7 @@ class DrawSource(PixelSource):
         uniforms = by_place(request.uniforms((noise, image.height, image.width), device))
         adjustments, operation = request.rule.adjustments(request.depth), request.rule.operation(request.depth)
         if operation is not None and isinstance(head, IntegerHead):
-            raise UserError(
-                f"the rule '{request.rule.name}' computes with floating-point parameters, but this model has integers; "
-                "use another rule, or the arithmetic 'float'"
-            )
+            raise UserError(refused_by_integers(request.rule))
         return cls(head, image.levels, adjustments, uniforms, limits, walk, operation)
 
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:

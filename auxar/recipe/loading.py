@@ -86,12 +86,17 @@ def load_recipe_of_run(
     """Loads the recipe in a run's folder, which has full paths, and applies `settings`.
 
     Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Raises `UserError` like
-    `load_recipe`. Plugin files outside of the folder plugins/ beside the recipe are never loaded.
+    `load_recipe`. The recipe's own plugin files outside of the folder plugins/ beside it are never loaded. A setting of
+    `plugins` names further files, relative to the working directory.
     """
     check_flag(trust_plugins, "trust_plugins")
     with _naming(path):
-        recipe = _parse(_text(path), settings, sampling)
-        registry = load_plugins(plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True))
+        own = [setting for setting in settings if not sets([setting], "plugins")]
+        recipe = _parse(_text(path), own, sampling)
+        files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)
+        if own != list(settings):
+            files += plugin_files(_parse(_text(path), settings).plugins, Path(), trusted=trust_plugins)
+        registry = load_plugins(files)
         if sets_images(settings):
             recipe = with_full_paths(recipe, registry.names("dataset"), None, settings)
         return _with_full_options(fill_in(recipe, registry), registry, None, settings), registry

@@ -297,8 +297,10 @@ class SamplingConfig:
         return SampleRequest(tuple(numbers), self.seed, self.draw_rule())
 
     def draw_rule(self) -> Rule:
-        """Returns the rule."""
-        rule: Rule = self.rule.build()
+        """Returns the rule. Raises `UserError` if a plugin's component builds no `Rule`."""
+        rule = self.rule.build()
+        if not isinstance(rule, Rule):
+            raise UserError(f"rule '{self.rule.name}': its build must return an auxar.Rule, got {type(rule).__name__}")
         return rule
 
 

@@ -34,17 +34,18 @@ def check_rule(rule: Rule, *heads: Head) -> None:
             first, again = rule.adjustments(depth), rule.adjustments(depth)
             operation = rule.operation(depth)
         if not isinstance(first, Adjustments) or first != again:
-            broken("adjustments", f"expected equal Adjustments for a depth, got {first} and {again}", depth=depth)
+            message = f"expected Adjustments that are equal for equal depths, got {first} and {again}"
+            broken("adjustments", message, depth=depth)
         exact = exact and first == Adjustments() and operation is None
         if operation is not None and not heads:
             broken("operation", "the rule has an operation; give the check heads on whose parameters it acts")
         for head in heads if operation is not None else ():
             _check_operation(operation, head, depth)
     with runs("changes"):
-        changes = list(rule.changes())
-    if not all(isinstance(phrase, str) and phrase for phrase in changes):
-        broken("meaning", f"changes must return texts, got {changes}")
-    if exact != (not changes):
+        changes = rule.changes()
+    if isinstance(changes, str) or not all(isinstance(phrase, str) and phrase for phrase in changes):
+        broken("meaning", f"changes must return a list of texts, got {changes!r}")
+    if exact != (len(changes) == 0):
         draws = "draws exact samples" if exact else "does not draw exact samples"
         broken("meaning", f"the rule {draws}, but its captions say: {rule.meaning}")
 
@@ -57,8 +58,8 @@ def _check_operation(operation: Any, head: Head, depth: int) -> None:
         alone = torch.cat([operation(head, row) for row in parameters.split(1)])
     if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (before.shape, before.dtype):
         broken("operation", "expected parameters of the same shape and dtype", depth=depth, found=found)
-    if found.isnan().any():
-        broken("operation", "changed parameters are not a number", depth=depth, found=found)
+    if found.isnan().any() or not found.isfinite().any(1).all():
+        broken("operation", "changed parameters of a pixel are not numbers, or all infinite", depth=depth, found=found)
     if not torch.equal(parameters, before):
         broken("operation", "the operation changes its argument", depth=depth)
     if not torch.equal(found, again) or not torch.equal(found, alone):

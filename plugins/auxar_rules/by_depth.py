@@ -17,12 +17,8 @@ class RuleChoice(Choice):
     kind = "rule"
 
 
-def _reduced() -> RuleChoice:
-    return RuleChoice(Component("rule", "reduced", Reduced), Reduced())
-
-
-def _ancestral() -> RuleChoice:
-    return RuleChoice(Component("rule", "ancestral", Ancestral), Ancestral())
+def _choice(rule: Rule | RuleChoice) -> RuleChoice:
+    return RuleChoice(Component("rule", rule.name, type(rule)), rule) if isinstance(rule, Rule) else rule
 
 
 @attrs.frozen
@@ -33,9 +29,9 @@ class ByDepth(Rule):
     cleaner.
     """
 
-    fine: RuleChoice = attrs.field(factory=_reduced)
+    fine: RuleChoice = attrs.field(factory=lambda: _choice(Reduced()), converter=_choice)
     """The rule of depths 0 … `depth` - 1."""
-    coarse: RuleChoice = attrs.field(factory=_ancestral)
+    coarse: RuleChoice = attrs.field(factory=lambda: _choice(Ancestral()), converter=_choice)
     """The rule of depths from `depth` on."""
     depth: int = attrs.field(default=1, validator=positive)
     """The first depth that is drawn by the rule `coarse`, at least 1. The image has depth 0, and its k-th view depth

@@ -2,15 +2,35 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
-from helpers.tiny_runs import run, tiny, write
+from helpers.tiny_runs import run, snapshot, tiny, write
+from PIL import Image
 
+import auxar
 from auxar.cli import main
 from auxar.files import read_json
 from auxar.recipe import load_recipe_of_run
 from auxar_rules import Reduced
 
 NOTHING = "the rule 'tempered' changes nothing: the heads of this model are logistic mixture heads, which understand "
+SHARPER = """
+import attrs
+from auxar import Adjustments, Component, Rule, hookimpl
+
+AUXAR_INTERFACE = 1
+
+@attrs.frozen
+class Sharper(Rule):
+    reduction: float = 0.5
+
+    def adjustments(self, depth):
+        return Adjustments(reduction=self.reduction)
+
+@hookimpl
+def auxar_register_components():
+    return [Component("rule", "sharper", Sharper)]
+"""
 REDUCED = {"name": "reduced", "reduction": 0.6}
 SOFTMAX = {"prior__head": "softmax"}
 
@@ -47,7 +67,8 @@ def test_a_recipe_with_a_rule_that_changes_nothing_is_refused_before_training(pi
 def test_only_heads_of_factors_that_draw_from_a_given_image_count(pictures, finished, tmp_path, monkeypatch):
     depths = []
     monkeypatch.setattr(
-        "auxar.commands.sample.check_rule", lambda model, rule, *, from_depth, key: depths.append(from_depth)
+        "auxar.commands.sample.check_rule",
+        lambda model, rule, arithmetic, *, from_depth, key: depths.append(from_depth),
     )
     given = ["sample", str(finished), "-n", "1", "--out", str(tmp_path / "out"), "--given", str(pictures / "000.png")]
     assert main(given) == main([*given, "--keep", "4"]) == main(given[:6]) == 0
@@ -104,3 +125,21 @@ def test_a_new_rule_has_its_own_options(pictures, tmp_path, written, settings, o
     recipe, _ = load_recipe_of_run(write(tmp_path / "recipe.toml", table), settings, sampling=options)
     rule: Any = recipe.sampling.draw_rule()
     assert (rule.name, rule.reduction, rule.min_weight) == expected
+
+
+def test_a_run_is_drawn_from_by_the_rule_of_a_plugin_file(finished, tmp_path, monkeypatch, capsys):
+    """The file has the name of a plugin of auxar, and is no part of the run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rules.py").write_text(SHARPER)
+    before = snapshot(finished)
+    sample = ["sample", str(finished), "-n", "2", "--rule", "sharper:reduction=0.9", "--out", "drawn"]
+    assert refusal(capsys, *sample).startswith("--rule: no rule is named 'sharper'; did you mean")
+    setting = ["--set", 'plugins=["rules.py"]']
+    assert "add --trust-plugins" in refusal(capsys, *sample, *setting)
+    assert main([*sample, *setting, "--trust-plugins"]) == 0
+    expected = auxar.load(finished).sample(2, rule="reduced:reduction=0.9,min_weight=0")
+    for number, image in enumerate(expected):
+        with Image.open(f"drawn/images/{number:06d}.png") as picture:
+            assert np.array_equal(np.asarray(picture), np.asarray(image.to_pil()))
+    assert read_json(tmp_path / "drawn/samples.json")["rule"] == {"name": "sharper", "reduction": 0.9}
+    assert snapshot(finished) == before

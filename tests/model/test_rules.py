@@ -27,7 +27,6 @@ from auxar.model import (
     SampleRequest,
 )
 from auxar.model.rule_effects import check_rule
-from auxar.plugins import Component
 from auxar.recipe import SamplingConfig
 from auxar.testing.examples import randomized
 from auxar_heads import logistic_mixture
@@ -35,7 +34,7 @@ from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.components import LightConfig, light
 from auxar_pyramid import PyramidConfig, PyramidView
-from auxar_rules import ByDepth, Map, Reduced, RuleChoice, Tempered
+from auxar_rules import ByDepth, Map, Reduced, Tempered
 from auxar_samplers import RasterSampler, WavefrontSampler
 
 IMAGE = ImageSpec(1, height=4, width=4, levels=4)
@@ -54,13 +53,6 @@ class Enlarged(Embedding):
 
 class Undeclared(SoftmaxHead):
     understands = None
-
-
-def choice(name, rule):
-    return RuleChoice(Component("rule", name, type(rule)), rule)
-
-
-ANCESTRAL, TEMPERED = choice("ancestral", Ancestral()), choice("tempered", Tempered())
 
 
 def mixture(image):
@@ -115,7 +107,11 @@ def single(image):
             Tempered(0.5),
             "'tempered' changes nothing: the heads of this model are logistic mixture heads, which ",
         ),
-        (mixture, ByDepth(ANCESTRAL, TEMPERED), "'by depth' changes nothing: the heads of this model are logistic mi"),
+        (
+            mixture,
+            ByDepth(Ancestral(), Tempered()),
+            "'by_depth' changes nothing: the heads of this model are logistic",
+        ),
         (
             SoftmaxHead,
             Map(),
@@ -168,7 +164,7 @@ def test_an_adjustment_that_some_factors_do_not_understand_is_logged(caplog):
     caplog.set_level(logging.INFO)
     mixed = model(mixture, SoftmaxHead)
     check_rule(mixed, Adjusted(Adjustments(centers=True, temperature=0.5)))
-    check_rule(mixed, ByDepth(choice("map", Map()), TEMPERED))  # Each head gets what it understands.
+    check_rule(mixed, ByDepth(Map(), Tempered()))  # Each head gets what it understands.
     assert caplog.messages == [
         "the adjustment 'centers' of the rule 'adjusted' changes nothing in prior: the heads are softmax heads, which "
         "understand only temperature",
@@ -192,12 +188,12 @@ def test_a_rule_by_depth_draws_each_depth_by_its_own_rule():
     chain = model(mixture, mixture)
     numbers, sampler = (0, 1, 2, 3), RasterSampler()
     for fine, coarse in [(Map(0), Ancestral()), (Ancestral(), Reduced(5.0)), (Doubled(), Map())]:
-        rule = ByDepth(choice("fine", fine), choice("coarse", coarse))
+        rule = ByDepth(fine, coarse)
         image, view = chain.draw_views(SampleRequest(numbers, 3, rule), sampler)
         assert torch.equal(view, chain.draw_views(SampleRequest(numbers, 3, coarse), sampler)[1])
         assert torch.equal(image, chain.draw_from(view, SampleRequest(numbers, 3, fine), sampler)[0])
         assert not torch.equal(image, chain.draw_from(view, SampleRequest(numbers, 3, coarse), sampler)[0])
-        deeper = ByDepth(choice("fine", fine), choice("coarse", coarse), depth=2)
+        deeper = ByDepth(fine, coarse, depth=2)
         found = chain.draw_views(SampleRequest(numbers, 3, deeper), sampler)
         assert torch.equal(found[1], chain.draw_views(SampleRequest(numbers, 3, fine), sampler)[1])
 
@@ -205,12 +201,12 @@ def test_a_rule_by_depth_draws_each_depth_by_its_own_rule():
 def test_a_rule_by_depth_says_what_it_changes_where():
     lowered = "every predicted log-scale is lowered by 0.5"
     center = "every pixel with a mixture is the center of a drawn component"
-    rule = ByDepth(choice("map", Map(0)), choice("reduced", Reduced(0.5, min_weight=0)), depth=2)
+    rule = ByDepth(Map(0), Reduced(0.5, min_weight=0), depth=2)
     assert rule.meaning == (
         f"samples of the model, except that at depths 0 to 1 {center} and from depth 2 on {lowered}"
     )
-    assert ByDepth(ANCESTRAL, ANCESTRAL).meaning == Ancestral().meaning == "exact samples of the model"
-    assert ByDepth(choice("map", Map(0))).meaning.endswith(f"at depth 0 {center}")
+    assert ByDepth(Ancestral(), Ancestral()).meaning == Ancestral().meaning == "exact samples of the model"
+    assert ByDepth(Map(0)).meaning.endswith(f"at depth 0 {center}")
 
 
 @pytest.mark.parametrize("engine", ["torch", pytest.param("native", marks=needs_native)])
@@ -233,8 +229,12 @@ def test_an_operation_of_a_rule_acts_on_the_parameters_of_heads(engine):
 
 def test_integers_refuse_a_rule_with_an_operation():
     network = Net(IMAGE, 0, mixture(IMAGE).integer_head())
-    with pytest.raises(UserError, match="the rule 'doubled' computes with floating-point parameters, but this model"):
+    with pytest.raises(UserError, match="the rule 'doubled' has an operation on floating-point "):
         DrawSource.of(network, SampleRequest((0,), rule=Doubled()))
+    chain = model(mixture, mixture)
+    with pytest.raises(UserError, match="the rule 'by_depth' has an operation"):
+        check_rule(chain, ByDepth(Doubled(), Ancestral()), "integer")
+    check_rule(chain, ByDepth(Ancestral(), Doubled(), depth=2), "integer", from_depth=1)
 
 
 def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():

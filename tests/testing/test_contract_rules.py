@@ -68,7 +68,8 @@ def test_an_operation_is_checked_with_heads():
         ),
         (Deep(), "meaning: the rule does not draw exact samples"),
         (Operating(None, ("nothing",)), "meaning: the rule draws exact samples, but its captions say: samples of"),
-        (Adjusted(None), "adjustments: expected equal Adjustments for a depth, got None"),
+        (Operating(None, "doubled"), "meaning: changes must return a list of texts, got 'doubled'"),
+        (Adjusted(None), "adjustments: expected Adjustments that are equal for equal depths, got None"),
     ],
 )
 def test_a_wrong_rule_is_caught(rule, message):
@@ -82,7 +83,8 @@ def test_a_wrong_rule_is_caught(rule, message):
     [
         (lambda head, parameters: parameters[:, 1:], "operation: expected parameters of the same shape"),
         (lambda head, parameters: parameters.float(), "operation: expected parameters of the same shape and dtype"),
-        (lambda head, parameters: parameters * torch.nan, "operation: changed parameters are not a number"),
+        (lambda head, parameters: parameters * torch.nan, "operation: changed parameters of a pixel are not numbers"),
+        (lambda head, parameters: parameters - torch.inf, "operation: changed parameters of a pixel are not numbers"),
         (lambda head, parameters: parameters.mul_(2), "operation: the operation changes its argument"),
         (lambda head, parameters: parameters - parameters.mean(0), "operation: parameters of a pixel depend on"),
         (lambda head, parameters: 1 / 0, "runs: the operation failed with ZeroDivisionError"),

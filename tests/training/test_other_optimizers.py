@@ -131,9 +131,7 @@ def test_a_state_that_cannot_be_stored_is_refused_after_the_first_step(pictures,
     recipe = table(pictures, tmp_path)
     plugin = tmp_path / "odd.py"
     plugin.write_text(PLUGIN.replace('best=float("inf")', 'best=float("inf"), names={"a"}'))
-    with pytest.raises(
-        UserError, match="the optimizer 'odd' has {'a'} in its state at 0.names; a checkpoint can store"
-    ):
+    with pytest.raises(UserError, match=r"the optimizer 'odd' has .* in its state at 0\.names; "):
         run(tmp_path / "run", recipe)
     assert not [line for line in metrics(tmp_path / "run") if line["step"] > 1]
 
