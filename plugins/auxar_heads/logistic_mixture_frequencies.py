@@ -73,10 +73,11 @@ class IntegerLogisticMixtureHead(IntegerHead):
         self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
 
     def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
-        return _MixtureFrequencies(self, parameters.to(torch.int64), adjustments)
+        return _MixtureFrequencies(self, parameters.to(torch.int64), self._understood(adjustments))
 
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         smallest, largest = self.log_scales
+        adjustments = self._understood(adjustments)
         constants = _Constants(
             fixed=native()[0],
             components=self.components,
@@ -90,6 +91,10 @@ class IntegerLogisticMixtureHead(IntegerHead):
             log_of_unit=self.log_of_unit,
         )
         return NativeForm(Path(__file__).with_suffix(".cpp"), constants)
+
+    def _understood(self, adjustments: Adjustments) -> Adjustments:
+        # A single component is always drawn, so its exact samples stay exact.
+        return attrs.evolve(adjustments, min_weight=0.0) if self.components == 1 else adjustments
 
 
 def is_exact(adjustments: Adjustments) -> bool:

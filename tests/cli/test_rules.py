@@ -133,7 +133,7 @@ def test_a_run_is_drawn_from_by_the_rule_of_a_plugin_file(finished, tmp_path, mo
     (tmp_path / "rules.py").write_text(SHARPER)
     before = snapshot(finished)
     sample = ["sample", str(finished), "-n", "2", "--rule", "sharper:reduction=0.9", "--out", "drawn"]
-    assert refusal(capsys, *sample).startswith("--rule: no rule is named 'sharper'; did you mean")
+    assert refusal(capsys, *sample).startswith("--rule: no rule is named 'sharper' (known: ")
     setting = ["--set", 'plugins=["rules.py"]']
     assert "add --trust-plugins" in refusal(capsys, *sample, *setting)
     assert main([*sample, *setting, "--trust-plugins"]) == 0

@@ -178,3 +178,14 @@ def test_frequencies_outside_of_the_interval_are_zero():
         inside = own.channel_log_mass(grid[:, :, :1], values[:, :, :1], Interval(values[:, :, 3:4], values[:, :, 9:10]))
         each = own.channel_log_prob(grid, values).flatten()
         assert torch.allclose(inside.exp(), each[3:10].exp().sum())
+
+
+@pytest.mark.parametrize("components", [1, 3])
+@pytest.mark.parametrize("name", ["reduction", "centers", "temperature", "min_weight"])
+def test_integers_understand_the_adjustments_that_they_declare(components, name):
+    head = LogisticMixtureHead(ImageSpec(3, height=1, width=1, levels=65536), components).integer_head()
+    parameters = (torch.randn((2000, head.parameter_count), generator=generator(1)) * 2**20).round()
+    uniforms = torch.rand((2000, head.uniform_count), generator=generator(2), dtype=torch.float64)
+    adjustments = Adjustments(**{name: True if name == "centers" else 0.5})
+    exact, found = (head.draw(parameters, uniforms, each) for each in (Adjustments(), adjustments))
+    assert torch.equal(exact, found) == (name not in head.understands)
