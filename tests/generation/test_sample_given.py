@@ -184,7 +184,7 @@ def test_the_command_takes_rule_batch_size_sampler_and_folders(sampled, pictures
     assert other["sampler"] == "raster"
     assert np.array_equal(again["images"], arrays["images"])
     centers, facts = sampled(*arguments, "--rule", "map")
-    assert facts["rule"] == "map"
+    assert facts["rule"]["name"] == "map"
     assert not np.array_equal(centers["images"], arrays["images"])
     by_default, facts = sampled("--given", pictures / "000.png")
     assert by_default["images"].shape == (1, 4, 3, 8, 8)
