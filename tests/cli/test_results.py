@@ -79,7 +79,8 @@ def test_a_run_with_untrained_factors_has_no_total(recipe, capsys):
 
 
 def test_plugins_and_libraries_print_to_standard_error(tmp_path, capsys):
-    (tmp_path / "loud.py").write_text("AUXAR_INTERFACE = 1\nprint('loaded')\n", encoding="utf-8")
+    hook = "from auxar import hookimpl\n@hookimpl\ndef auxar_register_components(): return []\n"
+    (tmp_path / "loud.py").write_text(f"{hook}AUXAR_INTERFACE = 1\nprint('loaded')\n", encoding="utf-8")
     assert main(["plugins", str(tmp_path / "loud.py"), "--json"]) == 0
     output = capsys.readouterr()
     assert output.err == "loaded\n"
