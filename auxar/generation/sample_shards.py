@@ -117,7 +117,7 @@ def draw_shard(
             with holding(files.folder / LOCK, "begin to draw", "choose a folder on another file system"):
                 check_shards(folder, files)
                 if begun_with(folder) is None:
-                    mark = {"rule": config.rule, "seed": config.seed, "count": config.images, SHARDS: files.work}
+                    mark = {"rule": config.rule.table, "seed": config.seed, "count": config.images, SHARDS: files.work}
                     write_json(folder / MARK, mark)
         accelerator.wait_for_everyone()
 

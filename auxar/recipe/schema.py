@@ -10,9 +10,10 @@ import attrs
 from attrs.validators import ge, lt, optional
 
 from auxar.errors import UserError, shown
-from auxar.model import FLOAT, ImageSpec, Rule, SampleRequest
+from auxar.model import FLOAT, Ancestral, ImageSpec, Rule, SampleRequest
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.levels import SCALED, VALUES
+from auxar.plugins import Component
 from auxar.recipe.checks import fraction, fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
@@ -271,13 +272,18 @@ class EvaluationConfig:
     0, none are evaluated."""
 
 
+def _ancestral() -> ComponentChoice:
+    """The rule `ancestral`, which needs no plugin."""
+    return ComponentChoice("ancestral", {}, Component("rule", "ancestral", Ancestral), Ancestral())
+
+
 @attrs.frozen
 class SamplingConfig:
     """The table [sampling]: how many images are drawn from the model at the end of a run, and how."""
 
     images: int = attrs.field(default=16, validator=[_integer, ge(0), at_most(MOST_SAMPLES)])
     """Number of images to draw, at most a billion. If it is 0, a run draws no images and no figures."""
-    rule: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("ancestral"))
+    rule: ComponentChoice = attrs.field(factory=_ancestral)
     """The rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
     lowers the log-scales first, `map` takes the centers of drawn mixture components, `tempered` divides the logits of
     softmax heads, and `by_depth` has a rule for fine images and another for coarse views."""

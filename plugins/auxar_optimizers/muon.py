@@ -1,8 +1,8 @@
 """The optimizer `muon`: Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) and Adam in one.
 
-The momentum of a weight matrix is replaced by the nearest matrix whose singular values are equal before it is
-subtracted, so that directions in which gradients are small are learned as fast as others. PyTorch's class
-`torch.optim.Muon` accepts only matrices, not the kernels of convolutions, and updates one after the other.
+Muon changes a weight matrix by the matrix with equal singular values that is nearest to the average of its gradients.
+So directions in which gradients are small are learned as fast as others. PyTorch's class `torch.optim.Muon` takes only
+matrices, not the kernels of convolutions, and updates one after the other.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.optim.adam import adam
 
 from auxar import positive
 from auxar_layers.parallel import each
+from auxar_optimizers.adam import has_fused
 
 FEWEST_CHANNELS = 8
 """Fewest inputs and outputs of a layer whose weights are a matrix for Muon."""
@@ -53,8 +54,8 @@ class MuonConfig:
     """
 
     learning_rate: float = attrs.field(default=0.004, validator=positive)
-    """Learning rate of all weights. In each step, the elements of a matrix change by 0.2 times this number (root mean
-    square)."""
+    """Learning rate of all weights. In each step, the elements of a matrix change by about 0.2 times this number (root
+    mean square). The default suited trainings of 300 to 9,000 steps with the schedule `cosine`."""
     momentum: float = attrs.field(default=0.95, validator=[ge(0.0), lt(1.0)])
     """Decay rate of the moving average of gradients from which a matrix's update is computed, at least 0 and less
     than 1."""
@@ -83,7 +84,7 @@ class Muon(Optimizer):
             for is_matrix in (True, False)
         ]
         # PyTorch's fused Adam keeps the number of steps on the device of the weights.
-        fused = all(weight.device.type in ("cpu", "cuda") for weight in weights)
+        fused = has_fused(module)
         options = attrs.asdict(config)
         super().__init__(
             [group for group in groups if group["params"]],

@@ -115,7 +115,8 @@ def test_plugins_of_a_run_that_was_not_named_are_not_loaded(run, packed, tmp_pat
     recipe = shutil.copytree(run, "found") + "/recipe.toml"
     Path(recipe).write_text('plugins = ["plugins/marking.py"]\n' + Path(recipe).read_text())
     Path("found/plugins").mkdir()
-    Path("found/plugins/marking.py").write_text("AUXAR_INTERFACE = 1\nopen('marked', 'w').close()\n")
+    hook = "from auxar import hookimpl\n@hookimpl\ndef auxar_register_components(): return []\n"
+    Path("found/plugins/marking.py").write_text(f"{hook}AUXAR_INTERFACE = 1\nopen('marked', 'w').close()\n")
     arguments = ["decompress", "a.auxar", "-o", "out", "--trust-plugins"]
     assert main(arguments) == 2
     assert capsys.readouterr().err.endswith("of a run that you name; if you trust found, add --run found\n")

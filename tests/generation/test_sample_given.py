@@ -178,13 +178,13 @@ def test_the_command_takes_rule_batch_size_sampler_and_folders(sampled, pictures
     arguments = ["--given", pictures / "003.png", folder, "-n", 2, "--stage", 1, "--seed", 7]
     arrays, facts = sampled(*arguments)
     assert facts["given"] == ["003.png", *(f"00{number}.png" for number in range(4))]
-    assert (facts["rule"], facts["seed"], facts["draws_each"], facts["count"]) == ("ancestral", 7, 2, 10)
+    assert (facts["rule"], facts["seed"], facts["draws_each"], facts["count"]) == ({"name": "ancestral"}, 7, 2, 10)
     assert arrays["images"].shape == (5, 2, 3, 8, 8)
     again, other = sampled(*arguments, "--batch-size", 3, "--sampler", "raster")
     assert other["sampler"] == "raster"
     assert np.array_equal(again["images"], arrays["images"])
     centers, facts = sampled(*arguments, "--rule", "map")
-    assert facts["rule"] == "map"
+    assert facts["rule"]["name"] == "map"
     assert not np.array_equal(centers["images"], arrays["images"])
     by_default, facts = sampled("--given", pictures / "000.png")
     assert by_default["images"].shape == (1, 4, 3, 8, 8)

@@ -241,9 +241,7 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
     def captions(prior_head):
         chain = model(mixture, prior_head)
         heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-        figures = Figures(
-            chain, RasterSampler(), SamplingConfig(rule=chosen("rule", "ancestral")), 1, Examples(heldout), None, False
-        )
+        figures = Figures(chain, RasterSampler(), SamplingConfig(), 1, Examples(heldout), None, False)
         return {figure.name: figure.caption for figure in figures.all()}
 
     for name in ("reduction", "map"):

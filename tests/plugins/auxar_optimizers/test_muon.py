@@ -10,25 +10,24 @@ from helpers.causal_networks import generator
 from torch import nn
 
 from auxar.numerics.threads import threads
+from auxar_optimizers import muon
 from auxar_optimizers.muon import MuonConfig, build
 
-HIDDEN = ["network.1.weight", "network.3.weight", "network.5.weight"]
+HIDDEN = [f"network.{number}.weight" for number in (1, 3, 5, 6, 7)]
 """The weights of the hidden layers of `Module`."""
 
 
 class Module(nn.Module):
-    """A module of one part with weights of all kinds, some of whose matrices are large enough for several threads."""
+    """A module of one part with weights of all kinds, some of whose matrices are large enough for several threads.
+
+    Three of the hidden layers have matrices of equal shape, 12×90.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        wide = [
-            nn.Linear(10, 10),
-            nn.Conv2d(10, 12, 3),
-            nn.Embedding(20, 12),
-            nn.Linear(12, 1200),
-            nn.LayerNorm((9, 9)),
-        ]
-        self.network = nn.Sequential(*wide, nn.Linear(1200, 70), nn.Conv2d(3, 12, 3), nn.Linear(70, 100))
+        first = [nn.Linear(10, 10), nn.Conv2d(10, 12, 3), nn.Embedding(20, 12), nn.Linear(12, 1200)]
+        hidden = [nn.LayerNorm((9, 9)), nn.Linear(1200, 70), nn.Linear(90, 12), nn.Linear(90, 12)]
+        self.network = nn.Sequential(*first, *hidden, nn.Conv2d(3, 12, 3), nn.Linear(70, 100))
         self.network.place = nn.Parameter(torch.ones(16, 16))
         with torch.no_grad():
             for weight in self.parameters():
@@ -53,8 +52,9 @@ def train(module, optimizer, steps):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-9, 1e9])
-def test_a_step_changes_hidden_matrices_equally_in_all_directions(scale):
+def test_a_step_changes_hidden_matrices_equally_in_all_directions(scale, monkeypatch):
     """The update is U S Vᵀ of the gradient with other singular values S, which no learning rate has to suit."""
+    monkeypatch.setattr(muon, "BATCH", 2 * 12 * 90)
     module = Module()
     before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     optimizer = build(MuonConfig(learning_rate=0.01, weight_decay=0.1), module)
