@@ -1,4 +1,4 @@
-"""Plugins: the hook that they implement, the components that it returns, and the registry of all components.
+"""Plugins: the hooks that they implement, the components that they provide, and the registry of all components.
 
 A plugin is a module (or object) with a function marked by `hookimpl` and an integer `AUXAR_INTERFACE`, the version of
 the interfaces that it was written for. It is part of an installed package that has an entry point in the group `auxar`,
@@ -53,7 +53,7 @@ ROLES = ("prior", "decoder")
 """Kinds for which a recipe may also name a network."""
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
-"""The decorator of a plugin's function `auxar_register_components`, which returns its components."""
+"""The decorator of a plugin's functions `auxar_register_components` and `auxar_register_kinds`."""
 
 
 def _itself(config: Any) -> Any:
@@ -91,8 +91,8 @@ class Component:
     time. If it writes files, it uses `cached_folder`. A model comes trained: commands accept its name in place of a
     run's folder, and its config class has a default for every option.
 
-    `build` raises `UserError` if it does not support the sizes or the options. So does `Component` if a field is
-    invalid.
+    `build` raises `UserError` if it does not support the sizes or the options. `Component` itself raises `UserError` if
+    one of its fields is invalid.
 
     Examples:
         >>> from auxar import Component, ImageSpec
@@ -107,7 +107,9 @@ class Component:
     name: str = attrs.field()
     """The name that recipes use. It does not contain a colon, which comes before options on the command line."""
     config: type = attrs.field()
+    """The frozen attrs class of the options."""
     build: Callable[..., Any] = attrs.field(default=_itself)
+    """The function that creates the component from an instance of `config`."""
 
     @kind.validator
     def _is_kind(self, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -136,12 +138,12 @@ class Component:
 
 
 def _kinds_for(kind: str) -> tuple[str, ...]:
-    """The kinds of the components that a recipe may name where it needs one of this kind."""
+    """The kinds of the components that a recipe may name where it needs a component of this kind."""
     return (kind, "network") if kind in ROLES else (kind,)
 
 
 def interface_problem(plugin: object) -> str | None:
-    """The reason why a plugin cannot be used, as a text to follow its name; None if it supports this version."""
+    """The reason why a plugin cannot be used, as a text that follows its name; None if there is none."""
     version = getattr(plugin, DECLARATION, None)
     if version == INTERFACE_VERSION and type(version) is int:
         return None
@@ -210,7 +212,8 @@ class Registry:
     def prior(self, name: str, path: str, *, given_features: bool) -> Component:
         """The component that a recipe names as a prior; a network or a decoder if it is given features of a condition.
 
-        Raises `UserError`, naming the recipe's key `path`, if there is none, or if it cannot be given features.
+        Raises `UserError`, naming the recipe's key `path`, if there is none, if it cannot be given features, or if it
+        needs features and none are given.
 
         Examples:
             >>> import auxar
@@ -329,7 +332,7 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, tuple[str, str]],
 
 
 def _provided(hook: pluggy.HookCaller, origins: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Any]]:
-    """Yields each entry that an implementation of a hook returns, after the plugin that provides it."""
+    """Yields pairs of a plugin and an entry that its implementation of the hook returns."""
     for implementation in hook.get_hookimpls():
         provider = "{} ({})".format(*origins[implementation.plugin_name])
         try:

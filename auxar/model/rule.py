@@ -13,12 +13,12 @@ from torch import Tensor
 from auxar.validation import at_least, below, finite, positive
 
 Operation = Callable[[Any, Tensor], Tensor]
-"""A function of a `Head` and its parameters, (n, parameter_count), that returns other parameters of the same shape."""
+"""A function of a `Head` and its parameters (n, parameter_count) that returns changed parameters of the same shape."""
 
 
 @attrs.frozen
 class Adjustments:
-    """The changes of predicted distributions that heads make when they draw, as far as the heads have such parameters.
+    """Changes of predicted distributions that a rule asks of heads, which make the changes that they understand.
 
     Without arguments, nothing is changed, so that drawn images are exact samples of the model. Raises `UserError` if a
     number is out of range.
@@ -31,16 +31,16 @@ class Adjustments:
     """
 
     reduction: float = attrs.field(default=0.0, validator=[finite, at_least(0)])
-    """Number subtracted from log-scales, at least 0."""
+    """Number subtracted from predicted log-scales, at least 0."""
     centers: bool = False
-    """Whether the center of a drawn mixture component is taken, the value nearest to its mean, instead of a value drawn
+    """Whether the center of a drawn mixture component, the value nearest to its mean, is taken instead of a value drawn
     from the component."""
     temperature: float = attrs.field(default=1.0, validator=positive)
-    """Divisor of the logits of values, greater than 0."""
+    """Divisor of predicted logits of values, greater than 0. Below 1, probable values are drawn more often."""
     min_weight: float = attrs.field(default=0.0, validator=[finite, at_least(0), below(1)])
     """Fraction of the heaviest mixture component's weight, at least 0 and less than 1. Components with a smaller weight
-    are not drawn; the others are drawn in proportion to their weights. If a pixel is restricted to intervals, the
-    weights are those given the interval and the earlier channels."""
+    are not drawn; the others are drawn in proportion to their weights. In a restricted draw, the compared weights are
+    conditional on the interval and the earlier channels."""
 
     def names(self) -> Iterator[str]:
         """Yields the names of the adjustments that change something."""
@@ -49,7 +49,7 @@ class Adjustments:
     def phrases(self) -> list[str]:
         """Phrases for captions, one for each adjustment that changes something.
 
-        They are true of every head, because they name the predicted numbers that are changed.
+        They name the predicted numbers that change, so they are also true of heads that predict no such numbers.
         """
         said = {
             "reduction": f"every predicted log-scale is lowered by {self.reduction:g}",
@@ -62,7 +62,7 @@ class Adjustments:
 
 
 ADJUSTMENTS = tuple(field.name for field in attrs.fields(Adjustments))
-"""The names of all adjustments."""
+"""The names of all adjustments: the fields of `Adjustments`."""
 EXACT = Adjustments()
 """The adjustments of exact samples: none."""
 
@@ -70,9 +70,9 @@ EXACT = Adjustments()
 class Rule(abc.ABC):
     """The way in which values are drawn from predicted distributions (paper, section 4.2).
 
-    A rule gives the adjustments of each depth, which heads understand in floating point, in integers and in native
-    code. It may have an operation of its own on the parameters of heads, too. This operation runs in Python: native
-    code leaves the drawing of pixels to Python, and integers refuse the rule.
+    A rule gives the adjustments at each depth, which heads make in floating point, in integers and in native code. It
+    may also have an operation of its own, which changes the parameters of heads. The operation runs in Python: the
+    native engine then leaves the drawing of pixels to Python, and models in integers refuse the rule.
 
     Examples:
         >>> class Cooler(Rule):
@@ -90,14 +90,14 @@ class Rule(abc.ABC):
         """The adjustments for images at a depth: 0 for the image, k for its k-th view."""
 
     def operation(self, depth: int) -> Operation | None:
-        """The rule's own operation on the parameters of heads at a depth. The default is None: there is none."""
+        """The rule's own operation on the parameters of heads at a depth, or None, the default, for no operation."""
         return None
 
     def changes(self) -> Sequence[str]:
         """Phrases for captions that say what the rule changes, such as "every predicted log-scale is lowered by 0.4".
 
-        The default describes the adjustments at depth 0. A rule with an operation, or with other adjustments at other
-        depths, says so itself.
+        The default describes the adjustments at depth 0. A rule with an operation, or whose adjustments depend on the
+        depth, must replace it.
         """
         return self.adjustments(0).phrases()
 
@@ -146,7 +146,7 @@ class Ancestral(Rule):
 
 
 def refused_by_integers(rule: Rule) -> str:
-    """The message that integers refuse a rule with an operation."""
+    """The message with which models in integers refuse a rule that has an operation."""
     return (
         f"the rule '{rule.name}' has an operation on floating-point parameters, but this model draws with integers; "
         "use another rule, or the arithmetic 'float'"

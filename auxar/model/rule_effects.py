@@ -29,10 +29,10 @@ def check_rule(
 ) -> None:
     """Raises `UserError`, which names the recipe's key or option `key`, if the model cannot draw by the rule.
 
-    The rule must draw exact samples, have an operation, or change something that a head of the model understands. With
-    another `arithmetic` than `FLOAT`, it must have no operation. Adjustments that some heads, or all of them, do not
-    understand are logged. With `from_depth`, only the factors that `draw_from` uses are considered. Heads that do not
-    declare what they understand may understand every adjustment.
+    The rule must draw exact samples, have an operation, or have an adjustment that a head of the model understands. It
+    must have no operation if `arithmetic` is not `FLOAT`. Adjustments that some or all heads do not understand are
+    logged. With `from_depth`, only the factors that `draw_from` uses are considered. Heads that do not declare what
+    they understand may understand every adjustment.
     """
     factors = model.factors[:from_depth]
     if arithmetic != FLOAT and any(rule.operation(factor.depth) for factor in factors):
@@ -62,7 +62,7 @@ def check_rule(
 
 
 def users(model: HasFactors, adjustment: str) -> list[Factor]:
-    """The factors of a model whose draws may depend on an adjustment, one of `ADJUSTMENTS`."""
+    """The factors of a model whose heads understand, or may understand, an adjustment, one of `ADJUSTMENTS`."""
     return [factor for factor in model.factors if _uses(factor, adjustment)]
 
 
@@ -73,13 +73,13 @@ def kinds_of_heads(factors: Sequence[Factor]) -> str:
 
 
 def _understood(factors: Sequence[Factor]) -> str:
-    """What the heads of factors understand, as the end of a message."""
+    """The end of a message about heads: the adjustments that heads of the factors understand."""
     names = [name for name in ADJUSTMENTS if any(_uses(factor, name) for factor in factors)]
     return f"understand only {' and '.join(names)}" if names else "understand no adjustments"
 
 
 def _uses(factor: Factor, adjustment: str) -> bool:
-    """Whether a head of the factor uses the adjustment, or may use it, because nothing is declared."""
+    """Whether a head of the factor understands the adjustment, or may understand it because nothing is declared."""
     heads = _heads(factor)
     return not heads or any(head.understands is None or adjustment in head.understands for head in heads)
 

@@ -1,9 +1,9 @@
 """Component options that choose another component by name, such as the head of a network or the engine of a sampler.
 
-A component's config class has a field whose type is a subclass of `Choice` with the kind of the components among which
-it chooses. The default of this field must be a factory. Any other class with the methods `from_recipe(value, registry,
-path)` and `to_recipe()` may be such a type, too; without a class attribute `kind`, the JSON Schema of recipes accepts
-any value for it.
+The config class of such a component has a field whose type is a subclass of `Choice`, which gives the kind of the
+other component. The default of this field must be a factory. The type may also be any other class with the methods
+`from_recipe(value, registry, path)` and `to_recipe()`. If it has no class attribute `kind`, the JSON Schema of recipes
+accepts any value of the option.
 """
 
 from __future__ import annotations

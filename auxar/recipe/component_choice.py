@@ -15,8 +15,8 @@ from auxar.plugins import Component
 class ComponentChoice:
     """The choice of a component: its name and its options.
 
-    A choice that was read from a recipe's text has only these. Loading the recipe with its plugins finds the component,
-    checks the options and adds the defaults of others.
+    A choice that was read from the text of a recipe has only these two. When the recipe is loaded with its plugins, the
+    component is looked up, the options are checked, and options that were not given get their defaults.
     """
 
     name: str
@@ -24,7 +24,7 @@ class ComponentChoice:
     component: Component | None = attrs.field(default=None, eq=False, repr=False)
     """The component; None if it was not looked up in a registry."""
     config: Any = attrs.field(default=None, eq=False, repr=False)
-    """The options as an instance of the component's config class."""
+    """The options as an instance of the component's config class; None if `component` is None."""
 
     @property
     def table(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class ComponentChoice:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """The options that are not the component's defaults."""
+        """The options whose values differ from the component's defaults."""
         assert self.component is not None
         usual = {field.name: field.default for field in attrs.fields(self.component.config)}
         return {key: value for key, value in self.options.items() if getattr(self.config, key) != _default(usual[key])}

@@ -1,4 +1,4 @@
-"""Rules for settings that replace other settings, in [training.factor.NAME], by `--set` and by options."""
+"""Settings that replace other settings: in [training.factor.NAME], by `--set` and by options of commands."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SPLITS = ("train", "heldout", "validation")
 def remove_replaced(training: dict[str, Any], key: str) -> None:
     """Removes the settings that a new setting of `key` in `training` replaces.
 
-    `training` is the table [training] or [training.factor.NAME]. A length replaces the other key of the length. A
-    length in [training] also replaces the lengths of single factors, and a component in [training], such as a schedule,
-    replaces the options that single factors set without naming a component.
+    `training` is the table [training] or [training.factor.NAME]. `steps` replaces `epochs`, and the other way
+    round. In [training], both also replace the lengths of single factors, and a component, such as a schedule, replaces
+    the options that single factors set without naming a component.
     """
     factors = training.get("factor")
     for override in factors.values() if isinstance(factors, dict) else ():
@@ -56,7 +56,7 @@ def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dic
 
 
 def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
-    """The table of an attrs class with the name of the default component in each table that gives options only."""
+    """The table of an attrs class, with the default component's name added to each table that has only options."""
     found = dict(table)
     hints = get_type_hints(cls)
     for field in attrs.fields(cls):
@@ -73,10 +73,10 @@ def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
 
 
 def remove_other_options(table: dict[str, Any], path: object) -> None:
-    """Removes the settings of a registered data set from a recipe's table if `path`, a new `data.path`, is another one.
+    """Removes the options and splits of a registered data set if `path`, the new `data.path`, is another data set.
 
-    These are the options of the set and the names of its splits. A set is recognized by its options or, if it is from
-    an installed plugin, by its name.
+    `table` is the recipe. Its data set is a registered one if the recipe has `data.options`, or if its `data.path` is
+    the name of a data set of an installed plugin.
     """
     data = table.get("data")
     if not isinstance(data, dict) or path == data.get("path"):

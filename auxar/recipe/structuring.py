@@ -22,7 +22,7 @@ BRIEF = {
     A_TABLE: f"expected {A_TABLE}",
     OF_64_BITS: "expected an integer from -2^63 to 2^63 - 1",
 }
-"""Messages, by expected type, that do not quote the value, because it may be very long. The path identifies it."""
+"""Messages by expected type that do not quote the value, because it may be very long. They follow the key's path."""
 TYPES = {"int": "an integer", "float": "a number", "bool": "a boolean", "str": "a string"}
 """Names of the expected types in messages, by their names in Python."""
 
@@ -51,7 +51,7 @@ def _with_type(value: Any) -> str:
 
 
 def read_component(value: Any, kind: str = "component") -> ComponentChoice:
-    """Reads the choice of a component from its name, from a table with its name and options, or from a text of both.
+    """Reads the choice of a component from its name, from a table with its name and options, or from a text with both.
 
     The text is `NAME:option=value,option=value`, the form of the command line. `kind` is used in error messages. Raises
     `TypeError` or `ValueError` if the value has another form.
@@ -74,12 +74,12 @@ def read_component(value: Any, kind: str = "component") -> ComponentChoice:
 
 
 def options_in(text: str, whole: str) -> dict[str, Any]:
-    """The options in a text `option=value,option=value`. A value that is not in TOML is a string.
+    """The options in a text `option=value,option=value`. A value that is not valid TOML is a string.
 
     Raises `ValueError`, which quotes `whole`, if an option has no value or is given twice.
     """
     options: dict[str, Any] = {}
-    # A comma in a list or a string does not end a value: an entry that is no TOML may go on after the next comma.
+    # A comma in a list or a string does not end a value: a value that is not valid TOML may go on after the comma.
     entries = text.split(",", MOST_COMMAS)
     while entries:
         found = [",".join(entries[: n + 1]).partition("=") for n in range(len(entries))]

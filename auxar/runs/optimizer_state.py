@@ -24,12 +24,12 @@ from auxar.model import Factor
 PREFIX = "optimizer."
 """The beginning of the names of an optimizer's tensors."""
 NOT_STORED = ("params", "lr", "fused", "foreach", "capturable", "differentiable")
-"""Keys of parameter groups that are not stored. The loop sets the learning rate of every step, and the implementation
-is that of the device on which training continues."""
+"""Keys of parameter groups that are not stored. The training loop sets the learning rate in every step, and the
+device on which training continues decides on the implementation, such as a fused one."""
 MOST_DEPTH = 20
-"""Maximum depth of lists and dictionaries in each other."""
+"""Maximum depth of nested lists, tuples and dictionaries."""
 MOST_TEXT = 2**22
-"""Maximum length of the document, enough for the state of about 20,000 parameters."""
+"""Maximum number of characters of the document, enough for the state of about 20,000 parameters."""
 
 
 @attrs.frozen(eq=False)
@@ -50,7 +50,7 @@ class OptimizerState:
     def restore(self, optimizer: torch.optim.Optimizer, name: str, factor: Factor) -> None:
         """Loads the state into the optimizer `name`, which was made for the parameters of `factor`.
 
-        Raises `UserError` if it cannot continue from this state, because another optimizer has written it.
+        Raises `UserError` if it cannot continue from this state, for example because another optimizer has written it.
         """
         try:
             if self.optimizer["name"] != name:
@@ -75,7 +75,7 @@ class OptimizerState:
         state = self.state | _as_saved(others, device, placed)
         groups = [{**own, **_as_saved(saved, device, placed)} for own, saved in zip(now, self.groups, strict=True)]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-        # PyTorch has also converted the state of parameters to their type. These entries are those of the optimizer.
+        # PyTorch has converted these entries to the dtype of their parameters. The stored ones keep their own dtype.
         for key, entry in optimizer.state_dict()["state"].items():
             if key in indices and isinstance(entry, dict):
                 entry |= {name: _as_saved(value, entry.get(name), placed) for name, value in self.state[key].items()}
@@ -117,7 +117,7 @@ def read_state(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Optimize
         groups, state = (_value(document[key], left, unused) for key in ("groups", "state"))
         optimizer, parameters = document["optimizer"], document["parameters"]
         if unused or not (all(map(_is_dict, (optimizer, state, *groups))) and isinstance(optimizer["name"], str)):
-            raise ValueError(f"{len(unused)} tensors are in no place of the state")
+            raise ValueError(f"{len(unused)} tensors do not occur in the state")
     except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         raise DamagedFile(f"{path} is damaged: its optimizer state is incomplete ({one_line(str(error))})") from None
     return OptimizerState(path, optimizer, parameters, groups, state)
@@ -130,7 +130,7 @@ class _Writer:
         self.optimizer = optimizer
         self.tensors: dict[str, Tensor] = {}
         self.names: dict[int, str] = {}
-        """The names of the tensors by `id`. A tensor in several places is stored once."""
+        """The names of the tensors by `id`. A tensor that occurs several times is stored once."""
 
     def plain(self, value: Any, path: tuple[Any, ...]) -> Any:
         if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
@@ -189,7 +189,7 @@ def _value(node: Any, tensors: Mapping[str, Tensor], unused: set[str]) -> Any:
 def _as_saved(value: Any, like: Any, placed: dict[Any, Tensor]) -> Any:
     """The value with its tensors on the device of `like`, which is a device or a value of the same structure.
 
-    `placed` has the tensors that were moved before, so that a tensor in several places stays one tensor.
+    `placed` has the tensors that were moved before, so that a tensor that occurs several times stays one tensor.
     """
     if isinstance(value, Tensor):
         device = like.device if isinstance(like, Tensor) else like if isinstance(like, torch.device) else value.device

@@ -1,4 +1,4 @@
-"""The check that a head uses the adjustments that it declares, and no others."""
+"""The check that a head understands the adjustments that it declares, and no others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SINGLE = {
     "temperature": Adjustments(temperature=3.0),
     "min_weight": Adjustments(min_weight=0.5),
 }
-"""For each name, an adjustment of only this kind."""
+"""Adjustments that change only one field, by the field's name."""
 
 
 def check_adjustments(build: Callable[[Any, ImageSpec], Head], config: object, specs: Sequence[ImageSpec]) -> None:
@@ -49,7 +49,7 @@ def check_adjustments(build: Callable[[Any, ImageSpec], Head], config: object, s
 
 
 def _declared(head: Head) -> Collection[str] | None:
-    """The adjustments that a head declares. Raises `ContractError` if they are not names of adjustments."""
+    """The names that a head declares. Raises `ContractError` if they are not names of adjustments."""
     names: Any = head.understands
     if names is None:
         return None

@@ -15,20 +15,21 @@ from auxar.runs.optimizer_state import read_state, stored_state
 from auxar.testing.laws import broken, runs
 
 STEPS = 40
-"""Number of steps of a training."""
+"""Number of training steps."""
 
 
 def check_optimizer(build: Callable[[Any, nn.Module], Any], config: Any) -> None:
-    """Checks an optimizer with trainings of a small network.
+    """Checks an optimizer by training a small network.
 
-    `build` and `config` are those of its `Component`. Raises `ContractError` if a law is broken:
+    `build(config, factor)` is the function of the optimizer's `Component`, and `config` has its options. Raises
+    `ContractError` if a law is broken:
 
     - `weights`: the optimizer has all trainable weights of the network and no others, and does not change a weight
       without a gradient
     - `training`: steps with the learning rate of `config` reduce the loss
     - `rates`: a step with the learning rate 0 in each parameter group (`lr`) does not change the weights
-    - `resume`: the state can be stored without pickle, and another optimizer that is built with `config` and gets the
-      state continues to the same bits
+    - `resume`: the state can be stored without pickle, and a new optimizer that loads it continues training with the
+      same bits
     - `runs`: nothing else fails
     """
     network = _Network()

@@ -13,18 +13,20 @@ from auxar.testing.pixels import normal_noise
 DEPTHS = 6
 """Number of depths that are checked, from the image on."""
 PIXELS = 20
-"""Number of pixels whose parameters a rule's operation gets."""
+"""Number of pixels whose parameters an operation is given."""
 
 
 def check_rule(rule: Rule, *heads: Head) -> None:
-    """Checks a drawing rule at depths 0 … 5. A rule with an operation needs some `heads` on whose parameters it acts.
+    """Checks a drawing rule at depths 0 … 5. An operation is checked with random parameters of the given `heads`.
 
     Raises `ContractError` if a law is broken:
 
     - `adjustments`: the rule has the same `Adjustments` each time for a depth
-    - `meaning`: `changes` returns texts, and none exactly if the rule draws exact samples at all depths
-    - `operation`: an operation returns finite or infinite parameters of the same shape and dtype, equal for equal
-      arguments and for each pixel alone, and leaves its arguments as they are
+    - `meaning`: `changes` returns a list of texts, which is empty if and only if the rule draws exact samples at all
+      depths
+    - `operation`: at least one head is given for a rule with an operation. The operation returns parameters of the same
+      shape and dtype, without NaN and with a finite number for each pixel. They are equal for equal arguments and for
+      each pixel alone. The operation does not change its arguments
     - `state`: nothing that other code shares is changed
     - `runs`: nothing else fails
     """
@@ -38,7 +40,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
             broken("adjustments", message, depth=depth)
         exact = exact and first == Adjustments() and operation is None
         if operation is not None and not heads:
-            broken("operation", "the rule has an operation; give the check heads on whose parameters it acts")
+            broken("operation", "the rule has an operation; give check_rule heads whose parameters it changes")
         for head in heads if operation is not None else ():
             _check_operation(operation, head, depth)
     with runs("changes"):
@@ -59,8 +61,8 @@ def _check_operation(operation: Any, head: Head, depth: int) -> None:
     if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (before.shape, before.dtype):
         broken("operation", "expected parameters of the same shape and dtype", depth=depth, found=found)
     if found.isnan().any() or not found.isfinite().any(1).all():
-        broken("operation", "changed parameters of a pixel are not numbers, or all infinite", depth=depth, found=found)
+        broken("operation", "changed parameters are NaN, or all infinite for a pixel", depth=depth, found=found)
     if not torch.equal(parameters, before):
         broken("operation", "the operation changes its argument", depth=depth)
     if not torch.equal(found, again) or not torch.equal(found, alone):
-        broken("operation", "parameters of a pixel depend on more than its own parameters", depth=depth)
+        broken("operation", "changed parameters depend on more than the parameters of the same pixel", depth=depth)

@@ -1,4 +1,4 @@
-"""The optimizer of a factor, as its recipe chooses it."""
+"""The optimizer of a factor, which the recipe chooses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from auxar.recipe import ComponentChoice
 
 
 def make_optimizer(factor: Factor, choice: ComponentChoice) -> Optimizer:
-    """Builds the optimizer of a factor. Raises `UserError` unless it has all trainable weights and no others."""
+    """Builds the optimizer of a factor. Raises `UserError` unless it has all of its trainable weights and no others."""
     optimizer = choice.build(factor)
     if not isinstance(optimizer, Optimizer):
         raise UserError(

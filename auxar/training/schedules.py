@@ -18,26 +18,26 @@ class Schedule(ABC):
     def rates(self, rate: float, steps: int) -> Iterator[float]:
         """Yields the learning rates of `steps` steps, from the first step after the warmup on.
 
-        `rate` is the learning rate of the optimizer, or of one of its parameter groups. The rates may only depend on
-        the arguments and the options. A training that resumes skips the rates of earlier steps.
+        `rate` is the learning rate of the optimizer, or of one of its parameter groups. The rates may depend only on
+        the arguments and the options. Training that resumes skips the rates of earlier steps.
         """
 
 
 def learning_rates(schedule: Schedule, warmup: int, bases: Sequence[float], total: int) -> Iterator[tuple[float, ...]]:
-    """Yields the learning rates of the steps of a training of `total` steps: a rate for each parameter group.
+    """Yields the learning rates of each of `total` training steps: a rate for each parameter group.
 
-    `bases` are the rates of the groups before the schedule. In `warmup` steps the rates rise linearly, and the schedule
-    begins at the step after them. Raises `UserError` if the schedule ends before training.
+    `bases` are the rates of the groups before the warmup and the schedule. The rates rise linearly in the first
+    `warmup` steps, and follow the schedule afterwards. Raises `UserError` if the schedule ends before training.
     """
     yield from zip(*(_rates(schedule, warmup, base, total) for base in bases), strict=True)
-    raise UserError("training.schedule: the schedule has rates of fewer steps than training")
+    raise UserError("training.schedule: the schedule yields fewer rates than training has steps")
 
 
 def _rates(schedule: Schedule, warmup: int, base: float, total: int) -> Iterator[float]:
     start = 1 / (warmup + 1)
     rate = base * start
     for step in range(warmup):
-        # Each rate is computed from the one before, as in PyTorch's LinearLR, to the last bit.
+        # Each rate is computed from the previous rate, so it has the same bits as in PyTorch's LinearLR.
         rate = rate if step == 0 else rate * (1 + (1 - start) / (warmup * start + (step - 1) * (1 - start)))
         yield rate
     yield from schedule.rates(base, max(total - warmup, 1))

@@ -1,4 +1,4 @@
-"""Experiment trackers that a recipe asks for: those of Accelerate by their names, and those of plugins."""
+"""Experiment trackers that a recipe names: trackers of Accelerate and trackers of plugins."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def check_trackers(choices: Sequence[ComponentChoice]) -> None:
 
 
 def start_trackers(choices: Sequence[ComponentChoice], run: Path, accelerator: Accelerator) -> None:
-    """Starts the trackers of a run, which is in the folder `run`. `Accelerator.log` sends figures to them.
+    """Starts the trackers of the run in the folder `run`. `Accelerator.log` then sends metrics to them.
 
     The option `project` of a tracker of Accelerate replaces the name of this folder. Other options are arguments of the
-    function that starts a run in the tracker's package. Raises `UserError` if they are refused.
+    function that starts a run in the tracker's package. Raises `UserError` if the package refuses them.
     """
     try:
         accelerator.log_with = [_tracker(choice, run) for choice in choices]

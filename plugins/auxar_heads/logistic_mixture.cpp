@@ -12,7 +12,7 @@
 
 namespace {
 
-// Rounds a position, in units of pixel values, to the nearest value of the interval; halves round up.
+// Rounds a position, in units of pixel values, to the nearest value in the interval; halves round up.
 int64_t nearest_to(double position, Interval in) {
     const double found = std::floor(position + 0.5);
     if (!(found > static_cast<double>(in.low))) return in.low;  // NaN also gives this value.
@@ -135,7 +135,7 @@ class Mixture {
     const double *log_scales(int64_t channel) const { return loaded.data() + (1 + image.channels + channel) * lanes; }
     const double *couplings() const { return loaded.data() + (1 + 2 * image.channels) * lanes; }
 
-    // Clamps a log-scale to the bounds that the likelihood has too, and then subtracts the rule's reduction.
+    // Clamps a log-scale to the same bounds as for the likelihood, and then subtracts the reduction of the rule.
     double reduced(double log_scale) const {
         const double bounded = log_scale < c.smallest_log_scale  ? c.smallest_log_scale
                                : log_scale > c.largest_log_scale ? c.largest_log_scale

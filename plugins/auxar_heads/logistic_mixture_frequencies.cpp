@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t SCALE_BITS = 20, WEIGHT_BITS = 22, ONE = int64_t(1) << POWER_BITS;
 constexpr int64_t FARTHEST = int64_t(1) << (17 + LOG_BITS), WIDEST = int64_t(17) << LOG_BITS;
 
-// The distribution function at z, without the bits of the anchor.
+// The distribution function at z, times two to the power of the anchor, as `_distribution` in Python: for mode 1, it is
+// minus the probability above z.
 inline int64_t distribution(const FixedPoint &fixed, int64_t position, int64_t mode, int64_t anchor) {
     const bool above = mode > 0 || (mode == 0 && position >= 0);
     const int64_t found = fixed.power(std::max<int64_t>(0, fixed.softplus(above ? -position : position) - anchor));
@@ -117,6 +118,7 @@ class IntegerMixture : public IntegerHead {
     }
 
   private:
+    // A component within an interval, as `_Parts` in Python.
     struct Component {
         int64_t mode, anchor, start, mass;
     };
@@ -144,6 +146,7 @@ class IntegerMixture : public IntegerHead {
         return {mode, anchor, start, end - start};
     }
 
+    // Base-2 logarithm of a component's weight, divided by the numbers by which its probabilities are multiplied.
     int64_t without(int64_t channel, int64_t k, Interval in) const {
         const bool inner = in.low > 0 && in.high < image.levels - 1;
         return logits[k] - components[k].anchor - (inner ? excess[channel * size + k] : 0);

@@ -20,7 +20,7 @@ class AdamConfig:
     learning_rate: float = attrs.field(default=1e-3, validator=positive)
     """Learning rate at the first step, or at the first step after `training.warmup`."""
     betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=deep_iterable(and_(ge(0.0), lt(1.0))))
-    """Decay rates of the first and second moment, at least 0 and less than 1."""
+    """Decay rates of the first and second moments of the gradient, at least 0 and less than 1."""
 
 
 def build(config: AdamConfig, factor: nn.Module) -> Adam:

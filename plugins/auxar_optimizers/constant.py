@@ -15,5 +15,5 @@ class Constant(Schedule):
     """A constant learning rate."""
 
     def rates(self, rate: float, steps: int) -> Iterator[float]:
-        """The rate of every step."""
+        """Yields `rate` for every step."""
         return itertools.repeat(rate)

@@ -19,9 +19,9 @@ class Cosine(Schedule):
     """Learning rate at the end of training, as a fraction of the rate after the warmup, 0 … 1."""
 
     def rates(self, rate: float, steps: int) -> Iterator[float]:
-        """The rate of every step."""
+        """Yields the rates of `steps` steps."""
         lowest = rate * self.final_fraction
-        # Each rate is computed from the one before, as in PyTorch's CosineAnnealingLR, to the last bit.
+        # Each rate is computed from the previous rate, so it has the same bits as in PyTorch's CosineAnnealingLR.
         yield rate
         for step in range(1, steps):
             fall = (1 + math.cos(math.pi * step / steps)) / (1 + math.cos(math.pi * (step - 1) / steps))

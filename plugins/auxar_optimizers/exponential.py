@@ -18,7 +18,7 @@ class Exponential(Schedule):
     """Number that the learning rate is multiplied by after every step, greater than 0 and at most 1."""
 
     def rates(self, rate: float, steps: int) -> Iterator[float]:
-        """The rate of every step."""
+        """Yields the rates of any number of steps."""
         while True:
             yield rate
             rate *= self.decay

@@ -2,7 +2,7 @@
 
 Muon changes a weight matrix by the matrix with equal singular values that is nearest to the average of its gradients.
 So directions in which gradients are small are learned as fast as others. PyTorch's class `torch.optim.Muon` takes only
-matrices, one after the other, and no kernels.
+matrices, not the kernels of convolutions, and updates one after the other.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from auxar_optimizers.adam import has_fused
 FEWEST_CHANNELS = 8
 """Fewest inputs and outputs of a layer whose weights are a matrix for Muon."""
 NO_MAPS = (nn.Embedding, nn.LayerNorm)
-"""Layers whose weights are not those of a linear map, whatever their shape."""
+"""Layers whose weights are not a linear map, whatever their shape."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients of x, x³ and x⁵ in an iteration, which moves each singular value x toward 1 (Jordan et al. 2024)."""
 STAGES = {torch.float32: (5,), torch.bfloat16: (3, 2)}
-"""Numbers of iterations between products with the whole matrices. Their sum is 5, as usual for Muon."""
+"""Numbers of iterations in each pair of products with the whole matrices. They add up to 5, as usual for Muon."""
 FEWEST_ROWS = 64
-"""Fewest rows, or columns if there are fewer, of matrices that a CPU multiplies faster in bfloat16."""
+"""Smallest number of rows, or of columns if it is lower, at which a CPU multiplies matrices faster in bfloat16."""
 BATCH = 2**20
-"""Most weights in a batch of matrices of equal shape. Larger batches leave the caches of a CPU."""
+"""Maximum number of weights in a batch of equal shapes. Larger batches do not fit into the caches of a CPU."""
 DEVIATION = 0.2
-"""Root mean square of a matrix's update at the learning rate 1. Adam's updates have about the same (Liu et al. 2025,
-https://arxiv.org/abs/2502.16982), so matrices of any shape and the other weights share a learning rate."""
+"""Root mean square of a matrix's update at the learning rate 1. Adam's updates have about this size (Liu et al. 2025,
+https://arxiv.org/abs/2502.16982), so matrices of any shape and all other weights share one learning rate."""
 EPSILON = 1e-8
+"""Number added to the divisor of Adam's updates."""
 
 
 @attrs.frozen
@@ -56,11 +57,12 @@ class MuonConfig:
     """Learning rate of all weights. In each step, the elements of a matrix change by about 0.2 times this number (root
     mean square). The default suited trainings of 300 to 9,000 steps with the schedule `cosine`."""
     momentum: float = attrs.field(default=0.95, validator=[ge(0.0), lt(1.0)])
-    """Decay rate of the moving average of gradients from which a matrix's update is computed, 0 ≤ rate < 1."""
+    """Decay rate of the moving average of gradients from which a matrix's update is computed, at least 0 and less
+    than 1."""
     betas: tuple[float, float] = attrs.field(default=(0.9, 0.99), validator=deep_iterable(and_(ge(0.0), lt(1.0))))
-    """Decay rates of Adam's first and second moment, at least 0 and less than 1."""
+    """Decay rates of Adam's first and second moments of the gradient, at least 0 and less than 1."""
     weight_decay: float = attrs.field(default=0.0, validator=ge(0.0))
-    """Each step subtracts this number times the learning rate times the weights from the matrices."""
+    """Weight decay of the matrices: each step subtracts this number times the learning rate times the weights."""
 
 
 def build(config: MuonConfig, factor: nn.Module) -> Muon:
@@ -91,7 +93,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Changes the weights by their gradients. Returns the result of `closure`, which is called first."""
+        """Makes a step with the gradients of the weights. Returns the result of `closure`, which is called first."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -173,12 +175,12 @@ class Muon(Optimizer):
 def orthogonalized(matrices: Tensor) -> Tensor:
     """Matrices (b, rows, columns) with the same singular vectors, and singular values near 1, from about 0.7 to 1.2.
 
-    Singular values far below the others stay smaller, and a matrix of zeros stays one. The result may be in bfloat16,
+    Singular values far below the others stay smaller, and a matrix of zeros stays zero. The result may be in bfloat16,
     with an error of several percent, which does not harm training (Jordan et al. 2024).
 
-    An iteration maps x to (a + b s + c s²) x with s = x xᵀ. Several iterations need only products of small square
-    matrices between the two large ones: as long as x = q y with the first y, and because all these factors commute,
-    s = q (y yᵀ) q. In bfloat16, s is too inexact for all iterations at once.
+    An iteration multiplies x by the square matrix a + b s + c s² with s = x xᵀ. Several iterations from a matrix y on
+    multiply it by the product q of such matrices. All of them commute, so s = q (y yᵀ) q, and only y yᵀ and the final
+    q y are products with a whole matrix. In bfloat16, s is too inexact to do all iterations in this way at once.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonalized(matrices.mT).mT
@@ -202,7 +204,7 @@ def _factors(squares: Tensor) -> Tensor:
 
 
 def _prefers_bfloat16(matrices: Tensor) -> bool:
-    """Whether products are faster in bfloat16. Old versions of PyTorch cannot tell what a CPU has."""
+    """Whether products are faster in bfloat16. Old versions of PyTorch do not report what a CPU supports."""
     if matrices.device.type != "cpu":
         return True
     able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

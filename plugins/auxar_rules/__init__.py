@@ -1,4 +1,4 @@
-"""Plugin with the rules by which values are drawn."""
+"""Rules by which values are drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUXAR_INTERFACE = 1
 
 @hookimpl
 def auxar_register_components() -> list[Component]:
-    """Returns the rules."""
+    """Registers the rules `ancestral`, `reduced`, `map`, `tempered` and `by_depth`."""
     return [
         Component("rule", "ancestral", Ancestral),
         Component("rule", "reduced", Reduced),

@@ -1,4 +1,4 @@
-"""The rule `by_depth`: one rule for the image and fine views, another one for coarser views."""
+"""The rule `by_depth`: one rule for the image and fine views, and another rule for coarser views."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ def _choice(rule: Rule | RuleChoice) -> RuleChoice:
 
 @attrs.frozen
 class ByDepth(Rule):
-    """Draws the image, and the views at depths less than `depth`, by the rule `fine`, and coarser views by `coarse`.
+    """Draws the image, and views at depths less than `depth`, by the rule `fine`, and coarser views by `coarse`.
 
-    Coarse views that are exact samples keep the variety of the images, and finer details with less variance look
-    cleaner.
+    Exact samples of coarse views keep the variety of the images, and fine details look cleaner if they are drawn with
+    less variance.
     """
 
     fine: RuleChoice = attrs.field(factory=lambda: _choice(Reduced()), converter=_choice)
-    """The rule of depths 0 … `depth` - 1."""
+    """The rule for depths 0 … `depth` - 1."""
     coarse: RuleChoice = attrs.field(factory=lambda: _choice(Ancestral()), converter=_choice)
-    """The rule of depths from `depth` on."""
+    """The rule for depths from `depth` on."""
     depth: int = attrs.field(default=1, validator=positive)
-    """The first depth that is drawn by the rule `coarse`, at least 1. The image has depth 0, and its k-th view depth
-    k."""
+    """The first depth that is drawn by the rule `coarse`, at least 1. Depth 0 is the image, depth k its k-th view."""
 
     def adjustments(self, depth: int) -> Adjustments:
         return self._rule(depth).adjustments(depth)

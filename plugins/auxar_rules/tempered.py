@@ -9,7 +9,7 @@ from auxar import Adjustments, Rule, finite, positive
 
 @attrs.frozen
 class Tempered(Rule):
-    """Divides the logits of values by a temperature. It changes nothing for mixtures of logistics."""
+    """Divides the logits of values by a temperature. It changes nothing for logistic mixture heads."""
 
     temperature: float = attrs.field(default=0.8, validator=[finite, positive])
     """Divisor of the logits of softmax heads, greater than 0. Below 1, probable values are drawn more often."""

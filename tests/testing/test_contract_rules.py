@@ -60,7 +60,7 @@ def test_an_operation_is_checked_with_heads():
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (Operating(), "operation: the rule has an operation; give the check heads"),
+        (Operating(), "operation: the rule has an operation; give check_rule heads"),
         (Alternating(), "state: a rule draws from or seeds"),
         (
             Silent(Adjustments(temperature=2.0)),
@@ -83,10 +83,10 @@ def test_a_wrong_rule_is_caught(rule, message):
     [
         (lambda head, parameters: parameters[:, 1:], "operation: expected parameters of the same shape"),
         (lambda head, parameters: parameters.float(), "operation: expected parameters of the same shape and dtype"),
-        (lambda head, parameters: parameters * torch.nan, "operation: changed parameters of a pixel are not numbers"),
-        (lambda head, parameters: parameters - torch.inf, "operation: changed parameters of a pixel are not numbers"),
+        (lambda head, parameters: parameters * torch.nan, "operation: changed parameters are NaN"),
+        (lambda head, parameters: parameters - torch.inf, "operation: changed parameters are NaN"),
         (lambda head, parameters: parameters.mul_(2), "operation: the operation changes its argument"),
-        (lambda head, parameters: parameters - parameters.mean(0), "operation: parameters of a pixel depend on"),
+        (lambda head, parameters: parameters - parameters.mean(0), "operation: changed parameters depend on more"),
         (lambda head, parameters: 1 / 0, "runs: the operation failed with ZeroDivisionError"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_schedule_that_ends_before_training_is_told():
 
     rates = learning_rates(Short(), 0, [0.1], 2)
     assert next(rates) == (0.1,)
-    with pytest.raises(UserError, match=r"training\.schedule: the schedule has rates of fewer steps than training"):
+    with pytest.raises(UserError, match=r"training\.schedule: the schedule yields fewer rates than training has steps"):
         next(rates)
 
 

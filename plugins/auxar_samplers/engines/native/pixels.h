@@ -1,28 +1,30 @@
-// The door by which C++ code of a head enters the native engine, and the walks that draw and decode pixels with it.
+// The interface between the C++ code of a head and the native engine, and the functions that draw and decode pixels.
 //
-// The code defines a class for the distribution of a pixel. Each thread makes objects of its own. The code ends with
-// `extern "C" { HeadCode auxar_head = head_code<Coins>(); }`.
+// The code defines a class for the distribution of a pixel. Each thread has its own objects of the class. The code ends
+// with `extern "C" { HeadCode auxar_head = head_code<Coins>(); }`.
 //
 //     class Coins {
 //       public:
-//         struct Constants {…};  // what `native_form` in Python fills in
-//         // The numbers of parameters and of random numbers in (0, 1) that a pixel takes.
+//         struct Constants {…};  // filled in by `native_form` in Python
+//         // The numbers of parameters of a pixel, and of random numbers in (0, 1) that drawing it takes.
 //         static int64_t parameter_count(const Constants &, Image);
 //         static int64_t uniform_count(const Constants &, Image, bool restricted);
 //         Coins(const Constants &, Image);
-//         // Begins a pixel. `T` is float or double.
+//         // Begins a pixel with its parameters. `T` is float or double.
 //         template <class T> void begin(const T *parameters);
-//         // Draws the value of a channel within an interval. `before` has the values of earlier channels.
+//         // Draws the value of a channel within in.low … in.high. `before` has the values of earlier channels, and
+//         // `uniforms` all random numbers of the pixel.
 //         int64_t draw(int64_t channel, Interval in, const int64_t *before, const double *uniforms);
-//         // Takes the value drawn[channel]. The values of earlier channels lie before it.
+//         // Called after each channel but the last one, with the values drawn[0] … drawn[channel].
 //         void take(int64_t channel, const int64_t *drawn);
 //         // Optional: draws all channels of a pixel that is not restricted, without `begin`.
 //         template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn);
 //     };
 //
-// The class of a head with integer frequencies derives from `IntegerHead`. Its `draw` gets any `Choice &` in place of
-// random numbers, and returns `choose(choice, channel, in, below)`, where below(value) is the sum of the frequencies of
-// in.low … value - 1. The same code then draws and decodes.
+// The class of a head with integer frequencies derives from `IntegerHead`. Its method `draw` is a template of a class
+// `Choice`. It gets a `Choice &choice` in place of random numbers, and returns `choose(choice, channel, in, below)`,
+// where below(value) is the sum of the frequencies of in.low … value - 1, out of `TOTAL`. The same code then draws and
+// decodes.
 
 #pragma once
 
@@ -36,7 +38,7 @@
 
 namespace {
 
-constexpr int64_t TOTAL_BITS = 24, TOTAL = int64_t(1) << TOTAL_BITS;  // of the frequencies of all values
+constexpr int64_t TOTAL_BITS = 24, TOTAL = int64_t(1) << TOTAL_BITS;  // sum of all frequencies
 
 struct Interval {
     int64_t low, high;
@@ -111,8 +113,8 @@ template <class F> int64_t choose(Stream &stream, int64_t, Interval in, F below)
     return value;
 }
 
-// The sum of a sub-pixel's group: the range of the remaining sum, the sub-pixel's weight, and the range of the sum of
-// later sub-pixels.
+// The restriction of a sub-pixel by the sum of its group: the range of the remaining sum, the sub-pixel's weight, and
+// the range of the sum of later sub-pixels.
 struct Sums {
     int64_t &lowest, &highest;
     int64_t weight, least, most;
@@ -214,7 +216,7 @@ void draw_pixels(const void *state, const int64_t *places, int64_t slots, const 
     }
 }
 
-// A `Source` that decodes pixels, in the order of places. Each thread decodes the streams of other images.
+// A `Source` that decodes pixels, in the order of places. Each thread decodes the streams of its share of the images.
 template <class Head>
 void decode_pixels(const void *state, const int64_t *places, int64_t count, const void *parameters, int64_t *decoded,
                    int64_t thread, int64_t threads) {

@@ -1,4 +1,4 @@
-"""Converts pixel sources to compiled functions that the C++ library calls in its own loop over the steps."""
+"""Compiled functions for pixel sources, which the C++ library calls in its own loop over the steps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NativeForm:
     constants: ctypes.Structure
     """The code's `Constants`, with the same fields in the same order."""
     kept: Any = None
-    """Objects that `constants` points to. This keeps them alive."""
+    """Objects that `constants` points to, which must be kept alive."""
 
 
 class HasNativeForm(Protocol):
@@ -51,16 +51,16 @@ class NativeSource:
     state: ctypes.Structure
     """The structure whose address is the function's first argument."""
     kept: Sequence[Any] = ()
-    """Objects that `state` points to. This list keeps them alive."""
+    """Objects that `state` points to, which must be kept alive."""
     threads: int = 1
     """Largest number of threads that can share the work of a step."""
 
 
 class HasNativeSource(Protocol):
-    """A pixel source with a compiled function. As for `HasNativeForm`, its own class must define the method."""
+    """A pixel source with a compiled function, which is used only if its own class defines `native_source`."""
 
     def native_source(self, dtype: torch.dtype) -> NativeSource | None:
-        """The compiled source for parameters of `dtype`. If it is None, Python calls the source at each step.
+        """The compiled source for parameters of `dtype`. If it is None, Python asks the source for pixels at each step.
 
         Compiled code accesses memory by address, so this method must check that the source fits the network.
         """

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-// The places of a clock's slots at each position.
+// The places of a clock's slots at each position. compiler/program.py explains clocks, slots, positions and rings.
 struct Clock {
     const uint8_t *valid;   // (positions, slots): 1 if the slot is inside the image, else 0
     const int64_t *places;  // (positions, slots): the index of the slot's place in a table
@@ -60,7 +60,7 @@ struct Instruction {
 struct List {
     const Instruction *instructions;
     int64_t count;
-    int64_t threads;  // number of threads to request
+    int64_t threads;  // number of threads to use
 };
 
 // A function that decides the pixels at `places` (count,) of all images. It reads `parameters` (count · batch, …) and
@@ -102,7 +102,7 @@ struct Drawing {
     Image image;
     int64_t batch;
     int64_t outside;        // the place of slots outside the image, height · width
-    const void *constants;  // the head's
+    const void *constants;  // the head's `Constants`
     // The fields from `groups` to `highest` describe sums; their pointers are null for free draws.
     const int64_t *groups, *weights;  // (channels, outside + 1): group of a sub-pixel, and weight in the group's sum
     const int64_t *least, *most;      // (channels, outside + 1, later_images): range of the sum of later sub-pixels
@@ -117,7 +117,7 @@ struct Drawing {
     uint64_t *code, *width;  // (batch,)
 };
 
-// What the library of a head gives to Python (pixels.h).
+// The functions of a head's compiled code (pixels.h), for Python.
 struct HeadCode {
     int64_t constants_size;
     void (*count)(const Drawing &, int64_t *counts);  // the numbers of parameters and of random numbers of a pixel
