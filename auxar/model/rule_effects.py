@@ -75,7 +75,7 @@ def kinds_of_heads(factors: Sequence[Factor]) -> str:
 def _understood(factors: Sequence[Factor]) -> str:
     """The end of a message about heads: the adjustments that heads of the factors understand."""
     names = [name for name in ADJUSTMENTS if any(_uses(factor, name) for factor in factors)]
-    return f"understand only {' and '.join(names)}" if names else "understand no adjustments"
+    return f"understand only {', '.join(names)}" if names else "understand no adjustments"
 
 
 def _uses(factor: Factor, adjustment: str) -> bool:

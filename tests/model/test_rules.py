@@ -156,7 +156,7 @@ def test_an_adjustment_that_no_head_understands_is_logged_if_another_one_is_unde
     check_rule(model(head, head), Map())
     assert caplog.messages == [
         "the adjustment 'min_weight' of the rule 'map' changes nothing: the heads are "
-        f"{'earlier' if head is Earlier else 'logistic mixture'} heads, which understand only reduction and centers"
+        f"{'earlier' if head is Earlier else 'logistic mixture'} heads, which understand only reduction, centers"
     ]
 
 
@@ -169,7 +169,7 @@ def test_an_adjustment_that_some_factors_do_not_understand_is_logged(caplog):
         "the adjustment 'centers' of the rule 'adjusted' changes nothing in prior: the heads are softmax heads, which "
         "understand only temperature",
         "the adjustment 'temperature' of the rule 'adjusted' changes nothing in stage0: the heads are logistic mixture "
-        "heads, which understand only reduction and centers and min_weight",
+        "heads, which understand only reduction, centers, min_weight",
     ]
 
 
