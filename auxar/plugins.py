@@ -125,6 +125,8 @@ class Component:
     def _attrs_class(self, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(value, type) or not attrs.has(value):
             raise UserError(f"config must be an attrs class, got {shown(value)}")
+        if "name" in attrs.fields_dict(value):
+            raise UserError(f"config: {value.__name__} has an option 'name', which is the component's name in recipes")
 
     @build.validator
     def _function(self, attribute: attrs.Attribute[Any], value: Any) -> None:

@@ -199,7 +199,7 @@ def _name(request: GivenRequest | None, run: TrainedRun, conditions: Conditions 
     sampling = run.recipe.sampling
     if run.model.arithmetic != FLOAT:
         kind = f"{run.model.arithmetic}-{kind}"
-    chosen = "".join(f"-{key}{_named(value)}" for key, value in sampling.rule.changed.items())
+    chosen = sampling.rule.name + "".join(f"-{key}{_named(value)}" for key, value in sampling.rule.changed.items())
     # Other options could have the same name without some characters, so a part of their digest is added.
     digest = "" if _plain(chosen) == chosen else f"-{hashlib.sha256(chosen.encode()).hexdigest()[:8]}"
     options = [_plain(chosen) + digest]
@@ -209,7 +209,7 @@ def _name(request: GivenRequest | None, run: TrainedRun, conditions: Conditions 
         is_vector = run.model.condition is not None and run.model.condition.is_vector
         # Other conditions could have the same name, so a part of their digest is added.
         options.append(f"-{plain}" if plain == named and is_vector else f"-{plain}-{(conditions.digest or '')[:8]}")
-    return f"{kind}{sampling.rule.name}{''.join(options)}-seed{sampling.seed}"
+    return f"{kind}{''.join(options)}-seed{sampling.seed}"
 
 
 def _named(option: Any) -> str:

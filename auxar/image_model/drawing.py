@@ -20,6 +20,7 @@ from auxar.plugins import Registry, load_plugins
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.building import build_rule, build_sampler
+from auxar.recipe.choices import named_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES
 
@@ -34,7 +35,7 @@ class DrawOptions(TypedDict, total=False):
     seed: int
     condition: Any
     batch_size: int | None
-    sampler: str | Sampler | None
+    sampler: str | Mapping[str, Any] | Sampler | None
     progress: bool
 
 
@@ -59,7 +60,7 @@ def draw_settings(
     seed: int = 0,
     condition: Any = None,
     batch_size: int | None = None,
-    sampler: str | Sampler | None = None,
+    sampler: str | Mapping[str, Any] | Sampler | None = None,
     progress: bool = True,
 ) -> DrawSettings:
     """Checks the options of drawing and fills in the defaults; `ImageModel.sample` describes the options.
@@ -162,15 +163,18 @@ def _drawn(
 
 
 def chosen_sampler(
-    chain: Chain, sampler: str | Sampler | None, usual: ComponentChoice, registry: Registry | None
+    chain: Chain,
+    sampler: str | Mapping[str, Any] | Sampler | None,
+    usual: ComponentChoice,
+    registry: Registry | None,
 ) -> Sampler:
     """The sampler that is given, or named, or the model's own; the usual one if the model has none."""
     if isinstance(sampler, Sampler):
         found = sampler
     elif sampler is None and chain.sampler is not None:
         return chain.sampler
-    elif sampler is None or isinstance(sampler, str):
-        choice = usual if sampler is None else ComponentChoice(sampler)
+    elif sampler is None or isinstance(sampler, str | Mapping):
+        choice = usual if sampler is None else ComponentChoice(*named_options(sampler, "sampler", "sampler"))
         found = build_sampler(choice, load_plugins() if registry is None else registry, "sampler")
     else:
         raise UserError(f"sampler: expected the name of a sampler or a Sampler, got {described(sampler)}")

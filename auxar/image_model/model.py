@@ -215,7 +215,7 @@ class ImageModel:
         first: int = 0,
         condition: Any = None,
         batch_size: int | None = None,
-        sampler: str | Sampler | None = None,
+        sampler: str | Mapping[str, Any] | Sampler | None = None,
         progress: bool = True,
     ) -> Images:
         """Draws `n` images. A notebook shows the result as pictures.
@@ -236,7 +236,8 @@ class ImageModel:
                 the names of those that hold, and masks and images are Pillow images or paths. A list of conditions, or
                 a tensor of integers, has several, which images have in turn. None is the null condition.
             batch_size: Number of images drawn at once; by default that of the recipe.
-            sampler: A sampler or its name, such as "raster"; by default that of the recipe.
+            sampler: A sampler, or its name and options like those of a rule, such as "raster" or
+                "cached:engine=torch"; by default that of the recipe.
             progress: Whether progress is shown if drawing takes longer than some seconds.
 
         Raises `UserError` if an argument is invalid, or if the rule changes nothing for any head of the model, such as

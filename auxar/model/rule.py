@@ -32,7 +32,7 @@ class Adjustments:
 
     reduction: float = attrs.field(default=0.0, validator=[finite, at_least(0)])
     """Number subtracted from predicted log-scales, at least 0."""
-    centers: bool = False
+    centers: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     """Whether the center of a drawn mixture component, the value nearest to its mean, is taken instead of a value drawn
     from the component."""
     temperature: float = attrs.field(default=1.0, validator=positive)

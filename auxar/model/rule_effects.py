@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from auxar.errors import UserError
+from auxar.errors import UserError, shown
 from auxar.model.factor import FLOAT, Factor
 from auxar.model.head import Head
 from auxar.model.network import CausalNetwork
-from auxar.model.rule import ADJUSTMENTS, Rule, refused_by_integers
+from auxar.model.rule import ADJUSTMENTS, Adjustments, Rule, refused_by_integers
 
 logger = logging.getLogger("auxar")
 
@@ -35,6 +35,11 @@ def check_rule(
     they understand may understand every adjustment.
     """
     factors = model.factors[:from_depth]
+    for factor in factors:
+        if not isinstance(found := rule.adjustments(factor.depth), Adjustments):
+            raise UserError(
+                f"{key}: the rule '{rule.name}' must have auxar.Adjustments at each depth, got {shown(found)}"
+            )
     if arithmetic != FLOAT and any(rule.operation(factor.depth) for factor in factors):
         raise UserError(f"{key}: {refused_by_integers(rule)}")
     asked = {name for factor in factors for name in rule.adjustments(factor.depth).names()}

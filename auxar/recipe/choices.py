@@ -16,7 +16,7 @@ import attrs
 from auxar.errors import UserError
 from auxar.model import Head, ImageSpec
 from auxar.plugins import Component, Registry
-from auxar.recipe.structuring import read_component, structure, unstructure
+from auxar.recipe.structuring import component_table, read_component, structure, unstructure
 
 T = TypeVar("T")
 
@@ -100,9 +100,15 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
         for field in attrs.fields(attrs.resolve_types(config)):  # type: ignore[type-var, arg-type]
             if not is_choice(field.type):
                 continue
-            if field.name not in table and field.default is not attrs.NOTHING:
+            value = table.get(field.name)
+            is_incomplete = value is None or (isinstance(value, Mapping) and "name" not in value)
+            if is_incomplete and field.default is not attrs.NOTHING:
+                if not isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
+                    raise UserError(f"{path}: the default of {config.__name__}.{field.name} must be a factory")
                 # Defaults are looked up in the registry too, because it decides which component a name refers to.
-                table[field.name] = field.default.factory().to_recipe()
+                usual = field.default.factory().to_recipe()
+                named = component_table(usual) if isinstance(usual, str) else usual
+                table[field.name] = usual if value is None else {"name": named["name"], **value}
             if field.name in table:
                 table[field.name] = field.type.from_recipe(table[field.name], registry, f"{path}.{field.name}")
     return structure(table, config, path)

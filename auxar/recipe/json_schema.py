@@ -152,10 +152,13 @@ class _Builder:
             return {}
         options = {name: self.options(kind, name) for name in self.names(kind, hint)}
         schema: Schema = {"additionalProperties": True, "if": _is_object(), "then": _of_any_name()}
-        if hint is ComponentChoice and (kind, usual := _default_name(field)) in self.registry.components:
+        if (kind, usual := _default_name(field)) in self.registry.components:
             # A table without a name has options of the default component.
-            self.definitions[f"usual-{kind}"] = self.table(self.registry.components[kind, usual].config)
-            schema |= {"if": _has("name"), "else": {"$ref": f"#/definitions/usual-{kind}"}}
+            key = f"usual-{kind}-{usual}"
+            if key not in self.definitions:
+                self.definitions[key] = {}  # The options may refer to this definition.
+                self.definitions[key] = self.table(self.registry.components[kind, usual].config)
+            schema |= {"if": _has("name"), "else": {"$ref": f"#/definitions/{key}"}}
         for name, table in reversed(options.items()):
             condition = _is_object({"name": {"const": name}})
             schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
@@ -253,8 +256,10 @@ def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
 def _default_name(field: attrs.Attribute[Any]) -> str:
     """The name of the component that a key chooses if it is left out; empty if there is none."""
     default: Any = field.default
-    is_fixed = isinstance(default, attrs.Factory) and not default.takes_self  # type: ignore[arg-type]
-    return default.factory().name if is_fixed else ""
+    if not isinstance(default, attrs.Factory) or default.takes_self:  # type: ignore[arg-type]
+        return ""
+    found = default.factory()
+    return str(getattr(getattr(found, "component", None) or found, "name", ""))
 
 
 def _other_names(kind: str, hint: Any) -> Sequence[str]:

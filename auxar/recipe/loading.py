@@ -340,7 +340,7 @@ def _apply(table: dict[str, Any], setting: str) -> None:
                 raise UserError(f"--set {setting}: {where} does not exist; {size}")
             index: Any = entries[part]
         elif isinstance(node, dict):
-            if not last and isinstance(node.get(part), str):
+            if isinstance(node.get(part), str) and (not last or (isinstance(value, dict) and "name" not in value)):
                 node[part] = component_table(node[part])  # A component: the setting adds one of its options.
             if part.isdigit() and part not in node:
                 table_name = above or "the recipe"
@@ -351,6 +351,9 @@ def _apply(table: dict[str, Any], setting: str) -> None:
         else:
             raise UserError(f"--set {setting}: {above} is not a table, so it has no key '{names[depth]}'")
         if last:
+            own = node.get(index) if isinstance(node, dict) else node[index]
+            if isinstance(value, dict) and "name" not in value and isinstance(own, dict) and "name" in own:
+                value = {**own, **value}  # Options of the component that is chosen so far.
             node[index] = value
         else:
             node = node[index]

@@ -27,7 +27,8 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
     factors = training.get("factor")
     for override in factors.values() if isinstance(factors, dict) else ():
         if isinstance(override, dict):
-            obsolete = LENGTHS if key in LENGTHS else {key} if _has_only_options(override.get(key)) else set()
+            is_replaced = key in ("optimizer", "schedule") and _has_only_options(override.get(key))
+            obsolete = LENGTHS if key in LENGTHS else {key} if is_replaced else set()
             for other in () if _has_only_options(training[key]) else obsolete:
                 override.pop(other, None)
     for other in LENGTHS - {key} if key in LENGTHS else ():
@@ -49,7 +50,7 @@ def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dic
     table = {key: value for key, value in base.items() if key not in obsolete}
     for key, value in override.items():
         own = table.get(key)
-        if _has_only_options(value) and own is not None:
+        if _has_only_options(value) and isinstance(own, str | Mapping):
             value = {**(component_table(own) if isinstance(own, str) else own), **value}
         table[key] = value
     return table

@@ -67,6 +67,8 @@ def read_component(value: Any, kind: str = "component") -> ComponentChoice:
         raise TypeError(f'expected {_a(kind)}, "NAME" or {{ name = "NAME", … }}, got {_with_type(value)}')
     if not isinstance(value.get("name"), str):
         raise TypeError(f'{_a(kind)} needs the key `name` with a string: {{ name = "NAME", … }}')
+    if not all(isinstance(key, str) for key in value):
+        raise TypeError(f"expected {_a(kind)} whose options have names, got {shown(dict(value))}")
     if len(value["name"]) > LONGEST_NAME or not value["name"].isprintable():
         expected = f"{_a(kind)} name of at most {LONGEST_NAME} printable characters"
         raise ValueError(f"expected {expected}, got {shown(value['name'])}")

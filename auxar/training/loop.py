@@ -35,7 +35,7 @@ from auxar.training.compiling import compiled, pays_to_compile
 from auxar.training.display import Display
 from auxar.training.initialization import load_init
 from auxar.training.lengths import is_trainable, number_of_images, training_key
-from auxar.training.optimization import make_optimizer
+from auxar.training.optimization import make_optimizer, make_schedule
 from auxar.training.progress import Meter
 from auxar.training.recomputing import recomputing_if_asked
 from auxar.training.schedules import learning_rates, warn_of_warmup
@@ -144,7 +144,7 @@ class _Training:
         if saved is not None:
             average.restore(saved.part("average"), saved.progress.step - saved.progress.skipped)
             self.meter.resume(saved.progress)
-        planned = learning_rates(self.config.schedule.build(), self.config.warmup, rates, self.total)
+        planned = learning_rates(make_schedule(self.config.schedule), self.config.warmup, rates, self.total)
         self.rates = itertools.islice(planned, self.step, None)
         self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.model import Factor
 from auxar.recipe import ComponentChoice
+from auxar.training.schedules import Schedule
 
 
 def make_optimizer(factor: Factor, choice: ComponentChoice) -> Optimizer:
     """Builds the optimizer of a factor. Raises `UserError` unless it has all of its trainable weights and no others."""
-    optimizer = choice.build(factor)
+    try:
+        optimizer = choice.build(factor)
+    except (TypeError, ValueError) as error:  # PyTorch's optimizers check their options.
+        raise UserError(f"optimizer '{choice.name}' cannot be built: {one_line(str(error))}") from error
     if not isinstance(optimizer, Optimizer):
         raise UserError(
             f"optimizer '{choice.name}': its build must return a torch.optim.Optimizer, got {type(optimizer).__name__}"
@@ -24,3 +28,13 @@ def make_optimizer(factor: Factor, choice: ComponentChoice) -> Optimizer:
         expected = f"all trainable weights of factor {factor.name} and no others"
         raise UserError(f"optimizer '{choice.name}': its build must give the optimizer {expected}; it {found}")
     return optimizer
+
+
+def make_schedule(choice: ComponentChoice) -> Schedule:
+    """Builds the schedule of the learning rates. Raises `UserError` unless it is a `Schedule`."""
+    schedule = choice.build()
+    if not isinstance(schedule, Schedule):
+        raise UserError(
+            f"schedule '{choice.name}': its build must return an auxar.Schedule, got {type(schedule).__name__}"
+        )
+    return schedule

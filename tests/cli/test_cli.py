@@ -65,7 +65,7 @@ def refused(capsys):
         ("prior.name=pixelrnn", "{recipe}: prior: no prior is named 'pixelrnn'; did you mean 'pixelcnn'? (known: "),
         ("image.height=9", "stage[0].view ('pyramid'): the height must be divisible by factor = 2 (nearest: 8 or 10)"),
         ("image.levels=1", "{recipe}: image: levels must be at least 2, got 1"),
-        ('plugins=["nothing.py"]', "{recipe}: plugins: {recipe.parent}/nothing.py does not exist"),
+        ('plugins=["nothing.py"]', "{recipe}: plugins: nothing.py does not exist"),
         ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
     ],
 )

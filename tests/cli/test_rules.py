@@ -90,7 +90,7 @@ def test_samples_record_the_rule_with_its_options_and_meaning(finished, softmax,
     [
         ("by_depth", "by_depth-seed0"),
         ("by_depth:coarse=map", "by_depth-coarsemap-min_weight0.05-seed0"),
-        ("by_depth:fine=reduced:reduction=0.25", "by_depth-finereduced-reduction0.25-min_weight0.0-"),
+        ("by_depth:fine=reduced:reduction=0.25", "by_depth-finereduced-reduction0.25-min_w-"),
     ],
 )
 def test_samples_by_depth_are_named_by_the_options_that_differ(finished, rule, name, tmp_path, capsys):

@@ -93,7 +93,7 @@ def test_a_head_is_set_on_the_command_line(value):
         ({"head": 3}, "prior.head: expected a head, "),
         ({"head": True}, "prior.head: expected a head, "),
         ({"head": ["softmax"]}, "prior.head: expected a head, "),
-        ({"head": {"components": 3}}, "prior.head: a head needs the key `name` with a string: "),
+        ({"head": {"component": 3}}, "prior.head: unknown key 'component'; did you mean 'components'?"),
         ({"head": ""}, "prior.head: no head is named ''"),
         ({"head": "h" * 10_000}, "prior.head: expected a head name of at most 100 printable characters, got 'hhh"),
         (
@@ -132,7 +132,7 @@ def test_a_wrong_head_of_a_stage_is_named_by_the_stage():
         (3, "sampling.sampler.engine: expected an engine, "),
         ({"name": "torch", "threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
         ({"name": "auto", "threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
-        ({"threads": 3}, "sampling.sampler.engine: an engine needs the key `name` with a string: "),
+        ({"threads": 3}, "sampling.sampler.engine: unknown key 'threads'"),
     ],
 )
 @pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])

@@ -203,7 +203,7 @@ def test_a_key_taken_away_has_a_default_or_is_required(path):
     del parent(table, path)[path[-1]]
     required = {"data", "path", "image", "height", "width", "prior", "training", "steps", "name"}
     required |= {"view", "embedding", "decoder"}
-    if path[-1] in required:
+    if path[-1] in required and path[-2:] != ("head", "name"):  # A head without a name is the default one.
         with pytest.raises(UserError, match=str(path[-1])):
             parse(table)
     else:

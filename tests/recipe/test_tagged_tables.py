@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
+import torch
 from helpers.tiny_runs import tiny, write
 
 import auxar
+from auxar_rules import ByDepth, Reduced
 
 TORCH = {"name": "torch", "record": True}
 PALETTES = """
@@ -96,3 +99,40 @@ def test_a_plugin_adds_a_kind_of_components(recipe, tmp_path, monkeypatch):
     assert (registry.kinds[-1], registry.names("palette")) == ("palette", ["warm"])
     with pytest.raises(auxar.UserError, match=r"palette: no palette is named 'war'; did you mean 'warm'"):
         auxar.load_recipe(recipe, [*settings, "stage[0].view.palette=war"], trust_plugins=True)
+
+
+def test_a_table_of_a_setting_without_a_name_changes_the_component_that_is_chosen(recipe):
+    def optimizer(*settings):
+        return auxar.load_recipe(recipe, settings)[0].training.optimizer
+
+    found = optimizer("training.optimizer=adamw", "training.optimizer={ learning_rate = 0.5 }")
+    assert (found.name, found.options["learning_rate"]) == ("adamw", 0.5)
+    found = optimizer("training.optimizer=adamw:weight_decay=0.5", "training.optimizer={ learning_rate = 0.5 }")
+    assert (found.options["weight_decay"], found.options["learning_rate"]) == (0.5, 0.5)
+
+
+def test_options_of_a_nested_choice_without_a_name_are_those_of_its_default(recipe):
+    settings = ["sampling.rule=by_depth", "sampling.rule.fine.reduction=0.2"]
+    assert auxar.load_recipe(recipe, settings)[0].sampling.draw_rule() == ByDepth(Reduced(0.2))
+
+
+@pytest.mark.parametrize("key", ["batch_size", "optimizer"])
+def test_a_table_of_a_factor_in_place_of_a_number_is_refused(pictures, tmp_path, key):
+    table = tiny(pictures, training__factor__prior={key: {"x": 1}})
+    with pytest.raises(auxar.UserError, match=rf"training.factor.prior.{key}: (expected|unknown key 'x')"):
+        auxar.load_recipe(write(tmp_path / "r.toml", table))
+
+
+def test_an_option_cannot_have_the_name_of_the_component():
+    with pytest.raises(auxar.UserError, match="config: Named has an option 'name'"):
+        auxar.Component("rule", "x", attrs.make_class("Named", ["name"], frozen=True))
+
+
+def test_python_takes_samplers_and_rules_as_tables_and_texts():
+    model = auxar.build("quickstart", ["image.height=8", "image.width=8"])
+    expected = model.sample(1, rule=Reduced(0.5))
+    table = {"name": "reduced", "reduction": 0.5}
+    for sampler in ("cached:engine=torch", {"name": "cached", "engine": "torch"}):
+        assert torch.equal(model.sample(1, rule=table, sampler=sampler).tensor, expected.tensor)
+    with pytest.raises(auxar.UserError, match="rule: expected a rule whose options have names, got"):
+        model.sample(1, rule={"name": "reduced", 3: 4})
