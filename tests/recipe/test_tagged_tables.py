@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 import torch
@@ -134,5 +136,6 @@ def test_python_takes_samplers_and_rules_as_tables_and_texts():
     table = {"name": "reduced", "reduction": 0.5}
     for sampler in ("cached:engine=torch", {"name": "cached", "engine": "torch"}):
         assert torch.equal(model.sample(1, rule=table, sampler=sampler).tensor, expected.tensor)
+    wrong: Any = {"name": "reduced", 3: 4}
     with pytest.raises(auxar.UserError, match="rule: expected a rule whose options have names, got"):
-        model.sample(1, rule={"name": "reduced", 3: 4})
+        model.sample(1, rule=wrong)

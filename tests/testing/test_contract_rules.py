@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 import torch
@@ -11,6 +13,7 @@ from auxar import Adjusted, Adjustments, ImageSpec, Rule, load_plugins
 from auxar.testing import ContractError, check_rule
 from auxar_heads.softmax import SoftmaxHead
 
+NOTHING: Any = None
 HEAD = SoftmaxHead(ImageSpec(3, height=1, width=1, levels=4))
 
 
@@ -24,7 +27,7 @@ class Operating(Rule):
     """A rule with an operation that doubles parameters, or with another one."""
 
     how: object = staticmethod(lambda head, parameters: 2 * parameters)
-    said: tuple[str, ...] = ("parameters are doubled",)
+    said: Any = ("parameters are doubled",)
 
     def adjustments(self, depth):
         return Adjustments()
@@ -69,7 +72,7 @@ def test_an_operation_is_checked_with_heads():
         (Deep(), "meaning: the rule does not draw exact samples"),
         (Operating(None, ("nothing",)), "meaning: the rule draws exact samples, but its captions say: samples of"),
         (Operating(None, "doubled"), "meaning: changes must return a list of texts, got 'doubled'"),
-        (Adjusted(None), "adjustments: expected Adjustments that are equal for equal depths, got None"),
+        (Adjusted(NOTHING), "adjustments: expected Adjustments that are equal for equal depths, got None"),
     ],
 )
 def test_a_wrong_rule_is_caught(rule, message):

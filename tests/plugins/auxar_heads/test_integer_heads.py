@@ -2,6 +2,7 @@
 
 import itertools
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -186,6 +187,7 @@ def test_integers_understand_the_adjustments_that_they_declare(components, name)
     head = LogisticMixtureHead(ImageSpec(3, height=1, width=1, levels=65536), components).integer_head()
     parameters = (torch.randn((2000, head.parameter_count), generator=generator(1)) * 2**20).round()
     uniforms = torch.rand((2000, head.uniform_count), generator=generator(2), dtype=torch.float64)
-    adjustments = Adjustments(**{name: True if name == "centers" else 0.5})
+    changed: Any = {name: True if name == "centers" else 0.5}
+    adjustments = Adjustments(**changed)
     exact, found = (head.draw(parameters, uniforms, each) for each in (Adjustments(), adjustments))
     assert torch.equal(exact, found) == (name not in head.understands)
