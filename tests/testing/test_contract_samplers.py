@@ -517,7 +517,8 @@ def test_a_broken_sampler_is_caught(kind, network, message):
 def test_a_sampler_that_remembers_features_is_caught():
     with pytest.raises(ContractError) as error:
         check_sampler(lambda config: RemembersFeatures(), None, networks=[Net(IMAGE, 0), Net(IMAGE, 2)])
-    tells(error, "batch: an image changes if it is drawn alone … (alone, in_batch)")
+    equality = "equality: drawn images must equal those of the sampler `raster`, but differ in image … (network, …)"
+    tells(error, "batch: an image changes if it is drawn alone … (alone, in_batch)", equality)
 
 
 @pytest.mark.parametrize("kind", [FirstEight, FewColumns, InSingle])

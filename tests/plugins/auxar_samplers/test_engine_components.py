@@ -190,7 +190,7 @@ def test_a_recipe_names_it(tmp_path, sampler):
         ({"name": "torch", "most": 3}, "unknown key 'most'"),
         ({"name": "auto", "most": 3}, "unknown key 'most'"),
         (3, r"expected an engine, .*, got the integer 3"),
-        ({"most": 3}, "an engine needs the key `name` with a string: "),
+        ({"most": 3}, "sampling.sampler.engine: unknown key 'most'"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_error_at_its_key(tmp_path, engine, message):
