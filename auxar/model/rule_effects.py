@@ -35,21 +35,19 @@ def check_rule(
     they understand may understand every adjustment.
     """
     factors = model.factors[:from_depth]
-    for factor in factors:
-        if not isinstance(found := rule.adjustments(factor.depth), Adjustments):
+    adjusted = [(factor, rule.adjustments(factor.depth)) for factor in factors]
+    for _, found in adjusted:
+        if not isinstance(found, Adjustments):
             raise UserError(
-                f"{key}: the rule '{rule.name}' must have auxar.Adjustments at each depth, got {shown(found)}"
+                f"{key}: the rule '{rule.name}' must give auxar.Adjustments at each depth, got {shown(found)}"
             )
-    if arithmetic != FLOAT and any(rule.operation(factor.depth) for factor in factors):
+    has_operation = any(rule.operation(factor.depth) for factor in factors)
+    if has_operation and arithmetic != FLOAT:
         raise UserError(f"{key}: {refused_by_integers(rule)}")
-    asked = {name for factor in factors for name in rule.adjustments(factor.depth).names()}
-    if not asked or any(rule.operation(factor.depth) for factor in factors):
+    by_name = {name: [factor for factor, found in adjusted if name in found.names()] for name in ADJUSTMENTS}
+    by_name = {name: own for name, own in by_name.items() if own}
+    if has_operation or not by_name:
         return
-    by_name = {
-        name: [factor for factor in factors if name in rule.adjustments(factor.depth).names()]
-        for name in ADJUSTMENTS
-        if name in asked
-    }
     ignoring = {name: [factor for factor in own if not _uses(factor, name)] for name, own in by_name.items()}
     if all(ignoring[name] == own for name, own in by_name.items()):
         whose = "this model" if from_depth is None else "the factors that are drawn"

@@ -45,7 +45,7 @@ class Samples:
     rule: Mapping[str, Any]
     """The name of the rule and its options."""
     meaning: str
-    """What the rule changes, in words."""
+    """A phrase for captions that describes the changes by the rule."""
     seed: int
     count: int
     sampler: str
