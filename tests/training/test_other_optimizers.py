@@ -120,6 +120,16 @@ def test_every_group_has_the_schedule_and_metrics_show_the_first(whole):
     assert rates == [0.01 / (1 + step) for step in range(6)]
 
 
+def test_each_group_keeps_its_rate_in_proportion_to_the_others(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = table(pictures, tmp_path, stage=None, training__steps=3)
+    noting = """open("rates", "a").write(f"{group['lr']} "); group["steps"] += 1"""
+    (tmp_path / "odd.py").write_text(PLUGIN.replace('group["steps"] += 1', noting))
+    run(tmp_path / "run", recipe)
+    expected = [rate / (1 + step) for step in range(3) for rate in (0.01, 0.0025)]
+    assert [float(rate) for rate in (tmp_path / "rates").read_text().split()] == expected
+
+
 def test_a_trained_factor_is_trained_further(pictures, tmp_path):
     changes = {"training__schedule": "constant", "stage": None}
     run(tmp_path / "run", table(pictures, tmp_path, **changes, training__steps=3))
