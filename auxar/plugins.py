@@ -189,6 +189,9 @@ class Registry:
     """The kinds of components: `KINDS`, and those that plugins add."""
     files: Mapping[Path, bytes] = attrs.field(factory=dict, repr=False)
     """The content of each loaded plugin file by its path. The file itself may have changed since."""
+    of_a_run: bool = False
+    """Whether a run's own recipe is read. An option that it lacks is newer than the run, and gets the value `before` of
+    its field's metadata, if there is one, instead of its default."""
 
     def get(self, kind: str, name: str, path: str) -> Component:
         """The component of this kind and name; for a prior or a decoder, it may be of the kind `network`.

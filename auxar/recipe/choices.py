@@ -19,6 +19,9 @@ from auxar.plugins import Component, Registry
 from auxar.recipe.structuring import component_table, read_component, structure, unstructure
 
 T = TypeVar("T")
+BEFORE = "before"
+"""Metadata key of an option that was added to a component later: the value that keeps the behavior of earlier runs.
+Example: `attrs.field(default=True, metadata={"before": False})`."""
 
 
 @attrs.frozen
@@ -97,6 +100,8 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
     """
     if isinstance(table, Mapping):
         table = dict(table)
+        if registry.of_a_run:
+            table = {**_before(config), **table}
         for field in attrs.fields(attrs.resolve_types(config)):  # type: ignore[type-var, arg-type]
             if not is_choice(field.type):
                 continue
@@ -112,3 +117,20 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
             if field.name in table:
                 table[field.name] = field.type.from_recipe(table[field.name], registry, f"{path}.{field.name}")
     return structure(table, config, path)
+
+
+def with_options_before(table: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Adds the options that are newer than a table of options, with the values that keep its behavior (see `BEFORE`).
+
+    `config` is an instance of the config class of the component with these options.
+    """
+    found = {**_before(type(config)), **table}
+    for name, value in found.items():
+        own = getattr(config, name, None)
+        if isinstance(own, Choice) and isinstance(value, Mapping) and value.get("name") == own.component.name:
+            found[name] = with_options_before(value, own.config)
+    return found
+
+
+def _before(config: type[Any]) -> dict[str, Any]:
+    return {field.name: field.metadata[BEFORE] for field in attrs.fields(config) if BEFORE in field.metadata}

@@ -96,7 +96,7 @@ def load_recipe_of_run(
         files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)
         if own != list(settings):
             files += plugin_files(_parse(_text(path), settings).plugins, Path(), trusted=trust_plugins)
-        registry = load_plugins(files)
+        registry = attrs.evolve(load_plugins(files), of_a_run=True)
         if sets_images(settings):
             recipe = with_full_paths(recipe, registry.names("dataset"), None, settings)
         return _with_full_options(fill_in(recipe, registry), registry, None, settings), registry

@@ -123,7 +123,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
     # The plugin files in the run's folder are compared with the plugin files of the recipe. They are not executed.
-    kept = fill_in(read_recipe(run.recipe), registry)
+    kept = fill_in(read_recipe(run.recipe), attrs.evolve(registry, of_a_run=True))
     for file, content in registry.files.items():
         copy = run.path / "plugins" / file.name
         if is_file(copy) and not _holds(copy, content):

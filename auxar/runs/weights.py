@@ -27,6 +27,7 @@ from auxar.model.factor import CONDITION_FACTOR
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
+from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.structuring import unstructure
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
@@ -172,15 +173,19 @@ def recipe_part(recipe: Recipe, name: str) -> list[dict[str, Any]]:
     if name == CONDITION_FACTOR:
         assert recipe.condition is not None
         return [_condition_part(recipe), unstructure(recipe.condition.prior)]
-    place = recipe.factor_names.index(name)
-    views = [stage.view for stage in recipe.stage[: place + 1]]
-    own = recipe.stage[place : place + 1]
-    networks = [part for stage in own for part in (stage.embedding, stage.decoder)] or [recipe.prior]
-    parts = [unstructure(part) for part in (recipe.image, *views, *networks)]
+    views = [stage.view for stage in recipe.stage[: recipe.factor_names.index(name) + 1]]
+    parts = [unstructure(part) for part in (recipe.image, *views, *networks_of(recipe, name))]
     if recipe.condition is not None:
         embedding = unstructure(recipe.condition.embedding)
         parts.append({CONDITION: {**_condition_part(recipe), "embedding": embedding}})
     return parts
+
+
+def networks_of(recipe: Recipe, name: str) -> list[ComponentChoice]:
+    """The embedding and the decoder of the stage `name`, or the prior if this is its name."""
+    place = recipe.factor_names.index(name)
+    own = recipe.stage[place : place + 1]
+    return [part for stage in own for part in (stage.embedding, stage.decoder)] or [recipe.prior]
 
 
 def _condition_part(recipe: Recipe) -> dict[str, Any]:

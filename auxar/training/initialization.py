@@ -16,12 +16,13 @@ from auxar.files import is_file, read_checksum, read_metadata, read_shapes
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
+from auxar.recipe.choices import with_options_before
 from auxar.recipe.model_names import names_model, near_model
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.models import find_run
 from auxar.runs.versions import check_versions
-from auxar.runs.weights import CONDITION, advising, check_shapes, read_weights, recipe_part, recorded_part
+from auxar.runs.weights import CONDITION, advising, check_shapes, networks_of, read_weights, recipe_part, recorded_part
 from auxar.training.lengths import is_trainable, training_key
 
 SIZE_KEYS = ("height", "width")
@@ -119,7 +120,11 @@ def _check_part(path: Path, recipe: Recipe, name: str, metadata: Mapping[str, st
         count = len(found) - 1 - len(networks) if isinstance(found, list) else "none"
         raise UserError(f"{path} does not fit factor {name}: number of views: expected {views}, found {count}")
     names = ["image", *(f"stage[{number}].view" for number in range(views)), *networks]
-    differences = _differences(dict(zip(names, found, strict=True)), dict(zip(names, expected, strict=True)))
+    found = dict(zip(names, found, strict=True))
+    for key, choice in zip(networks, networks_of(recipe, name), strict=False):
+        if isinstance(found[key], dict) and choice.config is not None:
+            found[key] = with_options_before(found[key], choice.config)
+    differences = _differences(found, dict(zip(names, expected, strict=True)))
     if difference := next(differences, None):
         key, before, after = difference
         raise UserError(
