@@ -98,11 +98,13 @@ from auxar.model import scale as scale
 # Views and supports
 from auxar.model import View as View
 from auxar.model import Support as Support
+from auxar.model import CENTER_BITS as CENTER_BITS
+from auxar.model import GivenView as GivenView
 from auxar.model import Walk as Walk
 from auxar.model import SumSupport as SumSupport
 from auxar.model import SumWalk as SumWalk
+from auxar.model import NeighborWalk as NeighborWalk
 from auxar.model import DrawnPixels as DrawnPixels
-from auxar.model import Restriction as Restriction
 
 # Networks
 from auxar.model import CausalNetwork as CausalNetwork

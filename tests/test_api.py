@@ -34,7 +34,7 @@ RARELY_CALLED = (
     "Examples",
     "Factor",
     "HeadChoice",
-    "Restriction",
+    "GivenView",
     "Scores",
 )
 """Concrete public classes whose methods need no examples, because users and plugin authors rarely call them."""

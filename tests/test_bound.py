@@ -64,7 +64,7 @@ def test_a_model_is_the_prior_of_the_model_above_it(model, seed):
     below = Chain(others)
     assert [factor.name for factor in model.factors] == ["stage0", "stage1", "prior"]
     with torch.no_grad():
-        decoded = first.distribution.log_prob(image, first.embedding(view))
+        decoded = first.distribution.log_prob(image, first.embedding(view), first.given(view))
         torch.testing.assert_close(model.log_prob(image), decoded + below.log_prob(view))
         torch.testing.assert_close(
             [each.log_prob for each in model.log_probs(image)[1:]],

@@ -92,8 +92,8 @@ class Even(Decoder):
         super().__init__()
         self.image, self.features_channels = image, 2
 
-    def log_prob(self, image, features, interval=None):
-        return torch.full((len(image),), -1.0 if interval is None else -2.0)
+    def log_prob(self, image, features, given=None):
+        return torch.full((len(image),), -2.0 if given is not None and given.restricted else -1.0)
 
     def draw(self, features, request, sampler):
         return torch.zeros((len(request.numbers), *self.image.shape), dtype=torch.int64)

@@ -301,7 +301,7 @@ def test_the_list_tells_kinds_providers_options_types_and_defaults(thin, capsys)
     start = lines.index(f"view grayscale  [grayscale (auxar {version})]")
     assert lines[start + 2] == "    levels: int = 16"
     start = lines.index(f"network pixelcnn  [pixelcnn (auxar {version})]")
-    assert lines[start + 5] == "    head: HeadChoice = {'name': 'logistic_mixture', 'components': 10}"
+    assert lines[start + 5] == "    head: HeadChoice = {'name': 'logistic_mixture', 'components': 10, 'centered': True}"
     start = lines.index(f"sampler cached  [samplers (auxar {version})]")
     assert lines[start + 2] == "    engine: EngineChoice = 'auto'"
     heads = [line.split(" ")[0] for line in lines if not line.startswith(" ")]

@@ -33,12 +33,12 @@ from auxar.model import (
     DrawnPixels,
     Embedding,
     Factor,
+    GivenView,
     Head,
     ImageSpec,
     Interval,
     Known,
     RepeatedWalk,
-    Restriction,
     Sampler,
     SampleRequest,
     Support,
@@ -51,7 +51,7 @@ from auxar.plugins import Component, hookimpl
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
-from auxar.testing.examples import randomized
+from auxar.testing.examples import between, randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import softmax
@@ -143,7 +143,7 @@ def conditional_table(stage):
     for each in views.split(1):
         given = each.expand(len(images), -1, -1, -1)
         features = stage.embedding(each).expand(len(images), -1, -1, -1)
-        columns.append(stage.distribution.log_prob(images, features, stage.view.support.intervals(images, given)))
+        columns.append(stage.distribution.log_prob(images, features, GivenView(stage.view.support, given, True)))
     return torch.stack(columns, dim=1)
 
 
@@ -168,10 +168,13 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
     with torch.no_grad():
         joint = joint_table(model)
         found = model.log_prob(images)
-        # The tolerance grows with the free decoder's largest |log p|, which limits the absolute accuracy.
+        # The tolerance grows with the free decoder's largest |log p| and with its largest parameter, which limit the
+        # absolute accuracy.
         stage = model.factors[0]
-        free = stage.distribution.log_prob(images, stage.embedding(stage.view(images)))
-    digits = 1e-9 + 1e-14 * free.abs().max().item()
+        views = stage.view(images)
+        inputs = images, stage.embedding(views), GivenView(stage.view.support, views)
+        free, parameters = (ask(*inputs) for ask in (stage.distribution.log_prob, stage.distribution.parameters_of))
+    digits = 1e-9 + 1e-14 * free.abs().max().item() + 1e-16 * parameters.abs().max().item()
     assert not joint.isnan().any()
     exact = joint.flatten(1).logsumexp(1)
     assert exact.isfinite().all()
@@ -452,9 +455,9 @@ def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value
     [stage, _] = model.factors
     view = torch.full((1, *stage.view.view.shape), value)
     with torch.no_grad():
-        intervals = stage.view.support.intervals(images, view.expand(len(images), -1, -1, -1))
+        given = GivenView(stage.view.support, view.expand(len(images), -1, -1, -1), True)
         features = stage.embedding(view).expand(len(images), -1, -1, -1)
-        nats = stage.distribution.log_prob(images, features, intervals)
+        nats = stage.distribution.log_prob(images, features, given)
         found = stage.draw(SampleRequest(tuple(range(4000)), 0), WavefrontSampler(), view.expand(4000, -1, -1, -1))
     assert_follows(torch.bincount(image_numbers(found, model.image.levels), minlength=len(images)), nats)
 
@@ -593,6 +596,9 @@ class Unaided(Support):
     def intervals(self, image, view):
         return self.support.intervals(image, view)
 
+    def centers(self, image, view):
+        return self.support.centers(image, view)
+
 
 @settings(deadline=None, max_examples=6, derandomize=True)
 @given(case=cases(), head=st.sampled_from(list(HEADS)), seed=SEEDS)
@@ -602,10 +608,10 @@ def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
     given = stage.view(random_images(2, image, seed))
     features, request = stage.embedding(given), SampleRequest((0, 1), seed)
     expected = stage.draw(request, WavefrontSampler("torch"), given)
-    restriction = Restriction(Unaided(stage.view.support), given)
-    assert isinstance(restriction.walk(), RepeatedWalk)
+    unaided = GivenView(Unaided(stage.view.support), given, True)
+    assert isinstance(unaided.walk(), RepeatedWalk)
     for sampler in (RasterSampler(), *map(WavefrontSampler, WORKING_ENGINES)):
-        restricted = attrs.evolve(request, restriction=restriction)
+        restricted = attrs.evolve(request, given=unaided)
         assert torch.equal(stage.distribution.draw(restricted, sampler, features), expected)
 
 
@@ -635,7 +641,7 @@ class Uniform(Decoder):
         self.image = image
         self.features_channels = channels
 
-    def log_prob(self, image, features):
+    def log_prob(self, image, features, given=None):
         return torch.full((len(image),), -image[0].numel() * math.log(self.image.levels))
 
     def draw(self, features, request, sampler):
@@ -775,7 +781,7 @@ def test_a_head_that_cannot_be_restricted_says_so():
     decoder = plain_decoder(None, image, 1)
     values = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
     with pytest.raises(UserError, match="Plain cannot be restricted to intervals of values"):
-        decoder.log_prob(values, torch.zeros(1, 1, 2, 2), Interval(values, values))
+        decoder.log_prob(values, torch.zeros(1, 1, 2, 2), between(image, Interval(values, values)))
 
 
 @pytest.mark.parametrize(

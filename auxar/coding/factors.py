@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.model import CausalNetwork, DecodeSource, Factor, Sampler, Walk
+from auxar.model import CausalDistribution, CausalNetwork, DecodeSource, Factor, Sampler, Walk
 from auxar.model.integers import IntegerHead
-from auxar.model.sources import coding_order
+from auxar.model.sources import coding_order, walk_for
 from auxar.numerics.range_coder import TOTAL, encode
 
 
@@ -46,7 +46,7 @@ class FactorCoder:
 
     def lag(self) -> int:
         """The number of columns by which each row is coded behind the row above. It is derived from the network."""
-        walk = self._walk(None if self.factor.view_spec is None else torch.zeros((1, *self.factor.view_spec.shape)))
+        walk = self._walk(None if self.factor.view_spec is None else torch.zeros((1, *self.factor.view_spec.shape)), 1)
         return self.sampler.lag(self.network, 0 if walk is None else walk.reach)
 
     @torch.no_grad()
@@ -76,22 +76,21 @@ class FactorCoder:
         Raises `UserError` if the sampler cannot draw pixels in the order of the lag.
         """
         features = self._features(len(streams), view, condition)
-        source = DecodeSource(self.head, self.factor.image, streams, lag, self._walk(view))
+        walk = self._walk(view, len(streams))
+        source = DecodeSource(self.head, self.factor.image, streams, lag, walk, restricted=self.factor.restricted)
         return self.sampler.sample(self.network, features, source)
 
     def _ranges(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.factor.distribution, CausalDistribution)
+        given = self.factor.given(view)
         features = self._features(len(image), view, condition)
-        parameters = self.network(self.network.encode(image), features)
-        return self.head.coding_ranges(parameters, image, self.factor.interval(image, view))
+        parameters = self.factor.distribution.parameters_of(image, features, given)
+        interval = given.interval(image) if given is not None and given.restricted else None
+        return self.head.coding_ranges(parameters, image, interval)
 
     @torch.no_grad()
     def _features(self, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
         return self.factor.features(count, view, condition)
 
-    def _walk(self, view: Tensor | None) -> Walk | None:
-        if not self.factor.restricted:
-            return None
-        assert view is not None
-        assert self.factor.view is not None
-        assert self.factor.view.support is not None
-        return self.factor.view.support.walk(view.to(torch.int64))
+    def _walk(self, view: Tensor | None, count: int) -> Walk | None:
+        return walk_for(self.network, self.factor.given(None if view is None else view.to(torch.int64)), count)

@@ -14,6 +14,7 @@ from auxar.model.factor import FLOAT, Arithmetic, Converted, Factor
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, Known, mark, scale
 from auxar.model.integers import PARAMETER_BITS, Frequencies, IntegerHead
+from auxar.model.neighbors import NeighborWalk, neighbor_centers
 from auxar.model.network import (
     CausalNetwork,
     RecomputableBlock,
@@ -27,10 +28,11 @@ from auxar.model.network import (
 from auxar.model.request import SampleRequest
 from auxar.model.rule import Adjusted, Adjustments, Ancestral, Rule
 from auxar.model.sources import DecodeSource, DrawSource, ForceSource, PixelSource, Sampler
-from auxar.model.support import DrawnPixels, RepeatedWalk, Restriction, SumSupport, SumWalk, Support, Walk
+from auxar.model.support import CENTER_BITS, DrawnPixels, GivenView, RepeatedWalk, SumSupport, SumWalk, Support, Walk
 from auxar.model.view import View
 
 __all__ = [
+    "CENTER_BITS",
     "CONDITION_KINDS",
     "FLOAT",
     "INTEGER_DTYPES",
@@ -60,18 +62,19 @@ __all__ = [
     "FactorLogProb",
     "ForceSource",
     "Frequencies",
+    "GivenView",
     "Head",
     "ImageSpec",
     "IntegerHead",
     "Interval",
     "Known",
+    "NeighborWalk",
     "NetworkEmbedding",
     "PixelSource",
     "Prior",
     "RecomputableBlock",
     "RepeatedWalk",
     "RestrictableHead",
-    "Restriction",
     "Rule",
     "SampleRequest",
     "Sampler",
@@ -85,6 +88,7 @@ __all__ = [
     "evaluating",
     "is_null",
     "mark",
+    "neighbor_centers",
     "recomputable_blocks",
     "recomputing",
     "scale",

@@ -8,10 +8,12 @@ import attrs
 from torch import Tensor, nn
 
 from auxar.model.head import RestrictableHead
-from auxar.model.image import ImageSpec, Interval
+from auxar.model.image import ImageSpec
+from auxar.model.neighbors import neighbor_centers
 from auxar.model.network import CausalNetwork
 from auxar.model.request import SampleRequest
 from auxar.model.sources import DrawSource, Sampler, restrictable
+from auxar.model.support import GivenView
 
 
 @attrs.frozen(eq=False)
@@ -24,9 +26,9 @@ class ByChannel:
     """Log-likelihood of each channel given the channels before it, shape (b, c). Its sum over channels is `total`. None
     if the model cannot split the total by channel."""
     inside: Tensor | None = None
-    """Log-probability of given intervals under a free decoder, summed over the pixels of each channel, shape (b, c).
-    Each term is the log-probability that a sub-pixel lies in its interval, given the earlier sub-pixels. None if no
-    intervals were passed or the decoder cannot compute it."""
+    """Log-probability of the support's intervals under a free decoder, summed over the pixels of each channel, shape
+    (b, c). Each term is the log-probability that a sub-pixel lies in its interval, given the earlier sub-pixels. None
+    for a restricted decoder, without a support, or if the decoder cannot compute it."""
 
 
 class Prior(nn.Module, abc.ABC):
@@ -64,41 +66,37 @@ class Decoder(nn.Module, abc.ABC):
     features_channels: int
     """Number of channels of the features."""
     restricts: bool = False
-    """Whether the decoder can be restricted: `log_prob` accepts an interval, and `draw` a request with a restriction.
-    A decoder with `restricts` = False gets neither."""
+    """Whether the decoder can be restricted to images with the given views. With `restricts` = False, it never gets a
+    `GivenView` with `restricted` = True."""
     exact: bool = True
     """Whether `log_prob` is the log-likelihood itself. Otherwise it is a lower bound of the log-likelihood."""
 
     @abc.abstractmethod
-    def log_prob(self, image: Tensor, features: Tensor, interval: Interval | None = None) -> Tensor:
+    def log_prob(self, image: Tensor, features: Tensor, given: GivenView | None = None) -> Tensor:
         """Computes log p(image | features) in nats, shape (b,).
 
-        `image` has integers of shape (b, *image.shape), and `features` has shape (b, features_channels, h, w). With
-        `interval`, of the same shape as `image`, each sub-pixel's distribution is restricted to its interval.
+        `image` has integers of shape (b, *image.shape), and `features` has shape (b, features_channels, h, w). `given`
+        has the views and their support; it is None without a view or a support. If it is `restricted`, the distribution
+        of each sub-pixel is restricted to its interval. A decoder may use centers whether it is restricted or not.
         """
 
-    def log_prob_by_channel(
-        self, image: Tensor, features: Tensor, interval: Interval | None = None, inside: Interval | None = None
-    ) -> ByChannel:
+    def log_prob_by_channel(self, image: Tensor, features: Tensor, given: GivenView | None = None) -> ByChannel:
         """Computes `log_prob` in total and, if the decoder can, for each channel. The default gives only the total.
 
-        `inside` also has an interval for each sub-pixel, but does not restrict the decoder. A decoder may use it to
-        fill in `ByChannel.inside`.
+        If `given` is not restricted, a decoder may use its intervals to fill in `ByChannel.inside`.
         """
-        if interval is None:
-            return ByChannel(self.log_prob(image, features))
-        return ByChannel(self.log_prob(image, features, interval))
+        return ByChannel(self.log_prob(image, features, given))
 
     @abc.abstractmethod
     def draw(self, request: SampleRequest, sampler: Sampler, features: Tensor) -> Tensor:
         """Draws one image for each number of the request: int64, (b, *image.shape).
 
-        `features` has shape (b, features_channels, h, w), with a row for each number. If the request has a restriction,
-        the drawn images have its views. Only a decoder with `restricts` gets such a request.
+        `features` has shape (b, features_channels, h, w), with a row for each number. If `request.given.restricted`,
+        the drawn images have the given views. Only a decoder with `restricts` gets such a request.
         """
 
-    def initialize(self, image: Tensor, features: Tensor) -> None:
-        """Initializes the weights from a batch of images and features. The default does nothing."""
+    def initialize(self, image: Tensor, features: Tensor, given: GivenView | None = None) -> None:
+        """Initializes the weights from a batch of images, features and given views. The default does nothing."""
 
 
 class CausalDistribution(Prior, Decoder):
@@ -114,44 +112,48 @@ class CausalDistribution(Prior, Decoder):
         self.network = network
         self.restricts = isinstance(network.head, RestrictableHead)
 
-    def log_prob(self, image: Tensor, features: Tensor | None = None, interval: Interval | None = None) -> Tensor:
-        return self.pixel_log_prob(image, features, interval).sum((1, 2))
+    def log_prob(self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None) -> Tensor:
+        return self.pixel_log_prob(image, features, given).sum((1, 2))
 
-    def pixel_log_prob(self, image: Tensor, features: Tensor | None = None, interval: Interval | None = None) -> Tensor:
+    def pixel_log_prob(self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None) -> Tensor:
         """The log-likelihood of each pixel given the pixels before it, in nats, shape (b, height, width).
 
-        `interval` has the possible values of a restricted decoder.
+        `given` has the views and their support; None without a view or a support.
         """
-        parameters = self._predict(image, features)
-        if interval is None:
+        parameters = self.parameters_of(image, features, given)
+        if given is None or not given.restricted:
             return self.network.head.log_prob(parameters, image)
-        return restrictable(self.network.head).restricted_log_prob(parameters, image, interval).sum(1)
+        return restrictable(self.network.head).restricted_log_prob(parameters, image, given.interval(image)).sum(1)
 
     def log_prob_by_channel(
-        self,
-        image: Tensor,
-        features: Tensor | None = None,
-        interval: Interval | None = None,
-        inside: Interval | None = None,
+        self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None
     ) -> ByChannel:
-        head, parameters = self.network.head, self._predict(image, features)
-        if interval is not None:
-            channels = restrictable(head).restricted_log_prob(parameters, image, interval).sum((2, 3))
+        head, parameters = self.network.head, self.parameters_of(image, features, given)
+        if given is not None and given.restricted:
+            channels = restrictable(head).restricted_log_prob(parameters, image, given.interval(image)).sum((2, 3))
             return ByChannel(channels.sum(1), channels)
         total, by_channel = head.log_prob(parameters, image), head.channel_log_prob(parameters, image)
         found = ByChannel(total.sum((1, 2)), None if by_channel is None else by_channel.sum((2, 3)))
-        if inside is None:
+        if given is None or not self.restricts:
             return found
-        mass = restrictable(head).channel_log_mass(parameters, image, inside)
+        mass = restrictable(head).channel_log_mass(parameters, image, given.interval(image))
         return attrs.evolve(found, inside=mass.sum((2, 3)))
 
     def draw(self, request: SampleRequest, sampler: Sampler, features: Tensor | None = None) -> Tensor:
         return sampler.sample(self.network, features, DrawSource.of(self.network, request))
 
-    def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
-        self.network.initialize(image, *(() if features is None else (features,)))
+    def initialize(self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None) -> None:
+        self.network.initialize(image, features, self._centers(image, given))
 
-    def _predict(self, image: Tensor, features: Tensor | None) -> Tensor:
+    def parameters_of(self, image: Tensor, features: Tensor | None, given: GivenView | None) -> Tensor:
+        """The parameters of every pixel's distribution after `Head.around`: (b, head.parameter_count, h, w)."""
         self.image.check(image)
         found: Tensor = self.network(self.network.encode(image), *(() if features is None else (features,)))
-        return found
+        centers = self._centers(image, given)
+        return found if centers is None else self.network.head.around(found, centers)
+
+    def _centers(self, image: Tensor, given: GivenView | None) -> Tensor | None:
+        """The centers of all sub-pixels, (b, c, h, w); None if the head takes none or there are none."""
+        if not self.network.head.centered:
+            return None
+        return neighbor_centers(image, self.image.levels) if given is None else given.centers(image)

@@ -18,7 +18,7 @@ from auxar.model.image import ImageSpec, Interval, Known
 from auxar.model.network import CausalNetwork, summary
 from auxar.model.request import SampleRequest
 from auxar.model.sources import Sampler
-from auxar.model.support import Restriction
+from auxar.model.support import GivenView
 from auxar.model.view import View
 
 PRIOR = "prior"
@@ -164,7 +164,7 @@ class Factor(nn.Module):
         if the factor has none. Raises `UserError` if a view is missing or unexpected, or if a condition is given to a
         factor without one, because ignoring it would give the likelihood of a different model.
         """
-        found: Tensor = self.distribution.log_prob(image, *self._given(image, view, condition))
+        found: Tensor = self.distribution.log_prob(image, *self._arguments(image, view, condition))
         return found
 
     def pixel_log_prob(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
@@ -176,7 +176,7 @@ class Factor(nn.Module):
             raise UserError(
                 f"{self.name} gives no likelihoods of single pixels, because its distribution is not a causal network's"
             )
-        return self.distribution.pixel_log_prob(image, *self._given(image, view, condition))
+        return self.distribution.pixel_log_prob(image, *self._arguments(image, view, condition))
 
     def log_prob_by_channel(
         self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
@@ -186,10 +186,7 @@ class Factor(nn.Module):
         With a free decoder, the result also has `ByChannel.inside` if the factor can compute it. The network is
         evaluated once.
         """
-        given = self._given(image, view, condition)
-        if view is not None and self.distribution.restricts and not self.restricted:
-            given = (*given, None, self._possible(image, view))
-        found: ByChannel = self.distribution.log_prob_by_channel(image, *given)
+        found: ByChannel = self.distribution.log_prob_by_channel(image, *self._arguments(image, view, condition))
         return found
 
     def features(self, count: int, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor | None:
@@ -208,9 +205,11 @@ class Factor(nn.Module):
             found.append(self.conditioning(condition, count))
         return torch.cat(found, 1) if len(found) > 1 else next(iter(found), None)
 
-    def interval(self, image: Tensor, view: Tensor | None) -> Interval | None:
-        """The possible values of every sub-pixel if the factor is restricted; None if it is free."""
-        return self._possible(image, view) if self.restricted and view is not None else None
+    def given(self, view: Tensor | None) -> GivenView | None:
+        """The views (b, *view_spec.shape) with their support; None for a prior, or if the view has no support."""
+        if view is None or self.view is None or self.view.support is None:
+            return None
+        return GivenView(self.view.support, view, self.restricted)
 
     def draw(self, request: SampleRequest, sampler: Sampler, view: Tensor | None = None) -> Tensor:
         """Draws an image for each number of the request, which has the depth of the factor: int64, (b, *image.shape).
@@ -223,11 +222,7 @@ class Factor(nn.Module):
             drawn: Tensor = self.distribution.draw(request, sampler)
             return drawn.reshape(-1, *self.models.spec.shape)
         features = self.features(len(request.numbers), view, request.condition)
-        if self.restricted:
-            assert self.view is not None
-            assert self.view.support is not None
-            assert view is not None
-            request = attrs.evolve(request, restriction=Restriction(self.view.support, view))
+        request = attrs.evolve(request, given=self.given(view))
         found: Tensor = self.distribution.draw(request, sampler, *(() if features is None else (features,)))
         return found
 
@@ -237,18 +232,12 @@ class Factor(nn.Module):
             self.embedding.initialize(view)
         if self.conditioning is not None:
             self.conditioning.initialize(condition, len(image))
+        self.distribution.initialize(image, *self._arguments(image, view, condition))
+
+    def _arguments(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Any, ...]:
+        """The arguments of the distribution after the image: features and given views, or nothing without features."""
         features = self.features(len(image), view, condition)
-        self.distribution.initialize(image, *(() if features is None else (features,)))
-
-    def _given(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Any, ...]:
-        """The arguments of the distribution after the image: features, and intervals if the factor is restricted."""
-        features, interval = self.features(len(image), view, condition), self.interval(image, view)
-        return () if features is None else (features,) if interval is None else (features, interval)
-
-    def _possible(self, image: Tensor, view: Tensor) -> Interval | None:
-        """The possible values of every sub-pixel given the view; None if the view has no support."""
-        assert self.view is not None
-        return None if self.view.support is None else self.view.support.intervals(image, view)
+        return () if features is None else (features, self.given(view))
 
     def _check_role(self) -> None:
         if (self.view is None) != (self.embedding is None):

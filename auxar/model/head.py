@@ -27,6 +27,8 @@ class Head(abc.ABC):
     understands: Collection[str] | None = None
     """The names of the `Adjustments` that change what the head draws. With None, it is unknown which of them the head
     understands. A rule that no head of a model understands is refused."""
+    centered: bool = False
+    """Whether the head uses centers. Its parameters are then passed to `around` before all other methods."""
 
     @abc.abstractmethod
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
@@ -44,14 +46,26 @@ class Head(abc.ABC):
         """
         return None
 
-    def initial_parameters(self, image: Tensor) -> Tensor | None:
+    def initial_parameters(self, image: Tensor, centers: Tensor | None = None) -> Tensor | None:
         """Chooses the parameters that a new network predicts for every pixel, before it is trained: (parameter_count,).
 
         Their distribution should be near that of the pixels of `image`, a batch of integers (b, c, h, w). Training then
-        begins with the distribution of colors and learns the dependence on other pixels. A network may call this when
-        it is initialized. The default returns None, which lets random weights decide.
+        begins with the distribution of colors and learns the dependence on other pixels. If `centers` are given, int64
+        (b, c, h, w), the distribution should be near that of the differences between values and centers, because
+        `around` adds the centers. A network may call this when it is initialized. The default returns None, which lets
+        random weights decide.
         """
         return None
+
+    def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
+        """Returns the parameters of the distributions after they are moved to the centers.
+
+        `parameters` has shape (b, parameter_count, …), and `centers` has the center of each channel, int64 of shape
+        (b, c, …), in units of 2⁻²⁰ on the scale from -1 to 1. They come from the view (see `Support.centers`) or,
+        without a support, from the neighbors of the pixel (`neighbor_centers`). The result has the shape of
+        `parameters`, and their dtype or a wider one; it is not bfloat16. The default returns the parameters unchanged.
+        """
+        return parameters
 
     def integer_head(self) -> Head | None:
         """The `IntegerHead` with the same distributions for integer parameters, or None, the default, if there is none.

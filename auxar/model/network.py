@@ -55,8 +55,12 @@ class CausalNetwork(nn.Module, abc.ABC):
         scaled = scale(image, self.image.levels, next(self.parameters()).dtype)
         return mark(scaled) if self.marks_pixels else scaled
 
-    def initialize(self, image: Tensor, features: Tensor | None = None) -> None:
-        """Initializes the weights from a batch of images (integers) and features. The default does nothing."""
+    def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
+        """Initializes the weights from a batch of images (integers) and features. The default does nothing.
+
+        `centers` has the center of each sub-pixel, int64 of the shape of `image`, or is None. The network passes it to
+        `Head.initial_parameters`.
+        """
 
 
 class StepwiseNetwork(CausalNetwork):

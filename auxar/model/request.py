@@ -13,12 +13,12 @@ from torch import Tensor
 
 from auxar.model.image import Known
 from auxar.model.rule import Ancestral, Rule
-from auxar.model.support import Restriction
+from auxar.model.support import GivenView
 
 
 @attrs.frozen(eq=False)
 class SampleRequest:
-    """A request to draw images: their numbers, seed and rule, and any known pixels or required views.
+    """A request to draw images: their numbers, seed and rule, and any known pixels and given views.
 
     Noise depends only on (seed, number, depth). Except for rounding, an image therefore does not depend on its batch,
     on the sampler or on the number of processes.
@@ -40,20 +40,21 @@ class SampleRequest:
     """Depth that is drawn: 0 for the image, k for its k-th view."""
     known: Known | None = None
     """Known pixels and limits of the other pixels, at this depth; None if there are none."""
-    restriction: Restriction | None = None
-    """The views that the drawn images must have, with their support; None if any image may be drawn."""
+    given: GivenView | None = None
+    """The views that the images are given, and whether the images must have these views. None without a view, or if the
+    view has no support."""
     condition: Tensor | None = None
     """The condition of each image, integers (len(numbers), *condition.spec.shape), the same at all depths. None is the
     null condition, or no condition for a model without one."""
 
-    def deeper(self, by: int = 1, known: Known | None = None, restriction: Restriction | None = None) -> SampleRequest:
-        """The request for the same images at depth `depth + by`, with known pixels and a restriction for that depth.
+    def deeper(self, by: int = 1, known: Known | None = None) -> SampleRequest:
+        """The request for the same images at depth `depth + by`, with known pixels for that depth.
 
         Examples:
             >>> SampleRequest((3, 7)).deeper(2).depth
             2
         """
-        return attrs.evolve(self, depth=self.depth + by, known=known, restriction=restriction)
+        return attrs.evolve(self, depth=self.depth + by, known=known, given=None)
 
     def uniforms(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """Uniform noise in the open interval (0, 1): float64, shape (len(numbers), *shape)."""

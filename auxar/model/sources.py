@@ -12,12 +12,13 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.model.head import Head, RestrictableHead
-from auxar.model.image import ImageSpec, Interval
+from auxar.model.image import ImageSpec, Interval, Known
 from auxar.model.integers import IntegerHead, find_value
-from auxar.model.network import CausalNetwork
+from auxar.model.neighbors import NeighborWalk
+from auxar.model.network import CausalNetwork, device_of
 from auxar.model.request import SampleRequest
 from auxar.model.rule import EXACT, Adjustments, Operation, refused_by_integers
-from auxar.model.support import DrawnPixels, Walk
+from auxar.model.support import DrawnPixels, GivenView, Walk
 from auxar.numerics.range_coder import RangeDecoders
 
 
@@ -97,8 +98,9 @@ def by_place(values: Tensor) -> Tensor:
 class DrawSource(PixelSource):
     """A pixel source that draws pixels from a head's distribution. `DrawSource.of` creates it from a request.
 
-    Known pixels are returned unchanged. The other pixels respect the limits and the restriction. The first dimension of
-    tensors is the place, row · width + column; its last entry stands for the place outside of the image.
+    Known pixels are returned unchanged. The other pixels respect the limits and, if the source is restricted, the
+    intervals of the walk. The first dimension of tensors is the place, row · width + column; its last entry stands for
+    the place outside of the image.
     """
 
     head: Head
@@ -113,9 +115,11 @@ class DrawSource(PixelSource):
     """Lowest and highest allowed values, int64, (h · w + 1, b, c) each. For a known pixel, both are its value. None
     allows all values."""
     walk: Walk | None = None
-    """The walk along the support of a restriction; None if drawing is not restricted."""
+    """The walk that gives intervals and centers; None if neither is needed."""
     operation: Operation | None = None
     """The operation of the rule on parameters; None if it has none."""
+    restricted: bool = attrs.field(default=False, kw_only=True)
+    """Whether pixels are restricted to the intervals of the walk."""
     takes_outside: bool = attrs.field(default=True, init=False)
     count: int = attrs.field(init=False)
     reach: int = attrs.field(init=False)
@@ -137,8 +141,8 @@ class DrawSource(PixelSource):
     def of(cls, network: CausalNetwork, request: SampleRequest) -> DrawSource:
         """Creates the source for a network and a request, with tensors on the network's device.
 
-        Raises `UserError` if the known pixels do not match the network's image, or if the request has a restriction and
-        the network's head cannot be restricted.
+        Raises `UserError` if the known pixels do not match the network's image, or if the request is restricted and the
+        network's head cannot be restricted.
         """
         head, image, known = network.head, network.image, request.known
         device = next(network.parameters()).device
@@ -147,22 +151,29 @@ class DrawSource(PixelSource):
             known.check(image, len(request.numbers))
             ends = (known.lowest(), known.highest(image.levels))
             limits = Interval(*(by_place(values.to(device, torch.int64)) for values in ends))
-        walk = None if request.restriction is None else request.restriction.walk(known)
-        noise = head.uniform_count if walk is None else restrictable(head).restricted_uniform_count
+        restricted = request.given is not None and request.given.restricted
+        noise = restrictable(head).restricted_uniform_count if restricted else head.uniform_count
         uniforms = by_place(request.uniforms((noise, image.height, image.width), device))
         adjustments, operation = request.rule.adjustments(request.depth), request.rule.operation(request.depth)
         if operation is not None and isinstance(head, IntegerHead):
             raise UserError(refused_by_integers(request.rule))
-        return cls(head, image.levels, adjustments, uniforms, limits, walk, operation)
+        walk = walk_for(network, request.given, len(request.numbers), known)
+        return cls(head, image.levels, adjustments, uniforms, limits, walk, operation, restricted=restricted)
 
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
         noise = self.uniforms.index_select(0, places)
         limits = self.limits
+        parameters = around(self.head, self.walk, places, parameters)
         if self.operation is not None:
             parameters = self.operation(self.head, parameters)
-        if self.walk is None:
+        if self.walk is None or not self.restricted:
             drawn = self.head.draw(parameters, noise.flatten(0, 1), self.adjustments).view(*noise.shape[:2], -1)
-            return drawn if limits is None else drawn.clamp(limits.low[places], limits.high[places])
+            if limits is not None:
+                drawn = drawn.clamp(limits.low[places], limits.high[places])
+            if self.walk is not None:
+                for channel in range(drawn.shape[2]):
+                    self.walk.take(places, channel, drawn[..., channel])
+            return drawn
         if limits is not None:
             limits = Interval(limits.low[places].flatten(0, 1), limits.high[places].flatten(0, 1))
         pixels = DrawnPixels(self.walk, self.levels, places, limits)
@@ -179,6 +190,34 @@ def restrictable(head: Head) -> RestrictableHead:
             f"the head {type(head).__name__} cannot be restricted to intervals of values; use a RestrictableHead"
         )
     return head
+
+
+def walk_for(network: CausalNetwork, given: GivenView | None, count: int, known: Known | None = None) -> Walk | None:
+    """A new walk for drawing `count` images; None if neither intervals nor centers are needed.
+
+    Raises `UserError` if the support gives centers that the walk does not give.
+    """
+    head = network.head
+    if given is None and head.centered:
+        return NeighborWalk(network.image, count, device_of(network))
+    if given is None or not (given.restricted or (head.centered and given.has_centers)):
+        return None
+    walk = given.walk(known)
+    if head.centered and given.has_centers and type(walk).centers is Walk.centers:
+        raise UserError(
+            f"{type(given.support).__name__} gives centers, but its walk {type(walk).__name__} does not; define its "
+            "method `centers`"
+        )
+    return walk
+
+
+def around(head: Head, walk: Walk | None, places: Tensor, parameters: Tensor) -> Tensor:
+    """The parameters of the pixels at places (n,), moved to the centers of a walk by `Head.around`.
+
+    `parameters` has shape (n · b, parameter_count). Parameters that were moved have float64.
+    """
+    centers = None if walk is None or not head.centered else walk.centers(places)
+    return parameters if centers is None else head.around(parameters.double(), centers.flatten(0, 1))
 
 
 class ForceSource(PixelSource):
@@ -228,17 +267,25 @@ def coding_order(image: ImageSpec, lag: int) -> Tensor:
 class DecodeSource(PixelSource):
     """A pixel source that decodes pixels from streams of a range coder, one stream for each image.
 
-    `lag` is that of the order in which the pixels were coded. `walk` gives the intervals to which the pixels are
-    restricted, if they are. If a sampler asks for pixels in another order, `UserError` is raised.
+    `lag` is the lag with which the pixels were coded. `walk` gives the centers of the pixels and, if they are
+    `restricted`, their intervals. If a sampler asks for pixels in another order, `UserError` is raised.
     """
 
     def __init__(
-        self, head: IntegerHead, image: ImageSpec, streams: Sequence[bytes], lag: int, walk: Walk | None = None
+        self,
+        head: IntegerHead,
+        image: ImageSpec,
+        streams: Sequence[bytes],
+        lag: int,
+        walk: Walk | None = None,
+        *,
+        restricted: bool = False,
     ) -> None:
         self.head = head
         self.image = image
         self.decoders = RangeDecoders(streams)
         self.walk = walk
+        self.restricted = restricted
         self.count = len(streams)
         self.lag = lag
         self.reach = 0 if walk is None else walk.reach
@@ -262,13 +309,13 @@ class DecodeSource(PixelSource):
 
     def _pixel(self, place: Tensor, parameters: Tensor) -> Tensor:
         """Decodes the pixel at one place of all images: int64, (count, c)."""
-        frequencies = self.head.frequencies(parameters, EXACT)
+        frequencies = self.head.frequencies(around(self.head, self.walk, place, parameters), EXACT)
         pixels = None if self.walk is None else DrawnPixels(self.walk, self.image.levels, place)
         low = torch.zeros(self.count, dtype=torch.int64, device="cpu")
         high = torch.full_like(low, self.image.levels - 1)
         decoded = []
         for channel in range(self.image.channels):
-            if pixels is not None:
+            if self.restricted and pixels is not None:
                 interval = pixels.interval(channel)
                 low, high = interval.low, interval.high
             chosen = (low < high).nonzero().squeeze(1).numpy()

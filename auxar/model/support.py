@@ -1,15 +1,19 @@
-"""The interface of supports: the images with a given view X̂, described by intervals of sub-pixel values.
+"""The interface of supports: what a view X̂ says about the values of an image's sub-pixels.
 
 Each sub-pixel has an interval of possible values, given X̂ and the earlier sub-pixels. Sub-pixels are ordered by pixel
 in raster order, and within a pixel by channel. A free decoder p(X | X̂) gives some probability to images with other
 views, so log p(X, ψ(X)) is only a lower bound of log p(X) (Kolesnikov & Lampert 2017, equation 5). A decoder that is
 restricted to these intervals gives such images no probability, so log p(X, ψ(X)) = log p(X).
+
+A support may also give the center of each sub-pixel: a value near which the sub-pixel is expected, given X̂ and the
+earlier pixels. Heads place their distributions around it (see `Head.around`), restricted or not.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import torch
@@ -17,9 +21,12 @@ from torch import Tensor
 
 from auxar.model.image import ImageSpec, Interval, Known
 
+CENTER_BITS = 20
+"""Centers are integers in units of 2⁻²⁰ on a scale from -1 to 1: -2²⁰ is the value 0, and 2²⁰ the largest value."""
+
 
 class Walk(abc.ABC):
-    """Gives the interval of possible values of each sub-pixel while images with given views are drawn.
+    """Gives the interval of possible values and the center of each sub-pixel while images with given views are drawn.
 
     Sub-pixels are drawn by pixel, and within a pixel by channel.
 
@@ -28,8 +35,8 @@ class Walk(abc.ABC):
     """
 
     reach: int
-    """Number of columns to the right, in the rows above, that an interval may depend on. Before a sampler draws a pixel
-    in column c, it draws all pixels of the rows above up to column c + reach."""
+    """Number of columns to the right, in the rows above, that an interval or a center may depend on. Before a sampler
+    draws a pixel in column c, it draws all pixels of the rows above up to column c + reach."""
     in_place: bool = False
     """Whether the methods change the walk's state only by operations in place, and never read a tensor's values on the
     host. A GPU can then repeat recorded steps of drawing (see `PixelSource.in_place`)."""
@@ -46,12 +53,21 @@ class Walk(abc.ABC):
     def take(self, places: Tensor, channel: int, values: Tensor) -> None:
         """Records the values of one channel that were drawn at places (n,): int64, (n, b)."""
 
+    def centers(self, places: Tensor) -> Tensor | None:
+        """The centers of the sub-pixels at places (n,), as `Support.centers` gives them: int64, (n, b, c).
+
+        The caller must first pass to `take` the pixels to their left and those of the rows above up to `reach`, but no
+        channel of the pixels themselves. Pixels that are known in advance do not change a center. The default returns
+        None: there are no centers.
+        """
+        return None
+
 
 class Support(abc.ABC):
-    """Describes the images that have a given view by an interval of values for every sub-pixel.
+    """Describes the images with a given view by an interval of values for every sub-pixel, and optionally a center.
 
     Intervals must be exact: a value lies inside if and only if it can be completed, together with the earlier
-    sub-pixels, to an image with the view.
+    sub-pixels, to an image with the view. Centers may be any function of the view and the earlier pixels.
     """
 
     image: ImageSpec
@@ -66,6 +82,16 @@ class Support(abc.ABC):
         another view, the intervals of later sub-pixels are meaningless.
         """
 
+    def centers(self, image: Tensor, view: Tensor) -> Tensor | None:
+        """The center of every sub-pixel, given `view` and the earlier pixels of `image`: int64, shape of `image`.
+
+        Centers are in units of 2⁻²⁰ (`CENTER_BITS`) on the scale from -1 to 1, so they lie in -2²⁰ … 2²⁰. Integers make
+        them the same in every arithmetic and on every machine. The center of a channel does not depend on other
+        channels of its pixel. If `image` has another view, centers need not be near its values, but must still lie in
+        this range. The arguments are those of `intervals`. The default returns None: the support knows no centers.
+        """
+        return None
+
     def walk(self, view: Tensor, known: Known | None = None) -> Walk:
         """A new walk for drawing images with the given views (b, *view.shape), optionally with known pixels.
 
@@ -76,7 +102,7 @@ class Support(abc.ABC):
 
 
 class RepeatedWalk(Walk):
-    """A walk for any support. It is slow: it recomputes the intervals of whole images for every sub-pixel."""
+    """A walk for any support. It is slow: it computes the intervals of whole images again for every sub-pixel."""
 
     def __init__(self, support: Support, view: Tensor) -> None:
         self.support = support
@@ -92,22 +118,43 @@ class RepeatedWalk(Walk):
         low, high = (values[:, channel].flatten(1)[:, places].T for values in (found.low, found.high))
         return Interval(torch.where(inside, low, 0), torch.where(inside, high, self.support.image.levels - 1))
 
+    def centers(self, places: Tensor) -> Tensor | None:
+        found = self.support.centers(self._image, self.view)
+        places = places.clamp(max=self.support.image.height * self.support.image.width - 1)
+        return None if found is None else found.flatten(2)[:, :, places].permute(2, 0, 1)
+
     def take(self, places: Tensor, channel: int, values: Tensor) -> None:
         inside = places < self.support.image.height * self.support.image.width
         self._image[:, channel].view(len(self.view), -1)[:, places[inside]] = values[inside].T
 
 
 @attrs.frozen(eq=False)
-class Restriction:
-    """The views that drawn images must have, with their support."""
+class GivenView:
+    """Views that a decoder is given, their support, and whether it is restricted to images with these views."""
 
     support: Support
     """Support of the view."""
     view: Tensor
     """The views, integers (b, *view.shape)."""
+    restricted: bool = False
+    """Whether only images with these views have a probability above 0."""
+
+    @property
+    def has_centers(self) -> bool:
+        """Whether the support gives centers."""
+        first = self.view[:1]
+        return self.support.centers(first.new_zeros((len(first), *self.support.image.shape)), first) is not None
+
+    def interval(self, image: Tensor) -> Interval:
+        """The possible values of every sub-pixel, as `Support.intervals` gives them."""
+        return self.support.intervals(image, self.view)
+
+    def centers(self, image: Tensor) -> Tensor | None:
+        """The center of every sub-pixel, as `Support.centers` gives it."""
+        return self.support.centers(image, self.view)
 
     def walk(self, known: Known | None = None) -> Walk:
-        """A new walk for drawing images with the views of this restriction."""
+        """A new walk for drawing images that are given these views."""
         return self.support.walk(self.view, known)
 
 
@@ -157,12 +204,18 @@ class SumSupport(Support):
     sub-pixel then lies between (lowest - S - R) / w, rounded up, and (highest - S) / w, rounded down. Every integer in
     this interval is possible if each range holds at least as many integers as the largest weight of its group.
 
+    The center of a sub-pixel is the mean of what is left of its group: the expected sum minus the values of the group's
+    earlier pixels, divided by the weights of its sub-pixels in this and later pixels. It is clamped to the levels, and
+    rounded down once, to a multiple of 2⁻²⁰.
+
     Args:
         image: Shape and range of the images.
         groups: A function that returns the number of each sub-pixel's group, 0 … count - 1, and the sub-pixel's weight,
             at least 1: integers that broadcast to (c, h, w). It is called once, when the support is first used.
         ranges: A function from views (b, *view.shape) to the lowest and the highest sum of every group: integers,
             (b, count) each.
+        expected: A function from views to twice the sum that is expected of every group: integers, (b, count). By
+            default, this is the lowest plus the highest sum.
 
     Examples:
         The view gives the sum of two pixels the range 3 … 4. The first pixel is 2:
@@ -175,6 +228,11 @@ class SumSupport(Support):
         ([[[[0, 1]]]], [[[[3, 2]]]])
         >>> support.groups(torch.device("cpu")).number.tolist()
         [0, 0]
+
+        The two pixels are expected to have a sum of 3½. After the first pixel, 1½ are left, the middle of the range:
+
+        >>> (support.centers(torch.tensor([[[[2, 1]]]]), torch.tensor([[[[3]]]])) / 2**CENTER_BITS).tolist()
+        [[[[0.16666603088378906, 0.0]]]]
     """
 
     def __init__(
@@ -182,9 +240,11 @@ class SumSupport(Support):
         image: ImageSpec,
         groups: Callable[[], tuple[Tensor, Tensor]],
         ranges: Callable[[Tensor], tuple[Tensor, Tensor]],
+        expected: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.image = image
         self.ranges = ranges
+        self.expected = expected
         self._groups = groups
         self._on: dict[torch.device, Groups] = {}
 
@@ -205,15 +265,21 @@ class SumSupport(Support):
         groups = self.groups(image.device)
         before = groups.before(_in_order(image.to(torch.int64)) * groups.weight)
         lowest, highest = (sums.to(torch.int64)[:, groups.number] - before for sums in self.ranges(view))
-        channels, height, width = self.image.shape
-        low, high = (
-            found.view(-1, height, width, channels).permute(0, 3, 1, 2)
-            for found in quotients(lowest - groups.rest, highest, groups.weight, self.image.levels)
-        )
-        return Interval(low, high)
+        found = quotients(lowest - groups.rest, highest, groups.weight, self.image.levels)
+        return Interval(*(_as_image(values, self.image) for values in found))
+
+    def centers(self, image: Tensor, view: Tensor) -> Tensor:
+        if image.is_meta:
+            return torch.empty_like(image, dtype=torch.int64)
+        groups = self.groups(image.device)
+        before = groups.before(_in_order(image.to(torch.int64)) * groups.weight, pixels=True)
+        lowest, highest = self.ranges(view) if self.expected is None else (self.expected(view), 0)
+        expected = (lowest.to(torch.int64) + highest)[:, groups.number] - 2 * before
+        return _as_image(center(expected, groups.most_left), self.image)
 
     def walk(self, view: Tensor, known: Known | None = None) -> Walk:
-        return SumWalk(self, view, known)
+        # A subclass with centers of its own has no fast walk.
+        return SumWalk(self, view, known) if type(self).centers is SumSupport.centers else RepeatedWalk(self, view)
 
 
 @attrs.frozen(eq=False)
@@ -234,12 +300,19 @@ class Groups:
     """Position in `sorted` of the first sub-pixel of the same group, for each sub-pixel."""
     last: Tensor
     """Position in `sorted` of the last sub-pixel of the same group, for each sub-pixel."""
+    first_in_pixel: Tensor
+    """Position in `sorted` of the first sub-pixel of the same group and the same pixel, for each sub-pixel."""
+    most_left: Tensor
+    """Largest sum that the group's sub-pixels in this pixel and later ones can have, for each sub-pixel."""
 
-    def before(self, values: Tensor) -> Tensor:
-        """Sums `values` over the earlier sub-pixels of the same group, for each sub-pixel: (b, sub-pixels)."""
+    def before(self, values: Tensor, *, pixels: bool = False) -> Tensor:
+        """Sums `values` over the earlier sub-pixels of the same group, for each sub-pixel: (b, sub-pixels).
+
+        With `pixels`, over the sub-pixels of earlier pixels only.
+        """
         values = values[:, self.sorted]
         sums = values.cumsum(1) - values
-        return sums[:, self.place] - sums[:, self.first]
+        return sums[:, self.first_in_pixel if pixels else self.place] - sums[:, self.first]
 
     def after(self, values: Tensor) -> Tensor:
         """Sums `values` over the later sub-pixels of the same group, for each sub-pixel: (b, sub-pixels)."""
@@ -269,8 +342,13 @@ def make_groups(image: ImageSpec, number: Tensor, weight: Tensor) -> Groups:
     number = number.contiguous()
     first = torch.searchsorted(by_group, number)
     last = torch.searchsorted(by_group, number, right=True) - 1
-    groups = Groups(number, weight, weight, sorted_, place, first, last)
-    return attrs.evolve(groups, rest=groups.after((weight * (image.levels - 1))[None])[0])
+    # Sub-pixels of one group and one pixel are neighbors in `sorted_`.
+    begins = by_group * image.dims + sorted_ // image.channels
+    first_in_pixel = torch.searchsorted(begins, begins)[place]
+    groups = Groups(number, weight, weight, sorted_, place, first, last, first_in_pixel, weight)
+    rest = groups.after((weight * (image.levels - 1))[None])[0]
+    most = rest + weight * (image.levels - 1)
+    return attrs.evolve(groups, rest=rest, most_left=most[sorted_][first_in_pixel])
 
 
 class SumWalk(Walk):
@@ -297,12 +375,19 @@ class SumWalk(Walk):
         # Shape (channels, places + 1, …). The last place is outside of the image, where every value is possible.
         self.groups = _by_place(groups.number, channels, lowest.shape[1])
         self.weights = _by_place(groups.weight, channels, 1)
+        self.most_left = _by_place(groups.most_left, channels, 1)
         self.least, self.most = (_by_place(values.T, channels, 0) for values in (least, most))
         anything = lowest.new_full((len(view), 1), 2**62)
         self.lowest = torch.cat([lowest, -anything], dim=1).T.contiguous()
         """Lowest sum of the remaining sub-pixels of each group, shape (count + 1, b). `take` updates it."""
         self.highest = torch.cat([highest, anything], dim=1).T.contiguous()
         """Highest sum of the remaining sub-pixels of each group, shape (count + 1, b). `take` updates it."""
+        expected = lowest + highest if support.expected is None else support.expected(view).to(torch.int64)
+        self.expected = torch.cat([expected, torch.zeros_like(anything)], dim=1).T.contiguous()
+        """Twice the expected sum of the remaining sub-pixels of each group, shape (count + 1, b). `take` updates it."""
+
+    def centers(self, places: Tensor) -> Tensor:
+        return center(self.expected[self.groups[:, places]], self.most_left[:, places, None]).permute(1, 2, 0)
 
     def interval(self, places: Tensor, channel: int) -> Interval:
         group = self.groups[channel][places]
@@ -315,6 +400,7 @@ class SumWalk(Walk):
         added = values * self.weights[channel][places][:, None]
         self.lowest.index_add_(0, group, added, alpha=-1)
         self.highest.index_add_(0, group, added, alpha=-1)
+        self.expected.index_add_(0, group, added, alpha=-2)
 
 
 def quotients(lowest: Tensor, highest: Tensor, weights: Tensor, levels: int) -> tuple[Tensor, Tensor]:
@@ -324,6 +410,26 @@ def quotients(lowest: Tensor, highest: Tensor, weights: Tensor, levels: int) -> 
     """
     low = (lowest.neg() // weights).neg_().clamp_(min=0)
     return low, (highest // weights).clamp_(max=levels - 1)
+
+
+def center(twice: Tensor, most: Any) -> Tensor:
+    """The center of a sub-pixel: (twice - most) / most in units of 2⁻²⁰, limited to -2²⁰ … 2²⁰ and rounded down.
+
+    `twice` is twice the sum that is expected of this and later pixels of a group, and `most` the largest sum that they
+    can have, a tensor or a number below 2⁵³.
+    """
+    # The quotient is computed with half of the bits at a time, so that no product overflows.
+    half = 2 ** (CENTER_BITS // 2)
+    scaled = (twice - most).clamp(-most, most) * half
+    first = scaled // most
+    found: Tensor = first * half + (scaled - first * most) * half // most
+    return found
+
+
+def _as_image(values: Tensor, image: ImageSpec) -> Tensor:
+    """Reshapes (b, h · w · c) in drawing order to (b, c, h, w)."""
+    channels, height, width = image.shape
+    return values.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _in_order(values: Tensor) -> Tensor:

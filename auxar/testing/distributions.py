@@ -15,7 +15,7 @@ from auxar.testing.conditionals import check_conditionals
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.laws import ContractError, fitting, search
 from auxar.testing.networks import Distribution
-from auxar.testing.restricting import check_large_restricted, check_restricted
+from auxar.testing.restricting import check_given, check_large_restricted, check_restricted
 from auxar.testing.stepwise import check_steps
 
 EXAMPLES = 15
@@ -90,6 +90,7 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
             networks.check_channels(model, 1)
             drawing.check_draws(model, 1)
             check_restricted(model, 1)
+            check_given(model, 1)
             if model.network is not None:
                 heads.check_drawn_pixels(model.network.head, spec, 1)
     for spec in specs[-2:]:

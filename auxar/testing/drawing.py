@@ -132,7 +132,7 @@ def check_answer(model: Distribution, features: Tensor | None, request: SampleRe
         expected = DistinctSampler().sample(model.network, features, DrawSource.of(model.network, request))
     if not torch.equal(drawn, expected):
         message = "for this request, draw must return the images that a sampler draws with auxar.DrawSource"
-        restricted = request.restriction is not None
+        restricted = request.given is not None and request.given.restricted
         broken("rule", message, image=model.image, rule=request.rule, restricted=restricted)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from auxar.model import Adjusted, Adjustments, Ancestral, ImageSpec, SumSupport
+from auxar.model import Adjusted, Adjustments, Ancestral, GivenView, ImageSpec, Interval, SumSupport, Support
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -124,3 +124,18 @@ def sum_support(image: ImageSpec, of: str) -> SumSupport:
         return found, found
 
     return SumSupport(image, lambda: (number, torch.tensor(1)), ranges)
+
+
+class Between(Support):
+    """A support of any intervals. Its view has the lower ends and then the upper ends as channels: (b, 2 · c, h, w)."""
+
+    def __init__(self, image: ImageSpec) -> None:
+        self.image = image
+
+    def intervals(self, image: Tensor, view: Tensor) -> Interval:
+        return Interval(*view.chunk(2, dim=1))
+
+
+def between(image: ImageSpec, interval: Interval, *, restricted: bool = True) -> GivenView:
+    """Given views that restrict images to an interval of each sub-pixel, (b, c, h, w)."""
+    return GivenView(Between(image), torch.cat([interval.low, interval.high], dim=1), restricted)

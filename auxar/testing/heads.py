@@ -14,6 +14,7 @@ from torch import Tensor
 
 from auxar.model import Adjustments, Head, ImageSpec, Interval, RestrictableHead
 from auxar.testing.adjustments import check_adjustments
+from auxar.testing.centers import check_around
 from auxar.testing.conditionals import check_conditionals
 from auxar.testing.examples import SEEDS, all_images, random_images
 from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies
@@ -99,8 +100,11 @@ def check_head(
       the centers of components, and a very large reduction draws the centers.
     - `adjustments`: pixels drawn with and without an adjustment are the same if `understands` leaves its name out, and
       some differ if it has the name. A head with None passes.
+    - `around`: the head is `centered` if its `integer_head` is. A centered head moves parameters in the same way for
+      any number of pixels, in float32 or float64. A center of 0 changes nothing, and the mean of the first channel is
+      greater around a higher center.
     - `start`: `initial_parameters` returns None, or finite numbers of shape (parameter_count,) with which the images
-      have finite log-likelihoods, also if all their pixels are equal.
+      have finite log-likelihoods, also if all their pixels are equal, and around any centers if the head is `centered`.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
     - `runs`: valid input raises no exception.
@@ -168,6 +172,7 @@ def check_likelihoods(head: Head, spec: ImageSpec, seed: int, size: float) -> No
     if isinstance(head, RestrictableHead):
         _check_agreement(case, head, found)
     _check_gradients(case)
+    check_around(head, spec, case.parameters)
     for device in devices()[1:]:
         for name, nats in case.with_all(Tensor.to, device).likelihoods().items():
             if not torch.allclose(nats.cpu(), found[name], rtol=1e-6, atol=1e-6):

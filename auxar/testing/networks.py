@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from auxar.model import ByChannel, CausalDistribution, CausalNetwork, ImageSpec, Interval, Sampler, SampleRequest
+from auxar.model import ByChannel, CausalDistribution, CausalNetwork, GivenView, ImageSpec, Sampler, SampleRequest
 from auxar.testing.examples import all_images, extreme_images, random_images
 from auxar.testing.laws import (
     broken,
@@ -58,17 +58,14 @@ class Distribution:
         """Whether `log_prob` is the log-likelihood itself, not a lower bound of it."""
         return bool(self.module.exact)
 
-    def log_prob(self, image: Tensor, features: Tensor | None, *interval: Interval) -> Tensor:
-        """`log_prob` of the module, restricted to an interval if there is one."""
-        found: Tensor = self.module.log_prob(image, *_given(features), *interval)
+    def log_prob(self, image: Tensor, features: Tensor | None, *given: GivenView) -> Tensor:
+        """`log_prob` of the module, with given views if there are any."""
+        found: Tensor = self.module.log_prob(image, *_given(features), *given)
         return found
 
-    def by_channel(
-        self, image: Tensor, features: Tensor | None, *interval: Interval, inside: Interval | None = None
-    ) -> ByChannel:
-        """`log_prob_by_channel` of the module."""
-        more = {} if inside is None else {"inside": inside}
-        found: ByChannel = self.module.log_prob_by_channel(image, *_given(features), *interval, **more)
+    def by_channel(self, image: Tensor, features: Tensor | None, *given: GivenView) -> ByChannel:
+        """`log_prob_by_channel` of the module, with given views if there are any."""
+        found: ByChannel = self.module.log_prob_by_channel(image, *_given(features), *given)
         return found
 
     def draw(self, features: Tensor | None, request: SampleRequest, sampler: Sampler) -> Tensor:
@@ -78,7 +75,7 @@ class Distribution:
 
     def initialize(self, image: Tensor, features: Tensor | None) -> None:
         """`initialize` of the module."""
-        self.module.initialize(image, *_given(features))
+        self.module.initialize(image, *(() if features is None else (features, None)))
 
     def features(self, count: int, seed: int = 0) -> Tensor | None:
         """Normally distributed features for `count` images, with device and dtype of the weights. None for a prior."""
@@ -287,10 +284,11 @@ def check_devices(model: Distribution, seed: int) -> None:
             broken("device", f"log_prob on {device} differs from log_prob on the CPU", found=found, expected=expected)
 
 
-def nats(model: Distribution, image: Tensor, features: Tensor | None) -> Tensor:
+def nats(model: Distribution, image: Tensor, features: Tensor | None, *given: GivenView) -> Tensor:
     """Computes `log_prob` without gradients. Raises `ContractError` if it is not floating point of shape (b,)."""
-    with unchanged("log_prob", model.module, image, features), runs("log_prob", image=image), torch.no_grad():
-        found = model.log_prob(image, features)
+    views = [each.view for each in given]
+    with unchanged("log_prob", model.module, image, features, *views), runs("log_prob", image=image), torch.no_grad():
+        found = model.log_prob(image, features, *given)
     if not isinstance(found, Tensor) or tuple(found.shape) != (len(image),) or not found.is_floating_point():
         broken("shape", f"log_prob must be floating point of shape ({len(image)},), got {described(found)}")
     return found

@@ -108,9 +108,11 @@ def check_decoder(
 ) -> None:
     """Checks the decoder that `build(config, image, features_channels)` returns, with random weights and inputs.
 
-    The laws are those of `check_prior`, with features as an additional input. If the decoder `restricts`, another law
-    is checked, with sums over all images on specs so small that these can be enumerated:
+    The laws are those of `check_prior`, with features as an additional input. Two more laws are checked on specs so
+    small that all images can be enumerated; `restricted` only if the decoder `restricts`:
 
+    - `given`: with given views that do not restrict it, the decoder's probabilities of all images sum to 1, and the
+      frequencies of drawn images match them.
     - `restricted`: restricted to intervals, the probabilities of all images inside sum to 1 and those of other images
       are 0. `log_prob_by_channel` agrees with it: its `inside`, if given, is the difference of the free and the
       restricted `log_prob`, in total and for each channel, and does not change the total. Images drawn given a view

@@ -16,11 +16,11 @@ from auxar.model import (
     CausalNetwork,
     DrawSource,
     ForceSource,
+    GivenView,
     ImageSpec,
     Interval,
     Known,
     RestrictableHead,
-    Restriction,
     Rule,
     Sampler,
     SampleRequest,
@@ -98,7 +98,15 @@ def check_sampler(
         network.eval()
 
     def check(
-        place: int, seed: int, count: int, rule: Rule, depth: int, share: float, sums: str | None, limits: bool
+        place: int,
+        seed: int,
+        count: int,
+        rule: Rule,
+        depth: int,
+        share: float,
+        sums: str | None,
+        restricted: bool,
+        limits: bool,
     ) -> None:
         network = chosen[place]
         numbers = tuple(range(seed, seed + 7 * count, 7))
@@ -107,10 +115,11 @@ def check_sampler(
         case = _Case(network, _features(network, count, seed), request)
         if limits:
             case = attrs.evolve(case, request=attrs.evolve(request, known=_limited(known, network.image, count, seed)))
-        if sums and isinstance(network.head, RestrictableHead):
+        if sums:
             view = random_images(count, network.image, seed)
-            restriction = Restriction(sum_support(network.image, sums), view)
-            case = attrs.evolve(case, request=attrs.evolve(case.request, restriction=restriction))
+            restricted = restricted and isinstance(network.head, RestrictableHead)
+            given = GivenView(sum_support(network.image, sums), view, restricted)
+            case = attrs.evolve(case, request=attrs.evolve(case.request, given=given))
         _check_case(sampler, reference, case)
         _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3, ordered=seed % 2 == 0)
 
@@ -125,6 +134,7 @@ def check_sampler(
         depth=st.integers(0, 2),
         share=st.sampled_from([0.0, 0.5, 1.0]),
         sums=st.sampled_from(["squares", "everything", None]),
+        restricted=st.booleans(),
         limits=st.booleans(),
     )
     check_many(sampler, given)
@@ -149,12 +159,12 @@ class _Case:
         """The same case reduced to its last image."""
         request = self.request
         last = slice(len(request.numbers) - 1, None)
-        restriction = request.restriction
+        given = request.given
         alone = attrs.evolve(
             request,
             numbers=request.numbers[last],
             known=None if request.known is None else request.known.of(last),
-            restriction=restriction and Restriction(restriction.support, restriction.view[last]),
+            given=given and attrs.evolve(given, view=given.view[last]),
         )
         return attrs.evolve(self, features=None if self.features is None else self.features[last], request=alone)
 
@@ -198,9 +208,13 @@ def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -
             network=type(network).__name__,
             image=network.image,
             rule=case.request.rule,
-            restriction="none" if case.request.restriction is None else "sums of pixels",
+            given=_described(case.request.given),
             known="none" if known is None else f"{int(known.mask.sum())} pixels",
         )
+
+
+def _described(given: GivenView | None) -> str:
+    return "nothing" if given is None else f"sums of pixels{', restricted' if given.restricted else ''}"
 
 
 def _check_batch(sampler: Sampler, case: _Case, found: Tensor) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from auxar.model import INTEGER_DTYPES, ImageSpec, Interval, Known, RepeatedWalk, Support, View, Walk
 from auxar.model.support import SumWalk
+from auxar.testing.centers import check_centers
 from auxar.testing.examples import SEEDS, all_images, extreme_images, images, random_images
 from auxar.testing.laws import (
     ContractError,
@@ -168,6 +169,7 @@ def _check_example(view: View, image: Tensor, dtype: torch.dtype, seed: int) -> 
         _check_order(view, first, second, given)
         _check_reach(view, first, second, given)
     _check_known(view, image, given, noise)
+    check_centers(view, image, noisy, noise)
 
 
 # Intervals of whole images --------------------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ def check_view(
       the view of every image with the known pixels, and, if these have limits themselves, within their limits.
     - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
       one.
+    - `centers` (if the support gives them): centers are integers in range that depend on the view and on earlier pixels
+      alone, not on batch, dtype, memory layout or device. A walk gives the same, also if pixels are known.
     - `support` (if the view has a support): given the earlier sub-pixels, an interval contains exactly the values that
       can be completed to an image with the given view. Known pixels and limits only narrow the intervals of a walk, and
       exclude no value of an image that has them and the view.

@@ -14,14 +14,14 @@ LOGISTIC_MIXTURE = Component(
     "head",
     "logistic_mixture",
     LogisticMixtureConfig,
-    lambda config, image: LogisticMixtureHead(image, config.components),
+    lambda config, image: LogisticMixtureHead(image, config.components, centered=config.centered),
 )
 SOFTMAX = Component("head", "softmax", SoftmaxConfig, lambda config, image: SoftmaxHead(image))
 
 
-def logistic_mixture(components: int = 10) -> HeadChoice:
+def logistic_mixture(components: int = 10, *, centered: bool = True) -> HeadChoice:
     """The value of a network's option `head` that selects `logistic_mixture`, for use in Python code."""
-    return HeadChoice(LOGISTIC_MIXTURE, LogisticMixtureConfig(components))
+    return HeadChoice(LOGISTIC_MIXTURE, LogisticMixtureConfig(components, centered))
 
 
 def softmax() -> HeadChoice:

@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr int64_t LOG_BITS = 24, POWER_BITS = 30, PARAMETER_BITS = 20;
+constexpr int64_t LOG_BITS = 24, POWER_BITS = 30, PARAMETER_BITS = 20, TANH_BITS = 20;
 constexpr int64_t WIDEST_SOFTPLUS = int64_t(27) << LOG_BITS, WIDEST_TANH = int64_t(12) << PARAMETER_BITS;
 
 inline int64_t interpolated(const int64_t *table, int64_t x, int bits) {

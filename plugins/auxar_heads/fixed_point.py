@@ -19,6 +19,8 @@ LOG_BITS = 24
 """Bits after the binary point of logarithms (to base 2)."""
 POWER_BITS = 30
 """Bits after the binary point of powers of two."""
+TANH_BITS = 20
+"""Bits after the binary point of hyperbolic tangents."""
 LOG2_E = 0x171547652B82FE1777D0FFDA0D23A7D11D6AEF551BAD2B4B1
 """log₂ e with `_DIGITS` bits after the binary point."""
 _DIGITS = 192
@@ -56,7 +58,7 @@ def softplus(x: Tensor) -> Tensor:
 
 
 def tanh(x: Tensor, bits: int) -> Tensor:
-    """tanh x with 20 bits after the binary point, for x with `bits` ≥ 8 bits: int64."""
+    """tanh x with `TANH_BITS` bits after the binary point, for x with `bits` ≥ 8 bits: int64."""
     size = x.abs().clamp(max=_WIDEST_TANH << bits)
     found = _interpolated(_tanh(), size, bits - _SLOPE_BITS, x.device)
     return torch.where(x < 0, -found, found)
@@ -157,4 +159,4 @@ def _softplus() -> tuple[int, ...]:
 def _tanh() -> tuple[int, ...]:
     one = 1 << _DIGITS
     powers = (exact_power(2 * k * LOG2_E >> _SLOPE_BITS) for k in range((_WIDEST_TANH << _SLOPE_BITS) + 1))
-    return tuple(_rounded(((one - power) << _DIGITS) // (one + power), 20) for power in powers)
+    return tuple(_rounded(((one - power) << _DIGITS) // (one + power), TANH_BITS) for power in powers)

@@ -73,33 +73,35 @@ class Mixture {
     Mixture(const Constants &constants, Image of)
         : c(constants), image(of), lanes(padded(c.components)), rows(parameter_count(c, image) / c.components),
           loaded(rows * lanes), nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), lower(lanes),
-          upper(lanes), inside_nats(lanes), inside_share(lanes) {}
+          upper(lanes), inside_nats(lanes), inside_share(lanes), around(image.channels) {}
 
     // Draws a component, then all channels from this component.
-    template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn) {
-        load(parameters);
+    template <class T>
+    void draw_freely(const T *parameters, const int64_t *centers, const double *uniforms, int64_t *drawn) {
+        load(parameters, centers);
         exponentials(loaded.data(), c.components);
         drop_light(loaded.data(), c.components, c.min_weight);
         const int64_t k = draw_category(uniforms[0], loaded.data(), c.components);
-        // A coupling multiplies an earlier channel's value on the scale [-1, 1]. Here positions are in units of pixel
-        // values, so it multiplies the value's signed distance from the middle of the range.
+        // A coupling multiplies an earlier channel's distance from its center on the scale [-1, 1]. Here positions are
+        // in units of pixel values. Without centers, the middle of the range is the center.
         const double middle = static_cast<double>(image.levels - 1) / 2;
         const double *coupling = couplings() + k;
         for (int64_t channel = 0; channel < image.channels; channel++) {
-            double point = means(channel)[k];
+            double point = means(channel)[k] + around[channel];
             if (!c.centers) {
                 const double uniform = uniforms[1 + channel];
                 point += std::exp(reduced(log_scales(channel)[k])) * std::log(uniform / (1 - uniform));
             }
             double position = point * middle + middle;
             for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes)
-                position += std::tanh(*coupling) * (static_cast<double>(drawn[earlier]) - middle);
+                position += std::tanh(*coupling) *
+                            (static_cast<double>(drawn[earlier]) - middle - around[earlier] * middle);
             drawn[channel] = nearest_to(position, {0, image.levels - 1});
         }
     }
 
-    template <class T> void begin(const T *parameters) {
-        load(parameters);
+    template <class T> void begin(const T *parameters, const int64_t *centers) {
+        load(parameters, centers);
         for (int64_t k = 0; k < lanes; k++) nats[k] = loaded[k], share[k] = 1;
         prepared = -1;
     }
@@ -127,7 +129,10 @@ class Mixture {
     }
 
   private:
-    template <class T> void load(const T *parameters) {
+    template <class T> void load(const T *parameters, const int64_t *centers) {
+        constexpr double unit = 1.0 / static_cast<double>(int64_t(1) << CENTER_BITS);
+        for (int64_t channel = 0; channel < image.channels; channel++)
+            around[channel] = centers == nullptr ? 0 : static_cast<double>(centers[channel]) * unit;
         for (int64_t row = 0; row < rows; row++, parameters += c.components)
             for (int64_t k = 0; k < c.components; k++) loaded[row * lanes + k] = static_cast<double>(parameters[k]);
     }
@@ -152,13 +157,13 @@ class Mixture {
         const double *own_means = means(channel), *own_scales = log_scales(channel);
 #pragma omp simd
         for (int64_t k = 0; k < lanes; k++) {
-            mean[k] = own_means[k];
+            mean[k] = own_means[k] + around[channel];
             inverse_scale[k] = exp_of(-reduced(own_scales[k]));
         }
         const double *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
         for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes) {
             const double most = static_cast<double>(image.levels - 1);
-            const double scaled = static_cast<double>(before[earlier]) * (2.0 / most) - 1;
+            const double scaled = static_cast<double>(before[earlier]) * (2.0 / most) - 1 - around[earlier];
 #pragma omp simd
             for (int64_t k = 0; k < lanes; k++) mean[k] += hyperbolic_tangent(coupling[k]) * scaled;
         }
@@ -196,6 +201,7 @@ class Mixture {
     const Image image;
     int64_t lanes, rows, prepared = -1;
     std::vector<double> loaded, nats, share, mean, inverse_scale, lower, upper, inside_nats, inside_share;
+    std::vector<double> around;  // the center of each channel, or 0
 };
 
 }  // namespace

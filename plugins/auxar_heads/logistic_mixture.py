@@ -11,7 +11,18 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import Adjustments, DrawnPixels, ImageSpec, Interval, RestrictableHead, UserError, at_most, positive, scale
+from auxar import (
+    CENTER_BITS,
+    Adjustments,
+    DrawnPixels,
+    ImageSpec,
+    Interval,
+    RestrictableHead,
+    UserError,
+    at_most,
+    positive,
+    scale,
+)
 from auxar.numerics import categorical, logistic
 from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.intervals import only_inside
@@ -35,6 +46,10 @@ class LogisticMixtureConfig:
 
     components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
     """Number of components of the mixture, 1 … 1024."""
+    centered: bool = attrs.field(default=True, metadata={"before": False})
+    """Whether predicted means are relative to the center of a value. This is the value that is expected given the view
+    and the earlier pixels or, without a view, given the neighbors. Otherwise, they are relative to the middle of the
+    range."""
 
 
 class _Constants(ctypes.Structure):
@@ -49,18 +64,20 @@ class LogisticMixtureHead(RestrictableHead):
     """A mixture of discretized logistics over one channel, or over three that are linearly coupled.
 
     Within a component, the mean of green depends linearly on red, and the mean of blue depends linearly on red and
-    green (Salimans et al. 2017, section 2.2). Any number of levels is supported. Raises `UserError` if the image does
-    not have 1 or 3 channels.
+    green (Salimans et al. 2017, section 2.2). Any number of levels is supported. If `centered`, the means, and the
+    values of earlier channels in these dependences, are relative to the centers of the channels. Raises `UserError` if
+    the image does not have 1 or 3 channels.
     """
 
     understands: Collection[str] | None = ("reduction", "centers", "min_weight")
 
-    def __init__(self, image: ImageSpec, components: int) -> None:
+    def __init__(self, image: ImageSpec, components: int, *, centered: bool = False) -> None:
         if image.channels not in (1, 3):
             raise UserError(f"needs an image of 1 or 3 channels, got {image}; head 'softmax' accepts any number")
         self.levels = image.levels
         self.channels = image.channels
         self.components = components
+        self.centered = centered
         if components == 1 and self.understands is not None:  # A single component is always drawn.
             self.understands = [name for name in self.understands if name != "min_weight"]
         self.couplings = self.channels * (self.channels - 1) // 2
@@ -79,10 +96,14 @@ class LogisticMixtureHead(RestrictableHead):
         first = torch.stack([joint.logsumexp(1) for joint in self._joints(parameters, image)], dim=1)
         return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
 
-    def initial_parameters(self, image: Tensor) -> Tensor:
-        # Each channel has one component at each of k evenly spaced quantiles of its values. Components have equal
-        # weights and no couplings. They are so wide that neighbors overlap, and cover at least one value.
-        values = rearrange(scale(image, self.levels, torch.float64), "b c h w -> c (b h w)").sort(dim=1).values
+    def initial_parameters(self, image: Tensor, centers: Tensor | None = None) -> Tensor:
+        # Each channel has one component at each of k evenly spaced quantiles of its values, or of their differences
+        # from the centers. Components have equal weights and no couplings. They are so wide that neighbors overlap, and
+        # cover at least one value.
+        values = scale(image, self.levels, torch.float64)
+        if centers is not None:
+            values = values - centers * 2.0**-CENTER_BITS
+        values = rearrange(values, "b c h w -> c (b h w)").sort(dim=1).values
         count = values.shape[1]
         places = (torch.arange(self.components, device=values.device) + 0.5) * count / self.components
         means = values[:, places.long().clamp(max=count - 1)]
@@ -91,11 +112,28 @@ class LogisticMixtureHead(RestrictableHead):
         logits, couplings = means.new_zeros(1, self.components), means.new_zeros(self.couplings, self.components)
         return torch.cat([logits, means, log_scales[:, None].expand_as(means), couplings]).flatten()
 
+    def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
+        if parameters.dtype not in (torch.float32, torch.float64):
+            parameters = parameters.float()
+        grouped = rearrange(parameters, "b (p k) ... -> b p k ...", k=self.components)
+        sizes = [1, self.channels, self.channels, self.couplings]
+        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
+        weights = torch.tanh(couplings).unbind(1)
+        around = (centers.to(parameters.dtype)[:, :, None] * 2.0**-CENTER_BITS).unbind(1)
+        moved = []
+        for channel, mean in enumerate(means.unbind(1)):
+            first = channel * (channel - 1) // 2
+            # A coupling multiplies an earlier channel's distance from its center.
+            own = [weights[first + earlier] * around[earlier] for earlier in range(channel)]
+            moved.append(mean + (around[channel] - sum(own) if own else around[channel]))
+        return torch.cat([logits, torch.stack(moved, dim=1), log_scales, couplings], dim=1).flatten(1, 2)
+
     def integer_head(self) -> IntegerLogisticMixtureHead | None:
         if self.levels > MOST_LEVELS:
             return None
         image = ImageSpec(self.channels, height=1, width=1, levels=self.levels)
-        return IntegerLogisticMixtureHead(image, self.components, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+        ends = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
+        return IntegerLogisticMixtureHead(image, self.components, *ends, centered=self.centered)
 
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         constants = _Constants(

@@ -45,14 +45,17 @@ class IntegerMixture : public IntegerHead {
           excess(size * image.channels), couplings(size * image.channels * (image.channels - 1) / 2),
           components(size), given(size), own(size), weights(size), spare(c.spare) {}
 
-    template <class T> void begin(const T *parameters) {
+    template <class T> void begin(const T *parameters, const int64_t *centers) {
         const int64_t bound = int64_t(16) << PARAMETER_BITS;
         for (int64_t k = 0; k < size; k++) {
             const auto read = [&](int64_t row) { return static_cast<int64_t>(parameters[row * size + k]); };
             logits[k] = fixed.natural_to_base_2(read(0));
+            const int64_t count = image.channels * (image.channels - 1) / 2;
+            for (int64_t number = 0; number < count; number++)
+                couplings[number * size + k] = fixed.tanh(read(1 + 2 * image.channels + number));
             for (int64_t channel = 0; channel < image.channels; channel++) {
                 const int64_t at = channel * size + k;
-                means[at] = limit(read(1 + channel), -bound, bound) * (image.levels - 1);
+                means[at] = limit(read(1 + channel) + moved(channel, k, centers), -bound, bound) * (image.levels - 1);
                 const int64_t log_scale =
                     limit(read(1 + image.channels + channel), c.smallest_log_scale, c.largest_log_scale) -
                     c.reduction;
@@ -62,9 +65,6 @@ class IntegerMixture : public IntegerHead {
                 mantissas[at] = fixed.power(bits & ((int64_t(1) << LOG_BITS) - 1)) >> (POWER_BITS - SCALE_BITS);
                 shifts[at] = limit((bits >> LOG_BITS) + PARAMETER_BITS + SCALE_BITS - LOG_BITS, 2, 62);
             }
-            const int64_t count = image.channels * (image.channels - 1) / 2;
-            for (int64_t number = 0; number < count; number++)
-                couplings[number * size + k] = fixed.tanh(read(1 + 2 * image.channels + number));
         }
     }
 
@@ -122,6 +122,15 @@ class IntegerMixture : public IntegerHead {
     struct Component {
         int64_t mode, anchor, start, mass;
     };
+
+    // What `around` in Python adds to the mean of a channel.
+    int64_t moved(int64_t channel, int64_t k, const int64_t *centers) const {
+        if (centers == nullptr) return 0;
+        int64_t own = 0;
+        for (int64_t earlier = 0; earlier < channel; earlier++)
+            own += couplings[(channel * (channel - 1) / 2 + earlier) * size + k] * centers[earlier];
+        return centers[channel] - (own >> TANH_BITS);
+    }
 
     void prepare(int64_t channel, const int64_t *before) {
         for (int64_t k = 0; k < size; k++) mean[k] = means[channel * size + k];

@@ -18,12 +18,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
+from auxar import CENTER_BITS, PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import (
     LOG2_E,
     LOG_BITS,
     POWER_BITS,
+    TANH_BITS,
     FixedPoint,
     exact_logarithm,
     logarithm,
@@ -35,6 +36,7 @@ from auxar_heads.fixed_point import (
 )
 from auxar_samplers.engines import NativeForm
 
+assert PARAMETER_BITS == CENTER_BITS
 WIDEST_MEAN = 16
 """Bound of the means, which lie in [−1, 1] if images are predicted well."""
 SCALE_BITS = 20
@@ -59,10 +61,19 @@ class _Constants(ctypes.Structure):
 class IntegerLogisticMixtureHead(IntegerHead):
     """The counterpart of `LogisticMixtureHead` for integer parameters with `PARAMETER_BITS` bits."""
 
-    def __init__(self, image: ImageSpec, components: int, smallest_log_scale: float, largest_log_scale: float) -> None:
+    def __init__(
+        self,
+        image: ImageSpec,
+        components: int,
+        smallest_log_scale: float,
+        largest_log_scale: float,
+        *,
+        centered: bool = False,
+    ) -> None:
         self.levels = image.levels
         self.channels = image.channels
         self.components = components
+        self.centered = centered
         self.couplings = self.channels * (self.channels - 1) // 2
         self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
         self.uniform_count = self.restricted_uniform_count = self.channels
@@ -71,6 +82,22 @@ class IntegerLogisticMixtureHead(IntegerHead):
         self.spare = max(0, bits - SUM_BITS)
         self.log_of_unit = _log_of_unit(image.levels)
         self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
+
+    def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
+        grouped = rearrange(parameters.to(torch.int64), "b (p k) ... -> b p k ...", k=self.components)
+        sizes = [1, self.channels, self.channels, self.couplings]
+        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
+        # Means and centers have the same unit, because `PARAMETER_BITS` equals `CENTER_BITS`.
+        around, weights = centers[:, :, None], tanh(couplings, PARAMETER_BITS)
+        moved = [means[:, :1] + around[:, :1]]
+        for channel in range(1, self.channels):
+            first = channel * (channel - 1) // 2
+            # A coupling multiplies an earlier channel's distance from its center. Products are rounded down once.
+            own = (weights[:, first : first + channel] * around[:, :channel]).sum(1, keepdim=True) >> TANH_BITS
+            moved.append(means[:, channel : channel + 1] + (around[:, channel : channel + 1] - own))
+        # Narrower types cannot hold all integers.
+        found: Tensor = torch.cat([logits, *moved, log_scales, couplings], dim=1).flatten(1, 2).double()
+        return found
 
     def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
         return _MixtureFrequencies(self, parameters.to(torch.int64), self._understood(adjustments))

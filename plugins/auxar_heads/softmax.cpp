@@ -22,7 +22,7 @@ class Softmax {
         : temperature(constants.temperature), levels(image.levels), logits(image.channels * levels),
           nats(padded(levels)) {}
 
-    template <class T> void begin(const T *parameters) {
+    template <class T> void begin(const T *parameters, const int64_t *) {
         const int64_t count = static_cast<int64_t>(logits.size());
 #pragma omp simd
         for (int64_t k = 0; k < count; k++) logits[k] = static_cast<double>(parameters[k]) / temperature;

@@ -56,7 +56,7 @@ class SoftmaxHead(RestrictableHead):
         inside = self._masked(self._logits(parameters), interval).log_softmax(2)
         return only_inside(_of_values(inside, image), image, interval)
 
-    def initial_parameters(self, image: Tensor) -> Tensor:
+    def initial_parameters(self, image: Tensor, centers: Tensor | None = None) -> Tensor:
         # Logarithms of the frequencies of all values. One is added to each count, so that no frequency is 0.
         values = rearrange(image.to(torch.int64), "b c h w -> c (b h w)")
         return torch.cat([channel.bincount(minlength=self.levels).double().add(1).log() for channel in values])

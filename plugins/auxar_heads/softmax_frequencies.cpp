@@ -23,7 +23,7 @@ class IntegerSoftmax : public IntegerHead {
     IntegerSoftmax(const Constants &constants, Image image)
         : c(constants), fixed(c.fixed), levels(image.levels), logits(image.channels * levels), sums(levels + 1) {}
 
-    template <class T> void begin(const T *parameters) {
+    template <class T> void begin(const T *parameters, const int64_t *) {
         for (int64_t k = 0; k < static_cast<int64_t>(logits.size()); k++) {
             const int64_t logit = fixed.natural_to_base_2(static_cast<int64_t>(parameters[k]));
             logits[k] = c.temperature ? quotient(logit * 65536, c.temperature) : logit;

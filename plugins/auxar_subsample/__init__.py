@@ -34,7 +34,7 @@ class SubsampleView(View):
         self.factor = config.factor
         self.image = image
         self.view = attrs.evolve(image, height=-(-image.height // self.factor), width=-(-image.width // self.factor))
-        self.support = SumSupport(image, self._each, self._values)
+        self.support = SumSupport(image, self._each, self._values, self._interpolated)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Computes the view: integers (b, c, h, w) give integers (b, c, ⌈h / factor⌉, ⌈w / factor⌉).
@@ -59,6 +59,21 @@ class SubsampleView(View):
         for values in (lowest, highest):
             values[..., :: self.factor, :: self.factor] = view
         return lowest.flatten(1), highest.flatten(1)
+
+    def _interpolated(self, view: Tensor) -> Tensor:
+        """Twice the bilinear interpolation of the view at every sub-pixel, rounded down.
+
+        Beyond its last row and its last column, the view is repeated.
+        """
+        found = view.to(torch.int64)
+        for dim, side in ((2, self.image.height), (3, self.image.width)):
+            places = torch.arange(side, device=view.device)
+            share = (places % self.factor).view(-1, *[1] * (3 - dim))
+            before = places // self.factor
+            after = (before + 1).clamp(max=view.shape[dim] - 1)
+            ends = found.index_select(dim, before), found.index_select(dim, after)
+            found = ends[0] * (self.factor - share) + ends[1] * share
+        return (2 * found // self.factor**2).flatten(1)
 
     def known(self, known: Known) -> Known:
         """The known pixels of the view: a pixel is known if it is known in the image."""

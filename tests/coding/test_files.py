@@ -102,10 +102,10 @@ def test_the_model_is_found_by_its_digests(run, packed, tmp_path, monkeypatch, c
     assert f"was made with the model '{run.name}', which is not among the models that come" in capsys.readouterr().err
     shutil.copytree(run, tmp_path / "runs" / "of another name")
     assert main(["decompress", "a.auxar", "-o", "out", "--only", "0.png"]) == 0
-    (other,) = MODELS.keys() - {run.name}
+    other = next(name for name in MODELS if name != run.name)
     make_golden_run(tmp_path / other, other)
     assert main(["decompress", "a.auxar", "-o", "other", "--only", "0.png", "--run", other]) == 2
-    assert "a.auxar was made with another model: the digest of prior in integers is" in capsys.readouterr().err
+    assert "a.auxar was made with another model: " in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
@@ -194,7 +194,8 @@ def test_a_file_is_described(run, packed, capsys):
     assert lines[0] == f"model {run.name}, images of 8×8×3 with 256 levels"
     assert main(["inspect", str(packed), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert [factor["factor"] for factor in record["factors"]] == ["prior", "stage0"]
+    stages = [f"stage{depth}" for depth in range(len(MODELS[run.name]["stage"]))]
+    assert [factor["factor"] for factor in record["factors"]] == ["prior", *reversed(stages)]
     assert record["images"][0]["shape"] == [3, 8, 8]
 
 
@@ -208,7 +209,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path, capsys):
             "would be decompressed to the same file 0.png",
         ),
         (["compress", str(run), str(tmp_path / "none"), *out], "there is no file or folder"),
-        (["decompress", str(packed), "-o", str(tmp_path), "--depth", "2"], "--depth 2: expected 0 … 1"),
+        (["decompress", str(packed), "-o", str(tmp_path), "--depth", "3"], "--depth 3: expected 0 … "),
         (["decompress", str(images / "0.png"), "-o", str(tmp_path)], "was not made by `auxar compress`"),
         (["inspect", str(images)], "not a regular file"),
     ):
@@ -282,7 +283,11 @@ def test_all_pictures_are_checked_before_the_first_is_encoded(run, images, tmp_p
 
 def test_too_many_tiles_are_refused_before_the_first_is_encoded(run, images, tmp_path, monkeypatch, capsys):
     sizes = auxar.compress(run, [images], tmp_path / "a.auxar")
-    most = 4 + sum(len(path.name) + 1 for path in images.iterdir()) + sizes.images * 4 * (7 + 2)
+    most = (
+        4
+        + sum(len(path.name) + 1 for path in images.iterdir())
+        + sizes.images * 4 * (8 + len(MODELS[run.name]["stage"]))
+    )
     monkeypatch.setattr("auxar.commands.compress.MOST_INDEX", most)
     auxar.compress(run, [images], tmp_path / "b.auxar")
     monkeypatch.setattr("auxar.commands.compress.MOST_INDEX", most - 1)
@@ -297,7 +302,7 @@ def test_a_file_has_the_digests_of_the_integers_that_were_used(run, images, pack
     (copy / "integer.json").unlink()
     auxar.compress(copy, [images / "0.png"], tmp_path / "a.auxar")
     assert auxar.inspect(tmp_path / "a.auxar").header.factors == auxar.inspect(packed).header.factors
-    (other,) = MODELS.keys() - {run.name}
+    other = next(name for name in MODELS if name != run.name)
     make_golden_run(tmp_path / other, other)
     (tmp_path / other / "integer.json").unlink()
     arguments = ["decompress", str(packed), "-o", str(tmp_path / "out"), "--depth", "1", "--run", str(tmp_path / other)]

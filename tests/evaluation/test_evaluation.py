@@ -337,7 +337,7 @@ def test_channels_add_up_to_the_image(network, seed):
     with torch.no_grad():
         found = model.log_prob_by_channel(images, *given)
         assert torch.equal(found.total, model.log_prob(images, *given))
-        single = network.head.channel_log_prob(network(network.encode(images), *given), images)
+        single = network.head.channel_log_prob(model.parameters_of(images, features, None), images)
     assert found.channels is not None
     assert single is not None
     assert found.channels.shape == (3, network.image.channels)

@@ -114,7 +114,7 @@ def test_what_is_drawn_from_a_view_is_what_the_decoders_draw_pixel_by_pixel(case
         assert len(views) == stage + 2
         assert torch.equal(views[-1], view)
         for depth, part in enumerate(model.factors[: stage + 1]):
-            own = attrs.evolve(request, depth=depth)
+            own = attrs.evolve(request, depth=depth, given=part.given(views[depth + 1]))
             expected = sample(RasterSampler(), part.network, own, features=part.embedding(views[depth + 1]))
             specs[depth].check_range(expected)
             assert torch.equal(views[depth], expected)

@@ -49,8 +49,7 @@ def random_models(space):
 def conditional_table(stage):
     """Returns log p(x | x̂) for every pair of an image and a view, also for x̂ ≠ ψ(x); shape (images, views)."""
     images, views = all_images(stage.image), all_images(stage.view.view)
-    features = stage.embedding(views)
-    columns = [stage.distribution.log_prob(images, each.expand(len(images), -1, -1, -1)) for each in features]
+    columns = [stage(images, view.expand(len(images), -1, -1, -1)) for view in views]
     return torch.stack(columns, dim=1)
 
 

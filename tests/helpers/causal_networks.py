@@ -89,7 +89,7 @@ def specs(draw, sizes=SIZES, channels=(1, 3), levels=(2, 3, 16, 256)):
 @st.composite
 def heads(draw, image):
     if draw(st.booleans()):
-        return LogisticMixtureHead(image, draw(st.integers(1, 3)))
+        return LogisticMixtureHead(image, draw(st.integers(1, 3)), centered=draw(st.booleans()))
     return SoftmaxHead(image)
 
 

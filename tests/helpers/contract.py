@@ -3,6 +3,7 @@
 import contextlib
 import re
 
+import attrs
 import pytest
 
 from auxar.testing import distributions, heads
@@ -53,3 +54,13 @@ def tells(error, *expected):
     patterns = [".*".join(re.escape(text) for text in each.split("…")) for each in expected]
     assert any(re.fullmatch(pattern, found, re.S) for pattern in patterns), found
     assert message.startswith(f"{error.value.law}: ")
+
+
+def is_restricted(given):
+    """Whether there are given views that restrict images."""
+    return given is not None and given.restricted
+
+
+def free(given):
+    """Given views, if there are any, that do not restrict images."""
+    return given and attrs.evolve(given, restricted=False)

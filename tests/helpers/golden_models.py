@@ -27,7 +27,8 @@ from auxar.training.conversion import convert_run
 
 IMAGES = 16
 SIDE = 8
-MIXTURE = {"name": "logistic_mixture", "components": 3}
+MIXTURE = {"name": "logistic_mixture", "components": 3, "centered": False}
+CENTERED = {**MIXTURE, "centered": True}
 MODELS: dict[str, dict[str, Any]] = {
     # Restricted decoders, embeddings that upsample, kernels of three rows, and mixtures.
     "pyramid": {
@@ -49,6 +50,23 @@ MODELS: dict[str, dict[str, Any]] = {
                 "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
                 "decoder": {"name": "pixelcnn++", "filters": 5, "nr_resnet": 1, "head": MIXTURE},
             }
+        ],
+        "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": "softmax"},
+    },
+    # Centers in a free decoder of colors and in a restricted decoder of a gray image.
+    "centered": {
+        "stage": [
+            {
+                "view": {"name": "grayscale", "levels": 64},
+                "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
+                "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
+            },
+            {
+                "view": {"name": "pyramid", "factor": 2},
+                "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
+                "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
+                "support": "restricted",
+            },
         ],
         "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": "softmax"},
     },

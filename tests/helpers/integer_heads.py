@@ -29,7 +29,7 @@ def heads(draw, levels=(2, 3, 16, 256, 65536), channels=(1, 3)):
     image = ImageSpec(draw(st.sampled_from(channels)), height=1, width=1, levels=draw(st.sampled_from(levels)))
     if image.levels <= 256 and draw(st.booleans()):
         return SoftmaxHead(image)
-    return LogisticMixtureHead(image, draw(st.integers(1, 5)))
+    return LogisticMixtureHead(image, draw(st.integers(1, 5)), centered=draw(st.booleans()))
 
 
 def parameters_of(head, count, seed, spread):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from auxar import Adjustments
+from auxar.model import neighbor_centers
 
 TOTAL = 2**24
 
@@ -110,6 +111,10 @@ def decoded(model: Any, description: dict[str, Any], stream: bytes, view: Any, c
     lag = description["lag"]
     for row, column in sorted(np.ndindex(height, width), key=lambda place: (place[0] * lag + place[1], place[0])):
         parameters = network(network.encode(image), features)[:, :, row, column]
+        if network.head.centered:
+            whole = neighbor_centers(image, factor.image.levels)
+            centers = whole if view is None else factor.view.support.centers(image, view)
+            parameters = network.head.around(parameters, centers[:, :, row, column])
         frequencies = network.head.frequencies(parameters, Adjustments())
         for channel in range(channels):
             low, high = 0, factor.image.levels - 1

@@ -220,7 +220,7 @@ def test_an_operation_of_a_rule_acts_on_the_parameters_of_heads(engine):
         def draw(self, parameters, uniforms, adjustments):
             return super().draw(2 * parameters, uniforms, adjustments)
 
-    expected = RasterSampler().sample(network, None, attrs.evolve(source, head=Twice(COLOR, 2)))
+    expected = RasterSampler().sample(network, None, attrs.evolve(source, head=Twice(COLOR, 2, centered=True)))
     doubled = DrawSource.of(network, attrs.evolve(request, rule=Doubled()))
     found = WavefrontSampler(engine).sample(network, None, doubled)
     assert torch.equal(found, expected)

@@ -198,7 +198,8 @@ def test_a_stage_initializes_its_decoder_with_features_of_the_initialized_embedd
     means = []
     layers = layers_of(stage)
     for layer in layers:
-        start = decoder.network.head.initial_parameters(images) if layer is decoder.network.out else 0
+        centers = view.support.centers(images, view(images))
+        start = decoder.network.head.initial_parameters(images, centers) if layer is decoder.network.out else 0
         layer.register_forward_hook(
             lambda layer, given, found, start=start: means.append((found.mean((0, 2, 3)) - start).abs().max().item())
         )

@@ -178,7 +178,7 @@ def test_every_option_of_every_component_has_a_description(schema):
         assert set(options) == {field.name for field in attrs.fields(component.config)}
         assert all(entry["description"] for entry in options.values())
     options = definition_of(schema, "network", "pixelcnn++")["properties"]
-    assert options["head"]["default"] == {"name": "logistic_mixture", "components": 10}
+    assert options["head"]["default"] == {"name": "logistic_mixture", "components": 10, "centered": True}
     assert options["kernel"]["enum"] == [2, 3]
 
 

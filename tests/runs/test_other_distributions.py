@@ -71,7 +71,7 @@ class Parallel(Decoder):
     def logits(self, features):
         return self.layer(features).unflatten(1, (self.image.channels, self.image.levels))
 
-    def log_prob(self, image, features, interval=None):
+    def log_prob(self, image, features, given=None):
         self.image.check(image)
         return self.logits(features).log_softmax(2).gather(2, image.long()[:, :, None]).sum((1, 2, 3, 4))
 

@@ -3,7 +3,7 @@
 import attrs
 import pytest
 import torch
-from helpers.contract import tells
+from helpers.contract import free, is_restricted, tells
 from helpers.right_network import Net
 from torch import nn
 
@@ -33,8 +33,8 @@ def check_network(model, seed):
 
 
 class TooLikely(CausalDistribution):
-    def log_prob(self, image, features, interval=None):
-        return super().log_prob(image, features, interval) + 100
+    def log_prob(self, image, features, given=None):
+        return super().log_prob(image, features, given) + 100
 
 
 class Alternating(CausalDistribution):
@@ -42,19 +42,19 @@ class Alternating(CausalDistribution):
 
     calls = 0
 
-    def log_prob(self, image, features, interval=None):
+    def log_prob(self, image, features, given=None):
         self.calls += 1
-        return super().log_prob(image, features, interval) - self.calls % 2
+        return super().log_prob(image, features, given) - self.calls % 2
 
 
 class TotalAlone(CausalDistribution):
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        return super().log_prob_by_channel(image, features, interval, inside).total
+    def log_prob_by_channel(self, image, features, given=None):
+        return super().log_prob_by_channel(image, features, given).total
 
 
 class DoubledChannels(CausalDistribution):
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        found = super().log_prob_by_channel(image, features, interval, inside)
+    def log_prob_by_channel(self, image, features, given=None):
+        found = super().log_prob_by_channel(image, features, given)
         return attrs.evolve(found, channels=found.channels.mul(2))
 
 
@@ -71,7 +71,7 @@ class OneParameter(Net):
 
 
 class InfiniteAtFirst(Net):
-    def initialize(self, image, features=None):
+    def initialize(self, image, features=None, centers=None):
         nn.init.constant_(self.out.bias, torch.inf)
 
 
@@ -123,7 +123,7 @@ class Forgetting(CausalDistribution):
 
 class ForgettingIfRestricted(CausalDistribution):
     def draw(self, request, sampler, features):
-        known = request.known if request.restriction is None else None
+        known = None if is_restricted(request.given) else request.known
         return super().draw(attrs.evolve(request, known=known), sampler, features)
 
 
@@ -131,7 +131,7 @@ class OneMaskIfRestricted(CausalDistribution):
     """A restricted decoder that keeps the same pixels of all images, wherever pixels of the first are known."""
 
     def draw(self, request, sampler, features):
-        if request.known is not None and request.restriction is not None:
+        if request.known is not None and is_restricted(request.given):
             mask = request.known.mask[:1].expand_as(request.known.mask)
             request = attrs.evolve(request, known=attrs.evolve(request.known, mask=mask))
         return super().draw(request, sampler, features)
@@ -139,7 +139,7 @@ class OneMaskIfRestricted(CausalDistribution):
 
 class DrawsFreely(CausalDistribution):
     def draw(self, request, sampler, features):
-        return super().draw(attrs.evolve(request, restriction=None), sampler, features)
+        return super().draw(attrs.evolve(request, given=free(request.given)), sampler, features)
 
 
 # Mutants of restricted likelihoods ------------------------------------------------------------------------------------
@@ -152,13 +152,13 @@ class WithoutInside(CausalDistribution):
         """The restricted log-likelihoods, (b,), changed by a fault."""
         return nats
 
-    def log_prob(self, image, features, interval=None):
-        found = super().log_prob(image, features, interval)
-        return found if interval is None else self.restricted(found, image, features)
+    def log_prob(self, image, features, given=None):
+        found = super().log_prob(image, features, given)
+        return self.restricted(found, image, features) if is_restricted(given) else found
 
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        found = super().log_prob_by_channel(image, features, interval)
-        return attrs.evolve(found, total=self.log_prob(image, features, interval), channels=None)
+    def log_prob_by_channel(self, image, features, given=None):
+        found = super().log_prob_by_channel(image, features, given)
+        return attrs.evolve(found, total=self.log_prob(image, features, given), channels=None, inside=None)
 
 
 class TooUnlikely(WithoutInside):
@@ -189,9 +189,11 @@ class Columns(WithoutInside):
 class RestrictsByInside(CausalDistribution):
     """A decoder whose free likelihoods are restricted as soon as it is asked for the probability of intervals."""
 
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        found = super().log_prob_by_channel(image, features, interval, inside)
-        return found if inside is None else attrs.evolve(found, total=self.log_prob(image, features, inside))
+    def log_prob_by_channel(self, image, features, given=None):
+        found = super().log_prob_by_channel(image, features, given)
+        if given is None or given.restricted:
+            return found
+        return attrs.evolve(found, total=self.log_prob(image, features, attrs.evolve(given, restricted=True)))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ class RestrictsByInside(CausalDistribution):
         (
             check_restricted,
             RestrictsByInside,
-            "restricted: intervals inside must not change the total of log_prob_by_channel (image)",
+            "given: the total of log_prob_by_channel with given views differs from log_prob (image)",
         ),
         (
             check_restricted,
@@ -305,8 +307,8 @@ class Moving(CausalDistribution):
 class OtherElsewhere(Moving):
     """A decoder that is less sure on another device."""
 
-    def log_prob(self, image, features, interval=None):
-        return super().log_prob(image, features, interval) - 0.1 * (self.places[-1:] == ["cpu:0"])
+    def log_prob(self, image, features, given=None):
+        return super().log_prob(image, features, given) - 0.1 * (self.places[-1:] == ["cpu:0"])
 
 
 def test_a_decoder_is_compared_on_all_devices(monkeypatch):

@@ -4,7 +4,7 @@ import attrs
 import pytest
 import torch
 from helpers.causal_networks import all_images
-from helpers.contract import tells
+from helpers.contract import free, is_restricted, tells
 from helpers.right_network import Net
 from torch import nn
 
@@ -54,7 +54,7 @@ class InitializedOutside(Net):
 
     gain = 1.0
 
-    def initialize(self, image, features=None):
+    def initialize(self, image, features=None, centers=None):
         self.gain = 0.5
 
     def forward(self, image, features=None):
@@ -73,7 +73,7 @@ class Dividing(Net):
 
 
 class Stuck(Net):
-    def initialize(self, image, features=None):
+    def initialize(self, image, features=None, centers=None):
         self.eval()
 
 
@@ -317,39 +317,39 @@ class Mistaken(CausalDistribution):
 class Unrestricted(CausalDistribution):
     """A decoder that ignores intervals."""
 
-    def log_prob(self, image, features, interval=None):
-        return super().log_prob(image, features)
+    def log_prob(self, image, features, given=None):
+        return super().log_prob(image, features, free(given))
 
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        return super().log_prob_by_channel(image, features, None, inside)
+    def log_prob_by_channel(self, image, features, given=None):
+        return super().log_prob_by_channel(image, features, free(given))
 
 
 class Lenient(CausalDistribution):
     """A restricted decoder that gives a likelihood to images outside."""
 
-    def log_prob(self, image, features, interval=None):
-        return super().log_prob(image, features, interval).clamp(min=-1e3)
+    def log_prob(self, image, features, given=None):
+        return super().log_prob(image, features, given).clamp(min=-1e3)
 
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        return ByChannel(self.log_prob(image, features, interval))
+    def log_prob_by_channel(self, image, features, given=None):
+        return ByChannel(self.log_prob(image, features, given))
 
 
 class WrongInside(CausalDistribution):
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        found = super().log_prob_by_channel(image, features, interval, inside)
+    def log_prob_by_channel(self, image, features, given=None):
+        found = super().log_prob_by_channel(image, features, given)
         return found if found.inside is None else attrs.evolve(found, inside=found.inside - 0.01)
 
 
 class FreeByChannel(CausalDistribution):
     """A decoder whose `log_prob_by_channel` ignores intervals."""
 
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        return super().log_prob_by_channel(image, features, None, inside)
+    def log_prob_by_channel(self, image, features, given=None):
+        return super().log_prob_by_channel(image, features, free(given))
 
 
 class DrawsFreely(CausalDistribution):
     def draw(self, request, sampler, features):
-        return super().draw(attrs.evolve(request, restriction=None), sampler, features)
+        return super().draw(attrs.evolve(request, given=free(request.given)), sampler, features)
 
 
 class DrawsTheFirst(CausalDistribution):
@@ -357,7 +357,7 @@ class DrawsTheFirst(CausalDistribution):
 
     def draw(self, request, sampler, features):
         drawn = super().draw(request, sampler, features)
-        return drawn if request.restriction is None else drawn[:1].expand_as(drawn)
+        return drawn[:1].expand_as(drawn) if is_restricted(request.given) else drawn
 
 
 @pytest.mark.parametrize(
@@ -383,18 +383,18 @@ def test_a_decoder_that_is_restricted_wrongly_is_caught(kind, message):
 class FreeIfTall(CausalDistribution):
     """A decoder that ignores the intervals of tall images."""
 
-    def log_prob(self, image, features, interval=None):
-        return super().log_prob(image, features, None if image.shape[2] > 4 else interval)
+    def log_prob(self, image, features, given=None):
+        return super().log_prob(image, features, free(given) if image.shape[2] > 4 else given)
 
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        return super().log_prob_by_channel(image, features, None if image.shape[2] > 4 else interval, inside)
+    def log_prob_by_channel(self, image, features, given=None):
+        return super().log_prob_by_channel(image, features, free(given) if image.shape[2] > 4 else given)
 
 
 class OneRequest(CausalDistribution):
     """A decoder that, with a restriction, always draws with the same seed and rule."""
 
     def draw(self, request, sampler, features):
-        if request.restriction is not None:
+        if is_restricted(request.given):
             request = attrs.evolve(request, seed=0, rule=Ancestral())
         return super().draw(request, sampler, features)
 

@@ -3,11 +3,11 @@
 import attrs
 import pytest
 import torch
-from helpers.contract import tells
+from helpers.contract import free, is_restricted, tells
 from helpers.right_network import Net
 
 from auxar.errors import UserError
-from auxar.model import Adjusted, Ancestral, CausalDistribution, ImageSpec, Restriction, Support
+from auxar.model import Adjusted, Ancestral, CausalDistribution, ImageSpec, Support
 from auxar.testing import ContractError, check_decoder, check_network, check_prior
 
 TINY = [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(3, height=1, width=1, levels=3)]
@@ -188,15 +188,16 @@ NETWORKS = {
 # Mutants of decoders --------------------------------------------------------------------------------------------------
 
 
+def of_the_first(given):
+    """Given views of which all are the first one."""
+    return given and attrs.evolve(given, view=given.view[:1].expand_as(given.view))
+
+
 class OneView(CausalDistribution):
     """A decoder that restricts all images to the view of the first."""
 
     def draw(self, request, sampler, features):
-        if request.restriction is not None:
-            view = request.restriction.view
-            restriction = Restriction(request.restriction.support, view[:1].expand_as(view))
-            request = attrs.evolve(request, restriction=restriction)
-        return super().draw(request, sampler, features)
+        return super().draw(attrs.evolve(request, given=of_the_first(request.given)), sampler, features)
 
 
 class DeafSupport(Support):
@@ -212,14 +213,17 @@ class DeafSupport(Support):
     def walk(self, view, known=None):
         return self.right.walk(view)
 
+    def centers(self, image, view):
+        return self.right.centers(image, view)
+
 
 class WalksBlindly(CausalDistribution):
     """A decoder that does not pass known pixels to the walk."""
 
     def draw(self, request, sampler, features):
-        if request.restriction is not None:
-            restriction = Restriction(DeafSupport(request.restriction.support), request.restriction.view)
-            request = attrs.evolve(request, restriction=restriction)
+        if request.given is not None:
+            given = attrs.evolve(request.given, support=DeafSupport(request.given.support))
+            request = attrs.evolve(request, given=given)
         return super().draw(request, sampler, features)
 
 
@@ -228,52 +232,44 @@ class FreeWithKnown(CausalDistribution):
 
     def draw(self, request, sampler, features):
         if request.known is not None:
-            request = attrs.evolve(request, restriction=None)
+            request = attrs.evolve(request, given=free(request.given))
         return super().draw(request, sampler, features)
 
 
 class OneInterval(CausalDistribution):
     """A decoder that restricts all images to the intervals of the first."""
 
-    def _first(self, interval):
-        return interval and attrs.evolve(
-            interval, low=interval.low[:1].expand_as(interval.low), high=interval.high[:1].expand_as(interval.high)
-        )
+    def log_prob(self, image, features, given=None):
+        return super().log_prob(image, features, of_the_first(given) if is_restricted(given) else given)
 
-    def log_prob(self, image, features, interval=None):
-        return super().log_prob(image, features, self._first(interval))
-
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        return super().log_prob_by_channel(image, features, self._first(interval), inside)
+    def log_prob_by_channel(self, image, features, given=None):
+        return super().log_prob_by_channel(image, features, of_the_first(given) if is_restricted(given) else given)
 
 
-class OneInside(OneInterval):
-    def log_prob(self, image, features, interval=None):
-        return CausalDistribution.log_prob(self, image, features, interval)
-
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        return CausalDistribution.log_prob_by_channel(self, image, features, interval, self._first(inside))
+class OneInside(CausalDistribution):
+    def log_prob_by_channel(self, image, features, given=None):
+        return super().log_prob_by_channel(image, features, given if is_restricted(given) else of_the_first(given))
 
 
 class ReversedInside(CausalDistribution):
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        found = super().log_prob_by_channel(image, features, interval, inside)
+    def log_prob_by_channel(self, image, features, given=None):
+        found = super().log_prob_by_channel(image, features, given)
         return found if found.inside is None else attrs.evolve(found, inside=found.inside.flip(1))
 
 
 class RestrictsByInside(CausalDistribution):
     """A decoder whose free likelihoods are restricted as soon as it is asked for the probability of intervals."""
 
-    def log_prob_by_channel(self, image, features, interval=None, inside=None):
-        found = super().log_prob_by_channel(image, features, interval, inside)
-        if inside is None:
+    def log_prob_by_channel(self, image, features, given=None):
+        found = super().log_prob_by_channel(image, features, given)
+        if given is None or given.restricted:
             return found
-        return attrs.evolve(found, total=self.log_prob(image, features, inside), channels=None)
+        return attrs.evolve(found, total=self.log_prob(image, features, attrs.evolve(given, restricted=True)))
 
 
 class WritesFeatures(CausalDistribution):
-    def log_prob(self, image, features, interval=None):
-        found = super().log_prob(image, features, interval)
+    def log_prob(self, image, features, given=None):
+        found = super().log_prob(image, features, given)
         features.detach().mul_(0.5)
         return found
 
@@ -285,19 +281,19 @@ class DrawsFromWritten(CausalDistribution):
         return found
 
 
-class WritesIntervals(CausalDistribution):
-    def log_prob(self, image, features, interval=None):
-        found = super().log_prob(image, features, interval)
-        if interval is not None:
-            interval.high.clamp_(max=0)
+class WritesViews(CausalDistribution):
+    def log_prob(self, image, features, given=None):
+        found = super().log_prob(image, features, given)
+        if given is not None:
+            given.view.clamp_(max=0)
         return found
 
 
 class FeaturesInMemoryOrder(CausalDistribution):
-    def log_prob(self, image, features, interval=None):
+    def log_prob(self, image, features, given=None):
         height, width = features.shape[2:]
         strides = (features.stride(0), height * width, width, 1)
-        return super().log_prob(image, features.as_strided(features.shape, strides), interval)
+        return super().log_prob(image, features.as_strided(features.shape, strides), given)
 
 
 class DecodesByOneRule(CausalDistribution):
@@ -315,7 +311,7 @@ DECODERS = {
     RestrictsByInside: "restricted: …",
     WritesFeatures: "inputs: …",
     DrawsFromWritten: "inputs: …",
-    WritesIntervals: "inputs: …",
+    WritesViews: "inputs: …",
     FeaturesInMemoryOrder: "layout: …",
     DecodesByOneRule: "rule: …",
 }

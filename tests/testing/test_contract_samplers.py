@@ -456,7 +456,7 @@ class AboveNet(Net):
 
 EQUALITY = (
     "equality: drawn images must equal those of the sampler `raster`, but differ in image …, row …, column … "
-    "(network, image, rule, restriction, known)"
+    "(network, image, rule, given, known)"
 )
 PREDICTIONS = (
     "source: the parameters passed to the source differ from the network's predictions in torch.float64, for 2 images "
@@ -471,7 +471,7 @@ PREDICTIONS = (
         (OneNoise, Net, EQUALITY),
         (Hiding, Net, "source: the sampler hides the exception of a pixel source that fails (image)"),
         (Inverting, Net, "source: the sampler's image differs from the pixels of the source (image, found)"),
-        (Leader, Net, PREDICTIONS),
+        (Leader, Net, EQUALITY),
         (OneTemperature, Net, EQUALITY),
         (Remembering, Net, "weights: after the weights of a network changed, images must be drawn with the new …"),
         (Tearing, Net, "inputs: the sampler changes one of its inputs (before, after)"),
@@ -482,7 +482,7 @@ PREDICTIONS = (
         (Gradientless, Net, "state: the sampler turns gradients off for all other code"),
         (Checking, Net, "mode: Sampler.check must not change the mode …"),
         (Pairs, Net, EQUALITY),
-        (OneBias, Net, PREDICTIONS),
+        (OneBias, Net, EQUALITY),
         (Waker, Net, "mode: the sampler must not change the mode …"),
         (Short, Net, "dtype: the drawn images must be torch.int64, got torch.uint8"),
         (Heavy, Net, "weights: the sampler changed weights or buffers of the network"),
@@ -499,11 +499,11 @@ PREDICTIONS = (
         (Overwriting, Net, EQUALITY),
         (Forgetful, Net, EQUALITY),
         (OnlyDraws, Net, "source: the sampler did not request every pixel (missing)"),
-        (Twice, Net, EQUALITY),
+        (Twice, Net, "source: the pixel in row 0, column 0 was requested twice"),
         (Padded, Net, "source: places must lie in 0 … 5, got [6]"),
         (Normalizing, Net, PREDICTIONS),
-        (Columns, LeftNet, EQUALITY),
-        (Rows, AboveNet, EQUALITY),
+        (Columns, LeftNet, "order: a source with a lag of 2 was asked for the places [2], expected [1]"),
+        (Rows, AboveNet, "source: the pixel in row 0, column 1 was requested too early: …"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -296,6 +296,9 @@ class OwnWalk(Walk):
     def interval(self, places, channel):
         return self.right.interval(places, channel)
 
+    def centers(self, places):
+        return self.right.centers(places)
+
     def take(self, places, channel, values):
         self.right.take(places, channel, values)
 

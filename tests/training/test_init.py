@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers.tiny_runs import run, same, tiny, weights, with_dropout, write, write_pictures
 
+import auxar
 from auxar.errors import UserError
 from auxar.evaluation.records import Evaluation
 from auxar.files import read_checksum, read_tensors, write_tensors
@@ -154,6 +155,31 @@ def test_other_runs_and_networks_are_refused_before_the_folder_is_made(
     with pytest.raises(UserError, match=f"^{re.escape(message.format(**places))}"):
         run(tmp_path / "run", table)
     assert not (tmp_path / "run").exists()
+
+
+def before_centers(folder: Path) -> None:
+    """Removes the option `centered` from the recipe of a run and from its weights, as if it had not existed."""
+    recipe = folder / "recipe.toml"
+    recipe.write_text(re.sub(r"(?m)^centered = .*\n", "", recipe.read_text("utf-8")), "utf-8")
+    for name in ("stage0", "prior"):
+        tensors, metadata = read_tensors(folder / "factors" / name / "weights.safetensors")
+        metadata["recipe"] = re.sub(r', "centered": \w+', "", metadata["recipe"])
+        assert "centered" not in metadata["recipe"]
+        write_tensors(folder / "factors" / name / "weights.safetensors", tensors, metadata)
+
+
+def test_a_run_from_before_an_option_keeps_what_it_was(pictures, copied, tmp_path):
+    """Its model has the value that the option had in effect, and a model with another value cannot start from it."""
+    source = copied.rename(tmp_path / "source")
+    before_centers(source)
+    assert [factor.network.head.centered for factor in auxar.load(source).chain.factors] == [False, False]
+    table = tiny(pictures, training__init=str(source), training__steps=0, sampling__images=0)
+    message = "stage[0].decoder.head.centered: expected True, found False"
+    with pytest.raises(UserError, match=re.escape(message)):
+        run(tmp_path / "run", table)
+    for network in (table["stage"][0]["decoder"], table["prior"]):
+        network["head"]["centered"] = False
+    assert same(weights(run(tmp_path / "run", table)), weights(source))
 
 
 def test_processes_compare_the_checksums_of_initial_weights(pictures, finished, tmp_path):

@@ -203,6 +203,7 @@ def test_the_shipped_heads_in_python_are_those_of_recipes():
     head = logistic_mixture(3).build(image)
     assert isinstance(head, LogisticMixtureHead)
     assert head.components == 3
-    assert components.LightConfig().head.to_recipe() == {"name": "logistic_mixture", "components": 10}
+    usual = {"name": "logistic_mixture", "components": 10, "centered": True}
+    assert components.LightConfig().head.to_recipe() == usual
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         logistic_mixture().config.components = 3

@@ -45,7 +45,7 @@ def drawn(engine, rule, *, low=None, high=None, image=COLORS, weights=WEIGHTS, u
     count = head.uniform_count if walk is None else head.restricted_uniform_count
     if uniforms is None:
         uniforms = torch.rand((COUNT + 1, 1, count), generator=generator(0), dtype=torch.float64)
-    source = DrawSource(head, image.levels, rule, uniforms, None, walk)
+    source = DrawSource(head, image.levels, rule, uniforms, None, walk, restricted=walk is not None)
     return pixels_by(engine, source, torch.arange(COUNT), parameters).view(COUNT, image.channels)
 
 

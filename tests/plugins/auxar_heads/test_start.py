@@ -65,7 +65,7 @@ class Starting(Head):
     def draw(self, parameters, uniforms, rule):
         return self.head.draw(parameters, uniforms, rule)
 
-    def initial_parameters(self, image):
+    def initial_parameters(self, image, centers=None):
         return self.change(self.head.initial_parameters(image))
 
 

@@ -1,4 +1,4 @@
-"""Digests of the converted factors, frequencies and samples of two models, which every later version must reproduce.
+"""Digests of the converted factors, frequencies and samples of three models, which every later version must reproduce.
 
 Digests of frequencies and samples are the same for every machine, compiler, number of threads, batch size, sampler and
 engine. Those of converted factors are the same on all machines on which this was tried.
@@ -35,6 +35,13 @@ GOLDEN = {
         "ancestral": "11075039c23b9861",
         "reduced": "675c52869dcae993",
         "map": "2d96c2e5350f552d",
+    },
+    "centered": {
+        "integers": {"stage0": "51e7e14e7cdb2bf1", "stage1": "15d9cb727b522d55", "prior": "798b8f6656b9d5b5"},
+        "frequencies": "bc38cadb18d6baf2",
+        "ancestral": "409697ea948eafa3",
+        "reduced": "4eebddeb8dcbb409",
+        "map": "36635408c6e3dd29",
     },
 }
 """Digests of the integers of each factor, of the frequencies of images, and of samples by rule."""

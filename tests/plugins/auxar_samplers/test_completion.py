@@ -142,7 +142,7 @@ def conditional(network, known):
     Both are -inf for images that contradict the known pixels.
     """
     images = all_images(network.image)
-    pixels = network.head.log_prob(network(network.encode(images)), images)
+    pixels = CausalDistribution(network).pixel_log_prob(images)
     found = pixels.where(~known.mask, 0).sum((1, 2))
     agrees = ((images == known.values) | ~spread(known.mask)).flatten(1).all(1)
     return found.where(agrees, -torch.inf), pixels.sum((1, 2)).where(agrees, -torch.inf)

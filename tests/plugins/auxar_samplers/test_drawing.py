@@ -31,11 +31,11 @@ from auxar.errors import UserError
 from auxar.model import (
     Adjustments,
     DrawSource,
+    GivenView,
     ImageSpec,
     Interval,
     Known,
     RepeatedWalk,
-    Restriction,
     SampleRequest,
     SumSupport,
     Support,
@@ -131,7 +131,10 @@ def parameters_of(draw, head, rows):
 
 @attrs.frozen(eq=False)
 class Case:
-    """A pixel source and its input. Each step lists places that are drawn together; some may be outside the image."""
+    """A pixel source and its input. Each step lists places that are drawn together; some may be outside the image.
+
+    Pixels are restricted by the support unless `free`.
+    """
 
     source: DrawSource
     support: Support | None
@@ -139,11 +142,12 @@ class Case:
     known: Known | None
     steps: list
     parameters: torch.Tensor
+    free: bool = False
 
     def drawn(self, engine):
         """Draws all pixels by an engine; returns them and, for a support, the ranges that remain of its sums."""
         walk = None if self.support is None else self.support.walk(self.views, self.known)
-        source = attrs.evolve(self.source, walk=walk)
+        source = attrs.evolve(self.source, walk=walk, restricted=walk is not None and not self.free)
         outside = len(self.source.uniforms) - 1
         head = self.source.head
         assert isinstance(head, LogisticMixtureHead | SoftmaxHead)
@@ -177,9 +181,10 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
     limits = None
     if known is not None:
         limits = Interval(by_place(known.lowest()), by_place(known.highest(image.levels)))
-    uniforms = noise_of(head, image, count, draw(SEEDS), free=support is None)
+    free = support is None or draw(st.booleans())
+    uniforms = noise_of(head, image, count, draw(SEEDS), free=free)
     source = DrawSource(head, image.levels, draw(RULES).adjustments(0), uniforms, limits)
-    return Case(source, support, found, known, steps, parameters)
+    return Case(source, support, found, known, steps, parameters, free)
 
 
 @settings(deadline=None, max_examples=60)
@@ -388,7 +393,7 @@ def assert_one_image(samplers, network, request, data, seed):
     features = random_features(network, count, seed)
     for view in views(network.image):
         given = view(random_images(count, network.image, seed))
-        restricted = attrs.evolve(request, known=known, restriction=Restriction(view.support, given))
+        restricted = attrs.evolve(request, known=known, given=GivenView(view.support, given, True))
         found = [sample(sampler, network, restricted, features=features) for sampler in samplers]
         for other in found[1:]:
             assert torch.equal(found[0], other)
@@ -426,7 +431,9 @@ class OtherHead(LogisticMixtureHead):
 
 def source_of(head=None, walk=WALK):
     head = head or LogisticMixtureHead(IMAGE, 2)
-    return DrawSource(head, 4, Adjustments(), noise_of(head, IMAGE, 1, 0, free=walk is None), None, walk)
+    return DrawSource(
+        head, 4, Adjustments(), noise_of(head, IMAGE, 1, 0, free=walk is None), None, walk, restricted=walk is not None
+    )
 
 
 def network_of(head):
@@ -451,8 +458,8 @@ def asked(monkeypatch):
 @pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
 def test_a_draw_is_native_where_the_engine_is(asked, restricted):
     """The native engine never calls the source in Python: the library draws the pixels between its steps."""
-    restriction = Restriction(SUPPORT, torch.zeros(1, 1, 1, 1)) if restricted else None
-    request = SampleRequest((0,), restriction=restriction)
+    given = GivenView(SUPPORT, torch.zeros(1, 1, 1, 1), True) if restricted else None
+    request = SampleRequest((0,), given=given)
     for head in (LogisticMixtureHead(IMAGE, 2), SoftmaxHead(IMAGE)):
         for sampler in (WavefrontSampler, CachedSampler):
             for engine in ("auto", "native"):
@@ -472,7 +479,9 @@ def test_sums_in_any_integers_are_drawn_natively():
     parameters, given = torch.zeros(2, 1, head.parameter_count), random_images(1, image)
     drawn = []
     for support in (expected, narrow):
-        source = DrawSource(head, 256, Adjustments(), noise_of(head, image, 1, 0), None, support.walk(view))
+        source = DrawSource(
+            head, 256, Adjustments(), noise_of(head, image, 1, 0), None, support.walk(view), restricted=True
+        )
         found, same = support.intervals(given, view), expected.intervals(given, view)
         assert torch.equal(found.low, same.low)
         assert torch.equal(found.high, same.high)
@@ -490,7 +499,7 @@ def test_a_sampler_hands_its_engine_on(monkeypatch):
 
     monkeypatch.setattr(EngineChoice, "run", spy)
     network = network_of(SoftmaxHead(IMAGE))
-    request = SampleRequest((0,), restriction=Restriction(SUPPORT, torch.zeros(1, 1, 1, 1)))
+    request = SampleRequest((0,), given=GivenView(SUPPORT, torch.zeros(1, 1, 1, 1), True))
     sources = [DrawSource.of(network, request) for _ in range(4)]
     samplers = (RasterSampler(), CachedSampler("torch"), WavefrontSampler("native"), AutoSampler())
     for sampler, source in zip(samplers, sources, strict=True):
@@ -510,12 +519,12 @@ def test_anything_else_is_drawn_by_pytorch(asked, caplog, engine):
     """With other heads and walks, the engines `auto` and `native` call the source in Python at each step."""
     view = torch.zeros(1, 1, 1, 1)
     repeated = OtherSupport(IMAGE, SUPPORT._groups, SUPPORT.ranges)
-    for head, restriction in [
+    for head, own in [
         (OtherHead(IMAGE, 2), None),
-        (OtherHead(IMAGE, 2), Restriction(SUPPORT, view)),
-        (SoftmaxHead(IMAGE), Restriction(repeated, view)),
+        (OtherHead(IMAGE, 2), GivenView(SUPPORT, view, True)),
+        (SoftmaxHead(IMAGE), GivenView(repeated, view, True)),
     ]:
-        network, request = network_of(head), SampleRequest((0,), restriction=restriction)
+        network, request = network_of(head), SampleRequest((0,), given=own)
         source = DrawSource.of(network, request)
         assert not has_native_form(source)
         for sampler in (WavefrontSampler, CachedSampler):
@@ -530,8 +539,8 @@ def test_anything_else_is_drawn_by_pytorch(asked, caplog, engine):
 def test_without_a_compiler_pytorch_draws(asked, monkeypatch):
     monkeypatch.setattr(compiling, "attempt", lambda: "there is no C++ compiler")
     network = network_of(SoftmaxHead(IMAGE))
-    for restriction in (None, Restriction(SUPPORT, torch.zeros(1, 1, 1, 1))):
-        request = SampleRequest((0,), restriction=restriction)
+    for own in (None, GivenView(SUPPORT, torch.zeros(1, 1, 1, 1), True)):
+        request = SampleRequest((0,), given=own)
         found = sample(WavefrontSampler("auto"), network, request)
         assert sum(asked) >= 4
         asked.clear()

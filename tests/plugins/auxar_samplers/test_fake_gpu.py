@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from auxar import Adjustments, DrawSource, ForceSource, ImageSpec, Known, SampleRequest
-from auxar.model import Restriction, Walk
+from auxar.model import GivenView, Walk
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
@@ -58,7 +58,7 @@ def source_of(network, kind):
     if kind.endswith("restricted"):
         view = PyramidView(PyramidConfig(2), IMAGE)
         assert view.support is not None
-        request = attrs.evolve(request, restriction=Restriction(view.support, view(random_images(2, IMAGE))))
+        request = attrs.evolve(request, given=GivenView(view.support, view(random_images(2, IMAGE)), True))
     return DrawSource.of(network, request)
 
 

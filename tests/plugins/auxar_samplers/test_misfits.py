@@ -12,10 +12,10 @@ from auxar.model import (
     CausalDistribution,
     DrawSource,
     ForceSource,
+    GivenView,
     ImageSpec,
     Interval,
     PixelSource,
-    Restriction,
     SampleRequest,
     SumSupport,
 )
@@ -68,8 +68,8 @@ def restricted(number, weight, views=2):
         return torch.zeros(len(view), 25, dtype=torch.int64), torch.full((len(view), 25), 700)
 
     support = SumSupport(IMAGE, lambda: (numbers, torch.tensor(weight)), ranges)
-    restriction = Restriction(support, torch.zeros(views, 1, 1, 1, dtype=torch.int64))
-    return DrawSource.of(network(), attrs.evolve(REQUEST, restriction=restriction))
+    given = GivenView(support, torch.zeros(views, 1, 1, 1, dtype=torch.int64), True)
+    return DrawSource.of(network(), attrs.evolve(REQUEST, given=given))
 
 
 MISFITS = {

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar import Ancestral, DrawSource, ForceSource, ImageSpec, SampleRequest
-from auxar.model import RepeatedWalk, Restriction, SumSupport
+from auxar.model import GivenView, RepeatedWalk, SumSupport
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
 from auxar_rules import Map, Reduced
@@ -74,7 +74,7 @@ def test_recorded_steps_draw_the_same_images(network, seed, rule, restricted, da
         half = network.image.height * network.image.width // 2
         flat = image.sum(1).flatten(1)
         view = torch.stack([flat[:, :half].sum(1), flat[:, half:].sum(1)], dim=1)
-        request = attrs.evolve(request, restriction=Restriction(sums(network.image), view))
+        request = attrs.evolve(request, given=GivenView(sums(network.image), view, True))
     features, engine = random_features(network, 2, seed), TapeEngine()
     found = drawn(sampler, engine, network, DrawSource.of(network, request), features)
     assert torch.equal(found, drawn(sampler, TorchEngine(), network, DrawSource.of(network, request), features))

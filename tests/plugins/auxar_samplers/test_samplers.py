@@ -461,9 +461,7 @@ def test_ancestral_samples_of_an_image_and_its_view_follow_the_joint_model():
         for name, parameter in stage.embedding.named_parameters():
             parameter *= 0.0 if name.endswith("bias") else 10000.0 if name == "out.gain" else 1.0
         fine, coarse = model.draw_views(SampleRequest(tuple(range(4000)), 0), WavefrontSampler())
-        conditional = torch.stack(
-            [stage.distribution.log_prob(images, each.expand(16, -1, -1, -1)) for each in stage.embedding(views)], dim=1
-        )
+        conditional = torch.stack([stage(images, each.expand(16, -1, -1, -1)) for each in views], dim=1)
         joint = conditional + model.factors[-1].distribution.log_prob(views)
     assert (conditional[:, 0].exp() - conditional[:, 1].exp()).abs().sum() > 0.2
     cell = image_numbers(fine, 2) * 2 + coarse.flatten()

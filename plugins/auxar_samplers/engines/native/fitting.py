@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import DecodeSource, DrawSource, ForceSource, Interval, PixelSource, SumWalk, UserError
+from auxar import DecodeSource, DrawSource, ForceSource, Interval, NeighborWalk, PixelSource, SumWalk, UserError, Walk
 from auxar_samplers.compiler.program import Program
 
 
@@ -49,8 +49,7 @@ class _Fitting:
         self.tensor("the random numbers", source.uniforms, (*self.images[:2], self.noise), torch.float64)
         if source.limits is not None:
             self.limits(source.limits)
-        if isinstance(source.walk, SumWalk):
-            self.walk(source.walk)
+        self.walk(source.walk)
 
     def decode(self, source: DecodeSource) -> None:
         image = source.image
@@ -58,8 +57,7 @@ class _Fitting:
         _expect("the shape (height · width + 1, images, channels)", found, self.images)
         _expect("the number of levels", image.levels, self.levels)
         self.head()
-        if isinstance(source.walk, SumWalk):
-            self.walk(source.walk)
+        self.walk(source.walk)
         decoders, count = source.decoders, (source.count,)
         self.array("the bytes", decoders.bytes, np.uint8, (*count, decoders.bytes.shape[-1]))
         self.array("the positions of bytes", decoders.next, np.int64, count)
@@ -90,13 +88,21 @@ class _Fitting:
         if bool((limits.low > limits.high).any()):
             _expect("the lower limits", "greater values", "at most the upper limits")
 
-    def walk(self, walk: SumWalk) -> None:
+    def walk(self, walk: Walk | None) -> None:
         places, count, channels = self.images
+        if isinstance(walk, NeighborWalk):
+            image = self.program.network.image
+            _expect("the width of the image", walk.width, image.width)
+            size = (image.height + 2) * (image.width + 1)
+            self.tensor("the drawn values", walk.values, (channels, size, count))
+        if not isinstance(walk, SumWalk):
+            return
         groups, of_pixels = len(walk.lowest), (channels, places)
-        for sums in (walk.lowest, walk.highest):
+        for sums in (walk.lowest, walk.highest, walk.expected):
             self.tensor("the sums", sums, (groups, count))
         self.tensor("the group numbers", walk.groups, of_pixels, most=groups - 1)
         self.tensor("the weights in sums", walk.weights, of_pixels, least=1)
+        self.tensor("the largest sums", walk.most_left, of_pixels, least=1)
         later_images = 1 if walk.least.shape[-1] == 1 else count
         for sums in (walk.least, walk.most):
             self.tensor("the sums of later pixels", sums, (*of_pixels, later_images))

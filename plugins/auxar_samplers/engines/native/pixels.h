@@ -10,15 +10,17 @@
 //         static int64_t parameter_count(const Constants &, Image);
 //         static int64_t uniform_count(const Constants &, Image, bool restricted);
 //         Coins(const Constants &, Image);
-//         // Begins a pixel with its parameters. `T` is float or double.
-//         template <class T> void begin(const T *parameters);
+//         // Begins a pixel with its parameters. `T` is float or double. `centers` has the center of each channel, with
+//         // `CENTER_BITS` bits on the scale from -1 to 1; it is null if there are none or the head takes none.
+//         template <class T> void begin(const T *parameters, const int64_t *centers);
 //         // Draws the value of a channel within in.low … in.high. `before` has the values of earlier channels, and
 //         // `uniforms` all random numbers of the pixel.
 //         int64_t draw(int64_t channel, Interval in, const int64_t *before, const double *uniforms);
 //         // Called after each channel but the last one, with the values drawn[0] … drawn[channel].
 //         void take(int64_t channel, const int64_t *drawn);
 //         // Optional: draws all channels of a pixel that is not restricted, without `begin`.
-//         template <class T> void draw_freely(const T *parameters, const double *uniforms, int64_t *drawn);
+//         template <class T>
+//         void draw_freely(const T *parameters, const int64_t *centers, const double *uniforms, int64_t *drawn);
 //     };
 //
 // The class of a head with integer frequencies derives from `IntegerHead`. Its method `draw` is a template of a class
@@ -39,6 +41,7 @@
 namespace {
 
 constexpr int64_t TOTAL_BITS = 24, TOTAL = int64_t(1) << TOTAL_BITS;  // sum of all frequencies
+constexpr int64_t CENTER_BITS = 20;
 
 struct Interval {
     int64_t low, high;
@@ -113,10 +116,17 @@ template <class F> int64_t choose(Stream &stream, int64_t, Interval in, F below)
     return value;
 }
 
-// The restriction of a sub-pixel by the sum of its group: the range of the remaining sum, the sub-pixel's weight, and
-// the range of the sum of later sub-pixels.
+// The center of a sub-pixel, as `center` in auxar/model/support.py computes it.
+inline int64_t center(int64_t twice, int64_t most) {
+    constexpr int64_t half = int64_t(1) << CENTER_BITS / 2;
+    const int64_t scaled = limit(twice - most, -most, most) * half, first = quotient(scaled, most);
+    return first * half + quotient((scaled - first * most) * half, most);
+}
+
+// The sum of a sub-pixel's group, which determines the interval and the center of the sub-pixel: the range of the
+// remaining sum, the sub-pixel's weight, and the range of the sum of later sub-pixels.
 struct Sums {
-    int64_t &lowest, &highest;
+    int64_t &lowest, &highest, *expected;
     int64_t weight, least, most;
 
     Sums(const Drawing &drawing, int64_t place, int64_t image, int64_t channel)
@@ -133,25 +143,65 @@ struct Sums {
     void take(int64_t value) {
         lowest -= value * weight;
         highest -= value * weight;
+        if (expected != nullptr) *expected -= 2 * value * weight;
     }
 
   private:
     Sums(const Drawing &drawing, int64_t at, int64_t image)
         : lowest(drawing.lowest[drawing.groups[at] * drawing.batch + image]),
           highest(drawing.highest[drawing.groups[at] * drawing.batch + image]),
+          expected(drawing.expected ? drawing.expected + drawing.groups[at] * drawing.batch + image : nullptr),
           weight(drawing.weights[at]),
           least(drawing.least[at * drawing.later_images + image % drawing.later_images]),
           most(drawing.most[at * drawing.later_images + image % drawing.later_images]) {}
 };
 
-// Decides a pixel channel by channel, within the intervals of sums.
+// The drawn value of a channel at a place. Its neighbors lie at fixed distances (auxar/model/neighbors.py).
+inline int64_t &drawn_at(const Drawing &drawing, int64_t place, int64_t image, int64_t channel) {
+    const int64_t row = place / drawing.columns + 1, column = place % drawing.columns + 1;
+    const int64_t position = row * (drawing.columns + 1) + column;
+    return drawing.neighbors[(channel * drawing.positions + position) * drawing.batch + image];
+}
+
+// The center of a channel, given the neighbors of the pixel.
+inline int64_t center_by_neighbors(const Drawing &drawing, int64_t place, int64_t image, int64_t channel) {
+    if (place == 0) return 0;
+    const int64_t *own = &drawn_at(drawing, place, image, channel);
+    const int64_t *above = own - (drawing.columns + 1) * drawing.batch;
+    return center(2 * (own[-drawing.batch] + above[0] - above[-drawing.batch]), drawing.image.levels - 1);
+}
+
+// The centers of a pixel's channels; null if there are none. No channel of the pixel may have been taken.
+inline const int64_t *centers_of(const Drawing &drawing, int64_t place, int64_t image, std::vector<int64_t> &centers) {
+    if (drawing.neighbors == nullptr && drawing.expected == nullptr) return nullptr;
+    for (int64_t channel = 0; channel < drawing.image.channels; channel++) {
+        const int64_t at = channel * (drawing.outside + 1) + place;
+        centers[channel] =
+            drawing.neighbors != nullptr
+                ? center_by_neighbors(drawing, place, image, channel)
+                : center(drawing.expected[drawing.groups[at] * drawing.batch + image], drawing.most_left[at]);
+    }
+    return centers.data();
+}
+
+// Records the values of a pixel that was not restricted, for the centers of later pixels.
+inline void take_pixel(const Drawing &drawing, int64_t place, int64_t image, const int64_t *values) {
+    if (drawing.neighbors != nullptr)
+        for (int64_t channel = 0; channel < drawing.image.channels; channel++)
+            drawn_at(drawing, place, image, channel) = values[channel];
+    if (drawing.groups == nullptr || drawing.restricted) return;
+    for (int64_t channel = 0; channel < drawing.image.channels; channel++)
+        Sums(drawing, place, image, channel).take(values[channel]);
+}
+
+// Decides a pixel channel by channel and, if it is restricted, within the intervals of sums.
 template <class Head, class T, class Choice>
-void walk_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, int64_t *drawn, Head &head,
-                Choice &choice) {
+void walk_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, const int64_t *centers,
+                int64_t *drawn, Head &head, Choice &choice) {
     const int64_t channels = drawing.image.channels, levels = drawing.image.levels;
-    head.begin(parameters);
+    head.begin(parameters, centers);
     for (int64_t channel = 0; channel < channels; channel++) {
-        if (drawing.groups == nullptr) {
+        if (!drawing.restricted) {
             drawn[channel] = head.draw(channel, {0, levels - 1}, drawn, choice);
         } else {
             Sums sums(drawing, place, image, channel);
@@ -172,28 +222,31 @@ void walk_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *p
 template <class Head, class T, class = void> constexpr bool DRAWS_FREELY = false;
 template <class Head, class T>
 using FreeDraw = decltype(std::declval<Head>().draw_freely(
-    std::declval<const T *>(), std::declval<const double *>(), std::declval<int64_t *>()));
+    std::declval<const T *>(), std::declval<const int64_t *>(), std::declval<const double *>(),
+    std::declval<int64_t *>()));
 template <class Head, class T> constexpr bool DRAWS_FREELY<Head, T, FreeDraw<Head, T>> = true;
 
 template <class Head, class T>
-void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, const double *uniforms,
-                int64_t *drawn, Head &head) {
+void draw_pixel(const Drawing &drawing, int64_t place, int64_t image, const T *parameters, const int64_t *centers,
+                const double *uniforms, int64_t *drawn, Head &head) {
     if constexpr (DRAWS_FREELY<Head, T>) {
-        if (drawing.groups == nullptr) head.draw_freely(parameters, uniforms, drawn);
-        else walk_pixel(drawing, place, image, parameters, drawn, head, uniforms);
+        if (!drawing.restricted) head.draw_freely(parameters, centers, uniforms, drawn);
+        else walk_pixel(drawing, place, image, parameters, centers, drawn, head, uniforms);
     } else {
-        walk_pixel(drawing, place, image, parameters, drawn, head, uniforms);
+        walk_pixel(drawing, place, image, parameters, centers, drawn, head, uniforms);
     }
-    if (drawing.groups != nullptr || drawing.low == nullptr) return;
-    const int64_t channels = drawing.image.channels, at = (place * drawing.batch + image) * channels;
-    for (int64_t channel = 0; channel < channels; channel++)
-        drawn[channel] = limit(drawn[channel], drawing.low[at + channel], drawing.high[at + channel]);
+    if (!drawing.restricted && drawing.low != nullptr) {
+        const int64_t channels = drawing.image.channels, at = (place * drawing.batch + image) * channels;
+        for (int64_t channel = 0; channel < channels; channel++)
+            drawn[channel] = limit(drawn[channel], drawing.low[at + channel], drawing.high[at + channel]);
+    }
+    take_pixel(drawing, place, image, drawn);
 }
 
 template <class Head> void count(const Drawing &drawing, int64_t *counts) {
     const auto &constants = *static_cast<const typename Head::Constants *>(drawing.constants);
     counts[0] = Head::parameter_count(constants, drawing.image);
-    counts[1] = Head::uniform_count(constants, drawing.image, drawing.groups != nullptr);
+    counts[1] = Head::uniform_count(constants, drawing.image, drawing.restricted);
 }
 
 // A `Source` that draws pixels. Threads do not change the same sum, because places that are drawn together belong to
@@ -206,13 +259,14 @@ void draw_pixels(const void *state, const int64_t *places, int64_t slots, const 
     int64_t counts[2];
     count<Head>(drawing, counts);
     Head head(*static_cast<const typename Head::Constants *>(drawing.constants), drawing.image);
+    std::vector<int64_t> centers(channels);
     for (int64_t pixel = pixels * thread / threads; pixel < pixels * (thread + 1) / threads; pixel++) {
         const int64_t place = places[pixel / drawing.batch], image = pixel % drawing.batch;
         int64_t *values = drawn + pixel * channels;
         if (place == drawing.outside) std::fill_n(values, channels, 0);
         else
             draw_pixel(drawing, place, image, static_cast<const T *>(parameters) + pixel * counts[0],
-                       drawing.uniforms + (place * drawing.batch + image) * counts[1], values, head);
+                       centers_of(drawing, place, image, centers), drawing.uniforms + (place * drawing.batch + image) * counts[1], values, head);
     }
 }
 
@@ -228,14 +282,20 @@ void decode_pixels(const void *state, const int64_t *places, int64_t count, cons
     for (int64_t slot = 0; slot < count; slot++) slots[slot] = slot;
     std::sort(slots.begin(), slots.end(), [&](int64_t one, int64_t other) { return places[one] < places[other]; });
     Head head(constants, drawing.image);
+    std::vector<int64_t> centers(channels);
     for (int64_t image = batch * thread / threads; image < batch * (thread + 1) / threads; image++) {
         Stream stream(drawing, image);
         for (const int64_t slot : slots) {
             const int64_t pixel = slot * batch + image;
-            if (places[slot] == drawing.outside) std::fill_n(decoded + pixel * channels, channels, 0);
-            else
-                walk_pixel(drawing, places[slot], image, static_cast<const double *>(parameters) + pixel * size,
-                           decoded + pixel * channels, head, stream);
+            int64_t *values = decoded + pixel * channels;
+            if (places[slot] == drawing.outside) {
+                std::fill_n(values, channels, 0);
+                continue;
+            }
+            const int64_t *around = centers_of(drawing, places[slot], image, centers);
+            walk_pixel(drawing, places[slot], image, static_cast<const double *>(parameters) + pixel * size, around,
+                       values, head, stream);
+            take_pixel(drawing, places[slot], image, values);
         }
     }
 }

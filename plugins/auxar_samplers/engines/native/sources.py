@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, PixelSource, SumWalk, Walk
+from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, NeighborWalk, PixelSource, SumWalk, Walk
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.fitting import check_fits
@@ -95,7 +95,8 @@ def described(source: PixelSource) -> str:
 
 def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSource | None:
     adjustments = source.adjustments if isinstance(source, DrawSource) else Adjustments()
-    if "native_form" not in vars(type(source.head)) or type(source.walk) not in (SumWalk, type(None)):
+    known = (SumWalk, type(None)) if source.restricted else (SumWalk, NeighborWalk, type(None))
+    if "native_form" not in vars(type(source.head)) or type(source.walk) not in known:
         return None
     form = cast(HasNativeForm, source.head).native_form(adjustments)
     if form is None:
@@ -115,13 +116,13 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
         batch=batch,
         outside=places - 1,
         constants=ctypes.addressof(form.constants),
-        groups=source.walk.groups.data_ptr() if isinstance(source.walk, SumWalk) else None,
+        restricted=source.restricted,
     )
     counts = (ctypes.c_int64 * 2)()
     code.count(drawing, counts)
     check_fits(source, program, *counts)
     kept: list[Any] = [form]
-    _set_walk(drawing, source.walk, kept)
+    _set_walk(drawing, source.walk, kept, centered=source.head.centered)
     if isinstance(source, DecodeSource):
         # The library changes the state of the decoders.
         decoders = source.decoders
@@ -149,8 +150,11 @@ def _head_code(form: NativeForm, name: str) -> HeadCode:
     return code
 
 
-def _set_walk(drawing: Drawing, walk: Walk | None, kept: list[Any]) -> None:
-    """Sets the fields that describe the sums of a walk, unless it is None."""
+def _set_walk(drawing: Drawing, walk: Walk | None, kept: list[Any], *, centered: bool) -> None:
+    """Sets the fields that describe a walk and, if `centered`, the centers, unless the walk is None."""
+    if isinstance(walk, NeighborWalk):
+        drawing.neighbors = _address(walk.values, torch.int64, kept, copied=False)
+        drawing.positions, drawing.columns = walk.values.shape[1], walk.width
     if not isinstance(walk, SumWalk):
         return
     for field in ("groups", "weights", "least", "most"):
@@ -159,6 +163,9 @@ def _set_walk(drawing: Drawing, walk: Walk | None, kept: list[Any]) -> None:
     drawing.lowest, drawing.highest = (
         _address(sums, torch.int64, kept, copied=False) for sums in (walk.lowest, walk.highest)
     )
+    if centered:
+        drawing.expected = _address(walk.expected, torch.int64, kept, copied=False)
+        drawing.most_left = _address(walk.most_left, torch.int64, kept)
 
 
 def _forcing(source: ForceSource, library: ctypes.CDLL) -> NativeSource:

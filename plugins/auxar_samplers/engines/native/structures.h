@@ -103,11 +103,17 @@ struct Drawing {
     int64_t batch;
     int64_t outside;        // the place of slots outside the image, height · width
     const void *constants;  // the head's `Constants`
-    // The fields from `groups` to `highest` describe sums; their pointers are null for free draws.
+    int64_t restricted;     // 1 if values are restricted by sums
+    // The fields from `groups` to `highest` describe sums. Their pointers are null if values are not restricted and
+    // heads take no centers.
     const int64_t *groups, *weights;  // (channels, outside + 1): group of a sub-pixel, and weight in the group's sum
     const int64_t *least, *most;      // (channels, outside + 1, later_images): range of the sum of later sub-pixels
     int64_t later_images;             // batch, or 1 if `least` and `most` are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch): range of the remaining sum; drawn values are subtracted
+    int64_t *expected;          // (groups + 1, batch): twice the expected remaining sum; null if there are no centers
+    const int64_t *most_left;   // (channels, outside + 1): largest sum of this and later pixels of the group
+    int64_t *neighbors;         // (channels, positions, batch): `NeighborWalk.values`; null if centers come from sums
+    int64_t positions, columns; // columns: the width of the image
     const double *uniforms;           // (outside + 1, batch, n): random numbers in (0, 1), n for each pixel
     const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits; they take precedence over sums
     // The range decoders, one for each image, with the fields of auxar/numerics/range_coder.py. Null for draws.

@@ -1,0 +1,431 @@
+"""Tests of centers: what supports give, and models whose heads place distributions around them."""
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from helpers.causal_networks import (
+    SEEDS,
+    WORKING_ENGINES,
+    all_images,
+    assert_follows,
+    generator,
+    image_numbers,
+    random_images,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.model import (
+    CENTER_BITS,
+    PARAMETER_BITS,
+    Adjustments,
+    CausalDistribution,
+    DrawSource,
+    Factor,
+    GivenView,
+    ImageSpec,
+    Interval,
+    Known,
+    NeighborWalk,
+    SampleRequest,
+    SumSupport,
+    Support,
+    Walk,
+    neighbor_centers,
+)
+from auxar.model.support import SumWalk
+from auxar.testing import ContractError, check_view
+from auxar.testing.examples import randomized
+from auxar_bitplanes import BitplanesConfig, BitplanesView
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import logistic_mixture
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_pixelcnn import components
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import RasterSampler, WavefrontSampler
+from auxar_subsample import SubsampleConfig, SubsampleView
+
+ONE = 2**CENTER_BITS
+
+
+def exact_center(value, levels):
+    """The center for an expected value, a `Fraction`: clamped to the levels and rounded down."""
+    return math.floor((2 * min(max(value, 0), Fraction(levels - 1)) / (levels - 1) - 1) * ONE)
+
+
+def centers_of(view, image, given):
+    """The centers that the support of a view gives."""
+    found = view.support.centers(image, given)
+    assert found is not None
+    return found
+
+
+def pyramid(image):
+    return PyramidView(PyramidConfig(), image)
+
+
+def gray(image):
+    return GrayscaleView(GrayscaleConfig(levels=2), image)
+
+
+# Supports -------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEEDS, levels=st.sampled_from([2, 3, 256, 2**16]), factor=st.integers(2, 3), own=st.booleans())
+def test_the_center_is_the_mean_of_what_is_left_of_a_block(seed, levels, factor, own):
+    """What the earlier pixels leave of the block's sum is shared by the others. It is exact and rounded once."""
+    spec = ImageSpec(1, height=2 * factor, width=factor, levels=levels)
+    view = PyramidView(PyramidConfig(factor), spec)
+    image = random_images(1, spec, seed)
+    means = view(image if own else random_images(1, spec, seed + 1))
+    found = centers_of(view, image, means)
+    area = factor**2
+    for row in range(2 * factor):
+        for column in range(factor):
+            block = [
+                (r, c) for r in range(factor * (row // factor), factor * (row // factor + 1)) for c in range(factor)
+            ]
+            earlier = [int(image[0, 0, r, c]) for r, c in block if (r, c) < (row, column)]
+            # The view is rounded half up, so the sum lies in area · view − ⌊area / 2⌋ … + area − 1.
+            total = area * int(means[0, 0, row // factor, 0]) - area // 2 + Fraction(area - 1, 2)
+            expected = exact_center((total - sum(earlier)) / (area - len(earlier)), levels)
+            assert int(found[0, 0, row, column]) == expected
+
+
+def test_the_other_views_give_the_middle_of_what_they_leave_open():
+    image = torch.tensor([[[[200, 10]], [[100, 0]], [[50, 255]]]])
+    spec = ImageSpec(3, height=1, width=2)
+    view = GrayscaleView(GrayscaleConfig(levels=16), spec)
+    lowest, highest = view.support.ranges(view(image))
+    for column in range(2):
+        expected = exact_center(Fraction(int(lowest[0, column] + highest[0, column]), 2000), 256)
+        assert centers_of(view, image, view(image))[0, :, 0, column].tolist() == [expected] * 3
+    planes = BitplanesView(BitplanesConfig(drop=3), spec)
+    middles = [[exact_center(Fraction(2 * (int(x) // 8 * 8) + 7, 2), 256) for x in row] for row in image[0, :, 0]]
+    assert centers_of(planes, image, planes(image))[0, :, 0].tolist() == middles
+    wide = SubsampleView(SubsampleConfig(2), ImageSpec(1, height=2, width=4))
+    # The kept pixels are 200 and 100. The last row and column repeat them.
+    between = wide.support.centers(torch.zeros(1, 1, 2, 4), torch.tensor([[[[200, 100]]]]))
+    assert between.tolist() == [[[[exact_center(Fraction(x), 256) for x in (200, 150, 100, 100)]] * 2]]
+
+
+def test_large_weights_and_levels_do_not_overflow():
+    """The largest images that recipes allow, with a block of 2³² pixels and 2¹⁶ levels."""
+    spec = ImageSpec(1, height=1, width=2, levels=2**16)
+    groups = torch.tensor(0), torch.tensor([[[2**31, 2**31]]])
+    support = SumSupport(spec, lambda: groups, lambda view: (view.flatten(1) * 2**32,) * 2)
+    view = torch.tensor([[[[2**15]]]])
+    found = support.centers(torch.tensor([[[[2**15 + 1, 0]]]]), view)
+    assert found.flatten().tolist() == [exact_center(Fraction(2**15 + k), 2**16) for k in (0, -1)]
+
+
+class Own(Support):
+    """A support of any images, with a center that a method gives and no walk of its own."""
+
+    def __init__(self, image):
+        self.image = image
+
+    def intervals(self, image, view):
+        # The image has the view 0, and no other.
+        highest = torch.where(view.long() == 0, self.image.levels - 1, -1).expand(image.shape)
+        return Interval(torch.zeros_like(highest), highest)
+
+    def centers(self, image, view):
+        left = torch.nn.functional.pad(image.long(), (1, 0))[..., :-1]
+        return (2 * left - self.image.levels + 1) * ONE // (self.image.levels - 1)
+
+
+class FromTheRight(Own):
+    def centers(self, image, view):
+        return super().centers(image.flip(3), view).flip(3)
+
+
+class TooFar(Own):
+    def centers(self, image, view):
+        return super().centers(image, view) * 2
+
+
+class OneForAll(Own):
+    def centers(self, image, view):
+        return super().centers(image[:1], view).expand(len(image), -1, -1, -1)
+
+
+class Floats(Own):
+    def centers(self, image, view):
+        return super().centers(image, view).float()
+
+
+class KnowingWalk(SumWalk):
+    """A walk whose centers change if pixels are known."""
+
+    def __init__(self, support, view, known):
+        super().__init__(support, view, known)
+        self.change = int(known is not None)
+
+    def centers(self, places):
+        return super().centers(places) ^ self.change
+
+
+class Knowing(SumSupport):
+    def walk(self, view, known=None):
+        return KnowingWalk(self, view, known)
+
+
+class Constant(PyramidView):
+    """A view of one pixel that is always black, with a support of the class `kind`, to which every image belongs."""
+
+    def __init__(self, kind, image):
+        self.image, self.view, self.support = image, ImageSpec(1, height=1, width=1, levels=2), kind(image)
+
+    def __call__(self, image):
+        self.image.check(image)
+        return torch.zeros_like(image[..., :1, :1])
+
+    def known(self, known):
+        return Known(self(known.filled()), known.mask.flatten(1).all(1)[:, None, None])
+
+
+class Neighbors(Own):
+    """A support with the centers of images without a view, and their walk."""
+
+    def centers(self, image, view):
+        return neighbor_centers(image, self.image.levels)
+
+    def walk(self, view, known=None):
+        return NeighborWalk(self.image, len(view), view.device)
+
+
+class OwnCenters(SumSupport):
+    """A support of sums whose subclass gives other centers."""
+
+    def centers(self, image, view):
+        return super().centers(image, view) // 2
+
+
+SPEC = ImageSpec(1, height=2, width=2, levels=4)
+WIDE = ImageSpec(1, height=2, width=3, levels=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (FromTheRight, "centers: the center at .row, column. .* depends on pixels other than those to its left"),
+        (TooFar, "centers: a center lies outside of"),
+        (OneForAll, "centers: the centers differ for images and views in reversed order"),
+        (Floats, "centers: Support.centers must return torch.int64"),
+    ],
+)
+def test_wrong_centers_are_found(kind, message):
+    with pytest.raises(ContractError, match=message):
+        check_view(lambda config, image: Constant(kind, image), None, images=[SPEC])
+
+
+def test_centers_that_known_pixels_change_are_found():
+    def build(config, image):
+        view = pyramid(image)
+        view.support = Knowing(image, view._squares, view._sums)
+        return view
+
+    with pytest.raises(ContractError, match="centers of a walk with known pixels"):
+        check_view(build, None, images=[SPEC])
+
+
+def test_one_method_gives_a_strangers_support_centers():
+    check_view(lambda config, image: Constant(Own, image), None, images=[SPEC])
+
+
+class Silent(Walk):
+    reach = 0
+
+    def interval(self, places, channel):
+        raise AssertionError
+
+    def take(self, places, channel, values):
+        raise AssertionError
+
+
+def test_a_walk_without_the_centers_of_its_support_is_refused():
+    class Half(Own):
+        def walk(self, view, known=None):
+            return Silent()
+
+    head = LogisticMixtureHead(SPEC, 2, centered=True)
+    network = components.light(components.LightConfig(filters=2, blocks=1, head=logistic_mixture(2)), SPEC)
+    request = SampleRequest((0,), given=GivenView(Half(SPEC), torch.zeros(1, 1, 1, 1)))
+    assert head.centered
+    with pytest.raises(UserError, match="Half gives centers, but its walk Silent does not; define its method"):
+        DrawSource.of(network, request)
+
+
+# Heads ----------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=SEEDS, components=st.integers(1, 4), levels=st.sampled_from([2, 16, 256]), channels=st.sampled_from([1, 3]))
+def test_integer_parameters_move_like_those_in_floating_point(seed, components, levels, channels):
+    image = ImageSpec(channels, height=1, width=1, levels=levels)
+    head = LogisticMixtureHead(image, components, centered=True)
+    integers = head.integer_head()
+    whole = torch.randn(50, head.parameter_count, generator=generator(seed), dtype=torch.float64).mul(2**20).round()
+    centers = torch.randint(-ONE, ONE + 1, (50, channels), generator=generator(seed + 1))
+    moved = integers.around(whole, centers)
+    assert moved.dtype == torch.float64
+    assert torch.equal(moved, moved.round())
+    expected = head.around(whole / 2**PARAMETER_BITS, centers) * 2**PARAMETER_BITS
+    # A product is rounded down once, and tanh by less than two units.
+    assert (moved - expected).abs().max() <= 6
+    same = [integers.around(whole.to(dtype), centers).double() for dtype in (torch.int64, torch.int32)]
+    assert all(torch.equal(each, moved) for each in same)
+
+
+def test_couplings_multiply_distances_from_centers():
+    """Red lies above its center by a quarter of the range. Green follows it with a weight of tanh 1."""
+    image = ImageSpec(3, height=1, width=1, levels=2**16)
+    head = LogisticMixtureHead(image, 1, centered=True)
+    parameters = torch.zeros(1, head.parameter_count, dtype=torch.float64)
+    parameters[0, 7] = 1.0  # The coupling of green with red.
+    centers = torch.tensor([[0, ONE // 2, 0]])
+    uniforms = torch.tensor([[0.5, 0.5, 0.5, 0.5]], dtype=torch.float64)
+    parameters[0, 1] = 0.25
+    drawn = head.draw(head.around(parameters, centers), uniforms, Adjustments(centers=True))
+    scaled = drawn[0].double() * 2 / (2**16 - 1) - 1
+    assert scaled.tolist() == pytest.approx([0.25, 0.5 + 0.25 * math.tanh(1), 0.0], abs=1e-4)
+
+
+def test_training_starts_at_the_distribution_around_centers():
+    """A head that starts at the quantiles of what is left has few bits for smooth images, whatever their colors are."""
+    spec = ImageSpec(3, height=8, width=8)
+    noise = generator(0)
+    colors = torch.randint(40, 215, (64, 3, 1, 1), generator=noise)
+    images = (colors + 3 * torch.randn(64, *spec.shape, generator=noise)).round().long()
+    bits = {}
+    for centered in (False, True):
+        head = logistic_mixture(5, centered=centered)
+        decoder = CausalDistribution(components.light(components.LightConfig(filters=8, blocks=1, head=head), spec, 4))
+        view = pyramid(spec)
+        embedding = components.embedding(components.EmbeddingConfig(filters=4, blocks_per_group=1), view.view, spec)
+        factor = Factor(decoder, view=view, embedding=embedding)
+        with torch.no_grad():
+            factor.initialize(images, view(images))
+            bits[centered] = -float(factor(images, view(images)).mean()) / (math.log(2) * spec.dims)
+    assert bits[True] < 4.5 < 7 < bits[False]
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=SEEDS, levels=st.sampled_from([2, 256, 2**16]))
+def test_without_a_view_a_value_is_expected_to_continue_a_plane(seed, levels):
+    spec = ImageSpec(1, height=3, width=4, levels=levels)
+    image = random_images(1, spec, seed)
+    at = image[0, 0].tolist()
+    found = neighbor_centers(image, levels)[0, 0]
+    assert int(found[0, 0]) == 0
+    for row in range(3):
+        for column in range(4):
+            if row and column:
+                value = at[row][column - 1] + at[row - 1][column] - at[row - 1][column - 1]
+            elif row or column:
+                value = at[row - 1][column] if row else at[row][column - 1]
+            if row or column:
+                assert int(found[row, column]) == exact_center(Fraction(value), levels)
+
+
+def test_drawing_has_the_centers_of_whole_images():
+    """A subclass of `SumSupport` with other centers has no fast walk."""
+    image = random_images(2, WIDE, 1)
+    square = PyramidView(PyramidConfig(3), ImageSpec(1, height=3, width=3, levels=256))
+    large = random_images(2, square.image, 2)
+    for support, values, view in [
+        (Neighbors(WIDE), image, torch.zeros(2, 1, 1, 1)),
+        (own_centers(WIDE), image, image[:, :, :1, :1]),
+        (square.support, large, square(large)),
+    ]:
+        walk, expected = support.walk(view.long()), support.centers(values, view.long()).flatten(2)
+        outside = expected.shape[2]
+        for place in range(outside):
+            found = walk.centers(torch.tensor([place, outside]))
+            assert torch.equal(found[0], expected[:, :, place])
+            walk.take(torch.tensor([place]), 0, values.flatten(2)[None, :, 0, place])
+
+
+def own_centers(image):
+    each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
+    return OwnCenters(image, lambda: each, lambda view: (view.flatten(1).expand(-1, image.dims),) * 2)
+
+
+SPACES = {
+    "pyramid": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6]),
+    "grayscale": (ImageSpec(3, height=1, width=2, levels=4), gray, [1]),
+}
+
+
+def factor_of(space, *, restricted):
+    spec, make, _ = SPACES[space]
+    view = make(spec)
+    network = components.light(components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2)), spec, 2)
+    embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, spec)
+    factor = Factor(CausalDistribution(network), view=view, embedding=embedding, restricted=restricted)
+    return randomized(factor, 4, 0.3)
+
+
+def completions(nats, images, known, possible):
+    """The log-probabilities with which images are completed: each sub-pixel is drawn given the earlier ones.
+
+    `nats` are free log-probabilities of all images. A sub-pixel has the values with which some `possible` image begins;
+    known sub-pixels, given by a mask, are not drawn.
+    """
+    rows = [tuple(row) for row in images.permute(0, 2, 3, 1).flatten(1).tolist()]
+    fixed = known.permute(1, 2, 0).flatten().tolist()
+    mass: dict[tuple[int, ...], float] = {}
+    begins: set[tuple[int, ...]] = set()
+    for row, own, allowed in zip(rows, nats.exp().tolist(), possible.tolist(), strict=True):
+        for length in range(len(row) + 1):
+            mass[row[:length]] = mass.get(row[:length], 0.0) + own
+            begins |= {row[:length]} if allowed else set()
+    found = []
+    for row in rows:
+        total = 0.0 if row in begins else -math.inf
+        for place in range(len(row)):
+            if total > -math.inf and not fixed[place]:
+                start = row[:place]
+                others = [(*start, value) for value in range(int(images.max()) + 1)]
+                total += math.log(mass[row[: place + 1]] / sum(mass[each] for each in others if each in begins))
+        found.append(total)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("engine", ["raster", *WORKING_ENGINES])
+@pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
+@pytest.mark.parametrize("space", SPACES)
+def test_completed_images_follow_the_model(space, restricted, engine):
+    """Known pixels narrow intervals of earlier pixels, but change no center: chi-square over all images."""
+    factor = factor_of(space, restricted=restricted)
+    assert factor.network.head.centered
+    images = all_images(factor.image)
+    mask = torch.zeros(factor.image.height * factor.image.width, dtype=torch.bool)
+    mask[SPACES[space][2]] = True
+    mask = mask.view(1, factor.image.height, factor.image.width)
+    truth = images[len(images) // 3 : len(images) // 3 + 1]
+    view = factor.view(truth)
+    with torch.no_grad():
+        features = factor.features(1, view).expand(len(images), -1, -1, -1)
+        given_view = GivenView(factor.view.support, view.expand(len(images), -1, -1, -1))
+        nats = factor.distribution.log_prob(images, features, given_view)
+        assert nats.logsumexp(0).item() == pytest.approx(0, abs=1e-9)
+        known = mask.expand(factor.image.shape)
+        possible = ((images == truth) | ~known).flatten(1).all(1)
+        if restricted:
+            possible &= (factor.view(images) == view).flatten(1).all(1)
+        count = 4000
+        sampler = RasterSampler() if engine == "raster" else WavefrontSampler(engine)
+        kept = Known(truth.expand(count, -1, -1, -1), mask.expand(count, -1, -1))
+        request = SampleRequest(tuple(range(count)), 3, known=kept)
+        drawn = factor.draw(request, sampler, view.expand(count, -1, -1, -1))
+    counts = torch.bincount(image_numbers(drawn, factor.image.levels), minlength=len(images))
+    assert_follows(counts, completions(nats, images, known, possible))
