@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import auxar
-from auxar.model import CausalNetwork
+from auxar.model import CausalDistribution, Factor
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 
 LIGHT = 1 / 20
@@ -38,7 +38,7 @@ def main() -> None:
     print(f"{'beginning':<22}{'image':>9}{'row 0':>9}{'pixel 0':>9}{'light weights':>15}")
     trained = _trained(options.recipe, options.settings, options.factor, options.steps)
     print(f"{'distribution of colors':<22}{trained}", flush=True)
-    with patch.object(LogisticMixtureHead, "initial_parameters", lambda head, image: None):
+    with patch.object(LogisticMixtureHead, "initial_parameters", lambda head, image, centers=None: None):
         trained = _trained(options.recipe, options.settings, options.factor, options.steps)
     print(f"{'random predictions':<22}{trained}")
 
@@ -62,22 +62,24 @@ def _trained(recipe: str, settings: list[str], name: str, steps: int) -> str:
         optimizer.step()
         optimizer.zero_grad()
         average.update_parameters(factor)
-    return _measured(average.module.eval(), [model.chain.views(batch)[depths] for batch in images.heldout.in_order(16)])
+    averaged = average.module.eval()
+    assert isinstance(averaged, Factor)
+    return _measured(averaged, [model.chain.views(batch)[depths] for batch in images.heldout.in_order(16)])
 
 
-def _measured(factor: torch.nn.Module, batches: list[list[Tensor]]) -> str:
+def _measured(factor: Factor, batches: list[list[Tensor]]) -> str:
     """Formats the figures of a trained factor."""
-    network = next(module for module in factor.modules() if isinstance(module, CausalNetwork))
-    head = network.head
+    distribution = factor.distribution
+    assert isinstance(distribution, CausalDistribution)
+    head = distribution.network.head
     assert isinstance(head, LogisticMixtureHead)
-    predicted: list[Tensor] = []
-    network.register_forward_hook(lambda module, inputs, output: predicted.append(output))
     whole, pixels, light = [], [], []
     with torch.no_grad():
         for views in batches:
-            image = views[0]
+            image, *given = views
             whole.append(-factor(*views) / math.log(2) / image[0].numel())
-            parameters = predicted.pop()
+            view = given[0] if given else None
+            parameters = distribution.parameters_of(image, factor.features(len(image), view), factor.given(view))
             nats = head.channel_log_prob(parameters, image)[:, :, 0].mean(1)
             pixels.append(-nats / math.log(2))
             weights = parameters[:, : head.components, 0].softmax(1)

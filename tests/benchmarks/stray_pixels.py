@@ -26,6 +26,7 @@ import auxar
 from auxar import Adjustments, ImageModel, Images, SampleRequest
 from auxar.data import load_images
 from auxar.generation.conditions import first_examples
+from auxar.model import CausalDistribution
 from auxar.plugins import load_plugins
 from auxar.recipe.building import build_rule
 
@@ -62,12 +63,13 @@ def one_step(model: ImageModel, images: Tensor, adjustments: Adjustments) -> Ten
     """Images of which each pixel is drawn given the true pixels before it and the true view."""
     factor = model.chain.factors[0]
     assert not factor.restricted, "--one-step needs a free decoder"
-    network, views = factor.network, model.chain.views(images)
-    assert network is not None, "--one-step needs a causal network"
-    features = factor.features(len(images), views[1] if len(views) > 1 else None)
-    parameters = rearrange(network(network.encode(images), features), "b p h w -> (b h w) p")
-    uniforms = SampleRequest((0,)).uniforms((len(parameters), network.head.uniform_count))[0]
-    drawn = network.head.draw(parameters, uniforms, adjustments)
+    distribution, views = factor.distribution, model.chain.views(images)
+    assert isinstance(distribution, CausalDistribution), "--one-step needs a causal network"
+    view = views[1] if len(views) > 1 else None
+    found = distribution.parameters_of(images, factor.features(len(images), view), factor.given(view))
+    parameters, head = rearrange(found, "b p h w -> (b h w) p"), distribution.network.head
+    uniforms = SampleRequest((0,)).uniforms((len(parameters), head.uniform_count))[0]
+    drawn = head.draw(parameters, uniforms, adjustments)
     return rearrange(drawn, "(b h w) c -> b c h w", h=images.shape[2], w=images.shape[3])
 
 
