@@ -53,22 +53,22 @@ MODELS: dict[str, dict[str, Any]] = {
         ],
         "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": "softmax"},
     },
-    # Centers in a free decoder of colors and in a restricted decoder of a gray image.
+    # Centers in a restricted decoder of colors, in a free decoder of a gray image, and in a prior.
     "centered": {
         "stage": [
             {
                 "view": {"name": "grayscale", "levels": 64},
                 "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
                 "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
+                "support": "restricted",
             },
             {
                 "view": {"name": "pyramid", "factor": 2},
                 "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
                 "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
-                "support": "restricted",
             },
         ],
-        "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": "softmax"},
+        "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
     },
 }
 """Stages and priors of the models by name."""

@@ -37,11 +37,11 @@ GOLDEN = {
         "map": "2d96c2e5350f552d",
     },
     "centered": {
-        "integers": {"stage0": "51e7e14e7cdb2bf1", "stage1": "15d9cb727b522d55", "prior": "798b8f6656b9d5b5"},
-        "frequencies": "bc38cadb18d6baf2",
-        "ancestral": "409697ea948eafa3",
-        "reduced": "4eebddeb8dcbb409",
-        "map": "36635408c6e3dd29",
+        "integers": {"stage0": "e9c01b100ea70729", "stage1": "597b88ecb179a26d", "prior": "cdf18d140bb2fd48"},
+        "frequencies": "ee6d4408964a28c0",
+        "ancestral": "ba626815a841fe5e",
+        "reduced": "17e059f4897063b9",
+        "map": "09949a1dd2601377",
     },
 }
 """Digests of the integers of each factor, of the frequencies of images, and of samples by rule."""

@@ -205,10 +205,15 @@ def test_native_draws_are_those_of_the_head(case):
 def test_free_draws_of_every_kind(rule, levels, channels):
     """The engines agree for thousands of pixels, so that even a small difference between their formulas would show."""
     image = ImageSpec(channels, height=32, width=32, levels=levels)
-    for head in (LogisticMixtureHead(image, 4), SoftmaxHead(image)):
+    dark = _Fixed(image, 0, levels // 2)
+    for head, support in [
+        (LogisticMixtureHead(image, 4), None),
+        (LogisticMixtureHead(image, 4, centered=True), dark),
+        (SoftmaxHead(image), None),
+    ]:
         parameters = torch.randn((1025, 3, head.parameter_count), generator=generator(0), dtype=torch.float64)
         source = DrawSource(head, levels, rule, noise_of(head, image, 3, 1, free=True))
-        case = Case(source, None, random_images(3, image), None, [torch.arange(1024)], parameters)
+        case = Case(source, support, random_images(3, image), None, [torch.arange(1024)], parameters, free=True)
         assert torch.equal(*(case.drawn(engine)[0] for engine in ("torch", "native")))
 
 
@@ -290,7 +295,7 @@ def test_intervals_of_every_kind(adjustments, levels):
     Some components are so far away that the interval has a mass of less than e⁻¹⁰⁰⁰.
     """
     image = ImageSpec(3, height=4, width=6, levels=levels)
-    head = LogisticMixtureHead(image, 2)
+    head = LogisticMixtureHead(image, 2, centered=levels > 2)
     ends = sorted({0, 1, levels // 2, levels - 2, levels - 1})
     far = []
     for low, high in ((low, high) for low in ends for high in ends if low <= high):

@@ -6,19 +6,29 @@ from helpers.engines import native_pixels
 from helpers.integer_heads import RULES, heads, parameters_of
 from hypothesis import given, settings
 
-from auxar import DrawSource
+from auxar import DrawSource, ImageSpec, SumSupport
 from auxar.model.integers import _draw
 from auxar.numerics.range_coder import TOTAL
 
 COUNT = 40
 
 
-def native_draws(head, parameters, uniforms, rule):
-    """Draws pixels with the library from parameters (n, parameter_count) and noise (n, k)."""
+def native_draws(head, parameters, uniforms, rule, walk):
+    """Draws pixels with the library from parameters (n, parameter_count), noise (n, k) and the centers of a walk."""
     count = len(parameters)
     noise = torch.cat([uniforms, uniforms[:1]]).unsqueeze(1)
-    source = DrawSource(head, head.levels, rule, noise)
+    source = DrawSource(head, head.levels, rule, noise, None, walk)
     return native_pixels(source, torch.arange(count), parameters)[:, 0]
+
+
+def random_walk(head, seed):
+    """A walk along a row of pixels, each with a center of its own; None if the head takes none."""
+    if not head.centered:
+        return None
+    image = ImageSpec(head.channels, height=1, width=COUNT, levels=head.levels)
+    each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
+    found = torch.randint(head.levels, (1, image.dims), generator=generator(seed + 1))
+    return SumSupport(image, lambda: each, lambda view: (found, found)).walk(torch.zeros(1, 1, 1, 1))
 
 
 @needs_native
@@ -28,7 +38,9 @@ def test_noise_at_both_ends_of_a_range_draws_its_value(head, rule, seed):
     own, noise = head.integer_head(), generator(seed)
     parameters = parameters_of(head, COUNT, seed, 2.0).contiguous()
     low, high = torch.zeros(COUNT, dtype=torch.int64), torch.full((COUNT,), head.levels - 1)
-    pixels = own.frequencies(parameters, rule)
+    walk = random_walk(own, seed)
+    moved = parameters if walk is None else own.around(parameters, walk.centers(torch.arange(COUNT))[:, 0])
+    pixels = own.frequencies(moved, rule)
     values, ends = [], []
     for _ in range(head.channels):
         likely = _draw(pixels, torch.rand(COUNT, generator=noise, dtype=torch.float64), low, high)
@@ -39,4 +51,4 @@ def test_noise_at_both_ends_of_a_range_draws_its_value(head, rule, seed):
         pixels.take(values[-1])
     expected, ranges = torch.stack(values, dim=1), torch.stack(ends, dim=1).double()
     for targets in (ranges[..., 0], ranges[..., 1] - 2.0**-10):
-        assert torch.equal(native_draws(own, parameters, targets / TOTAL, rule), expected)
+        assert torch.equal(native_draws(own, parameters, targets / TOTAL, rule, random_walk(own, seed)), expected)
