@@ -220,11 +220,11 @@ def speed(own: Comparison, data: Path, out: Path, repeats: int) -> str:
     for name, call in calls.items():
         times: list[list[float]] = [[], []]
         for _ in range(repeats):
-            for own, factor in zip(times, factors, strict=True):
+            for measured, factor in zip(times, factors, strict=True):
                 started = time.perf_counter()
                 call(factor)
-                own.append(time.perf_counter() - started)
-        without, around = (statistics.median(own[1:]) for own in times)
+                measured.append(time.perf_counter() - started)
+        without, around = (statistics.median(measured[1:]) for measured in times)
         found.append(f"{name} {around / without:.3f} ({1000 * without:.1f} ms)")
     return f"{own.case}, {own.support}: {', '.join(found)}"
 
