@@ -51,6 +51,8 @@ support = "{support}"
 name = "pixelcnn"
 filters = 8
 blocks = 1
+dropout = 0.0
+kernel = 2
 head = "{head}"
 [training.factor.prior]
 steps = 1
