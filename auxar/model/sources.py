@@ -203,7 +203,7 @@ def walk_for(network: CausalNetwork, given: GivenView | None, count: int, known:
     if given is None or not (given.restricted or (head.centered and given.has_centers)):
         return None
     walk = given.walk(known)
-    if head.centered and given.has_centers and type(walk).centers is Walk.centers:
+    if head.centered and type(walk).centers is Walk.centers and given.has_centers:
         raise UserError(
             f"{type(given.support).__name__} gives centers, but its walk {type(walk).__name__} does not; define its "
             "method `centers`"

@@ -1,4 +1,4 @@
-"""Tests of centers: what supports give, and models whose heads place distributions around them."""
+"""Tests of the centers of supports, and of models whose heads place distributions around them."""
 
 import math
 from fractions import Fraction
@@ -77,7 +77,7 @@ def gray(image):
 @settings(deadline=None, max_examples=20)
 @given(seed=SEEDS, levels=st.sampled_from([2, 3, 256, 2**16]), factor=st.integers(2, 3), own=st.booleans())
 def test_the_center_is_the_mean_of_what_is_left_of_a_block(seed, levels, factor, own):
-    """What the earlier pixels leave of the block's sum is shared by the others. It is exact and rounded once."""
+    """It is the sum of the block minus its earlier pixels, divided by the number of the others, and is rounded once."""
     spec = ImageSpec(1, height=2 * factor, width=factor, levels=levels)
     view = PyramidView(PyramidConfig(factor), spec)
     image = random_images(1, spec, seed)

@@ -263,10 +263,13 @@ void draw_pixels(const void *state, const int64_t *places, int64_t slots, const 
     for (int64_t pixel = pixels * thread / threads; pixel < pixels * (thread + 1) / threads; pixel++) {
         const int64_t place = places[pixel / drawing.batch], image = pixel % drawing.batch;
         int64_t *values = drawn + pixel * channels;
-        if (place == drawing.outside) std::fill_n(values, channels, 0);
-        else
-            draw_pixel(drawing, place, image, static_cast<const T *>(parameters) + pixel * counts[0],
-                       centers_of(drawing, place, image, centers), drawing.uniforms + (place * drawing.batch + image) * counts[1], values, head);
+        if (place == drawing.outside) {
+            std::fill_n(values, channels, 0);
+            continue;
+        }
+        const double *uniforms = drawing.uniforms + (place * drawing.batch + image) * counts[1];
+        draw_pixel(drawing, place, image, static_cast<const T *>(parameters) + pixel * counts[0],
+                   centers_of(drawing, place, image, centers), uniforms, values, head);
     }
 }
 

@@ -110,10 +110,10 @@ struct Drawing {
     const int64_t *least, *most;      // (channels, outside + 1, later_images): range of the sum of later sub-pixels
     int64_t later_images;             // batch, or 1 if `least` and `most` are the same for all images
     int64_t *lowest, *highest;        // (groups + 1, batch): range of the remaining sum; drawn values are subtracted
-    int64_t *expected;          // (groups + 1, batch): twice the expected remaining sum; null if there are no centers
-    const int64_t *most_left;   // (channels, outside + 1): largest sum of this and later pixels of the group
-    int64_t *neighbors;         // (channels, positions, batch): `NeighborWalk.values`; null if centers come from sums
-    int64_t positions, columns; // columns: the width of the image
+    int64_t *expected;           // (groups + 1, batch): twice the expected remaining sum; null without centers from sums
+    const int64_t *most_left;    // (channels, outside + 1): largest sum of this and later pixels of the group
+    int64_t *neighbors;          // (channels, positions, batch): values of `NeighborWalk`; null for other walks
+    int64_t positions, columns;  // columns: the width of the image
     const double *uniforms;           // (outside + 1, batch, n): random numbers in (0, 1), n for each pixel
     const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits; they take precedence over sums
     // The range decoders, one for each image, with the fields of auxar/numerics/range_coder.py. Null for draws.
