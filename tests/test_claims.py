@@ -14,6 +14,7 @@ from auxar.plugins import load_plugins
 
 REGISTRY = load_plugins()
 NETWORKS = {
+    "convnet": {"filters": 3, "hidden": 2, "blocks": 1},
     "pixelcnn": {"filters": 3, "blocks": 1},
     "pixelcnn++": {"filters": 2, "nr_resnet": 1},
     "transformer": {"width": 4, "heads": 2, "blocks": 1},

@@ -99,7 +99,7 @@ def cost_of(nats: Mapping[str, FactorNats], floats: Mapping[str, FactorNats], ch
     """The bits/dim of `nats` minus those of `floats`, the log-likelihoods of the same images."""
     apart = torch.stack([floats[name].total - nats[name].total for name in nats]).sum(0)
     apart = apart / (math.log(2) * chain[0].image.dims)
-    return Cost(apart.mean().item(), _standard_error(apart))
+    return Cost(apart.mean().item(), standard_error(apart))
 
 
 def figures_without_condition(
@@ -109,13 +109,13 @@ def figures_without_condition(
     bits = math.log(2) * chain[0].image.dims
     alone = torch.stack([-of.total for of in null.values()]).sum(0) / bits
     saved = alone - torch.stack([-given[name].total for name in null]).sum(0) / bits
-    return WithoutCondition(alone.mean().item(), _standard_error(alone), saved.mean().item(), _standard_error(saved))
+    return WithoutCondition(alone.mean().item(), standard_error(alone), saved.mean().item(), standard_error(saved))
 
 
 def figures_of_conditions(nats: FactorNats) -> ConditionFigures:
     """The figures of the log-likelihoods of images' conditions."""
     bits = nats.total / -math.log(2)
-    return ConditionFigures(bits.mean().item(), _standard_error(bits))
+    return ConditionFigures(bits.mean().item(), standard_error(bits))
 
 
 def _kept(facts: Mapping[str, str]) -> Literal["best", "last"] | None:
@@ -166,7 +166,7 @@ def _figures(coarser: Sequence[FactorNats | None], own: ImageSpec, image: ImageS
         return None
     own_bits = math.log(2) * own.dims
     image_bits = math.log(2) * image.dims
-    error = _standard_error(nats.total)
+    error = standard_error(nats.total)
     together = [row.total for row in coarser if row is not None]
     cumulative = torch.stack(together).sum(0) / -own_bits if len(together) == len(coarser) else None
     channels = None
@@ -180,7 +180,7 @@ def _figures(coarser: Sequence[FactorNats | None], own: ImageSpec, image: ImageS
         _over(error, own_bits),
         nats.total.mean().item() / -image_bits,
         None if cumulative is None else cumulative.mean().item(),
-        None if cumulative is None else _standard_error(cumulative),
+        None if cumulative is None else standard_error(cumulative),
         error,
         _over(error, image_bits),
         channels,
@@ -193,7 +193,7 @@ def _channel_figures(nats: Tensor, inside: Tensor | None, own: ImageSpec, image:
     mean = nats.mean().item()
     bits = math.log(2) * own.height * own.width
     image_bits = math.log(2) * image.dims
-    error = _over(_standard_error(nats), bits)
+    error = _over(standard_error(nats), bits)
     wasted_of_image, _ = _lost(inside, image_bits)
     return ChannelFigures(mean, mean / -bits, error, mean / -image_bits, *_lost(inside, bits), wasted_of_image)
 
@@ -203,7 +203,7 @@ def _lost(inside: Tensor | None, bits: float) -> tuple[float | None, float | Non
     if inside is None:
         return None, None
     # Subtracting from 0 instead of negating avoids -0.0, which would appear in the file.
-    return (0.0 - inside.mean()).item() / bits, _over(_standard_error(inside), bits)
+    return (0.0 - inside.mean()).item() / bits, _over(standard_error(inside), bits)
 
 
 def _difference(bits: tuple[float | None, float | None], errors: tuple[float | None, float | None]) -> Difference:
@@ -219,6 +219,6 @@ def _over(value: float | None, divisor: float) -> float | None:
     return None if value is None else value / divisor
 
 
-def _standard_error(values: Tensor) -> float | None:
+def standard_error(values: Tensor) -> float | None:
     """The standard error of the mean over images; None for a single image."""
     return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else None

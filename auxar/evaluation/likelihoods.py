@@ -22,10 +22,11 @@ from auxar.distributed.shards import Shard
 from auxar.errors import shown
 from auxar.evaluation.figures import cost_of, evaluation_of, figures_of_conditions, figures_without_condition
 from auxar.evaluation.image_nats import FactorNats, Share, gathered, nats_by_factor, share_of
+from auxar.evaluation.own_samples import sample_figures
 from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, is_file, metadata_entry, write_json, write_tensors
-from auxar.model import FLOAT, Chain, Factor
+from auxar.model import FLOAT, Chain, Factor, device_of
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
@@ -185,6 +186,7 @@ class RunEvaluation:
             if self.model.condition is not None:
                 evaluation = attrs.evolve(evaluation, condition=self.model.condition.kind)
             if arithmetic == FLOAT:
+                evaluation = self._with_samples(evaluation)
                 null, conditions = nats.get(NULL_CONDITION, {}), nats.get(OF_CONDITIONS, {})
                 evaluation = attrs.evolve(
                     evaluation,
@@ -204,6 +206,22 @@ class RunEvaluation:
                 write_json(output.evaluation_in(arithmetic), attrs.asdict(evaluation))
             result[arithmetic] = evaluation
         return result
+
+    def _with_samples(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation with figures for samples of the model, if the recipe asks for them and all is trained."""
+        config = self.recipe.evaluation
+        if not config.samples or len(self.metadata) < len(self.model.factors):
+            return evaluation
+        found = sample_figures(
+            self.model,
+            self.data.heldout,
+            config.samples,
+            seed=self.recipe.sampling.seed,
+            batch_size=config.batch_size,
+            device=device_of(self.model),
+        )
+        factors = [attrs.evolve(factor, samples=found[factor.factor]) for factor in evaluation.factors]
+        return attrs.evolve(evaluation, factors=factors)
 
     def _nats(self, shares: Shares, of: Pass) -> dict[str, dict[str, FactorNats]]:
         """The log-likelihoods of a pass, by set and factor."""

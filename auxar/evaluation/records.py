@@ -79,6 +79,25 @@ class Figures:
 
 
 @attrs.frozen
+class SampleFigures:
+    """The bits/dim of one factor for exact samples of the model, in bits for each sub-pixel of the factor's image.
+
+    If the model fits its data, they equal the bits/dim of held-out images. Standard errors are None for one sample.
+    """
+
+    count: int
+    """Number of samples of each kind."""
+    in_chain: float | None
+    """Bits/dim for samples of the whole chain, given the drawn views."""
+    in_chain_standard_error: float | None
+    """Standard error of `in_chain`."""
+    given_heldout_views: float | None
+    """Bits/dim for samples that the factor draws given the views of held-out images. None for the prior."""
+    given_heldout_views_standard_error: float | None
+    """Standard error of `given_heldout_views`."""
+
+
+@attrs.frozen
 class Difference:
     """Held-out bits/dim minus training bits/dim. A difference of several standard errors indicates overfitting."""
 
@@ -104,6 +123,8 @@ class FactorFigures:
     """Figures on training images; None if the factor is not trained or training images were not evaluated."""
     difference: Difference | None = None
     """Difference of `bits_per_dim` between held-out and training images; None if one of the two is missing."""
+    samples: SampleFigures | None = None
+    """Figures for samples of the model; None if `evaluation.samples` is 0 or a factor of the model is not trained."""
     parameters: int = 0
     """Number of parameters."""
     steps: int = 0

@@ -270,6 +270,9 @@ class EvaluationConfig:
     train_images: int = attrs.field(default=200, validator=ge(0))
     """Number of training images to evaluate, counted from the first, for comparison with the held-out images. If it is
     0, none are evaluated."""
+    samples: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_IMAGES)])
+    """Number of exact samples whose bits/dim are compared with the bits/dim of held-out images, at most as many as
+    there are held-out images. A model that fits its data has equal ones. If it is 0, none are drawn."""
 
 
 def _ancestral() -> ComponentChoice:

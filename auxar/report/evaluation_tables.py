@@ -36,7 +36,7 @@ def report_tables(evaluation: Evaluation) -> list[Table]:
     tables: list[Table | None] = [factor_table(evaluation)]
     if len(evaluation.factors) > 1:
         tables.append(resolution_table(evaluation))
-    tables += [channel_table(evaluation), wasted_table(evaluation)]
+    tables += [channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation)]
     return [table for table in tables if table is not None]
 
 
@@ -184,6 +184,26 @@ def wasted_table(evaluation: Evaluation) -> Table | None:
     total = Measured(evaluation.wasted_bits_per_dim.get("heldout"), evaluation.wasted_standard_error.get("heldout"))
     rows.append(Row((words.TOTAL, "", total, *[""] * most), total=True))
     return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows)
+
+
+def sample_table(evaluation: Evaluation) -> Table | None:
+    """Builds the table of bits/dim for held-out images and for samples of the model. Returns None without samples."""
+    factors = evaluation.factors
+    rows, count = [], 0
+    for depth, factor in enumerate(factors):
+        found = factor.samples
+        if found is None:
+            return None
+        count = found.count
+        given = Measured(found.given_heldout_views, found.given_heldout_views_standard_error)
+        cells = (own_size(factor.heldout), given, Measured(found.in_chain, found.in_chain_standard_error))
+        rows.append(Row((_name(factors, depth), *cells)))
+    columns = [FACTOR, *map(Column, ("held-out images", "samples given held-out views", "samples of the chain"))]
+    caption = (
+        f"bits/dim of the factor's own image ± standard error, for {count:,} exact samples of each "
+        "kind. They equal those of held-out images if the model fits; larger ones mean samples unlike the data"
+    )
+    return Table("Samples under the model", caption, columns, rows)
 
 
 def _name(factors: Sequence[FactorFigures], depth: int) -> FactorName:

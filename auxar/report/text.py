@@ -18,6 +18,7 @@ from auxar.report.evaluation_tables import (
     channel_table,
     difference_table,
     likelihood_table,
+    sample_table,
     wasted_table,
 )
 from auxar.report.tables import Annotated, Cell, FactorName, Measured, RunName, Table
@@ -36,7 +37,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     tables: list[Table | None] = [likelihood_table(evaluation, name) for name in sets if name in evaluation.images]
     if len(tables) == len(sets):
         tables.append(difference_table(evaluation))
-    tables += [channel_table(evaluation), wasted_table(evaluation)]
+    tables += [channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation)]
     lines = _facts(evaluation)
     for table in tables:
         if table is not None:

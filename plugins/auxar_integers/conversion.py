@@ -21,12 +21,13 @@ from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph, Operation
 from auxar_integers.quantities import Quantity, Sum, Term, as_weight, by_output, input_bounds, scaled_weight
 from auxar_integers.tracing import Ranges
-from auxar_layers.convolutions import Dropout, NormalizedLayer, Pointwise
+from auxar_layers.convolutions import Convolution, Dropout, Pointwise
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_convolutions import has_integers, integer_layer, largest_sums
 from auxar_layers.integer_functions import (
     EXACT,
     TABLE_BITS,
+    IntegerConcat,
     IntegerConcatELU,
     IntegerELU,
     IntegerFunction,
@@ -60,7 +61,7 @@ class IntegerConfig:
 
 _DEFAULTS: Mapping[str, Sequence[Any]] = {"inplace": (False, True), "alpha": (1.0,)}
 """The values of keyword arguments of functions for which there are integer counterparts."""
-_WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul)
+_WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul, torch.cat)
 
 
 class Converter:
@@ -110,7 +111,9 @@ class Converter:
                 raise NoIntegersError(f"the operation {node.op} {name} has no integer counterpart")
             elif len(node.args) != (2 if node.target in _WITH_TWO_ARGUMENTS else 1):
                 raise NoIntegersError(f"a call of {name} with {len(node.args)} arguments has no integer counterpart")
-            elif image in node.args:
+            elif node.target is torch.cat and node.args[1] != 1:
+                raise NoIntegersError(f"a call of cat with dim = {node.args[1]} has no integer counterpart")
+            elif image in node.all_input_nodes:
                 raise NoIntegersError(f"{name} is applied to the image itself, which only layers may take")
             for key, value in node.kwargs.items():
                 if value not in _DEFAULTS.get(key, ()):
@@ -141,10 +144,10 @@ class Converter:
         module = self.modules[str(node.target)]
         if isinstance(module, Dropout):
             return self.values[node.args[0]]
-        assert isinstance(module, NormalizedLayer)
+        assert isinstance(module, Convolution)
         return self._layer(str(node.target), module, node.args)
 
-    def _layer(self, name: str, layer: NormalizedLayer, args: Sequence[Any]) -> Sum:
+    def _layer(self, name: str, layer: Convolution, args: Sequence[Any]) -> Sum:
         sizes = tuple(each for each in args if not isinstance(each, fx.Node))
         sources = [self._quantity(each) for each in args if isinstance(each, fx.Node)]
         if isinstance(layer, Pointwise) and layer.activation:
@@ -220,6 +223,21 @@ class Converter:
             self.activated[source.name] = attrs.evolve(source, name=name, channels=2 * source.channels)
         return self.activated[source.name]
 
+    def _of_cat(self, node: Any) -> Quantity:
+        sources = [self._quantity(each) for each in node.args[0]]
+        exponent = min(source.exponent for source in sources)
+        # All values get the coarsest step.
+        same = [self._coarser(source, exponent) for source in sources]
+        name = self._emit("concat", IntegerConcat(), *same)
+        return attrs.evolve(same[0], name=name, channels=sum(source.channels for source in sources))
+
+    def _coarser(self, source: Quantity, exponent: int) -> Quantity:
+        """A value with a step of 2 to the power -`exponent`, which is not below its own."""
+        if source.exponent == exponent:
+            return source
+        module = IntegerSum([1], 0, source.exponent - exponent, self.bound)
+        return attrs.evolve(source, name=self._emit("coarser", module, source), step=2.0**-exponent)
+
     def _of_concat_elu(self, node: Any) -> Quantity:
         return self._concat_elu(self._quantity(node.args[0]))
 
@@ -233,9 +251,15 @@ class Converter:
         return attrs.evolve(source, name=self._emit(f"{source.name}:relu", IntegerReLU(), source))
 
     def _of_sigmoid(self, node: Any) -> Quantity:
-        source = self._quantity(node.args[0])
+        return self._sigmoid(self._quantity(node.args[0]))
+
+    def _sigmoid(self, source: Quantity) -> Quantity:
         module = IntegerSigmoid(self._lookup(sigmoid_table, source.exponent))
         return self._from_table(source, self._emit(f"{source.name}:sigmoid", module, source))
+
+    def _of_silu(self, node: Any) -> Quantity:
+        source = self._quantity(node.args[0])
+        return self._product(node, source, self._sigmoid(source))
 
     def _of_tanh(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
@@ -288,27 +312,28 @@ class Converter:
     def _of_product(self, node: Any) -> Quantity:
         sources = [self._quantity(each) for each in node.args if isinstance(each, fx.Node)]
         numbers = [each for each in node.args if not isinstance(each, fx.Node)]
-        exponent = exponent_of(self.largest[node], self.bound)
-        if numbers:
-            # The number is rounded to an integer of at most 15 bits times a power of two.
-            (number,), (source,) = numbers, sources
-            bits = exponent_of(abs(number), 2**15)
-            exponent = min(exponent, source.exponent + bits)
-            module: IntegerFunction = IntegerSum(
-                [round(number * 2.0**bits)], 0, source.exponent + bits - exponent, self.bound
-            )
-        else:
-            whole = sum(source.exponent for source in sources)
-            exponent = min(exponent, whole)
-            module = IntegerProduct(whole - exponent, self.bound)
-        name = self._emit("product", module, *sources)
-        return Quantity(name, 2.0**-exponent, self.bound, max(source.channels for source in sources))
+        if not numbers:
+            return self._product(node, *sources)
+        # The number is rounded to an integer of at most 15 bits times a power of two.
+        (number,), (source,) = numbers, sources
+        bits = exponent_of(abs(number), 2**15)
+        exponent = min(exponent_of(self.largest[node], self.bound), source.exponent + bits)
+        module = IntegerSum([round(number * 2.0**bits)], 0, source.exponent + bits - exponent, self.bound)
+        return Quantity(self._emit("product", module, source), 2.0**-exponent, self.bound, source.channels)
+
+    def _product(self, node: Any, first: Quantity, second: Quantity) -> Quantity:
+        """The product of two values, which is the value of a node."""
+        whole = first.exponent + second.exponent
+        exponent = min(exponent_of(self.largest[node], self.bound), whole)
+        name = self._emit("product", IntegerProduct(whole - exponent, self.bound), first, second)
+        return Quantity(name, 2.0**-exponent, self.bound, max(first.channels, second.channels))
 
     _functions: Mapping[Any, Callable[[Converter, Any], Quantity | Sum]] = {
         concat_elu: _of_concat_elu,
         functional.elu: _of_elu,
         functional.relu: _of_relu,
         torch.relu: _of_relu,
+        functional.silu: _of_silu,
         torch.sigmoid: _of_sigmoid,
         torch.tanh: _of_tanh,
         gate: _of_gate,
@@ -316,6 +341,7 @@ class Converter:
         operator.sub: _of_sum,
         operator.neg: _of_negative,
         operator.mul: _of_product,
+        torch.cat: _of_cat,
     }
 
     def _emit(self, name: str, module: IntegerFunction, *sources: Quantity) -> str:

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar_layers.convolutions import NormalizedLayer
+from auxar_layers.convolutions import Convolution
 
 
 @attrs.frozen
@@ -33,7 +33,7 @@ class Term:
     """A layer of a sum, with its inputs."""
 
     name: str
-    layer: NormalizedLayer
+    layer: Convolution
     inputs: tuple[Quantity, ...]
     sizes: tuple[int, ...]
     """Further arguments of the layer: the height and width of an upsampling layer's output."""
@@ -46,16 +46,17 @@ class Sum:
     terms: tuple[Term, ...]
 
 
-def _exact_weight(layer: NormalizedLayer) -> Tensor:
-    """The weight of a layer in float64, gain · direction / |direction|.
+def _exact_weight(layer: Convolution) -> Tensor:
+    """The weight of a layer in float64. Where it is normalized, it is gain · direction / |direction|.
 
     Squares of float32 values and their sums are computed exactly, so the result does not depend on the order of sums.
     """
-    direction = layer.direction.detach().cpu().double()
+    if layer.direction is None or layer.gain is None:
+        return layer.weight().detach().cpu().double()
+    direction = layer.masked(layer.direction).detach().cpu().double()
     rows = direction.movedim(layer.outputs_dim, 0).flatten(1)
     norms = torch.tensor([math.sqrt(math.fsum(row)) for row in (rows * rows).tolist()], dtype=torch.float64)
-    shape = [-1 if dim == layer.outputs_dim else 1 for dim in range(direction.dim())]
-    return direction * (layer.gain.detach().cpu().double() / norms).view(shape)
+    return direction * layer.by_output(layer.gain.detach().cpu().double() / norms)
 
 
 def scaled_weight(term: Term) -> Tensor:

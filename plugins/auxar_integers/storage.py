@@ -23,6 +23,7 @@ from auxar_layers.integer_convolutions import (
     IntegerUpsamplingConv2d,
 )
 from auxar_layers.integer_functions import (
+    IntegerConcat,
     IntegerConcatELU,
     IntegerELU,
     IntegerFunction,
@@ -42,7 +43,7 @@ SUM = "add"
 """The kind of an operation that adds two values."""
 
 _LAYERS: Mapping[str, tuple[type[IntegerLayer], tuple[str, ...]]] = {
-    "causal_conv": (IntegerCausalConv2d, ("above", "columns", "stride")),
+    "causal_conv": (IntegerCausalConv2d, ("above", "columns", "last", "stride")),
     "conv": (IntegerConv2d, ("stride",)),
     "pointwise": (IntegerPointwise, ()),
     "transposed_conv": (IntegerTransposedConv2d, ("factor",)),
@@ -53,6 +54,7 @@ _FUNCTIONS: Mapping[type[IntegerFunction], tuple[str, ...]] = {
     Requantize: ("multiplier", "shift", "bound"),
     IntegerSum: ("weights", "constant", "shift", "bound"),
     IntegerProduct: ("shift", "bound"),
+    IntegerConcat: (),
     IntegerReLU: (),
     IntegerELU: ("lookup",),
     IntegerConcatELU: ("lookup",),
@@ -79,7 +81,8 @@ def described(graph: IntegerGraph, prefix: str) -> tuple[list[dict[str, Any]], d
         if isinstance(module, IntegerLayer):
             tensors[f"{name}.weight"] = module.integers
             tensors[f"{name}.bias"] = module.bias
-            entry |= {each: getattr(module, each) for each in _LAYERS[entry["kind"]][1]}
+            constants = {each: getattr(module, each) for each in _LAYERS[entry["kind"]][1]}
+            entry |= {each: value for each, value in constants.items() if value is not None}
             if isinstance(module, IntegerPointwise):
                 entry["parts"] = list(module.inputs)
         elif module is not None:
@@ -149,7 +152,12 @@ def _layer(kind: str, entry: Mapping[str, Any], weight: Tensor, bias: Tensor) ->
     first, second = weight.shape[:2]
     makers: Mapping[str, Callable[[], IntegerLayer]] = {
         "causal_conv": lambda: IntegerCausalConv2d(
-            second, first, tuple(entry["above"]), tuple(entry["columns"]), stride=entry["stride"]
+            second,
+            first,
+            tuple(entry["above"]),
+            tuple(entry["columns"]),
+            last=entry.get("last"),
+            stride=entry["stride"],
         ),
         "conv": lambda: IntegerConv2d(second, first, stride=entry["stride"]),
         "pointwise": lambda: IntegerPointwise(entry["parts"], first),

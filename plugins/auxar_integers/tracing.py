@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from auxar import CausalNetwork, NetworkEmbedding
 from auxar_integers.errors import NoIntegersError
-from auxar_layers.convolutions import Dropout, NormalizedLayer
+from auxar_layers.convolutions import Convolution, Dropout
 from auxar_samplers.compiler.trace import FUNCTIONS
 from auxar_samplers.compiler.tracer import ThreadSafeTracer
 
@@ -20,7 +20,7 @@ class _Tracer(ThreadSafeTracer):
         self.traced_func_name = method
 
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(module, NormalizedLayer | Dropout) or super().is_leaf_module(module, module_qualified_name)
+        return isinstance(module, Convolution | Dropout) or super().is_leaf_module(module, module_qualified_name)
 
 
 def trace(network: CausalNetwork | NetworkEmbedding) -> fx.Graph:

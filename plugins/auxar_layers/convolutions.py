@@ -1,7 +1,8 @@
-"""Weight-normalized convolutions, causal and ordinary, with data-dependent initialization.
+"""Convolutions, causal and ordinary, with data-dependent initialization.
 
-The weight is gain · direction / |direction| (Salimans & Kingma 2016). The first batch sets gain and bias so that every
-output channel has mean 0 and the layer's initial standard deviation, or less if the channel is nearly constant.
+By default, weights are normalized: a weight is gain · direction / |direction| (Salimans & Kingma 2016). The first batch
+sets the scale of the weight and the bias so that every output channel has mean 0 and the layer's initial standard
+deviation, or less if the channel is nearly constant.
 """
 
 from __future__ import annotations
@@ -21,26 +22,48 @@ from auxar_layers.functional import concat_elu, dropout
 SMALLEST_DEVIATION = 0.05
 
 
-class NormalizedLayer(nn.Module):
-    """The base class of weight-normalized layers: parameters, normalized weight and data-dependent initialization."""
+class Convolution(nn.Module):
+    """The base class of the layers: parameters, weight and data-dependent initialization."""
 
-    def __init__(self, shape: Sequence[int], outputs_dim: int, initial_deviation: float) -> None:
+    def __init__(
+        self, shape: Sequence[int], outputs_dim: int, initial_deviation: float, normalized: bool = True
+    ) -> None:
         super().__init__()
-        outputs = shape[outputs_dim]
-        self.direction = nn.Parameter(nn.init.normal_(torch.empty(*shape), std=0.05))
-        self.gain = nn.Parameter(torch.full((outputs,), initial_deviation))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.shape = tuple(shape)
+        """The shape of the weight."""
         self.outputs_dim = outputs_dim
         self.initial_deviation = initial_deviation
         self.initializing = False
+        outputs = shape[outputs_dim]
+        direction = nn.init.normal_(torch.empty(*shape), std=0.05)
+        gain = torch.full((outputs,), initial_deviation)
+        self.direction = nn.Parameter(direction) if normalized else None
+        self.gain = nn.Parameter(gain) if normalized else None
+        self.kernel = None if normalized else nn.Parameter(self._normalized(direction, gain))
+        """The weight; None if it is normalized."""
+        self.bias = nn.Parameter(torch.zeros(outputs))
 
     def weight(self) -> Tensor:
-        """The weight gain · direction / |direction|, with the shape of `direction`."""
-        others = [dim for dim in range(self.direction.dim()) if dim != self.outputs_dim]
-        shape = [-1 if dim == self.outputs_dim else 1 for dim in range(self.direction.dim())]
-        norm = torch.linalg.vector_norm(self.direction, dim=others, keepdim=True)
-        found: Tensor = self.direction * (self.gain.view(shape) / norm)
+        """The weight: the kernel or, if it is normalized, gain · direction / |direction|."""
+        if self.kernel is not None:
+            return self.masked(self.kernel)
+        assert self.direction is not None
+        assert self.gain is not None
+        return self._normalized(self.masked(self.direction), self.gain)
+
+    def _normalized(self, direction: Tensor, gain: Tensor) -> Tensor:
+        others = [dim for dim in range(direction.dim()) if dim != self.outputs_dim]
+        norm = torch.linalg.vector_norm(direction, dim=others, keepdim=True)
+        found: Tensor = direction * (self.by_output(gain) / norm)
         return found
+
+    def masked(self, weight: Tensor) -> Tensor:
+        """A weight with zeros at the places that the layer does not read. By default, it reads all places."""
+        return weight
+
+    def by_output(self, values: Tensor) -> Tensor:
+        """Values (outputs,) in the shape that broadcasts to the weight."""
+        return values.view([-1 if dim == self.outputs_dim else 1 for dim in range(len(self.shape))])
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
         """The convolution of `x` (b, c, h, w) with the layer's weight and bias. `padding` is that of all four sides."""
@@ -51,28 +74,35 @@ class NormalizedLayer(nn.Module):
         return convolve(x, self.weight(), self.bias, stride=stride, transposed=True)
 
     def finish(self, output: Tensor) -> Tensor:
-        """Returns `output`. In the initializing pass, sets gain and bias from it, and returns it normalized."""
+        """Returns `output`. In the initializing pass, sets weight and bias from it, and returns it normalized."""
         # In an image of one row, a `CausalConv2d` that reads only rows above has no output to normalize.
         if not (self.initializing and output.numel()):
             return output
         with torch.no_grad():
             deviation, mean = torch.std_mean(output, dim=(0, 2, 3), correction=0)
             factor = self.initial_deviation / deviation.clamp_min(SMALLEST_DEVIATION)
-            self.gain.mul_(factor)
+            self._rescale(factor)
             self.bias.sub_(mean).mul_(factor)
             return (output - mean.view(1, -1, 1, 1)) * factor.view(1, -1, 1, 1)
 
     def start_at(self, output: Tensor, deviation: float) -> None:
         """Moves initial outputs, which have mean 0, to the mean `output`, (outputs,), and scales their deviations."""
         with torch.no_grad():
-            self.gain.mul_(deviation)
+            self._rescale(torch.full_like(output, deviation))
             self.bias.mul_(deviation).add_(output)
+
+    def _rescale(self, factor: Tensor) -> None:
+        """Multiplies the weight of each output by a factor, (outputs,)."""
+        if self.gain is not None:
+            self.gain.mul_(factor)
+        elif self.kernel is not None:
+            self.kernel.mul_(self.by_output(factor))
 
 
 @contextlib.contextmanager
 def data_dependent_initialization(network: nn.Module) -> Iterator[None]:
-    """A context, without gradients, in which each weight-normalized layer that runs is initialized from its output."""
-    layers = [layer for layer in network.modules() if isinstance(layer, NormalizedLayer)]
+    """A context, without gradients, in which each convolution that runs is initialized from its output."""
+    layers = [layer for layer in network.modules() if isinstance(layer, Convolution)]
     for layer in layers:
         layer.initializing = True
     try:
@@ -83,7 +113,7 @@ def data_dependent_initialization(network: nn.Module) -> Iterator[None]:
             layer.initializing = False
 
 
-class CausalConv2d(NormalizedLayer):
+class CausalConv2d(Convolution):
     """A convolution that reads a given rectangle of inputs for each output.
 
     The output at (r, c) depends on rows r - above[1] … r - above[0] and columns c + columns[0] … c + columns[1]. Values
@@ -94,6 +124,8 @@ class CausalConv2d(NormalizedLayer):
     PixelCNN++ (Salimans et al. 2017, section 2.3).
 
     With stride 2, the output at (i, j) is the stride-1 output at (2i, 2j), and height and width are halved, rounded up.
+
+    `last` removes columns from the rectangle's lowest row: of this row, columns c + columns[0] … c + `last` are read.
     """
 
     weights_version = 2
@@ -105,22 +137,33 @@ class CausalConv2d(NormalizedLayer):
         above: tuple[int, int],
         columns: tuple[int, int],
         *,
+        last: int | None = None,
         stride: int = 1,
         initial_deviation: float = 1.0,
+        normalized: bool = True,
     ) -> None:
         self.above = above
         self.columns = columns
+        self.last = last
         self.stride = stride
         kernel = (above[1] - above[0] + 1, columns[1] - columns[0] + 1)
-        super().__init__((outputs, inputs, *kernel), 0, initial_deviation)
+        super().__init__((outputs, inputs, *kernel), 0, initial_deviation, normalized)
+
+    def masked(self, weight: Tensor) -> Tensor:
+        if self.last is None:
+            return weight
+        unread = torch.zeros(weight.shape[2:], dtype=torch.bool, device=weight.device)
+        unread[-1, self.last + 1 - self.columns[0] :] = True
+        return weight.masked_fill(unread, 0.0)
 
     @property
     def taps(self) -> list[tuple[int, int]]:
-        """The offsets (rows above, columns to the right) that are read, ordered as the weight's last two dimensions."""
+        """The offsets (rows above, columns to the right) that are read, in the order of the weight."""
         return [
             (row, column)
             for row in range(self.above[1], self.above[0] - 1, -1)
             for column in range(self.columns[0], self.columns[1] + 1)
+            if self.last is None or row > self.above[0] or column <= self.last
         ]
 
     @property
@@ -143,7 +186,7 @@ class CausalConv2d(NormalizedLayer):
         return functional.pad(self.finish(output[:, :, top:, left:]), (left, 0, top, 0))
 
 
-class Conv2d(NormalizedLayer):
+class Conv2d(Convolution):
     """An ordinary 3×3 convolution with zero padding.
 
     With stride 1, the output at (r, c) reads rows r - 1 … r + 1 and columns c - 1 … c + 1. With stride 2, the output at
@@ -153,9 +196,17 @@ class Conv2d(NormalizedLayer):
 
     weights_version = 2
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, initial_deviation: float = 1.0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: int = 1,
+        initial_deviation: float = 1.0,
+        normalized: bool = True,
+    ) -> None:
         self.stride = stride
-        super().__init__((outputs, inputs, 3, 3), 0, initial_deviation)
+        super().__init__((outputs, inputs, 3, 3), 0, initial_deviation, normalized)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
@@ -164,7 +215,7 @@ class Conv2d(NormalizedLayer):
         return self.finish(self.convolve(padded, stride=self.stride))
 
 
-class UpsamplingConv2d(NormalizedLayer):
+class UpsamplingConv2d(Convolution):
     """A transposed convolution of stride `factor`, cropped to the `height` and `width` passed to `forward`.
 
     The kernel is as high as the stride, so each input row affects only the output rows that it covers: a stream that is
@@ -172,10 +223,18 @@ class UpsamplingConv2d(NormalizedLayer):
     neighboring columns mix.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, factor: int = 2, overlap: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        factor: int = 2,
+        overlap: tuple[int, int] = (0, 0),
+        normalized: bool = True,
+    ) -> None:
         self.factor = factor
         self.overlap = overlap
-        super().__init__((inputs, outputs, factor, factor + sum(overlap)), 1, 1.0)
+        super().__init__((inputs, outputs, factor, factor + sum(overlap)), 1, 1.0, normalized)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         wide = self.convolve_transposed(x, stride=self.factor)
@@ -183,7 +242,7 @@ class UpsamplingConv2d(NormalizedLayer):
         return self.finish(wide[:, :, :height, left : left + width])
 
 
-class TransposedConv2d(NormalizedLayer):
+class TransposedConv2d(Convolution):
     """An ordinary transposed convolution of stride `factor`, cropped to the `height` and `width` passed to `forward`.
 
     The kernel has factor + 1 rows and columns, 3×3 for factor 2. Input (i, j) is written to rows factor · i …
@@ -192,25 +251,31 @@ class TransposedConv2d(NormalizedLayer):
 
     def __init__(self, inputs: int, outputs: int, *, factor: int = 2) -> None:
         self.factor = factor
-        super().__init__((inputs, outputs, factor + 1, factor + 1), 1, 1.0)
+        super().__init__((inputs, outputs, factor + 1, factor + 1), 1, 1.0, normalized=True)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         found = self.convolve_transposed(x, stride=self.factor)
         return self.finish(found[:, :, :height, :width])
 
 
-class Pointwise(NormalizedLayer):
+class Pointwise(Convolution):
     """A 1×1 convolution over the concatenated channels of one or more inputs.
 
     If `activation`, concat-ELU is applied to the inputs first.
     """
 
     def __init__(
-        self, inputs: Sequence[int], outputs: int, *, activation: bool = False, initial_deviation: float = 1.0
+        self,
+        inputs: Sequence[int],
+        outputs: int,
+        *,
+        activation: bool = False,
+        initial_deviation: float = 1.0,
+        normalized: bool = True,
     ) -> None:
         self.inputs = tuple(inputs)
         self.activation = activation
-        super().__init__((outputs, sum(inputs) * (2 if activation else 1), 1, 1), 0, initial_deviation)
+        super().__init__((outputs, sum(inputs) * (2 if activation else 1), 1, 1), 0, initial_deviation, normalized)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.finish(self.convolve(self.activate(*inputs)))

@@ -16,27 +16,27 @@ from torch.nn import functional
 from auxar_layers.convolutions import (
     CausalConv2d,
     Conv2d,
-    NormalizedLayer,
+    Convolution,
     Pointwise,
     TransposedConv2d,
     UpsamplingConv2d,
 )
 
 
-class IntegerLayer(NormalizedLayer):
-    """A layer with integer weights in place of direction and gain."""
+class IntegerLayer(Convolution):
+    """A layer with integer weights."""
 
     integers: nn.Parameter
 
     def take(self, weight: Tensor, bias: Tensor) -> None:
-        """Replaces direction, gain and bias by integers in float64.
+        """Replaces weight and bias by integers in float64.
 
         Raises `ValueError` unless they have the shapes of the layer's weight and bias.
         """
-        if weight.shape != self.direction.shape or bias.shape != self.bias.shape:
+        if tuple(weight.shape) != self.shape or bias.shape != self.bias.shape:
             raise ValueError(f"weight and bias have the shapes {tuple(weight.shape)} and {tuple(bias.shape)}")
         del self.direction, self.gain
-        self.integers = nn.Parameter(weight.double(), requires_grad=False)
+        self.integers = nn.Parameter(self.masked(weight.double()), requires_grad=False)
         self.bias = nn.Parameter(bias.double(), requires_grad=False)
 
     def weight(self) -> Tensor:
@@ -113,31 +113,31 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: in
 
 
 def _causal(layer: CausalConv2d) -> IntegerLayer:
-    outputs, inputs = layer.direction.shape[:2]
-    return IntegerCausalConv2d(inputs, outputs, layer.above, layer.columns, stride=layer.stride)
+    outputs, inputs = layer.shape[:2]
+    return IntegerCausalConv2d(inputs, outputs, layer.above, layer.columns, last=layer.last, stride=layer.stride)
 
 
 def _ordinary(layer: Conv2d) -> IntegerLayer:
-    outputs, inputs = layer.direction.shape[:2]
+    outputs, inputs = layer.shape[:2]
     return IntegerConv2d(inputs, outputs, stride=layer.stride)
 
 
 def _upsampling(layer: UpsamplingConv2d) -> IntegerLayer:
-    inputs, outputs = layer.direction.shape[:2]
+    inputs, outputs = layer.shape[:2]
     return IntegerUpsamplingConv2d(inputs, outputs, factor=layer.factor, overlap=layer.overlap)
 
 
 def _transposed(layer: TransposedConv2d) -> IntegerLayer:
-    inputs, outputs = layer.direction.shape[:2]
+    inputs, outputs = layer.shape[:2]
     return IntegerTransposedConv2d(inputs, outputs, factor=layer.factor)
 
 
 def _pointwise(layer: Pointwise) -> IntegerLayer:
     sizes = [size * (2 if layer.activation else 1) for size in layer.inputs]
-    return IntegerPointwise(sizes, layer.direction.shape[0])
+    return IntegerPointwise(sizes, layer.shape[0])
 
 
-_MAKERS: dict[type[NormalizedLayer], Callable[..., IntegerLayer]] = {
+_MAKERS: dict[type[Convolution], Callable[..., IntegerLayer]] = {
     CausalConv2d: _causal,
     Conv2d: _ordinary,
     UpsamplingConv2d: _upsampling,
@@ -151,7 +151,7 @@ def has_integers(layer: nn.Module) -> bool:
     return type(layer) in _MAKERS
 
 
-def integer_layer(layer: NormalizedLayer, weight: Tensor, bias: Tensor) -> IntegerLayer:
+def integer_layer(layer: Convolution, weight: Tensor, bias: Tensor) -> IntegerLayer:
     """The layer that computes the same as `layer` with integer weights and biases, given in any dtype."""
     made = _MAKERS[type(layer)](layer)
     made.take(weight, bias)

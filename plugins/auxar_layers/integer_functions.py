@@ -145,6 +145,21 @@ class IntegerProduct(IntegerFunction):
         return limited(inputs[0].max() * inputs[1].max(), self.shift, self.bound)
 
 
+class IntegerConcat(IntegerFunction):
+    """Values with the same exponent, concatenated along the channels."""
+
+    kind = "integer_concat"
+
+    def channels(self, *inputs: int) -> int:
+        return sum(inputs)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, dim=1)
+
+    def bound_of(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs)
+
+
 class IntegerReLU(IntegerFunction):
     """max(x, 0)."""
 

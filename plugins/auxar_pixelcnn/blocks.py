@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from auxar import RecomputableBlock
-from auxar_layers.convolutions import CausalConv2d, Conv2d, Dropout, NormalizedLayer, Pointwise
+from auxar_layers.convolutions import CausalConv2d, Conv2d, Convolution, Dropout, Pointwise
 from auxar_layers.functional import concat_elu, gate
 
 
@@ -21,7 +21,7 @@ class GatedBlock(RecomputableBlock):
     """
 
     def __init__(
-        self, filters: int, sides: Sequence[int], rate: float, convolution: Callable[..., NormalizedLayer]
+        self, filters: int, sides: Sequence[int], rate: float, convolution: Callable[..., Convolution]
     ) -> None:
         super().__init__()
         self.first = convolution(2 * filters, filters)

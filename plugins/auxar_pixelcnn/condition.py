@@ -42,7 +42,7 @@ class ConditionEmbedding(NetworkEmbedding):
         self.blocks = nn.ModuleList(ordinary_block(filters, [], dropout) for _ in range(blocks))
 
     def encode(self, view: Tensor) -> Tensor:
-        return self.encode_integers(view).to(self.start.direction.dtype) * self.encoded.step
+        return self.encode_integers(view).to(self.start.bias.dtype) * self.encoded.step
 
     def features(self, view: Tensor) -> Tensor:
         x: Tensor = self.start(view)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from auxar import CENTER_BITS, CausalNetwork, Head, ImageSpec, scale
-from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d, data_dependent_initialization
+from auxar import CausalNetwork, Head, ImageSpec
+from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
+from auxar_layers.initialization import initialize_predictions
 from auxar_pixelcnn.blocks import u_block, ul_block
-
-# The initial standard deviation of predictions around the distribution of all colors (`Head.initial_parameters`). With
-# larger ones, training first has to undo random predictions. This takes long for pixels with few or no others before
-# them, such as the first one, and samples then begin with wrong colors there. Around centers, distributions are
-# narrower, and so are the deviations.
-INITIAL_DEVIATION = 0.1
 
 
 class Streams(nn.Module):
@@ -72,7 +66,7 @@ class LightNetwork(CausalNetwork):
         return found
 
     def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
-        _initialize(self, image, features, centers)
+        initialize_predictions(self, self.out, image, features, centers)
 
 
 class Resolution(nn.Module):
@@ -186,23 +180,4 @@ class FullNetwork(CausalNetwork):
         return [(each,) for each in found]
 
     def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
-        _initialize(self, image, features, centers)
-
-
-def _initialize(
-    network: LightNetwork | FullNetwork, image: Tensor, features: Tensor | None, centers: Tensor | None
-) -> None:
-    """Initializes all layers from a batch, and starts predictions at the distribution of all pixels of the batch."""
-    with data_dependent_initialization(network):
-        network(network.encode(image), features)
-    start = network.head.initial_parameters(image, centers)
-    if start is not None:
-        network.out.start_at(start, INITIAL_DEVIATION * _share_left(image, network.image.levels, centers))
-
-
-def _share_left(image: Tensor, levels: int, centers: Tensor | None) -> float:
-    """The standard deviation of values around their centers, relative to that of the values: 0.1 … 1."""
-    values = scale(image, levels, torch.float64)
-    if centers is None or not (whole := float(values.std(correction=0))):
-        return 1.0
-    return min(1.0, max(0.1, float((values - centers * 2.0**-CENTER_BITS).std(correction=0)) / whole))
+        initialize_predictions(self, self.out, image, features, centers)

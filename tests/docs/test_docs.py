@@ -32,6 +32,7 @@ from auxar.evaluation.records import (
     Evaluation,
     FactorFigures,
     Figures,
+    SampleFigures,
     WithoutCondition,
 )
 from auxar.generation.sheets import labeled
@@ -304,7 +305,7 @@ def test_keys_of_an_evaluation_are_those_of_its_records():
     text = section(DOCS / "recipes.md", "`evaluation.json`")
     said = set(re.findall(r"`([a-z_]+)`", text))
     of_factors = {field.name for field in attrs.fields(Figures)}
-    factors = (FactorFigures, Figures, ChannelFigures, History, Part, Origin)
+    factors = (FactorFigures, Figures, SampleFigures, ChannelFigures, History, Part, Origin)
     records = (Evaluation, *factors, WithoutCondition, ConditionFigures)
     assert of_factors <= said
     assert {key for key in said if "_" in key} <= {field.name for record in records for field in attrs.fields(record)}

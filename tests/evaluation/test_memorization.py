@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, random_images, specs
+from helpers.listed_images import Listed
 from helpers.sheets import cells, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.data import Examples, ImageSet
 from auxar.errors import UserError
 from auxar.evaluation.nearest import mirrored, nearest, neighbors
 from auxar.generation import figures
@@ -22,32 +22,6 @@ from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
-
-
-class Listed(ImageSet):
-    """A set of images in memory."""
-
-    condition = None
-    fingerprint = ""
-    most_workers = None
-
-    def __init__(self, image, pixels):
-        self.image = image
-        self.pixels = pixels.to(torch.uint8)
-
-    def training_examples(self, seed, shares):
-        raise NotImplementedError
-
-    def every_example(self, count, first, limit, block=1):
-        for number in range(len(self.pixels) if limit is None else min(limit, len(self.pixels))):
-            if number // block % count == first:
-                yield number, Examples(self.pixels[number][None])
-
-    def named(self):
-        raise NotImplementedError
-
-    def whole(self):
-        raise NotImplementedError
 
 
 def model_of(image, stages):

@@ -134,7 +134,7 @@ class OtherNetwork(CausalNetwork):
         self.pixels = Pointwise([image.channels], width)
         self.above = CausalConv2d(width, width, *first)
         self.left = CausalConv2d(width, width, (0, 0), (-3, -1))
-        self.hidden = CausalConv2d(width, 2 * width, *second)
+        self.hidden = CausalConv2d(width, 2 * width, **second, normalized=False)
         self.diagonal = CausalConv2d(width, width, (2, 2), (2, 2))
         self.dropout = Dropout(0.5)
         self.side = Pointwise([width, *([features_channels] if features_channels else [])], width, activation=True)
@@ -154,7 +154,19 @@ def other_networks(draw):
     columns = st.integers(-3, 3)
     left, right = sorted(draw(st.tuples(columns, columns)))
     first = draw(st.sampled_from([((1, 3), (-2, 2)), ((1, 1), (3, 3)), ((2, 3), (-1, 4)), ((1, 2), (left, right))]))
-    second = draw(st.sampled_from([((0, 2), (-2, 0)), ((0, 0), (-4, 0)), ((1, 2), (0, 3)), ((0, 1), (-1, 0))]))
+    second = draw(
+        st.sampled_from(
+            [
+                {"above": (0, 2), "columns": (-2, 0)},
+                {"above": (0, 0), "columns": (-4, 0)},
+                {"above": (1, 2), "columns": (0, 3)},
+                {"above": (0, 1), "columns": (-1, 2), "last": 0},
+                {"above": (0, 2), "columns": (-2, 3), "last": -1},
+                {"above": (0, 0), "columns": (-3, 1), "last": 0},
+                {"above": (0, 2), "columns": (-3, -1), "last": -2},
+            ]
+        )
+    )
     network = OtherNetwork(image, draw(heads(image)), first, second, draw(st.sampled_from([0, 2])))
     return randomized(network, draw(SEEDS))
 

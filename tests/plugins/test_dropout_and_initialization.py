@@ -9,7 +9,7 @@ from helpers.causal_networks import generator, random_features, random_images, r
 from auxar.model import CausalDistribution, CausalNetwork, Factor, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_layers import convolutions
-from auxar_layers.convolutions import NormalizedLayer
+from auxar_layers.convolutions import Convolution
 from auxar_pixelcnn import components as pixelcnn
 from auxar_pixelcnn.blocks import GatedBlock, ordinary_block, u_block, ul_block
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -144,7 +144,7 @@ def layers_of(network):
     other layers.
     """
     second = {module.second for module in network.modules() if isinstance(module, GatedBlock)}
-    layers = [module for module in network.modules() if isinstance(module, NormalizedLayer)]
+    layers = [module for module in network.modules() if isinstance(module, Convolution)]
     return {layer: 0.1 if layer in second else 1.0 for layer in layers}
 
 

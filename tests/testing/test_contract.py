@@ -10,6 +10,7 @@ from auxar_heads import logistic_mixture
 
 REGISTRY = load_plugins()
 SMALL: dict[str, dict[str, Any]] = {
+    "convnet": {"filters": 3, "hidden": 2, "blocks": 1},
     "pixelcnn": {"filters": 3, "blocks": 1, "head": logistic_mixture(2)},
     "pixelcnn++": {"filters": 2, "nr_resnet": 1, "head": logistic_mixture(2)},
     "resnet": {"filters": 3, "blocks_per_group": 1},
@@ -26,13 +27,14 @@ def test_shipped_views_keep_the_contract(name):
     check_view(*component("view", name))
 
 
-@pytest.mark.parametrize("name", ["pixelcnn", pytest.param("pixelcnn++", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["pixelcnn", "convnet", pytest.param("pixelcnn++", marks=pytest.mark.slow)])
 def test_shipped_networks_keep_the_contract(name):
     check_network(*component("network", name))
 
 
-def test_the_shipped_embedding_keeps_the_contract():
-    check_embedding(*component("embedding", "resnet"))
+@pytest.mark.parametrize("name", ["resnet", "convnet"])
+def test_shipped_embeddings_keep_the_contract(name):
+    check_embedding(*component("embedding", name))
 
 
 @pytest.mark.slow

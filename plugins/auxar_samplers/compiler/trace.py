@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from auxar import CausalNetwork
-from auxar_layers.convolutions import CausalConv2d, Dropout, NormalizedLayer, Pointwise, UpsamplingConv2d
+from auxar_layers.convolutions import CausalConv2d, Convolution, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerFunction
 from auxar_samplers.compiler.tracer import ThreadSafeTracer
@@ -24,6 +24,7 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
     functional.elu: "elu",
     functional.relu: "relu",
     torch.relu: "relu",
+    functional.silu: "silu",
     torch.sigmoid: "sigmoid",
     torch.tanh: "tanh",
     operator.neg: "neg",
@@ -156,13 +157,32 @@ class _Tracer(ThreadSafeTracer):
         super().__init__(autowrap_functions=tuple(FUNCTIONS))
 
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        leaves = NormalizedLayer | Dropout | IntegerFunction | nn.Linear | nn.LayerNorm
+        leaves = Convolution | Dropout | IntegerFunction | nn.Linear | nn.LayerNorm
         return isinstance(module, leaves) or super().is_leaf_module(module, module_qualified_name)
 
 
 def trace(network: CausalNetwork) -> Trace:
     """Traces a network. Raises `NoScheduleError` if the network has a layer or operation that is not supported."""
     return _Builder(network).build()
+
+
+def _convolved(layer: CausalConv2d, source: Value | Static) -> tuple[list[Term], Tensor]:
+    """The terms of a causal convolution, and its bias at all places."""
+    weight, (nearest, farthest), (left, right) = layer.weight(), layer.above, layer.columns
+    if layer.last is None:
+        kernels = [(weight, layer.above, layer.columns)]
+    else:
+        # The lowest row of the kernel is a term with fewer columns.
+        own, width = (nearest, nearest), layer.last + 1 - left
+        kernels = [
+            (weight[:, :, :-1], (nearest + 1, farthest), (left, right)),
+            (weight[:, :, -1:, :width], own, (left, layer.last)),
+        ]
+    terms = [Term(source, *kernel, stride=layer.stride) for kernel in kernels if kernel[0].numel()]
+    if not any(layer.first):
+        return terms, layer.bias
+    terms[0] = attrs.evolve(terms[0], bias=layer.bias, first=layer.first)
+    return terms, torch.zeros_like(layer.bias)
 
 
 class _Builder:
@@ -230,11 +250,7 @@ class _Builder:
         if node.op == "call_module":
             module = self.modules[str(node.target)]
             if isinstance(module, CausalConv2d):
-                kernel = (arguments[0], module.weight(), module.above, module.columns, module.stride)
-                if not any(module.first):
-                    return self._linear(str(node.target), (Term(*kernel),), module.bias)
-                term = Term(*kernel, bias=module.bias, first=module.first)
-                return self._linear(str(node.target), (term,), torch.zeros_like(module.bias))
+                return self._linear(str(node.target), *_convolved(module, arguments[0]))
             if isinstance(module, Pointwise):
                 return self._linear(str(node.target), self._mixed(module, arguments), module.bias)
             if isinstance(module, UpsamplingConv2d) and isinstance(arguments[0], Value):
@@ -261,8 +277,8 @@ class _Builder:
             return argument
         return self.values[argument] if argument in self.values else Static(argument)
 
-    def _linear(self, name: str, terms: tuple[Term, ...], bias: Tensor) -> Value:
-        return self._add(name, "linear", bias.shape[0], terms=terms, bias=bias)
+    def _linear(self, name: str, terms: Sequence[Term], bias: Tensor) -> Value:
+        return self._add(name, "linear", bias.shape[0], terms=tuple(terms), bias=bias)
 
     def _mixed(self, module: Pointwise, arguments: Sequence[Value | Static]) -> tuple[Term, ...]:
         pieces = module.weight().split([size * (2 if module.activation else 1) for size in module.inputs], dim=1)

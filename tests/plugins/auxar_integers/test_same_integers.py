@@ -191,9 +191,10 @@ class Sketch(CausalNetwork):
 # Tracing finds functions by their names, so they are called by name.
 @pytest.mark.parametrize(
     ("function", "filters"),
-    [(torch.relu, 4), (lambda x: functional.elu(x), 4), (torch.tanh, 4), (lambda x: gate(x), 8), (None, 4)]
+    [(torch.relu, 4), (lambda x: functional.elu(x), 4), (torch.tanh, 4), (functional.silu, 4), (lambda x: gate(x), 8)]
+    + [(lambda x: torch.cat([8.0 * torch.tanh(x), torch.relu(x)], 1), 2), (None, 4)]
     + [(function, 4) for function in SUMS],
-    ids=["relu", "elu", "tanh", "gate", "half", "sum", "difference"],
+    ids=["relu", "elu", "tanh", "silu", "gate", "concat", "half", "sum", "difference"],
 )
 def test_a_network_may_end_in_a_function(function, filters):
     torch.manual_seed(0)
@@ -217,6 +218,8 @@ class OwnEncoding(Sketch):
         (Sketch(lambda x: functional.elu(x, 0.25)), "a call of elu with alpha = 0.25 has no integer counterpart"),
         (Sketch(lambda x: gate(x=x)), "a call of gate with 0 arguments has no integer counterpart"),
         (Sketch(functional.softplus), "has no integer counterpart"),
+        (Sketch(lambda x: torch.cat([x, x], 2)), "a call of cat with dim = 2 has no integer counterpart"),
+        (Sketch(lambda x: torch.cat([x, x], dim=1)), "a call of cat with 1 arguments has no integer counterpart"),
     ],
 )
 def test_calls_that_would_be_converted_wrongly_are_refused(network, message):

@@ -26,7 +26,7 @@ from auxar_layers.convolutions import (
     SMALLEST_DEVIATION,
     CausalConv2d,
     Conv2d,
-    NormalizedLayer,
+    Convolution,
     Pointwise,
     UpsamplingConv2d,
     data_dependent_initialization,
@@ -223,7 +223,7 @@ def layers_and_inputs(draw):
     seed = draw(SEEDS)
     batch = normal(4, 3, 5, 6, seed=seed) * draw(st.sampled_from([0.5, 20.0])) + draw(st.sampled_from([0.0, 7.0]))
     kind = draw(st.sampled_from(["causal", "ordinary", "upsampling", "pointwise", "activated"]))
-    layer: NormalizedLayer
+    layer: Convolution
     if kind == "causal":
         layer = CausalConv2d(3, 4, (0, 1), (-1, 1), stride=draw(st.sampled_from([1, 2])), initial_deviation=deviation)
     elif kind == "ordinary":

@@ -11,7 +11,7 @@ from helpers.reference_pixelcnn import Reference
 
 from auxar.model import ImageSpec, mark, scale
 from auxar_heads.logistic_mixture import LogisticMixtureHead
-from auxar_layers.convolutions import NormalizedLayer
+from auxar_layers.convolutions import Convolution
 from auxar_pixelcnn.blocks import GatedBlock
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
@@ -41,7 +41,7 @@ def check(module, inputs, blocks, compute):
     """Checks that all layers and blocks of a module have the outputs of the reference, and are all used."""
     found = {}
     for name, part in random_weights(module).named_modules():
-        if isinstance(part, NormalizedLayer | GatedBlock):
+        if isinstance(part, Convolution | GatedBlock):
             part.register_forward_hook(lambda part, given, output, name=name: found.update({name: output}))
     with torch.no_grad():
         output = module(*inputs)

@@ -207,7 +207,10 @@ def test_slots_outside_the_image_are_zeros_in_every_copy(engine, wraps):
 
 # Functions -----------------------------------------------------------------------------------------------------------
 
-UNARY = [functional.elu, functional.relu, torch.relu, torch.sigmoid, torch.tanh, operator.neg, identity]
+UNARY = [
+    *(functional.elu, functional.relu, torch.relu, functional.silu),
+    *(torch.sigmoid, torch.tanh, operator.neg, identity),
+]
 BINARY = [operator.add, operator.sub, operator.mul]
 
 

@@ -91,7 +91,7 @@ def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(si
     config = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
     for network in (
         components.light(config, image, 2),
-        OtherNetwork(image, head, ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2),
+        OtherNetwork(image, head, ((1, 3), (-2, 2)), {"above": (0, 2), "columns": (-2, 0)}, 2),
     ):
         assert_draws_as_by_raster(WavefrontSampler, randomized(network, 1), SampleRequest((0, 1), 3), 4, None)
 
@@ -108,7 +108,9 @@ def test_the_wavefront_works_on_many_rows_at_once():
 
 def stored_bytes(monkeypatch, sampler, image):
     """Returns the bytes that a sampler keeps between its steps, for a network with features."""
-    network = randomized(OtherNetwork(image, SoftmaxHead(image), ((1, 3), (-2, 2)), ((0, 2), (-2, 0)), 2), 0)
+    network = randomized(
+        OtherNetwork(image, SoftmaxHead(image), ((1, 3), (-2, 2)), {"above": (0, 2), "columns": (-2, 0)}, 2), 0
+    )
     sizes = []
 
     def counted(make):
@@ -220,7 +222,7 @@ def test_an_image_depends_on_its_seed_index_and_rule_alone(network, sampler, req
 def test_seeds_indices_depths_and_features_make_different_images(sampler):
     image = ImageSpec(3, height=4, width=4)
     head = LogisticMixtureHead(image, 2)
-    network = randomized(OtherNetwork(image, head, ((1, 2), (-1, 1)), ((0, 1), (-1, 0)), 2), 0)
+    network = randomized(OtherNetwork(image, head, ((1, 2), (-1, 1)), {"above": (0, 1), "columns": (-1, 0)}, 2), 0)
     found = [
         sample(sampler, network, request, seed)
         for request, seed in [

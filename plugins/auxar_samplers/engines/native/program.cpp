@@ -29,13 +29,13 @@ constexpr int64_t PIXELS_PER_THREAD = 8;
 enum InstructionKind : int32_t { POINTWISE, PRODUCT, KEEP };
 enum OperandKind : int32_t { RING, SCRATCH, TABLE, NUMBER };
 enum Function : int32_t {
-    COPY, CONCAT_ELU, GATE, ELU, RELU, SIGMOID, TANH, NEG, ADD, SUB, MUL,
+    COPY, CONCAT_ELU, GATE, ELU, RELU, SILU, SIGMOID, TANH, NEG, ADD, SUB, MUL,
     REQUANTIZE, INTEGER_SUM, INTEGER_PRODUCT, INTEGER_ELU, INTEGER_CONCAT_ELU, INTEGER_SIGMOID, INTEGER_TANH,
     INTEGER_GATE
 };
 // The names of the enumerators above, in the same order. Python looks up their values by these names.
 const char *const NAMES[] = {"pointwise product keep", "ring scratch table number",
-                             "copy concat_elu gate elu relu sigmoid tanh neg add sub mul "
+                             "copy concat_elu gate elu relu silu sigmoid tanh neg add sub mul "
                              "requantize integer_sum integer_product integer_elu integer_concat_elu integer_sigmoid "
                              "integer_tanh integer_gate"};
 
@@ -167,6 +167,7 @@ template <class T> void apply(const Instruction &instruction, T *out, T *const *
         case GATE: each(out, count, [&](int64_t i) { return a[i] * sigmoid(a[count + i]); }); break;
         case ELU: each(out, count, [&](int64_t i) { return elu(a[i]); }); break;
         case RELU: each(out, count, [&](int64_t i) { return a[i] > T(0) ? a[i] : T(0); }); break;
+        case SILU: each(out, count, [&](int64_t i) { return a[i] * sigmoid(a[i]); }); break;
         case SIGMOID: each(out, count, [&](int64_t i) { return sigmoid(a[i]); }); break;
         case TANH: each(out, count, [&](int64_t i) { return hyperbolic_tangent(a[i]); }); break;
         case NEG: each(out, count, [&](int64_t i) { return -a[i]; }); break;

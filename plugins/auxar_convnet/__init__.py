@@ -1,0 +1,19 @@
+"""Causal networks and embeddings of residual blocks in one stream, which reach the same bits/dim with less compute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auxar import Component, hookimpl
+from auxar_convnet.components import ConvEmbeddingConfig, ConvNetworkConfig, embedding, network
+
+AUXAR_INTERFACE = 1
+
+
+@hookimpl
+def auxar_register_components() -> Sequence[Component]:
+    """Registers the network and the embedding `convnet`."""
+    return [
+        Component("network", "convnet", ConvNetworkConfig, network),
+        Component("embedding", "convnet", ConvEmbeddingConfig, embedding),
+    ]

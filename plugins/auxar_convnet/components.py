@@ -1,0 +1,82 @@
+"""The options of the networks `convnet` in a recipe, and the functions that build the networks from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from auxar import Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
+from auxar_convnet.embedding import ConvEmbedding
+from auxar_convnet.network import ConvNetwork
+from auxar_heads import logistic_mixture
+
+MOST_FILTERS = 16_384
+MOST_BLOCKS = 256
+
+
+def _rate() -> Any:
+    return attrs.field(default=0.0, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+
+
+@attrs.frozen
+class ConvNetworkConfig:
+    """One stream of residual blocks with dense convolutions, without weight normalization."""
+
+    filters: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
+    """Number of channels of the stream, 1 … 16384."""
+    hidden: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
+    """Number of channels inside of each block, 1 … 16384."""
+    blocks: int = attrs.field(default=8, validator=[positive, at_most(MOST_BLOCKS)])
+    """Number of residual blocks, 1 … 256."""
+    dropout: float = _rate()
+    """Dropout rate inside every block in training, 0 ≤ rate < 1."""
+    head: HeadChoice = attrs.field(factory=logistic_mixture)
+    """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
+
+
+@attrs.frozen
+class ConvEmbeddingConfig:
+    """One stream of residual blocks at the resolution of the view, whose features are enlarged at the end."""
+
+    filters: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
+    """Number of channels of the stream and of the learned features, 1 … 16384."""
+    hidden: int = attrs.field(default=128, validator=[positive, at_most(MOST_FILTERS)])
+    """Number of channels inside of each block, 1 … 16384."""
+    blocks: int = attrs.field(default=4, validator=[positive, at_most(MOST_BLOCKS)])
+    """Number of residual blocks, 1 … 256."""
+    dropout: float = _rate()
+    """Dropout rate inside every block in training, 0 ≤ rate < 1."""
+
+
+def network(config: ConvNetworkConfig, image: ImageSpec, features_channels: int = 0) -> ConvNetwork:
+    """Builds the network `convnet`. Raises `UserError` if the head refuses the image."""
+    return ConvNetwork(
+        image,
+        config.head.build(image),
+        filters=config.filters,
+        hidden=config.hidden,
+        blocks=config.blocks,
+        features_channels=features_channels,
+        dropout=config.dropout,
+    )
+
+
+def embedding(config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
+    """Builds the embedding `convnet`.
+
+    Raises `UserError` if the height and width of the image are not the same whole multiple of the view's.
+    """
+    factor = image.height // view.height
+    if (view.height * factor, view.width * factor) != (image.height, image.width):
+        expected = f"the height and width of the image must be the same whole multiple of those of its view {view}"
+        raise UserError(f"{expected}, got {image}")
+    return ConvEmbedding(
+        view,
+        image,
+        factor=factor,
+        filters=config.filters,
+        hidden=config.hidden,
+        blocks=config.blocks,
+        dropout=config.dropout,
+    )

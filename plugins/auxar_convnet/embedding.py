@@ -1,0 +1,57 @@
+"""An embedding of residual blocks at the resolution of the view."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from auxar import ImageSpec, NetworkEmbedding
+from auxar_convnet.blocks import ResidualBlock
+from auxar_layers.convolutions import Conv2d, UpsamplingConv2d, data_dependent_initialization
+
+
+class ConvEmbedding(NetworkEmbedding):
+    """An embedding that computes features at the resolution of the view and then enlarges them.
+
+    The first features are the channels of the view, enlarged by repeating its pixels.
+    """
+
+    marks_pixels = True
+    compiles = True
+
+    def __init__(
+        self, view: ImageSpec, image: ImageSpec, *, factor: int, filters: int, hidden: int, blocks: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.view = view
+        self.image = image
+        self.features_channels = image.channels + filters
+        self.enlarge = UpsamplingConv2d(view.channels + 1, image.channels, factor=factor, normalized=False)
+        self.start = Conv2d(view.channels + 1, filters, normalized=False)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(filters, hidden, dropout, Conv2d(filters, hidden, normalized=False)) for _ in range(blocks)
+        )
+        self.out = UpsamplingConv2d(filters, filters, factor=factor, normalized=False)
+        self._start_enlarging()
+
+    def features(self, view: Tensor) -> Tensor:
+        x = self.start(view)
+        for block in self.blocks:
+            x = block(x)
+        size = self.image.height, self.image.width
+        return torch.cat([self.enlarge(view, *size), self.out(x, *size)], 1)
+
+    def initialize(self, view: Tensor) -> None:
+        with data_dependent_initialization(self):
+            self(view)
+        self._start_enlarging()
+
+    def _start_enlarging(self) -> None:
+        """Lets the first features be the view. Images of more channels repeat its last channel."""
+        assert self.enlarge.kernel is not None
+        with torch.no_grad():
+            self.enlarge.bias.zero_()
+            self.enlarge.kernel.zero_()
+            for channel in range(self.image.channels):
+                self.enlarge.kernel[min(channel, self.view.channels - 1), channel] = 1.0
+        self.enlarge.requires_grad_(False)

@@ -1,0 +1,95 @@
+"""A causal network of residual blocks in one stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from auxar import CausalNetwork, Head, ImageSpec
+from auxar_convnet.blocks import ResidualBlock
+from auxar_layers.convolutions import CausalConv2d, Pointwise
+from auxar_layers.initialization import initialize_predictions
+
+ROWS, COLUMNS = 2, 3
+"""Rows above a pixel that the first convolution reads, and columns to each side."""
+
+
+class ConvNetwork(CausalNetwork):
+    """A causal network of one stream of residual blocks at one resolution.
+
+    The first convolution reads two rows above a pixel and three pixels to its left. The convolution of a block reads
+    the three nearest places in the row above, the place to the left and the place itself.
+
+    In a decoder, the first layer subtracts a multiple of the first feature from the first channel of the image, of the
+    second from the second, and so on. In the embedding `convnet`, these features are the view, so that the network sees
+    the small differences between image and view.
+    """
+
+    marks_pixels = True
+    compiles = True
+
+    def __init__(
+        self,
+        image: ImageSpec,
+        head: Head,
+        *,
+        filters: int,
+        hidden: int,
+        blocks: int,
+        features_channels: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.head = head
+        self.features_channels = features_channels
+        inputs = image.channels + 1
+        self.difference = None
+        self.features = None
+        if features_channels:
+            self.difference = Pointwise([inputs, features_channels], image.channels, normalized=False)
+            inputs = image.channels
+            self.features = Pointwise([features_channels], filters, normalized=False)
+        columns = (-COLUMNS, COLUMNS)
+        self.start = CausalConv2d(inputs, filters, above=(0, ROWS), columns=columns, last=-1, normalized=False)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(
+                filters,
+                hidden,
+                dropout,
+                CausalConv2d(filters, hidden, above=(0, 1), columns=(-1, 1), last=0, normalized=False),
+            )
+            for _ in range(blocks)
+        )
+        self.out = Pointwise([filters], head.parameter_count, normalized=False)
+
+    def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        if self.difference is None or self.features is None:
+            x = self.start(image)
+        else:
+            x = self.start(self.difference(image, features)) + self.features(features)
+        for block in self.blocks:
+            x = block(x)
+        found: Tensor = self.out(x)
+        return found
+
+    def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
+        if features is not None:
+            self._start_difference(self.encode(image), features)
+        initialize_predictions(self, self.out, image, features, centers)
+
+    @torch.no_grad()
+    def _start_difference(self, image: Tensor, features: Tensor) -> None:
+        """Starts `difference` at the image minus, from each channel, the feature of the same number times a factor.
+
+        The factor leaves the smallest variance.
+        """
+        assert self.difference is not None
+        assert self.difference.kernel is not None
+        weight = self.difference.kernel[:, :, 0, 0]
+        inputs = self.image.channels + 1
+        weight.zero_()
+        weight.fill_diagonal_(1.0)
+        for channel in range(min(self.image.channels, self.features_channels)):
+            own, other = (values[:, channel] - values[:, channel].mean() for values in (image, features))
+            weight[channel, inputs + channel] = -(own * other).sum() / (other * other).sum().clamp_min(1e-6)

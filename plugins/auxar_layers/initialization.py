@@ -1,0 +1,38 @@
+"""Initialization of a causal network from a batch of images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from auxar import CENTER_BITS, CausalNetwork, scale
+from auxar_layers.convolutions import Convolution, data_dependent_initialization
+
+INITIAL_DEVIATION = 0.1
+"""The initial standard deviation of predictions around the distribution of all colors (`Head.initial_parameters`).
+
+With larger ones, training first has to undo random predictions. This takes long for pixels with few or no others before
+them, such as the first one, and samples then begin with wrong colors there. Around centers, distributions are narrower,
+and so are the deviations."""
+
+
+def initialize_predictions(
+    network: CausalNetwork, out: Convolution, image: Tensor, features: Tensor | None, centers: Tensor | None
+) -> None:
+    """Initializes all layers of a network from a batch, and starts predictions at the distribution of all its pixels.
+
+    `out` is the layer that predicts the parameters. The other arguments are those of `CausalNetwork.initialize`.
+    """
+    with data_dependent_initialization(network):
+        network(network.encode(image), features)
+    start = network.head.initial_parameters(image, centers)
+    if start is not None:
+        out.start_at(start, INITIAL_DEVIATION * _share_left(image, network.image.levels, centers))
+
+
+def _share_left(image: Tensor, levels: int, centers: Tensor | None) -> float:
+    """The standard deviation of values around their centers, relative to that of the values: 0.1 … 1."""
+    values = scale(image, levels, torch.float64)
+    if centers is None or not (whole := float(values.std(correction=0))):
+        return 1.0
+    return min(1.0, max(0.1, float((values - centers * 2.0**-CENTER_BITS).std(correction=0)) / whole))

@@ -1,0 +1,81 @@
+"""Tests that the bits/dim of samples are the entropies of a model, which are known for tiny images."""
+
+import json
+import math
+
+import pytest
+import torch
+from helpers.causal_networks import all_images, generator, randomized
+from helpers.listed_images import Listed
+from helpers.tiny_runs import run, tiny
+
+from auxar.commands.evaluate import evaluate
+from auxar.evaluation.own_samples import sample_figures
+from auxar.evaluation.records import Evaluation
+from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
+from auxar.report.text import evaluation_lines
+from auxar.runs.records import read_record
+from auxar_convnet import components
+from auxar_heads import softmax
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler
+
+IMAGE = ImageSpec(1, height=2, width=2, levels=3)
+COUNT = 3000
+
+
+def model_of(restricted):
+    view = PyramidView(PyramidConfig(2), IMAGE)
+    embedding = components.embedding(components.ConvEmbeddingConfig(2, 2, 1), view.view, IMAGE)
+    small = components.ConvNetworkConfig(filters=3, hidden=2, blocks=1, head=softmax())
+    decoder = CausalDistribution(components.network(small, IMAGE, embedding.features_channels))
+    prior = CausalDistribution(components.network(small, view.view))
+    factors = [Factor(decoder, view=view, embedding=embedding, restricted=restricted), Factor(prior)]
+    return randomized(Chain(factors, sampler=AutoSampler()), 0)
+
+
+def entropies(model):
+    """The entropy of p(X | view) for each view, and the probability of each view, in bits/dim."""
+    images, views = all_images(IMAGE), all_images(model.specs[1])
+    with torch.no_grad():
+        nats = torch.stack([model.factors[0](images, view.expand(len(images), -1, -1, -1)) for view in views])
+        of_views = model.factors[1](views)
+    bits = -(nats.exp() * nats.where(nats.isfinite(), 0.0)).sum(1) / (math.log(2) * IMAGE.dims)
+    return bits, of_views.exp()
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_bits_of_samples_are_entropies(restricted):
+    model = model_of(restricted)
+    pixels = torch.randint(3, (COUNT, *IMAGE.shape), generator=generator(1)) // 2
+    found = sample_figures(model, Listed(IMAGE, pixels), COUNT, seed=0, batch_size=500, device=torch.device("cpu"))
+    bits, probabilities = entropies(model)
+    heldout = model.views(pixels)[1].flatten().bincount(minlength=3) / COUNT
+    expected = {
+        "in_chain": (bits * probabilities).sum().item(),
+        "given_heldout_views": (bits * heldout).sum().item(),
+    }
+    # A mistake of views or images would be seen: the two kinds differ by many standard errors.
+    assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
+    decoder, prior = found["stage0"], found["prior"]
+    assert decoder.count == prior.count == COUNT
+    for kind, value in expected.items():
+        error = getattr(decoder, f"{kind}_standard_error")
+        assert 0 < error < 0.01
+        assert abs(getattr(decoder, kind) - value) < 4 * error
+    entropy = -(probabilities * probabilities.log2()).sum().item()
+    assert abs(prior.in_chain - entropy) < 4 * prior.in_chain_standard_error
+    assert prior.given_heldout_views is None
+
+
+def test_an_evaluation_has_them_if_the_recipe_asks_for_them(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures))
+    without = read_record(folder / "evaluation.json", Evaluation)
+    assert all(factor.samples is None for factor in without.factors)
+    evaluate(folder, settings=["evaluation.samples=4"])
+    found = read_record(folder / "evaluation.json", Evaluation)
+    assert [factor.samples.count for factor in found.factors if factor.samples] == [4] * len(found.factors)
+    assert json.loads((folder / "evaluation.json").read_text())["factors"][0]["samples"]["in_chain"] > 0
+    lines = evaluation_lines(found)
+    assert any(line.startswith("Samples under the model: ") for line in lines)
+    assert "Samples under the model" in (folder / "report.html").read_text()

@@ -1,0 +1,226 @@
+"""Tests of the network and the embedding `convnet`: formulas, reach, initialization, samplers, integers, recipes."""
+
+import pytest
+import torch
+from helpers.causal_networks import (
+    REQUESTS,
+    SEEDS,
+    changed_predictions,
+    generator,
+    heads,
+    knowns,
+    random_features,
+    random_images,
+    randomized,
+    sample,
+    specs,
+)
+from helpers.integer_networks import integer_features, integer_twin
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import conv2d, pad, silu
+
+from auxar.errors import UserError
+from auxar.model import CausalDistribution, Factor, GivenView, ImageSpec
+from auxar_convnet import components
+from auxar_convnet.components import ConvEmbeddingConfig, ConvNetworkConfig
+from auxar_convnet.network import ConvNetwork
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_heads import logistic_mixture
+from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+
+IMAGE = ImageSpec(3, height=8, width=10)
+HALF = ImageSpec(3, height=4, width=5)
+
+
+@st.composite
+def conv_networks(draw, features=(0, 1, 5)):
+    image = draw(specs())
+    network = ConvNetwork(
+        image,
+        draw(heads(image)),
+        filters=draw(st.integers(1, 4)),
+        hidden=draw(st.integers(1, 3)),
+        blocks=draw(st.integers(1, 3)),
+        features_channels=draw(st.sampled_from(features)),
+        dropout=0.5,
+    )
+    return randomized(network, draw(SEEDS))
+
+
+def causal(x, weight, bias, last):
+    """A convolution of the rows above and of the own row up to the column `last`, padded with zeros."""
+    rows, columns = weight.shape[2] - 1, weight.shape[3] // 2
+    weight = weight.clone()
+    weight[:, :, -1, columns + last + 1 :] = 0
+    return conv2d(pad(x, (columns, columns, rows, 0)), weight, bias)
+
+
+@settings(deadline=None, max_examples=10)
+@given(network=conv_networks(), seed=SEEDS)
+def test_predictions_are_those_of_the_formulas(network, seed):
+    weights = dict(network.named_parameters())
+    image, features = network.encode(random_images(2, network.image, seed)), random_features(network, 2, seed)
+
+    def layer(name, x, last=None):
+        weight, bias = weights[f"{name}.kernel"], weights[f"{name}.bias"]
+        return conv2d(x, weight, bias) if last is None else causal(x, weight, bias, last)
+
+    with torch.no_grad():
+        if features is None:
+            x = layer("start", image, -1)
+        else:
+            difference = layer("difference", torch.cat([image, features], 1))
+            x = layer("start", difference, -1) + layer("features", features)
+        for number in range(len(network.blocks)):
+            hidden = silu(layer(f"blocks.{number}.convolution", x, 0))
+            x = x + layer(f"blocks.{number}.project", hidden)
+        expected = layer("out", x)
+        found = network(network.encode(random_images(2, network.image, seed)), features)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("features", [0, 2])
+def test_a_prediction_depends_on_all_pixels_in_its_reach_and_on_no_others(features):
+    blocks, height, width = 2, 6, 15
+    image = ImageSpec(1, height=height, width=width)
+    network = ConvNetwork(
+        image,
+        LogisticMixtureHead(image, 2),
+        filters=4,
+        hidden=4,
+        blocks=blocks,
+        features_channels=features,
+        dropout=0.0,
+    )
+    # Rows above and columns to the right that are read.
+    reach = {(0, column) for column in (-3, -2, -1)} | {(row, column) for row in (1, 2) for column in range(-3, 4)}
+    for _ in range(blocks):
+        taps = (0, 0), (0, -1), (1, -1), (1, 0), (1, 1)
+        reach = {(row + up, column + right) for row, column in reach for up, right in taps}
+    found = changed_predictions(randomized(network, 0), 0).view(height, width, height, width)
+    for row, column, r, c in found.new_ones(found.shape).nonzero().tolist():
+        assert found[row, column, r, c] == ((r - row, column - c) in reach)
+
+
+DRAWING = settings(deadline=None, max_examples=5)
+
+
+@DRAWING
+@given(network=conv_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
+def test_all_samplers_draw_the_same_images(network, request, seed, data):
+    known = data.draw(knowns(network.image, len(request.numbers)))
+    expected = sample(RasterSampler(), network, request, seed, known=known)
+    for sampler in (WavefrontSampler(), CachedSampler(), AutoSampler()):
+        assert torch.equal(sample(sampler, network, request, seed, known=known), expected)
+
+
+@DRAWING
+@given(network=conv_networks(), request=REQUESTS, seed=SEEDS)
+def test_all_samplers_draw_the_same_images_in_integers(network, request, seed):
+    twin, features = integer_twin(network), integer_features(network, len(request.numbers), seed)
+    expected = sample(RasterSampler(), twin, request, features=features)
+    for sampler in (WavefrontSampler(), CachedSampler()):
+        assert torch.equal(sample(sampler, twin, request, features=features), expected)
+
+
+# Embedding ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("initialized", [False, True])
+@pytest.mark.parametrize("view", [PyramidView(PyramidConfig(2), IMAGE), GrayscaleView(GrayscaleConfig(4), IMAGE)])
+def test_the_first_features_are_the_view(view, initialized):
+    embedding = components.embedding(ConvEmbeddingConfig(5, 4, 1), view.view, IMAGE).double()
+    images = random_images(4, view.view)
+    if initialized:
+        embedding.initialize(images)
+    found = embedding(images)
+    assert found.shape == (4, 3 + 5, IMAGE.height, IMAGE.width)
+    factor = IMAGE.height // view.view.height
+    enlarged = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3).expand(-1, 3, -1, -1)
+    expected = enlarged.double() / (view.view.levels - 1) * 2 - 1
+    torch.testing.assert_close(found[:, :3], expected)
+    assert not embedding.enlarge.kernel.requires_grad
+
+
+def test_a_learned_feature_depends_on_the_pixels_of_the_view_around_it():
+    view = ImageSpec(1, height=9, width=9)
+    image = ImageSpec(1, height=18, width=18)
+    embedding = randomized(components.embedding(ConvEmbeddingConfig(3, 3, 2), view, image), 0)
+    before = random_images(1, view)
+    after = before.clone()
+    after[..., 4, 4] = (after[..., 4, 4] + 100) % 256
+    with torch.no_grad():
+        changed = (embedding(before) != embedding(after))[0, 1:].any(0)
+    # The first convolution and those of two blocks reach a pixel of the view each.
+    expected = torch.zeros(18, 18, dtype=torch.bool)
+    expected[2 * (4 - 3) : 2 * (4 + 3) + 2, 2 * (4 - 3) : 2 * (4 + 3) + 2] = True
+    assert torch.equal(changed, expected)
+
+
+def test_a_view_of_another_shape_is_refused():
+    with pytest.raises(UserError, match="must be the same whole multiple"):
+        components.embedding(ConvEmbeddingConfig(), ImageSpec(height=4, width=10), IMAGE)
+
+
+# Initialization -------------------------------------------------------------------------------------------------------
+
+
+def stage_of(images):
+    view = PyramidView(PyramidConfig(2), IMAGE)
+    embedding = components.embedding(ConvEmbeddingConfig(6, 6, 1), view.view, IMAGE)
+    config = ConvNetworkConfig(filters=8, hidden=8, blocks=2, head=logistic_mixture(3))
+    network = components.network(config, IMAGE, embedding.features_channels)
+    factor = Factor(CausalDistribution(network), view=view, embedding=embedding).double()
+    factor.initialize(images, view(images))
+    return factor, network
+
+
+def test_training_begins_with_differences_from_the_view_and_blocks_that_change_nothing():
+    # Images that differ from an enlarged view by noise that is 20 times smaller.
+    noise = torch.randint(-3, 4, (16, *IMAGE.shape), generator=generator(1))
+    images = torch.randint(10, 246, (16, *HALF.shape), generator=generator(0))
+    images = images.repeat_interleave(2, 2).repeat_interleave(2, 3) + noise
+    factor, network = stage_of(images)
+    features = factor.features(len(images), factor.view_of(images))
+    with torch.no_grad():
+        difference = network.difference(network.encode(images), features)
+        kernel = network.difference.kernel[:, :, 0, 0] / network.difference.kernel[:, :3, 0, 0].diagonal()[:, None]
+        start = network.start(difference) + network.features(features)
+        assert torch.equal(network.blocks[1](network.blocks[0](start)), start)
+    # The deviation is that of the noise, divided by the smallest by which initialization divides.
+    expected = (noise - factor.view_of(noise + 10).repeat_interleave(2, 2).repeat_interleave(2, 3) + 10) / 127.5 / 0.05
+    assert difference.std().item() == pytest.approx(expected.std().item(), rel=0.1)
+    assert difference.mean().abs() < 1e-6
+    torch.testing.assert_close(kernel[:, :3], torch.eye(3).double())
+    torch.testing.assert_close(kernel[:, 4:7], -torch.eye(3).double(), rtol=0, atol=0.01)
+    assert (kernel[:, 3] == 0).all()
+    assert (kernel[:, 7:] == 0).all()
+
+
+def test_training_begins_near_the_distribution_of_all_pixels():
+    images = random_images(16, IMAGE)
+    factor, network = stage_of(images)
+    view = factor.view_of(images)
+    given_view = GivenView(factor.view.support, view, False)
+    with torch.no_grad():
+        parameters = network(network.encode(images), factor.features(len(images), view))
+    start = network.head.initial_parameters(images, given_view.centers(images))
+    torch.testing.assert_close(parameters.mean((0, 2, 3)), start, rtol=0, atol=1e-6)
+    assert parameters.std((0, 2, 3)).max() <= 0.1 + 1e-6
+
+
+# Recipes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "value"),
+    [(ConvNetworkConfig, key, 0) for key in ("filters", "hidden", "blocks")]
+    + [(ConvEmbeddingConfig, key, 0) for key in ("filters", "hidden", "blocks")]
+    + [(config, "dropout", rate) for config in (ConvNetworkConfig, ConvEmbeddingConfig) for rate in (-0.1, 1.0)],
+)
+def test_an_option_out_of_range_is_refused(config, key, value):
+    with pytest.raises((UserError, ValueError), match=key):
+        config(**{key: value})
