@@ -66,7 +66,7 @@ def classify(
         >>> drawn = auxar.sample(run.path, images=2)
         >>> classes = auxar.classify(run.path, [drawn / "images"], top=2)
         >>> sorted(classes.images[0].names), classes.kind
-        (['cat', 'dog'], 'bound')
+        (['cat', 'dog'], 'exact')
     """
     folder, files = as_path(path, "path"), as_paths(paths, "paths")
     as_integer(top, "top", least=1)

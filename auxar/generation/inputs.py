@@ -45,7 +45,7 @@ class GivenRequest:
         >>> drawn = auxar.sample("runs/quickstart", images=1, rule="map", seed=8)
         >>> given = auxar.GivenRequest([drawn / "images"], keep="16")  # the upper 16 rows are kept
         >>> auxar.sample("runs/quickstart", given, images=2, seed=1).as_posix()
-        'runs/quickstart/samples/completed-map-min_weight0.2-seed1'
+        'runs/quickstart/samples/completed-ancestral-seed1'
     """
 
     paths: tuple[Path, ...] = attrs.field(converter=_paths)

@@ -299,7 +299,7 @@ class ImageModel:
             >>> model = auxar.build("quickstart", label)
             >>> found = model.classify(model.sample(3, condition=["cat", "dog", "cat"]))
             >>> found.probabilities.shape, found.exact
-            (torch.Size([3, 2]), False)
+            (torch.Size([3, 2]), True)
         """
         batch = as_batch(images, self.image, self.preparation)
         return classification.classify(self.chain, batch, batch_size)

@@ -56,9 +56,9 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
         >>> import auxar
         >>> for cost in auxar.factor_costs(*auxar.load_recipe("quickstart")):
         ...     print(cost.factor, cost.formula, cost.parameters)
-        stage0 p(32×32×3 | 16×16×3) 459492
-        stage1 p(16×16×3 | 8×8×3) 459492
-        prior p(8×8×3) 774344
+        stage0 p(32×32×3 | 16×16×3) 118781
+        stage1 p(16×16×3 | 8×8×3) 151229
+        prior p(8×8×3) 184740
     """
     precision = recipe.training.precision
     costs = []

@@ -352,6 +352,6 @@ class Recipe:
             >>> import auxar
             >>> recipe, _ = auxar.load_recipe("quickstart")
             >>> recipe.training_of("prior").steps, recipe.training_of("stage0").steps
-            (1800, 650)
+            (1000, 400)
         """
         return self.factor_training.get(factor, self.training)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import auxar
 from auxar.generation.sheets import labeled
-from auxar_rules import Map, Reduced
+from auxar_rules import Reduced
 
 PICTURES = Path(__file__).parents[1] / "pictures"
 MODEL = "emoji32"
@@ -34,8 +34,6 @@ COLORED = (6, 20, 36, 54, 72, 108, 120)
 COLORINGS = 6
 COLOR_RULE = Reduced(1.0)
 """The rule of the recipe emoji32_color."""
-SMILEYS = Map(min_weight=0.2)
-"""The rule of the recipe quickstart."""
 UNKNOWN = 128
 """Value of the pixels that are drawn, in the column with the kept pixels: gray."""
 
@@ -52,7 +50,7 @@ def main() -> None:
     save(nearest_images(), f"{MODEL}-nearest.png")
     save(colorings(auxar.load(COLORS)), f"{COLORS}-given.png")
     if options.quickstart:
-        smileys = auxar.load(options.quickstart).sample(16, rule=SMILEYS, seed=0)
+        smileys = auxar.load(options.quickstart).sample(16, seed=0)
         save(smileys.sheet(columns=16, zoom=2), "quickstart.png")
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from auxar import CausalNetwork, Head, ImageSpec
+from auxar.numerics.threads import threads
 from auxar_convnet.blocks import ResidualBlock
 from auxar_layers.convolutions import CausalConv2d, Pointwise
 from auxar_layers.initialization import initialize_predictions
 
 ROWS, COLUMNS = 2, 3
 """Rows above a pixel that the first convolution reads, and columns to each side."""
+SMALLEST = 1e-6
+"""The lower bound of sums of squares that are divisors."""
 
 
 class ConvNetwork(CausalNetwork):
@@ -48,6 +53,9 @@ class ConvNetwork(CausalNetwork):
         self.features = None
         if features_channels:
             self.difference = Pointwise([inputs, features_channels], image.channels, normalized=False)
+            # It is not trained: its weights can be rounded to few bits, because all but two for each output are 0.
+            self.difference.requires_grad_(False)
+            self._set_difference([1.0] * image.channels)
             inputs = image.channels
             self.features = Pointwise([features_channels], filters, normalized=False)
         columns = (-COLUMNS, COLUMNS)
@@ -79,17 +87,22 @@ class ConvNetwork(CausalNetwork):
         initialize_predictions(self, self.out, image, features, centers)
 
     @torch.no_grad()
+    @threads(1)  # With several threads, sums depend on the number of threads.
     def _start_difference(self, image: Tensor, features: Tensor) -> None:
-        """Starts `difference` at the image minus, from each channel, the feature of the same number times a factor.
+        """Lets `difference` subtract the multiples of the first features that leave the smallest variances."""
+        multiples = []
+        for own, feature in zip(image[:, : self.image.channels].unbind(1), features.unbind(1), strict=False):
+            apart = feature - feature.mean()
+            multiples.append(float((own * apart).sum() / (apart * apart).sum().clamp_min(SMALLEST)))
+        self._set_difference(multiples)
 
-        The factor leaves the smallest variance.
-        """
+    @torch.no_grad()
+    def _set_difference(self, multiples: Sequence[float]) -> None:
+        """Lets `difference` subtract these multiples of the first features from the channels of the image."""
         assert self.difference is not None
         assert self.difference.kernel is not None
         weight = self.difference.kernel[:, :, 0, 0]
-        inputs = self.image.channels + 1
-        weight.zero_()
-        weight.fill_diagonal_(1.0)
-        for channel in range(min(self.image.channels, self.features_channels)):
-            own, other = (values[:, channel] - values[:, channel].mean() for values in (image, features))
-            weight[channel, inputs + channel] = -(own * other).sum() / (other * other).sum().clamp_min(1e-6)
+        weight.zero_().fill_diagonal_(1.0)
+        for channel, multiple in enumerate(multiples[: self.features_channels]):
+            weight[channel, self.image.channels + 1 + channel] = -multiple
+        self.difference.bias.zero_()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from auxar import CENTER_BITS, CausalNetwork, scale
+from auxar.numerics.threads import threads
 from auxar_layers.convolutions import Convolution, data_dependent_initialization
 
 INITIAL_DEVIATION = 0.1
@@ -33,6 +34,8 @@ def initialize_predictions(
 def _share_left(image: Tensor, levels: int, centers: Tensor | None) -> float:
     """The standard deviation of values around their centers, relative to that of the values: 0.1 … 1."""
     values = scale(image, levels, torch.float64)
-    if centers is None or not (whole := float(values.std(correction=0))):
-        return 1.0
-    return min(1.0, max(0.1, float((values - centers * 2.0**-CENTER_BITS).std(correction=0)) / whole))
+    # With several threads, sums depend on the number of threads.
+    with threads(1):
+        if centers is None or not (whole := float(values.std(correction=0))):
+            return 1.0
+        return min(1.0, max(0.1, float((values - centers * 2.0**-CENTER_BITS).std(correction=0)) / whole))

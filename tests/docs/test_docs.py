@@ -346,7 +346,7 @@ def test_measured_bits_per_dim_on_pages_are_those_in_recipes():
     assert set(faces) <= set(measured(headers))
     quickstart = measured(read(PROJECT / "recipes" / "quickstart.toml"))
     # The page has one more decimal place than the recipe.
-    on_page = measured(section(DOCS / "tight.md", "Measurements").split("the free model has")[-1])[0]
+    on_page = measured(section(DOCS / "tight.md", "Measurements").split("the restricted\nmodel has")[-1])[0]
     assert quickstart == [" ± ".join(f"{float(number):.2f}" for number in on_page.split(" ± "))]
 
 

@@ -436,7 +436,7 @@ def test_tools_of_editors_accept_shipped_recipes_and_report_mistakes(name, tmp_p
     (folder / "deep").mkdir(parents=True)
     shutil.copy(SCHEMA, folder)
     recipe = tmp_path / "mine.toml"
-    text = with_schema((RECIPES / "tight" / "quickstart.toml").read_text("utf-8"), folder / "deep" / ".." / SCHEMA.name)
+    text = with_schema((RECIPES / "quickstart.toml").read_text("utf-8"), folder / "deep" / ".." / SCHEMA.name)
     recipe.write_text(text, "utf-8")
     assert checked(name, recipe).returncode == 0
     for right, wrong, message in (

@@ -103,12 +103,12 @@ def test_a_run_by_name_continues_from_its_folder_and_elsewhere(tmp_path, monkeyp
     settings = ["image.height=8", "image.width=8", "training.steps=1", "training.initialization_images=4"]
     settings += ["training.batch_size=4", "sampling.images=0", "evaluation.train_images=0"]
     monkeypatch.chdir(tmp_path)
-    run = auxar.run("tight/quickstart", settings=[*settings, "data.path=data/pictures"], only=["prior"])
-    assert run.path == Path("runs/tight/quickstart")
+    run = auxar.run("small/emoji/plain", settings=[*settings, "data.path=data/pictures"], only=["prior"])
+    assert run.path == Path("runs/small/emoji/plain")
     before = snapshot(run.path.resolve())
     monkeypatch.chdir(tmp_path / "data")
-    out = "../runs/tight/quickstart"
-    auxar.run("tight/quickstart", settings=[*settings, "data.path=pictures"], only=["prior"], out=out)
+    out = "../runs/small/emoji/plain"
+    auxar.run("small/emoji/plain", settings=[*settings, "data.path=pictures"], only=["prior"], out=out)
     assert load_recipe(Path(out, "recipe.toml"))[0].data.path == str(tmp_path / "data" / "pictures")
     trained = "factors/prior/weights.safetensors"
     assert snapshot(Path(out).resolve())[trained] == before[trained]

@@ -22,6 +22,7 @@ from torch.nn.functional import conv2d, pad, silu
 
 from auxar.errors import UserError
 from auxar.model import CausalDistribution, Factor, GivenView, ImageSpec
+from auxar.numerics.threads import threads
 from auxar_convnet import components
 from auxar_convnet.components import ConvEmbeddingConfig, ConvNetworkConfig
 from auxar_convnet.network import ConvNetwork
@@ -168,12 +169,13 @@ def test_a_view_of_another_shape_is_refused():
 # Initialization -------------------------------------------------------------------------------------------------------
 
 
-def stage_of(images):
-    view = PyramidView(PyramidConfig(2), IMAGE)
-    embedding = components.embedding(ConvEmbeddingConfig(6, 6, 1), view.view, IMAGE)
+def stage_of(images, dtype=torch.float64):
+    image = ImageSpec(3, height=images.shape[2], width=images.shape[3])
+    view = PyramidView(PyramidConfig(2), image)
+    embedding = components.embedding(ConvEmbeddingConfig(6, 6, 1), view.view, image)
     config = ConvNetworkConfig(filters=8, hidden=8, blocks=2, head=logistic_mixture(3))
-    network = components.network(config, IMAGE, embedding.features_channels)
-    factor = Factor(CausalDistribution(network), view=view, embedding=embedding).double()
+    network = components.network(config, image, embedding.features_channels)
+    factor = Factor(CausalDistribution(network), view=view, embedding=embedding).to(dtype)
     factor.initialize(images, view(images))
     return factor, network
 
@@ -196,8 +198,19 @@ def test_training_begins_with_differences_from_the_view_and_blocks_that_change_n
     assert difference.mean().abs() < 1e-6
     torch.testing.assert_close(kernel[:, :3], torch.eye(3).double())
     torch.testing.assert_close(kernel[:, 4:7], -torch.eye(3).double(), rtol=0, atol=0.01)
+    assert not network.difference.kernel.requires_grad
     assert (kernel[:, 3] == 0).all()
     assert (kernel[:, 7:] == 0).all()
+
+
+def test_the_first_weights_do_not_depend_on_the_number_of_threads():
+    images = random_images(64, ImageSpec(3, height=32, width=40))
+    found = []
+    for count in (1, 2):
+        with threads(count), torch.random.fork_rng():
+            torch.manual_seed(0)
+            found.append(stage_of(images, torch.float32)[0].state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_training_begins_near_the_distribution_of_all_pixels():

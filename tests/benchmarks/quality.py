@@ -1,0 +1,289 @@
+"""Trains networks for equal times or equal steps, and prints their bits/dim on the same held-out images.
+
+    nice -n 19 python tests/benchmarks/quality.py --data FOLDER --out FOLDER --seconds 300 --processes 2
+
+FOLDER of `--data` has celeba-coarse/ and cifar10-lossless/, each with train.parquet and test.parquet with images of
+32×32 pixels. Each training is of a decoder p(X | view) or of a prior p(X) in one process with one thread. With
+`--seconds`, the time of a step is measured first, alone on the machine, and each arm gets as many steps as fit. With
+`--multiply-adds`, all arms get as many multiply-adds as the first arm has in that time. Without both, arms have equal
+steps, which take about five minutes for `pixelcnn` on one core with AVX-512.
+
+If the script is stopped, the same command continues it, and finished runs are kept. The table has a line for each case
+and arm: steps, milliseconds of a step, bits/dim, and the difference from the first arm, paired by image, with its error
+over images. For several seeds, bits/dim and differences are means, and the differences of all seeds follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import attrs
+import torch
+
+import auxar
+from auxar.numerics.threads import threads
+from auxar.recipe.building import build_model
+from auxar.recipe.cost import factor_costs
+from auxar.training.optimization import make_optimizer
+
+RECIPE = """
+{model}
+[data]
+{data}
+heldout = "test"
+[image]
+channels = 3
+height = {side}
+width = {side}
+[training]
+batch_size = {batch}
+optimizer = {{ {optimizer} }}
+schedule = "cosine"
+ema = 0.99
+flip = true
+precision = "bf16"
+seed = {seed}
+steps = {steps}
+[evaluation]
+heldout_images = 1000
+train_images = 0
+[sampling]
+images = 0
+"""
+STAGE = """
+[[stage]]
+view = {view}
+embedding = {{ {embedding} }}
+decoder = {{ {network} }}
+support = "{support}"
+[prior]
+name = "pixelcnn"
+filters = 8
+blocks = 1
+dropout = 0.0
+kernel = 2
+head = "{head}"
+[training.factor.prior]
+steps = 1
+"""
+
+
+@attrs.frozen
+class Arm:
+    """Networks and the optimizer that trains them."""
+
+    network: str
+    embedding: str
+    optimizer: str
+    support: str = "restricted"
+
+
+def _of_2016(centered: bool, optimizer: str, support: str = "restricted") -> Arm:
+    """The networks of PixelCNN++ at one resolution, with and without centers."""
+    head = f'{{ name = "logistic_mixture", components = 10, centered = {str(centered).lower()} }}'
+    network = f'name = "pixelcnn", filters = 48, blocks = 3, dropout = 0.0, kernel = 2, head = {head}'
+    return Arm(network, 'name = "resnet", filters = 48, blocks_per_group = 1, dropout = 0.0', optimizer, support)
+
+
+ADAM, MUON = 'name = "adam", learning_rate = 0.003, betas = [0.9, 0.99]', 'name = "muon"'
+ARMS = {
+    "pixelcnn, Adam, no centers": _of_2016(False, ADAM),
+    "pixelcnn, Adam": _of_2016(True, ADAM),
+    "pixelcnn, Muon, no centers": _of_2016(False, MUON),
+    "pixelcnn, Muon": _of_2016(True, MUON),
+    "pixelcnn, Muon, free, no centers": _of_2016(False, MUON, "free"),
+    "pixelcnn, Muon, free": _of_2016(True, MUON, "free"),
+    "convnet, Adam": Arm('name = "convnet"', 'name = "convnet"', ADAM),
+    "convnet, Muon": Arm('name = "convnet"', 'name = "convnet"', MUON),
+}
+
+DEFAULT_ARMS = ["pixelcnn, Adam, no centers", "pixelcnn, Muon", "convnet, Muon"]
+Key = tuple[str, str]
+"""A case and an arm."""
+
+
+@attrs.frozen
+class Case:
+    """Images, and their view if a decoder is trained."""
+
+    data: str
+    side: int
+    view: str | None
+    batch: int
+    steps: int
+    """Steps of each arm, unless the time or the multiply-adds are equal."""
+
+
+PYRAMID, GRAY = '{ name = "pyramid", factor = 2 }', '{ name = "grayscale", levels = 16 }'
+FACES, CIFAR10, EMOJI = 'path = "{data}/celeba-coarse"', 'path = "{data}/cifar10-lossless"', 'path = "emoji"'
+CASES = {
+    "faces 16×16 given 8×8": Case('path = "{out}/faces16"', 16, PYRAMID, 16, 2000),
+    "faces 32×32 given 16×16": Case(FACES, 32, PYRAMID, 8, 1200),
+    "CIFAR-10 32×32 given 16×16": Case(CIFAR10, 32, PYRAMID, 8, 1200),
+    "CIFAR-10 color given gray": Case(CIFAR10, 32, GRAY, 8, 1200),
+    "emoji 32×32 given 16×16": Case(EMOJI, 32, PYRAMID, 8, 1200),
+    "faces 8×8": Case('path = "{out}/faces8"', 8, None, 32, 3000),
+    "faces 32×32": Case(FACES, 32, None, 8, 1400),
+    "CIFAR-10 32×32": Case(CIFAR10, 32, None, 8, 1400),
+    "emoji 32×32": Case(EMOJI, 32, None, 8, 1400),
+}
+
+
+@attrs.frozen
+class Bench:
+    """The folders of the data and of the runs."""
+
+    data: Path
+    out: Path
+
+    def folder(self, case: str, arm: str, steps: int, seed: int) -> Path:
+        name = f"{case}-{arm}-{steps}-{seed}"
+        for old, new in ((", ", "-"), (" ", "-"), ("×", "x")):
+            name = name.replace(old, new)
+        return self.out / name
+
+    def recipe(self, case: str, arm: str, steps: int, seed: int) -> Path:
+        """Writes the recipe of a training."""
+        of, parts = CASES[case], ARMS[arm]
+        if of.view is None:
+            model = f"prior = {{ {parts.network} }}"
+        else:
+            head = "softmax" if of.view == GRAY else "logistic_mixture"
+            model = STAGE.format(view=of.view, head=head, **attrs.asdict(parts))
+        text = RECIPE.format(
+            data=of.data.format(data=self.data, out=self.out),
+            side=of.side,
+            model=model,
+            batch=of.batch,
+            optimizer=parts.optimizer,
+            seed=seed,
+            steps=steps,
+        )
+        path = self.folder(case, arm, steps, seed).with_suffix(".toml")
+        path.write_text(text)
+        return path
+
+    def train(self, case: str, arm: str, steps: int, seed: int) -> None:
+        """Trains and evaluates a factor, or continues its run; its output is in a log file."""
+        folder, recipe = self.folder(case, arm, steps, seed), self.recipe(case, arm, steps, seed)
+        with folder.with_suffix(".log").open("a") as log:
+            command = [sys.executable, "-m", "auxar", "run", str(recipe), "--out", str(folder)]
+            done = subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        print(f"{folder.name}: {'done' if done.returncode == 0 else f'failed; {log.name} says why'}", flush=True)
+
+    def cost(self, case: str, arm: str, repeats: int) -> tuple[float, float]:
+        """The seconds and the multiply-adds of a step. Seconds are measured once and kept in a file."""
+        recipe, registry = auxar.load_recipe(self.recipe(case, arm, 1, 0))
+        kept = self.folder(case, arm, 1, 0).with_suffix(".json")
+        multiply_adds = factor_costs(recipe, registry)[0].multiply_adds * CASES[case].batch
+        if not kept.exists():
+            factor = build_model(recipe, registry).factors[0]
+            kept.write_text(json.dumps(seconds_of_step(factor, recipe, repeats)))
+        return float(json.loads(kept.read_text())), float(multiply_adds)
+
+    def bits(self, case: str, arm: str, steps: int, seed: int) -> torch.Tensor | None:
+        """The bits/dim of held-out images under the finest factor; None if the run is not finished."""
+        from safetensors.torch import load_file
+
+        path = self.folder(case, arm, steps, seed) / "evaluation.safetensors"
+        rows = load_file(path)["heldout.nats"].double() if path.exists() else torch.zeros(0)
+        # Before a decoder is trained, there is only the row of the prior.
+        finished = len(rows) == (1 if CASES[case].view is None else 2)
+        return rows[0] / (-math.log(2) * 3 * CASES[case].side ** 2) if finished else None
+
+
+def seconds_of_step(factor: auxar.Factor, recipe: auxar.Recipe, repeats: int) -> float:
+    """The median time of a training step with a batch of smooth random images."""
+    images = torch.randint(0, 256, (recipe.training.batch_size, 3, 4, 4), generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(images.float(), size=recipe.image.height, mode="bilinear").long()
+    view = None if factor.view is None else factor.view(images)
+    with torch.no_grad():
+        factor.initialize(images, view)
+    optimizer = make_optimizer(factor, recipe.training.optimizer)
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = -factor(images, view).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[2:])
+
+
+def table(bench: Bench, plan: Mapping[Key, int], seeds: int, milliseconds: Mapping[Key, float]) -> Iterator[str]:
+    """The lines of the table."""
+    yield "| factor | networks, optimizer | steps | ms | bits/dim | difference | by seed |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    first: dict[str, str] = {}
+    for (case, arm), steps in plan.items():
+        base = first.setdefault(case, arm)
+        pairs = []
+        for seed in range(seeds):
+            own, other = bench.bits(case, arm, steps, seed), bench.bits(case, base, plan[case, base], seed)
+            if own is not None and other is not None:
+                pairs.append(torch.stack([own, own - other]))
+        if pairs:
+            (bits, apart), by_seed = torch.stack(pairs).mean(0), torch.stack(pairs)[:, 1].mean(1).tolist()
+            error = float(apart.std()) / len(apart) ** 0.5
+            yield (
+                f"| {case} | {arm} | {steps:,} | {milliseconds.get((case, arm), math.nan):.0f} | {bits.mean():.3f} | "
+                f"{apart.mean():+.3f} ± {error:.3f} | {' '.join(f'{each:+.3f}' for each in by_seed)} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=DEFAULT_ARMS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, help="seconds of each training; without it, arms have equal steps")
+    parser.add_argument("--multiply-adds", action="store_true", help="with --seconds: equal multiply-adds")
+    parser.add_argument("--steps", type=float, default=1.0, help="without --seconds: factor of all numbers of steps")
+    parser.add_argument("--processes", type=int, default=1, help="number of trainings at once")
+    parser.add_argument("--repeats", type=int, default=20, help="steps whose time is measured")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(options.data.resolve(), options.out.resolve())
+    for depth, name in ((1, "faces16"), (2, "faces8")):
+        if not (bench.out / name).exists():
+            auxar.write_views("quickstart", depth, bench.out / name, settings=[f"data.path={bench.data}/celeba-coarse"])
+    plan, milliseconds = planned(bench, options)
+    jobs = [(*key, steps, seed) for seed in range(options.seeds) for key, steps in plan.items()]
+    with ThreadPoolExecutor(options.processes) as pool:
+        for each in [pool.submit(bench.train, *job) for job in jobs]:
+            each.result()
+    print("\n".join(table(bench, plan, options.seeds, milliseconds)))
+
+
+def planned(bench: Bench, options: argparse.Namespace) -> tuple[dict[Key, int], dict[Key, float]]:
+    """The steps of each training, and the measured milliseconds of a step."""
+    keys = [(case, arm) for case in options.cases for arm in options.arms]
+    if options.seconds is None:
+        return {key: round(CASES[key[0]].steps * options.steps) for key in keys}, {}
+    with threads(1):
+        costs = {key: bench.cost(*key, options.repeats) for key in keys}
+    plan = {}
+    for key in keys:
+        seconds, work = costs[key]
+        if options.multiply_adds:
+            seconds = costs[key[0], options.arms[0]][0] * work / costs[key[0], options.arms[0]][1]
+        plan[key] = round(options.seconds / seconds)
+    return plan, {key: 1000 * seconds for key, (seconds, _) in costs.items()}
+
+
+if __name__ == "__main__":
+    main()
