@@ -83,22 +83,20 @@ class Convolution(nn.Module):
         with torch.no_grad(), threads(1):
             deviation, mean = torch.std_mean(output, dim=(0, 2, 3), correction=0)
             factor = self.initial_deviation / deviation.clamp_min(SMALLEST_DEVIATION)
-            self._rescale(factor)
+            if self.gain is not None:
+                self.gain.mul_(factor)
+            if self.kernel is not None:
+                self.kernel.mul_(self.by_output(factor))
             self.bias.sub_(mean).mul_(factor)
             return (output - mean.view(1, -1, 1, 1)) * factor.view(1, -1, 1, 1)
 
     def start_at(self, output: Tensor, deviation: float) -> None:
         """Moves initial outputs, which have mean 0, to the mean `output`, (outputs,), and scales their deviations."""
         with torch.no_grad():
-            self._rescale(torch.full_like(output, deviation))
+            for scale in (self.gain, self.kernel):
+                if scale is not None:
+                    scale.mul_(deviation)
             self.bias.mul_(deviation).add_(output)
-
-    def _rescale(self, factor: Tensor) -> None:
-        """Multiplies the weight of each output by a factor, (outputs,)."""
-        if self.gain is not None:
-            self.gain.mul_(factor)
-        elif self.kernel is not None:
-            self.kernel.mul_(self.by_output(factor))
 
 
 @contextlib.contextmanager

@@ -146,6 +146,7 @@ FREE = {
     "evaluation.batch_size": 3,
     "evaluation.heldout_images": 3,
     "evaluation.train_images": 3,
+    "evaluation.samples": 3,
     "sampling.images": 5,
     "sampling.rule": "map",
     "sampling.batch_size": 3,

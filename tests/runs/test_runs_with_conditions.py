@@ -234,7 +234,7 @@ def test_a_prior_that_cannot_be_given_a_condition_is_refused(pictures, tmp_path)
         "def auxar_register_components():\n"
         "    return [Component('prior', 'own', LightConfig, lambda config, image: Prior())]\n"
     )
-    with pytest.raises(UserError, match=r"prior: 'own' cannot be given a condition; expected one of pixelcnn, "):
+    with pytest.raises(UserError, match=r"prior: 'own' cannot be given a condition; expected one of convnet, "):
         run(tmp_path / "out", labeled(pictures, plugins=["plugin.py"], prior={"name": "own"}))
 
 
