@@ -186,7 +186,7 @@ class RunEvaluation:
             if self.model.condition is not None:
                 evaluation = attrs.evolve(evaluation, condition=self.model.condition.kind)
             if arithmetic == FLOAT:
-                evaluation = self._with_samples(evaluation)
+                evaluation = self._with_samples(evaluation) if write else evaluation
                 null, conditions = nats.get(NULL_CONDITION, {}), nats.get(OF_CONDITIONS, {})
                 evaluation = attrs.evolve(
                     evaluation,
@@ -215,7 +215,7 @@ class RunEvaluation:
         found = sample_figures(
             self.model,
             self.data.heldout,
-            config.samples,
+            min(config.samples, config.heldout_images or config.samples),
             seed=self.recipe.sampling.seed,
             batch_size=config.batch_size,
             device=device_of(self.model),

@@ -1,7 +1,7 @@
-"""Bits/dim of a model's own samples, which are those of held-out images if the model fits its data.
+"""Bits/dim of samples of a model.
 
-The expected -log₂ p(X) of samples is the entropy of the model. If it is larger than the bits/dim of the data, the model
-gives much probability to images that are unlike the data.
+The expected -log₂ p(X) of exact samples is the entropy of the model. If the model fits its data, it is about equal to
+the bits/dim of held-out images. If it is larger, the model gives much probability to images that are unlike the data.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from auxar.model import Chain, Factor, SampleRequest
 from auxar.progress import progress_bar
 from auxar.recipe.building import own_sampler
 
-FROM_VIEWS, IN_CHAIN = "given_heldout_views", "in_chain"
-"""The two kinds of samples: drawn given the views of held-out images, and drawn by the whole chain."""
+IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
+"""The two kinds of samples: drawn by the whole chain, and drawn given the views of held-out images."""
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def sample_figures(
     with the same number. A factor with a view is measured on samples of the whole chain, and on samples that it draws
     given the views of held-out images.
     """
-    sampler, numbers_of_chain = own_sampler(model), 2**32
+    sampler = own_sampler(model)
     bits: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
 
     def add(kind: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
@@ -44,22 +44,25 @@ def sample_figures(
     batches = evaluation_examples(heldout, batch_size=batch_size, limit=count)
     for numbers, batch in progress_bar(batches, desc="bits of samples", unit="batch", delay=1):
         batch = batch.to(device)
-        views, own = model.views(batch.image), tuple(numbers.tolist())
-        request = SampleRequest(own, seed, condition=batch.condition)
-        apart = SampleRequest(tuple(numbers_of_chain + number for number in own), seed, condition=batch.condition)
-        drawn = model.draw_views(apart, sampler)
+        views = model.views(batch.image)
+        # Both kinds have noise of their own.
+        from_views, in_chain = (
+            SampleRequest(tuple((numbers + first).tolist()), seed, condition=batch.condition) for first in (0, 2**32)
+        )
+        drawn = model.draw_views(in_chain, sampler)
         for depth, factor in enumerate(model.factors):
             add(IN_CHAIN, factor, *factor.inputs(drawn, batch.condition))
             if factor.view is not None:
                 view = views[depth + 1]
-                image = factor.draw(request.deeper(depth), sampler, view)
+                image = factor.draw(from_views.deeper(depth), sampler, view)
                 add(FROM_VIEWS, factor, image, view, batch.condition)
     return {factor.name: _figures(bits, factor.name) for factor in model.factors}
 
 
 def _figures(bits: dict[tuple[str, str], list[Tensor]], name: str) -> SampleFigures:
-    found: list[float | None] = []
+    found: dict[str, float | None] = {}
     for kind in (IN_CHAIN, FROM_VIEWS):
         values = torch.cat(bits[name, kind]) if bits[name, kind] else None
-        found += [None, None] if values is None else [values.mean().item(), standard_error(values)]
-    return SampleFigures(sum(map(len, bits[name, IN_CHAIN])), *found)
+        found[kind] = None if values is None else values.mean().item()
+        found[f"{kind}_standard_error"] = None if values is None else standard_error(values)
+    return SampleFigures(sum(map(len, bits[name, IN_CHAIN])), **found)

@@ -271,8 +271,9 @@ class EvaluationConfig:
     """Number of training images to evaluate, counted from the first, for comparison with the held-out images. If it is
     0, none are evaluated."""
     samples: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_IMAGES)])
-    """Number of exact samples whose bits/dim are compared with the bits/dim of held-out images, at most as many as
-    there are held-out images. A model that fits its data has equal ones. If it is 0, none are drawn."""
+    """Number of exact samples of the model whose bits/dim are compared with those of held-out images, at most the
+    number of evaluated held-out images. If the model fits its data, the two are about equal. If it is 0, none are
+    drawn."""
 
 
 def _ancestral() -> ComponentChoice:
@@ -352,6 +353,6 @@ class Recipe:
             >>> import auxar
             >>> recipe, _ = auxar.load_recipe("quickstart")
             >>> recipe.training_of("prior").steps, recipe.training_of("stage0").steps
-            (1000, 400)
+            (850, 350)
         """
         return self.factor_training.get(factor, self.training)

@@ -201,7 +201,8 @@ def sample_table(evaluation: Evaluation) -> Table | None:
     columns = [FACTOR, *map(Column, ("held-out images", "samples given held-out views", "samples of the chain"))]
     caption = (
         f"bits/dim of the factor's own image ± standard error, for {count:,} exact samples of each "
-        "kind. They equal those of held-out images if the model fits; larger ones mean samples unlike the data"
+        "kind. If the model fits its data, they are about equal to those of held-out images; larger ones mean that "
+        "samples are unlike the data"
     )
     return Table("Samples under the model", caption, columns, rows)
 

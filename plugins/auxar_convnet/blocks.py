@@ -12,7 +12,7 @@ from auxar_layers.convolutions import Convolution, Dropout, Pointwise
 class ResidualBlock(RecomputableBlock):
     """The residual block x + 1×1 convolution(dropout(SiLU(convolution(x)))).
 
-    The 1×1 convolution is zero at first, so that a block starts as the identity.
+    The 1×1 convolution starts with zero weights, so that a block starts as the identity.
     """
 
     def __init__(self, filters: int, hidden: int, dropout: float, convolution: Convolution) -> None:

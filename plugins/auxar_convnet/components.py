@@ -26,7 +26,7 @@ class ConvNetworkConfig:
     filters: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
     """Number of channels of the stream, 1 … 16384."""
     hidden: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
-    """Number of channels inside of each block, 1 … 16384."""
+    """Number of hidden channels of each block, 1 … 16384."""
     blocks: int = attrs.field(default=8, validator=[positive, at_most(MOST_BLOCKS)])
     """Number of residual blocks, 1 … 256."""
     dropout: float = _rate()
@@ -42,7 +42,7 @@ class ConvEmbeddingConfig:
     filters: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
     """Number of channels of the stream and of the learned features, 1 … 16384."""
     hidden: int = attrs.field(default=128, validator=[positive, at_most(MOST_FILTERS)])
-    """Number of channels inside of each block, 1 … 16384."""
+    """Number of hidden channels of each block, 1 … 16384."""
     blocks: int = attrs.field(default=4, validator=[positive, at_most(MOST_BLOCKS)])
     """Number of residual blocks, 1 … 256."""
     dropout: float = _rate()

@@ -47,7 +47,7 @@ class ConvEmbedding(NetworkEmbedding):
         self._start_enlarging()
 
     def _start_enlarging(self) -> None:
-        """Lets the first features be the view. Images of more channels repeat its last channel."""
+        """Sets the weights with which the first features are the view, whose last channel is repeated if needed."""
         assert self.enlarge.kernel is not None
         with torch.no_grad():
             self.enlarge.bias.zero_()

@@ -15,8 +15,8 @@ from auxar_layers.initialization import initialize_predictions
 
 ROWS, COLUMNS = 2, 3
 """Rows above a pixel that the first convolution reads, and columns to each side."""
-SMALLEST = 1e-6
-"""The lower bound of sums of squares that are divisors."""
+LEAST_EXPLAINED = 0.5
+"""Smallest share of a channel's variance that subtracting a feature must remove."""
 
 
 class ConvNetwork(CausalNetwork):
@@ -26,8 +26,9 @@ class ConvNetwork(CausalNetwork):
     the three nearest places in the row above, the place to the left and the place itself.
 
     In a decoder, the first layer subtracts a multiple of the first feature from the first channel of the image, of the
-    second from the second, and so on. In the embedding `convnet`, these features are the view, so that the network sees
-    the small differences between image and view.
+    second from the second, and so on, if this removes most of the channel's variance. In the embedding `convnet`, these
+    features are the view, so that the network sees the small differences between image and view. The layer drops the
+    channel of ones, because features of a view with this channel tell where the image ends.
     """
 
     marks_pixels = True
@@ -89,16 +90,18 @@ class ConvNetwork(CausalNetwork):
     @torch.no_grad()
     @threads(1)  # With several threads, sums depend on the number of threads.
     def _start_difference(self, image: Tensor, features: Tensor) -> None:
-        """Lets `difference` subtract the multiples of the first features that leave the smallest variances."""
+        """Sets the multiples of the features by least squares, or to 0 where a feature explains too little."""
         multiples = []
         for own, feature in zip(image[:, : self.image.channels].unbind(1), features.unbind(1), strict=False):
             apart = feature - feature.mean()
-            multiples.append(float((own * apart).sum() / (apart * apart).sum().clamp_min(SMALLEST)))
+            multiple = float((own * apart).sum() / (apart * apart).sum())
+            explained = 1 - float((own - multiple * feature).var() / own.var())
+            multiples.append(multiple if explained >= LEAST_EXPLAINED else 0.0)
         self._set_difference(multiples)
 
     @torch.no_grad()
     def _set_difference(self, multiples: Sequence[float]) -> None:
-        """Lets `difference` subtract these multiples of the first features from the channels of the image."""
+        """Sets the weights of `difference` for these multiples of the first features, one for each channel."""
         assert self.difference is not None
         assert self.difference.kernel is not None
         weight = self.difference.kernel[:, :, 0, 0]

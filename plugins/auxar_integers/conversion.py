@@ -229,7 +229,8 @@ class Converter:
         # All values get the coarsest step.
         same = [self._coarser(source, exponent) for source in sources]
         name = self._emit("concat", IntegerConcat(), *same)
-        return attrs.evolve(same[0], name=name, channels=sum(source.channels for source in sources))
+        channels, bound = sum(source.channels for source in sources), max(source.bound for source in same)
+        return attrs.evolve(same[0], name=name, channels=channels, bound=bound)
 
     def _coarser(self, source: Quantity, exponent: int) -> Quantity:
         """A value with a step of 2 to the power -`exponent`, which is not below its own."""

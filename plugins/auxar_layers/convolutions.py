@@ -125,7 +125,8 @@ class CausalConv2d(Convolution):
 
     With stride 2, the output at (i, j) is the stride-1 output at (2i, 2j), and height and width are halved, rounded up.
 
-    `last` removes columns from the rectangle's lowest row: of this row, columns c + columns[0] … c + `last` are read.
+    With `last`, the lowest row of the rectangle is shorter: only its columns c + columns[0] … c + last are read. Raises
+    `ValueError` unless last is an integer with columns[0] - 1 ≤ last ≤ columns[1].
     """
 
     weights_version = 2
@@ -142,6 +143,8 @@ class CausalConv2d(Convolution):
         initial_deviation: float = 1.0,
         normalized: bool = True,
     ) -> None:
+        if last is not None and not (type(last) is int and columns[0] - 1 <= last <= columns[1]):
+            raise ValueError(f"last is {last!r}; expected an integer from {columns[0] - 1} to {columns[1]}")
         self.above = above
         self.columns = columns
         self.last = last

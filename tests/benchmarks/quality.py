@@ -88,7 +88,7 @@ class Arm:
     support: str = "restricted"
 
 
-def _of_2016(centered: bool, optimizer: str, support: str = "restricted") -> Arm:
+def _pixelcnn(centered: bool, optimizer: str, support: str = "restricted") -> Arm:
     """The networks of PixelCNN++ at one resolution, with and without centers."""
     head = f'{{ name = "logistic_mixture", components = 10, centered = {str(centered).lower()} }}'
     network = f'name = "pixelcnn", filters = 48, blocks = 3, dropout = 0.0, kernel = 2, head = {head}'
@@ -97,12 +97,12 @@ def _of_2016(centered: bool, optimizer: str, support: str = "restricted") -> Arm
 
 ADAM, MUON = 'name = "adam", learning_rate = 0.003, betas = [0.9, 0.99]', 'name = "muon"'
 ARMS = {
-    "pixelcnn, Adam, no centers": _of_2016(False, ADAM),
-    "pixelcnn, Adam": _of_2016(True, ADAM),
-    "pixelcnn, Muon, no centers": _of_2016(False, MUON),
-    "pixelcnn, Muon": _of_2016(True, MUON),
-    "pixelcnn, Muon, free, no centers": _of_2016(False, MUON, "free"),
-    "pixelcnn, Muon, free": _of_2016(True, MUON, "free"),
+    "pixelcnn, Adam, no centers": _pixelcnn(False, ADAM),
+    "pixelcnn, Adam": _pixelcnn(True, ADAM),
+    "pixelcnn, Muon, no centers": _pixelcnn(False, MUON),
+    "pixelcnn, Muon": _pixelcnn(True, MUON),
+    "pixelcnn, Muon, free, no centers": _pixelcnn(False, MUON, "free"),
+    "pixelcnn, Muon, free": _pixelcnn(True, MUON, "free"),
     "convnet, Adam": Arm('name = "convnet"', 'name = "convnet"', ADAM),
     "convnet, Muon": Arm('name = "convnet"', 'name = "convnet"', MUON),
 }
@@ -211,7 +211,7 @@ def seconds_of_step(factor: auxar.Factor, recipe: auxar.Recipe, repeats: int) ->
         factor.initialize(images, view)
     optimizer = make_optimizer(factor, recipe.training.optimizer)
     times = []
-    for _ in range(repeats):
+    for _ in range(max(3, repeats)):
         started = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16):
             loss = -factor(images, view).mean()
@@ -256,6 +256,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="number of trainings at once")
     parser.add_argument("--repeats", type=int, default=20, help="steps whose time is measured")
     options = parser.parse_args()
+    if options.multiply_adds and options.seconds is None:
+        parser.error("--multiply-adds needs --seconds")
     options.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.data.resolve(), options.out.resolve())
     for depth, name in ((1, "faces16"), (2, "faces8")):

@@ -15,7 +15,7 @@ from torch.nn import functional
 from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Convolution, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
-from auxar_layers.integer_functions import IntegerFunction
+from auxar_layers.integer_functions import IntegerConcat, IntegerFunction
 from auxar_samplers.compiler.tracer import ThreadSafeTracer
 
 FUNCTIONS: dict[Callable[..., Any], str] = {
@@ -256,7 +256,7 @@ class _Builder:
             if isinstance(module, UpsamplingConv2d) and isinstance(arguments[0], Value):
                 parts = {"layer": module, "bias": module.bias, "arguments": tuple(arguments)}
                 return self._add(str(node.target), "growth", module.bias.shape[0], **parts)
-            if isinstance(module, IntegerFunction):
+            if isinstance(module, IntegerFunction) and not isinstance(module, IntegerConcat):
                 return self._function(module, arguments)
             if isinstance(module, Dropout):
                 found: Value = arguments[0]

@@ -29,6 +29,7 @@ from auxar_convnet.network import ConvNetwork
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
+from auxar_layers.convolutions import CausalConv2d, Pointwise, data_dependent_initialization
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
@@ -203,6 +204,18 @@ def test_training_begins_with_differences_from_the_view_and_blocks_that_change_n
     assert (kernel[:, 7:] == 0).all()
 
 
+@pytest.mark.parametrize("last", [True, 2, -3, 0.0, "0"])
+def test_a_shorter_row_of_a_kernel_must_be_a_part_of_it(last):
+    with pytest.raises(ValueError, match="expected an integer from -2 to 1"):
+        CausalConv2d(1, 1, above=(0, 1), columns=(-1, 1), last=last)
+
+
+def test_features_that_explain_little_are_not_subtracted():
+    network = components.network(ConvNetworkConfig(filters=4, hidden=4, blocks=1), IMAGE, 5).double()
+    network.initialize(random_images(8, IMAGE), random_features(network, 8))
+    assert (network.difference.kernel[:, 3:] == 0).all()
+
+
 def test_the_first_weights_do_not_depend_on_the_number_of_threads():
     images = random_images(64, ImageSpec(3, height=32, width=40))
     found = []
@@ -211,6 +224,20 @@ def test_the_first_weights_do_not_depend_on_the_number_of_threads():
             torch.manual_seed(0)
             found.append(stage_of(images, torch.float32)[0].state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_weights_of_a_layer_with_few_outputs_do_not_depend_on_the_number_of_threads(seed):
+    inputs = torch.randn(64, 3, 40, 40, generator=generator(seed)).contiguous(memory_format=torch.channels_last) + 1
+    found = []
+    for count in (1, 2):
+        with threads(count), torch.random.fork_rng():
+            torch.manual_seed(0)
+            layer = Pointwise([3], 3, normalized=False)
+            with data_dependent_initialization(layer):
+                layer(inputs)
+        found.append(torch.cat([layer.kernel.flatten(), layer.bias]))
+    assert torch.equal(*found)
 
 
 def test_training_begins_near_the_distribution_of_all_pixels():

@@ -37,9 +37,9 @@ from auxar_integers.graph import IntegerGraph, Operation
 from auxar_integers.storage import described, read_graph
 from auxar_layers.convolutions import CausalConv2d
 from auxar_layers.functional import gate
-from auxar_layers.integer_functions import IntegerFunction, Requantize
+from auxar_layers.integer_functions import IntegerConcat, IntegerFunction, Requantize
 from auxar_pixelcnn.networks import LightNetwork
-from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
 NETWORKS = st.one_of(light_networks(), full_networks(), other_networks(), growing_networks())
 WIDTHS = st.sampled_from([IntegerConfig(8, 8), IntegerConfig(12, 14), IntegerConfig(16, 16)])
@@ -145,6 +145,7 @@ def test_a_graph_that_is_read_again_computes_the_same(network, seed):
     images, features = random_images(2, network.image, seed), integer_features(network, 2, seed)
     inputs = {"image": twin.encode(images), **({} if features is None else {"features": features})}
     assert torch.equal(again(**inputs), twin.graph(**inputs))
+    assert described(again, "x/")[0] == described(twin.graph, "x/")[0]
 
 
 def test_a_number_that_could_overflow_is_refused():
@@ -205,6 +206,16 @@ def test_a_network_may_end_in_a_function(function, filters):
         expected = network(network.encode(images))
     assert expected.abs().max() > 0.1
     assert (twin(twin.encode(images)) * 2.0**-20 - expected).abs().max() < 2e-3
+
+
+def test_concatenated_values_keep_their_bounds_and_are_drawn_by_the_raster_sampler():
+    bounds = IntegerConcat().bound_of(torch.tensor([1.0, 2.0]), torch.tensor([3.0]))
+    assert bounds.tolist() == [1.0, 2.0, 3.0]
+    twin = integer_twin(Sketch(lambda x: torch.cat([torch.tanh(x), torch.relu(x)], 1), 2).eval())
+    with pytest.raises(UserError, match="IntegerConcat"):
+        WavefrontSampler().check(twin)
+    request = SampleRequest((0, 1))
+    assert torch.equal(sample(AutoSampler(), twin, request), sample(RasterSampler(), twin, request))
 
 
 class OwnEncoding(Sketch):
