@@ -213,7 +213,7 @@ def test_a_shorter_row_of_a_kernel_must_be_a_part_of_it(last):
 def test_features_that_explain_little_are_not_subtracted():
     network = components.network(ConvNetworkConfig(filters=4, hidden=4, blocks=1), IMAGE, 5).double()
     network.initialize(random_images(8, IMAGE), random_features(network, 8))
-    assert (network.difference.kernel[:, 3:] == 0).all()
+    assert (network.get_parameter("difference.kernel")[:, 3:] == 0).all()
 
 
 def test_the_first_weights_do_not_depend_on_the_number_of_threads():
