@@ -26,7 +26,7 @@ from auxar.evaluation.own_samples import sample_figures
 from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.records import DataFacts, Evaluation
 from auxar.files import DamagedFile, is_file, metadata_entry, write_json, write_tensors
-from auxar.model import FLOAT, Chain, Factor, device_of
+from auxar.model import FLOAT, Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
@@ -218,7 +218,6 @@ class RunEvaluation:
             min(config.samples, config.heldout_images or config.samples),
             seed=self.recipe.sampling.seed,
             batch_size=config.batch_size,
-            device=device_of(self.model),
         )
         factors = [attrs.evolve(factor, samples=found[factor.factor]) for factor in evaluation.factors]
         return attrs.evolve(evaluation, factors=factors)

@@ -15,7 +15,7 @@ from torch import Tensor
 from auxar.data import ImageSet, evaluation_examples
 from auxar.evaluation.figures import standard_error
 from auxar.evaluation.records import SampleFigures
-from auxar.model import Chain, Factor, SampleRequest
+from auxar.model import Chain, Factor, SampleRequest, device_of
 from auxar.progress import progress_bar
 from auxar.recipe.building import own_sampler
 
@@ -25,7 +25,7 @@ IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
 
 @torch.no_grad()
 def sample_figures(
-    model: Chain, heldout: ImageSet, count: int, *, seed: int, batch_size: int, device: torch.device
+    model: Chain, heldout: ImageSet, count: int, *, seed: int, batch_size: int
 ) -> dict[str, SampleFigures]:
     """Draws exact samples of a model and returns the bits/dim of each factor for them, by the name of the factor.
 
@@ -40,10 +40,10 @@ def sample_figures(
         nats = factor(image, view, condition)
         bits[factor.name, kind].append(nats.double().cpu() / (-math.log(2) * factor.image.dims))
 
-    model.eval().to(device)
+    model.eval()
     batches = evaluation_examples(heldout, batch_size=batch_size, limit=count)
     for numbers, batch in progress_bar(batches, desc="bits of samples", unit="batch", delay=1):
-        batch = batch.to(device)
+        batch = batch.to(device_of(model))
         views = model.views(batch.image)
         # Both kinds have noise of their own.
         from_views, in_chain = (

@@ -82,7 +82,8 @@ class Figures:
 class SampleFigures:
     """The bits/dim of one factor for exact samples of the model, in bits for each sub-pixel of the factor's image.
 
-    If the model fits its data, they equal the bits/dim of held-out images. Standard errors are None for one sample.
+    If the model fits its data, they are about equal to the bits/dim of held-out images. Standard errors are None for
+    one sample.
     """
 
     count: int

@@ -6,13 +6,11 @@ from typing import Any
 
 import attrs
 
-from auxar import Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
+from auxar import Embedding, HeadChoice, ImageSpec, at_most, positive
 from auxar_convnet.embedding import ConvEmbedding
 from auxar_convnet.network import ConvNetwork
 from auxar_heads import logistic_mixture
-
-MOST_FILTERS = 16_384
-MOST_BLOCKS = 256
+from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS, enlargement
 
 
 def _rate() -> Any:
@@ -67,14 +65,10 @@ def embedding(config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec) ->
 
     Raises `UserError` if the height and width of the image are not the same whole multiple of the view's.
     """
-    factor = image.height // view.height
-    if (view.height * factor, view.width * factor) != (image.height, image.width):
-        expected = f"the height and width of the image must be the same whole multiple of those of its view {view}"
-        raise UserError(f"{expected}, got {image}")
     return ConvEmbedding(
         view,
         image,
-        factor=factor,
+        factor=enlargement(view, image),
         filters=config.filters,
         hidden=config.hidden,
         blocks=config.blocks,

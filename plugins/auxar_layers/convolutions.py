@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar.numerics.threads import threads
 from auxar_layers.convolution_gradients import convolve
 from auxar_layers.functional import concat_elu, dropout
 
@@ -79,8 +78,7 @@ class Convolution(nn.Module):
         # In an image of one row, a `CausalConv2d` that reads only rows above has no output to normalize.
         if not (self.initializing and output.numel()):
             return output
-        # With several threads, sums over few channels depend on the number of threads.
-        with torch.no_grad(), threads(1):
+        with torch.no_grad():
             deviation, mean = torch.std_mean(output, dim=(0, 2, 3), correction=0)
             factor = self.initial_deviation / deviation.clamp_min(SMALLEST_DEVIATION)
             if self.gain is not None:

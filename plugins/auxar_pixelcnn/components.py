@@ -131,14 +131,23 @@ def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Emb
 
     Raises `UserError` if the height and width of the image are not the same whole multiple of the view's.
     """
-    factor = image.height // view.height
-    if (view.height * factor, view.width * factor) != (image.height, image.width):
-        expected = f"the height and width of the image must be the same whole multiple of those of its view {view}"
-        raise UserError(f"{expected}, got {image}")
+    factor = enlargement(view, image)
     filters, blocks, dropout = config.filters, config.blocks_per_group, config.dropout
     if factor == 1:
         return SameSizeEmbedding(view, image, filters=filters, blocks=blocks, dropout=dropout)
     return EnlargingEmbedding(view, image, factor=factor, filters=filters, blocks=blocks, dropout=dropout)
+
+
+def enlargement(view: ImageSpec, image: ImageSpec) -> int:
+    """Returns the height of the image divided by the view's, which must be a whole number and equal for the widths.
+
+    Raises `UserError` if it is not.
+    """
+    factor = image.height // view.height
+    if (view.height * factor, view.width * factor) != (image.height, image.width):
+        expected = f"the height and width of the image must be the same whole multiple of those of its view {view}"
+        raise UserError(f"{expected}, got {image}")
+    return factor
 
 
 def categories(config: CategoriesConfig, view: ImageSpec, image: ImageSpec) -> Embedding:

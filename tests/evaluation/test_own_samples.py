@@ -48,7 +48,7 @@ def entropies(model):
 def test_bits_of_samples_are_entropies(restricted):
     model = model_of(restricted)
     pixels = torch.randint(3, (COUNT, *IMAGE.shape), generator=generator(1)) // 2
-    found = sample_figures(model, Listed(IMAGE, pixels), COUNT, seed=0, batch_size=500, device=torch.device("cpu"))
+    found = sample_figures(model, Listed(IMAGE, pixels), COUNT, seed=0, batch_size=500)
     bits, probabilities = entropies(model)
     heldout = model.views(pixels)[1].flatten().bincount(minlength=3) / COUNT
     expected = {

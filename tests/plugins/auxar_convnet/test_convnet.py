@@ -29,7 +29,7 @@ from auxar_convnet.network import ConvNetwork
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
-from auxar_layers.convolutions import CausalConv2d, Pointwise, data_dependent_initialization
+from auxar_layers.convolutions import CausalConv2d
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
@@ -224,20 +224,6 @@ def test_the_first_weights_do_not_depend_on_the_number_of_threads():
             torch.manual_seed(0)
             found.append(stage_of(images, torch.float32)[0].state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_first_weights_of_a_layer_with_few_outputs_do_not_depend_on_the_number_of_threads(seed):
-    inputs = torch.randn(64, 3, 40, 40, generator=generator(seed)).contiguous(memory_format=torch.channels_last) + 1
-    found = []
-    for count in (1, 2):
-        with threads(count), torch.random.fork_rng():
-            torch.manual_seed(0)
-            layer = Pointwise([3], 3, normalized=False)
-            with data_dependent_initialization(layer):
-                layer(inputs)
-        found.append(torch.cat([layer.kernel.flatten(), layer.bias]))
-    assert torch.equal(*found)
 
 
 def test_training_begins_near_the_distribution_of_all_pixels():
