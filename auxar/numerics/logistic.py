@@ -7,9 +7,11 @@ add up to 1. They are computed in log space.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 SMALLEST_REDUCED_LOG_SCALE = -600.0
 """Lower bound of log-scales that a draw has reduced. It keeps 1 / scale finite in float64."""
@@ -22,16 +24,57 @@ def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor
     [-1, 1]. The mass between the standardized ends m < p is σ(p) - σ(m) = σ(p) σ(-m) (1 - e^(m - p)). The right side
     avoids cancellation, even far in the tails.
     """
-    half = 1 / (levels - 1)
-    inverse_scale = torch.exp(-log_scale)
-    upper = (high.to(mean.dtype) * (2 * half) - 1 + half - mean) * inverse_scale
-    lower = (low.to(mean.dtype) * (2 * half) - 1 - half - mean) * inverse_scale
-    width = (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale
-    zero = torch.zeros((), dtype=mean.dtype, device=mean.device)
-    below_upper = torch.where(high == levels - 1, zero, logsigmoid(upper))
-    above_lower = torch.where(low == 0, zero, logsigmoid(-lower))
-    finite = torch.where((low == 0) | (high == levels - 1), zero, torch.log(-torch.expm1(-width)))
-    return below_upper + above_lower + finite
+    shape = torch.broadcast_shapes(low.shape, high.shape, mean.shape, log_scale.shape)
+    # The shapes of the ends stay as they are, so that they are converted before they are broadcast.
+    apply: Any = _LogIntervalMass.apply
+    result: Tensor = apply(low, high, mean.expand(shape), log_scale.expand(shape), levels)
+    return result
+
+
+class _LogIntervalMass(torch.autograd.Function):
+    """The log-mass, whose derivatives need the same exponentials as its value and are computed with it.
+
+    With the standardized ends m < p and their distance w, the derivatives by p, -m and w are σ(-p), σ(m) and
+    1 / (e^w - 1). The ends of the range count as infinite.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+        half = 1 / (levels - 1)
+        inverse_scale = torch.exp(-log_scale)
+        first, last = low == 0, high == levels - 1
+        upper = (high.to(mean.dtype) * (2 * half) - 1 + half - mean).mul_(inverse_scale)
+        # The lower end, mirrored.
+        lower = (mean - (low.to(mean.dtype) * (2 * half) - 1 - half)).mul_(inverse_scale)
+        width = (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale
+        below_upper, of_upper = _log_sigmoid(upper)
+        above_lower, of_lower = _log_sigmoid(lower)
+        inside = torch.expm1(-width)
+        finite = torch.log(-inside)
+        for part, none in ((below_upper, last), (above_lower, first), (finite, first | last)):
+            part.masked_fill_(none, 0.0)
+        if any(ctx.needs_input_grad):
+            of_upper.masked_fill_(last, 0.0)
+            of_lower.masked_fill_(first, 0.0)
+            of_width = ((1 + inside) / inside).masked_fill_(first | last, 0.0)
+            by_scale = (of_width * width).sub_(of_upper * upper).sub_(of_lower * lower)
+            ctx.save_for_backward((of_lower - of_upper).mul_(inverse_scale), by_scale)
+        return below_upper.add_(above_lower).add_(finite)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        by_mean, by_scale = ctx.saved_tensors
+        return None, None, gradients[0] * by_mean, gradients[0] * by_scale, None
+
+
+def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Computes log σ(x) and its derivative σ(-x)."""
+    # Beyond the bound, squares of exponentials would be subnormal numbers, with which a CPU computes many times slower.
+    # The bound changes the results by at most 1e-17 in float32 and 1e-138 in float64.
+    bound = -0.45 * math.log(torch.finfo(x.dtype).tiny)
+    near = x.clamp(-bound, bound)
+    return x.clamp(max=0).sub_(near.abs().neg_().exp_().log1p_()), near.neg_().sigmoid_()
 
 
 def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:

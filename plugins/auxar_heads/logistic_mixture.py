@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import attrs
@@ -87,13 +87,12 @@ class LogisticMixtureHead(RestrictableHead):
         self.restricted_uniform_count = 2 * self.channels
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        *_, joint = self._joints(parameters, image)
-        return joint.logsumexp(1)
+        return self._joint(parameters, image)[:, -1].logsumexp(1)
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         # `first` holds log p(x_1 … x_n) for n = 1, 2, …. Differences of neighbors are the log-likelihoods of channels
         # given the earlier channels.
-        first = torch.stack([joint.logsumexp(1) for joint in self._joints(parameters, image)], dim=1)
+        first = self._joint(parameters, image).logsumexp(2)
         return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
 
     def initial_parameters(self, image: Tensor, centers: Tensor | None = None) -> Tensor:
@@ -177,16 +176,12 @@ class LogisticMixtureHead(RestrictableHead):
         return torch.stack(drawn, dim=1).to(torch.int64)
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        before = torch.stack([known.logsumexp(1) for known, *_ in self._restricted(parameters, image, interval)], dim=1)
-        inside = [(known + mass).logsumexp(1) for known, _, mass in self._restricted(parameters, image, interval)]
-        return torch.stack(inside, dim=1) - before
+        known, _, mass = self._restricted(parameters, image, interval)
+        return (known + mass).logsumexp(2) - known.logsumexp(2)
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        channels = [
-            (known + value).logsumexp(1) - (known + mass).logsumexp(1)
-            for known, value, mass in self._restricted(parameters, image, interval)
-        ]
-        return only_inside(torch.stack(channels, dim=1), image, interval)
+        known, value, mass = self._restricted(parameters, image, interval)
+        return only_inside((known + value).logsumexp(2) - (known + mass).logsumexp(2), image, interval)
 
     def draw_restricted(
         self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
@@ -198,7 +193,7 @@ class LogisticMixtureHead(RestrictableHead):
         drawn = []
         for channel in range(self.channels):
             interval = pixels.interval(channel)
-            mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
+            mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, channel]
             low, high = interval.low[:, None], interval.high[:, None]
             mass = logistic.log_interval_mass(low, high, mean, log_scale, self.levels)
             logits = categorical.without_light(known + mass, adjustments.min_weight)
@@ -216,54 +211,50 @@ class LogisticMixtureHead(RestrictableHead):
                 scaled[:, channel] = scale(drawn[-1], self.levels, scaled.dtype)
         return torch.stack(drawn, dim=1)
 
-    def _restricted(
-        self, parameters: Tensor, image: Tensor, interval: Interval
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yields, for each channel, three log-likelihoods of each component, (b, k, h, w) each.
+    def _restricted(self, parameters: Tensor, image: Tensor, interval: Interval) -> tuple[Tensor, Tensor, Tensor]:
+        """Three log-likelihoods of each component and channel, (b, c, k, h, w) each.
 
         The first is the joint log-likelihood of the component and the earlier channels, up to a term that is equal for
         all components. The second and the third are the log-likelihoods of the channel's value and of its interval,
         given the component and the earlier channels.
         """
-        known, means, log_scales, couplings = self._split(parameters)
-        scaled = scale(image, self.levels, known.dtype)
-        values, low, high = (x.to(torch.int64)[:, :, None] for x in (image, interval.low, interval.high))
+        logits, values, means, log_scales = self._given_earlier(parameters, image)
+        value = logistic.log_mass(values, means, log_scales, self.levels)
+        low, high = (end.to(torch.int64)[:, :, None] for end in (interval.low, interval.high))
         low = low.clamp(0, self.levels - 1)
         high = torch.maximum(high.clamp(max=self.levels - 1), low)
-        for channel in range(self.channels):
-            mean, log_scale = self._coupled_mean(means, couplings, scaled, channel), log_scales[:, :, channel]
-            value = logistic.log_mass(values[:, channel], mean, log_scale, self.levels)
-            yield (
-                known,
-                value,
-                logistic.log_interval_mass(low[:, channel], high[:, channel], mean, log_scale, self.levels),
-            )
-            known = known + value
+        mass = logistic.log_interval_mass(low, high, means, log_scales, self.levels)
+        known = torch.cat([logits[:, None], value[:, :-1]], dim=1).cumsum(1)
+        return known, value, mass
 
-    def _joints(self, parameters: Tensor, image: Tensor) -> Iterator[Tensor]:
-        """Yields, for n = 1 … c, the joint log-likelihood of each component and the first n channels: (b, k, h, w)."""
+    def _joint(self, parameters: Tensor, image: Tensor) -> Tensor:
+        """The joint log-likelihoods of each component and the first 1 … c channels: (b, c, k, h, w)."""
+        logits, values, means, log_scales = self._given_earlier(parameters, image)
+        value = logistic.log_mass(values, means, log_scales, self.levels)
+        return logits.log_softmax(1)[:, None] + value.cumsum(1)
+
+    def _given_earlier(self, parameters: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits (b, k, h, w), values (b, c, 1, h, w), and means and log-scales given the earlier channels."""
         logits, means, log_scales, couplings = self._split(parameters)
         scaled = scale(image, self.levels, logits.dtype)
-        values = image.to(torch.int64)
-        joint = logits.log_softmax(1)
-        for channel in range(self.channels):
-            mean = self._coupled_mean(means, couplings, scaled, channel)
-            joint = joint + logistic.log_mass(values[:, None, channel], mean, log_scales[:, :, channel], self.levels)
-            yield joint
+        means = torch.stack(
+            [self._coupled_mean(means, couplings, scaled, channel) for channel in range(self.channels)], dim=1
+        )
+        return logits, image.to(torch.int64)[:, :, None], means, log_scales
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Splits parameters (b, parameter_count, …) into four parts, in float32 or float64.
 
-        These are logits (b, k, …), means (b, k, c, …), clamped log-scales (b, k, c, …) and the tanh of the couplings
-        (b, k, couplings, …), for k components and c channels.
+        These are logits (b, k, …), means (b, c, k, …), clamped log-scales (b, c, k, …) and the tanh of the couplings
+        (b, couplings, k, …), for k components and c channels.
         """
         if parameters.dtype not in (torch.float32, torch.float64):
             parameters = parameters.float()
-        grouped = rearrange(parameters, "b (p k) ... -> b k p ...", k=self.components)
+        grouped = rearrange(parameters, "b (p k) ... -> b p k ...", k=self.components)
         sizes = [1, self.channels, self.channels, self.couplings]
-        logits, means, log_scales, couplings = grouped.split(sizes, dim=2)
+        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
         log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
-        return logits.squeeze(2), means, log_scales, torch.tanh(couplings)
+        return logits.squeeze(1), means, log_scales, torch.tanh(couplings)
 
     @staticmethod
     def _coupled_mean(means: Tensor, couplings: Tensor, scaled: Tensor, channel: int) -> Tensor:
@@ -271,8 +262,8 @@ class LogisticMixtureHead(RestrictableHead):
 
         `scaled` contains the values of the image in [-1, 1]: (b, c, …).
         """
-        mean = means[:, :, channel]
+        mean = means[:, channel]
         first = channel * (channel - 1) // 2
         for earlier in range(channel):
-            mean = mean + couplings[:, :, first + earlier] * scaled[:, None, earlier]
+            mean = mean + couplings[:, first + earlier] * scaled[:, None, earlier]
         return mean

@@ -425,3 +425,31 @@ def test_noise_depends_on_seed_number_and_depth_alone(seed, numbers, depth):
 def test_noise_is_the_same_in_every_version():
     expected = [[0.03994455272760311, 0.2997385115718251, 0.24759192724416212]]
     assert SampleRequest((2,), 1, depth=3).uniforms((3,)).tolist() == expected
+
+
+@pytest.mark.parametrize("levels", [2, 3, 256])
+@pytest.mark.parametrize("log_scale", [-7.0, -2.0, 1.0, 20.0])
+def test_the_gradient_of_the_log_mass_of_an_interval_is_its_derivative(levels, log_scale):
+    values = torch.arange(levels)[:: max(1, levels // 5)]
+    low, high = torch.cartesian_prod(values, torch.cat([values, values.new_tensor([levels - 1])])).unbind(1)
+    low, high = low[low <= high], high[low <= high]
+    mean = torch.linspace(-3, 3, len(low), dtype=torch.float64).requires_grad_()
+    width = torch.full((1,), log_scale, dtype=torch.float64).requires_grad_()
+
+    def log_mass(mean, width):
+        return logistic.log_interval_mass(low, high, mean, width, levels)
+
+    torch.autograd.gradcheck(log_mass, (mean, width), eps=1e-6, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("far", [-1e4, -1.0, 0.1, 1e4])
+@pytest.mark.parametrize("log_scale", [-7.0, -3.0, 20.0])
+def test_gradients_of_the_log_mass_in_float32_are_those_in_float64(far, log_scale):
+    low, high = torch.tensor([0, 0, 100, 100, 255]), torch.tensor([0, 100, 100, 255, 255])
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        given = [torch.full((5,), number, dtype=dtype).requires_grad_() for number in (far, log_scale)]
+        nats = logistic.log_interval_mass(low, high, *given, 256)
+        gradients.append([each.double() for each in torch.autograd.grad(nats.sum(), given)])
+    for exact, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-5)
