@@ -17,7 +17,6 @@ class ConvEmbedding(NetworkEmbedding):
     """
 
     marks_pixels = True
-    compiles = True
 
     def __init__(
         self, view: ImageSpec, image: ImageSpec, *, factor: int, filters: int, hidden: int, blocks: int, dropout: float

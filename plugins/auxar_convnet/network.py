@@ -32,7 +32,6 @@ class ConvNetwork(CausalNetwork):
     """
 
     marks_pixels = True
-    compiles = True
 
     def __init__(
         self,
