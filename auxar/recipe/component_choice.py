@@ -38,12 +38,12 @@ class ComponentChoice:
         usual = {field.name: field.default for field in attrs.fields(self.component.config)}
         return {key: value for key, value in self.options.items() if getattr(self.config, key) != _default(usual[key])}
 
-    def build(self, *arguments: Any) -> Any:
+    def build(self, *arguments: Any, **named: Any) -> Any:
         """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
         if self.component is None:
             raise UserError(f"'{self.name}' was not looked up among the plugins; load the recipe with load_recipe")
         try:
-            return self.component.build(self.config, *arguments)
+            return self.component.build(self.config, *arguments, **named)
         except UserError as error:
             raise UserError(f"{self.component.kind} '{self.name}': {error}") from None
 

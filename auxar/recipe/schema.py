@@ -172,13 +172,13 @@ class TrainingConfig:
     """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
     """Number of parts in which each process computes its share of a batch. More parts need less memory."""
-    optimizer: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("adam"))
-    """The optimizer, with its learning rate and other options: `adam`, as in the paper, or for example `adamw`, which
-    is Adam with decoupled weight decay."""
-    schedule: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("constant"))
-    """How the learning rate changes over the steps after `warmup`: `constant` keeps it, `exponential` multiplies it by
-    a number after every step, as in the paper, and `cosine` lowers it along half a period of a cosine until the end of
-    training."""
+    optimizer: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("muon"))
+    """The optimizer, with its learning rate and other options: `muon`, which needs the fewest steps and chooses its
+    learning rate by their number, `adam`, as in the paper, or `adamw`, which is Adam with decoupled weight decay."""
+    schedule: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("cosine"))
+    """How the learning rate changes over the steps after `warmup`: `cosine` lowers it along half a period of a cosine
+    until the end of training, `exponential` multiplies it by a number after every step, as in the paper, and `constant`
+    keeps it."""
     warmup: int = attrs.field(default=0, validator=ge(0))
     """Number of steps at the beginning in which the learning rate rises linearly to that of the optimizer. In step k,
     it is the optimizer's rate times k / (`warmup` + 1)."""

@@ -13,16 +13,17 @@ from torch.optim import Optimizer
 from auxar.errors import UserError
 from auxar.runs.optimizer_state import read_state, stored_state
 from auxar.testing.laws import broken, runs
+from auxar.training.optimization import takes_steps
 
 STEPS = 40
 """Number of training steps."""
 
 
-def check_optimizer(build: Callable[[Any, nn.Module], Any], config: Any) -> None:
+def check_optimizer(build: Callable[..., Any], config: Any) -> None:
     """Checks an optimizer by training a small network.
 
-    `build(config, factor)` is the function of the optimizer's `Component`, and `config` has its options. Raises
-    `ContractError` if a law is broken:
+    `build(config, factor)` or `build(config, factor, steps)` is the function of the optimizer's `Component`, and
+    `config` has its options. Raises `ContractError` if a law is broken:
 
     - `weights`: the optimizer has all trainable weights of the network and no others, and does not change a weight
       without a gradient
@@ -76,9 +77,9 @@ class _Network(nn.Module):
         return found
 
 
-def _built(build: Callable[[Any, nn.Module], Any], config: Any, network: nn.Module) -> Optimizer:
+def _built(build: Callable[..., Any], config: Any, network: nn.Module) -> Optimizer:
     with runs("build"):
-        found = build(config, network)
+        found = build(config, network, **({"steps": STEPS} if takes_steps(build) else {}))
     if not isinstance(found, Optimizer):
         broken("runs", f"build must return a torch.optim.Optimizer, got {type(found).__name__}")
     given = {id(weight) for group in found.param_groups for weight in group["params"]}

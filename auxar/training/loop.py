@@ -136,7 +136,7 @@ class _Training:
             self.history = History(init=load_init(self.run, self.factor, self.config.init))
         else:
             self._initialize()
-        own = make_optimizer(self.factor, self.config.optimizer)
+        own = make_optimizer(self.factor, self.config.optimizer, self.total)
         rates = [float(group["lr"]) for group in own.param_groups]
         if self.team.rank == 0:
             warn_of_warmup(self.factor.name, self.config.warmup, rates[0], self.total)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 from torch.optim import Optimizer
 
 from auxar.errors import UserError, one_line
@@ -10,10 +13,14 @@ from auxar.recipe import ComponentChoice
 from auxar.training.schedules import Schedule
 
 
-def make_optimizer(factor: Factor, choice: ComponentChoice) -> Optimizer:
-    """Builds the optimizer of a factor. Raises `UserError` unless it has all of its trainable weights and no others."""
+def make_optimizer(factor: Factor, choice: ComponentChoice, steps: int) -> Optimizer:
+    """Builds the optimizer of a factor for a training of `steps` steps.
+
+    Raises `UserError` unless it has all trainable weights of the factor and no others.
+    """
+    planned = {"steps": steps} if choice.component is not None and takes_steps(choice.component.build) else {}
     try:
-        optimizer = choice.build(factor)
+        optimizer = choice.build(factor, **planned)
     except (TypeError, ValueError) as error:  # PyTorch's optimizers check their options.
         raise UserError(f"optimizer '{choice.name}' cannot be built: {one_line(str(error))}") from error
     if not isinstance(optimizer, Optimizer):
@@ -28,6 +35,11 @@ def make_optimizer(factor: Factor, choice: ComponentChoice) -> Optimizer:
         expected = f"all trainable weights of factor {factor.name} and no others"
         raise UserError(f"optimizer '{choice.name}': its build must give the optimizer {expected}; it {found}")
     return optimizer
+
+
+def takes_steps(build: Callable[..., object]) -> bool:
+    """Whether the `build` of an optimizer has a parameter `steps`, the number of steps of the training."""
+    return "steps" in inspect.signature(build).parameters
 
 
 def make_schedule(choice: ComponentChoice) -> Schedule:

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import torch
-from attrs.validators import and_, deep_iterable, ge, lt
+from attrs.validators import and_, deep_iterable, ge, lt, optional
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.adam import adam
@@ -37,6 +37,9 @@ BATCH = 2**20
 DEVIATION = 0.2
 """Root mean square of a matrix's update at the learning rate 1. Adam's updates have about this size (Liu et al. 2025,
 https://arxiv.org/abs/2502.16982), so matrices of any shape and all other weights share one learning rate."""
+USUAL, LARGEST = 0.06, 0.01
+"""The usual learning rate is `USUAL` / ∛steps, but at most `LARGEST`. Trainings of 300 to 6,000 steps with the schedule
+`cosine` reached about the fewest bits/dim with it (docs/networks.md)."""
 EPSILON = 1e-8
 """Number added to the divisor of Adam's updates."""
 
@@ -53,9 +56,9 @@ class MuonConfig:
     factor.
     """
 
-    learning_rate: float = attrs.field(default=0.004, validator=positive)
+    learning_rate: float | None = attrs.field(default=None, validator=optional(positive))
     """Learning rate of all weights. In each step, the elements of a matrix change by about 0.2 times this number (root
-    mean square). The default suited trainings of 300 to 9,000 steps with the schedule `cosine`."""
+    mean square). If it is not given, it is 0.06 / ∛steps for a training of `steps` steps, but at most 0.01."""
     momentum: float = attrs.field(default=0.95, validator=[ge(0.0), lt(1.0)])
     """Decay rate of the moving average of gradients from which a matrix's update is computed, at least 0 and less
     than 1."""
@@ -65,9 +68,9 @@ class MuonConfig:
     """Weight decay of the matrices: each step subtracts this number times the learning rate times the weights."""
 
 
-def build(config: MuonConfig, factor: nn.Module) -> Muon:
-    """Returns the optimizer of a factor's weights."""
-    return Muon(factor, config)
+def build(config: MuonConfig, factor: nn.Module, steps: int) -> Muon:
+    """Returns the optimizer of a factor's weights for a training of `steps` steps."""
+    return Muon(factor, config, steps)
 
 
 class Muon(Optimizer):
@@ -76,7 +79,7 @@ class Muon(Optimizer):
     Updates have the same bits for any number of threads. Weights without a gradient do not change.
     """
 
-    def __init__(self, module: nn.Module, config: MuonConfig) -> None:
+    def __init__(self, module: nn.Module, config: MuonConfig, steps: int) -> None:
         weights = list(module.parameters())
         chosen = {id(weight) for weight in hidden_matrices(module)}
         groups: list[dict[str, Any]] = [
@@ -86,9 +89,10 @@ class Muon(Optimizer):
         # PyTorch's fused Adam keeps the number of steps on the device of the weights.
         fused = has_fused(module)
         options = attrs.asdict(config)
+        rate = options.pop("learning_rate") or min(LARGEST, USUAL / max(1, steps) ** (1 / 3))
         super().__init__(
             [group for group in groups if group["params"]],
-            {"lr": options.pop("learning_rate"), **options, "fused": fused},
+            {"lr": rate, **options, "fused": fused},
         )
 
     @torch.no_grad()

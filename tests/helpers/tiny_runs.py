@@ -54,6 +54,8 @@ head = { name = "logistic_mixture", components = 2 }
 [training]
 steps = 4
 batch_size = 4
+optimizer = { name = "adam" }
+schedule = { name = "constant" }
 ema = 0.9
 log_every = 1
 initialization_images = 8

@@ -203,7 +203,9 @@ def test_a_key_taken_away_has_a_default_or_is_required(path):
     del parent(table, path)[path[-1]]
     required = {"data", "path", "image", "height", "width", "prior", "training", "steps", "name"}
     required |= {"view", "embedding", "decoder"}
-    if path[-1] in required and path[-2:] != ("head", "name"):  # A head without a name is the default one.
+    # A head, an optimizer or a schedule without a name is the default one.
+    default = path[-1] == "name" and path[-2] in ("head", "optimizer", "schedule")
+    if path[-1] in required and not default:
         with pytest.raises(UserError, match=str(path[-1])):
             parse(table)
     else:

@@ -110,7 +110,7 @@ FIXED = {
     "prior.filters": 5,
     "training.batch_size": 8,
     "training.accumulate": 2,
-    "training.optimizer": {"betas": [0.5, 0.5]},
+    "training.optimizer": {"name": "adam", "betas": [0.5, 0.5]},
     "training.clip": 1.0,
     "training.ema": 0.5,
     "training.ema_warmup": False,

@@ -19,7 +19,7 @@ def test_they_keep_the_contract_of_optimizers():
 @pytest.mark.parametrize(
     ("setting", "kind", "expected"),
     [
-        ({}, torch.optim.Adam, {"lr": 1e-3, "betas": (0.9, 0.999), "weight_decay": 0}),
+        ("adam", torch.optim.Adam, {"lr": 1e-3, "betas": (0.9, 0.999), "weight_decay": 0}),
         ("adam:learning_rate=0.1", torch.optim.Adam, {"lr": 0.1, "betas": (0.9, 0.999), "weight_decay": 0}),
         ("adamw", torch.optim.AdamW, {"lr": 1e-3, "weight_decay": 0.01}),
         ({"name": "adamw", "weight_decay": 0, "betas": [0, 0.5]}, torch.optim.AdamW, {"betas": (0, 0.5)}),

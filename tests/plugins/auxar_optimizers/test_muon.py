@@ -1,15 +1,18 @@
 """Tests of Muon against singular value decompositions, and of its other weights against PyTorch's Adam."""
 
 import io
+import json
 import math
 import warnings
 
 import pytest
 import torch
 from helpers.causal_networks import generator
+from helpers.tiny_runs import tiny, write
 from torch import nn
 
 from auxar.numerics.threads import threads
+from auxar.pipeline import run as run_recipe
 from auxar_optimizers import muon
 from auxar_optimizers.muon import MuonConfig, build
 
@@ -57,7 +60,7 @@ def test_a_step_changes_hidden_matrices_equally_in_all_directions(scale, monkeyp
     monkeypatch.setattr(muon, "BATCH", 2 * 12 * 90)
     module = Module()
     before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
-    optimizer = build(MuonConfig(learning_rate=0.01, weight_decay=0.1), module)
+    optimizer = build(MuonConfig(learning_rate=0.01, weight_decay=0.1), module, 100)
     give_gradients(module, 0, scale)
     optimizer.step()
     for name in HIDDEN:
@@ -74,7 +77,7 @@ def test_a_step_changes_hidden_matrices_equally_in_all_directions(scale, monkeyp
 def test_the_momentum_is_that_of_nesterov():
     """Two gradients in different directions: the second step follows the average of both and the second once more."""
     module, moved = Module(), Module()
-    optimizer = build(MuonConfig(learning_rate=0.01, momentum=0.75), module)
+    optimizer = build(MuonConfig(learning_rate=0.01, momentum=0.75), module, 100)
     first, second = (torch.zeros(12, 10, 3, 3) for _ in range(2))
     first[:, 0, 0, 0], second[:, 1, 0, 0] = 1, 1
     weight, other = module.get_parameter(HIDDEN[0]), moved.get_parameter(HIDDEN[0])
@@ -85,13 +88,13 @@ def test_the_momentum_is_that_of_nesterov():
     # The average is 0.75 · 0.25 · first + 0.25 · second.
     other.grad = 0.75 * (0.75 * 0.25 * first + 0.25 * second) + 0.25 * second
     start = other.detach().clone()
-    build(MuonConfig(learning_rate=0.01), moved).step()
+    build(MuonConfig(learning_rate=0.01), moved, 100).step()
     torch.testing.assert_close(before - weight, start - other)
 
 
 def test_adam_trains_all_other_weights():
     module, expected = Module(), Module()
-    train(module, build(MuonConfig(learning_rate=0.01, betas=(0.8, 0.95)), module), range(4))
+    train(module, build(MuonConfig(learning_rate=0.01, betas=(0.8, 0.95)), module, 100), range(4))
     adam = torch.optim.Adam(expected.parameters(), lr=0.01, betas=(0.8, 0.95))
     train(expected, adam, range(4))
     other = dict(expected.named_parameters())
@@ -101,16 +104,16 @@ def test_adam_trains_all_other_weights():
 
 def test_training_continues_from_a_stored_state_and_on_any_number_of_threads():
     module = Module()
-    whole = train(module, build(MuonConfig(), module), range(6))
+    whole = train(module, build(MuonConfig(), module, 100), range(6))
     for count in (1, 2, 3):
         with threads(count):
             module = Module()
-            optimizer = build(MuonConfig(), module)
+            optimizer = build(MuonConfig(), module, 100)
             train(module, optimizer, range(3))
             file = io.BytesIO()
             torch.save(optimizer.state_dict(), file)
             file.seek(0)
-            optimizer = build(MuonConfig(learning_rate=1.0), module)
+            optimizer = build(MuonConfig(learning_rate=1.0), module, 100)
             optimizer.load_state_dict(torch.load(file, weights_only=True))
             for found, weight in zip(train(module, optimizer, range(3, 6)), whole, strict=True):
                 assert torch.equal(found, weight)
@@ -119,7 +122,28 @@ def test_training_continues_from_a_stored_state_and_on_any_number_of_threads():
 def test_weights_without_a_gradient_stay():
     module = Module()
     before = [weight.detach().clone() for weight in module.parameters()]
-    optimizer = build(MuonConfig(weight_decay=0.1), module)
+    optimizer = build(MuonConfig(weight_decay=0.1), module, 100)
     optimizer.step()
     assert all(torch.equal(weight, start) for weight, start in zip(module.parameters(), before, strict=True))
     assert not optimizer.state_dict()["state"]
+
+
+def rates_of(steps, **options):
+    return [group["lr"] for group in build(MuonConfig(**options), Module(), steps).param_groups]
+
+
+def test_the_usual_learning_rate_depends_on_the_number_of_steps():
+    assert rates_of(0) == rates_of(1) == rates_of(216) == [0.01] * 2
+    assert rates_of(1728) == pytest.approx([0.005] * 2)
+    assert rates_of(1000, learning_rate=0.003) == [0.003] * 2
+
+
+def test_the_usual_learning_rate_of_a_factor_depends_on_its_own_steps(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(muon, "USUAL", 0.004)
+    recipe = write(
+        tmp_path / "recipe.toml", tiny(pictures, training__optimizer="muon", training__factor={"prior": {"steps": 1}})
+    )
+    run_recipe(recipe, out=tmp_path / "run")
+    for name, rate in (("stage0", 0.004 / 4 ** (1 / 3)), ("prior", 0.004)):
+        metrics = (tmp_path / "run" / "factors" / name / "metrics.jsonl").read_text().splitlines()
+        assert json.loads(metrics[0])["learning_rate"] == rate
