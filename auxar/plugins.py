@@ -80,7 +80,7 @@ class Component:
     - sampler: `build(config) -> Sampler`
     - engine: `build(config) -> auxar_samplers.engines.Engine`
     - optimizer: `build(config, factor: torch.nn.Module) -> torch.optim.Optimizer`. The `lr` of each parameter group is
-      the group's learning rate before the schedule.
+      the group's learning rate before the schedule. A parameter `steps` of `build` gets the number of training steps.
     - schedule: `build(config) -> Schedule`
     - tracker: `build(config) -> str | accelerate.tracking.GeneralTracker`
     - dataset: `build(config) -> pathlib.Path`, a parquet file, a folder of parquet files or a folder of images

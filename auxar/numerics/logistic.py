@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 SMALLEST_REDUCED_LOG_SCALE = -600.0
 """Lower bound of log-scales that a draw has reduced. It keeps 1 / scale finite in float64."""
@@ -24,57 +25,96 @@ def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor
     [-1, 1]. The mass between the standardized ends m < p is σ(p) - σ(m) = σ(p) σ(-m) (1 - e^(m - p)). The right side
     avoids cancellation, even far in the tails.
     """
+    trained = torch.is_grad_enabled() and (mean.requires_grad or log_scale.requires_grad)
+    if not trained or mean.dtype != log_scale.dtype or torch.compiler.is_compiling():
+        return _log_interval_mass(low, high, mean, log_scale, levels)
     shape = torch.broadcast_shapes(low.shape, high.shape, mean.shape, log_scale.shape)
-    # The shapes of the ends stay as they are, so that they are converted before they are broadcast.
     apply: Any = _LogIntervalMass.apply
-    result: Tensor = apply(low, high, mean.expand(shape), log_scale.expand(shape), levels)
+    result: Tensor = apply(low, high, mean.expand(shape), log_scale.expand(shape), levels)[0]
     return result
 
 
-class _LogIntervalMass(torch.autograd.Function):
-    """The log-mass, whose derivatives need the same exponentials as its value and are computed with it.
+def _log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
+    """Computes the log-mass with operations that PyTorch differentiates."""
+    upper, lower, width, _ = _standardized(low, high, mean, log_scale, levels)
+    below_upper, above_lower = (logsigmoid(_near(x)) + (x + _bound(x)).clamp(max=0) for x in (upper, lower))
+    finite = torch.log(-torch.expm1(-width))
+    first, last = low == 0, high == levels - 1
+    return (
+        below_upper.masked_fill(last, 0.0) + above_lower.masked_fill(first, 0.0) + finite.masked_fill(first | last, 0.0)
+    )
 
-    With the standardized ends m < p and their distance w, the derivatives by p, -m and w are σ(-p), σ(m) and
-    1 / (e^w - 1). The ends of the range count as infinite.
+
+class _LogIntervalMass(torch.autograd.Function):
+    """The log-mass and its derivatives by the mean and the log-scale, faster than `_log_interval_mass`.
+
+    Value and derivatives need the same exponentials. With the upper end p, the mirrored lower end -m and their distance
+    w, all standardized, the derivatives by p, -m and w are σ(-p), σ(m) and 1 / (e^w - 1).
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-        half = 1 / (levels - 1)
-        inverse_scale = torch.exp(-log_scale)
+    def forward(
+        low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        upper, lower, width, inverse_scale = _standardized(low, high, mean, log_scale, levels)
         first, last = low == 0, high == levels - 1
-        upper = (high.to(mean.dtype) * (2 * half) - 1 + half - mean).mul_(inverse_scale)
-        # The lower end, mirrored.
-        lower = (mean - (low.to(mean.dtype) * (2 * half) - 1 - half)).mul_(inverse_scale)
-        width = (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale
-        below_upper, of_upper = _log_sigmoid(upper)
-        above_lower, of_lower = _log_sigmoid(lower)
         inside = torch.expm1(-width)
-        finite = torch.log(-inside)
-        for part, none in ((below_upper, last), (above_lower, first), (finite, first | last)):
-            part.masked_fill_(none, 0.0)
-        if any(ctx.needs_input_grad):
-            of_upper.masked_fill_(last, 0.0)
-            of_lower.masked_fill_(first, 0.0)
-            of_width = ((1 + inside) / inside).masked_fill_(first | last, 0.0)
-            by_scale = (of_width * width).sub_(of_upper * upper).sub_(of_lower * lower)
-            ctx.save_for_backward((of_lower - of_upper).mul_(inverse_scale), by_scale)
-        return below_upper.add_(above_lower).add_(finite)
+        value = torch.log(-inside).masked_fill_(first | last, 0.0)
+        by_scale = ((1 + inside) / inside * width).masked_fill_(first | last, 0.0)
+        slopes = []
+        for end, infinite in ((upper, last), (lower, first)):
+            near = _near(end)
+            log_sigmoid = end.clamp(max=0).sub_(near.abs().neg_().exp_().log1p_())
+            value += log_sigmoid.masked_fill_(infinite, 0.0)
+            slope = near.neg_().sigmoid_().masked_fill_(infinite, 0.0)
+            # Beyond the bound, the slope is 0 up to rounding, even if the end is huge.
+            by_scale -= slope * end.clamp_(max=_bound(end))
+            slopes.append(slope)
+        return value, (slopes[1] - slopes[0]).mul_(inverse_scale), by_scale
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        low, high, mean, log_scale, ctx.levels = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(low, high, mean, log_scale, *output[1:])
+
+    @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        by_mean, by_scale = ctx.saved_tensors
-        return None, None, gradients[0] * by_mean, gradients[0] * by_scale, None
+        low, high, mean, log_scale, by_mean, by_scale = ctx.saved_tensors
+        gradient = gradients[0]
+        if torch.is_grad_enabled():  # The derivatives are differentiated, too.
+            with torch.enable_grad():
+                value = _log_interval_mass(low, high, mean, log_scale, ctx.levels)
+                of_mean, of_scale = torch.autograd.grad(value, (mean, log_scale), gradient, create_graph=True)
+            return None, None, of_mean, of_scale, None
+        return None, None, gradient * by_mean, gradient * by_scale, None
 
 
-def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Computes log σ(x) and its derivative σ(-x)."""
-    # Beyond the bound, squares of exponentials would be subnormal numbers, with which a CPU computes many times slower.
-    # The bound changes the results by at most 1e-17 in float32 and 1e-138 in float64.
-    bound = -0.45 * math.log(torch.finfo(x.dtype).tiny)
-    near = x.clamp(-bound, bound)
-    return x.clamp(max=0).sub_(near.abs().neg_().exp_().log1p_()), near.neg_().sigmoid_()
+def _standardized(
+    low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The standardized upper end, mirrored lower end and width of intervals, and the inverse scale."""
+    half = 1 / (levels - 1)
+    inverse_scale = torch.exp(-log_scale)
+    upper = (high.to(mean.dtype) * (2 * half) - 1 + half - mean) * inverse_scale
+    lower = (mean - (low.to(mean.dtype) * (2 * half) - 1 - half)) * inverse_scale
+    width = (high - low + 1).to(mean.dtype) * (2 * half) * inverse_scale
+    return upper, lower, width, inverse_scale
+
+
+def _bound(x: Tensor) -> float:
+    """The number beyond which log σ(x) is min(x, 0), up to 1e-17 in float32 and 1e-138 in float64.
+
+    Farther from 0, functions of x have subnormal results or intermediate results, for which a CPU takes many times as
+    long.
+    """
+    return -0.45 * math.log(torch.finfo(torch.promote_types(x.dtype, torch.float32)).tiny)
+
+
+def _near(x: Tensor) -> Tensor:
+    return x.clamp(-_bound(x), _bound(x))
 
 
 def log_mass(value: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:

@@ -51,10 +51,10 @@ class Choice:
         """Returns this choice as a table, which `from_recipe` reads."""
         return {"name": self.component.name, **unstructure(self.config)}
 
-    def build(self, *arguments: Any) -> Any:
+    def build(self, *arguments: Any, **named: Any) -> Any:
         """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
         try:
-            return self.component.build(self.config, *arguments)
+            return self.component.build(self.config, *arguments, **named)
         except UserError as error:
             raise UserError(f"{self.kind} '{self.component.name}' {error}") from None
 

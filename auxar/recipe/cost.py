@@ -40,9 +40,10 @@ class FactorCost:
     memory: int
     """Training memory in bytes, in the recipe's precision.
 
-    It includes the weights, gradients, the two moments of Adam, the weight average (if `ema` > 0), all in float32,
-    and the tensors kept for the backward pass of one accumulated part of a batch. With `recompute`, the latter are the
-    tensors that are kept outside of blocks, the inputs of blocks, and the inner tensors of the block that keeps most.
+    It includes the weights, gradients, two moments of each weight, as Adam needs them (Muon needs less), the weight
+    average (if `ema` > 0), all in float32, and the tensors kept for the backward pass of one accumulated part of a
+    batch. With `recompute`, the latter are the tensors that are kept outside of blocks, the inputs of blocks, and the
+    inner tensors of the block that keeps most.
     """
 
 

@@ -40,6 +40,8 @@ def pays_to_compile(factor: Factor, config: TrainingConfig, steps: int, device: 
 def compilable(factor: Factor, *, required: bool = False) -> list[CausalNetwork | Embedding]:
     """Returns the networks of a factor that say that they can be compiled, or all of them if that is `required`."""
     networks = [part for part in factor.modules() if isinstance(part, CausalNetwork | Embedding)]
+    if not (required or any(isinstance(network, CausalNetwork) and network.compiles for network in networks)):
+        return []  # The embedding of a condition alone is not worth a minute.
     return [network for network in networks if required or network.compiles]
 
 

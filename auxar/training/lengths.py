@@ -127,10 +127,12 @@ def _check_rates(run: RunFolder, recipe: Recipe) -> None:
             continue
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
+                found, trained_with = (rates.get(key, "the usual value") for rates in (after, before))
+                keep = f"use {trained_with}" if key in before else "leave the key out"
                 raise UserError(
-                    f"{training_key(recipe, name)}.{key}: {after.get(key)} would have no effect, because all factors "
-                    f"are trained, {name} with {before.get(key)}; set a larger training.{_length(recipe, name)} to "
-                    f"train further, or use {before.get(key)}"
+                    f"{training_key(recipe, name)}.{key}: {found} would have no effect, because all factors are "
+                    f"trained, {name} with {trained_with}; set a larger training.{_length(recipe, name)} to train "
+                    f"further, or {keep}"
                 )
 
 

@@ -38,8 +38,12 @@ def make_optimizer(factor: Factor, choice: ComponentChoice, steps: int) -> Optim
 
 
 def takes_steps(build: Callable[..., object]) -> bool:
-    """Whether the `build` of an optimizer has a parameter `steps`, the number of steps of the training."""
-    return "steps" in inspect.signature(build).parameters
+    """Whether the `build` of an optimizer has a parameter `steps` without a default: the number of training steps."""
+    try:
+        parameters = inspect.signature(build).parameters
+    except ValueError:  # Some functions that are written in C have no signature.
+        return False
+    return "steps" in parameters and parameters["steps"].default is inspect.Parameter.empty
 
 
 def make_schedule(choice: ComponentChoice) -> Schedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Collection
 from pathlib import Path
 
@@ -87,12 +88,14 @@ class LogisticMixtureHead(RestrictableHead):
         self.restricted_uniform_count = 2 * self.channels
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        return self._joint(parameters, image)[:, -1].logsumexp(1)
+        logits, value, *_ = self._given_earlier(parameters, image)
+        return (logits.log_softmax(1) + value.sum(1)).logsumexp(1)
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         # `first` holds log p(x_1 … x_n) for n = 1, 2, …. Differences of neighbors are the log-likelihoods of channels
         # given the earlier channels.
-        first = self._joint(parameters, image).logsumexp(2)
+        logits, value, *_ = self._given_earlier(parameters, image)
+        first = self._added(logits.log_softmax(1), value)[:, 1:].logsumexp(2)
         return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
 
     def initial_parameters(self, image: Tensor, centers: Tensor | None = None) -> Tensor:
@@ -218,29 +221,28 @@ class LogisticMixtureHead(RestrictableHead):
         all components. The second and the third are the log-likelihoods of the channel's value and of its interval,
         given the component and the earlier channels.
         """
-        logits, values, means, log_scales = self._given_earlier(parameters, image)
-        value = logistic.log_mass(values, means, log_scales, self.levels)
+        logits, value, means, log_scales = self._given_earlier(parameters, image)
         low, high = (end.to(torch.int64)[:, :, None] for end in (interval.low, interval.high))
         low = low.clamp(0, self.levels - 1)
         high = torch.maximum(high.clamp(max=self.levels - 1), low)
         mass = logistic.log_interval_mass(low, high, means, log_scales, self.levels)
-        known = torch.cat([logits[:, None], value[:, :-1]], dim=1).cumsum(1)
-        return known, value, mass
-
-    def _joint(self, parameters: Tensor, image: Tensor) -> Tensor:
-        """The joint log-likelihoods of each component and the first 1 … c channels: (b, c, k, h, w)."""
-        logits, values, means, log_scales = self._given_earlier(parameters, image)
-        value = logistic.log_mass(values, means, log_scales, self.levels)
-        return logits.log_softmax(1)[:, None] + value.cumsum(1)
+        return self._added(logits, value)[:, :-1], value, mass
 
     def _given_earlier(self, parameters: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits (b, k, h, w), values (b, c, 1, h, w), and means and log-scales given the earlier channels."""
+        """Logits (b, k, h, w), and, for each channel given the earlier ones, (b, c, k, h, w): the log-likelihoods of
+        the values, the means and the log-scales."""
         logits, means, log_scales, couplings = self._split(parameters)
         scaled = scale(image, self.levels, logits.dtype)
         means = torch.stack(
             [self._coupled_mean(means, couplings, scaled, channel) for channel in range(self.channels)], dim=1
         )
-        return logits, image.to(torch.int64)[:, :, None], means, log_scales
+        value = logistic.log_mass(image.to(torch.int64)[:, :, None], means, log_scales, self.levels)
+        return logits, value, means, log_scales
+
+    @staticmethod
+    def _added(logits: Tensor, value: Tensor) -> Tensor:
+        """The logits plus the first 0 … c of `value` (b, c, k, h, w): (b, c + 1, k, h, w)."""
+        return torch.stack(list(itertools.accumulate(value.unbind(1), initial=logits)), dim=1)
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Splits parameters (b, parameter_count, …) into four parts, in float32 or float64.

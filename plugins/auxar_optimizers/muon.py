@@ -58,7 +58,8 @@ class MuonConfig:
 
     learning_rate: float | None = attrs.field(default=None, validator=optional(positive))
     """Learning rate of all weights. In each step, the elements of a matrix change by about 0.2 times this number (root
-    mean square). If it is not given, it is 0.06 / ∛steps for a training of `steps` steps, but at most 0.01."""
+    mean square). If it is not given, it is 0.06 / ∛N, but at most 0.01, where N is the number of training
+    steps of the factor."""
     momentum: float = attrs.field(default=0.95, validator=[ge(0.0), lt(1.0)])
     """Decay rate of the moving average of gradients from which a matrix's update is computed, at least 0 and less
     than 1."""

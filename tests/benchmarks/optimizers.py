@@ -21,6 +21,7 @@ from torch import Tensor
 import auxar
 from auxar.numerics.threads import threads
 from auxar.recipe.building import build_model
+from auxar.training.optimization import make_optimizer
 
 
 def batch_of(image: auxar.ImageSpec, count: int) -> Tensor:
@@ -48,7 +49,7 @@ def measured(
     with torch.no_grad():
         factor.initialize(*inputs)
     choices = [auxar.load_recipe(recipe, [f"training.optimizer={each}"])[0].training.optimizer for each in optimizers]
-    made = {each: choice.build(factor) for each, choice in zip(optimizers, choices, strict=True)}
+    made = {each: make_optimizer(factor, choice, 1) for each, choice in zip(optimizers, choices, strict=True)}
     for optimizer in made.values():
         for group in optimizer.param_groups:
             group["lr"] = 1e-6  # All optimizers change the same weights, so none may change them much.

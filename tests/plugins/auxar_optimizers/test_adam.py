@@ -1,4 +1,4 @@
-"""Tests of the optimizers that are PyTorch's."""
+"""Tests of the choice of an optimizer, and of those that are PyTorch's."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from helpers.tiny_runs import tiny, write
 
 import auxar
 from auxar.testing import check_optimizer
-from auxar_optimizers import adam, adamw
+from auxar.training.optimization import make_optimizer
+from auxar_optimizers import adam, adamw, muon
 
 
 def test_they_keep_the_contract_of_optimizers():
     check_optimizer(adam.build, adam.AdamConfig())
     check_optimizer(adamw.build, adamw.AdamWConfig())
+    check_optimizer(muon.build, muon.MuonConfig())
 
 
 @pytest.mark.parametrize(
     ("setting", "kind", "expected"),
     [
+        ({}, muon.Muon, {"momentum": 0.95, "weight_decay": 0.0}),
         ("adam", torch.optim.Adam, {"lr": 1e-3, "betas": (0.9, 0.999), "weight_decay": 0}),
         ("adam:learning_rate=0.1", torch.optim.Adam, {"lr": 0.1, "betas": (0.9, 0.999), "weight_decay": 0}),
         ("adamw", torch.optim.AdamW, {"lr": 1e-3, "weight_decay": 0.01}),
         ({"name": "adamw", "weight_decay": 0, "betas": [0, 0.5]}, torch.optim.AdamW, {"betas": (0, 0.5)}),
     ],
 )
-def test_the_optimizer_is_pytorchs(pictures, tmp_path, setting, kind, expected):
+def test_the_optimizer_is_the_chosen_one(pictures, tmp_path, setting, kind, expected):
     recipe = write(tmp_path / "recipe.toml", tiny(pictures, training__optimizer=setting))
-    optimizer = auxar.load_recipe(recipe)[0].training.optimizer.build(torch.nn.Linear(1, 1))
+    choice = auxar.load_recipe(recipe)[0].training.optimizer
+    optimizer = make_optimizer(torch.nn.Linear(1, 1), choice, 100)
     assert type(optimizer) is kind
     assert optimizer.defaults["fused"]
     assert expected.items() <= optimizer.defaults.items()

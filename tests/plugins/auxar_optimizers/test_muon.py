@@ -4,6 +4,7 @@ import io
 import json
 import math
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from auxar.numerics.threads import threads
 from auxar.pipeline import run as run_recipe
+from auxar.training.optimization import takes_steps
 from auxar_optimizers import muon
 from auxar_optimizers.muon import MuonConfig, build
 
@@ -147,3 +149,10 @@ def test_the_usual_learning_rate_of_a_factor_depends_on_its_own_steps(pictures, 
     for name, rate in (("stage0", 0.004 / 4 ** (1 / 3)), ("prior", 0.004)):
         metrics = (tmp_path / "run" / "factors" / name / "metrics.jsonl").read_text().splitlines()
         assert json.loads(metrics[0])["learning_rate"] == rate
+
+
+def test_only_a_build_with_a_parameter_for_the_steps_gets_them():
+    assert takes_steps(build)
+    assert takes_steps(lambda config, factor, *, steps: None)
+    for other in (lambda config, factor: None, lambda config, factor, steps=5: None, partial(build, steps=5), type):
+        assert not takes_steps(other)
