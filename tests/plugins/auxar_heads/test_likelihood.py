@@ -451,7 +451,7 @@ def test_gradients_of_the_log_mass_in_float32_are_those_in_float64(far, log_scal
     gradients = []
     for dtype in (torch.float64, torch.float32):
         given = [torch.full((5,), number, dtype=dtype).requires_grad_() for number in (far, log_scale)]
-        nats = logistic.log_interval_mass(low, high, *given, 256)
+        nats = logistic.log_interval_mass(low, high, given[0], given[1], 256)
         gradients.append([each.double() for each in torch.autograd.grad(nats.sum(), given)])
     for exact, found in zip(*gradients, strict=True):
         torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-5)
@@ -471,7 +471,7 @@ def test_the_log_mass_is_the_same_without_gradients_compiled_and_under_transform
     compiled = torch.compile(nats, fullgraph=True, backend="aot_eager")(*given)
     for found in (torch.autograd.grad(compiled, given), torch.func.grad(nats, (0, 1))(mean, log_scale)):
         torch.testing.assert_close(found, gradients)
-    single = torch.func.vmap(lambda *each: logistic.log_mass(torch.tensor(3), *each, 256))(mean, log_scale)
+    single = torch.func.vmap(lambda a, b: logistic.log_mass(torch.tensor(3), a, b, 256))(mean, log_scale)
     torch.testing.assert_close(single, logistic.log_mass(torch.tensor(3), mean, log_scale, 256))
     double = logistic.log_mass(low, mean.requires_grad_(), log_scale.double(), 256)
     assert double.dtype == torch.float64

@@ -7,6 +7,7 @@ import torch
 from helpers.tiny_runs import tiny, write
 
 import auxar
+from auxar.recipe.building import build_model
 from auxar.testing import check_optimizer
 from auxar.training.optimization import make_optimizer
 from auxar_optimizers import adam, adamw, muon
@@ -30,8 +31,9 @@ def test_they_keep_the_contract_of_optimizers():
 )
 def test_the_optimizer_is_the_chosen_one(pictures, tmp_path, setting, kind, expected):
     recipe = write(tmp_path / "recipe.toml", tiny(pictures, training__optimizer=setting))
-    choice = auxar.load_recipe(recipe)[0].training.optimizer
-    optimizer = make_optimizer(torch.nn.Linear(1, 1), choice, 100)
+    loaded, registry = auxar.load_recipe(recipe)
+    factor = build_model(loaded, registry).factors[0]
+    optimizer = make_optimizer(factor, loaded.training.optimizer, 100)
     assert type(optimizer) is kind
     assert optimizer.defaults["fused"]
     assert expected.items() <= optimizer.defaults.items()
