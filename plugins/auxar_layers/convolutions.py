@@ -39,7 +39,9 @@ class Convolution(nn.Module):
         gain = torch.full((outputs,), initial_deviation)
         self.direction = nn.Parameter(direction) if normalized else None
         self.gain = nn.Parameter(gain) if normalized else None
-        self.kernel = None if normalized else nn.Parameter(self._normalized(direction, gain))
+        # The norm of a tensor on the device meta would import PyTorch's compiler, which takes seconds.
+        kernel = direction if normalized or direction.is_meta else self._normalized(direction, gain)
+        self.kernel = None if normalized else nn.Parameter(kernel)
         """The weight; None if it is normalized."""
         self.bias = nn.Parameter(torch.zeros(outputs))
 
