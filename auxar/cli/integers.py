@@ -19,10 +19,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "integers are written into the folder ./NAME.",
     )
     add_run(parser)
-    parser.add_argument("--weights", type=integer, metavar="BITS", help="bits of each weight, 4 … 16 (default: 12)")
-    parser.add_argument(
-        "--activations", type=integer, metavar="BITS", help="bits of each value between layers, 4 … 16 (default: 16)"
-    )
+    for name, what, usual in (("weights", "weight", 12), ("activations", "value between layers", 16)):
+        parser.add_argument(
+            f"--{name}",
+            type=integer,
+            metavar="BITS",
+            help=f"bits of each {what}, 4 … 16 (default: those that integer.json records, or {usual})",
+        )
     parser.add_argument(
         "--images",
         type=integer,

@@ -17,6 +17,7 @@ from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.options import check_settings
 from auxar.recipe.structuring import structure, unstructure
+from auxar.runs.converted import recorded_options
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding_for_all
 from auxar.runs.opening import open_run
@@ -50,9 +51,10 @@ def integers(
 
     Frequencies of values, and samples, are the same in integers, bit for bit, on every machine. `path` is the run's
     folder, or the name of a model that comes trained, whose integers are written into the folder ./NAME. `weights` and
-    `activations` are the numbers of bits of each weight, and of each value between layers; the defaults are those of
-    the recipe's key `arithmetic`, or 12 and 16. The ranges of values are taken from `images` training images.
-    `settings` are `key=value` strings that may set `data.path`, `data.options` and `data.workers`.
+    `activations` are the numbers of bits of each weight, and of each value between layers. The defaults are those that
+    `integer.json` records for the run's weights, those of the recipe's key `arithmetic`, or 12 and 16. The ranges of
+    values are taken from `images` training images. `settings` are `key=value` strings that may set `data.path`,
+    `data.options` and `data.workers`.
 
     Integers that were made before from the same weights and with the same numbers of bits are kept, because files and
     samples may depend on them. Integers of other weights are replaced.
@@ -80,7 +82,8 @@ def integers(
             if processes.count > 1:
                 raise UserError("auxar integers: run this command in one process")
             run, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
-            choice = _choice(recipe, registry, {"weights": weights, "activations": activations})
+            given = {"weights": weights, "activations": activations}
+            choice = _choice(recipe, registry, given, recorded_options(run, NAME))
             trained_model(run, recipe, registry)  # Loading weights checks them.
         with holding_for_all(run.output.path, processes, check_of(run)):
             digests = convert_run(
@@ -94,10 +97,13 @@ def integers(
     return Integers(run.output, digests)
 
 
-def _choice(recipe: Recipe, registry: Registry, given: dict[str, int | None]) -> ComponentChoice:
-    """The arithmetic with all its options. Options that are None are those of the recipe or the defaults."""
+def _choice(
+    recipe: Recipe, registry: Registry, given: dict[str, int | None], recorded: dict[str, Any]
+) -> ComponentChoice:
+    """The arithmetic with all its options. Options that are None are those recorded by the run, of the recipe, or the
+    defaults."""
     component = registry.get("arithmetic", NAME, "auxar integers")
     own = recipe.arithmetic.options if recipe.arithmetic.name == NAME else {}
-    options = {**own, **{name: value for name, value in given.items() if value is not None}}
+    options = {**own, **recorded, **{name: value for name, value in given.items() if value is not None}}
     config: Any = structure(options, component.config, "auxar integers")
     return ComponentChoice(NAME, unstructure(config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -164,6 +165,17 @@ def read_digests(run: RunFolder, arithmetic: str) -> Record:
     """Reads the digests of a run's converted factors. The record is empty if there is no file."""
     path = record_path(run, arithmetic)
     return read_record(path, Record) if is_file(path) else Record()
+
+
+def recorded_options(run: RunFolder, arithmetic: str) -> dict[str, Any]:
+    """The options with which a run records that its present weights were converted. Empty if it records none."""
+    for name, recorded in read_digests(run, arithmetic).factors.items():
+        weights = run.weights(name)
+        if is_file(weights) and read_checksum(weights) == recorded.weights:
+            with contextlib.suppress(ValueError):
+                options = parse_json(recorded.options)
+                return options if isinstance(options, dict) else {}
+    return {}
 
 
 def digests_of(run: RunFolder, arithmetic: str) -> dict[str, str]:

@@ -115,6 +115,14 @@ def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, 
     auxar.load(finished, arithmetic="integer")
 
 
+def test_integers_are_made_again_with_the_recorded_numbers_of_bits(finished):
+    for file in (integers_of(finished), integers_of(finished, "prior"), finished / "integer.json"):
+        file.unlink()
+    made = auxar.integers(finished, weights=9, images=8).digests
+    integers_of(finished).unlink()
+    assert auxar.integers(finished, images=8).digests == made
+
+
 def test_a_run_with_integers_is_trained_further(finished, pictures):
     auxar.evaluate(finished, arithmetic="integer")
     shutil.copy(integers_of(finished), integers_of(finished).with_name("plugin.safetensors"))
