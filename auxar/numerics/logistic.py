@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 SMALLEST_REDUCED_LOG_SCALE = -600.0
 """Lower bound of log-scales that a draw has reduced. It keeps 1 / scale finite in float64."""
@@ -35,14 +34,15 @@ def log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor
 
 
 def _log_interval_mass(low: Tensor, high: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """Computes the log-mass with operations that PyTorch differentiates."""
+    """Computes the log-mass, with the same bits as `_LogIntervalMass`, by operations that PyTorch differentiates."""
     upper, lower, width, _ = _standardized(low, high, mean, log_scale, levels)
-    below_upper, above_lower = (logsigmoid(_near(x)) + (x + _bound(x)).clamp(max=0) for x in (upper, lower))
-    finite = torch.log(-torch.expm1(-width))
     first, last = low == 0, high == levels - 1
-    return (
-        below_upper.masked_fill(last, 0.0) + above_lower.masked_fill(first, 0.0) + finite.masked_fill(first | last, 0.0)
-    )
+    value = torch.log(-torch.expm1(-width)).masked_fill(first | last, 0.0)
+    for end, infinite in ((upper, last), (lower, first)):
+        # Unlike that of `clamp`, the derivative of `minimum` at 0 is a half.
+        log_sigmoid = torch.minimum(end, torch.zeros_like(end)) - torch.log1p(torch.exp(-_near(end).abs()))
+        value = value + log_sigmoid.masked_fill(infinite, 0.0)
+    return value
 
 
 class _LogIntervalMass(torch.autograd.Function):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -50,3 +51,12 @@ class ComponentChoice:
 
 def _default(default: Any) -> Any:
     return default.factory() if isinstance(default, attrs.Factory) and not default.takes_self else default  # type: ignore
+
+
+def takes_steps(build: Callable[..., object]) -> bool:
+    """Whether the `build` of an optimizer has a parameter `steps` without a default: the number of training steps."""
+    try:
+        parameters = inspect.signature(build).parameters
+    except ValueError:  # Some functions that are written in C have no signature.
+        return False
+    return "steps" in parameters and parameters["steps"].default is inspect.Parameter.empty

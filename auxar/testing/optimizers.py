@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from auxar.errors import UserError
+from auxar.recipe.component_choice import takes_steps
 from auxar.runs.optimizer_state import read_state, stored_state
 from auxar.testing.laws import broken, runs
-from auxar.training.optimization import takes_steps
 
 STEPS = 40
 """Number of training steps."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-
 from torch.optim import Optimizer
 
 from auxar.errors import UserError, one_line
 from auxar.model import Factor
 from auxar.recipe import ComponentChoice
+from auxar.recipe.component_choice import takes_steps
 from auxar.training.schedules import Schedule
 
 
@@ -35,15 +33,6 @@ def make_optimizer(factor: Factor, choice: ComponentChoice, steps: int) -> Optim
         expected = f"all trainable weights of factor {factor.name} and no others"
         raise UserError(f"optimizer '{choice.name}': its build must give the optimizer {expected}; it {found}")
     return optimizer
-
-
-def takes_steps(build: Callable[..., object]) -> bool:
-    """Whether the `build` of an optimizer has a parameter `steps` without a default: the number of training steps."""
-    try:
-        parameters = inspect.signature(build).parameters
-    except ValueError:  # Some functions that are written in C have no signature.
-        return False
-    return "steps" in parameters and parameters["steps"].default is inspect.Parameter.empty
 
 
 def make_schedule(choice: ComponentChoice) -> Schedule:

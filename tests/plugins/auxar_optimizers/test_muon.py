@@ -14,7 +14,7 @@ from torch import nn
 
 from auxar.numerics.threads import threads
 from auxar.pipeline import run as run_recipe
-from auxar.training.optimization import takes_steps
+from auxar.recipe.component_choice import takes_steps
 from auxar_optimizers import muon
 from auxar_optimizers.muon import MuonConfig, build
 
