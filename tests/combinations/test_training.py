@@ -40,9 +40,9 @@ def test_training_is_that_of_a_plain_loop(name, run_of, pictures_of):
     kept = weights(out)
     for factor in chain.all_factors:
         for key, tensor in factor.state_dict().items():
-            # Rounding differs, and Adam divides a gradient near 0 by its own size.
-            assert torch.allclose(kept[f"{factor.name}/{key}"], tensor, rtol=1e-3, atol=2e-2), key
-            assert (kept[f"{factor.name}/{key}"] - tensor).norm() <= 1e-2 * tensor.norm() + 1e-4, key
+            assert torch.allclose(kept[f"{factor.name}/{key}"], tensor, rtol=1e-3, atol=3e-3), key
+            # A single weight may differ more, because Adam divides a gradient near 0 by its own size.
+            assert (kept[f"{factor.name}/{key}"] - tensor).norm() <= 1e-3 * tensor.norm() + 1e-4, key
 
 
 def test_a_stopped_training_of_single_factors_gives_the_same_weights(labels_run, pictures_of, tmp_path):

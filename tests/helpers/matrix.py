@@ -94,7 +94,7 @@ def combined(pictures: Path, **changes: Any) -> dict[str, Any]:
             "steps": 14,
             "batch_size": 5,
             "accumulate": 2,
-            "optimizer": {"name": "adam", "learning_rate": 0.05},
+            "optimizer": {"name": "adam", "learning_rate": 0.015},
             "schedule": {"name": "exponential", "decay": 0.98},
             "clip": 4.0,
             "ema": 0.5,
