@@ -18,8 +18,8 @@ RECIPES = (
     PLAIN,
     "small/table1/pyramid",
     "tight/small/table1/pyramid",
-    "small/grayscale_cifar10",
-    "tight/small/grayscale_cifar10",
+    "small/table1/grayscale",
+    "tight/small/table1/grayscale",
 )
 
 

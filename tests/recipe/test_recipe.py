@@ -91,7 +91,7 @@ def test_shipped_recipes(path):
 
 
 @pytest.mark.parametrize(
-    "twin", sorted(RECIPES.glob("tight/**/*.toml")), ids=lambda path: str(path.relative_to(RECIPES))
+    "twin", sorted(RECIPES.glob("tight/small/**/*.toml")), ids=lambda path: str(path.relative_to(RECIPES))
 )
 def test_twins_differ_in_nothing_but_their_support(twin):
     free = tomllib.loads((RECIPES / twin.relative_to(RECIPES / "tight")).read_text())
