@@ -24,11 +24,21 @@ __all__ = [name for name, module in _MODULES.items() if module != "auxar"]  # `t
 def __getattr__(name: str) -> object:
     # Names are imported on first use, so `import auxar` is fast and a plugin imports only the modules that it uses.
     if name not in _MODULES:
-        raise AttributeError(f"module 'auxar' has no attribute '{name}'")
+        return _command(name)
     if name not in __all__:
         return importlib.import_module(f"auxar.{name}")
     globals()[name] = value = getattr(importlib.import_module(_MODULES[name]), name)
     return value
+
+
+def _command(name: str) -> object:
+    # A command of a plugin is also a function of this package.
+    from auxar.commandline import commands
+
+    found = {} if name.startswith("_") else {each.replace("-", "_"): entry for each, entry in commands().items()}
+    if name not in found:
+        raise AttributeError(f"module 'auxar' has no attribute '{name}'")
+    return found[name].load()
 
 
 def __dir__() -> list[str]:

@@ -24,49 +24,54 @@ from auxar.data import ImageSet as ImageSet
 from auxar.data import Examples as Examples
 
 # Commands
-from auxar.pipeline import run as run
+from auxar.commands.run import run as run
 from auxar.runs.layout import RunFolder as RunFolder
 from auxar.commands.launch import launch as launch
-from auxar.commands.launch import launch_status as launch_status
-from auxar.commands.launch import cancel_launch as cancel_launch
-from auxar.commands.launch import LaunchStatus as LaunchStatus
+from auxar.commands.launch_status import launch_status as launch_status
+from auxar.commands.launch_status import cancel_launch as cancel_launch
+from auxar.commands.launch_status import LaunchStatus as LaunchStatus
 from auxar.commands.evaluate import evaluate as evaluate
 from auxar.commands.sample import sample as sample
-from auxar.generation.inputs import GivenRequest as GivenRequest
 from auxar.commands.figures import figures as figures
 from auxar.commands.demo import demo as demo
 from auxar.commands.compare import compare as compare
 from auxar.evaluation.comparison import Comparison as Comparison
 from auxar.commands.tables import tables as tables
 from auxar.commands.classify import classify as classify
-from auxar.commands.classify import Classes as Classes
-from auxar.commands.classify import ImageClass as ImageClass
+from auxar.image_model.classification import Classes as Classes
+from auxar.image_model.classification import ImageClass as ImageClass
 from auxar.commands.score import score as score
-from auxar.commands.score import Scores as Scores
-from auxar.commands.score import ImageScore as ImageScore
+from auxar.image_model.scoring import Scores as Scores
+from auxar.image_model.scoring import ImageScore as ImageScore
 from auxar.commands.fid import fid as fid
 from auxar.evaluation.distances import ImageDistances as ImageDistances
 from auxar.evaluation.distances import Distances as Distances
 from auxar.commands.export import export as export
 from auxar.commands.push import push as push
-from auxar.commands.push import Pushed as Pushed
+from auxar.runs.uploading import Pushed as Pushed
 from auxar.commands.integers import integers as integers
 from auxar.commands.compress import compress as compress
 from auxar.commands.decompress import decompress as decompress
-from auxar.commands.decompress import inspect as inspect
+from auxar.commands.inspect import inspect as inspect
 from auxar.commands.views import write_views as write_views
 from auxar.commands.models import list_models as list_models
-from auxar.commands.models import ShippedModel as ShippedModel
+from auxar.report.shipped_models import ShippedModel as ShippedModel
 
 # Recipes
 from auxar.recipe import load_recipe as load_recipe
 from auxar.recipe import Recipe as Recipe
+from auxar.commands.check import check as check
+from auxar.recipe.cost import RecipeCheck as RecipeCheck
 from auxar.recipe.shipped import list_recipes as list_recipes
 from auxar.recipe.shipped import ShippedRecipe as ShippedRecipe
 from auxar.recipe.cost import factor_costs as factor_costs
 from auxar.recipe.json_schema import recipe_schema as recipe_schema
 
 # Plugins
+from auxar.commands.new_plugin import new_plugin as new_plugin
+from auxar.scaffold.writing import NewPlugin as NewPlugin
+from auxar.commandline import command as command
+from auxar.commandline import Result as Result
 from auxar.plugins import Component as Component
 from auxar.plugins import hookimpl as hookimpl
 from auxar.plugins import INTERFACE_VERSION as INTERFACE_VERSION

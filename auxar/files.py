@@ -134,6 +134,13 @@ def check_output(path: Path) -> None:
         raise UserError(f"{path} cannot be written: expected a new or a regular file, found a {found}")
 
 
+def check_replaceable(path: Path, replace: bool) -> None:
+    """Raises `UserError` if there is a file that must not be replaced, or something else than a file."""
+    if not replace and kind(path) is not None:
+        raise UserError(f"{path} exists; files are replaced only with --replace")
+    check_output(path)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the folder of `path`. Its file replaces `path` if the block ends without an error.

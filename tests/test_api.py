@@ -132,7 +132,7 @@ def written_for_authors() -> dict[str, str]:
     for file in (PROJECT / "plugins").rglob("*.py"):
         found[file.relative_to(PROJECT).as_posix()] = file.read_text(encoding="utf-8")
     for file in (PROJECT / "auxar" / "scaffold" / "templates").rglob("*.py.template"):
-        names = dict.fromkeys(("module", "component", "prefix", "kind", "project"), "name")
+        names = dict.fromkeys(("module", "component", "function", "prefix", "kind", "project"), "name")
         found[file.relative_to(PROJECT).as_posix()] = Template(file.read_text(encoding="utf-8")).substitute(names)
     for page in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]:
         blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -162,8 +162,8 @@ def test_paths_are_texts_or_paths(pictures, finished, tmp_path, kind):
     assert drawn == tmp_path / "drawn"
     facts = read_json(drawn / "samples.json")
     assert (facts["count"], facts["rule"]["name"]) == (2, "map")
-    given = auxar.GivenRequest([kind(pictures / "000.png")])
-    assert read_json(auxar.sample(kind(finished), given, out=kind(tmp_path / "given")) / "samples.json")["count"] == 4
+    given = auxar.sample(kind(finished), given=[kind(pictures / "000.png")], out=kind(tmp_path / "given"))
+    assert read_json(given / "samples.json")["count"] == 4
     comparison = auxar.compare([kind(finished), kind(finished)])
     assert comparison.runs[1].margin.bits_per_dim == 0
     assert auxar.load(kind(finished)).sample(1).shape == (1, 3, 8, 8)
@@ -173,9 +173,9 @@ def test_paths_are_texts_or_paths(pictures, finished, tmp_path, kind):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"images": "4"}, "-n: images must be an integer from -2^63 to 2^63 - 1, got '4'"),
-        ({"images": True}, "-n: images must be an integer from -2^63 to 2^63 - 1, got True"),
-        ({"seed": 2**63}, f"--seed: seed must be an integer from -2^63 to 2^63 - 1, got {2**63}"),
+        ({"images": "4"}, "images: images must be an integer from -2^63 to 2^63 - 1, got '4'"),
+        ({"images": True}, "images: images must be an integer from -2^63 to 2^63 - 1, got True"),
+        ({"seed": 2**63}, f"seed: seed must be an integer from -2^63 to 2^63 - 1, got {2**63}"),
     ],
 )
 def test_options_of_any_type_are_checked(finished, options, message):

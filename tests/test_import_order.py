@@ -9,7 +9,7 @@ from helpers.tiny_runs import PROJECT
 
 LAYERS = [
     ["errors", "numerics", "progress", "version"],
-    ["arguments", "files", "structuring", "validation"],
+    ["arguments", "commandline", "files", "structuring", "validation"],
     ["locks", "model", "plugin_files"],
     ["caching", "plugins"],
     ["distributed", "plugin_paths", "recipe"],
@@ -20,8 +20,8 @@ LAYERS = [
     ["image_model", "report"],
     ["web"],
     ["pipeline"],
-    ["commands"],
     ["cli"],
+    ["commands"],
     ["__main__"],
 ]
 """Parts of the core, from the lowest to the highest. The public names in `auxar/__init__.py` are above all of them."""

@@ -19,7 +19,10 @@ TYPES = (
 )
 SHAPE = "images: expected shape (n, 3, 8, 8) or (3, 8, 8), got "
 RANGE = "images: expected integers in [0, 256), got "
-PATH = "path: expected a path (a string or a pathlib.Path), got "
+A_PATH = "expected a path (a string or a pathlib.Path), got "
+PATH = f"path: {A_PATH}"
+RUN = f"run: {A_PATH}"
+RECIPE = PATH.replace("path", "recipe", 1)
 MARGINS = "crop: expected margins in pixels, such as {'top': 20}, got "
 KNOWN = " (known: auto, cpu, cuda, cuda:N)"
 
@@ -48,12 +51,12 @@ WRONG = [
     ),
     ("load('tiny.toml')", "tiny.toml is not a run's folder: it is a recipe; `auxar run tiny.toml` makes a run of it"),
     ("load('runs/first', trust_plugins='no')", "trust_plugins: expected True or False, got 'no'"),
-    ("sample(None)", f"{PATH}None"),
-    ("evaluate(3)", f"{PATH}3 (int)"),
-    ("figures(['runs/first'])", f"{PATH}['runs/first'] (list)"),
-    ("run(model)", f"{PATH}an object of type ImageModel"),
+    ("sample(None)", f"{RUN}None"),
+    ("evaluate(3)", f"{RUN}3 (int)"),
+    ("figures(['runs/first'])", f"{RUN}['runs/first'] (list)"),
+    ("run(model)", f"{RECIPE}an object of type ImageModel"),
     ("load_recipe(recipe)", f"{PATH}an object of type Recipe"),
-    ("write_views(None, 1, 'out')", f"{PATH}None"),
+    ("write_views(None, 1, 'out')", f"recipe: {A_PATH}None"),
     # Devices
     ("load('runs/first', device='gpu')", f"device: there is no device named 'gpu'; did you mean 'cuda'?{KNOWN}"),
     ("load('runs/first', 'cud')", f"device: there is no device named 'cud'; did you mean 'cuda'?{KNOWN}"),
@@ -71,7 +74,7 @@ WRONG = [
     ),
     (
         "run('tiny.toml', only=['pior'])",
-        "--factors: the recipe has no factor named 'pior'; did you mean 'prior'? (known: prior, stage0)",
+        "only: the recipe has no factor named 'pior'; did you mean 'prior'? (known: prior, stage0)",
     ),
     ("run('tiny.toml', only=[0])", "only[0]: expected a string, got 0 (int)"),
     (
@@ -94,11 +97,7 @@ WRONG = [
         "sample('runs/first', images=1, out=image)",
         "out: expected a path (a string or a pathlib.Path), got an object of type Tensor",
     ),
-    (
-        "sample('runs/first', 'photo.png')",
-        "given: expected a GivenRequest, such as auxar.GivenRequest(['photo.png']), got 'photo.png'",
-    ),
-    ("figures('runs/first', rows='6')", "rows: expected an integer, got '6'"),
+    ("figures('runs/first', rows='6')", "rows: expected an integer from 1 to 1,048,576, got '6'"),
     ("write_views('tiny.toml', '1', 'out')", "depth: expected an integer, got '1'"),
     ("write_views('tiny.toml', 1, out=None)", "out: expected a path (a string or a pathlib.Path), got None"),
     (
@@ -110,21 +109,33 @@ WRONG = [
     ("load_plugins([None])", "files[0]: expected a path (a string or a pathlib.Path), got None"),
     (
         "compare('runs/first')",
-        "paths: expected a list of paths, got the single path 'runs/first'; write ['runs/first']",
+        "runs: expected a list of paths, got the single path 'runs/first'; write ['runs/first']",
     ),
-    ("compare([])", "paths: expected at least one run to compare, got none"),
-    ("compare(None)", "paths: expected a list of paths, got None"),
-    ("compare([model])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type ImageModel"),
-    ("GivenRequest('a.png')", "paths: expected a list of paths, got the single path 'a.png'; write ['a.png']"),
-    ("GivenRequest(torch.tensor(3))", "paths: expected a list of paths, got an object of type Tensor"),
-    ("GivenRequest([picture])", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Image"),
-    ("GivenRequest(image)", "paths[0]: expected a path (a string or a pathlib.Path), got an object of type Tensor"),
-    ("GivenRequest(['a.png'], stage='0')", "stage: expected an integer, got '0'"),
-    ("GivenRequest(['a.png'], as_view=1)", "as_view: expected True or False, got 1 (int)"),
+    ("compare([])", "runs: expected at least one run to compare, got none"),
+    ("compare(None)", "runs: expected a list of paths, got None"),
+    ("compare([model])", "runs[0]: expected a path (a string or a pathlib.Path), got an object of type ImageModel"),
     (
-        "GivenRequest(['a.png'], keep=image)",
+        "sample('runs/first', given='a.png')",
+        "given: expected a list of paths, got the single path 'a.png'; write ['a.png']",
+    ),
+    (
+        "sample('runs/first', given=torch.tensor(3))",
+        "given: expected a list of paths, got an object of type Tensor",
+    ),
+    ("sample('runs/first', given=[picture])", f"given[0]: {A_PATH}an object of type Image"),
+    ("sample('runs/first', given=image)", f"given[0]: {A_PATH}an object of type Tensor"),
+    ("sample('runs/first', given=['a.png'], stage='0')", "stage: expected an integer, got '0'"),
+    ("sample('runs/first', given=['a.png'], as_view=1)", "as_view: expected True or False, got 1 (int)"),
+    (
+        "sample('runs/first', given=['a.png'], keep=image)",
         "keep: expected a number of rows, the path of a mask, or None, got an object of type Tensor",
     ),
+    (
+        "sample('runs/first', given=['a.png'], keep=['3', '4'])",
+        "keep: expected a number of rows, the path of a mask, or None, got ['3', '4'] (list)",
+    ),
+    ("sample('runs/first', given=[])", "given: expected at least one image file, or a folder of images"),
+    ("sample('runs/first', keep=3)", "keep: expected images to draw from, which --given names"),
     (
         "ImageModel('runs/first')",
         "chain: expected a model, such as a Chain, got 'runs/first'; auxar.load loads the model of a run",

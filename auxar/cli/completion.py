@@ -6,7 +6,7 @@ The script knows all commands and options, so that the shell does not start Pyth
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -51,51 +51,41 @@ _auxar_rule() {
 """
 
 
-def add_completion(parser: argparse.ArgumentParser) -> None:
-    """Adds `--print-completion` to the parser of the command line."""
+def add_completion(parser: argparse.ArgumentParser, full: Callable[[], argparse.ArgumentParser]) -> None:
+    """Adds `--print-completion` to the parser of the command line. `full` makes a parser of all commands."""
+
+    class Print(argparse.Action):
+        def __call__(self, parser: argparse.ArgumentParser, _: Any, values: Any, option: str | None = None) -> None:
+            print(completion_script(full(), str(values), _names()))
+            parser.exit()
+
     parser.add_argument(
         "--print-completion",
-        action=_PrintCompletion,
+        action=Print,
         choices=SHELLS,
         help="print a script that completes commands, options and files in this shell",
     )
 
 
-class _PrintCompletion(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option: str | None = None,
-    ) -> None:
-        from auxar.plugins import load_plugins
-        from auxar.recipe.shipped import list_recipes
+def _names() -> dict[str, str]:
+    from auxar.plugins import load_plugins
+    from auxar.recipe.shipped import list_recipes
+    from auxar.scaffold import KINDS
 
-        recipes, models = [recipe.name for recipe in list_recipes()], load_plugins().names("model")
-        print(completion_script(parser, str(values), recipes, models))
-        parser.exit()
+    registry = load_plugins()
+    words = {"models": registry.names("model"), "rules": registry.names("rule"), "kinds": KINDS}
+    words["recipes"] = [recipe.name for recipe in list_recipes()]
+    return {name: " ".join(found) for name, found in words.items()}
 
 
-def completion_script(
-    parser: argparse.ArgumentParser, shell: str, recipes: Sequence[str] = (), models: Sequence[str] = ()
-) -> str:
+def completion_script(parser: argparse.ArgumentParser, shell: str, words: Mapping[str, str]) -> str:
     """Returns the script for a shell, which completes commands, options, choices, files and folders.
 
-    `recipes` are names that the argument RECIPE accepts besides files, and `models` names that the argument RUN accepts
-    besides folders.
+    `words` has names that complete arguments besides files and folders, separated by spaces: `recipes` for RECIPE,
+    `models` for RUN, `rules` for RULE, and `kinds` of components for KIND.
     """
     import shtab
 
-    from auxar.cli.options import RULES
-    from auxar.scaffold import KINDS
-
-    words = {
-        "kinds": " ".join(KINDS),
-        "rules": " ".join(RULES),
-        "recipes": " ".join(recipes),
-        "models": " ".join(models),
-    }
     completers = {
         "folder": shtab.DIRECTORY,
         "file": shtab.FILE,

@@ -7,36 +7,12 @@ import contextlib
 import logging
 import os
 import sys
-import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import attrs
-
-from auxar.errors import UserError, printable
-
-WIDTH = 100
-"""Width of lists in characters."""
-
-
-@attrs.frozen
-class Result:
-    """The result of a command."""
-
-    lines: Sequence[str]
-    """The result as lines of text."""
-    record: Any = None
-    """The result as plain values, which `--json` prints."""
-    mistake: UserError | None = None
-    """A mistake that is reported after the result is printed."""
-
-
-def paragraph(label: str, text: str, width: int) -> list[str]:
-    """Wraps an indented paragraph of a list. Its label has `width` characters, and later lines begin below the text."""
-    first = f"    {label:<{width}}" if label else "    "
-    wrapper = textwrap.TextWrapper(WIDTH, first, " " * len(first), break_long_words=False, break_on_hyphens=False)
-    return wrapper.wrap(text)
+from auxar.commandline import Result
+from auxar.errors import printable
 
 
 def is_death_of_worker(error: BaseException | None) -> bool:

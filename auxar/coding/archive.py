@@ -27,7 +27,10 @@ from auxar.coding.tiles import from_tiles, tile_counts, to_tiles
 from auxar.errors import UserError, shown
 from auxar.model import NULL, Chain, Condition, Sampler
 from auxar.numerics.levels import to_pixels
+from auxar.recipe.building import own_sampler
 
+ARITHMETIC = "integer"
+"""The arithmetic of files. Its frequencies are the same on every machine."""
 DECODED_DIMS = 2**18
 """Maximum number of sub-pixels that are decoded at once; at least one tile is."""
 ENCODED_DIMS = 2**16
@@ -215,6 +218,11 @@ class Archiver:
         profile, exif = record[: entry.profile_bytes], record[entry.profile_bytes :][: entry.exif_bytes]
         # The metadata of a picture, such as its size, need not hold for its views.
         return Picture(pixels, profile, exif) if depth == 0 else Picture(pixels)
+
+
+def archiver_of(model: Chain) -> Archiver:
+    """The archiver of a run's model. It works on the CPU, where sums of integers are exact with every library."""
+    return Archiver(model.to("cpu"), own_sampler(model))
 
 
 def write_archive(

@@ -11,7 +11,7 @@ import numpy as np
 from auxar.coding.names import problem_of_name
 from auxar.coding.tiles import tile_counts
 from auxar.data.conversion import MAX_PIXELS
-from auxar.errors import shown
+from auxar.errors import UserError, shown
 from auxar.model import NULL, ImageSpec
 
 MOST_INDEX = 2**25
@@ -65,6 +65,15 @@ def index_bytes(names: Sequence[str], tiles: int, factors: int, values: int = 0)
     `values` is the number of values of a condition.
     """
     return 4 + sum(len(name.encode()) + 1 for name in names) + 4 * ((7 + values) * len(names) + factors * tiles)
+
+
+def check_index(names: Sequence[str], tiles: int, factors: int, values: int) -> None:
+    """Raises `UserError` if the index of these images would have more than `MOST_INDEX` bytes."""
+    if (size := index_bytes(names, tiles, factors, values)) > MOST_INDEX:
+        raise UserError(
+            f"these {len(names):,} pictures have {tiles:,} tiles, whose index would have {size:,} bytes, and at most "
+            f"{MOST_INDEX:,} are allowed; compress them into several files"
+        )
 
 
 def packed_index(entries: Sequence[Entry]) -> bytes:

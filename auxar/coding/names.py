@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from auxar.errors import UserError, one_line
 
 MOST_NAME = 200
 """Maximum number of bytes of a name. File systems allow about 255, of which a temporary name takes some."""
@@ -46,3 +50,17 @@ def name_on_disk(name: str) -> str:
         (True, True)
     """
     return unicodedata.normalize("NFC", png_name(name)).casefold()
+
+
+def check_names(files: Iterable[Path]) -> None:
+    """Raises `UserError` if the name of a picture is not allowed, or if two pictures would have the same PNG file."""
+    known: dict[str, Path] = {}
+    for file in files:
+        if (problem := problem_of_name(file.name)) is not None:
+            raise UserError(f"{one_line(str(file))} cannot be compressed: the name of an image is kept, and {problem}")
+        other = known.setdefault(name_on_disk(file.name), file)
+        if other is not file:
+            raise UserError(
+                f"{one_line(str(other))} and {one_line(str(file))} would be decompressed to the same file "
+                f"{one_line(png_name(file.name))}; rename one of them"
+            )

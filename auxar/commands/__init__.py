@@ -1,4 +1,1 @@
-"""The functions behind the commands that use existing runs, and behind `auxar views`, `models` and `export`.
-
-`auxar.pipeline` creates runs.
-"""
+"""The commands of auxar: a function for each, and the text of its result."""

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from os import PathLike
-from pathlib import Path
-
-import attrs
+from typing import TYPE_CHECKING
 
 from auxar.arguments import as_integer, as_path, as_paths
-from auxar.distributed.joining import working_together
-from auxar.errors import UserError
-from auxar.evaluation.records import Exactness
-from auxar.generation.image_files import images_at
-from auxar.image_model.classification import label_condition
-from auxar.image_model.loading import load
+from auxar.commandline import Result, command
+from auxar.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from auxar.image_model.classification import Classes
 
 
-@attrs.frozen
-class ImageClass:
-    """The classes of an image, the most probable first."""
+def _shown(found: Classes) -> Result:
+    import attrs
 
-    file: Path
-    """The image file."""
-    names: tuple[str, ...]
-    """The names of the most probable classes."""
-    probabilities: tuple[float, ...]
-    """Their probabilities p(y | X)."""
+    record = attrs.asdict(found)
+    for image in record["images"]:
+        image["file"] = str(image["file"])
+    return Result(list(_lines(found)), record)
 
 
-@attrs.frozen
-class Classes:
-    """The result of `auxar.classify`: an `ImageClass` for each image."""
-
-    images: tuple[ImageClass, ...]
-    """The classes of the images, in the order in which they were given."""
-    kind: Exactness
-    """`exact` if p(X | y) is exact; `bound` if probabilities were computed from lower bounds of it."""
-    modelled: bool
-    """Whether p(y) is the model's own. Otherwise all classes have the same p(y)."""
+def _lines(found: Classes) -> Iterator[str]:
+    kind = "exact p(X | y)" if found.kind == "exact" else "lower bounds of p(X | y)"
+    labels = "the model's p(y)" if found.modelled else "equally probable labels"
+    yield f"probabilities p(y | X), from {kind} and {labels}"
+    for image in found.images:
+        pairs = zip(image.names, image.probabilities, strict=True)
+        classes = ", ".join(f"{one_line(name)} {probability:.3f}" for name, probability in pairs)
+        yield f"{one_line(str(image.file))}: {classes}"
 
 
+@command("Measure", show=_shown)
 def classify(
-    path: str | PathLike[str],
+    run: str | PathLike[str],
     paths: Iterable[str | PathLike[str]],
     *,
     top: int = 3,
@@ -50,14 +43,20 @@ def classify(
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> Classes:
-    """Finds the most probable labels of images: p(y | X) ∝ p(X | y) p(y), for a model whose condition is a label.
+    """Finds the most probable labels of images.
 
-    `path` is the run's folder or the name of a model, and `paths` are image files, or folders of image files. `top` is
-    the number of classes that are returned for each image. `resize` is the treatment of images of other sizes, as in
-    `ImageModel.prepare`; the default is the recipe's.
+    The probability of a label y given an image X is p(y | X) ∝ p(X | y) p(y), with a model whose condition is a label.
+    p(y) is the model's own if its recipe has condition.prior; otherwise all labels are equally probable.
 
-    Raises `UserError` if the condition of the model is no label, if there are no images, if one of them cannot be read
-    or has another size, or as `auxar.load`.
+    Args:
+        paths (PATH): image files, or folders of image files
+        top: number of labels to show for each image
+        resize: none, cover or stretch: images of other sizes (default: the recipe's)
+        device: auto, cpu, cuda, cuda:1 or mps
+
+    Raises:
+        UserError: the condition of the model is no label, there are no images, or one of them cannot be read or has
+            another size; also as `auxar.load`
 
     Examples:
         >>> import auxar
@@ -68,7 +67,12 @@ def classify(
         >>> sorted(classes.images[0].names), classes.kind
         (['cat', 'dog'], 'exact')
     """
-    folder, files = as_path(path, "path"), as_paths(paths, "paths")
+    from auxar.distributed.joining import working_together
+    from auxar.generation.image_files import images_at
+    from auxar.image_model.classification import label_condition, most_probable
+    from auxar.image_model.loading import load
+
+    folder, files = as_path(run, "run"), as_paths(paths, "paths")
     as_integer(top, "top", least=1)
     found = [file for each in files for file in images_at(each)]
     if not found:
@@ -79,10 +83,4 @@ def classify(
     model = load(folder, device, trust_plugins=trust_plugins)
     label_condition(model.chain)
     result = model.classify(model.prepare(found, resize=resize))
-    values, places = result.probabilities.topk(min(top, len(result.names)))
-    images = tuple(
-        ImageClass(file, tuple(result.names[place] for place in row), tuple(probabilities))
-        for file, row, probabilities in zip(found, places.tolist(), values.tolist(), strict=True)
-    )
-    modelled = model.chain.condition_factor is not None
-    return Classes(images, "exact" if result.exact else "bound", modelled)
+    return most_probable(result, found, top, modelled=model.chain.condition_factor is not None)

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from os import PathLike
+from typing import TYPE_CHECKING
 
-from auxar.arguments import as_paths
+from auxar.arguments import as_path, as_paths
+from auxar.commandline import Result, command
 from auxar.errors import UserError
-from auxar.evaluation.comparison import Comparison, compare_runs
-from auxar.model import FLOAT
-from auxar.plugins import load_plugins
-from auxar.runs.arithmetic import check_arithmetic
+
+if TYPE_CHECKING:
+    from auxar.evaluation.comparison import Comparison
+
+logger = logging.getLogger("auxar")
 
 
-def compare(paths: Sequence[str | PathLike[str]], *, arithmetic: str = FLOAT) -> Comparison:
-    """Compares the held-out bits/dim of evaluated runs, and gives the difference of each run from the first.
+def _shown(found: Comparison) -> Result:
+    import attrs
 
-    `paths` are folders of runs, or names of models that come trained. Differences are computed image by image if the
-    runs have the same held-out images. With `arithmetic="integer"`, the evaluations in integers are compared.
+    from auxar.report.text import comparison_lines
 
-    Raises `UserError` if `paths` is empty or is a single path instead of a list, if a run is not evaluated in this
-    arithmetic, or if its images differ from those of the first run in shape or levels.
+    return Result(comparison_lines(found), attrs.asdict(found))
+
+
+@command("Measure", show=_shown)
+def compare(
+    runs: Sequence[str | PathLike[str]], *, arithmetic: str = "float", out: str | PathLike[str] | None = None
+) -> Comparison:
+    """Compares the held-out bits/dim of evaluated runs.
+
+    All runs are compared with the first one: held-out bits/dim in total, by resolution and by factor, and the
+    difference on the same images with its standard error. Only stored evaluations are read, so the images and the
+    plugins of the runs are not needed.
+
+    Args:
+        runs (RUN): folders of runs, or names of models; the others are compared with the first one
+        arithmetic: float (default), or integer: compare the evaluations in integers, which `auxar evaluate
+            --arithmetic integer` wrote
+        out (--out FILE): also write the comparison as a self-contained HTML page; only an earlier comparison page is
+            replaced
+
+    Raises:
+        UserError: there are no runs, a run is not evaluated in this arithmetic, its images differ from those of the
+            first run in shape or levels, or the page cannot be written
 
     Examples:
         >>> import auxar
@@ -28,8 +52,18 @@ def compare(paths: Sequence[str | PathLike[str]], *, arithmetic: str = FLOAT) ->
         >>> second.bits_per_dim - first.bits_per_dim, second.margin.bits_per_dim
         (0.0, 0.0)
     """
-    folders = as_paths(paths, "paths")
+    from auxar.evaluation.comparison import compare_runs
+    from auxar.plugins import load_plugins
+    from auxar.report.comparison import write_comparison
+    from auxar.runs.arithmetic import check_arithmetic
+
+    folders = as_paths(runs, "runs")
     if not folders:
-        raise UserError("paths: expected at least one run to compare, got none")
+        raise UserError("runs: expected at least one run to compare, got none")
     check_arithmetic(load_plugins(), arithmetic)
-    return compare_runs(folders, arithmetic)
+    found = compare_runs(folders, arithmetic)
+    if out is not None:
+        page = as_path(out, "out")
+        write_comparison(page, found)
+        logger.info("page: %s", page)
+    return found

@@ -4,58 +4,80 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from os import PathLike
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from auxar.arguments import as_path
-from auxar.commands.results import check_of
-from auxar.data import load_images
-from auxar.distributed.accelerator import make_accelerator
-from auxar.distributed.joining import working_together
-from auxar.distributed.shards import Division
+from auxar.commandline import Result, command
 from auxar.errors import UserError
-from auxar.evaluation.likelihoods import RunEvaluation, evaluate_run
-from auxar.evaluation.shards import NAME, evaluate_shard, evaluation_files, merged
-from auxar.model import FLOAT
-from auxar.recipe.building import build_model
-from auxar.recipe.options import check_settings
-from auxar.report.updating import update_report
-from auxar.runs.arithmetic import chosen_arithmetic, model_in
-from auxar.runs.layout import RunFolder
-from auxar.runs.lock import holding_for_all
-from auxar.runs.opening import open_run, run_facts
-from auxar.runs.shards import holding_shard, work_of
-from auxar.runs.weights import check_sizes
+
+if TYPE_CHECKING:
+    from auxar.runs.layout import RunFolder
 
 logger = logging.getLogger("auxar")
 
 
+def _shown(run: RunFolder) -> Result:
+    import attrs
+
+    from auxar.evaluation.distances import current_distances
+    from auxar.evaluation.records import Evaluation
+    from auxar.evaluation.shards import EvaluatedShard
+    from auxar.evaluation.stored import other_evaluations
+    from auxar.report import words
+    from auxar.report.text import evaluation_lines
+    from auxar.runs.records import read_record
+
+    if isinstance(run, EvaluatedShard):
+        return Result([str(run.file)], {"run": str(run.path), "shard": run.shard, "file": str(run.file)})
+    evaluation = read_record(run.evaluation, Evaluation)
+    others = other_evaluations(run.path, evaluation)
+    lines = [*evaluation_lines(evaluation), *(line for other in others for line in ("", words.cost_of(other)))]
+    record = {"run": str(run.path), **attrs.asdict(evaluation)}
+    if others:
+        record["others"] = {other.arithmetic: attrs.asdict(other) for other in others}
+    if (distances := current_distances(run)) is not None:
+        lines += ["", words.fid(distances)]
+        record["fid"] = attrs.asdict(distances)
+    return Result(lines, record)
+
+
+@command("Measure", show=_shown)
 def evaluate(
-    path: str | PathLike[str],
+    run: str | PathLike[str],
     *,
-    settings: Sequence[str] = (),
     arithmetic: str | None = None,
+    settings: Sequence[str] = (),
     shard: str | None = None,
     merge: int | None = None,
     trust_plugins: bool = False,
 ) -> RunFolder:
-    """Evaluates the trained factors of a run, replaces its stored evaluation and updates its report.
+    """Computes the bits/dim of a run, in total and for every factor.
 
-    `path` is the run's folder, or the name of a model that comes trained. The evaluation of such a model is written
-    into the folder ./NAME, without a report, and the record of this folder is returned.
+    The trained factors are evaluated on held-out and training images. This writes evaluation.json,
+    evaluation.safetensors (the log-likelihood of every image) and the report. In integers, the same images are also
+    evaluated with the integers that `auxar integers` made, which writes evaluation-integer.json, with the difference
+    from floating point, and evaluation-integer.safetensors. For a model that comes trained, these files are written
+    into the folder ./NAME, without a report.
 
-    With `arithmetic="integer"`, the model is also evaluated with the integers that `auxar.integers` made. The result,
-    with its cost against floating point on the same images, is written to `evaluation-integer.json`. The default is the
-    arithmetic of the recipe. `settings` are `key=value` strings. They may set keys of [evaluation], `data.path`,
-    `data.options` and `data.workers`.
+    The images can be evaluated in shards. A shard only stores the log-likelihoods of its images in the folder
+    RUN/shards, and one that is done is not computed again. Merging writes what is written without shards, and removes
+    the files of the shards.
 
-    With `shard="2/7"`, only the log-likelihoods of the second of seven parts of the images are computed and stored in
-    the run's folder `shards`. Nothing else is written. Several shards may be computed at the same time, also on
-    different machines that share the folder. A shard that is done is not computed again. When all are done,
-    `merge=7` makes of them what this function writes without shards, and removes their files.
+    Args:
+        arithmetic: float, or integer: also evaluate in integers, and print the difference (default: the recipe's
+            arithmetic)
+        settings: set keys of [evaluation], data.path, data.options and data.workers, such as evaluation.batch_size=64
+            or evaluation.train_images=0
+        shard (--shard I/N): only evaluate part I of N (I from 1 to N); all parts may be done at the same time, also on
+            different machines that share the folder
+        merge: merge the results of N shards, which are all done
 
-    Raises `UserError` if shards are missing, or if they were computed with other weights, images or settings.
+    Returns:
+        The folder in which the evaluation is.
+
+    Raises:
+        UserError: no factor is trained, an argument is invalid, or shards are missing or were computed with other
+            weights, images or settings
 
     Examples:
         >>> import auxar
@@ -63,56 +85,74 @@ def evaluate(
         >>> run.evaluation.as_posix()
         'runs/quickstart/evaluation.json'
     """
+    from auxar.arguments import as_path
+    from auxar.commands.results import check_of
+    from auxar.data import load_images
+    from auxar.distributed.accelerator import make_accelerator
+    from auxar.distributed.joining import working_together
+    from auxar.distributed.shards import Division
+    from auxar.evaluation.likelihoods import RunEvaluation, evaluate_run
+    from auxar.evaluation.shards import NAME, EvaluatedShard, evaluate_shard, evaluation_files, merged
+    from auxar.model import FLOAT
+    from auxar.recipe.building import build_model
+    from auxar.recipe.options import check_settings
+    from auxar.report.updating import update_report
+    from auxar.runs.arithmetic import chosen_arithmetic, model_in
+    from auxar.runs.lock import holding_for_all
+    from auxar.runs.opening import open_run, run_facts
+    from auxar.runs.shards import holding_shard, work_of
+    from auxar.runs.weights import check_sizes
+
     with working_together() as processes:
         with processes.agreeing() as facts:
             division = Division.of(shard, merge, processes.count)
-            folder = as_path(path, "path")
+            folder = as_path(run, "run")
             check_settings(settings, "evaluation.", "data.path", "data.options", "data.workers")
-            run, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
-            trained = run.trained(recipe)
+            opened, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
+            trained = opened.trained(recipe)
             if not trained:
-                raise UserError(f"{run.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
-            check_sizes(run, recipe, registry, trained)
+                raise UserError(f"{opened.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
+            check_sizes(opened, recipe, registry, trained)
             name = chosen_arithmetic(recipe, registry, arithmetic).name
             # With the recipe's arithmetic, a run that is not finished is evaluated in floating point only.
             wanted = name != FLOAT and (arithmetic is not None or len(trained) == len(recipe.factor_names))
-            others = {name: model_in(run, recipe, registry, name)} if wanted else {}
-            accelerator = make_accelerator(recipe.training.precision, run.path)
-            facts |= {"command": "evaluate", "--shard": str(division.shard), **run_facts(run, recipe, registry)}
+            others = {name: model_in(opened, recipe, registry, name)} if wanted else {}
+            accelerator = make_accelerator(recipe.training.precision, opened.path)
+            facts |= {"command": "evaluate", "--shard": str(division.shard), **run_facts(opened, recipe, registry)}
+        output, part = opened.output, division.shard
 
-        def check(_: Path) -> None:
-            check_of(run)(run.output.path)
+        def check(_: object) -> None:
+            check_of(opened)(output.path)
 
-        held: AbstractContextManager[None]
-        if division.shard is None:
-            held = holding_for_all(run.output.path, processes, check)
-        else:
-            held = holding_shard(run.output.shards, NAME, division.shard, processes, check)
-        with held:
+        with (
+            holding_for_all(output.path, processes, check)
+            if part is None
+            else holding_shard(output.shards, NAME, part, processes, check)
+        ):
             with processes.agreeing() as facts:
                 data = load_images(recipe.data, recipe.image, registry, recipe.condition)
                 facts |= data.facts
             model = build_model(recipe, registry)
-            if division.shard is None and division.merge is None:
-                evaluate_run(run, recipe, model, data, accelerator, others=others)
+            if division == Division():
+                evaluate_run(opened, recipe, model, data, accelerator, others=others)
             else:
-                evaluation = RunEvaluation.of(run, recipe, model, data, others)
+                evaluation = RunEvaluation.of(opened, recipe, model, data, others)
                 digests = {name: dict(other.digests) for name, other in others.items()}
                 # The checksums are those of the weights that were just loaded.
-                work = work_of({**run_facts(run, recipe, registry), "the arithmetics": digests, **data.facts})
-                files = evaluation_files(run, work)
-                if division.shard is not None:
-                    evaluate_shard(evaluation, files, division.shard, accelerator, processes)
-                    return run.output
+                work = work_of({**run_facts(opened, recipe, registry), "the arithmetics": digests, **data.facts})
+                files = evaluation_files(opened, work)
+                if part is not None:
+                    evaluate_shard(evaluation, files, part, accelerator, processes)
+                    return EvaluatedShard(output.path, shard=str(part), file=files.path(part))
                 assert division.merge is not None
                 evaluation.warn()
                 evaluation.conclude(merged(evaluation, files, division.merge))
-            if run.model is None:
-                update_report(run, accelerator)
+            if opened.model is None:
+                update_report(opened, accelerator)
             else:
                 for each in (FLOAT, *others):
-                    logger.info("evaluation: %s", run.output.evaluation_in(each))
+                    logger.info("evaluation: %s", output.evaluation_in(each))
             if division.merge is not None:
                 # They are removed last, so that a command that was stopped can be repeated.
                 files.remove(division.merge)
-    return run.output
+    return output

@@ -2,82 +2,55 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import attrs
-import torch
-from torch import Tensor
+from auxar.commandline import Result, command
+from auxar.errors import UserError
 
-from auxar.arguments import as_path, check_flag
-from auxar.data import load_images
-from auxar.data.writing import check_new, new_folder
-from auxar.distributed.accelerator import make_accelerator
-from auxar.distributed.joining import working_together
-from auxar.errors import UserError, one_line
-from auxar.evaluation.likelihoods import evaluate_run, image_nats_path
-from auxar.evaluation.records import Evaluation
-from auxar.evaluation.stored import is_evaluated_in_floats, other_evaluations
-from auxar.files import is_file, read_bytes, read_checksum, read_tensors, write_json, write_tensors, write_text
-from auxar.model import FLOAT
-from auxar.plugins import Registry
-from auxar.recipe import ComponentChoice, Recipe, recipe_text
-from auxar.recipe.building import build_model
-from auxar.recipe.data_options import data_set_config
-from auxar.recipe.loading import MOST_BYTES
-from auxar.recipe.structuring import unstructure
-from auxar.runs.converted import (
-    Record,
-    Recorded,
-    digest,
-    options_text,
-    path_of,
-    read_converted,
-    read_origin,
-    record_path,
-    stored_at,
-    write_converted,
-)
-from auxar.runs.format import write_format
-from auxar.runs.history import HISTORY, History, read_history
-from auxar.runs.layout import RunFolder
-from auxar.runs.opening import open_run, recipe_of_run
-from auxar.runs.records import read_record
-from auxar.runs.weights import trained_model
+if TYPE_CHECKING:
+    from auxar.runs.layout import RunFolder
 
 logger = logging.getLogger("auxar")
 
-MOST_METRICS = 2**18
-"""Maximum size in bytes of a factor's training metrics that are exported."""
-WIDER = (torch.float32, torch.float64, torch.bfloat16)
-"""The types of tensors that are stored in half precision."""
+
+def _shown(run: RunFolder) -> Result:
+    files = sorted(path for path in run.path.rglob("*") if path.is_file())
+    sizes = [{"file": path.relative_to(run.path).as_posix(), "bytes": path.stat().st_size} for path in files]
+    return Result([str(run.path)], {"run": str(run.path), "files": sizes})
 
 
+@command("Share and store", show=_shown)
 def export(
-    path: str | PathLike[str],
+    run: str | PathLike[str],
     out: str | PathLike[str],
     *,
     half: bool = False,
     evaluate: bool = False,
     trust_plugins: bool = False,
 ) -> RunFolder:
-    """Writes a small, complete folder of a finished run, and returns it.
+    """Writes a small, complete folder of a finished run, to share it.
 
-    `path` is the run's folder, and `out` the new folder. It holds the recipe, the weights of every factor, the history
-    of their training, short metrics, plugin files, factors in integers and the evaluation, but no checkpoints, images
-    and report, and no absolute paths: an absolute path of images or of another run is replaced by `./` and its last
-    part.
+    The folder holds the recipe, the weights of every factor, the history of their training, short metrics, plugin
+    files, factors in integers and the evaluation, but no checkpoints, images and report. It has no absolute paths of
+    this machine: an absolute path of images or of another run is replaced by `./` and its last part. Such a folder is
+    read like any run, and a plugin can register it as a model that comes trained. It cannot be trained further;
+    training.init starts a new run from its weights.
 
-    With `half`, weights are stored as float16, which takes half the space. They are used as float32. Rounding changes
-    the model, so its integers and its evaluation are left out. With `evaluate`, the exported model is evaluated on the
-    run's images.
+    Args:
+        out (DIR): the new folder, outside of the run's folder
+        half: store weights as float16, in half the space, to be used as float32; rounding changes the model, so its
+            integers and its evaluation are left out
+        evaluate: evaluate the exported model on the run's images, as `auxar evaluate`
 
-    Raises `UserError` if `out` exists or is in the run's folder, if a factor is not trained, if weights are damaged or
-    from another model, and with `half` if a weight is beyond the range of float16, ±65504.
+    Returns:
+        The new folder.
+
+    Raises:
+        UserError: the new folder exists or is in the run's folder, a factor is not trained, weights are damaged or from
+            another model, or, with `half`, a weight is beyond the range of float16, ±65504
 
     Examples:
         >>> import auxar
@@ -85,146 +58,36 @@ def export(
         >>> auxar.load(folder).sample(1).tensor.shape
         torch.Size([1, 3, 32, 32])
     """
-    folder, out = as_path(path, "path"), as_path(out, "out")
+    from auxar.arguments import as_path, check_flag
+    from auxar.data.writing import check_new, new_folder
+    from auxar.distributed.joining import working_together
+    from auxar.evaluation.exporting import write_exported
+    from auxar.runs.layout import RunFolder
+    from auxar.runs.opening import open_run
+    from auxar.runs.weights import trained_model
+
+    folder, new = as_path(run, "run"), as_path(out, "out")
     check_flag(half, "half")
     check_flag(evaluate, "evaluate")
     with working_together() as processes:
         with processes.agreeing():
-            run, recipe, registry = open_run(folder, trust_plugins=trust_plugins)
-            if missing := [name for name in recipe.factor_names if name not in run.trained(recipe)]:
+            found, recipe, registry = open_run(folder, trust_plugins=trust_plugins)
+            if missing := [name for name in recipe.factor_names if name not in found.trained(recipe)]:
                 raise UserError(
-                    f"{run.name} is not finished: these factors are not trained: {', '.join(missing)}; train them with "
-                    "`auxar run` first"
+                    f"{found.name} is not finished: these factors are not trained: {', '.join(missing)}; train them "
+                    "with `auxar run` first"
                 )
             if evaluate and processes.count > 1:
-                raise UserError("--evaluate: export in one process, or evaluate the new folder with `auxar evaluate`")
-            root = os.path.realpath(run.path)
-            if os.path.commonpath([root, os.path.realpath(out)]) == root:
-                raise UserError(f"{out} is in the folder of the exported run, {run.path}; choose one outside of it")
-            check_new(out)
-            trained_model(run, recipe, registry)  # Loading weights checks them.
+                raise UserError("evaluate: export in one process, or evaluate the new folder with `auxar evaluate`")
+            root = os.path.realpath(found.path)
+            if os.path.commonpath([root, os.path.realpath(new)]) == root:
+                raise UserError(f"{new} is in the folder of the exported run, {found.path}; choose one outside of it")
+            check_new(new)
+            trained_model(found, recipe, registry)  # Loading weights checks them.
         with processes.agreeing():
             if processes.is_main:
-                with new_folder(out) as temporary:
-                    _write(RunFolder(temporary), run, recipe, registry, half=half, evaluate=evaluate)
+                with new_folder(new) as temporary:
+                    write_exported(RunFolder(temporary), found, recipe, registry, half=half, evaluate=evaluate)
     if half and not evaluate:
-        logger.info("rounding changes the model; `auxar evaluate %s` computes its bits/dim", out)
-    return RunFolder(out)
-
-
-def _write(new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *, half: bool, evaluate: bool) -> None:
-    own = portable(recipe, registry)
-    if half and own.arithmetic.name != FLOAT:
-        logger.info("the rounded weights have no integers, so the exported recipe has the arithmetic '%s'", FLOAT)
-        own = attrs.evolve(own, arithmetic=ComponentChoice(FLOAT))
-    write_format(new.path)
-    write_text(new.recipe, _header(run.recipe) + recipe_text(recipe_of_run(own)))
-    for file, content in registry.files.items():
-        copy = new.path / "plugins" / file.name
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(content)
-    for name in recipe.factor_names:
-        tensors, metadata = read_tensors(run.weights(name))
-        metadata[HISTORY] = _portable_history(read_history(metadata, run.weights(name))).text()
-        if half:
-            tensors = _halved(tensors, run.weights(name))
-        write_tensors(new.weights(name), tensors, metadata)
-        metrics = run.metrics(name)
-        if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
-            new.metrics(name).write_bytes(read_bytes(metrics))
-    if not half:
-        for arithmetic in registry.names("arithmetic"):
-            _copy_converted(new, run, recipe, arithmetic)
-    if evaluate:
-        data = load_images(recipe.data, recipe.image, registry, recipe.condition)
-        accelerator = make_accelerator(recipe.training.precision, new.path)
-        evaluate_run(new, own, build_model(own, registry), data, accelerator)
-    elif not half:
-        _copy_evaluation(new, run, recipe)
-
-
-def portable(recipe: Recipe, registry: Registry) -> Recipe:
-    """Returns a recipe without absolute paths: each is replaced by `./` and its last part."""
-    data = attrs.evolve(recipe.data, path=_portable(recipe.data.path))
-    config = data_set_config(recipe.data, registry)
-    if config is not None:
-        paths = {field.alias: getattr(config, field.name) for field in attrs.fields(type(config))}
-        changes = {name: Path(_portable(str(value))) for name, value in paths.items() if isinstance(value, Path)}
-        data = attrs.evolve(data, options=unstructure(attrs.evolve(config, **changes)))
-    return attrs.evolve(
-        recipe,
-        data=data,
-        training=attrs.evolve(recipe.training, init=recipe.training.init and _portable(recipe.training.init)),
-        factor_training={
-            name: attrs.evolve(config, init=config.init and _portable(config.init))
-            for name, config in recipe.factor_training.items()
-        },
-    )
-
-
-def _portable(path: str) -> str:
-    # The prefix says that it is a path, not the name of a data set on the hub.
-    return f"./{Path(path).name}" if os.path.isabs(path) or path.startswith("~") else path
-
-
-def _portable_history(history: History) -> History:
-    if history.init is None:
-        return history
-    return attrs.evolve(history, init=attrs.evolve(history.init, run=_portable(history.init.run)))
-
-
-def _header(recipe: Path) -> str:
-    """The comment at the beginning of a recipe, followed by an empty line; empty if there is none."""
-    lines = read_bytes(recipe, MOST_BYTES).decode().splitlines()
-    comment = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-    return "".join(f"{line}\n" for line in comment) + ("\n" if comment else "")
-
-
-def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    found = {}
-    for name, tensor in tensors.items():
-        found[name] = tensor.to(torch.float16) if tensor.dtype in WIDER else tensor
-        if tensor.isfinite().logical_and(~found[name].isfinite()).any():
-            largest = tensor[tensor.isfinite()].abs().max().item()
-            raise UserError(
-                f"{path} cannot be stored in half precision: {one_line(name)} has the value ±{largest:g}, beyond the "
-                f"range of float16, ±{torch.finfo(torch.float16).max:g}; export without --half"
-            )
-    return found
-
-
-def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: str) -> None:
-    """Copies the factors that were converted to an arithmetic from the run's weights, and their digests."""
-    found = {}
-    for name in recipe.factor_names:
-        path = stored_at(run, name, arithmetic)
-        origin = read_origin(path)
-        if origin is None or origin.weights != read_checksum(run.weights(name)):
-            continue
-        converted = read_converted(path, run.weights(name))
-        # The new file of weights has other metadata, so its checksum differs.
-        weights = read_checksum(new.weights(name))
-        write_converted(path_of(new, name, arithmetic), converted, attrs.evolve(origin, weights=weights))
-        found[name] = Recorded(weights, options_text(origin.options), digest(converted))
-    if found:
-        write_json(record_path(new, arithmetic), attrs.asdict(Record(found)))
-
-
-def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
-    # The times of the files in an installed package do not tell whether the evaluation is newer than the weights.
-    if not (is_evaluated_in_floats(run, recipe) if run.model is None else is_file(run.evaluation)):
-        logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
-        return
-    floats = read_record(run.evaluation, Evaluation)
-    for evaluation in (floats, *other_evaluations(run.path, floats)):
-        factors = [
-            attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
-            for factor in evaluation.factors
-        ]
-        data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
-        nats = image_nats_path(run, evaluation.arithmetic)
-        if is_file(nats):
-            tensors, metadata = read_tensors(nats)
-            write_tensors(image_nats_path(new, evaluation.arithmetic), tensors, metadata)
-        content = attrs.evolve(evaluation, factors=factors, data=data)
-        write_json(new.evaluation_in(evaluation.arithmetic), attrs.asdict(content))
+        logger.info("rounding changes the model; `auxar evaluate %s` computes its bits/dim", new)
+    return RunFolder(new)

@@ -6,52 +6,70 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-from auxar.arguments import as_integer
-from auxar.commands.opening import open_trained
-from auxar.commands.results import check_of
-from auxar.data import load_images
-from auxar.distributed.joining import working_together
-from auxar.errors import UserError
-from auxar.generation.figures import figures_to_folder
-from auxar.model.rule_effects import check_rule
-from auxar.recipe.building import own_sampler
-from auxar.recipe.schema import MOST_IMAGES
-from auxar.report.updating import update_report
-from auxar.runs.lock import holding_for_all
+from auxar.commandline import Result, command
 
 
+def _shown(folder: Path) -> Result:
+    from auxar.files import read_json
+
+    return Result([str(folder)], {"folder": str(folder), "figures": read_json(folder / "figures.json")})
+
+
+@command("Draw", show=_shown)
 def figures(
-    path: str | PathLike[str], *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False
+    run: str | PathLike[str], *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False
 ) -> Path:
-    """Draws the paper's figures with a run's model, with `rows` rows each, and updates the report of the run.
+    """Draws the figures of Kolesnikov & Lampert (2017) with a run's model.
 
-    `path` is the run's folder, or the name of a model that comes trained, whose figures are written into the folder
-    ./NAME/figures, without a report. `settings` are `key=value` strings that set keys of [sampling], `data.path`,
-    `data.options` and `data.workers`, or name further plugin files with `plugins`. Returns the folder of the figures.
-    Raises `UserError` if the rule changes nothing for any head of the model.
+    Sheets like their figures 2 to 6 are written into RUN/figures and added to the report: images drawn given drawn
+    views, images drawn given the views of held-out images, samples at several strengths of variance reduction, images
+    drawn by the rule map, samples from coarse to fine, and the training images nearest to samples. Figures of views,
+    and of rules that change nothing in the model, are left out. For a model that comes trained, the sheets are written
+    into ./NAME/figures, without a report.
+
+    Args:
+        rows: number of rows of images in each figure
+        settings: set keys of [sampling], data.path, data.options and data.workers, such as sampling.seed=1 or
+            data.path=FOLDER, and further plugin files with plugins
+
+    Returns:
+        The folder of the figures.
+
+    Raises:
+        UserError: an argument is invalid, or the rule changes nothing for any head of the model
 
     Examples:
         >>> import auxar
         >>> auxar.figures("runs/quickstart", rows=1).as_posix()
         'runs/quickstart/figures'
     """
+    from auxar.arguments import as_integer
+    from auxar.commands.opening import open_trained
+    from auxar.commands.results import check_of
+    from auxar.data import load_images
+    from auxar.distributed.joining import working_together
+    from auxar.generation.figures import figures_to_folder
+    from auxar.model.rule_effects import check_rule
+    from auxar.recipe.building import own_sampler
+    from auxar.recipe.schema import MOST_IMAGES
+    from auxar.report.updating import update_report
+    from auxar.runs.lock import holding_for_all
+
     with working_together() as processes:
         with processes.agreeing() as facts:
-            rows = as_integer(rows, "rows")
-            if not 1 <= rows <= MOST_IMAGES:
-                raise UserError(f"--rows {rows}: expected a number from 1 to {MOST_IMAGES}")
+            rows = as_integer(rows, "rows", 1, MOST_IMAGES)
             allowed = ("data.path", "data.options", "data.workers", "plugins")
-            run = open_trained(path, settings, *allowed, trust_plugins=trust_plugins)
-            recipe, output = run.recipe, run.folder.output
-            folder = output.figures
-            check_rule(run.model, recipe.sampling.draw_rule(), run.model.arithmetic, key="sampling.rule")
-            facts |= {"command": "figures", "--rows": rows, **run.facts}
-        with holding_for_all(output.path, processes, check_of(run.folder)):
+            opened = open_trained(run, settings, *allowed, trust_plugins=trust_plugins)
+            model, recipe, output = opened.model, opened.recipe, opened.folder.output
+            check_rule(model, recipe.sampling.draw_rule(), model.arithmetic, key="sampling.rule")
+            facts |= {"command": "figures", "--rows": rows, **opened.facts}
+        with holding_for_all(output.path, processes, check_of(opened.folder)):
             with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, run.registry, recipe.condition)
+                data = load_images(recipe.data, recipe.image, opened.registry, recipe.condition)
                 facts |= data.facts
-            sampler = own_sampler(run.model)
-            figures_to_folder(run.model, sampler, recipe, rows, data.heldout, data.train, folder, run.accelerator)
-            if run.folder.model is None:
-                update_report(run.folder, run.accelerator)
-    return folder
+            figures_to_folder(
+                model, own_sampler(model), recipe, rows, data.heldout, data.train, output.figures, opened.accelerator
+            )
+            if opened.folder.model is None:
+                update_report(opened.folder, opened.accelerator)
+    return output.figures

@@ -2,191 +2,170 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import os
-import signal
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import attrs
+from auxar.arguments import as_path, check_strings
+from auxar.commandline import Result, command
+from auxar.errors import UserError, shown
 
-from auxar.arguments import as_path
-from auxar.commands.launched_jobs import active_jobs, holding_jobs, job_of, recorded_run, start_jobs, statuses
-from auxar.distributed.joining import working_together
-from auxar.errors import UserError
-from auxar.files import is_file, read_bytes
-from auxar.generation.sample_folder import check_samples
-from auxar.jobs.queues import LocalQueue, cancel_in_slurm, check_submitit, end_here
-from auxar.jobs.records import jobs_folder, read_launch
-from auxar.jobs.site import read_site
-from auxar.jobs.status import JobStatus
-from auxar.model import FLOAT, Chain
-from auxar.model.rule_effects import check_rule
-from auxar.pipeline import is_finished
-from auxar.plugins import Registry
-from auxar.recipe import Recipe, load_recipe, read_recipe, recipe_text
-from auxar.recipe.building import build_model
-from auxar.recipe.shipped import run_name
-from auxar.report.progress import FactorProgress, training_progress
-from auxar.runs.layout import RunFolder, check_folder
-from auxar.runs.lock import holding
-from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
-from auxar.training.conversion import check_options
-from auxar.training.initialization import check_init
-from auxar.training.lengths import check_lengths, is_trained, known_steps
-from auxar.training.loop import check_training
-
-logger = logging.getLogger("auxar")
-
-FINISH = "finish"
-"""The name of the last job, which evaluates the factors, draws samples and writes the report."""
-LOCK_PATIENCE = 60.0
-"""Maximum time, in seconds, that a launch waits for the lock of the run, which other commands may hold for moments."""
+if TYPE_CHECKING:
+    from auxar.commands.launch_status import LaunchStatus
 
 
-@attrs.frozen
-class LaunchStatus:
-    """The state of a run that was launched: the progress of its factors, and its jobs.
+def _shown(found: LaunchStatus) -> Result:
+    import attrs
 
-    Examples:
-        >>> import auxar
-        >>> auxar.launch_status("runs/quickstart").run.path.name
-        'quickstart'
-    """
+    from auxar.report.jobs import job_lines, job_table
+    from auxar.report.progress import progress_table
+    from auxar.report.text import table_lines
 
-    run: RunFolder
-    """The run's folder."""
-    factors: list[FactorProgress]
-    """The progress of each factor's training."""
-    jobs: list[JobStatus]
-    """The last job of each name."""
+    lines = [f"run       {found.run.path}", "", *table_lines(progress_table(found.factors))]
+    if found.jobs:
+        lines += ["", *table_lines(job_table(found.jobs)), *job_lines(found.jobs)]
+    record = {
+        "run": str(found.run.path),
+        "factors": [attrs.asdict(factor) for factor in found.factors],
+        "jobs": [attrs.asdict(job) for job in found.jobs],
+    }
+    return Result(lines, record)
 
 
+@command("Train", show=_shown)
 def launch(
-    path: str | PathLike[str],
+    recipe: Sequence[str],
     *,
+    on: str | None = None,
     site: str | PathLike[str] | None = None,
-    settings: Sequence[str] = (),
+    gpus_per_job: int | None = None,
+    processes_per_job: int | None = None,
+    cpus_per_job: int | None = None,
+    memory: str | None = None,
+    time: str | None = None,
+    seconds_to_stop: int | None = None,
+    array_limit: int | None = None,
+    partition: str | None = None,
+    account: str | None = None,
+    qos: str | None = None,
+    setup: Sequence[str] = (),
+    slurm: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
+    settings: Sequence[str] = (),
+    shards: int | None = None,
+    status: bool = False,
+    cancel: bool = False,
     trust_plugins: bool = False,
-    **options: Any,
 ) -> LaunchStatus:
-    """Trains the factors of a recipe's model as jobs at the same time; a last job evaluates them and finishes the run.
+    """Trains the factors of a recipe's model as jobs of Slurm or of this machine.
 
-    `path`, `settings`, `out` and `trust_plugins` are those of `auxar.run`. `site` is a TOML file with the settings of
-    the queue, and `options` are its keys: `on="slurm"`, or `on="local"` for jobs on this machine; `gpus_per_job`,
-    `time`, `partition` and others. An option takes precedence over the file.
+    Every factor is trained in a job of its own. When all are trained, a last job evaluates the model, draws samples
+    and writes the report. With Slurm, the command returns when the jobs are submitted; jobs on this machine are run to
+    their end. The same command submits again only jobs whose work is not done. Needs `pip install 'auxar[launch]'`.
 
-    With Slurm, the function returns when the jobs are submitted. Jobs on this machine are run to their end. A repeated
-    call submits jobs only for factors that are not trained and not in the queue, and the last job. Needs
-    `pip install 'auxar[launch]'`.
+    Args:
+        recipe (RECIPE): a TOML file, or the name of a recipe that comes with auxar; with --shards, a command after --,
+            such as `-- sample RUN -n 100000`
+        on (--on QUEUE): slurm, or local for jobs on this machine
+        site (--site FILE): a TOML file with these settings; options replace them
+        gpus_per_job: number of GPUs of each job (default: 0, jobs work on the CPU)
+        processes_per_job: number of processes of each job (default: one for each GPU, or one)
+        cpus_per_job: number of CPU cores of each job, for Slurm
+        memory (--memory SIZE): memory of each job, for Slurm, such as 64G
+        time (--time TIME): time limit of each job, such as 24:00:00; afterwards, it continues from a checkpoint
+        seconds_to_stop: seconds before the time limit at which a job is asked to write a checkpoint (default: 120)
+        array_limit: maximum number of jobs at the same time (default: no limit for Slurm; on this machine, as many as
+            its GPUs suffice for, or one)
+        partition: Slurm's partition
+        account: Slurm's account
+        qos: Slurm's quality of service
+        setup (--setup LINE): lines of shell code that run before each job, such as "module load cuda"
+        slurm (--slurm NAME=VALUE): further options of sbatch, such as constraint=a100
+        out (--out DIR): the run's folder (default: runs/NAME, with the name of the recipe, or that of its file without
+            .toml)
+        settings: override keys of the recipe, such as training.batch_size=128
+        shards: instead of training, run the command after -- (sample, evaluate or compress) in N parts, each in a job
+            of its own, and merge them in a last job
+        status: show factors and jobs of the run whose folder is given in place of RECIPE
+        cancel: end the jobs of the run whose folder is given in place of RECIPE; trainings write a checkpoint
 
-    Raises `UserError` if the recipe, the site or the folder are invalid, if the queue refuses the jobs, and, for jobs
-    on this machine, if one of them fails.
+    Returns:
+        The progress of the factors, and the jobs of the run.
+
+    Raises:
+        UserError: the recipe, the site or the folder are invalid, the queue refuses the jobs, or a job on this machine
+            fails
 
     Examples:
         >>> import auxar
         >>> auxar.launch("quickstart", on="cloud")
         Traceback (most recent call last):
-        auxar.errors.UserError: --on: expected one of slurm, local, got 'cloud'
+        auxar.errors.UserError: on: expected one of slurm, local, got 'cloud'
     """
-    path = as_path(path, "path")
-    folder = Path("runs", run_name(path)) if out is None else as_path(out, "out")
-    chosen = read_site(None if site is None else as_path(site, "site"), options)
+    from auxar.commands.launch_shards import ShardedCommand, launch_shards
+    from auxar.commands.launch_status import cancel_launch, launch_status
+    from auxar.commands.launch_training import launch_training
+    from auxar.jobs.queues import LocalQueue, check_submitit
+    from auxar.jobs.site import read_site
+    from auxar.recipe import load_recipe
+    from auxar.recipe.shipped import default_folder
+    from auxar.runs.layout import RunFolder
+
+    words = [str(as_path(recipe, "recipe"))] if isinstance(recipe, str | PathLike) else recipe
+    check_strings(words, "recipe", "words of a command")
+    keys = {
+        "on": on,
+        "gpus_per_job": gpus_per_job,
+        "processes_per_job": processes_per_job,
+        "cpus_per_job": cpus_per_job,
+        "memory": memory,
+        "time": time,
+        "seconds_to_stop": seconds_to_stop,
+        "array_limit": array_limit,
+        "partition": partition,
+        "account": account,
+        "qos": qos,
+        "setup": list(setup) or None,
+        "slurm": _table(slurm) or None,
+    }
+    of_training = {"out": out, "settings": settings or None, "trust_plugins": trust_plugins or None}
+    if status and cancel:
+        raise UserError("status: cannot be combined with --cancel")
+    if status or cancel:
+        _check_none({**keys, "site": site, "shards": shards, **of_training}, "--status" if status else "--cancel")
+    if shards is not None:
+        _check_none(of_training, "--shards; give it to the command after --")
+    elif len(words) != 1:
+        raise UserError(f"expected one recipe, got {' '.join(words)}; commands in parts need --shards")
+    if status or cancel:
+        return launch_status(words[0]) if status else cancel_launch(words[0])
+    divided = None if shards is None else ShardedCommand.of(words, shards)
+    chosen = read_site(None if site is None else as_path(site, "site"), keys)
     check_submitit()
-    with working_together() as processes:
-        if processes.count > 1:
-            raise UserError("auxar launch: run this command in one process; it starts the others itself")
-    recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
-    network = build_model(recipe, registry, on="meta")
-    check_rule(network, recipe.sampling.draw_rule(), recipe.arithmetic.name, key="sampling.rule")
-    check_training(recipe, recipe.factor_names, chosen.processes)
     queue = LocalQueue(chosen) if chosen.on == "local" else None
-    # A job may change its working directory, so it gets full paths.
-    run = RunFolder(Path(os.path.abspath(folder)))
-    check_folder(run.path)
-    if recipe.sampling.images:
-        check_samples(run.samples)
-    with holding_jobs(run):
-        begun = active_jobs(run, chosen, queue, (*recipe.factor_names, FINISH))
-        _begin(run, recipe, registry, network, begun)
-        totals = {name: known_steps(run, recipe, name) for name in recipe.factor_names}
-        missing = [name for name, total in totals.items() if total is None or not is_trained(run, name, total)]
-        known = {name: total for name, total in totals.items() if total is not None}
-        if not missing and is_finished(run, recipe, network, known):
-            logger.info("this run is finished: %s", run.report)
-        else:
-            command = ["run", str(run.recipe), "--out", str(run.path), *(["--trust-plugins"] if trust_plugins else [])]
-            # The coarsest factor is the fastest, so problems with the images show up early.
-            jobs = [
-                job_of(run, chosen, name, [*command, "--factors", name, "--train-only"], continues=True)
-                for name in missing[::-1]
-                if name not in begun
-            ]
-            start_jobs(run, chosen, queue, jobs, job_of(run, chosen, FINISH, command), begun)
-    return launch_status(run)
+    if divided is not None:
+        launch_shards(divided, chosen, queue)
+        return launch_status(divided.run)
+    path = as_path(words[0], "recipe")
+    folder = default_folder(path) if out is None else as_path(out, "out")
+    load = functools.partial(load_recipe, path, settings, trust_plugins=trust_plugins)
+    launch_training(load, RunFolder(Path(os.path.abspath(folder))), chosen, queue, trust_plugins=trust_plugins)
+    return launch_status(folder)
 
 
-def _begin(run: RunFolder, recipe: Recipe, registry: Registry, model: Chain, begun: Collection[str]) -> None:
-    """Writes the recipe into the run's folder. Raises `UserError` if the run, or its jobs `begun`, have another one."""
-    same = is_file(run.recipe) and read_bytes(run.recipe) == recipe_text(recipe_of_run(recipe)).encode()
-    if begun and not same:
-        raise UserError(
-            f"{run.path} has jobs that use the recipe with other settings; wait for their end, or end them with "
-            f"`auxar launch --cancel {run.path}`"
-        )
-    if begun:
-        return  # The jobs hold the lock of the run from time to time.
-    with holding(run.path, patience=LOCK_PATIENCE):
-        check_recipe(run, recipe, registry)
-        check_init(run, recipe, model, recipe.factor_names)
-        if recipe.arithmetic.name != FLOAT:
-            check_options(run, recipe.factor_names, recipe.arithmetic)
-        totals = {name: known_steps(run, recipe, name) for name in recipe.factor_names}
-        if None not in totals.values():
-            check_lengths(run, recipe, model, recipe.factor_names, {name: total or 0 for name, total in totals.items()})
-        begin_run(run.path, recipe, registry, ())
+def _table(options: Sequence[str]) -> dict[str, str]:
+    """The options of `sbatch` by name. Raises `UserError` for a text that is not NAME=VALUE."""
+    for option in options:
+        if "=" not in option:
+            raise UserError(f"slurm: expected NAME=VALUE, such as constraint=a100, got {shown(option)}")
+    return dict(option.split("=", 1) for option in options)
 
 
-def launch_status(path: str | PathLike[str]) -> LaunchStatus:
-    """Reads the progress of a run that was launched, and the states of its jobs. The run's plugins are not loaded.
-
-    Raises `UserError` if `path` is not a run's folder, or if Slurm does not answer.
-
-    Examples:
-        >>> import auxar
-        >>> status = auxar.launch_status("runs/quickstart")
-        >>> [(factor.factor, factor.trained) for factor in status.factors], status.jobs
-        ([('stage0', True), ('stage1', True), ('prior', True)], [])
-    """
-    found, run = recorded_run(path)
-    launched = read_launch(run)
-    jobs = [] if launched is None else statuses(run, launched)
-    return LaunchStatus(run, training_progress(found, read_recipe(found.recipe)), jobs)
-
-
-def cancel_launch(path: str | PathLike[str]) -> LaunchStatus:
-    """Ends the jobs of a run. Trainings write a checkpoint, from which the next launch continues.
-
-    Raises `UserError` like `launch_status`.
-
-    Examples:
-        >>> import auxar
-        >>> auxar.cancel_launch("runs/quickstart").jobs  # This run has no jobs.
-        []
-    """
-    _, run = recorded_run(path)
-    if (launched := read_launch(run)) is not None:
-        active = {job.id for job in statuses(run, launched) if job.is_active}
-        jobs = [job for job in launched.jobs if job.id in active]
-        if launched.on == "slurm" and jobs:
-            cancel_in_slurm([job.id for job in jobs])
-        elif launched.launcher is not None and launched.launcher.is_here:
-            # It ends its jobs, also those that are just starting, and starts no others.
-            os.kill(launched.launcher.pid, signal.SIGTERM)
-        else:
-            for job in jobs:
-                end_here(jobs_folder(run), job)
-    return launch_status(path)
+def _check_none(arguments: Mapping[str, Any], other: str) -> None:
+    """Raises `UserError` for the first of some arguments that is not None, because it has no effect beside others."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise UserError(f"{name}: cannot be combined with {other}")

@@ -3,99 +3,73 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import attrs
-
+from auxar.commandline import Result, command, paragraph
 from auxar.errors import UserError
-from auxar.evaluation.records import Evaluation, Exactness
-from auxar.files import entries, is_file, read_bytes
-from auxar.model import ImageSpec
-from auxar.plugins import Component, load_plugins
-from auxar.recipe import read_recipe
-from auxar.recipe.loading import MOST_BYTES
-from auxar.recipe.shipped import FIELDS, first_sentence, read_header
-from auxar.runs.layout import RunFolder, check_contents
-from auxar.runs.models import model_folder
-from auxar.runs.records import read_record
+
+if TYPE_CHECKING:
+    from auxar.report.shipped_models import ShippedModel
 
 logger = logging.getLogger("auxar")
 
-LICENSE = "License"
-"""The label of the paragraph about the license in the header of a model's recipe."""
-FILES = ("*", "plugins/*", "factors/*/*")
-"""Patterns of the files whose sizes are added."""
+LABEL = 9
+"""Number of characters of a label."""
 
 
-@attrs.frozen
-class ShippedModel:
-    """A model that comes trained, as the files in its folder describe it."""
+def _shown(models: list[ShippedModel]) -> Result:
+    import attrs
 
-    name: str
-    """Name that commands and functions accept in place of a run's folder, such as "emoji32"."""
-    purpose: str
-    """The model and its images: the first sentence in the header of its recipe or, without one, the summary of the
-    plugin."""
-    image: ImageSpec
-    """Description of its images."""
-    data: str
-    """The data set that it was trained on: `data.path` of its recipe."""
-    bits_per_dim: float | None
-    """Bits/dim of held-out images; None if the folder holds no evaluation."""
-    standard_error: float | None
-    """Standard error of `bits_per_dim`."""
-    kind: Exactness | None
-    """Whether `bits_per_dim` is exact or a bound; None if the folder holds no evaluation."""
-    heldout_images: int | None
-    """Number of held-out images; None if the folder holds no evaluation."""
-    bytes: int
-    """Size of the folder's files in bytes."""
-    license: str
-    """The paragraph that begins with "License:" in the header of the recipe; empty if there is none."""
-    provider: str
-    """The plugin that provides the model."""
-    path: Path
-    """The model's folder."""
+    records = [{**attrs.asdict(model), "path": str(model.path)} for model in models]
+    lines = [line for model in models for line in _lines(model)]
+    end = "auxar sample NAME draws images." if models else "No model comes trained with the installed plugins."
+    return Result([*lines, end], records)
 
 
+def _lines(model: ShippedModel) -> Iterator[str]:
+    from auxar.report import words
+
+    yield model.name
+    yield from paragraph("", model.purpose, LABEL)
+    yield from paragraph("Images:", f"{model.image}, trained on {model.data}", LABEL)
+    if model.bits_per_dim is not None and model.kind is not None:
+        score = f"{words.number(model.bits_per_dim)} {words.uncertainty(model.standard_error)}".strip()
+        images = "" if model.heldout_images is None else f" on {model.heldout_images:,} held-out images"
+        yield from paragraph("Result:", f"{score} bits/dim ({words.KINDS[model.kind].name}){images}", LABEL)
+    yield from paragraph("Size:", f"{model.bytes / 1e6:.1f} MB", LABEL)
+    if model.license:
+        yield from paragraph("License:", model.license, LABEL)
+    yield from paragraph("Plugin:", model.provider, LABEL)
+    yield ""
+
+
+@command("Share and store", show=_shown)
 def list_models() -> list[ShippedModel]:
-    """Returns the models that come trained with the installed plugins, by name.
+    """Lists the models that come trained.
 
-    A model whose folder cannot be read is left out with a warning.
+    They come with auxar or with other installed packages. The list has the model, its images, its bits/dim on held-out
+    images, and its size. A model whose folder cannot be read is left out with a warning.
+
+    Commands and functions accept the names wherever they read a run: `auxar sample NAME` draws images. Nothing is
+    written into the folder of such a model. Results are written into the folder ./NAME.
+
+    Returns:
+        The models, by name.
 
     Examples:
         >>> import auxar
         >>> for model in auxar.list_models():
         ...     images = auxar.load(model.name).sample(2)
     """
+    from auxar.plugins import load_plugins
+    from auxar.report.shipped_models import described_model
+
     registry = load_plugins()
     found = []
     for name in registry.names("model"):
         try:
-            run = model_folder(registry, name)
-            found.append(_described(run, registry.components["model", name], registry.providers["model", name]))
+            found.append(described_model(registry, name))
         except UserError as error:
             logger.warning("%s", error)
     return found
-
-
-def _described(run: RunFolder, component: Component, provider: str) -> ShippedModel:
-    check_contents(run)
-    recipe = read_recipe(run.recipe)
-    purpose, paragraphs = read_header(read_bytes(run.recipe, MOST_BYTES).decode(), (*FIELDS, LICENSE))
-    evaluation = read_record(run.evaluation, Evaluation) if is_file(run.evaluation) else None
-    files = (path for pattern in FILES for path in entries(run.path, pattern) if path.is_file())
-    return ShippedModel(
-        name=run.name,
-        purpose=first_sentence(purpose) or component.summary,
-        image=recipe.image,
-        data=recipe.data.path,
-        bits_per_dim=None if evaluation is None else evaluation.bits_per_dim.get("heldout"),
-        standard_error=None if evaluation is None else evaluation.standard_error.get("heldout"),
-        kind=None if evaluation is None else evaluation.kind,
-        heldout_images=None if evaluation is None else evaluation.images.get("heldout"),
-        bytes=sum(file.stat().st_size for file in files),
-        license=paragraphs.get(LICENSE, ""),
-        provider=provider,
-        path=run.path,
-    )

@@ -39,7 +39,7 @@ class TrainedRun:
 
 
 def open_trained(
-    path: str | PathLike[str],
+    run: str | PathLike[str],
     settings: Sequence[str],
     *allowed: str,
     sampling: Mapping[str, Any] | None = None,
@@ -51,10 +51,10 @@ def open_trained(
     The values in `sampling` then replace keys of [sampling]. Raises `UserError` for a setting of any other key, if
     weights are missing or damaged, or if the run has plugin files that are not trusted.
     """
-    folder = as_path(path, "path")
+    path = as_path(run, "run")
     check_settings(settings, "sampling.", *allowed)
-    run, recipe, registry = open_run(folder, settings, sampling=sampling, trust_plugins=trust_plugins)
-    model = model_in(run, recipe, registry, arithmetic)
-    accelerator = make_accelerator(recipe.training.precision, run.path)
+    folder, recipe, registry = open_run(path, settings, sampling=sampling, trust_plugins=trust_plugins)
+    model = model_in(folder, recipe, registry, arithmetic)
+    accelerator = make_accelerator(recipe.training.precision, folder.path)
     model.eval().to(accelerator.device)
-    return TrainedRun(run, recipe, registry, model, accelerator)
+    return TrainedRun(folder, recipe, registry, model, accelerator)

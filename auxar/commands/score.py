@@ -2,97 +2,76 @@
 
 from __future__ import annotations
 
-import bisect
-import csv
-import io
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import attrs
-from torch import Tensor
+from auxar.commandline import Result, command
+from auxar.errors import one_line
 
-from auxar.arguments import as_integer, as_path, as_paths
-from auxar.distributed.joining import working_together
-from auxar.errors import UserError
-from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
-from auxar.evaluation.records import Exactness
-from auxar.generation.image_files import images_at
-from auxar.image_model.loading import load
-from auxar.image_model.model import ImageModel
-from auxar.image_model.recipe_images import load_images
+if TYPE_CHECKING:
+    from auxar.image_model.scoring import Scores
 
-logger = logging.getLogger("auxar")
-
-HELDOUT = 200
-"""Default number of held-out images with which images are compared."""
+UNKNOWN = "–"
+"""The text of a value that is unknown."""
 
 
-@attrs.frozen
-class ImageScore:
-    """How unusual an image is for a model."""
+def _shown(scores: Scores) -> Result:
+    import attrs
 
-    file: Path
-    """The image file."""
-    bits_per_dim: float
-    """Bits/dim of the image under the model. Large values are unusual for the model, or complex."""
-    codec_bits_per_dim: float | None
-    """Bits/dim of the image in a lossless file (PNG or WebP, whichever is smaller); None if these codecs cannot store
-    the model's images."""
-    difference: float | None
-    """`bits_per_dim` minus `codec_bits_per_dim` (Serrà et al. 2020). Large values are unusual for the
-    model, whether the image is complex or not."""
-    rank: float | None = None
-    """Share of held-out images with smaller `bits_per_dim`, 0 … 1; None if there are no held-out images."""
-    difference_rank: float | None = None
-    """Share of held-out images with a smaller `difference`, 0 … 1; None if it is unknown."""
+    record = attrs.asdict(scores)
+    for image in record["images"]:
+        image["file"] = str(image["file"])
+    return Result(list(_lines(scores)), record)
 
 
-@attrs.frozen
-class Scores:
-    """The result of `auxar.score`: an `ImageScore` for each image."""
-
-    images: tuple[ImageScore, ...]
-    """The scores of the images, in the order in which they were given."""
-    kind: Exactness
-    """Whether bits/dim are exact or an upper bound."""
-    heldout_images: int
-    """Number of held-out images that the ranks compare with."""
-
-    def csv(self) -> str:
-        """The scores as a table of comma-separated values, with a line of headings. Unknown values are empty."""
-        text = io.StringIO()
-        names = [field.name for field in attrs.fields(ImageScore)]
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([getattr(image, name) for name in names] for image in self.images)
-        return text.getvalue()
+def _lines(scores: Scores) -> Iterator[str]:
+    kind = "" if scores.kind == "exact" else " (upper bounds)"
+    heldout = f"ranks among {scores.heldout_images} held-out images"
+    yield f"bits/dim of the model{kind} and of a lossless file, and their difference; {heldout}"
+    yield f"{'bits/dim':>9}{'rank':>7}{'file':>8}{'difference':>12}{'rank':>7}  image"
+    for image in scores.images:
+        cells = (image.bits_per_dim, image.rank, image.codec_bits_per_dim, image.difference, image.difference_rank)
+        widths = (9, 7, 8, 12, 7)
+        texts = [UNKNOWN if cell is None else f"{cell:.3f}" for cell in cells]
+        row = "".join(text.rjust(width) for text, width in zip(texts, widths, strict=True))
+        yield f"{row}  {one_line(str(image.file))}"
 
 
+@command("Measure", show=_shown)
 def score(
-    path: str | PathLike[str],
+    run: str | PathLike[str],
     paths: Iterable[str | PathLike[str]],
     *,
     condition: Any = None,
-    heldout: int = HELDOUT,
+    heldout: int = 200,
     resize: str | None = None,
+    out: str | PathLike[str] | None = None,
+    replace: bool = False,
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> Scores:
-    """Scores images by how unusual they are for a run's model, beside its held-out images.
+    """Scores how unusual images are for a run's model.
 
-    `path` is the run's folder or the name of a model, and `paths` are image files, or folders of image files. `resize`
-    is the treatment of images of other sizes, as in `ImageModel.prepare`; the default is the recipe's. `heldout` images
-    of the run's data are scored as well, evenly spaced (of a stream, the first ones), which gives the ranks. Without
-    these data, a warning says so and the ranks are None.
+    Images are scored by their bits/dim under the model, and by their bits/dim minus those of a lossless file (PNG or
+    WebP), which depends less on how complex an image is. The ranks are the shares of held-out images with smaller
+    values: near 1 for images that are more unusual than nearly all of them. The held-out images are evenly spaced ones
+    of the run's data (of a stream, the first ones), and are given their own conditions. Without these data, a warning
+    says so, and there are no ranks.
 
-    `condition` is the condition of a model that has one, as for `ImageModel.log_prob`: one, or one for each image.
-    Held-out images are then given their own conditions. The default is the null condition for all.
+    Args:
+        paths (PATH): image files, or folders of image files
+        condition (--condition KIND=VALUE): condition of a model that has one, one for all images or one for each:
+            label=NAME, attributes=NAME,NAME…, mask=FILE, image=FILE, or none (default: none, the null condition)
+        heldout: number of held-out images that the ranks compare with (0: no ranks)
+        resize: none, cover or stretch: images of other sizes (default: the recipe's)
+        out (-o, --out FILE): also write the table as CSV
+        replace: replace FILE if it exists
+        device: auto, cpu, cuda, cuda:1 or mps
 
-    Raises `UserError` if there are no images, if one of them cannot be read or has another size, if the condition does
-    not fit the model, or as `auxar.load`.
+    Raises:
+        UserError: there are no images, one of them cannot be read or has another size, or the condition does not fit
+            the model; also as `auxar.load`
 
     Examples:
         >>> import auxar
@@ -101,8 +80,19 @@ def score(
         >>> [image.file.name for image in scores.images], scores.heldout_images
         (['000000.png', '000001.png'], 8)
     """
-    folder, files = as_path(path, "path"), as_paths(paths, "paths")
+    from auxar.arguments import as_integer, as_path, as_paths
+    from auxar.distributed.joining import working_together
+    from auxar.errors import UserError
+    from auxar.files import check_replaceable, write_text
+    from auxar.generation.image_files import images_at
+    from auxar.image_model.loading import load
+    from auxar.image_model.scoring import ImageScore, Scores, heldout_values, ranks_among, values_of
+
+    folder, files = as_path(run, "run"), as_paths(paths, "paths")
     as_integer(heldout, "heldout", least=0)
+    table = None if out is None else as_path(out, "out")
+    if table is not None:
+        check_replaceable(table, replace)
     found = [file for each in files for file in images_at(each)]
     if not found:
         raise UserError("paths: expected at least one image file, or a folder of images")
@@ -110,40 +100,12 @@ def score(
         if processes.count > 1:
             raise UserError("auxar score: run this command in one process")
     model = load(folder, device, trust_plugins=trust_plugins)
-    values = _values(model, model.prepare(found, resize=resize), condition)
-    others = _heldout(model, heldout, conditioned=condition is not None) if heldout else None
-    ranks = [_ranks(*pair) for pair in zip(values, others, strict=True)] if others else [[None] * len(found)] * 3
+    values = values_of(model, model.prepare(found, resize=resize), condition)
+    others = heldout_values(model, heldout, conditioned=condition is not None) if heldout else None
+    ranks = [ranks_among(*pair) for pair in zip(values, others, strict=True)] if others else [[None] * len(found)] * 3
     rows = zip(found, *values, ranks[0], ranks[2], strict=True)
     count = len(others[0]) if others else 0
-    return Scores(tuple(ImageScore(*row) for row in rows), "exact" if model.exact else "bound", count)
-
-
-Values = tuple[Sequence[float], Sequence[float | None], Sequence[float | None]]
-"""Bits/dim of the model, of a codec, and their difference, for each image."""
-
-
-def _values(model: ImageModel, images: Tensor, condition: Any) -> Values:
-    bits = model.bits_per_dim(images, condition=condition).tolist()
-    if not has_codec(model.image):
-        return bits, [None] * len(bits), [None] * len(bits)
-    stored = [codec_bits_per_dim(image) for image in images]
-    return bits, stored, [own - other for own, other in zip(bits, stored, strict=True)]
-
-
-def _ranks(values: Sequence[float | None], others: Sequence[float | None]) -> list[float | None]:
-    """The share of `others` that are smaller than each value; None where values are unknown."""
-    known = sorted(other for other in others if other is not None)
-    return [None if value is None or not known else bisect.bisect_left(known, value) / len(known) for value in values]
-
-
-def _heldout(model: ImageModel, count: int, *, conditioned: bool) -> Values | None:
-    """The values of evenly spaced held-out images; None, with a warning, if these cannot be loaded.
-
-    `conditioned` images are given their own conditions, others the null condition.
-    """
-    try:
-        found = load_images(model).heldout.spaced_examples(count)
-        return _values(model, found.image, found.condition if conditioned else None)
-    except UserError as error:
-        logger.warning("images are not compared with held-out images: %s", error)
-        return None
+    scores = Scores(tuple(ImageScore(*row) for row in rows), "exact" if model.exact else "bound", count)
+    if table is not None:
+        write_text(table, scores.csv())
+    return scores

@@ -3,130 +3,116 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from auxar.arguments import as_integer, as_path
-from auxar.data import ImageSet, load_images
-from auxar.data.writing import check_new, check_pictures, new_folder, write_images
-from auxar.distributed.joining import working_together
+from auxar.commandline import Result, command
 from auxar.errors import UserError, one_line
-from auxar.model import View
-from auxar.progress import progress_bar
-from auxar.recipe import load_recipe
-from auxar.recipe.building import build_views
+
+if TYPE_CHECKING:
+    from auxar.data.writing import WrittenViews
 
 logger = logging.getLogger("auxar")
 
-BATCH_VALUES = 2**22
-"""Approximate number of sub-pixels of the images whose views are computed at once: 32 MiB as int64."""
+
+def _shown(found: WrittenViews) -> Result:
+    files = [{"file": file, "images": images} for file, images in sorted(found.images.items())]
+    return Result([str(found.path)], {"path": str(found.path), "depth": found.depth, "files": files})
 
 
+@command("Train", show=_shown)
 def write_views(
-    path: str | PathLike[str],
+    recipe: str | PathLike[str],
     depth: int,
     out: str | PathLike[str],
     *,
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
-) -> Path:
-    """Writes the images of a recipe's data set at a depth of its chain as parquet, and returns the path of the result.
+) -> WrittenViews:
+    """Writes the views of a recipe's images as another recipe's data.
 
-    `path` is a TOML file, or the name of a recipe that comes with auxar. Depth 0 is the prepared image, and depth k its
-    k-th view. `settings` are `key=value` strings that override keys of the recipe. If `out` ends in .parquet, it is a
-    file with all images of the split `data.train`, in their order, so that `data.split` divides it as it divides the
-    data set. Otherwise it is a folder with the training images (train.parquet), the held-out images (test.parquet) and,
-    if the recipe has them, the validation images (validation.parquet).
+    The images of the recipe's data set at one depth of its chain are written as parquet, with lossless pictures.
+    Another recipe can then train the factors from this depth on without the full images. Like the data set, a file is
+    divided by data.split, because it has all images of the split data.train in their order.
 
-    Raises `UserError` if the recipe or its images are invalid, if the recipe has no such depth, if pictures cannot hold
-    its views, or if `out` exists.
+    Args:
+        depth (--depth K): depth of the images: 0 for the cropped and resized image, k for its k-th view
+        out (-o, --out PATH): a new file that ends in .parquet, for all images of the split data.train; any other name
+            is a new folder, for the training images (train.parquet), the held-out images (test.parquet) and any
+            validation images (validation.parquet)
+        settings: override keys of the recipe, such as data.path=FOLDER
+
+    Returns:
+        The path, and the number of images of each file.
+
+    Raises:
+        UserError: the recipe or its images are invalid, the recipe has no such depth, pictures cannot hold its views,
+            or the file or folder exists
 
     Examples:
         >>> import auxar
-        >>> folder = auxar.write_views("quickstart", 2, "coarse", settings=["data.limit=100"])
-        >>> sorted(path.name for path in folder.iterdir())
-        ['test.parquet', 'train.parquet']
+        >>> found = auxar.write_views("quickstart", 2, "coarse", settings=["data.limit=100"])
+        >>> found.path.is_dir(), sorted(found.images)
+        (True, ['test.parquet', 'train.parquet'])
     """
-    out = as_path(out, "out")
+    from auxar.arguments import as_integer, as_path
+    from auxar.data import load_images
+    from auxar.data.writing import WrittenViews, check_new, check_pictures, new_folder, view_batches, write_images
+    from auxar.distributed.joining import working_together
+    from auxar.recipe import load_recipe
+    from auxar.recipe.building import build_views
+
+    path, target = as_path(recipe, "recipe"), as_path(out, "out")
     depth = as_integer(depth, "depth")
     with working_together() as processes:
         with processes.agreeing():
-            recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
-            views = build_views(recipe, registry)
+            opened, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
+            config, views = opened.data, build_views(opened, registry)
             if not 0 <= depth <= len(views):
+                most = len(views)
                 raise UserError(
-                    f"--depth {depth}: expected the depth of the image or of a view of this recipe, 0 to {len(views)}"
+                    f"depth: expected the depth of the image or of a view of this recipe, 0 to {most}, got {depth}"
                 )
-            views, values = views[:depth], recipe.data.values
-            spec = views[-1].view if views else recipe.image
-            check_pictures(spec, f"--depth {depth}: the images at this depth")
-            is_file = out.suffix == ".parquet"
-            if is_file and recipe.data.streaming and recipe.data.heldout is None and recipe.data.broken == "skip":
+            views = views[:depth]
+            spec = views[-1].view if views else opened.image
+            check_pictures(spec, f"depth: the images at depth {depth}")
+            is_file = target.suffix == ".parquet"
+            if is_file and config.streaming and config.heldout is None and config.broken == "skip":
                 raise UserError(
-                    f"--out {out}: data.split would divide this file differently from the stream, whose broken images "
-                    "are left out; write a folder (--out without .parquet), which has both sets, or set data.broken = "
-                    "'error'"
+                    "out: data.split would divide this file differently from the stream, whose broken images are left "
+                    "out; write a folder (a name without .parquet), which has both sets, or set data.broken = 'error'"
                 )
-            check_new(out)
+            check_new(target)
         with processes.agreeing():
             if not processes.is_main:
-                return out
-            data = load_images(recipe.data, recipe.image, registry, recipe.condition)
+                return WrittenViews(target, depth, {})
+            data = load_images(config, opened.image, registry, opened.condition)
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             if is_file:
-                count = write_images(out, _batches(data.train.whole(), views, "images"), spec, values)
-                logger.info("%d images of %s", count, spec)
-                if recipe.data.heldout is None:
+                batches = view_batches(data.train.whole(), views, "images")
+                counts = {target.name: write_images(target, batches, spec, config.values)}
+                logger.info("%d images of %s", counts[target.name], spec)
+                if config.heldout is None:
                     advice = "the same data.split and data.streaming divide it in the same way"
                 else:
-                    advice = (
-                        f"the images of data.heldout = '{recipe.data.heldout}' are not in it; a folder has both sets"
-                    )
+                    advice = f"the images of data.heldout = '{config.heldout}' are not in it; a folder has both sets"
                 logger.info("a recipe can use this file as data.path; %s", advice)
             else:
-                sets = [("train", "training", data.train), ("test", "held-out", data.heldout)]
+                sets = {"train": ("training images", data.train), "test": ("held-out images", data.heldout)}
                 use = "data.heldout = 'test'"
                 if data.validation is not None:
-                    sets.append(("validation", "validation", data.validation))
+                    sets["validation"] = ("validation images", data.validation)
                     use += " and data.validation = 'validation'"
-                with new_folder(out) as folder:
-                    counts = []
-                    for split, kind, images in sets:
-                        batches = _batches(images, views, f"{kind} images")
-                        count = write_images(folder / f"{split}.parquet", batches, spec, values)
-                        counts.append(f"{count} {kind} images")
-                logger.info("%s of %s", ", ".join(counts), spec)
+                counts = {}
+                with new_folder(target) as folder:
+                    for split, (kind, images) in sets.items():
+                        file = f"{split}.parquet"
+                        counts[file] = write_images(
+                            folder / file, view_batches(images, views, kind), spec, config.values
+                        )
+                told = (f"{counts[f'{split}.parquet']} {kind}" for split, (kind, _) in sets.items())
+                logger.info("%s of %s", ", ".join(told), spec)
                 logger.info("a recipe can use this folder as data.path, with %s", use)
-    return out
-
-
-def _batches(images: ImageSet, views: Sequence[View], description: str) -> Iterator[tuple[list[str], Tensor]]:
-    """Yields the names of images, and the last of their `views`, or the images themselves if there are no views."""
-    size = max(1, min(1000, BATCH_VALUES // images.image.dims))
-    total = len(images) if isinstance(images, Sized) else None
-    names: list[str] = []
-    batch: list[Tensor] = []
-    with progress_bar(total=total, desc=description, unit="image") as progress:
-        for name, image in images.named():
-            names.append(name)
-            batch.append(image)
-            if len(batch) == size:
-                yield names, _view(batch, views)
-                progress.update(len(batch))
-                names, batch = [], []
-        if batch:
-            yield names, _view(batch, views)
-            progress.update(len(batch))
-
-
-def _view(batch: Sequence[Tensor], views: Sequence[View]) -> Tensor:
-    # The values of a view at a smaller depth may exceed 255, which uint8 cannot represent.
-    found = torch.stack(list(batch)).to(torch.int64)
-    for view in views:
-        found = view(found)
-    return found
+    return WrittenViews(target, depth, counts)

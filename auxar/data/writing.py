@@ -7,22 +7,26 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+import torch
 from PIL import Image
 from torch import Tensor
 
 from auxar.data.conversion import MAX_PIXELS
 from auxar.data.pixels import pixels
+from auxar.data.sets import ImageSet
 from auxar.errors import UserError
 from auxar.files import UNFINISHED, kind, replacing, to_json
-from auxar.model import ImageSpec
+from auxar.model import ImageSpec, View
 from auxar.numerics.levels import SCALED
+from auxar.progress import progress_bar
 from auxar.recipe.schema import CHANNELS, MOST_LEVELS
 
 PICTURES = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -36,6 +40,23 @@ GROUP_ROWS, GROUP_BYTES = 1000, 32 * 2**20
 """A row group ends with the image that makes it as large as one of these. One row group is held in memory."""
 WEBP_SIDE = 16_383
 """Maximum width and height of a WebP file in pixels. Larger images are stored as PNG."""
+BATCH_VALUES = 2**22
+"""Approximate number of sub-pixels of the images whose views are computed at once: 32 MiB as int64."""
+
+
+@attrs.frozen
+class WrittenViews:
+    """The result of `auxar.write_views`. Functions that take a path accept it."""
+
+    path: Path
+    """The new file or folder."""
+    depth: int
+    """The depth of the images."""
+    images: dict[str, int]
+    """The number of images of each parquet file, by the file's name."""
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
 
 def check_pictures(spec: ImageSpec, what: str) -> None:
@@ -127,3 +148,30 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def view_batches(images: ImageSet, views: Sequence[View], description: str) -> Iterator[tuple[list[str], Tensor]]:
+    """Yields the names of images, and the last of their `views`, or the images themselves if there are no views."""
+    size = max(1, min(1000, BATCH_VALUES // images.image.dims))
+    total = len(images) if isinstance(images, Sized) else None
+    names: list[str] = []
+    batch: list[Tensor] = []
+    with progress_bar(total=total, desc=description, unit="image") as progress:
+        for name, image in images.named():
+            names.append(name)
+            batch.append(image)
+            if len(batch) == size:
+                yield names, _view(batch, views)
+                progress.update(len(batch))
+                names, batch = [], []
+        if batch:
+            yield names, _view(batch, views)
+            progress.update(len(batch))
+
+
+def _view(batch: Sequence[Tensor], views: Sequence[View]) -> Tensor:
+    # The values of a view at a smaller depth may exceed 255, which uint8 cannot represent.
+    found = torch.stack(list(batch)).to(torch.int64)
+    for view in views:
+        found = view(found)
+    return found

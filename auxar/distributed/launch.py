@@ -6,15 +6,10 @@ gives no warning. This module then starts the processes with torch's launcher.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-
-import psutil
-
-from auxar.distributed.signals import PEER_DIED
 
 STARTED_BY_A_LAUNCHER = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Environment variables that launchers set in the processes that they start."""
@@ -45,6 +40,14 @@ def start_missing_processes(arguments: Sequence[str]) -> int | None:
     Returns None, and starts nothing, if no processes are missing. The status is 0 on success, that of the first process
     that failed, `PEER_DIED` if a signal killed that process, or 128 + the number of a signal that ended the launcher.
     """
+    if not os.environ.get("ACCELERATE_USE_CPU"):
+        return None
+    import logging
+
+    import psutil
+
+    from auxar.distributed.signals import PEER_DIED
+
     try:
         parent = psutil.Process(os.getppid()).cmdline()
     except psutil.Error:

@@ -62,16 +62,15 @@ class Division:
     """The number of shards whose results the command merges."""
 
     @classmethod
-    def of(cls, shard: Any, merge: Any, processes: int, prefix: str = "") -> Division:
+    def of(cls, shard: Any, merge: Any, processes: int) -> Division:
         """Converts the two arguments of a command that `processes` processes work on.
 
-        Raises `UserError` if an argument is invalid, if both are set, or if several processes merge. The message names
-        arguments with `prefix`.
+        Raises `UserError` if an argument is invalid, if both are set, or if several processes merge.
         """
         if shard is not None and merge is not None:
-            raise UserError(f"{prefix}shard cannot be combined with {prefix}merge: shards are merged when all are done")
+            raise UserError("shard: this cannot be combined with merge; shards are merged when all are done")
         if merge is not None:
-            merge = as_integer(merge, f"{prefix}merge", 1, MOST_SHARDS)
+            merge = as_integer(merge, "merge", 1, MOST_SHARDS)
             if processes > 1:
-                raise UserError(f"{prefix}merge: run this command in one process")
-        return cls(None if shard is None else as_shard(shard, f"{prefix}shard"), merge)
+                raise UserError("merge: run this command in one process")
+        return cls(None if shard is None else as_shard(shard), merge)

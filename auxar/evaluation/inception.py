@@ -51,7 +51,7 @@ def inception(weights: Path | None) -> nn.Module:
     except urllib.error.URLError as error:
         raise UserError(
             f"the weights of Inception-v3 cannot be downloaded from {address} ({error.reason}); where this address can "
-            "be reached, download the file, and name it with --fid-weights FILE"
+            "be reached, download the file, and name it with --weights FILE"
         ) from None
     except RuntimeError as error:
         raise UserError(f"{weights or address} does not fit Inception-v3: {one_line(str(error), 200)}") from None

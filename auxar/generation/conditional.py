@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -27,6 +28,8 @@ from auxar.generation.sheets import SHEET_DRAWS, SHEET_ROWS, draws_sheet, save_p
 from auxar.model import Chain, Known, Sampler, SampleRequest, device_of
 from auxar.recipe import SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
+
+logger = logging.getLogger("auxar")
 
 
 @attrs.frozen(eq=False)
@@ -59,9 +62,9 @@ def check_stage(model: Chain, stage: int) -> None:
     """Raises `UserError` if the model does not have this stage."""
     stages = len(model.specs) - 1
     if not stages:
-        raise UserError("--given: this model has no views to draw from; use --keep to complete images")
+        raise UserError("given: this model has no views to draw from; use --keep to complete images")
     if not 0 <= stage < stages:
-        raise UserError(f"--stage {stage}: expected the number of a stage of this model, from 0 to {stages - 1}")
+        raise UserError(f"stage: expected the number of a stage of this model, from 0 to {stages - 1}, got {stage}")
 
 
 @torch.no_grad()
@@ -126,7 +129,8 @@ def draw_given_to_folder(
             key: np.stack([facts[key] for _, facts in everyone]).reshape(len(given.names), each, *shape)
             for key, shape in ((key, values.shape) for key, values in everyone[0][1].items())
         }
-        agreement = arrays.get("view_agreement")
+        agreements = arrays.get("view_agreement")
+        agreement = None if agreements is None else float(agreements.mean())
         save_png(_sheet(model, given, arrays["images"], conditions), folder / "samples.png")
         _save(folder / "draws.npz", given, arrays)
         finish(
@@ -136,9 +140,12 @@ def draw_given_to_folder(
                 "given": list(given.names),
                 "drawn_from": f"depth {given.depth}" if given.known is None else "known pixels",
                 "draws_each": each,
-                "view_agreement": None if agreement is None else float(agreement.mean()),
+                "view_agreement": agreement,
             },
         )
+        if agreement is not None:
+            whose = "the views that they were drawn from" if given.view is None else "the given views"
+            logger.info("the views of the drawn images equal %s at %.2f %% of the pixels", whose, 100 * agreement)
     accelerator.wait_for_everyone()
 
 

@@ -1,9 +1,10 @@
-"""The conditions that a user gives, for drawing images and for likelihoods: as Python values or as text."""
+"""The conditions that a user gives, for drawing images and for likelihoods: as Python values or as texts."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from auxar.data.conversion import BrokenImage, read_file
 from auxar.errors import UserError, one_line, shown
 from auxar.generation.image_files import images_at
 from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating
+from auxar.model.condition import CONDITION_KINDS
 from auxar.recipe import Recipe
+from auxar.recipe.building import own_sampler
 
 ALL, NONE, DRAWN = "all", "none", "drawn"
 """The texts that stand for every class of a label in turn, the null condition, and conditions drawn from p(y)."""
@@ -103,7 +106,7 @@ def usual_conditions(condition: Condition | None, heldout: ImageSet | None = Non
     if heldout is not None:
         return of_examples(condition, first_examples(heldout, count))
     if not condition.optional:
-        raise UserError(f"--condition is required: this model needs the {condition.kind} of each image")
+        raise UserError(f"condition: required, because this model needs the {condition.kind} of each image")
     return Conditions()
 
 
@@ -161,48 +164,23 @@ def name_of(condition: Condition, row: Tensor) -> str:
     return ", ".join(held) or "no attributes"
 
 
-def _texts(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(texts)
+def conditions_of_samples(value: Any, model: Chain, recipe: Recipe, given: int | None = None) -> Conditions:
+    """The conditions of a recipe's samples or, with `given`, of a number of given images.
+
+    `value` is one of `as_conditions`, or `DRAWN` for conditions from p(y). None stands for `usual_conditions` or, with
+    `given`, for the null condition. Raises `UserError` if the value does not fit the model's condition.
+    """
+    condition, sampling = model.condition, recipe.sampling
+    if isinstance(value, str) and value == DRAWN and (condition is None or DRAWN not in condition.names):
+        count = sampling.images if given is None else given
+        return drawn_conditions(model, own_sampler(model), count, sampling.seed)
+    if value is None and given is None:
+        return usual_conditions(condition)
+    return as_conditions(value, condition, reader_of(condition, recipe))
 
 
-@attrs.frozen
-class ConditionTexts:
-    """The values of the option `--condition`, such as `label=cat`. They are converted when the model is known."""
-
-    texts: Sequence[str] = attrs.field(converter=_texts)
-    """The texts, in their order."""
-
-    def read(self, condition: Condition | None, reader: ConditionReader | None) -> Conditions:
-        """Converts the texts to conditions.
-
-        Raises `UserError` if the model has no condition, or if a text names another kind or an unknown value.
-        """
-        if condition is None:
-            raise UserError("--condition: this model has no condition; leave the option out")
-        return _joined([self._one(text, condition, reader) for text in self.texts])
-
-    def _one(self, text: str, condition: Condition, reader: ConditionReader | None) -> Conditions:
-        if text == NONE:
-            return _nulls(condition, "--condition")
-        kind, equals, value = text.partition("=")
-        if not equals or kind != condition.kind:
-            form = {"label": "NAME", "attributes": "NAME,NAME"}.get(condition.kind, "FILE")
-            others = "" if not condition.optional else f" or {NONE}"
-            raise UserError(
-                f"--condition {shown(text)}: expected {condition.kind}={form}{others}, because the model's condition "
-                f"is of the kind '{condition.kind}'"
-            )
-        if condition.kind != "label" or value in condition.names:
-            return as_conditions(value, condition, reader, "--condition")
-        if value == ALL:
-            return every_class(condition)
-        return as_conditions([part.strip() for part in value.split(",")], condition, reader, "--condition")
-
-
-def as_conditions(
-    value: Any, condition: Condition | None, reader: ConditionReader | None, what: str = "condition"
-) -> Conditions:
-    """Converts a Python value to conditions.
+def as_conditions(value: Any, condition: Condition | None, reader: ConditionReader | None) -> Conditions:
+    """Converts a Python value, or texts of the command line, to conditions.
 
     A label is an integer or a name, or a list of these. Attributes are a list of the names of those that hold, a text
     with such names and commas, or a table with a boolean for each; or a list of these. Masks and images are Pillow
@@ -210,13 +188,15 @@ def as_conditions(
     or an array of integers with the condition's shape, with or without a dimension for several images, or a table whose
     only key is the kind. None is the null condition.
 
-    Raises `UserError`, beginning with `what`, if the value does not fit the model's condition.
+    A text may begin with the kind, such as "label=cat". The text "none" is the null condition. For labels, "all" stands
+    for all classes in turn, and commas separate several labels. A class or an attribute whose name is such a text takes
+    precedence. A list of texts is a list of conditions, but for attributes without "=" and commas, it is a single one.
+
+    Raises `UserError` if the value does not fit the model's condition.
     """
-    if isinstance(value, ConditionTexts):
-        return value.read(condition, reader)
     if isinstance(value, Conditions):
         if value.values is not None and condition is not None:
-            condition.check(value.values, what)
+            condition.check(value.values)
             return value
         value = value.values
     if value is None:
@@ -224,36 +204,29 @@ def as_conditions(
             condition.or_null(None, 1)
         return Conditions()
     if condition is None:
-        raise UserError(f"{what}: this model has no condition; leave it out")
+        raise UserError("condition: this model has no condition; leave it out")
     if isinstance(value, Mapping) and list(value) == [condition.kind]:
         value = value[condition.kind]
     if isinstance(value, Mapping) and condition.kind != "attributes":
-        raise UserError(f"{what}: expected the key '{condition.kind}', got {', '.join(map(shown, value))}")
+        raise UserError(f"condition: expected the key '{condition.kind}', got {', '.join(map(shown, value))}")
     if isinstance(value, np.ndarray):
         # Arrays of names or of Python objects are lists of them.
         is_integers = value.dtype.kind in "iub"
         value = torch.from_numpy(np.ascontiguousarray(value).astype(np.int64)) if is_integers else value.tolist()
     if isinstance(value, Tensor):
-        return _from_array(value, condition, what)
-    several = isinstance(value, list | tuple)
-    if condition.kind == "attributes" and several and all(isinstance(entry, str) for entry in value):
-        several = False
+        return _from_array(value, condition)
+    several = isinstance(value, list | tuple) and not _are_attributes(value, condition)
     entries = list(value) if several else [value]
-    if not condition.is_vector:
-        entries = [each for entry in entries for each in _files(entry, what)]
     if not entries:
-        raise UserError(f"{what}: expected at least one condition, got an empty list")
-    return _joined([_one(entry, condition, reader, what) for entry in entries])
+        raise UserError("condition: expected at least one condition, got an empty list")
+    return _joined([_one(entry, condition, reader) for entry in entries])
 
 
-def _files(entry: Any, what: str) -> Sequence[Any]:
-    """The image files at a path, which may be a folder; any other value alone."""
-    if not isinstance(entry, str | os.PathLike) or not os.fspath(entry):
-        return [entry]
-    try:
-        return images_at(Path(entry))
-    except UserError as error:
-        raise UserError(f"{what}: {error}") from None
+def _are_attributes(values: Sequence[Any], condition: Condition) -> bool:
+    """Whether a list has the names of those attributes that hold, and is thus a single condition."""
+    return condition.kind == "attributes" and all(
+        isinstance(value, str) and (value in condition.names or not re.search("[=,]", value)) for value in values
+    )
 
 
 def _joined(found: Sequence[Conditions]) -> Conditions:
@@ -261,29 +234,71 @@ def _joined(found: Sequence[Conditions]) -> Conditions:
     return Conditions(torch.cat(values), tuple(name for each in found for name in each.names))
 
 
-def _nulls(condition: Condition, what: str) -> Conditions:
+def _one(value: Any, condition: Condition, reader: ConditionReader | None) -> Conditions:
+    """Converts an entry of a list, which may be a text or a folder that stands for several conditions."""
+    if value is None:
+        return _nulls(condition)
+    if isinstance(value, Tensor | np.ndarray):
+        return as_conditions(value, condition, reader)
+    if isinstance(value, str) and not (condition.is_vector and value in condition.names):
+        if value == NONE:
+            return _nulls(condition)
+        value = _without_kind(value, condition)
+        if condition.kind == "label" and value not in condition.names:
+            if value == ALL:
+                return every_class(condition)
+            return _joined([_from_names(part.strip(), condition) for part in value.split(",")])
+    if condition.is_vector:
+        return _from_names(value, condition)
+    return _joined([_from_picture(each, condition, reader) for each in _files(value)])
+
+
+def _nulls(condition: Condition) -> Conditions:
     if not condition.optional:
-        raise UserError(f"{what}: this model was not trained without a condition (condition.drop = 0)")
+        raise UserError("condition: this model was not trained without a condition (condition.drop = 0)")
     return Conditions(condition.nulls(1), (NONE,))
 
 
-def _one(value: Any, condition: Condition, reader: ConditionReader | None, what: str) -> Conditions:
-    if value is None:
-        return _nulls(condition, what)
-    if isinstance(value, Tensor | np.ndarray):
-        return as_conditions(value, condition, reader, what)
-    if not condition.is_vector:
-        return _from_picture(value, condition, reader, what)
+def _without_kind(text: str, condition: Condition) -> str:
+    """The text after the kind and "=". Raises `UserError` if it begins with another kind."""
+    kind, equals, value = text.partition("=")
+    if not equals or kind == condition.kind:
+        return value if equals else text
+    # A path may contain "=".
+    if not condition.is_vector and kind not in CONDITION_KINDS:
+        return text
+    form = {"label": "NAME", "attributes": "NAME,NAME"}.get(condition.kind, "FILE")
+    others = "" if not condition.optional else f" or {NONE}"
+    raise UserError(
+        f"condition: expected {condition.kind}={form}{others}, because the model's condition is of the kind "
+        f"'{condition.kind}', got {shown(text)}"
+    )
+
+
+def _files(value: Any) -> Sequence[Any]:
+    """The image files at a path, which may be a folder; any other value alone."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        return [value]
+    try:
+        return images_at(Path(value))
+    except UserError as error:
+        raise UserError(f"condition: {error}") from None
+
+
+def _from_names(value: Any, condition: Condition) -> Conditions:
+    """The condition of a label, or of attributes."""
+    if condition.kind == "attributes" and isinstance(value, str) and value in condition.names:
+        value = [value]  # A text is divided at commas.
     try:
         is_label = condition.kind == "label"
         found = [label_number(value, condition)] if is_label else attribute_values(value, condition)
     except UserError as error:
-        raise UserError(f"{what}: {error}") from None
+        raise UserError(f"condition: {error}") from None
     row = torch.tensor(found).reshape(1, *condition.spec.shape)
     return Conditions(row, (name_of(condition, row[0]),))
 
 
-def _from_array(array: Tensor, condition: Condition, what: str) -> Conditions:
+def _from_array(array: Tensor, condition: Condition) -> Conditions:
     shape = condition.spec.shape
     if condition.is_vector and array.dim() <= 1 and condition.spec.channels == 1:
         array = array.reshape(-1, 1, 1, 1)
@@ -295,32 +310,32 @@ def _from_array(array: Tensor, condition: Condition, what: str) -> Conditions:
         array = array[None]
     if not array.is_floating_point() and not array.is_complex():
         array = array.to(torch.int64)
-    condition.check(array, what)
+    condition.check(array)
     array = array.to("cpu", torch.int64)
     if not len(array):
-        raise UserError(f"{what}: expected at least one condition, got none")
+        raise UserError("condition: expected at least one condition, got none")
     return Conditions(array, tuple(name_of(condition, row) or f"{condition.kind} {k}" for k, row in enumerate(array)))
 
 
-def _from_picture(value: Any, condition: Condition, reader: ConditionReader | None, what: str) -> Conditions:
+def _from_picture(value: Any, condition: Condition, reader: ConditionReader | None) -> Conditions:
     name = "the picture"
     if isinstance(value, str | os.PathLike):
         name = one_line(str(os.fspath(value)))
         if not name:
-            raise UserError(f"{what}: expected the path of a picture, got an empty text")
+            raise UserError("condition: expected the path of a picture, got an empty text")
         try:
             value = read_file(Path(value))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"{what}: {name} cannot be read: {reason}") from None
+            raise UserError(f"condition: {name} cannot be read: {reason}") from None
     if not isinstance(value, bytes | Image.Image):
-        raise UserError(f"{what}: expected a picture, its path, or a tensor of integers, got {described(value)}")
+        raise UserError(f"condition: expected a picture, its path, or a tensor of integers, got {described(value)}")
     if reader is None:
-        raise UserError(f"{what}: this model has no recipe, which says how pictures are converted; give a tensor")
+        raise UserError("condition: this model has no recipe, which says how pictures are converted; give a tensor")
     try:
         values = reader.picture(value, name)
     except BrokenImage as error:
-        raise UserError(f"{what}: {name} cannot be read as an image: {error}") from None
+        raise UserError(f"condition: {name} cannot be read as an image: {error}") from None
     except UserError as error:
-        raise UserError(f"{what}: {str(error).removeprefix('condition: ')}") from None
+        raise UserError(f"condition: {str(error).removeprefix('condition: ')}") from None
     return Conditions(torch.from_numpy(values.astype(np.int64))[None], (Path(name).name[:LONGEST_NAME],))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
+from auxar.evaluation.records import Exactness
 from auxar.image_model.likelihoods import factor_log_probs
 from auxar.model import Chain, Condition, device_of, evaluating
 
@@ -55,6 +58,40 @@ class Classification:
     def names_of_labels(self) -> list[str]:
         """The name of the most probable class of each image."""
         return [self.names[label] for label in self.labels.tolist()]
+
+
+@attrs.frozen
+class ImageClass:
+    """The classes of an image, the most probable first."""
+
+    file: Path
+    """The image file."""
+    names: tuple[str, ...]
+    """The names of the most probable classes."""
+    probabilities: tuple[float, ...]
+    """Their probabilities p(y | X)."""
+
+
+@attrs.frozen
+class Classes:
+    """The result of `auxar.classify`: an `ImageClass` for each image."""
+
+    images: tuple[ImageClass, ...]
+    """The classes of the images, in the order in which they were given."""
+    kind: Exactness
+    """`exact` if p(X | y) is exact; `bound` if probabilities were computed from lower bounds of it."""
+    modelled: bool
+    """Whether p(y) is the model's own. Otherwise all classes have the same p(y)."""
+
+
+def most_probable(found: Classification, files: Sequence[Path], top: int, *, modelled: bool) -> Classes:
+    """The `top` most probable classes of the images in `files`."""
+    values, places = found.probabilities.topk(min(top, len(found.names)))
+    images = tuple(
+        ImageClass(file, tuple(found.names[place] for place in row), tuple(probabilities))
+        for file, row, probabilities in zip(files, places.tolist(), values.tolist(), strict=True)
+    )
+    return Classes(images, "exact" if found.exact else "bound", modelled)
 
 
 def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classification:

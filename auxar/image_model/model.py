@@ -234,7 +234,8 @@ class ImageModel:
             first: Number of the first image. `sample(4, first=8)` draws the last four images of `sample(12)`.
             condition: The condition of a model that has one. A label is a number or a name, attributes are a list of
                 the names of those that hold, and masks and images are Pillow images or paths. A list of conditions, or
-                a tensor of integers, has several, which images have in turn. None is the null condition.
+                a tensor of integers, has several, which images have in turn. None is the null condition. Texts may also
+                have the form of the command line, such as "label=cat", "all" or "none".
             batch_size: Number of images drawn at once; by default that of the recipe.
             sampler: A sampler, or its name and options like those of a rule, such as "raster" or
                 "cached:engine=torch"; by default that of the recipe.

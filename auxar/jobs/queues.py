@@ -132,9 +132,7 @@ class LocalQueue:
         self.free = _visible_gpus() if site.gpus_per_job else []
         """The GPUs that no job uses."""
         if site.gpus_per_job > len(self.free):
-            raise UserError(
-                f"--gpus-per-job: {site.gpus_per_job} is more than the {len(self.free)} GPUs of this machine"
-            )
+            raise UserError(f"gpus_per_job: {site.gpus_per_job} is more than the {len(self.free)} GPUs of this machine")
         self.limit = site.array_limit or (len(self.free) // site.gpus_per_job if site.gpus_per_job else 1)
 
     def run(self, jobs: Sequence[Job], folder: Path) -> Iterator[LaunchedJob]:

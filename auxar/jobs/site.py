@@ -117,27 +117,22 @@ def read_site(path: Path | None, options: Mapping[str, Any]) -> Site:
             site = StrictConverter(unknown_keys="refused", finite=True).structure(values, Site)
         except Misfit as error:
             problem = error.problems[0]
-            raise UserError(f"{name}: {problem}" if name else _as_option(problem)) from None
+            raise UserError(f"{name}: {problem}" if name else problem) from None
     if site.on is None:
-        raise UserError("--on: expected slurm or local, or a site's file (--site) with the key `on`")
+        raise UserError("on: expected slurm or local, or a site's file (--site) with the key `on`")
     if site.on == "slurm" and site.time is None:
         raise UserError(
-            f"--time: jobs of Slurm need a time limit: {EXAMPLE_OF_TIME}; a job that reaches it continues from its "
+            f"time: jobs of Slurm need a time limit: {EXAMPLE_OF_TIME}; a job that reaches it continues from its "
             "last checkpoint"
         )
     if 60 * site.minutes <= site.seconds_to_stop:
         raise UserError(
-            f"--time: expected more than the {site.seconds_to_stop} seconds before its end at which a job is asked to "
+            f"time: expected more than the {site.seconds_to_stop} seconds before its end at which a job is asked to "
             f"write a checkpoint (seconds_to_stop), got {shown(site.time)}"
         )
     if site.gpus_per_job and site.processes_per_job and site.processes_per_job > site.gpus_per_job:
         raise UserError(
-            f"--processes-per-job: expected at most the number of GPUs of a job, {site.gpus_per_job}, got "
+            f"processes_per_job: expected at most the number of GPUs of a job, {site.gpus_per_job}, got "
             f"{site.processes_per_job}"
         )
     return site
-
-
-def _as_option(problem: str) -> str:
-    key, _, rest = problem.partition(":")
-    return f"--{key.replace('_', '-')}:{rest}"

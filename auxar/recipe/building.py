@@ -26,6 +26,7 @@ from auxar.model import (
     View,
 )
 from auxar.model.condition import row_spec
+from auxar.model.rule_effects import check_rule
 from auxar.plugins import Component, Registry
 from auxar.recipe.choices import named_options, structure_options
 from auxar.recipe.component_choice import ComponentChoice
@@ -64,6 +65,16 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
         arithmetic = build_arithmetic(recipe.arithmetic, registry, "arithmetic")
         for factor in model.all_factors:
             arithmetic.check(factor)
+    return model
+
+
+def checked_model(recipe: Recipe, registry: Registry) -> Chain:
+    """Builds the model of a recipe on the device "meta", and checks that it can draw by the recipe's rule.
+
+    Raises `UserError` like `build_model` and `check_rule`.
+    """
+    model = build_model(recipe, registry, on="meta")
+    check_rule(model, recipe.sampling.draw_rule(), recipe.arithmetic.name, key="sampling.rule")
     return model
 
 

@@ -47,6 +47,20 @@ class FactorCost:
     """
 
 
+@attrs.frozen
+class RecipeCheck:
+    """The result of `auxar.check`: the cost of a valid recipe."""
+
+    recipe: str
+    """The recipe as it was given: a path, or the name of a recipe that comes with auxar."""
+    precision: str
+    """The precision of training."""
+    factors: list[FactorCost]
+    """The cost of each factor, from the image down."""
+    mistake: UserError | None
+    """A mistake that depends on this machine, such as missing images; None if there is none."""
+
+
 def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     """Computes the parameters, multiply-adds and memory of each factor of a recipe, from the image down.
 

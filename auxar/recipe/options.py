@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,9 +13,6 @@ from auxar.arguments import check_strings
 from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.recipe.schema import DataConfig, EvaluationConfig, SamplingConfig, TrainingConfig
-
-FLAGS = {"images": "-n"}
-"""The command-line options with names that differ from their keys of [sampling], by key."""
 
 
 def check_settings(settings: Sequence[str], *allowed: str) -> None:
@@ -32,7 +30,7 @@ def check_settings(settings: Sequence[str], *allowed: str) -> None:
 def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the entries of `options` that are not None. The keys of `options` are keys of [sampling].
 
-    Raises `UserError` with the name of the option if a value is invalid.
+    Raises `UserError`, beginning with the name, if a value is invalid.
     """
     fields = attrs.fields_dict(SamplingConfig)
     given = {name: value for name, value in options.items() if value is not None}
@@ -42,9 +40,20 @@ def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
             if validator is not None:
                 validator(None, fields[name], value)
         except (UserError, ValueError, TypeError) as error:
-            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            raise UserError(f"{flag}: {error.args[0]}") from None
+            raise UserError(f"{name}: {error.args[0]}") from None
     return given
+
+
+@contextlib.contextmanager
+def naming_options(options: Mapping[str, Any]) -> Iterator[None]:
+    """A context in which errors name the arguments that set keys of [sampling], in place of the keys."""
+    try:
+        yield
+    except UserError as error:
+        found = re.search(r"sampling\.(\w+)(.*)", str(error), re.DOTALL)
+        if found is None or found[1] not in options:
+            raise
+        raise UserError(f"{found[1]}{found[2]}") from None
 
 
 def keys_in_tables(name: str) -> list[str]:

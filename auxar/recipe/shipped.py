@@ -73,10 +73,10 @@ def find_recipe(path: str | PathLike[str]) -> tuple[Path, str | None]:
     return path, None
 
 
-def run_name(path: str | PathLike[str]) -> str:
-    """Returns the name of the default run folder of a recipe: its name if it is shipped, or that of its file."""
+def default_folder(path: str | PathLike[str]) -> Path:
+    """Returns the default folder of a recipe's run: runs/NAME, with its name if it is shipped, or that of its file."""
     file, name = find_recipe(path)
-    return name or file.stem
+    return Path("runs", name or file.stem)
 
 
 def not_found(path: Path) -> str:

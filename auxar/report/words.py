@@ -160,6 +160,19 @@ def cost_of(evaluation: Evaluation) -> str:
     return in_arithmetic(evaluation.arithmetic, evaluation.bits_per_dim.get("heldout"), evaluation.cost.get("heldout"))
 
 
+def result(evaluation: Evaluation) -> list[str]:
+    """The held-out bits/dim of an evaluation as sentences; none if a factor is missing or no images were evaluated."""
+    if evaluation.arithmetic != FLOAT:
+        return [cost_of(evaluation)]
+    bits = evaluation.bits_per_dim.get("heldout")
+    if bits is None:
+        return []
+    found = [f"{bits:.4f} bits/dim on {evaluation.images['heldout']} held-out images ({KINDS[evaluation.kind]})"]
+    if share := evaluation.wasted_bits_per_dim["heldout"]:
+        found.append(f"of this bound, {wasted(share)}, because free decoders do not exclude such images")
+    return found
+
+
 def condition(evaluation: Evaluation) -> list[str]:
     """Clauses about the condition that the images were given: how many bits/dim it saves, and its own bits.
 

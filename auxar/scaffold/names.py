@@ -9,6 +9,7 @@ import re
 
 import attrs
 
+from auxar.commandline import GROUP as COMMANDS
 from auxar.errors import LONGEST_VALUE, UserError, one_line, shown
 from auxar.plugins import GROUP, Registry
 
@@ -29,8 +30,13 @@ class PluginNames:
 
     @property
     def component(self) -> str:
-        """The name of the component in recipes and of the entry point, such as half-tone."""
+        """The name of the component or the command, and of the entry point, such as half-tone."""
         return re.sub(r"^auxar[-_](?=[a-z])", "", self.project)
+
+    @property
+    def function(self) -> str:
+        """The name of the function of a command, such as half_tone."""
+        return self.component.replace("-", "_")
 
     @property
     def class_prefix(self) -> str:
@@ -60,9 +66,10 @@ def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
     provider = registry.providers.get((kind, component))
     if provider:
         raise UserError(f"name '{project}' is taken: the {kind} '{component}' is provided by {provider}{_other(names)}")
-    for entry in importlib.metadata.entry_points(group=GROUP, name=component):
+    group, what = (COMMANDS, "command") if kind == "command" else (GROUP, "plugin")
+    for entry in importlib.metadata.entry_points(group=group, name=component):
         origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-        raise UserError(f"name '{project}' is taken: {origin} has a plugin named '{component}'{_other(names)}")
+        raise UserError(f"name '{project}' is taken: {origin} has a {what} named '{component}'{_other(names)}")
     spec = importlib.util.find_spec(names.module)
     # A plain folder on the path is found as a module without an origin. It does not conflict with the new module.
     if spec is not None and spec.origin is not None:

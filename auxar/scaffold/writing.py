@@ -5,25 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
+import attrs
+
 from auxar.errors import UserError, did_you_mean
 from auxar.files import write_text
 from auxar.plugins import load_plugins
 from auxar.scaffold.names import PluginNames, check_free, plugin_names
 
-KINDS = ("view", "network", "embedding", "head", "sampler", "dataset")
-GUIDES = {"view": "views", "dataset": "datasets"}
-"""The page of the documentation about a kind of component. The default is `networks`."""
+KINDS = ("view", "network", "embedding", "head", "sampler", "dataset", "command")
+GUIDES = {"view": "views", "dataset": "datasets", "command": "commands"}
+"""The page of the documentation about a kind of plugin. The default is `networks`."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]]:
-    """Writes a plugin package to the folder `parent`/`project`. Returns the folder and the relative paths of its files.
+@attrs.frozen
+class NewPlugin:
+    """The result of `auxar.new_plugin`: a plugin package that was written."""
+
+    folder: Path
+    """The folder of the package."""
+    files: list[str]
+    """The paths of its files in this folder."""
+
+
+def write_plugin(project: str, kind: str, parent: Path) -> NewPlugin:
+    """Writes a plugin package to the folder `parent`/`project`.
 
     Raises `UserError` if the kind is unknown, if the name is invalid or taken, if the folder exists, if `parent` is
     not a folder, or if a file cannot be written.
     """
     if kind not in KINDS:
-        raise UserError(f"--kind: there is no template for '{kind}'{did_you_mean(kind, KINDS)}")
+        raise UserError(f"kind: there is no template for '{kind}'{did_you_mean(kind, KINDS)}")
     names = plugin_names(project)
     check_free(names, kind, load_plugins())
     files = plugin_files(names, kind)
@@ -33,12 +45,12 @@ def write_plugin(project: str, kind: str, parent: Path) -> tuple[Path, list[str]
     except FileExistsError:
         raise UserError(f"{folder} exists and is not overwritten; choose another name or another --out") from None
     except NotADirectoryError:
-        raise UserError(f"--out: {parent} is not a folder") from None
+        raise UserError(f"out: {parent} is not a folder") from None
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
     for path, text in files.items():
         write_text(folder / path, text)
-    return folder, list(files)
+    return NewPlugin(folder, list(files))
 
 
 def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
@@ -51,16 +63,21 @@ def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
         "kind": kind,
         "noun": "data set" if kind == "dataset" else kind,
         "guide": GUIDES.get(kind, "networks"),
+        "function": names.function,
+        "group": '"auxar.commands"' if kind == "command" else "auxar",
+        "entry": f"{names.module}:{names.function}" if kind == "command" else names.module,
     }
+    common = "command" if kind == "command" else "common"
     templates = {
-        "README.md": "common/README.md.template",
+        "README.md": f"{common}/README.md.template",
         "pyproject.toml": "common/pyproject.toml.template",
         ".gitignore": "common/gitignore.template",
         f"src/{names.module}/__init__.py": f"{kind}/plugin.py.template",
         "tests/test_contract.py": f"{kind}/test_contract.py.template",
-        "tests/test_registration.py": "common/test_registration.py.template",
-        f"recipes/{names.component}.toml": f"{kind}/recipe.toml.template",
+        "tests/test_registration.py": f"{common}/test_registration.py.template",
     }
+    if kind != "command":
+        templates[f"recipes/{names.component}.toml"] = f"{kind}/recipe.toml.template"
     return {path: _render(TEMPLATES / template, words) for path, template in templates.items()}
 
 

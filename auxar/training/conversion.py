@@ -13,12 +13,15 @@ from torch import Tensor
 
 from auxar.data import DataSets
 from auxar.data.examples import joined
+from auxar.distributed.processes import Processes
 from auxar.errors import UserError
 from auxar.files import read_checksum, write_json
-from auxar.model import Arithmetic, Chain, Converted, Factor
+from auxar.model import FLOAT, Arithmetic, Chain, Converted, Factor
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_arithmetic
+from auxar.recipe.structuring import structure, unstructure
+from auxar.runs.arithmetic import model_in
 from auxar.runs.converted import (
     Origin,
     Recorded,
@@ -30,6 +33,7 @@ from auxar.runs.converted import (
     read_digests,
     read_origin,
     record_path,
+    recorded_options,
     stored_at,
     write_converted,
 )
@@ -38,8 +42,33 @@ from auxar.runs.weights import trained_model
 
 logger = logging.getLogger("auxar")
 
+NAME = "integer"
+"""Name of the arithmetic in integers."""
 IMAGES = 256
 """Default number of training images from which the ranges of values are taken."""
+
+
+@attrs.frozen
+class Integers:
+    """The result of `auxar.integers`."""
+
+    folder: RunFolder
+    """The folder in which the integers are."""
+    digests: dict[str, str]
+    """The digest of each factor in integers, by its name. Equal digests mean equal frequencies and samples."""
+
+
+def integer_arithmetic(run: RunFolder, recipe: Recipe, registry: Registry, **bits: int | None) -> ComponentChoice:
+    """The arithmetic in integers with all its options.
+
+    Options that `bits` does not give are those recorded by the run, of the recipe, or the defaults.
+    """
+    component = registry.get("arithmetic", NAME, "auxar integers")
+    own = recipe.arithmetic.options if recipe.arithmetic.name == NAME else {}
+    given = {name: value for name, value in bits.items() if value is not None}
+    options = {**own, **recorded_options(run, NAME), **given}
+    config: Any = structure(options, component.config, "auxar integers")
+    return ComponentChoice(NAME, unstructure(config))
 
 
 def convert_run(
@@ -74,6 +103,23 @@ def convert_run(
         check_digest(run, factor.name, choice.name, path, converted)
         found[factor.name] = _record(run, factor.name, choice, converted)
     return found
+
+
+def converted_models(
+    run: RunFolder, recipe: Recipe, registry: Registry, data: Callable[[], DataSets], processes: Processes
+) -> dict[str, Chain]:
+    """The model in the recipe's arithmetic, by its name, if this is not floating point and all factors are trained.
+
+    Factors that are not converted yet are converted by the main process.
+    """
+    choice = recipe.arithmetic
+    if choice.name == FLOAT or len(run.trained(recipe)) < len(recipe.factor_names):
+        return {}
+    with processes.agreeing():
+        if processes.is_main:
+            convert_run(run, recipe, registry, choice, data)
+    with processes.agreeing():
+        return {choice.name: model_in(run, recipe, registry, choice.name)}
 
 
 def check_options(run: RunFolder, names: Sequence[str], choice: ComponentChoice) -> None:

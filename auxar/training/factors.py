@@ -37,9 +37,7 @@ def chosen_factors(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:
     check_strings(only, "only", "names of factors")
     for name in only:
         if name not in recipe.factor_names:
-            raise UserError(
-                f"--factors: the recipe has no factor named '{name}'{did_you_mean(name, recipe.factor_names)}"
-            )
+            raise UserError(f"only: the recipe has no factor named '{name}'{did_you_mean(name, recipe.factor_names)}")
     return only or recipe.factor_names
 
 

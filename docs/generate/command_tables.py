@@ -7,8 +7,8 @@ import html
 
 from markdown_tables import table
 
-from auxar.cli import _parser
-from auxar.cli.options import OUTPUT
+from auxar.cli.parser import OUTPUT, command_line
+from auxar.commandline.parser import SECTIONS
 
 
 def commands() -> str:
@@ -18,8 +18,9 @@ def commands() -> str:
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Returns the parser of every command by name, in the order of `auxar --help`."""
-    (action,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(action.choices)
+    (action,) = (action for action in command_line()._actions if isinstance(action, argparse._SubParsersAction))
+    sections = {name: parser.get_default("command").__auxar__[0] for name, parser in action.choices.items()}
+    return {name: action.choices[name] for name in sorted(sections, key=lambda name: SECTIONS.index(sections[name]))}
 
 
 def _section(name: str, parser: argparse.ArgumentParser) -> str:

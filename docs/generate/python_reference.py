@@ -13,6 +13,8 @@ from pathlib import Path
 
 import griffe
 
+from auxar.commandline.parser import COMMON
+
 ROOT = Path(__file__).parents[2]
 SEARCH_PATHS = (ROOT, ROOT / "plugins")
 LONGEST_SIGNATURE = 88
@@ -217,7 +219,23 @@ def _code(text: str) -> str:
 def _docstring(member: griffe.Object) -> str:
     if member.docstring is None:
         return ""
-    return "\n\n".join(_section(section) for section in member.docstring.parsed)
+    sections = list(member.docstring.parsed)
+    if isinstance(member, griffe.Function) and any(
+        str(each.value).startswith("command(") for each in member.decorators
+    ):
+        sections = [_with_common(section, member) for section in sections]
+    return "\n\n".join(_section(section) for section in sections)
+
+
+def _with_common(section: griffe.DocstringSection, function: griffe.Function) -> griffe.DocstringSection:
+    """Adds the parameters that several commands have to the parameters of a command, in the order of the signature."""
+    if isinstance(section, griffe.DocstringSectionParameters):
+        told = {entry.name: entry for entry in section.value}
+        section.value = [
+            told.get(each.name) or griffe.DocstringParameter(each.name, description=COMMON[each.name][1])
+            for each in function.parameters
+        ]
+    return section
 
 
 def _section(section: griffe.DocstringSection) -> str:

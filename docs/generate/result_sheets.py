@@ -76,8 +76,7 @@ def given_drawn(run: Path, recipe: str) -> Sheet:
     file = file_of(recipe, "given-drawn")
     with tempfile.TemporaryDirectory() as folder:
         first = auxar.sample(run, images=ROWS, seed=1, out=Path(folder) / "first")
-        given = auxar.GivenRequest([first / "images"])
-        second = auxar.sample(run, given, seed=2, rule="ancestral", out=Path(folder) / "second")
+        second = auxar.sample(run, given=[first / "images"], seed=2, rule="ancestral", out=Path(folder) / "second")
         shutil.copyfile(second / "samples.png", PICTURES / file)
     title = "Images drawn from the view of a drawn image"
     caption = (

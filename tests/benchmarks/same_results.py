@@ -177,8 +177,8 @@ def results_of_run(name: str, folder: Path, seed: int, settings: Sequence[str] =
     ImageOps.expand(one, (margins.left, margins.top, margins.right, margins.bottom)).save("one.png")
     ImageOps.expand(two, (0, 0, 3, 1)).save("two.png")
     condition = None if heldout.condition is None else heldout.condition[:1]
-    request = auxar.GivenRequest(["one.png"], keep=None if len(model.factors) > 1 else "3")
-    auxar.sample(name, request, images=2, seed=seed, condition=condition, out=folder / "given")
+    keep = None if len(model.factors) > 1 else 3
+    auxar.sample(name, given=["one.png"], keep=keep, images=2, seed=seed, condition=condition, out=folder / "given")
     (scored,) = auxar.score(name, ["one.png"], condition=condition, heldout=3).images
     yield "score", [scored.bits_per_dim, scored.codec_bits_per_dim, scored.rank]
     if "transformer" in str(model.recipe):

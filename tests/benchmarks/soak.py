@@ -24,8 +24,8 @@ from pathlib import Path
 
 import psutil
 
+from auxar.commands.run import run as run_recipe
 from auxar.distributed.signals import Interrupted, heeding_signals
-from auxar.pipeline import run as run_recipe
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
 EVERY = 1.0

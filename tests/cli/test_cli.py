@@ -23,11 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from auxar.cli import COMMANDS, main
+from auxar.cli import main
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.generation.conditions import ConditionTexts
-from auxar.generation.inputs import GivenRequest
 from auxar.progress import ProgressBar, progress_bar
 from auxar.report.reading import read_run
 
@@ -219,44 +217,6 @@ def test_output_that_cannot_be_written(recipe, refused, finished, tmp_path, plac
 # Commands
 
 
-OUTPUT = "[-q] [--log-level {debug,info,warning,error}]"
-ARGUMENTS = {
-    "run": f"[--trust-plugins] [--json] [--out DIR] [--factors NAME,…] [--train-only] {OUTPUT} RECIPE",
-    "launch": f"[--shards N] [--status] [--cancel] [--trust-plugins] [--json] {OUTPUT} RECIPE [RECIPE ...]",
-    "check": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
-    **dict.fromkeys(["evaluate", "sample", "figures"], f"[--trust-plugins] [--json] {OUTPUT} RUN"),
-    "demo": f"[-h] [--host ADDRESS] [--port N] [--trust-plugins] {OUTPUT} RUN",
-    "classify": f"[--resize NAME] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
-    "score": f"[--replace] [--trust-plugins] [--json] {OUTPUT} RUN PATH [PATH ...]",
-    "compare": f"[--json] [--out FILE] {OUTPUT} RUN [RUN ...]",
-    "tables": f"-o FOLDER [--replace] [--json] {OUTPUT} RUN [RUN ...]",
-    "views": f"[--trust-plugins] [--json] {OUTPUT} RECIPE",
-    "recipes": f"[--json] {OUTPUT} [show] [NAME]",
-    "models": f"[-h] [--json] {OUTPUT}",
-    "export": f"[--trust-plugins] [--json] {OUTPUT} RUN DIR",
-    "push": f"[--trust-plugins] [--json] {OUTPUT} RUN NAME",
-    "integers": f"[--trust-plugins] [--json] {OUTPUT} RUN",
-    "compress": f"-o FILE [--replace] [--condition KIND=VALUE] [--shard I/N] [--merge N] [--trust-plugins] [--json] "
-    f"{OUTPUT} RUN PATH [PATH ...]",
-    "decompress": f"[--run RUN] [--replace] [--trust-plugins] [--json] {OUTPUT} FILE",
-    "inspect": f"[-h] [--json] {OUTPUT} FILE",
-    "schema": f"[-h] {OUTPUT} [FILE ...]",
-    "plugins": f"[-h] [--json] {OUTPUT} [FILE ...]",
-    "new-plugin": f"--kind KIND [--out DIR] {OUTPUT} NAME",
-}
-"""The end of each command's usage."""
-
-
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_help(capsys, verb):
-    with pytest.raises(SystemExit) as ended:
-        main([verb, "--help"])
-    assert ended.value.code == 0
-    usage = " ".join(capsys.readouterr().out.split("\n\n")[0].split())
-    assert usage.startswith(f"usage: auxar {verb} [-h] ")
-    assert usage.endswith(ARGUMENTS[verb])
-
-
 @pytest.mark.parametrize(
     "arguments", [["train"], ["run"], ["sample", "x", "-n", "many"], ["--log-level", "y", "recipes"]]
 )
@@ -269,7 +229,7 @@ def test_command_lines_that_are_none(capsys, arguments):
 
 def test_no_command_gives_the_help(capsys):
     assert main([]) == 2
-    assert "train, evaluate and sample a recipe's model" in capsys.readouterr().err
+    assert "Draws images from a run's model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "near"), [(["rn"], "run"), (["check", "x", "--log-level", "debg"], "debug")])
@@ -277,176 +237,6 @@ def test_an_unknown_choice_is_answered_with_the_nearest_one(capsys, arguments, n
     with pytest.raises(SystemExit):
         main(arguments)
     assert f"there is no '{arguments[-1]}'; did you mean '{near}'? (known: " in capsys.readouterr().err
-
-
-SETTINGS = "--set a=1 b.c=2 --set d=3 --trust-plugins"
-SET = {"settings": ["a=1", "b.c=2", "d=3"], "trust_plugins": True}
-SAMPLED: dict[str, Any] = {
-    **dict.fromkeys(["images", "rule"]),
-    **dict.fromkeys(["batch_size", "seed", "sampler", "out", "arithmetic", "condition", "shard", "merge"]),
-    "settings": [],
-    "trust_plugins": False,
-}
-
-
-@pytest.mark.parametrize(
-    ("words", "function", "arguments", "options"),
-    [
-        (
-            "run x.toml",
-            "pipeline.run",
-            [Path("x.toml")],
-            {"settings": [], "out": None, "only": [], "train_only": False, "trust_plugins": False},
-        ),
-        (
-            f"run x.toml --out y --factors stage0,prior, --train-only {SETTINGS}",
-            "pipeline.run",
-            [Path("x.toml")],
-            {"out": Path("y"), "only": ["stage0", "prior"], "train_only": True, **SET},
-        ),
-        (
-            f"launch x.toml --on local --site z --out y --time 5 --gpus-per-job 2 --array-limit 3 {SETTINGS}",
-            "commands.launch.launch",
-            ["x.toml"],
-            {
-                **dict.fromkeys(("processes_per_job", "cpus_per_job", "memory", "partition", "account", "qos")),
-                **{
-                    "on": "local",
-                    "site": Path("z"),
-                    "out": Path("y"),
-                    "time": "5",
-                    "gpus_per_job": 2,
-                    "array_limit": 3,
-                },
-                **SET,
-            },
-        ),
-        ("launch x --status", "commands.launch.launch_status", ["x"], {}),
-        ("launch x --cancel", "commands.launch.cancel_launch", ["x"], {}),
-        (
-            "launch --on slurm --time 5 --shards 3 --site z -- evaluate x --set a=1",
-            "commands.launch_shards.launch_shards",
-            [Path("x"), ["evaluate", "x", "--set", "a=1"], 3],
-            {
-                **dict.fromkeys(("processes_per_job", "cpus_per_job", "gpus_per_job", "memory", "array_limit")),
-                **dict.fromkeys(("partition", "account", "qos")),
-                **{"on": "slurm", "site": Path("z"), "time": "5", "result": None},
-            },
-        ),
-        (
-            f"check x.toml {SETTINGS}",
-            "recipe.load_recipe",
-            [Path("x.toml"), SET["settings"]],
-            {"trust_plugins": True},
-        ),
-        (
-            "evaluate x",
-            "commands.evaluate.evaluate",
-            [Path("x")],
-            {"settings": [], "arithmetic": None, "shard": None, "merge": None, "trust_plugins": False},
-        ),
-        (
-            f"evaluate x --arithmetic integer --shard 2/7 {SETTINGS}",
-            "commands.evaluate.evaluate",
-            [Path("x")],
-            {"arithmetic": "integer", "shard": "2/7", "merge": None, **SET},
-        ),
-        ("compare x y z", "commands.compare.compare", [[Path("x"), Path("y"), Path("z")]], {"arithmetic": "float"}),
-        ("compare x --arithmetic integer", "commands.compare.compare", [[Path("x")]], {"arithmetic": "integer"}),
-        ("sample x", "commands.sample.sample", [Path("x"), None], SAMPLED),
-        (
-            "sample x -n 1 --rule reduced:reduction=2.5,min_weight=0.1 --seed -3 --batch-size 4 "
-            f"--sampler raster --out y --condition label=dog --condition none {SETTINGS}",
-            "commands.sample.sample",
-            [Path("x"), None],
-            {
-                **{
-                    "images": 1,
-                    "rule": "reduced:reduction=2.5,min_weight=0.1",
-                    "seed": -3,
-                    "arithmetic": None,
-                    "condition": ConditionTexts(["label=dog", "none"]),
-                    "batch_size": 4,
-                    "shard": None,
-                    "merge": None,
-                },
-                **{"sampler": "raster", "out": Path("y"), **SET},
-            },
-        ),
-        (
-            "sample x --given y z",
-            "commands.sample.sample",
-            [Path("x"), GivenRequest([Path("y"), Path("z")], 0, False, None)],
-            SAMPLED,
-        ),
-        (
-            "sample x --given y --stage 2 --as-view",
-            "commands.sample.sample",
-            [Path("x"), GivenRequest([Path("y")], 2, True, None)],
-            SAMPLED,
-        ),
-        (
-            "sample x --given y --keep 3",
-            "commands.sample.sample",
-            [Path("x"), GivenRequest([Path("y")], 0, False, "3")],
-            SAMPLED,
-        ),
-        ("sample x --shard 2/7", "commands.sample.sample", [Path("x"), None], {**SAMPLED, "shard": "2/7"}),
-        ("sample x --merge 7", "commands.sample.sample", [Path("x"), None], {**SAMPLED, "merge": 7}),
-        (
-            "figures x",
-            "commands.figures.figures",
-            [Path("x")],
-            {"rows": 6, "settings": [], "trust_plugins": False},
-        ),
-        (f"figures x --rows 3 {SETTINGS}", "commands.figures.figures", [Path("x")], {"rows": 3, **SET}),
-        (
-            f"views x.toml --depth 2 -o y.parquet {SETTINGS}",
-            "commands.views.write_views",
-            [Path("x.toml"), 2, Path("y.parquet")],
-            SET,
-        ),
-        ("plugins x.py y.py", "plugins.load_plugins", [[Path("x.py"), Path("y.py")]], {}),
-        ("new-plugin x --kind view", "scaffold.write_plugin", ["x", "view", Path()], {}),
-        (
-            f"integers x --weights 10 --activations 12 --images 9 {SETTINGS}",
-            "commands.integers.integers",
-            [Path("x")],
-            {"weights": 10, "activations": 12, "images": 9, **SET},
-        ),
-        (
-            "compress x y.png z -o a.auxar --replace --condition label=dog --shard 1/2",
-            "commands.compress.compress",
-            [Path("x"), [Path("y.png"), Path("z")], Path("a.auxar")],
-            {
-                **{"replace": True, "condition": ConditionTexts(["label=dog"]), "trust_plugins": False},
-                **{"shard": "1/2", "merge": None},
-            },
-        ),
-        (
-            "decompress a.auxar -o y --only b c --depth 1 --run x --replace",
-            "commands.decompress.decompress",
-            [Path("a.auxar"), Path("y")],
-            {"only": ["b", "c"], "depth": 1, "run": Path("x"), "replace": True, "trust_plugins": False},
-        ),
-        ("inspect a.auxar", "commands.decompress.inspect", [Path("a.auxar")], {}),
-        (
-            "sample x --arithmetic integer",
-            "commands.sample.sample",
-            [Path("x"), None],
-            {**SAMPLED, "arithmetic": "integer"},
-        ),
-        ("new-plugin x --kind view --out y", "scaffold.write_plugin", ["x", "view", Path("y")], {}),
-    ],
-)
-def test_a_command_passes_all_its_options_on(monkeypatch, capsys, words, function, arguments, options):
-    def called(*found: Any, **named: Any) -> None:
-        assert (list(found), named) == (arguments, options)
-        raise UserError("called")
-
-    monkeypatch.setattr(f"auxar.{function}", called)
-    assert main(words.split()) == 2
-    assert capsys.readouterr().err == "auxar: called\n"
 
 
 @pytest.mark.parametrize(
@@ -483,7 +273,8 @@ def test_a_mistake_in_long_arguments_is_one_short_line(capsys, words):
 
 @pytest.mark.parametrize("rows", ["0", "9" * 30])
 def test_a_number_of_rows_out_of_range(finished, refused, rows):
-    assert refused("figures", finished, "--rows", rows) == f"--rows {rows}: expected a number from 1 to 1048576"
+    expected = f"--rows: expected an integer from 1 to 1,048,576, got {rows} (int)"
+    assert refused("figures", finished, "--rows", rows) == expected
 
 
 @pytest.mark.parametrize(
@@ -583,7 +374,7 @@ def test_samples_go_into_the_run_under_rule_options_and_seed(finished, options, 
         (["--rule", "reducd"], "--rule: no rule is named 'reducd'; did you mean 'reduced'? (known: ancestral, "),
         (["--rule", "tempered"], "--rule: the rule 'tempered' changes nothing: the heads of this model are"),
         (["--seed", "9" * 30], "--seed: seed must be an integer from -2^63 to 2^63 - 1, got 999"),
-        (["-n", "-1"], "-n: 'images' must be >= 0: -1"),
+        (["-n", "-1"], "--images: 'images' must be >= 0: -1"),
         (["--batch-size", "0"], "--batch-size: batch_size must be greater than 0, got 0"),
         (["--set", "sampling.rule=tempered:temperature=0"], "sampling.rule: temperature must be greater than 0, got 0"),
         (["--set", "sampling.rule=tempered"], "sampling.rule: the rule 'tempered' changes nothing: the heads of this "),

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from helpers.tiny_runs import PROJECT, process_environment
 
-from auxar.cli import _parser, main
+from auxar.cli import main
 from auxar.cli.completion import completion_script
-from auxar.cli.options import RULES
 from auxar.cli.output import _Handler
-from auxar.plugins import load_plugins
+from auxar.cli.parser import command_line
 
 # Messages and progress
 
@@ -136,15 +135,6 @@ def test_json_has_the_documented_keys_and_nothing_else_is_printed(finished, reci
 # Start and completion
 
 
-def test_the_parser_needs_no_large_library():
-    code = (
-        "import sys; from auxar.cli import _parser; _parser().format_help(); "
-        "print(*sorted({'torch', 'numpy', 'datasets', 'accelerate', 'shtab'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "\n"
-
-
 def test_a_sample_imports_only_libraries_that_it_uses(tmp_path):
     code = (
         "import sys; from auxar.cli import main; main(['sample', 'emoji32', '-n', '1', '--out', sys.argv[1], '-q']); "
@@ -155,15 +145,19 @@ def test_a_sample_imports_only_libraries_that_it_uses(tmp_path):
     assert done.stdout.splitlines() == [str(out), ""]
 
 
-def test_the_rules_of_the_parser_are_those_of_the_library():
-    assert sorted(RULES) == load_plugins().names("rule")
+WORDS = {
+    "recipes": "quickstart small/emoji",
+    "models": "emoji32",
+    "rules": "ancestral reduced",
+    "kinds": "head view",
+}
 
 
 @pytest.fixture(scope="module")
 def script(tmp_path_factory) -> Path:
     """The completion script for bash."""
     path: Path = tmp_path_factory.mktemp("completion") / "auxar.bash"
-    path.write_text(completion_script(_parser(), "bash", ["quickstart", "small/emoji"]), encoding="utf-8")
+    path.write_text(completion_script(command_line(), "bash", WORDS), encoding="utf-8")
     return path
 
 

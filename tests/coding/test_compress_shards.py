@@ -42,7 +42,7 @@ def test_a_shard_that_is_done_is_kept_and_others_are_refused(run, images, tmp_pa
     made = auxar.compress(run, [images], out, shard="1/2")
     before = made.path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("auxar.commands.compress.write_archive", None)
+        patch.setattr("auxar.coding.archive.write_archive", None)
         assert auxar.compress(run, [images], out, shard="1/2") == made
     # A file of other pictures is not replaced, and not merged.
     other = tmp_path / "other.png"
@@ -111,7 +111,7 @@ def test_files_of_shards_are_checked_before_they_are_merged(run, images, tmp_pat
     # Any change of the file is noticed.
     whole = second.read_bytes()
     model = open_trained(run, (), arithmetic="integer", trust_plugins=False)
-    monkeypatch.setattr("auxar.commands.compress.open_trained", lambda *_, **options: model)
+    monkeypatch.setattr("auxar.commands.opening.open_trained", lambda *_, **options: model)
     changes = [flipped(whole, place) for place in (*range(len(MAGIC), len(whole), 97), len(whole) - 33, len(whole) - 1)]
     for content in (*changes, *(whole[:size] for size in (0, 5, 60, len(whole) - 33, len(whole) - 1)), whole + b"0"):
         second.write_bytes(content)
@@ -137,7 +137,7 @@ def test_wrong_shards_are_one_sentence(run, images, tmp_path, capsys):
         assert main(["compress", str(run), str(images), "-o", str(tmp_path / "a.auxar"), *options]) == 2
         return capsys.readouterr().err
 
-    assert "--shard cannot be combined with --merge" in refused("--shard", "1/2", "--merge", "2")
+    assert "--shard: this cannot be combined with merge" in refused("--shard", "1/2", "--merge", "2")
     count = len(list(images.iterdir()))
     for options in (("--shard", f"1/{count + 1}"), ("--merge", str(count + 1))):
         assert f"expected at most one shard for each of the {count} pictures" in refused(*options)

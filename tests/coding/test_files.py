@@ -209,7 +209,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path, capsys):
             "would be decompressed to the same file 0.png",
         ),
         (["compress", str(run), str(tmp_path / "none"), *out], "there is no file or folder"),
-        (["decompress", str(packed), "-o", str(tmp_path), "--depth", "3"], "--depth 3: expected 0 … "),
+        (["decompress", str(packed), "-o", str(tmp_path), "--depth", "3"], "--depth: expected 0 … "),
         (["decompress", str(images / "0.png"), "-o", str(tmp_path)], "was not made by `auxar compress`"),
         (["inspect", str(images)], "not a regular file"),
     ):
@@ -276,7 +276,7 @@ def test_an_input_is_not_replaced_by_the_file(run, images, tmp_path, capsys):
 def test_all_pictures_are_checked_before_the_first_is_encoded(run, images, tmp_path, monkeypatch, capsys):
     shutil.copytree(images, tmp_path / "in")
     Image.new("RGBA", (8, 8)).save(tmp_path / "in" / "z.png")
-    monkeypatch.setattr("auxar.commands.compress.write_archive", None)
+    monkeypatch.setattr("auxar.coding.archive.write_archive", None)
     assert main(["compress", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "a.auxar")]) == 2
     assert "z.png cannot be compressed: it has transparency" in capsys.readouterr().err
 
@@ -288,10 +288,10 @@ def test_too_many_tiles_are_refused_before_the_first_is_encoded(run, images, tmp
         + sum(len(path.name) + 1 for path in images.iterdir())
         + sizes.images * 4 * (8 + len(MODELS[run.name]["stage"]))
     )
-    monkeypatch.setattr("auxar.commands.compress.MOST_INDEX", most)
+    monkeypatch.setattr("auxar.coding.index.MOST_INDEX", most)
     auxar.compress(run, [images], tmp_path / "b.auxar")
-    monkeypatch.setattr("auxar.commands.compress.MOST_INDEX", most - 1)
-    monkeypatch.setattr("auxar.commands.compress.write_archive", None)
+    monkeypatch.setattr("auxar.coding.index.MOST_INDEX", most - 1)
+    monkeypatch.setattr("auxar.coding.archive.write_archive", None)
     assert main(["compress", str(run), str(images), "-o", str(tmp_path / "c.auxar")]) == 2
     assert f"whose index would have {most} bytes, and at most {most - 1} are allowed" in capsys.readouterr().err
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import auxar
 from auxar.distributed.group import Team
-from auxar.generation.conditions import ConditionTexts, usual_conditions
+from auxar.generation.conditions import usual_conditions
 from auxar.generation.previews import Previews
 from auxar.model import Known, Rule
 from auxar.recipe import SamplingConfig
@@ -197,8 +197,8 @@ def test_draws_of_the_command_are_those_of_single_given_images(path, plain, cond
     options: dict[str, Any] = {"stage 0": {}, "stage 1": {"stage": 1}, "rows": {"keep": 2}}.get(
         how, {"keep": tmp_path / "mask.png"}
     )
-    request = auxar.GivenRequest([tmp_path / f"{number}.png" for number in range(3)], **options)
-    folder = auxar.sample(path, request, images=3, condition=conditions, out=tmp_path / "out", **HOW)
+    options["given"] = [tmp_path / f"{number}.png" for number in range(3)]
+    folder = auxar.sample(path, images=3, condition=conditions, out=tmp_path / "out", **options, **HOW)
     arrays, pictures = arrays_of(folder), pictures_in(folder)
     agreements = []
     for number in range(9):
@@ -245,7 +245,7 @@ def test_drawn_conditions_and_classes_are_those_of_p_of_y(random_run_of, tmp_pat
         drawn = [int(factor.distribution.draw(request, RasterSampler())) for request in requests]
     assert len(set(drawn)) > 1
     assert model.sample_conditions(56, first=4, seed=5).values.flatten().tolist() == drawn[4:]
-    folder = auxar.sample(path, images=9, condition=ConditionTexts(["drawn"]), out=tmp_path / "out", **HOW)
+    folder = auxar.sample(path, images=9, condition="drawn", out=tmp_path / "out", **HOW)
     for number, picture in enumerate(pictures_in(folder)):
         assert np.array_equal(picture, shown(plain.drawn(number, 5, RULE, torch.full((1, 1, 1, 1), drawn[number]))[0]))
     images = given_images(path)

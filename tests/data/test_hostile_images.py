@@ -573,8 +573,8 @@ def test_broken_files_that_are_given(tmp_path, gs, kind):
         (tmp_path / "a.png").write_bytes(content)
         images = refusal(read_images, [tmp_path / "a.png"], SPEC, DATA)
         mask = refusal(read_mask, tmp_path / "a.png", SPEC)
-        assert images.startswith(f"--given {tmp_path / 'a.png'} cannot be read: ")
-        assert mask.startswith(f"--keep {tmp_path / 'a.png'} cannot be read: ")
+        assert images.startswith(f"given: {tmp_path / 'a.png'} cannot be read: ")
+        assert mask.startswith(f"keep: {tmp_path / 'a.png'} cannot be read: ")
         assert told(kind, images)
         assert told(kind, mask)
     assert not gs.exists()
@@ -591,9 +591,9 @@ def test_pipes_and_devices_that_are_given(tmp_path):
     with pipe(tmp_path / "pipe.png"):
         for path in (tmp_path / "pipe.png", Path("/dev/zero")):
             told = f"{path} cannot be read: Not a regular file"
-            assert refusal(read_images, [path], SPEC, DATA) == f"--given {told}"
-            assert refusal(read_mask, path, SPEC) == f"--keep {told}"
-            assert refusal(image_files, [path]) == f"--given: there is no file or folder {path}"
+            assert refusal(read_images, [path], SPEC, DATA) == f"given: {told}"
+            assert refusal(read_mask, path, SPEC) == f"keep: {told}"
+            assert refusal(image_files, [path]) == f"given: there is no file or folder {path}"
 
 
 def test_folders_that_are_given(tmp_path):

@@ -110,7 +110,7 @@ def test_a_recipe_of_the_coarse_images_gets_the_same_batches(pictures, tmp_path,
         for file in pictures.iterdir():
             with Image.open(file) as picture:
                 Image.fromarray(np.asarray(picture) // 8).save(tmp_path / "levels" / file.name)
-    found = write_views(write(tmp_path / "fine.toml", fine), 2, tmp_path / out)
+    found = write_views(write(tmp_path / "fine.toml", fine), 2, tmp_path / out).path
     heldout = {"data__heldout": "test", "data__validation": "validation", "data__split": None}
     heldout = {} if found.suffix else heldout
     sets, views = load(tmp_path / "fine.toml", fine)
@@ -121,7 +121,7 @@ def test_a_recipe_of_the_coarse_images_gets_the_same_batches(pictures, tmp_path,
 
 def test_a_factor_trained_on_the_coarse_images_has_the_same_weights(pictures, tmp_path):
     fine = tiny(pictures)
-    found = write_views(write(tmp_path / "fine.toml", fine), 1, tmp_path / "coarse.parquet")
+    found = write_views(write(tmp_path / "fine.toml", fine), 1, tmp_path / "coarse.parquet").path
     small = run(tmp_path / "small", coarse(fine, found, 1, sampling__images=0))
     assert same(weights(small), weights(run(tmp_path / "run", fine, only=["prior"])))
 
@@ -145,13 +145,13 @@ def test_the_result_is_the_same_each_time_and_is_never_replaced(pictures, tmp_pa
 @pytest.mark.parametrize(
     ("depth", "settings", "message"),
     [
-        (3, [], "--depth 3: expected the depth of the image or of a view of this recipe, 0 to 1"),
+        (3, [], "depth: expected the depth of the image or of a view of this recipe, 0 to 1, got 3"),
         (1, ["stage[0].view.factor=3"], "the height must be divisible by factor = 3"),
         (0, ["data.streaming=true", "data.broken=skip"], "data.split would divide this file differently"),
     ],
 )
 def test_mistakes_are_reported_before_images_are_read(pictures, tmp_path, monkeypatch, depth, settings, message):
-    monkeypatch.setattr("auxar.commands.views.load_images", pytest.fail)
+    monkeypatch.setattr("auxar.data.load_images", pytest.fail)
     with pytest.raises(UserError, match=message):
         write_views(write(tmp_path / "tiny.toml", tiny(pictures)), depth, tmp_path / "x.parquet", settings=settings)
 

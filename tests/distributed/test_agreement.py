@@ -27,7 +27,7 @@ from auxar.distributed.processes import Processes, Report, objection
 from auxar.distributed.signals import PATIENCE, TOGETHER
 from auxar.distributed.watchdog import STOPPED_LOOKS, _Watch
 from auxar.errors import UserError
-from auxar.generation.inputs import GivenRequest, read_given
+from auxar.generation.inputs import read_given
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.facts import recipe_facts
@@ -322,8 +322,7 @@ def test_the_digest_of_given_images_depends_on_their_content(pictures, tmp_path)
     model = build_model(recipe, registry)
 
     def digest(*names: str, keep: str | None = None) -> str:
-        request = GivenRequest([pictures / name for name in names], keep=keep)
-        return read_given(request, recipe, model).digest
+        return read_given([pictures / name for name in names], recipe, model, keep=keep).digest
 
     assert digest("000.png") == digest("000.png")
     digests = [
@@ -418,7 +417,7 @@ def differ(first: str, second: str) -> tuple[str, str]:
 
 RUN = ["run", "tiny.toml", "--out", "{root}/out"]
 OTHER_RUN = [*RUN[:3], "{root}/other"]
-MISTAKE = "--stage 7: expected the number of a stage of this model, from 0 to 0"
+MISTAKE = "--stage: expected the number of a stage of this model, from 0 to 0, got 7"
 DIFFERENCES: dict[str, tuple[list[str], list[str], tuple[str, str]]] = {
     "batch size": (RUN, [*RUN, "--set", "training.batch_size=2"], differ("training.batch_size = 4", "2")),
     "folder": (RUN, OTHER_RUN, differ("--out = '{root}/out'", "'{root}/other'")),
@@ -453,7 +452,7 @@ DIFFERENCES: dict[str, tuple[list[str], list[str], tuple[str, str]]] = {
     "mistake": (
         ["sample", "{root}/run", "--given", "pictures/000.png"],
         ["sample", "{root}/run", "--given", "pictures/000.png", "--stage", "7"],
-        (f"the process with rank 1 of 2 cannot go on: {MISTAKE}", MISTAKE),
+        (f"the process with rank 1 of 2 cannot go on: {MISTAKE.removeprefix('--')}", MISTAKE),
     ),
 }
 

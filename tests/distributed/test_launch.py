@@ -63,7 +63,7 @@ def test_missing_processes_are_started_with_their_share_of_the_cpus(
     monkeypatch.setattr(launch, "missing_processes", lambda environment, parent: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 7)
     caplog.set_level(logging.NOTSET, "torch.distributed.elastic")  # The level is restored after the test.
-    environment = dict(threads)
+    environment = {"ACCELERATE_USE_CPU": "true", **threads}
     monkeypatch.setattr("os.environ", environment)
     assert launch.start_missing_processes(["run", "x.toml", "--out", "y"]) == status
     assert environment["OMP_NUM_THREADS"] == expected

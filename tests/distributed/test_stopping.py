@@ -33,11 +33,11 @@ from PIL import Image
 
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
+from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
 from auxar.distributed.signals import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors
-from auxar.pipeline import run as run_recipe
 from auxar.runs.lock import holding
 from auxar.training.averaging import WeightAverage
 

@@ -24,7 +24,9 @@ import torch
 from helpers.tiny_runs import PROJECT, call
 from test_import_order import LAYERS
 
-from auxar.cli import _parser, main
+from auxar.cli import main
+from auxar.cli.parser import command_line
+from auxar.commands.run import run as run_recipe
 from auxar.errors import UserError
 from auxar.evaluation.records import (
     ChannelFigures,
@@ -37,7 +39,6 @@ from auxar.evaluation.records import (
 )
 from auxar.generation.sheets import labeled
 from auxar.model import DrawSource, ImageSpec, SampleRequest
-from auxar.pipeline import run as run_recipe
 from auxar.plugins import KINDS, load_plugins
 from auxar.recipe.building import build_model
 from auxar.recipe.condition import ConditionConfig
@@ -159,7 +160,7 @@ def test_recipes_on_pages_can_be_built(page, tmp_path):
 
 @with_blocks("sh")
 def test_commands_on_pages_can_be_parsed(page):
-    parser = _parser()
+    parser = command_line()
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             for command in re.split(r"&&", line):
@@ -455,7 +456,7 @@ def test_every_command_is_listed_with_its_options(generate):
                 continue
             for word in action.option_strings or [action.metavar]:
                 assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section), (verb, word)
-    assert "(default: runs/&lt;recipe name&gt;)" in text
+    assert "none, cover or stretch: images of other sizes (default: the recipe's)" in text
 
 
 # Pictures and figures

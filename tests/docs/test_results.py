@@ -178,9 +178,9 @@ def test_the_sheet_in_place_of_figure_3_begins_with_drawn_images(generate, runs,
     monkeypatch.setattr(auxar, "sample", watched)
     sheet = sheets.given_drawn(runs / "seed", "tiny")
     assert (tmp_path / "pictures" / sheet.file).stat().st_size > 100
-    (first, drawn), (second, _) = asked
-    assert first == (runs / "seed",)
-    assert second[1].paths == (drawn["out"] / "images",)
+    (first, drawn), (second, others) = asked
+    assert first == second == (runs / "seed",)
+    assert others["given"] == [drawn["out"] / "images"]
 
 
 def test_values_of_an_earlier_version_are_those_of_the_recipe(generate):

@@ -12,10 +12,10 @@ from helpers.causal_networks import needs_native
 from helpers.tiny_runs import PROJECT
 from helpers.tutorial_files import write_tutorial
 
+from auxar.commands.run import run
 from auxar.data import StoredImages, load_images
 from auxar.generation.samples import draw_views
 from auxar.model import Adjustments, CausalNetwork, DrawSource, Interval, RestrictableHead, SampleRequest
-from auxar.pipeline import run
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.testing import distributions

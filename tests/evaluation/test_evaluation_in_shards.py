@@ -291,8 +291,7 @@ def test_shards_of_a_moved_run_can_be_merged(copied):
         (["--shard", "0/7"], "--shard: expected a number of a shard and the number of shards, such as 2/7, got '0/7'"),
         (["--shard", "2"], "--shard: expected a number of a shard and the number of shards, such as 2/7, got '2'"),
         (["--merge", "0"], "--merge: expected an integer from 1 to 100,000, got 0 (int)"),
-        (["--shard", "1/2", "--merge", "2"], "--shard cannot be combined with --merge: shards are merged when all"),
-        (["--shard", "1/2", "--fid"], "--fid cannot be combined with --shard; use it once, with --merge"),
+        (["--shard", "1/2", "--merge", "2"], "--shard: this cannot be combined with merge; shards are merged when all"),
     ],
 )
 def test_mistakes_in_options(free, capsys, options, message):

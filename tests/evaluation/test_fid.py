@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+import json
 import pickle
 import sys
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_runs import snapshot
 from torch import Tensor, nn
 
 import auxar
@@ -40,7 +43,7 @@ class Means(nn.Module):
 @pytest.fixture
 def means(monkeypatch) -> Means:
     network = Means()
-    monkeypatch.setattr("auxar.commands.fid.inception", lambda weights: network)
+    monkeypatch.setattr("auxar.evaluation.inception.inception", lambda weights: network)
     return network
 
 
@@ -56,11 +59,17 @@ def test_drawn_images_are_compared_with_those_of_the_data(finished, means):
 
 
 def test_the_command_prints_and_writes_them(finished, means, capsys):
-    assert main(["-q", "evaluate", str(finished), "--fid", "--fid-images", "4", "--fid-reference", "training"]) == 0
+    assert main(["-q", "fid", str(finished), "--images", "4", "--reference", "training"]) == 0
     written = read_record(finished / "fid.json", ImageDistances)
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.startswith(f"FID {written.distances.fid:.2f}, KID {written.distances.kid:.4f} ± ")
     assert line.endswith(f"4 images drawn by the rule ancestral, and {written.reference_images:,} training images")
+    assert main(["-q", "evaluate", str(finished)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    for name, *options in (["fid", "--images", "4", "--reference", "training"], ["evaluate"]):
+        assert main(["-q", name, str(finished), *options, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found.get("fid", found) == attrs.asdict(written)
 
 
 def test_distances_of_other_weights_are_not_shown(finished, means):
@@ -168,7 +177,7 @@ def test_weights_that_cannot_be_used_are_named(tmp_path, monkeypatch):
         inception(tmp_path / "other.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"cannot be downloaded from https://.*name it with --fid-weights FILE"):
+    with pytest.raises(UserError, match=r"cannot be downloaded from https://.*name it with --weights FILE"):
         inception(None)
 
 
@@ -188,17 +197,16 @@ def test_wrong_options_are_named(finished, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fid", "--fid-images", "1"], "images: expected an integer from 2 to 1,000,000"),
-        (["--fid", "--fid-reference", "test"], "reference: expected heldout or training"),
-        (["--fid", "--fid-weights", "none.pth"], "none.pth does not exist"),
-        (["--fid-images", "4"], "--fid-images needs --fid"),
+        (["--images", "1"], "--images: expected an integer from 2 to 1,000,000"),
+        (["--reference", "test"], "--reference: expected heldout or training"),
+        (["--weights", "none.pth"], "none.pth does not exist"),
     ],
 )
-def test_mistakes_are_found_before_the_evaluation(finished, options, message, capsys):
-    before = (finished / "evaluation.json").stat().st_mtime_ns
-    assert main(["evaluate", str(finished), *options]) == 2
+def test_mistakes_change_nothing(finished, options, message, capsys):
+    before = snapshot(finished)
+    assert main(["fid", str(finished), *options]) == 2
     assert message in capsys.readouterr().err
-    assert (finished / "evaluation.json").stat().st_mtime_ns == before
+    assert snapshot(finished) == before
 
 
 def test_a_missing_library_is_named(finished, monkeypatch):

@@ -11,7 +11,6 @@ case failed.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -26,7 +25,7 @@ import watching
 from cases import Case, make_case
 from watching import Limits, Outcome
 
-from auxar.cli import check
+from auxar.commands.check import check
 from auxar.errors import UserError
 from auxar.recipe import load_recipe, recipe_text
 from auxar.recipe.loading import parse_recipe
@@ -108,13 +107,10 @@ def check_recipe(case: Case, folder: Path) -> str:
 
 
 def _command(path: Path, settings: tuple[str, ...]) -> None:
-    """Runs the command. Settings bypass its argument parser, because a random setting may look like an option."""
-    parser = argparse.ArgumentParser()
-    check.add_to(parser.add_subparsers())
-    options = parser.parse_args(["check", str(path), "--trust-plugins"])
-    options.settings = list(settings)
+    """Runs the command without its argument parser, because a random setting may look like an option."""
+    _, show = check.__auxar__  # type: ignore[attr-defined]
     with contextlib.redirect_stdout(io.StringIO()):
-        options.command(options)
+        show(check(path, settings=settings, trust_plugins=True))
 
 
 def _told_well(message: str) -> str:

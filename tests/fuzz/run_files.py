@@ -39,12 +39,12 @@ from watching import Limits, Outcome
 import auxar
 from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
+from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
 from auxar.data import hub
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.records import Evaluation
-from auxar.pipeline import run as run_recipe
 from auxar.report import write_report
 from auxar.report.comparison import comparison_page
 from auxar.report.text import comparison_lines, evaluation_lines

@@ -11,7 +11,7 @@ from PIL import Image
 
 import auxar
 from auxar.errors import UserError
-from auxar.generation.conditions import Conditions, ConditionTexts, as_conditions, every_class
+from auxar.generation.conditions import Conditions, as_conditions, every_class
 from auxar.model import Condition, ImageSpec
 
 ONE = {"height": 1, "width": 1}
@@ -112,14 +112,64 @@ def test_wrong_values_are_one_error(value, condition, message):
 
 
 def test_a_class_may_be_named_none_or_all():
-    label = Condition("label", ImageSpec(1, levels=2, **ONE), ("none", "all"), optional=True)
-    assert values(ConditionTexts(["label=none", "label=all", "none"]), label) == [[0], [1], [-1]]
+    """The name of a class comes before the other meanings of a text. Python's None is always the null condition."""
+    label = Condition("label", ImageSpec(1, levels=4, **ONE), ("none", "all", "a,b", "label=c"), optional=True)
+    assert values(["label=none", "label=all", "none", "all", None], label) == [[0], [1], [0], [1], [-1]]
+    assert values(["label=a,b", "a,b", "label=c", "label=label=c", "none,all"], label) == [[2], [2], [3], [3], [0], [1]]
 
 
-def test_texts_with_commas_are_several_labels_or_several_attributes():
-    assert values(ConditionTexts(["label=owl,cat", "label=1"]), LABEL) == [[2], [0], [1]]
-    assert values(ConditionTexts(["label=all"]), LABEL) == [[0], [1], [2]]
-    assert values(ConditionTexts(["attributes=a,c", "attributes="]), ATTRIBUTES) == [[1, 0, 1], [0, 0, 0]]
+def test_an_attribute_may_have_a_name_with_a_comma():
+    attributes = Condition("attributes", ImageSpec(3, levels=2, **ONE), ("a,b", "none", "c=d"), optional=True)
+    assert values(["a,b", "c=d"], attributes) == [[1, 0, 1]]
+    assert values("none", attributes) == [[0, 1, 0]]
+    assert values(["a,b", "none", None], attributes) == [[1, 0, 0], [0, 1, 0], [-1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "condition", "expected"),
+    [
+        (["label=owl,cat", "label=1"], LABEL, [[2], [0], [1]]),
+        ("label=all", LABEL, [[0], [1], [2]]),
+        ("all", LABEL, [[0], [1], [2]]),
+        ("owl, cat", LABEL, [[2], [0]]),
+        ("none", LABEL, [[-1]]),
+        (["dog", "none", "all"], LABEL, [[1], [-1], [0], [1], [2]]),
+        ({"label": "owl,cat"}, LABEL, [[2], [0]]),
+        (["attributes=a,c", "attributes="], ATTRIBUTES, [[1, 0, 1], [0, 0, 0]]),
+        (["attributes=a", "c"], ATTRIBUTES, [[1, 0, 0], [0, 0, 1]]),
+        (["attributes=a", "none"], ATTRIBUTES, [[1, 0, 0], [-1, -1, -1]]),
+        (["a,c", "b"], ATTRIBUTES, [[1, 0, 1], [0, 1, 0]]),
+        ("attributes=a", ATTRIBUTES, [[1, 0, 0]]),
+        ("", ATTRIBUTES, [[0, 0, 0]]),
+        ("none", ATTRIBUTES, [[-1, -1, -1]]),
+    ],
+    ids=str,
+)
+def test_texts_are_conditions(texts, condition, expected):
+    assert values(texts, condition) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "condition", "message"),
+    [
+        ("label=dgo", LABEL, "condition: the label 'dgo' is no class; did you mean 'dog'"),
+        ("label=none", LABEL, "condition: the label 'none' is no class"),
+        ("owl,", LABEL, "condition: the label '' is no class"),
+        ("mask=a.png", LABEL, "condition: expected label=NAME or none, .* of the kind 'label', got 'mask=a.png'"),
+        ("lable=cat", LABEL, "condition: expected label=NAME or none, .* got 'lable=cat'"),
+        (["label=cat"], ATTRIBUTES, "condition: expected attributes=NAME,NAME or none, .* got 'label=cat'"),
+        ("all", ATTRIBUTES, "condition: the attribute 'all' is unknown"),
+        ("label=cat", MASK, "condition: expected mask=FILE, because .* of the kind 'mask', got 'label=cat'"),
+        ("mask=no.png", MASK, "condition: there is no file or folder no.png"),
+        ("a=b/no.png", MASK, "condition: there is no file or folder a=b/no.png"),
+        ("none", MASK, "condition: this model was not trained without a condition"),
+        ("label=cat", None, "condition: this model has no condition"),
+    ],
+    ids=str,
+)
+def test_wrong_texts_are_one_error(text, condition, message):
+    with pytest.raises(UserError, match=message):
+        as_conditions(text, condition, None)
 
 
 def test_conditions_are_given_in_turn_by_the_numbers_of_images():

@@ -11,7 +11,6 @@ from helpers.tiny_runs import run, snapshot, tiny
 from auxar.cli import main
 from auxar.commands.sample import sample
 from auxar.errors import UserError
-from auxar.generation.inputs import GivenRequest
 from auxar.generation.sample_folder import check_samples
 from auxar.recipe.schema import MOST_SAMPLES
 
@@ -22,9 +21,9 @@ from auxar.recipe.schema import MOST_SAMPLES
     [
         (["-n", "0"], "sampling.images (-n) is 0: expected at least 1"),
         (["--set", "sampling.images=0"], "sampling.images (-n) is 0: expected at least 1"),
-        (["-n", "-1"], "-n: 'images' must be >= 0: -1"),
+        (["-n", "-1"], "--images: 'images' must be >= 0: -1"),
         (["--set", "sampling.images=-1"], "sampling: 'images' must be >= 0: -1"),
-        (["-n", str(10**10)], f"-n: images must be at most {MOST_SAMPLES}, got {10**10}"),
+        (["-n", str(10**10)], f"--images: images must be at most {MOST_SAMPLES}, got {10**10}"),
         (["--set", f"sampling.images={2**62}"], f"sampling: images must be at most {MOST_SAMPLES}, got {2**62}"),
     ],
 )
@@ -38,12 +37,7 @@ def test_numbers_of_images_that_cannot_be_drawn(finished, pictures, capsys, monk
 
 def test_the_number_of_draws_is_limited_for_all_given_images_together(finished, pictures, tmp_path):
     with pytest.raises(UserError, match=r"is 1,000,000,000: expected at most 41,666,666 draws for each of 24 images"):
-        sample(finished, GivenRequest([pictures]), images=MOST_SAMPLES, out=tmp_path / "out")
-
-
-def test_a_list_of_given_files_is_not_empty(finished):
-    with pytest.raises(UserError, match="--given: expected at least one image file, or a folder of images"):
-        sample(finished, GivenRequest(()))
+        sample(finished, given=[pictures], images=MOST_SAMPLES, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["1000000.png", "123456789.png", "1000000-1000.png"])

@@ -267,7 +267,7 @@ def test_two_processes_draw_what_one_draws(finished, sampled, pictures, tmp_path
 
 # Refusals ------------------------------------------------------------------------------------------------------------
 
-UNREADABLE = "--given {path} cannot be read: "
+UNREADABLE = "--given: {path} cannot be read: "
 WRONG_FILES = {
     "missing": (None, "--given: there is no file or folder {path}"),
     "text": (b"not a picture\n", UNREADABLE + "the format is unknown or not supported"),
@@ -276,11 +276,11 @@ WRONG_FILES = {
     "huge": ("huge", UNREADABLE),
     "large": (Image.new("RGB", (9, 8)), "data.resize: {path} has 8×9 pixels, but [image] has 8×8"),
     "turned": (Image.new("RGB", (8, 4)), "data.resize: {path} has 4×8 pixels, but [image] has 8×8"),
-    "gray": (Image.new("L", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
-    "bits": (Image.new("1", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
-    "deep": (Image.new("I;16", (8, 8)), "--given {path} is grayscale; an RGB image is expected"),
-    "transparent": (Image.new("RGBA", (8, 8)), "--given {path} is partly transparent, "),
-    "half": (Image.new("RGBA", (8, 8), (9, 9, 9, 128)), "--given {path} is partly transparent, "),
+    "gray": (Image.new("L", (8, 8)), "--given: {path} is grayscale; an RGB image is expected"),
+    "bits": (Image.new("1", (8, 8)), "--given: {path} is grayscale; an RGB image is expected"),
+    "deep": (Image.new("I;16", (8, 8)), "--given: {path} is grayscale; an RGB image is expected"),
+    "transparent": (Image.new("RGBA", (8, 8)), "--given: {path} is partly transparent, "),
+    "half": (Image.new("RGBA", (8, 8), (9, 9, 9, 128)), "--given: {path} is partly transparent, "),
 }
 
 
@@ -313,11 +313,11 @@ def test_files_that_cannot_be_given(refused, pictures, tmp_path, content, messag
     ("stage", "content", "message"),
     [
         (0, None, "--given: there is no file or folder {path}"),
-        (0, Image.new("RGB", (8, 8)), "--given {path} has 8×8 pixels; a view of 4×4 is expected"),
-        (0, Image.new("L", (4, 4)), "--given {path} is grayscale; an RGB image is expected"),
-        (1, Image.new("L", (4, 5)), "--given {path} has 5×4 pixels; a view of 4×4 is expected"),
-        (1, Image.new("RGB", (4, 4), (1, 2, 3)), "--given {path} is in color; a grayscale image is expected"),
-        (1, Image.new("LA", (4, 4)), "--given {path} is partly transparent, "),
+        (0, Image.new("RGB", (8, 8)), "--given: {path} has 8×8 pixels; a view of 4×4 is expected"),
+        (0, Image.new("L", (4, 4)), "--given: {path} is grayscale; an RGB image is expected"),
+        (1, Image.new("L", (4, 5)), "--given: {path} has 5×4 pixels; a view of 4×4 is expected"),
+        (1, Image.new("RGB", (4, 4), (1, 2, 3)), "--given: {path} is in color; a grayscale image is expected"),
+        (1, Image.new("LA", (4, 4)), "--given: {path} is partly transparent, "),
         (1, b"not a picture", UNREADABLE + "the format is unknown or not supported"),
     ],
 )
@@ -337,7 +337,7 @@ def test_a_gray_picture_for_a_gray_view_needs_as_view(refused, tmp_path):
 
 def test_colors_for_a_model_of_grays(refused, bare, pictures):
     message = refused("--given", pictures / "000.png", "--keep", "3", run=bare)
-    assert message == f"--given {pictures / '000.png'} is in color; a grayscale image is expected"
+    assert message == f"--given: {pictures / '000.png'} is in color; a grayscale image is expected"
 
 
 def test_a_folder_without_images(refused, tmp_path):
@@ -351,7 +351,7 @@ def test_a_folder_without_images(refused, tmp_path):
 @pytest.mark.parametrize("stage", [-1, 2, 10])
 def test_stages_that_are_not_there(refused, pictures, stage, as_view):
     message = refused("--given", pictures, "--stage", stage, *as_view)
-    assert message == f"--stage {stage}: expected the number of a stage of this model, from 0 to 1"
+    assert message == f"--stage: expected the number of a stage of this model, from 0 to 1, got {stage}"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--stage", "0"], ["--as-view"]])
@@ -364,13 +364,13 @@ def test_a_model_without_a_view(refused, bare, tmp_path, arguments):
 @pytest.mark.parametrize("rows", ["0", "8", "9", "1000"])
 def test_rows_that_leave_nothing_to_keep_or_draw(refused, pictures, rows):
     message = refused("--given", pictures, "--keep", rows)
-    assert message == f"--keep {rows}: expected a number of rows from 1 to 7, or the path of a mask"
+    assert message == f"--keep: expected a number of rows from 1 to 7, or the path of a mask, got {rows}"
 
 
 def test_rows_with_thousands_of_digits(refused, pictures):
     message = refused("--given", pictures, "--keep", "9" * 5000)
     shown = f"{'9' * 50} … {'9' * 50}"
-    assert message == f"--keep {shown}: expected a number of rows from 1 to 7, or the path of a mask"
+    assert message == f"--keep: expected a number of rows from 1 to 7, or the path of a mask, got {shown}"
 
 
 @pytest.mark.parametrize(
@@ -387,18 +387,18 @@ def test_rows_with_thousands_of_digits(refused, pictures):
 def test_masks_that_are_none(refused, pictures, tmp_path, content, message):
     path = tmp_path / "mask.png"
     write_wrong(path, content)
-    assert refused("--given", pictures, "--keep", path).startswith(f"--keep {path} {message}")
+    assert refused("--given", pictures, "--keep", path).startswith(f"--keep: {path} {message}")
 
 
 def test_options_that_do_not_go_together(refused, pictures):
     apart = (
-        "--keep cannot be combined with --stage or --as-view: --keep completes images, and the other two options draw "
+        "--keep: cannot be combined with --stage or --as-view, because it completes images, and these options draw "
         "images from a view"
     )
     assert refused("--given", pictures, "--keep", 3, "--stage", 0) == apart
     assert refused("--given", pictures, "--keep", 3, "--as-view") == apart
     for option in (["--stage", 0], ["--as-view"], ["--keep", 3]):
-        assert refused(*option) == f"{option[0]} needs --given with the images to draw from"
+        assert refused(*option) == f"{option[0]}: expected images to draw from, which --given names"
 
 
 def test_a_run_that_is_not_finished(refused, pictures, tmp_path_factory):

@@ -19,7 +19,6 @@ from auxar.cli import main
 from auxar.distributed.shards import Shard
 from auxar.errors import UserError
 from auxar.files import read_tensors, write_tensors
-from auxar.generation.conditions import ConditionTexts
 from auxar.generation.sample_folder import MARK
 from auxar.generation.sample_shards import numbers_of
 from auxar.recipe import SamplingConfig
@@ -74,7 +73,7 @@ def sizes_of(images: int, batch_size: int = 16, **_: Any) -> SamplingConfig:
         ("plain", 7, {"images": 5, "batch_size": 2}),
         ("conditional", 3, {"images": 9, "batch_size": 2}),
         ("conditional", 2, {"images": 4, "batch_size": 2, "condition": ["dog", None]}),
-        ("conditional", 2, {"images": 5, "batch_size": 3, "condition": ConditionTexts(["drawn"])}),
+        ("conditional", 2, {"images": 5, "batch_size": 3, "condition": "drawn"}),
     ],
 )
 def test_images_of_shards_equal_those_of_one_call(request, tmp_path, monkeypatch, kind, count, options):

@@ -27,17 +27,17 @@ BATCH = 3
 SIZES = {
     "auxar.coding.archive.DECODED_DIMS": 3 * SIDE * SIDE,
     "auxar.coding.archive.ENCODED_DIMS": 3 * SIDE * SIDE,
-    "auxar.commands.fid.BATCH": 1,
-    "auxar.commands.views.BATCH_VALUES": 3 * SIDE * SIDE,
     "auxar.data.parquet.ROWS": 1,
     "auxar.data.sets.BATCH": 1,
     "auxar.data.stored.BATCH_BYTES": 3 * SIDE * SIDE,
     "auxar.data.stored.ROWS": 1,
+    "auxar.data.writing.BATCH_VALUES": 3 * SIDE * SIDE,
     "auxar.data.writing.GROUP_ROWS": 1,
     "auxar.evaluation.inception.BATCH": 1,
     "auxar.evaluation.nearest.BATCH": 1,
     "auxar.generation.conditions.DRAWN_AT_ONCE": 1,
     "auxar.image_model.likelihoods.CHUNK_PIXELS": SIDE * SIDE,
+    "auxar.image_model.reference.BATCH": 1,
     "auxar_integers.arithmetic.PIXELS": SIDE * SIDE,
 }
 """The constants that set how much is computed at once, and the size of one picture in the unit of each."""

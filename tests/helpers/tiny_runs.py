@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from auxar.pipeline import run as run_recipe
+from auxar.commands.run import run as run_recipe
 from auxar.training.averaging import WeightAverage
 
 PROJECT = Path(__file__).parents[2]

@@ -13,7 +13,6 @@ from PIL import Image
 
 import auxar
 from auxar.errors import UserError
-from auxar.generation.inputs import GivenRequest
 from auxar.generation.sheets import to_uint8
 from auxar.image_model.images import Images
 from auxar.image_model.model import ImageModel
@@ -50,8 +49,8 @@ def files(pictures) -> list[Path]:
 def drawn(finished, tmp_path):
     """Draws with `auxar sample --given`, and returns the arrays that it writes."""
 
-    def drawn(request, **options):
-        return arrays_of(auxar.sample(finished, request, out=tmp_path / "drawn", **options))
+    def drawn(**options):
+        return arrays_of(auxar.sample(finished, out=tmp_path / "drawn", **options))
 
     return drawn
 
@@ -114,19 +113,19 @@ def test_samples_are_those_of_the_command(finished, model, tmp_path, text, rule)
 
 def test_draws_are_those_of_the_command(drawn, model, files, tmp_path):
     how = {"rule": {"name": "reduced", "reduction": 0.5}, "seed": 3}
-    expected = drawn(GivenRequest(files), images=3, **how)
+    expected = drawn(given=files, images=3, **how)
     found = model.enlarge(files, draws=3, **how)
     assert np.array_equal(found, expected["images"])
     assert np.array_equal(found.given, expected["given"])
     assert np.array_equal(found.views[1][0], expected["view"][[0, 0, 0]])
 
-    expected = drawn(GivenRequest(files, stage=1))
+    expected = drawn(given=files, stage=1)
     found = model.colorize(files)
     assert np.array_equal(found, expected["images"])
     assert np.array_equal(found.view, expected["view1"])
     assert found.views[2].shape == (2, 4, 1, 4, 4)
 
-    expected = drawn(GivenRequest(files, keep="3"))
+    expected = drawn(given=files, keep="3")
     found = model.complete(files, 3)
     assert np.array_equal(found, expected["images"])
     assert np.array_equal(found.known, expected["known"])
@@ -136,14 +135,14 @@ def test_draws_are_those_of_the_command(drawn, model, files, tmp_path):
     small = [tmp_path / name for name in ("0.png", "1.png")]
     for file, view in zip(small, views[1], strict=True):
         view.to_pil().save(file)
-    expected = drawn(GivenRequest(small, as_view=True), images=1)
+    expected = drawn(given=small, as_view=True, images=1)
     for given in (small, [Image.open(file) for file in small], views[1], views[1].tensor, views[1].numpy()):
         assert np.array_equal(model.enlarge(given, 1), expected["images"])
         assert np.array_equal(model.draw_given(given, 1, 1), expected["images"])
 
 
 def test_the_sheet_of_draws_is_that_of_the_command(finished, model, files, tmp_path):
-    folder = auxar.sample(finished, GivenRequest(files, keep="3"), out=tmp_path / "drawn")
+    folder = auxar.sample(finished, given=files, keep=3, out=tmp_path / "drawn")
     with Image.open(folder / "samples.png") as picture:
         assert np.array_equal(np.asarray(picture), np.asarray(model.complete(files, 3).sheet()))
 

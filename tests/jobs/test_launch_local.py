@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,7 +17,8 @@ import auxar
 from auxar import UserError
 from auxar.cli import main
 from auxar.commands import launch_shards
-from auxar.commands.launch import launch_status
+from auxar.commands.launch_status import launch_status
+from auxar.jobs.site import Site
 
 STEPS = 300
 # A plugin file: a prior whose training fails.
@@ -139,9 +141,9 @@ def test_a_job_that_fails_is_named_and_others_are_kept(tmp_path):
         (("quickstart",), "--on: expected slurm or local, or a site's file (--site) with the key `on`"),
         (("quickstart", "--on", "slrm"), "--on: expected one of slurm, local, got 'slrm'"),
         (("quickstrat", "--on", "local"), "recipe quickstrat does not exist"),
-        (("quickstart", "--status", "--on", "local"), "--on cannot be combined with --status"),
-        (("quickstart", "--cancel", "--set", "a=1"), "--set cannot be combined with --cancel"),
-        (("quickstart", "--status", "--cancel"), "--status cannot be combined with --cancel"),
+        (("quickstart", "--status", "--on", "local"), "--on: cannot be combined with --status"),
+        (("quickstart", "--cancel", "--set", "a=1"), "--set: cannot be combined with --cancel"),
+        (("quickstart", "--status", "--cancel"), "--status: cannot be combined with --cancel"),
         (("quickstart", "--on", "local", "--gpus-per-job", "8"), "--gpus-per-job: 8 is more than the "),
         (("quickstart", "--on", "local", "--processes-per-job", "3"), "training.batch_size"),
         (
@@ -156,9 +158,16 @@ def test_a_job_that_fails_is_named_and_others_are_kept(tmp_path):
             ("--shards", "2", "--", "sample", "run", "--merge", "2"),
             "--shards: the command after -- cannot have --shard or",
         ),
-        (("--shards", "2", "--out", "x", "--", "sample", "run"), "--out cannot be combined with --shards"),
+        (
+            ("--shards", "2", "--out", "x", "--", "sample", "run"),
+            "--out: cannot be combined with --shards; give it to the command after --",
+        ),
         (("--on", "local", "--shards", "0", "--", "sample", "emoji32"), "--shards: expected an integer from 1 to"),
         (("--on", "local", "--shards", "2", "--", "sample", "nothing"), "nothing is not"),
+        (
+            ("quickstart", "--on", "local", "--slurm", "a100"),
+            "--slurm: expected NAME=VALUE, such as constraint=a100, g",
+        ),
     ],
 )
 def test_wrong_calls_have_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
@@ -197,7 +206,7 @@ def test_work_of_other_weights_recipes_or_numbers_of_shards_is_another_task(tmp_
     monkeypatch.setattr(launch_shards, "start_jobs", lambda *given: started.append([job.name for job in given[3]]))
 
     def begin(count: int = 2) -> None:
-        launch_shards.launch_shards(folder, ["sample", str(folder)], count, on="local")
+        auxar.launch(["sample", str(folder)], shards=count, on="local")
 
     begin()
     begin()
@@ -208,6 +217,33 @@ def test_work_of_other_weights_recipes_or_numbers_of_shards_is_another_task(tmp_
         shutil.copy(other / file, folder / file)
         begin()
     assert len({name.split("-")[1] for names in started for name in names}) == 4
+
+
+def test_options_are_settings_of_the_site(tmp_path, finished, monkeypatch):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    started: list[Site] = []
+    monkeypatch.setattr(launch_shards, "start_jobs", lambda *given: started.append(given[1]))
+    numbers: dict[str, Any] = {
+        "gpus_per_job": 2,
+        "processes_per_job": 1,
+        "cpus_per_job": 4,
+        "seconds_to_stop": 60,
+        "array_limit": 3,
+    }
+    texts: dict[str, Any] = {name: name for name in ("memory", "partition", "account", "qos")} | {
+        "on": "slurm",
+        "time": "30",
+    }
+    lists: dict[str, Any] = {"setup": ["module load cuda"], "slurm": ["constraint=a100", "comment=a=b"]}
+    auxar.launch(["sample", str(folder)], shards=2, **numbers, **texts, **lists)
+    given: dict[str, Any] = {"setup": ("module load cuda",), "slurm": {"constraint": "a100", "comment": "a=b"}}
+    assert started == [Site(**numbers, **texts, **given)]
+
+
+def test_wrong_arguments_of_a_command_in_shards_are_told(capsys):
+    with pytest.raises(UserError, match=r"^shards: the command after -- has wrong arguments$"):
+        auxar.launch(["sample", "emoji32", "--sede", "3"], shards=2, on="local")
+    assert "--sede" in capsys.readouterr().err
 
 
 def test_a_run_that_was_not_launched_has_no_jobs(finished, tmp_path):

@@ -43,19 +43,19 @@ def test_options_replace_the_keys_of_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("", {}, "--on: expected slurm or local, or a site's file (--site) with the key `on`"),
-        ('on = "slurm"', {}, "--time: jobs of Slurm need a time limit: a time such as 24:00:00"),
-        ('on = "slurm"', {"time": "soon"}, "--time: expected a time such as 24:00:00, or 2-12 for"),
+        ("", {}, "on: expected slurm or local, or a site's file (--site) with the key `on`"),
+        ('on = "slurm"', {}, "time: jobs of Slurm need a time limit: a time such as 24:00:00"),
+        ('on = "slurm"', {"time": "soon"}, "time: expected a time such as 24:00:00, or 2-12 for"),
         ('on = "pbs"', {}, "{file}: on: expected one of slurm, local, got 'pbs'"),
         ("gpu_per_job = 2", {"on": "local"}, "{file}: unknown key 'gpu_per_job'; did you mean 'gpus_per_job'?"),
         ("gpus_per_job = -1", {"on": "local"}, "{file}: gpus_per_job: expected at least 0, got -1"),
         (
             "gpus_per_job = 1",
             {"on": "local", "processes_per_job": 2},
-            "--processes-per-job: expected at most the number",
+            "processes_per_job: expected at most the number",
         ),
         ("= 1", {}, "{file} is not a TOML file"),
-        ("", {"on": "slurm", "time": "2"}, "--time: expected more than the 120 seconds before its end"),
+        ("", {"on": "slurm", "time": "2"}, "time: expected more than the 120 seconds before its end"),
     ],
 )
 def test_wrong_settings_have_one_sentence(tmp_path, text, options, message):

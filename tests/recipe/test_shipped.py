@@ -12,11 +12,11 @@ from helpers.tiny_runs import PROJECT, TINY
 
 import auxar
 from auxar.cli import main
-from auxar.cli.recipes import GROUPS
+from auxar.commands.recipes import GROUPS
 from auxar.errors import UserError
 from auxar.recipe import load_recipe
 from auxar.recipe import shipped as module
-from auxar.recipe.shipped import find_recipe, first_sentence, list_recipes, run_name, text_of_shipped
+from auxar.recipe.shipped import default_folder, find_recipe, first_sentence, list_recipes, text_of_shipped
 
 RECIPES = PROJECT / "recipes"
 
@@ -73,7 +73,7 @@ def test_names_are_found_anywhere_and_files_win(empty):
     found, name = find_recipe("quickstart")
     assert (found.read_bytes(), name) == ((RECIPES / "quickstart.toml").read_bytes(), "quickstart")
     named = ("tight/small/table2_coarse", "x/photos.toml")
-    assert [run_name(path) for path in named] == ["tight/small/table2_coarse", "photos"]
+    assert [default_folder(path) for path in named] == [Path("runs/tight/small/table2_coarse"), Path("runs/photos")]
     (empty / "quickstart").mkdir()
     assert find_recipe("quickstart") == (found, name)
     (empty / "pyramid_celeba").write_text(TINY)
@@ -91,7 +91,7 @@ def test_names_are_found_anywhere_and_files_win(empty):
         ("photos", "it is neither a file nor a recipe that comes with auxar; did you mean 'photos.toml'? (`auxar "),
         ("zzzzzz", "it is neither a file nor a recipe that comes with auxar (`auxar recipes` lists them)"),
         ("recipes/quickstart.toml", "a recipe of this name comes with auxar: give its name alone, 'quickstart'"),
-        ("a/tight/small/pyramid_celeba", "with auxar: give its name alone, 'tight/small/pyramid_celeba'"),
+        ("a/tight/small/table2_coarse", "with auxar: give its name alone, 'tight/small/table2_coarse'"),
         ("zzz/y.toml", "recipe zzz/y.toml does not exist"),
         ("fotos.toml", "did you mean 'photos.toml'? (known: photos.toml)"),
     ],
@@ -128,16 +128,10 @@ def test_the_list_and_a_printed_recipe(empty, capsys):
     assert [record["name"] for record in records] == names
     assert set(records[0]) == {"name", "purpose", "time", "memory", "result", "path"}
 
-    assert main(["recipes", "show", "small/emoji/plain"]) == 0
+    assert main(["recipes", "small/emoji/plain"]) == 0
     (empty / "mine.toml").write_text(text := capsys.readouterr().out, encoding="utf-8")
     assert tomllib.loads(text) == tomllib.loads((RECIPES / "small" / "emoji" / "plain.toml").read_text("utf-8"))
     assert load_recipe("mine.toml")[0] == load_recipe("small/emoji/plain")[0]
 
-    for arguments, said in [
-        (["show"], "expected the name of a recipe"),
-        (["quickstart"], "`auxar recipes show quickstart` prints a recipe"),
-        (["show", "quik"], "no recipe that comes with auxar is named 'quik'; did you mean 'quickstart'?"),
-        (["show", "quickstart", "--json"], "--json applies to the list only"),
-    ]:
-        assert main(["recipes", *arguments]) == 2
-        assert said in capsys.readouterr().err
+    assert main(["recipes", "quik"]) == 2
+    assert "no recipe that comes with auxar is named 'quik'; did you mean 'quickstart'?" in capsys.readouterr().err

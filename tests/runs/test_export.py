@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 import auxar
 from auxar.cli import main
-from auxar.commands.export import portable
 from auxar.errors import UserError
+from auxar.evaluation.exporting import portable
 from auxar.files import read_json, read_metadata, read_tensors, write_tensors
 from auxar.runs.format import FORMAT
 

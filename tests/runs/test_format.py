@@ -34,7 +34,7 @@ def verbs(finished: Path, pictures: Path) -> dict[str, Callable[[Path], Any]]:
         "evaluate": auxar.evaluate,
         "compare": lambda folder: compare_runs([finished, folder]),
         "sample": lambda folder: auxar.sample(folder, images=1),
-        "given": lambda folder: auxar.sample(folder, auxar.GivenRequest([pictures / "000.png"])),
+        "given": lambda folder: auxar.sample(folder, given=[pictures / "000.png"]),
         "figures": lambda folder: auxar.figures(folder, rows=1),
         "load": auxar.load,
         "report": write_report,

@@ -38,11 +38,11 @@ from auxar.cli import main
 from auxar.cli.output import _Formatter
 from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
+from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import CHECKSUM, read_bytes, read_json, read_tensors, write_json, write_tensors
-from auxar.pipeline import run as run_recipe
 from auxar.recipe import load_recipe
 from auxar.recipe.cost import factor_costs
 from auxar.report import reading, write_report

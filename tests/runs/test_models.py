@@ -50,8 +50,8 @@ class Installed:
 
 
 def install(monkeypatch, *models: auxar.Component) -> None:
-    shipped = importlib.metadata.entry_points(group="auxar")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*shipped, Installed(*models)])
+    shipped, own = importlib.metadata.entry_points, {"auxar": [Installed(*models)]}
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*shipped(group=group), *own.get(group, [])])
 
 
 @pytest.fixture

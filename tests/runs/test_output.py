@@ -18,14 +18,13 @@ from PIL import Image
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
+from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import append_line, read_json, replacing, unfinished, write_json, write_tensors, write_text
 from auxar.generation import samples
-from auxar.generation.inputs import GivenRequest
 from auxar.generation.sample_folder import MARK, check_samples
 from auxar.generation.sheets import save_png
-from auxar.pipeline import run as run_recipe
 from auxar.report import write_report
 from auxar.runs import opening
 from auxar.runs.layout import check_folder
@@ -260,8 +259,8 @@ def test_earlier_samples_are_replaced(finished, tmp_path, monkeypatch):
 @pytest.mark.parametrize("given", [False, True])
 def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, pictures, tmp_path, monkeypatch, caplog, given):
     """An engine that cannot be compiled is only found when the first images are drawn."""
-    request = GivenRequest([pictures / "000.png"]) if given else None
-    out = sample(finished, request, images=2, out=tmp_path / "out")
+    files = [pictures / "000.png"] if given else None
+    out = sample(finished, given=files, images=2, out=tmp_path / "out")
     before = snapshot(tmp_path)
 
     def fail(*_: object) -> None:
@@ -270,7 +269,7 @@ def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, pictures, tmp_p
     monkeypatch.setattr(
         "auxar.generation.conditional.draw_given" if given else "auxar.generation.samples.draw_views", fail
     )
-    assert refusal(sample, finished, request, images=1, out=out) == "engine"
+    assert refusal(sample, finished, given=files, images=1, out=out) == "engine"
     assert snapshot(tmp_path) == before
     assert "stopped after" not in caplog.text
 

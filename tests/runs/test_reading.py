@@ -160,7 +160,7 @@ def opened_data(path: Path) -> None:
     [
         ("recipe", lambda path: load_recipe(path / "x.toml")),
         ("data.path:", lambda path: opened_data(path / "x.toml")),
-        ("--given:", lambda path: image_files([path / "x.toml"])),
+        ("given:", lambda path: image_files([path / "x.toml"])),
         ("plugins:", lambda path: load_plugins([path / "x.toml"])),
     ],
 )

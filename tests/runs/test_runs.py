@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 import auxar
 from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
+from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors, replacing, write_json, write_tensors, write_text
-from auxar.generation.inputs import GivenRequest
 from auxar.model import Chain, ImageSpec, SampleRequest
-from auxar.pipeline import run as run_recipe
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
 from auxar.runs.layout import RunFolder
@@ -611,8 +610,7 @@ def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colors(pic
     assert (folder / "samples" / "samples.json").exists()
     assert (folder / "report.html").exists()
     figures(folder, rows=2, trust_plugins=True)
-    request = GivenRequest((pictures / "000.png",))
-    given = sample(folder, request, out=tmp_path / "given", trust_plugins=True)
+    given = sample(folder, given=[pictures / "000.png"], out=tmp_path / "given", trust_plugins=True)
     assert (given / "samples.png").exists()
 
 

@@ -27,7 +27,6 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
-from auxar.generation.conditions import ConditionTexts
 from auxar.generation.sheets import TITLE
 
 NAMES = ["cat", "dog", "owl"]
@@ -93,10 +92,10 @@ def test_pictures_of_the_last_step_show_the_first_samples(finished):
 
 @pytest.mark.parametrize(
     ("texts", "names"),
-    [(["label=dog,cat"], ["dog", "cat"]), (["label=1", "none"], ["dog", "none"])],
+    [("label=dog,cat", ["dog", "cat"]), (["label=1", "none"], ["dog", "none"]), ("all", NAMES)],
 )
 def test_sampled_images_have_the_conditions_that_are_asked_for(finished, texts, names, tmp_path):
-    folder = auxar.sample(finished, images=4, seed=3, condition=ConditionTexts(texts), out=tmp_path / "out")
+    folder = auxar.sample(finished, images=4, seed=3, condition=texts, out=tmp_path / "out")
     record = json.loads((folder / "samples.json").read_text())
     assert record["conditions"] == names
     model = auxar.load(finished)
@@ -174,7 +173,7 @@ def test_a_mask_is_given_to_all_factors(tmp_path, drop):
     if drop:
         auxar.sample(out, images=2)
     else:
-        with pytest.raises(UserError, match="--condition is required: this model needs the mask of each image"):
+        with pytest.raises(UserError, match="condition: required, because this model needs the mask of each image"):
             auxar.sample(out, images=2)
 
 
@@ -241,23 +240,26 @@ def test_a_prior_that_cannot_be_given_a_condition_is_refused(pictures, tmp_path)
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["label=doog"], "--condition: the label 'doog' is no class; did you mean 'dog'"),
-        (["label=3"], "--condition: the label 3 is no class; expected an integer from 0 to 2"),
-        (["mask=a.png"], "expected label=NAME or none, because the model's condition is of the kind 'label'"),
-        (["dog"], "expected label=NAME or none"),
-        (["drawn", "label=dog"], "--condition 'drawn': expected label=NAME or none"),
+        (["label=doog"], "condition: the label 'doog' is no class; did you mean 'dog'"),
+        (["label=3"], "condition: the label 3 is no class; expected an integer from 0 to 2"),
+        (
+            ["mask=a.png"],
+            "condition: expected label=NAME or none, because the model's condition is of the kind 'label', got 'mask=a",
+        ),
+        (["label=dog,none"], "condition: the label 'none' is no class"),
+        (["drawn", "label=dog"], "condition: the label 'drawn' is no class"),
     ],
 )
 def test_wrong_conditions_of_samples_are_one_error(finished, tmp_path, texts, message):
     with pytest.raises(UserError, match=message):
-        auxar.sample(finished, images=1, condition=ConditionTexts(texts), out=tmp_path / "out")
+        auxar.sample(finished, images=1, condition=texts, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_without_a_condition_refuses_one(pictures, tmp_path):
     out = run(tmp_path / "out", tiny(pictures, training__steps=1))
-    with pytest.raises(UserError, match="--condition: this model has no condition"):
-        auxar.sample(out, condition=ConditionTexts(["label=dog"]))
+    with pytest.raises(UserError, match="condition: this model has no condition"):
+        auxar.sample(out, condition="label=dog")
     model = auxar.load(out)
     with pytest.raises(UserError, match="condition: this model has no condition"):
         model.sample(1, condition="dog")
@@ -384,8 +386,7 @@ def test_files_of_pictures_without_a_condition(converted, pictures_of, tmp_path)
     assert auxar.inspect(packed.path).header.condition is None
     originals = [np.asarray(Image.open(file)) for file in pictures_of]
     assert all(map(np.array_equal, decompressed(packed.path, converted, tmp_path / "a"), originals))
-    texts = ConditionTexts(["none"])
-    again = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition=texts)
+    again = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="none")
     assert again.path.read_bytes() == packed.path.read_bytes()
 
 

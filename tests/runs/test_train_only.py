@@ -69,10 +69,10 @@ def test_a_recipe_is_not_replaced_while_a_factor_is_trained_with_it(tmp_path, ta
 def test_a_call_waits_while_another_one_begins(tmp_path, table, monkeypatch):
     folder = run(tmp_path / "run", table, only=["stage0"], train_only=True)
     with holding(folder):
-        monkeypatch.setattr("auxar.pipeline.LOCK_PATIENCE", 0.1)
+        monkeypatch.setattr("auxar.training.beginning.LOCK_PATIENCE", 0.1)
         with pytest.raises(UserError, match="is in use by process"):
             run(folder, table, only=["prior"], train_only=True)
-    monkeypatch.setattr("auxar.pipeline.LOCK_PATIENCE", 60.0)
+    monkeypatch.setattr("auxar.training.beginning.LOCK_PATIENCE", 60.0)
     begun, ended = threading.Event(), threading.Event()
 
     def hold():

@@ -106,8 +106,14 @@ def test_what_is_written_is_tidy_and_complete(packages, kind):
     table = tomllib.loads((folder / "pyproject.toml").read_text())
     assert table["project"]["name"] == project(kind)
     assert "auxar" in table["project"]["dependencies"]
-    assert table["project"]["entry-points"]["auxar"] == {f"own-{kind}": f"auxar_own_{kind}"}
-    assert f"recipes/own-{kind}.toml" in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    if kind == "command":
+        entry = f"auxar_own_{kind}:own_{kind}"
+        assert table["project"]["entry-points"] == {"auxar.commands": {f"own-{kind}": entry}}
+        assert f"auxar own-{kind} --help" in readme
+    else:
+        assert table["project"]["entry-points"] == {"auxar": {f"own-{kind}": f"auxar_own_{kind}"}}
+        assert f"recipes/own-{kind}.toml" in readme
     assert ".hypothesis/" in (folder / ".gitignore").read_text().split()
 
 
@@ -122,8 +128,9 @@ def test_what_is_written_has_sound_types(packages):
 
 
 def test_every_kind_has_a_template():
-    # Engines, trained models, arithmetics, and distributions that are not causal networks have no template.
-    assert set(KINDS) == set(ALL_KINDS) - {
+    # Engines, trained models, arithmetics, and distributions that are not causal networks have no template. A command
+    # is no component.
+    assert set(KINDS) - {"command"} == set(ALL_KINDS) - {
         *("prior", "decoder", "engine", "model", "arithmetic", "rule", "optimizer", "schedule", "tracker")
     }
 
@@ -248,7 +255,7 @@ def test_nothing_is_overwritten(refused, tmp_path):
 def test_a_kind_that_is_none(refused):
     assert refused("halftone", "--kind", "veiw") == (
         "--kind: there is no template for 'veiw'; did you mean 'view'? "
-        "(known: dataset, embedding, head, network, sampler, view)"
+        "(known: command, dataset, embedding, head, network, sampler, view)"
     )
     assert "'engine'" in refused("halftone", "--kind", "engine")
 

@@ -94,7 +94,7 @@ def stranger(tmp_path_factory) -> Stranger:
 
 @pytest.fixture(scope="module")
 def printed(stranger) -> tuple[list[str], str]:
-    """The lines with what is imported in the environment, and the recipe that the command `auxar recipes show` prints.
+    """The lines with what is imported in the environment, and the recipe that the command `auxar recipes` prints.
 
     One process prints both, to save time.
     """
@@ -106,7 +106,7 @@ def printed(stranger) -> tuple[list[str], str]:
         "print(*sys.path, sep='\\n')\n"
         "print('recipe:')\n"
         "(command,) = (e.load() for e in m.entry_points(group='console_scripts', name='auxar'))\n"
-        "sys.argv = ['auxar', 'recipes', 'show', 'small/celeba32']\n"
+        "sys.argv = ['auxar', 'recipes', 'small/celeba32']\n"
         "sys.exit(command())"
     )
     place = lines.index("recipe:")

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from auxar.cli import main
+from auxar.commands.run import run as run_recipe
 from auxar.errors import UserError
 from auxar.files import DamagedFile, read_tensors, write_tensors
-from auxar.pipeline import run as run_recipe
 from auxar.training.averaging import WeightAverage
 
 CHANGES = {

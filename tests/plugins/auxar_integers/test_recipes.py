@@ -63,7 +63,7 @@ PLACES = (
     ("auxar.training.conversion.write_converted", 1),
     ("auxar.evaluation.likelihoods.write_json", 1),
     ("auxar.evaluation.likelihoods.write_json", 2),
-    ("auxar.pipeline.sample_to_folder", 1),
+    ("auxar.generation.run_images.sample_to_folder", 1),
     ("auxar.generation.samples.write_sheets", 1),
     ("auxar.pipeline.update_report", 1),
 )

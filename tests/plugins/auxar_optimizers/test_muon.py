@@ -12,8 +12,8 @@ from helpers.causal_networks import generator
 from helpers.tiny_runs import tiny, write
 from torch import nn
 
+from auxar.commands.run import run as run_recipe
 from auxar.numerics.threads import threads
-from auxar.pipeline import run as run_recipe
 from auxar.recipe.component_choice import takes_steps
 from auxar_optimizers import muon
 from auxar_optimizers.muon import MuonConfig, build

@@ -1,36 +1,19 @@
-"""`auxar inspect`: lists the images of a file that `auxar compress` made."""
+"""The command `inspect`: lists the images of a file that `auxar compress` made."""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
-from auxar.cli.options import add_json
-from auxar.cli.output import Result
+from auxar.commandline import Result, command
 from auxar.errors import one_line
 
 if TYPE_CHECKING:
-    from auxar.coding.container import Header
+    from auxar.coding.container import Container, Header
     from auxar.coding.index import Entry
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command `inspect` to the parser."""
-    parser = commands.add_parser(
-        "inspect",
-        help="list the images of a file that `auxar compress` made",
-        description="Prints which images a file has, their sizes, and the model with which they are decoded.",
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the file")
-    add_json(parser)
-    parser.set_defaults(command=_inspect)
-
-
-def _inspect(options: argparse.Namespace) -> Result:
-    from auxar.commands.decompress import inspect
-
-    found = inspect(options.file)
+def _shown(found: Container) -> Result:
     header = found.header
     lines = [f"model {one_line(header.model)}, images of {header.tile}"]
     lines += [f"{one_line(factor.name):<10}{one_line(factor.digest)}  lag {factor.lag}" for factor in header.factors]
@@ -55,3 +38,30 @@ def _condition(entry: Entry, header: Header) -> str:
     if entry.condition[0] < 0:
         return f"no {header.condition.kind}"
     return f"{header.condition.kind} {' '.join(map(str, entry.condition))}"
+
+
+@command("Share and store", show=_shown)
+def inspect(path: str | PathLike[str]) -> Container:
+    """Lists the images of a file that `auxar compress` made.
+
+    The list has the sizes of the images, and the model with which they are decoded. No image is decoded.
+
+    Args:
+        path (FILE): the file
+
+    Raises:
+        UserError: it is no file of `auxar compress`, or its header or its index is damaged
+
+    Examples:
+        >>> import auxar
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> drawn = auxar.sample("runs/quickstart", images=1, rule="map", seed=4)
+        >>> made = auxar.compress("runs/quickstart", [drawn / "images"], "one.auxar")
+        >>> found = auxar.inspect("one.auxar")
+        >>> found.header.model, [(entry.name, entry.height, entry.width) for entry in found.entries]
+        ('quickstart', [('000000.png', 32, 32)])
+    """
+    from auxar.arguments import as_path
+    from auxar.coding.container import read_container
+
+    return read_container(as_path(path, "path"))

@@ -1,0 +1,78 @@
+"""Runs a command that was parsed: prints its result, and converts errors to messages and exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from auxar.cli.output import is_death_of_worker, logging_to_stderr, print_result
+from auxar.commandline import Result
+from auxar.commandline.parser import arguments_of
+from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
+from auxar.errors import UserError, printable, shown
+
+KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs a command, and returns its exit status, as `auxar.cli.main` describes it."""
+    with heeding_signals():
+        return _done(options)
+
+
+def _done(options: argparse.Namespace) -> int:
+    try:
+        with logging_to_stderr(options):
+            result = _result(options)
+        print_result(result, as_json=getattr(options, "json", False))
+        if result.mistake is not None:
+            raise result.mistake
+    except UserError as error:
+        _say(str(error))
+        return 2
+    except KeyboardInterrupt as error:
+        _say(f"{str(error) or 'interrupted'}; {KEPT}")
+        return error.code if isinstance(error, Interrupted) else 130
+    except SystemExit as error:  # No command raises it, but the code of a plugin or library may.
+        raise RuntimeError(f"the command was ended by sys.exit({shown(error.code)}) in other code") from error
+    except OSError as error:  # A full disk or a lack of permission is no bug, so no traceback is shown.
+        _say(str(error))
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if is_death_of_worker(error):
+            _say(f"data.workers: a data worker process has died ({str(error).strip()}); {KEPT}")
+            return PEER_DIED
+        if not _is_lack_of_memory(error):
+            raise
+        reason = f" ({error})" if str(error) else ""
+        _say(
+            f"there is not enough memory{reason}; reduce the batch size or, for training, raise training.accumulate; "
+            "`auxar check RECIPE` prints the memory that training needs"
+        )
+        return 2
+    return 0
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether the error means that the machine or a device is out of memory. PyTorch reports this in several ways."""
+    # Imported here, because the import is slow and is not needed to parse the command line.
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
+
+
+def _say(what: str) -> None:
+    print(printable(f"auxar: {what}"), file=sys.stderr)
+
+
+def _result(options: argparse.Namespace) -> Result:
+    function = options.command
+    _, show = function.__auxar__
+    try:
+        found: Result = show(function(**arguments_of(function, options)))
+        return found
+    except UserError as error:
+        # The function names its parameters. The user has given options.
+        name, colon, rest = str(error).partition(":")
+        flag = options.flags.get(name)
+        raise (error if flag is None or not colon else UserError(f"{flag}:{rest}")) from None

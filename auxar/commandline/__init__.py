@@ -1,0 +1,75 @@
+"""Commands: functions that are also commands of `auxar`.
+
+A package registers a command as an entry point of the group `auxar.commands`, such as `score = "my_package:score"`. The
+command `auxar score` and the function `auxar.score` are then this function. Its signature and docstring give the
+arguments, options and help of the command (`auxar.commandline.parser`). A module of commands imports PyTorch, NumPy and
+other slow modules inside of its functions, so that help and completion are fast.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any, NamedTuple, TypeVar
+
+from auxar.errors import UserError
+
+GROUP = "auxar.commands"
+"""The group of entry points of commands."""
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Result(NamedTuple):
+    """The result of a command, as it is printed."""
+
+    lines: Sequence[str]
+    """The result as lines of text."""
+    record: Any = None
+    """The result as plain values, which `--json` prints."""
+    mistake: UserError | None = None
+    """A mistake that is reported after the result is printed."""
+
+
+WIDTH = 100
+"""Width of lists in characters."""
+
+
+def paragraph(label: str, text: str, width: int) -> list[str]:
+    """Wraps an indented paragraph of a list. Its label has `width` characters, and later lines begin below the text."""
+    first = f"    {label:<{width}}" if label else "    "
+    wrapper = textwrap.TextWrapper(WIDTH, first, " " * len(first), break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(text)
+
+
+def command(section: str, show: Callable[[Any], Result]) -> Callable[[F], F]:
+    """Decorator of a function that is a command.
+
+    `section` is the heading under which `auxar --help` lists the command, and `show` converts what the function returns
+    to a `Result`, which is printed.
+
+    Examples:
+        >>> import auxar
+        >>> @auxar.command("Measure", show=lambda found: auxar.Result([f"{found} images"], {"images": found}))
+        ... def count(paths: list[str], *, twice: bool = False) -> int:
+        ...     '''Counts image files.
+        ...
+        ...     Args:
+        ...         paths: image files
+        ...         twice: count every file twice
+        ...     '''
+        ...     return len(paths) * (2 if twice else 1)
+        >>> count(["a.png"], twice=True)
+        2
+    """
+
+    def marked(function: F) -> F:
+        function.__auxar__ = (section, show)  # type: ignore[attr-defined]
+        return function
+
+    return marked
+
+
+def commands() -> dict[str, metadata.EntryPoint]:
+    """The entry points of the registered commands by name, in the order of their names."""
+    return {found.name: found for found in sorted(metadata.entry_points(group=GROUP), key=lambda found: found.name)}

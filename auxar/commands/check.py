@@ -1,0 +1,73 @@
+"""The command `check`: validates a recipe, and gives the parameters, compute and memory of its factors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from auxar.arguments import as_path
+from auxar.commandline import Result, command
+from auxar.errors import UserError
+
+if TYPE_CHECKING:
+    from auxar.recipe.cost import RecipeCheck
+
+logger = logging.getLogger("auxar")
+
+
+def _shown(found: RecipeCheck) -> Result:
+    import attrs
+
+    from auxar.report.text import cost_lines
+
+    record = attrs.asdict(found)
+    return Result(cost_lines(found.factors, found.precision), record, record.pop("mistake"))
+
+
+@command("Train", show=_shown)
+def check(recipe: str | PathLike[str], *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RecipeCheck:
+    """Validates a recipe without training.
+
+    The recipe and its plugins are checked. The result has the sizes of the image and its views and, for each factor,
+    its parameters, the multiply-adds of a forward pass for one image, and the memory for training. A missing folder or
+    file of images, and missing experiment trackers, are reported after it. Images are not read.
+
+    Args:
+        settings: override keys of the recipe, such as stage[0].decoder.filters=32
+
+    Returns:
+        The costs of the factors, and a mistake that depends on this machine, if there is one.
+
+    Raises:
+        UserError: the recipe is invalid, or names plugin files that are not trusted
+
+    Examples:
+        >>> import auxar
+        >>> found = auxar.check("quickstart", settings=["training.batch_size=8"])
+        >>> [(cost.factor, cost.parameters) for cost in found.factors], found.mistake
+        ([('stage0', 118781), ('stage1', 151229), ('prior', 184740)], None)
+    """
+    from auxar.recipe import load_recipe
+    from auxar.recipe.building import checked_model
+    from auxar.recipe.cost import RecipeCheck, factor_costs
+    from auxar.recipe.paths import local_path
+    from auxar.training.trackers import check_trackers
+
+    path = as_path(recipe, "recipe")
+    found, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
+    checked_model(found, registry)
+    costs = factor_costs(found, registry)
+    mistake: UserError | None = None
+    images, registered = found.data.path, registry.names("dataset")
+    # The costs also interest where a recipe cannot run, so mistakes that depend on this machine come after them.
+    try:
+        check_trackers(found.training.trackers)
+        if images not in registered and local_path(images, registered) is None:
+            logger.info(
+                "'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub", images
+            )
+    except UserError as error:
+        mistake = error
+    return RecipeCheck(str(path), found.training.precision, costs, mistake)

@@ -1,0 +1,173 @@
+"""The files of an exported run: small, complete, and without absolute paths of the machine."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.data import load_images
+from auxar.distributed.accelerator import make_accelerator
+from auxar.errors import UserError, one_line
+from auxar.evaluation.likelihoods import evaluate_run, image_nats_path
+from auxar.evaluation.records import Evaluation
+from auxar.evaluation.stored import is_evaluated_in_floats, other_evaluations
+from auxar.files import is_file, read_bytes, read_checksum, read_tensors, write_json, write_tensors, write_text
+from auxar.model import FLOAT
+from auxar.plugins import Registry
+from auxar.recipe import ComponentChoice, Recipe, recipe_text
+from auxar.recipe.building import build_model
+from auxar.recipe.data_options import data_set_config
+from auxar.recipe.loading import MOST_BYTES
+from auxar.recipe.structuring import unstructure
+from auxar.runs.converted import (
+    Record,
+    Recorded,
+    digest,
+    options_text,
+    path_of,
+    read_converted,
+    read_origin,
+    record_path,
+    stored_at,
+    write_converted,
+)
+from auxar.runs.format import write_format
+from auxar.runs.history import HISTORY, History, read_history
+from auxar.runs.layout import RunFolder
+from auxar.runs.opening import recipe_of_run
+from auxar.runs.records import read_record
+
+logger = logging.getLogger("auxar")
+
+MOST_METRICS = 2**18
+"""Maximum size in bytes of a factor's training metrics that are exported."""
+WIDER = (torch.float32, torch.float64, torch.bfloat16)
+"""The types of tensors that are stored in half precision."""
+
+
+def write_exported(
+    new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *, half: bool, evaluate: bool
+) -> None:
+    """Writes the files of the exported run `new`: those of `run`, in the ways that `auxar.export` describes."""
+    own = portable(recipe, registry)
+    if half and own.arithmetic.name != FLOAT:
+        logger.info("the rounded weights have no integers, so the exported recipe has the arithmetic '%s'", FLOAT)
+        own = attrs.evolve(own, arithmetic=ComponentChoice(FLOAT))
+    write_format(new.path)
+    write_text(new.recipe, _header(run.recipe) + recipe_text(recipe_of_run(own)))
+    for file, content in registry.files.items():
+        copy = new.path / "plugins" / file.name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(content)
+    for name in recipe.factor_names:
+        tensors, metadata = read_tensors(run.weights(name))
+        metadata[HISTORY] = _portable_history(read_history(metadata, run.weights(name))).text()
+        if half:
+            tensors = _halved(tensors, run.weights(name))
+        write_tensors(new.weights(name), tensors, metadata)
+        metrics = run.metrics(name)
+        if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
+            new.metrics(name).write_bytes(read_bytes(metrics))
+    if not half:
+        for arithmetic in registry.names("arithmetic"):
+            _copy_converted(new, run, recipe, arithmetic)
+    if evaluate:
+        data = load_images(recipe.data, recipe.image, registry, recipe.condition)
+        accelerator = make_accelerator(recipe.training.precision, new.path)
+        evaluate_run(new, own, build_model(own, registry), data, accelerator)
+    elif not half:
+        _copy_evaluation(new, run, recipe)
+
+
+def portable(recipe: Recipe, registry: Registry) -> Recipe:
+    """Returns a recipe without absolute paths: each is replaced by `./` and its last part."""
+    data = attrs.evolve(recipe.data, path=_portable(recipe.data.path))
+    config = data_set_config(recipe.data, registry)
+    if config is not None:
+        paths = {field.alias: getattr(config, field.name) for field in attrs.fields(type(config))}
+        changes = {name: Path(_portable(str(value))) for name, value in paths.items() if isinstance(value, Path)}
+        data = attrs.evolve(data, options=unstructure(attrs.evolve(config, **changes)))
+    return attrs.evolve(
+        recipe,
+        data=data,
+        training=attrs.evolve(recipe.training, init=recipe.training.init and _portable(recipe.training.init)),
+        factor_training={
+            name: attrs.evolve(config, init=config.init and _portable(config.init))
+            for name, config in recipe.factor_training.items()
+        },
+    )
+
+
+def _portable(path: str) -> str:
+    # The prefix says that it is a path, not the name of a data set on the hub.
+    return f"./{Path(path).name}" if os.path.isabs(path) or path.startswith("~") else path
+
+
+def _portable_history(history: History) -> History:
+    if history.init is None:
+        return history
+    return attrs.evolve(history, init=attrs.evolve(history.init, run=_portable(history.init.run)))
+
+
+def _header(recipe: Path) -> str:
+    """The comment at the beginning of a recipe, followed by an empty line; empty if there is none."""
+    lines = read_bytes(recipe, MOST_BYTES).decode().splitlines()
+    comment = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    return "".join(f"{line}\n" for line in comment) + ("\n" if comment else "")
+
+
+def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    found = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor.to(torch.float16) if tensor.dtype in WIDER else tensor
+        if tensor.isfinite().logical_and(~found[name].isfinite()).any():
+            largest = tensor[tensor.isfinite()].abs().max().item()
+            raise UserError(
+                f"{path} cannot be stored in half precision: {one_line(name)} has the value ±{largest:g}, beyond the "
+                f"range of float16, ±{torch.finfo(torch.float16).max:g}; export without --half"
+            )
+    return found
+
+
+def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: str) -> None:
+    """Copies the factors that were converted to an arithmetic from the run's weights, and their digests."""
+    found = {}
+    for name in recipe.factor_names:
+        path = stored_at(run, name, arithmetic)
+        origin = read_origin(path)
+        if origin is None or origin.weights != read_checksum(run.weights(name)):
+            continue
+        converted = read_converted(path, run.weights(name))
+        # The new file of weights has other metadata, so its checksum differs.
+        weights = read_checksum(new.weights(name))
+        write_converted(path_of(new, name, arithmetic), converted, attrs.evolve(origin, weights=weights))
+        found[name] = Recorded(weights, options_text(origin.options), digest(converted))
+    if found:
+        write_json(record_path(new, arithmetic), attrs.asdict(Record(found)))
+
+
+def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
+    # The times of the files in an installed package do not tell whether the evaluation is newer than the weights.
+    if not (is_evaluated_in_floats(run, recipe) if run.model is None else is_file(run.evaluation)):
+        logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
+        return
+    floats = read_record(run.evaluation, Evaluation)
+    for evaluation in (floats, *other_evaluations(run.path, floats)):
+        factors = [
+            attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
+            for factor in evaluation.factors
+        ]
+        data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
+        nats = image_nats_path(run, evaluation.arithmetic)
+        if is_file(nats):
+            tensors, metadata = read_tensors(nats)
+            write_tensors(image_nats_path(new, evaluation.arithmetic), tensors, metadata)
+        content = attrs.evolve(evaluation, factors=factors, data=data)
+        write_json(new.evaluation_in(evaluation.arithmetic), attrs.asdict(content))
