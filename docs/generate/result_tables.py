@@ -103,7 +103,7 @@ def table_2(measured: Measurements) -> str:
         if not cells:
             cells = [_cumulative(measured.models.get("pyramid_celeba"), side, "not measured"), *["not measured"] * 2]
         rows.append([f"{side}×{side}", bits, *cells])
-    names = (f"`{COARSE}`, free", f"`{TIGHT}{COARSE}`, restricted", f"`{CELEBA32}`, restricted, version 1")
+    names = (f"`{COARSE}`, free", f"`{TIGHT}{COARSE}`, restricted", f"`{CELEBA32}`, restricted, `convnet`")
     return table(["resolution", "paper", *names], rows)
 
 
