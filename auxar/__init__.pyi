@@ -25,6 +25,8 @@ from auxar.data import Examples as Examples
 
 # Commands
 from auxar.commands.run import run as run
+from auxar.report.summary import MeasuredRun as MeasuredRun
+from auxar.report.summary import RunSummary as RunSummary
 from auxar.runs.layout import RunFolder as RunFolder
 from auxar.commands.launch import launch as launch
 from auxar.commands.launch_status import launch_status as launch_status

@@ -11,19 +11,19 @@ from auxar.commandline import Result, command
 from auxar.errors import UserError
 
 if TYPE_CHECKING:
-    from auxar.runs.layout import RunFolder
+    from auxar.report.summary import MeasuredRun
 
 logger = logging.getLogger("auxar")
 
 
-def _shown(run: RunFolder) -> Result:
+def _shown(run: MeasuredRun) -> Result:
     import attrs
 
     from auxar.evaluation.distances import current_distances
     from auxar.evaluation.records import Evaluation
-    from auxar.evaluation.shards import EvaluatedShard
     from auxar.evaluation.stored import other_evaluations
     from auxar.report import words
+    from auxar.report.summary import EvaluatedShard
     from auxar.report.text import evaluation_lines
     from auxar.runs.records import read_record
 
@@ -50,7 +50,7 @@ def evaluate(
     shard: str | None = None,
     merge: int | None = None,
     trust_plugins: bool = False,
-) -> RunFolder:
+) -> MeasuredRun:
     """Computes the bits/dim of a run, in total and for every factor.
 
     The trained factors are evaluated on held-out and training images. This writes evaluation.json,
@@ -73,7 +73,7 @@ def evaluate(
         merge: merge the results of N shards, which are all done
 
     Returns:
-        The folder in which the evaluation is.
+        The folder in which the evaluation is, with its held-out bits/dim.
 
     Raises:
         UserError: no factor is trained, an argument is invalid, or shards are missing or were computed with other
@@ -82,8 +82,8 @@ def evaluate(
     Examples:
         >>> import auxar
         >>> run = auxar.evaluate("runs/quickstart", settings=["evaluation.heldout_images=4"])
-        >>> run.evaluation.as_posix()
-        'runs/quickstart/evaluation.json'
+        >>> run.evaluation.as_posix(), run.bits_per_dim > 0
+        ('runs/quickstart/evaluation.json', True)
     """
     from auxar.arguments import as_path
     from auxar.commands.results import check_of
@@ -92,10 +92,11 @@ def evaluate(
     from auxar.distributed.joining import working_together
     from auxar.distributed.shards import Division
     from auxar.evaluation.likelihoods import RunEvaluation, evaluate_run
-    from auxar.evaluation.shards import NAME, EvaluatedShard, evaluate_shard, evaluation_files, merged
+    from auxar.evaluation.shards import NAME, evaluate_shard, evaluation_files, merged
     from auxar.model import FLOAT
     from auxar.recipe.building import build_model
     from auxar.recipe.options import check_settings
+    from auxar.report.summary import EvaluatedShard, MeasuredRun
     from auxar.report.updating import update_report
     from auxar.runs.arithmetic import chosen_arithmetic, model_in
     from auxar.runs.lock import holding_for_all
@@ -155,4 +156,4 @@ def evaluate(
             if division.merge is not None:
                 # They are removed last, so that a command that was stopped can be repeated.
                 files.remove(division.merge)
-    return output
+    return MeasuredRun(output.path)

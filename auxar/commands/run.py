@@ -11,23 +11,21 @@ from auxar.arguments import as_path, check_flag
 from auxar.commandline import Result, command
 
 if TYPE_CHECKING:
-    from auxar.runs.layout import RunFolder
+    from auxar.report.summary import MeasuredRun
 
 
-def _shown(found: RunFolder) -> Result:
+def _shown(found: MeasuredRun) -> Result:
     import attrs
 
     from auxar.recipe import read_recipe
     from auxar.report.progress import progress_table, training_progress
-    from auxar.report.summary import run_summary, summary_lines
+    from auxar.report.summary import summary_lines
     from auxar.report.text import table_lines
-    from auxar.runs.layout import PartialRun
 
-    if isinstance(found, PartialRun):
-        progress = training_progress(found, read_recipe(found.recipe))
-        return Result(table_lines(progress_table(progress)), [attrs.asdict(factor) for factor in progress])
-    summary = run_summary(found)
-    return Result(summary_lines(summary), attrs.asdict(summary))
+    if not found.only_trained:
+        return Result(summary_lines(found.summary), found.to_dict())
+    progress = training_progress(found, read_recipe(found.recipe))
+    return Result(table_lines(progress_table(progress)), [attrs.asdict(factor) for factor in progress])
 
 
 @command("Train", show=_shown)
@@ -39,7 +37,7 @@ def run(
     only: Sequence[str] = (),
     train_only: bool = False,
     trust_plugins: bool = False,
-) -> RunFolder:
+) -> MeasuredRun:
     """Trains a recipe's model, evaluates it, draws samples and figures, and writes a report.
 
     Every factor is trained and evaluated in bits/dim. Samples and figures are drawn only if all factors are trained. A
@@ -59,7 +57,7 @@ def run(
             factors of a run at the same time, and the command without this option finishes the run
 
     Returns:
-        The run's folder.
+        The run's folder and its held-out bits/dim.
 
     Raises:
         UserError: the recipe, the folder or the images are invalid, or another process uses the folder; with several
@@ -69,17 +67,18 @@ def run(
         >>> import auxar
         >>> settings = ["training.steps=1", "training.initialization_images=8", "evaluation.train_images=0"]
         >>> run = auxar.run("quickstart", settings=settings, only=["prior"], out="runs/one-step")
-        >>> run.report.as_posix()
-        'runs/one-step/report.html'
+        >>> run.report.as_posix(), run.summary.factors[2].bits_per_dim > 0
+        ('runs/one-step/report.html', True)
     """
     from auxar.pipeline import run_pipeline
     from auxar.recipe import load_recipe
     from auxar.recipe.shipped import default_folder
-    from auxar.runs.layout import PartialRun, RunFolder
+    from auxar.report.summary import MeasuredRun
+    from auxar.runs.layout import RunFolder
 
     path = as_path(recipe, "recipe")
     check_flag(train_only, "train_only")
     folder = default_folder(path) if out is None else as_path(out, "out")
     load = functools.partial(load_recipe, path, settings, trust_plugins=trust_plugins)
     run_pipeline(load, RunFolder(folder), only, train_only=train_only)
-    return PartialRun(folder) if train_only else RunFolder(folder)
+    return MeasuredRun(folder, only_trained=train_only)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -27,16 +26,6 @@ NAME = "evaluation"
 """Beginning of the names of the files."""
 PARTS = ("indices", "values", "known", "hashes")
 """The tensors of a share, by the names of its fields."""
-
-
-@attrs.frozen(kw_only=True)
-class EvaluatedShard(RunFolder):
-    """The folder of a run of which only a shard was evaluated."""
-
-    shard: str
-    """The shard, such as `2/7`."""
-    file: Path
-    """The file with the shard's log-likelihoods."""
 
 
 def evaluation_files(run: RunFolder, work: Mapping[str, Any] | None = None) -> ShardFiles:

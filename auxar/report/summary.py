@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+from pathlib import Path
+from typing import Any
+
 import attrs
 
 from auxar.evaluation.records import Cost, Evaluation, Exactness
@@ -64,6 +68,55 @@ class RunSummary:
     """The folder of the figures."""
     others: list[ArithmeticSummary]
     """The model's bits/dim in other arithmetics than floating point."""
+
+
+@attrs.frozen
+class MeasuredRun(RunFolder):
+    """A run's folder and its held-out bits/dim. In a notebook, it shows its summary.
+
+    Examples:
+        >>> import auxar
+        >>> run = auxar.evaluate("runs/quickstart", settings=["evaluation.heldout_images=4"])
+        >>> run.bits_per_dim > run.standard_error > 0, run.summary.heldout_images
+        (True, 4)
+        >>> [(factor["factor"], factor["steps"]) for factor in run.to_dict()["factors"]]
+        [('stage0', 1), ('stage1', 1), ('prior', 1)]
+    """
+
+    only_trained: bool = False
+    """Whether `auxar.run` has only trained factors. Then there may be no evaluation."""
+
+    @property
+    def summary(self) -> RunSummary:
+        """The figures of the run, as its files have them now. Raises `UserError` if they cannot be read."""
+        return run_summary(self)
+
+    @property
+    def bits_per_dim(self) -> float | None:
+        """Held-out bits/dim of the whole model; None if a factor is not trained or no images were evaluated."""
+        return self.summary.bits_per_dim
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of `bits_per_dim` over the images."""
+        return self.summary.standard_error
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain values, as `auxar run --json` prints them."""
+        return attrs.asdict(self.summary)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(chr(10).join(summary_lines(self.summary)))}</pre>"
+
+
+@attrs.frozen(kw_only=True)
+class EvaluatedShard(MeasuredRun):
+    """The result of `auxar.evaluate` for one shard: a run whose evaluation is not complete."""
+
+    shard: str
+    """The shard as I/N, such as 2/7."""
+    file: Path
+    """The file of its log-likelihoods."""
 
 
 def run_summary(run: RunFolder) -> RunSummary:

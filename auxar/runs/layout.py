@@ -196,11 +196,6 @@ class RunFolder:
         return [name for name in recipe.factor_names if is_file(self.weights(name))]
 
 
-@attrs.frozen
-class PartialRun(RunFolder):
-    """A run whose factors `auxar.run` has trained with `train_only`. It may lack an evaluation and a report."""
-
-
 def check_folder(path: Path) -> None:
     """Checks a folder before a run is created or continued in it, or changed.
 

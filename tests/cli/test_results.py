@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers.tiny_runs import PROJECT, process_environment
 
+import auxar
 from auxar.cli import main
 from auxar.cli.completion import completion_script
 from auxar.cli.output import _Handler
@@ -65,6 +66,18 @@ def test_a_redirected_run_writes_lines_and_its_result(recipe, capsys, caplog):
     assert main(["run", str(recipe), "-q"]) == 0
     assert capsys.readouterr() == (output.out, "")
     assert not caplog.messages
+
+
+def test_the_function_returns_what_the_command_prints(finished, capsys):
+    assert main(["run", str(finished.with_suffix(".toml")), "--out", str(finished), "-q", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    run = auxar.run(finished.with_suffix(".toml"), out=finished)
+    assert run.to_dict() == printed
+    assert (run.bits_per_dim, run.standard_error) == (printed["bits_per_dim"], printed["standard_error"])
+    assert auxar.evaluate(run).bits_per_dim == run.bits_per_dim
+    shown = run._repr_html_()
+    assert shown.startswith("<pre>run ")
+    assert f"{run.bits_per_dim:.4f} ± {run.standard_error:.4f} on" in shown
 
 
 def test_a_run_with_untrained_factors_has_no_total(recipe, capsys):

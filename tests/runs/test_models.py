@@ -88,7 +88,7 @@ def test_a_name_is_accepted_wherever_a_run_is_read_and_results_are_in_a_folder_o
     (stored,) = auxar.compare(["dots"]).runs
     assert (stored.run, stored.images, stored.notes) == ("dots", 6, [])
     few = ["evaluation.heldout_images=2", f"data.path={pictures}"]
-    assert auxar.evaluate("dots", settings=few) == auxar.RunFolder(Path("dots"))
+    assert auxar.evaluate("dots", settings=few).path == Path("dots")
     assert main(["evaluate", "dots", "--json", "-q", "--set", *few]) == 0
     assert json.loads(capsys.readouterr().out)["run"] == "dots"
     (again,) = auxar.compare(["dots"]).runs
