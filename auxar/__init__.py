@@ -35,7 +35,8 @@ def _command(name: str) -> object:
     # A command of a plugin is also a function of this package.
     from auxar.commandline import commands
 
-    found = {} if name.startswith("_") else {each.replace("-", "_"): entry for each, entry in commands().items()}
+    entries = {} if name.startswith("_") else commands()
+    found = {each.replace("-", "_"): entry for each, entry in entries.items() if not entry.value.startswith("auxar.")}
     if name not in found:
         raise AttributeError(f"module 'auxar' has no attribute '{name}'")
     return found[name].load()

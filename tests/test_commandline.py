@@ -7,20 +7,20 @@ import json
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import example_command
 from helpers.example_command import example, shown
 from helpers.tiny_runs import process_environment
+from helpers.typed_command import typed
 
 import auxar
 from auxar import commandline
 from auxar.cli import main
 from auxar.cli.parser import command_line
 from auxar.commandline import command, commands
-from auxar.commandline.parser import SECTIONS, add_arguments, arguments_of, documented
+from auxar.commandline.parser import SECTIONS, add_command, arguments_of, documented
 from auxar.testing import ContractError, check_command
 
 COMMANDS = list(commands())
@@ -28,14 +28,14 @@ COMMANDS = list(commands())
 
 def parsed(*words: str) -> dict[str, Any]:
     parser = argparse.ArgumentParser()
-    add_arguments(parser, example)
+    add_command(parser, example)
     return arguments_of(example, parser.parse_args(words))
 
 
 USUAL = {
-    "run": Path("r"),
-    "paths": [Path("p")],
-    "out": Path("f"),
+    "run": "r",
+    "paths": ["p"],
+    "out": "f",
     "names": [],
     "count": 3,
     "scale": None,
@@ -51,7 +51,7 @@ USUAL = {
     ("words", "changed"),
     [
         ("r p -o f", {}),
-        ("r p q --out f", {"paths": [Path("p"), Path("q")]}),
+        ("r p q --out f", {"paths": ["p", "q"]}),
         ("r p -o f -n -2 --scale 1e3", {"count": -2, "scale": 1000.0}),
         ("r p -o f --count 9", {"count": 9}),
         ("r p -o f --condition label=a", {"condition": "label=a"}),
@@ -77,11 +77,38 @@ def test_arguments_that_are_missing_or_wrong(words, capsys):
     assert "usage: " in capsys.readouterr().err
 
 
+def test_annotations_may_be_types(capsys):
+    usual = {"paths": ["p", "q"], "count": 3, "folder": "d", "names": ["a", "b"], "scale": None, "shuffle": True}
+    usual |= {"twice": False, "condition": None, "command": "x"}
+    words = ["p", "q", "-n", "3", "--folder", "d"]
+    found = check_command(typed, *words)
+    assert {**found, "names": list(found["names"])} == usual
+    others = [
+        "--names",
+        "c",
+        "--scale",
+        "2",
+        "--no-shuffle",
+        "--twice",
+        "--condition",
+        "u",
+        "--condition",
+        "v",
+        "--command",
+        "y",
+    ]
+    assert check_command(typed, *words, *others) == {
+        **usual,
+        **{"names": ["c"], "scale": 2.0, "shuffle": False, "twice": True, "condition": ["u", "v"], "command": "y"},
+    }
+    assert documented(typed).summary == "Returns its arguments"
+
+
 def test_the_docstring_gives_the_help():
     assert documented(example).summary == "Does something with a run and pictures"
     assert documented(example).description.endswith("It uses 100 % of them.")
     parser = argparse.ArgumentParser()
-    add_arguments(parser, example)
+    add_command(parser, example)
     text = " ".join(parser.format_help().split())
     for part in (
         "PATH image files, or folders of image files",
@@ -114,18 +141,55 @@ def test_a_command_of_a_plugin_is_a_command_and_a_function(registered, capsys):
     assert auxar.an_example is example  # type: ignore[attr-defined]
 
 
-def test_a_command_that_cannot_be_loaded_leaves_the_others(monkeypatch, capsys):
-    found = {**commands(), "lost": metadata.EntryPoint("lost", "helpers.example_command:lost", commandline.GROUP)}
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("lost", "AttributeError: "),
+        ("undecorated", "TypeError: expected a function with the decorator `auxar.command` and a docstring"),
+        ("without_docstring", "TypeError: expected a function with the decorator"),
+        ("without_entry", "TypeError: the section Args: of the docstring needs an entry 'count: …'"),
+        ("with_many", "TypeError: the parameter 'paths' cannot be given by keyword"),
+        ("with_table", "TypeError: the parameter 'table' has the type dict[str, str], expected str, int, float, bool"),
+    ],
+)
+def test_a_command_that_cannot_be_loaded_leaves_the_others(monkeypatch, capsys, name, error):
+    entry = metadata.EntryPoint("lost", f"helpers.example_command:{name}", commandline.GROUP)
+    found = {**commands(), "lost": entry}
     monkeypatch.setattr("auxar.cli.parser.commands", lambda: found)
-    assert main([]) == 2
-    told = "the command lost of helpers.example_command:lost cannot be loaded: AttributeError: "
-    output = capsys.readouterr().err
-    assert told in output
-    assert "  recipes " in output
+    told = f"the command lost of {entry.value} cannot be loaded: {error}"
     with pytest.raises(SystemExit) as ended:
         main(["lost"])
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+    assert main([]) == 2
+    assert "  recipes " in capsys.readouterr().err
+    assert "recipes" in command_line().format_help()
+    assert told in capsys.readouterr().err
+
+
+def test_auxars_own_command_wins_over_another_of_its_name(monkeypatch):
+    own, other = (
+        metadata.EntryPoint("score", value, commandline.GROUP) for value in ("auxar.commands.score:score", "a_b:score")
+    )
+    for entries in ([own, other], [other, own]):
+        monkeypatch.setattr("auxar.commandline.metadata.entry_points", lambda group, entries=entries: entries)
+        assert commands() == {"score": own}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--help", "run"], ["-q", "-h"]])
+def test_help_lists_all_commands(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert text.rstrip().endswith("`auxar COMMAND --help` describes a command.")
+
+
+def test_a_misspelled_command_is_answered_with_the_nearest_one(capsys):
+    with pytest.raises(SystemExit):
+        main(["--log-level", "error", "smaple", "--rule", "views"])
+    assert "there is no 'smaple'; did you mean 'sample'?" in capsys.readouterr().err
 
 
 def test_a_mistake_names_the_option(registered, capsys):
@@ -143,7 +207,9 @@ def test_check_command_accepts_commands_and_names_broken_laws():
     for function, arguments, law in (
         (example_command.undecorated, [], "registration"),
         (example_command.without_docstring, [], "docstring"),
-        (example_command.without_entry, ["1"], "docstring"),
+        (example_command.without_entry, ["1"], "parameters"),
+        (example_command.with_many, [], "parameters"),
+        (example_command.with_table, [], "parameters"),
         (slow, [], "light"),
         (example_command.unwritable, [], "result"),
     ):

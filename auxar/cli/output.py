@@ -48,7 +48,7 @@ def logging_to_stderr(options: argparse.Namespace) -> Iterator[None]:
     `options` are those of `add_output`. At levels above INFO, progress is hidden, too. Whatever plugins and libraries
     print to standard output goes to standard error, so that only the result of the command is on standard output.
     """
-    level = max(logging.getLevelName(options.log_level.upper()), logging.WARNING if options.quiet else 0)
+    level = max(logging.getLevelName(options._log_level.upper()), logging.WARNING if options._quiet else 0)
     handler = _Handler()
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))

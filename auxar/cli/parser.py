@@ -5,35 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any
 
 from auxar.cli.completion import add_completion
 from auxar.commandline import commands
-from auxar.commandline.parser import Parser, add_arguments, documented, overview
+from auxar.commandline.parser import Parser, add_command, add_output, documented, overview
 from auxar.errors import printable
-
-OUTPUT = "output"
-"""Title of the group of the options that all commands share."""
-LEVELS = ("debug", "info", "warning", "error")
-"""The levels of messages, as Python's module `logging` names them."""
-
-
-def add_output(parser: argparse.ArgumentParser, *, default: bool = True) -> None:
-    """Adds `--quiet` and `--log-level`, with their default values or, if `default` is false, without any."""
-    group = parser.add_argument_group(OUTPUT)
-    group.add_argument(
-        "-q",
-        "--quiet",
-        action="store_true",
-        default=False if default else argparse.SUPPRESS,
-        help="print only the result, warnings and errors, and no progress",
-    )
-    group.add_argument(
-        "--log-level",
-        choices=LEVELS,
-        default="info" if default else argparse.SUPPRESS,
-        help="print messages of this level and above (default: info); progress is shown at info and below",
-    )
 
 
 def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
@@ -46,43 +24,44 @@ def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         prog="auxar",
         description="Auxiliary-variable autoregressive image models: p(X, X̂) = p(X̂) p(X | X̂) with a view X̂ = ψ(X).",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version of auxar")
+    parser.add_argument("--version", action="version", version=f"auxar {metadata.version('auxar')}")
     add_completion(parser, command_line)
     add_output(parser)
     added = parser.add_subparsers(metavar="COMMAND", required=True)
     known = commands()
-    only = next((word for word in words or () if word in known), None)
+    only = _command_of(words or [])
+    only = only if only in known else None
     functions: dict[str, Callable[..., Any]] = {}
     for name in known if only is None else [only]:
         try:
-            function = functions[name] = known[name].load()
-        except Exception as error:  # The code of a plugin may raise any exception. Other commands still work.
+            function = known[name].load()
+            found = documented(function)
+            if not hasattr(function, "__auxar__") or not found.summary:
+                raise TypeError("expected a function with the decorator `auxar.command` and a docstring")
+            if words is None or name == only:
+                add_command(Parser(prog=name), function)  # Raises before the command is added.
+        except (Exception, SystemExit) as error:  # The code of a plugin may raise anything. Other commands still work.
             told = f"the command {name} of {known[name].value} cannot be loaded: {type(error).__name__}: {error}"
             if name == only:
                 parser.error(told)
             print(printable(f"auxar: {told}"), file=sys.stderr)
             continue
-        found = documented(function)
+        functions[name] = function
         inner = added.add_parser(name, help=found.summary, description=found.description)
         if words is None or name == only:
-            _add_command(inner, function)
+            add_command(inner, function)
     if only is None:
-        parser.epilog = "\n".join(overview(functions))
+        lines = [*overview(functions), "", "`auxar COMMAND --help` describes a command."]
+        parser.epilog = "\n".join(lines)
     return parser
 
 
-def _add_command(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> None:
-    add_arguments(parser, function)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of text")
-    # Without a default here, an option before the command's name is kept.
-    add_output(parser, default=False)
-    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
-    parser.set_defaults(command=function, flags=flags)
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib import metadata
-
-        print(f"auxar {metadata.version('auxar')}")
-        parser.exit()
+def _command_of(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one; None if there is none, or if help is asked for."""
+    values = {"--log-level", "--print-completion"}
+    for before, word in zip(["", *words], words, strict=False):
+        if word in ("-h", "--help"):
+            return None
+        if not word.startswith("-") and before not in values:
+            return word
+    return None

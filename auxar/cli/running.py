@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 from auxar.cli.output import is_death_of_worker, logging_to_stderr, print_result
@@ -24,7 +25,7 @@ def _done(options: argparse.Namespace) -> int:
     try:
         with logging_to_stderr(options):
             result = _result(options)
-        print_result(result, as_json=getattr(options, "json", False))
+        print_result(result, as_json=options._json)
         if result.mistake is not None:
             raise result.mistake
     except UserError as error:
@@ -66,13 +67,14 @@ def _say(what: str) -> None:
 
 
 def _result(options: argparse.Namespace) -> Result:
-    function = options.command
+    function = options._command
     _, show = function.__auxar__
     try:
         found: Result = show(function(**arguments_of(function, options)))
         return found
     except UserError as error:
-        # The function names its parameters. The user has given options.
-        name, colon, rest = str(error).partition(":")
-        flag = options.flags.get(name)
-        raise (error if flag is None or not colon else UserError(f"{flag}:{rest}")) from None
+        # The function names its parameters, as in `settings[0]: …`. The user has given options.
+        named = re.match(r"(\w+)(?:\[\d+\])?(:.*)", str(error), re.DOTALL)
+        if named is None or named[1] not in options._flags:
+            raise
+        raise UserError(options._flags[named[1]] + named[2]) from None

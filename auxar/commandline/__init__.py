@@ -71,5 +71,14 @@ def command(section: str, show: Callable[[Any], Result]) -> Callable[[F], F]:
 
 
 def commands() -> dict[str, metadata.EntryPoint]:
-    """The entry points of the registered commands by name, in the order of their names."""
-    return {found.name: found for found in sorted(metadata.entry_points(group=GROUP), key=lambda found: found.name)}
+    """The entry points of the registered commands by name, in the order of their names.
+
+    If several packages have a command of the same name, it is auxar's own, or that of the last package.
+    """
+    found = {each.name: each for each in sorted(metadata.entry_points(group=GROUP), key=_rank)}
+    return dict(sorted(found.items()))
+
+
+def _rank(entry: metadata.EntryPoint) -> tuple[bool, str]:
+    # The last entry of a name counts.
+    return entry.value.startswith("auxar."), entry.value

@@ -36,7 +36,19 @@ COMMON = {
         "a run's folder, the name of a model that comes trained (`auxar models` lists them), or a model on the Hugging "
         "Face hub: user/name or user/name@revision",
     ),
+    "device": ("", "auto, cpu, cuda, cuda:1 or mps"),
+    "merge": ("--merge N", "merge the results of N parts, which are all done (see --shard)"),
+    "resize": (
+        "",
+        "treatment of images of other sizes: none (an error), cover (cut off margins) or stretch (default: the "
+        "recipe's)",
+    ),
     "settings": ("--set KEY=VALUE", "override keys of the recipe, such as training.steps=100"),
+    "shard": (
+        "--shard I/N",
+        "only do part I of N (I from 1 to N); all parts may be done at the same time, also on different machines that "
+        "share the folder",
+    ),
     "trust_plugins": (
         "",
         "load the plugin files that the recipe names; they are code that runs with your rights, so read them first",
@@ -49,6 +61,10 @@ SECTIONS = ("Train", "Draw", "Measure", "Share and store", "Recipes and plugins"
 """Headings of `auxar --help`, in their order. Other headings follow."""
 WIDTH = 80
 """Width of the list of commands in characters."""
+OUTPUT = "output"
+"""Title of the group of the options that all commands share."""
+LEVELS = ("debug", "info", "warning", "error")
+"""The levels of messages, as Python's module `logging` names them."""
 
 
 class Documented(NamedTuple):
@@ -72,14 +88,13 @@ def documented(function: Callable[..., Any]) -> Documented:
     """
     text = inspect.getdoc(function) or ""
     description, *rest = PARTS.split(text)
-    names = PARTS.findall(text)
     entries = {}
-    if names and names[0] == "Args:":
+    if PARTS.findall(text)[:1] == ["Args:"]:
         for name, usage, told in ENTRY.findall(rest[0]):
-            common = COMMON.get(name, ("", ""))[0]
-            entries[name] = (usage or common, " ".join(told.split()))
+            entries[name] = (usage, " ".join(told.split()))
     description = description.strip()
-    return Documented(description.partition("\n\n")[0].replace("\n", " ").rstrip("."), description, entries)
+    summary, *_ = re.split(r"\.(?:\s|$)", description, maxsplit=1)
+    return Documented(" ".join(summary.split()), description, entries)
 
 
 def integer(text: str) -> int:
@@ -93,64 +108,100 @@ def integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected an integer from -2^63 to 2^63 - 1, got {shown(text)}") from None
 
 
-def add_arguments(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> None:
-    """Adds the parameters of a command to its parser, as arguments and options."""
+def add_command(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> None:
+    """Adds the parameters of a command to its parser, as arguments and options, and the options of all commands.
+
+    Raises `TypeError` if the function cannot be a command, because its docstring or its parameters do not fit.
+    """
     entries = documented(function).entries
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.name not in entries and parameter.name not in COMMON:
-            raise TypeError(f"{function.__module__}.{function.__name__}: Args: has no entry '{parameter.name}'")
-        usage, told = entries.get(parameter.name) or COMMON[parameter.name]
-        _add(parser, parameter, usage, told)
+        common = COMMON.get(parameter.name, ("", ""))
+        usage, told = entries.get(parameter.name, common)
+        if not told:
+            raise TypeError(f"the section Args: of the docstring needs an entry '{parameter.name}: …'")
+        _add(parser, parameter, usage or common[0], told)
+    parser.add_argument("--json", dest="_json", action="store_true", help="print the result as JSON instead of text")
+    # Without a default here, an option before the command's name is kept.
+    add_output(parser, default=False)
+    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    parser.set_defaults(_command=function, _flags=flags)
 
 
 def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, usage: str, told: str) -> None:
-    """Adds a parameter, whose annotation is a string."""
-    kind, several, convert = _type(str(parameter.annotation))
-    required = parameter.default is inspect.Parameter.empty
-    names = re.findall(r"(?<!\S)--?[a-z][\w-]*", usage)
-    metavar = re.sub(r"(?<!\S)--?[a-z][\w-]*,?", "", usage).strip()
+    if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise TypeError(f"the parameter '{parameter.name}' cannot be given by keyword")
+    kind, several, convert = _type(parameter)
+    required = parameter.default is parameter.empty
+    names = re.findall(r"(?<!\S)--?[A-Za-z][\w-]*", usage)
+    metavar = re.sub(r"(?<!\S)--?[A-Za-z][\w-]*,?", "", usage).strip()
     options: dict[str, Any] = {"help": _help(told, parameter.default)}
     if kind != "flag":
         options |= {"type": convert, "metavar": metavar or kind}
-    if names or parameter.kind is inspect.Parameter.KEYWORD_ONLY or kind == "flag":
+    if names or parameter.kind is parameter.KEYWORD_ONLY or kind == "flag":
         own = f"--{parameter.name.replace('_', '-')}"
         names = names if any(name.startswith("--") for name in names) else [*names, own]
-        options |= {"dest": parameter.name, "required": required, "default": None if required else parameter.default}
+        options |= {"dest": parameter.name, "required": required}
         if kind == "flag":
-            options["action"] = "store_true"
-        elif parameter.annotation == "Any":
+            options["action"] = argparse.BooleanOptionalAction if parameter.default else "store_true"
+            options["default"] = parameter.default
+        elif kind == "TEXT":
             options["action"] = "append"
         elif ",…" in usage:
-            options |= {"type": _names, "default": []}
+            options["type"] = _names
         elif several:
-            unset = required or parameter.default is None
-            options |= {"nargs": "+", "action": "extend", "default": None if unset else []}
+            options |= {"nargs": "+", "action": "extend"}
         parser.add_argument(*names, **options)
     else:
-        nargs = ("+" if required else "*") if several else (None if required else "?")
         # argparse names a positional argument by its destination.
-        action = parser.add_argument(
-            parameter.name, nargs=nargs, **options, **({} if required else {"default": parameter.default})
-        )
-        action.metavar = options["metavar"] if metavar else parameter.name.upper()
+        nargs = ("+" if required else "*") if several else (None if required else "?")
+        action = parser.add_argument(parameter.name, nargs=nargs, **options)
+        action.metavar = metavar or parameter.name.upper()
 
 
-def _type(annotation: str) -> tuple[str, bool, Callable[[str], Any] | None]:
+def _type(parameter: inspect.Parameter) -> tuple[str, bool, Callable[[str], Any] | None]:
     """The usual name of a value, whether there are several values, and the conversion of a text to a value."""
-    inner = re.fullmatch(r"(?:Sequence|Iterable|list|tuple)\[(.*?)(?:, \.\.\.)?\](?: \| None)?", annotation)
-    if inner:
-        kind, _, convert = _type(inner[1])
-        return kind, True, convert
-    parts = {part.strip() for part in re.split(r"\|", annotation)} - {"None"}
+    written = parameter.annotation
+    text = written if isinstance(written, str) else inspect.formatannotation(written)
+    text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)  # Without the names of modules.
+    inner = re.fullmatch(r"(?:Sequence|Iterable|list|tuple)\[(.*?)(?:, \.\.\.)?\](?: \| None)?", text)
+    parts = {part.strip() for part in (inner[1] if inner else text).split("|")} - {"None"}
+    several = inner is not None
+    if "Any" in parts:
+        return "TEXT", several, str
     if "bool" in parts:
         return "flag", False, None
+    if "str" in parts:
+        return "PATH" if any("Path" in part for part in parts) else "NAME", several, str
+    if "Path" in parts:
+        return "PATH", several, Path
     if "int" in parts:
-        return "N", False, integer
+        return "N", several, integer
     if "float" in parts:
-        return "X", False, float
-    if any("Path" in part for part in parts):
-        return "PATH", False, Path
-    return "NAME", False, str
+        return "X", several, float
+    raise TypeError(
+        f"the parameter '{parameter.name}' has the type {text}, expected str, int, float, bool, Path, a sequence of "
+        "these, or Any"
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, *, default: bool = True) -> None:
+    """Adds `--quiet` and `--log-level`, with their default values or, if `default` is false, without any."""
+    group = parser.add_argument_group(OUTPUT)
+    group.add_argument(
+        "-q",
+        "--quiet",
+        dest="_quiet",
+        action="store_true",
+        default=False if default else argparse.SUPPRESS,
+        help="print only the result, warnings and errors, and no progress",
+    )
+    group.add_argument(
+        "--log-level",
+        dest="_log_level",
+        choices=LEVELS,
+        default="info" if default else argparse.SUPPRESS,
+        help="print messages of this level and above (default: info); progress is shown at info and below",
+    )
 
 
 def _names(text: str) -> list[str]:
@@ -198,7 +249,10 @@ def arguments_of(function: Callable[..., Any], options: argparse.Namespace) -> d
     found = {}
     for parameter in inspect.signature(function).parameters.values():
         value = getattr(options, parameter.name)
-        if parameter.annotation == "Any" and isinstance(value, list) and len(value) == 1:
+        if value is None or value == []:
+            # Options without a default may also be given as None.
+            value = None if parameter.default is parameter.empty else parameter.default
+        elif isinstance(value, list) and len(value) == 1 and _type(parameter)[0] == "TEXT":
             (value,) = value
         found[parameter.name] = value
     return found

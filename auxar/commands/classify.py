@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from auxar.arguments import as_integer, as_path, as_paths
 from auxar.commandline import Result, command
-from auxar.errors import UserError, one_line
+from auxar.errors import one_line
 
 if TYPE_CHECKING:
     from auxar.image_model.classification import Classes
@@ -51,8 +51,6 @@ def classify(
     Args:
         paths (PATH): image files, or folders of image files
         top: number of labels to show for each image
-        resize: none, cover or stretch: images of other sizes (default: the recipe's)
-        device: auto, cpu, cuda, cuda:1 or mps
 
     Raises:
         UserError: the condition of the model is no label, there are no images, or one of them cannot be read or has
@@ -67,19 +65,15 @@ def classify(
         >>> sorted(classes.images[0].names), classes.kind
         (['cat', 'dog'], 'exact')
     """
-    from auxar.distributed.joining import working_together
-    from auxar.generation.image_files import images_at
+    from auxar.distributed.joining import check_alone
+    from auxar.generation.image_files import image_files
     from auxar.image_model.classification import label_condition, most_probable
     from auxar.image_model.loading import load
 
     folder, files = as_path(run, "run"), as_paths(paths, "paths")
     as_integer(top, "top", least=1)
-    found = [file for each in files for file in images_at(each)]
-    if not found:
-        raise UserError("paths: expected at least one image file, or a folder of images")
-    with working_together() as processes:
-        if processes.count > 1:
-            raise UserError("auxar classify: run this command in one process")
+    found = image_files(files, "paths")
+    check_alone("auxar classify")
     model = load(folder, device, trust_plugins=trust_plugins)
     label_condition(model.chain)
     result = model.classify(model.prepare(found, resize=resize))

@@ -54,9 +54,6 @@ def compress(
         replace: replace the file if it exists
         condition (--condition KIND=VALUE): label or attributes of the pictures, one for all or one for each, for a
             model that is given them: label=NAME, attributes=NAME,NAME… or none (the default); they are kept in the file
-        shard (I/N): only compress part I of N (I from 1 to N); all parts may be compressed at the same time, also on
-            different machines that share the folder
-        merge (N): merge the files of N shards, which are all done
 
     Raises:
         UserError: the run has no integers, two pictures have the same name, a part of a picture could not be kept, such
@@ -87,7 +84,7 @@ def compress(
     from auxar.distributed.joining import working_together
     from auxar.distributed.shards import Division, Shard
     from auxar.files import check_output, check_replaceable, kind
-    from auxar.generation.image_files import images_at
+    from auxar.generation.image_files import image_files
 
     folder, path, files = as_path(run, "run"), as_path(out, "out"), as_paths(paths, "paths")
     check_flag(replace, "replace")
@@ -96,9 +93,7 @@ def compress(
             raise UserError("auxar compress: run this command in one process")
         division = Division.of(shard, merge, processes.count)
         check_replaceable(path, replace)
-        found = [file for each in files for file in images_at(each)]
-        if not found:
-            raise UserError("paths: expected at least one image file, or a folder of images")
+        found = image_files(files, "paths")
         check_names(found)
         # Too many shards are reported before the model is loaded.
         part = range(len(found)) if division.shard is None else part_of(division.shard, len(found))

@@ -27,7 +27,6 @@ def demo(
     Args:
         host (ADDRESS): address of the page
         port: port of the page (default: the first free one from 7860 on)
-        device: auto, cpu, cuda, cuda:1 or mps
 
     Raises:
         UserError: Gradio is missing, the port is in use, or images of the model cannot be shown; also as `auxar.load`
@@ -39,7 +38,7 @@ def demo(
         auxar.errors.UserError: port: expected an integer from 1 to 65,535, got 80000 (int)
     """
     from auxar.arguments import as_integer, as_path, check_flag
-    from auxar.distributed.joining import working_together
+    from auxar.distributed.joining import check_alone
     from auxar.generation.sheets import can_be_shown
     from auxar.image_model.loading import load
     from auxar.web.actions import Demo
@@ -50,9 +49,7 @@ def demo(
     if not isinstance(host, str) or not host:
         raise UserError(f"host: expected an address such as 127.0.0.1, got {shown(host)}")
     check_flag(trust_plugins, "trust_plugins")
-    with working_together() as processes:
-        if processes.count > 1:
-            raise UserError("auxar demo: run this command in one process")
+    check_alone("auxar demo")
     # Gradio reports nothing to other servers.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:

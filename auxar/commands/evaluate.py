@@ -68,9 +68,6 @@ def evaluate(
             arithmetic)
         settings: set keys of [evaluation], data.path, data.options and data.workers, such as evaluation.batch_size=64
             or evaluation.train_images=0
-        shard (--shard I/N): only evaluate part I of N (I from 1 to N); all parts may be done at the same time, also on
-            different machines that share the folder
-        merge: merge the results of N shards, which are all done
 
     Returns:
         The folder in which the evaluation is, with its held-out bits/dim.

@@ -54,7 +54,6 @@ def fid(
         seed (--seed S): seed of the noise
         weights (--weights FILE): a file with the published weights of Inception-v3 (default: torch-fidelity downloads
             it)
-        device: auto, cpu, cuda, cuda:1 or mps
 
     Raises:
         UserError: torch-fidelity is missing, the weights cannot be downloaded or do not fit, the images cannot be shown
@@ -90,8 +89,8 @@ def fid(
     with working_together() as processes:
         if processes.count > 1:
             raise UserError("FID and KID are computed in one process; run this command without accelerate launch")
-        network = inception(file)
         model = load(path, device, trust_plugins=trust_plugins)
+        network = inception(file)
         real = reference_pictures(model, reference)
         folder = find_run(path)
         with holding_for_all(folder.output.path, processes, check_of(folder)):

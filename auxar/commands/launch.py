@@ -116,6 +116,8 @@ def launch(
 
     words = [str(as_path(recipe, "recipe"))] if isinstance(recipe, str | PathLike) else recipe
     check_strings(words, "recipe", "words of a command")
+    for name, lines in (("setup", setup), ("slurm", slurm)):
+        check_strings(lines, name, "texts")
     keys = {
         "on": on,
         "gpus_per_job": gpus_per_job,

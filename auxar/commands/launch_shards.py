@@ -54,9 +54,9 @@ class ShardedCommand:
             raise UserError("shards: the command after -- has wrong arguments") from None
         if options.shard is not None or options.merge is not None:
             raise UserError("shards: the command after -- cannot have --shard or --merge")
-        out: Path | None = getattr(options, "out", None)
+        out = None if getattr(options, "out", None) is None else Path(options.out)
         shards = [Shard(number + 1, count) for number in range(count)]
-        return cls(words, shards, options.run, out if out is None or name == "compress" else out / "samples.json")
+        return cls(words, shards, Path(options.run), out if out is None or name == "compress" else out / "samples.json")
 
 
 def launch_shards(command: ShardedCommand, site: Site, queue: LocalQueue | None) -> None:

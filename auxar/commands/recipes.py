@@ -60,7 +60,7 @@ def recipes(name: str | None = None) -> list[ShippedRecipe] | str:
     recipe. `auxar recipes NAME` prints a recipe, for example to change a copy: `auxar recipes quickstart > mine.toml`.
 
     Args:
-        name: print this recipe instead of the list
+        name (RECIPE): print this recipe instead of the list
     """
     from auxar.recipe.shipped import list_recipes, text_of_shipped
 

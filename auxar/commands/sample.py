@@ -29,7 +29,7 @@ def sample(
     given: Iterable[str | PathLike[str]] | None = None,
     stage: int | None = None,
     as_view: bool = False,
-    keep: Any = None,
+    keep: int | str | PathLike[str] | None = None,
     condition: Any = None,
     rule: str | Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -78,9 +78,6 @@ def sample(
             ./NAME/samples)
         settings: set keys of [sampling], such as sampling.images=64, further plugin files with plugins, and with
             --given data.crop and data.resize
-        shard (--shard I/N): only draw part I of N (I from 1 to N); all parts may be drawn at the same time, also on
-            different machines that share the folder
-        merge: merge the results of N shards, which are all done
 
     Returns:
         The folder of the images.
@@ -107,6 +104,7 @@ def sample(
     from auxar.errors import UserError
     from auxar.generation.conditional import draw_given_to_folder
     from auxar.generation.conditions import conditions_of_samples
+    from auxar.generation.image_files import image_files
     from auxar.generation.inputs import check_given, read_given
     from auxar.generation.sample_folder import check_samples
     from auxar.generation.sample_names import name_of_samples
@@ -128,18 +126,17 @@ def sample(
     with working_together() as processes:
         with processes.agreeing() as facts:
             division = Division.of(shard, merge, processes.count)
-            paths = [] if given is None else as_paths(given, "given")
-            if given is not None and not paths:
-                raise UserError("given: expected at least one image file, or a folder of images")
+            paths = None if given is None else as_paths(given, "given")
             check_given(paths, stage, as_view, keep)
-            if paths and division != Division():
+            pictures = None if paths is None else image_files(paths, "given")
+            if pictures and division != Division():
                 raise UserError("shards of images cannot be drawn from given images; leave out --shard and --merge")
-            if paths and images is None and not sets(settings, "sampling.images"):
+            if pictures and images is None and not sets(settings, "sampling.images"):
                 images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
             options = sampling_options(
                 {"images": images, "rule": rule, "batch_size": batch_size, "seed": seed, "sampler": sampler}
             )
-            allowed = ("plugins", *(("data.crop", "data.resize") if paths else ()))
+            allowed = ("plugins", *(("data.crop", "data.resize") if pictures else ()))
             with naming_options(options):
                 opened = open_trained(
                     run, settings, *allowed, sampling=options, arithmetic=arithmetic, trust_plugins=trust_plugins
@@ -147,7 +144,9 @@ def sample(
             model, recipe, config = opened.model, opened.recipe, opened.recipe.sampling
             if not config.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
-            content = read_given(paths, recipe, model, stage=stage or 0, as_view=as_view, keep=keep) if paths else None
+            content = (
+                read_given(pictures, recipe, model, stage=stage or 0, as_view=as_view, keep=keep) if pictures else None
+            )
             conditions = conditions_of_samples(
                 condition, model, recipe, None if content is None else len(content.names)
             )

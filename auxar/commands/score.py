@@ -63,11 +63,9 @@ def score(
         paths (PATH): image files, or folders of image files
         condition (--condition KIND=VALUE): condition of a model that has one, one for all images or one for each:
             label=NAME, attributes=NAME,NAME…, mask=FILE, image=FILE, or none (default: none, the null condition)
-        heldout: number of held-out images that the ranks compare with (0: no ranks)
-        resize: none, cover or stretch: images of other sizes (default: the recipe's)
+        heldout: number of held-out images that the ranks compare with, or 0 for no ranks
         out (-o, --out FILE): also write the table as CSV
         replace: replace FILE if it exists
-        device: auto, cpu, cuda, cuda:1 or mps
 
     Raises:
         UserError: there are no images, one of them cannot be read or has another size, or the condition does not fit
@@ -81,10 +79,9 @@ def score(
         (['000000.png', '000001.png'], 8)
     """
     from auxar.arguments import as_integer, as_path, as_paths
-    from auxar.distributed.joining import working_together
-    from auxar.errors import UserError
+    from auxar.distributed.joining import check_alone
     from auxar.files import check_replaceable, write_text
-    from auxar.generation.image_files import images_at
+    from auxar.generation.image_files import image_files
     from auxar.image_model.loading import load
     from auxar.image_model.scoring import ImageScore, Scores, heldout_values, ranks_among, values_of
 
@@ -93,12 +90,8 @@ def score(
     table = None if out is None else as_path(out, "out")
     if table is not None:
         check_replaceable(table, replace)
-    found = [file for each in files for file in images_at(each)]
-    if not found:
-        raise UserError("paths: expected at least one image file, or a folder of images")
-    with working_together() as processes:
-        if processes.count > 1:
-            raise UserError("auxar score: run this command in one process")
+    found = image_files(files, "paths")
+    check_alone("auxar score")
     model = load(folder, device, trust_plugins=trust_plugins)
     values = values_of(model, model.prepare(found, resize=resize), condition)
     others = heldout_values(model, heldout, conditioned=condition is not None) if heldout else None

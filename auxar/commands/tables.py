@@ -31,7 +31,7 @@ def tables(
 
     Args:
         runs (RUN): folders of evaluated runs, or names of models
-        out (-o, --out FOLDER): the folder of the files
+        out (-o, --out DIR): the folder of the files
         arithmetic: float (default), or integer: the evaluations in integers, which `auxar evaluate --arithmetic
             integer` wrote
         replace: replace files that exist
@@ -50,7 +50,7 @@ def tables(
     """
     from auxar.evaluation.comparison import compare_runs
     from auxar.evaluation.evaluated_run import read_evaluated_run
-    from auxar.files import check_output, kind, write_text
+    from auxar.files import check_replaceable, write_text
     from auxar.plugins import load_plugins
     from auxar.report.comparison_tables import comparison_tables
     from auxar.report.evaluation_tables import report_tables
@@ -69,9 +69,7 @@ def tables(
     texts = {folder / f"{file_name(table)}.csv": csv_text(table) for table in found}
     texts |= {folder / f"{file_name(table)}.tex": latex_text(table) for table in found}
     for path in texts:
-        if not replace and kind(path) is not None:
-            raise UserError(f"{path} exists; files are replaced only with --replace")
-        check_output(path)
+        check_replaceable(path, replace)
     for path, text in texts.items():
         write_text(path, text)
     return sorted(texts)

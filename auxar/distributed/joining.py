@@ -116,6 +116,13 @@ def working_together() -> Iterator[Processes]:
     atexit.register(_leave)
 
 
+def check_alone(command: str) -> None:
+    """Raises `UserError` in every process unless `command`, such as "auxar score", was started in one process."""
+    with working_together() as processes:
+        if processes.count > 1:
+            raise UserError(f"{command}: run this command in one process")
+
+
 def _is_warning(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING
 

@@ -225,7 +225,8 @@ def as_conditions(value: Any, condition: Condition | None, reader: ConditionRead
 def _are_attributes(values: Sequence[Any], condition: Condition) -> bool:
     """Whether a list has the names of those attributes that hold, and is thus a single condition."""
     return condition.kind == "attributes" and all(
-        isinstance(value, str) and (value in condition.names or not re.search("[=,]", value)) for value in values
+        isinstance(value, str) and (value in condition.names or not re.search(f"[=,]|^{NONE}$", value))
+        for value in values
     )
 
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from auxar.errors import UserError, one_line
 from auxar.files import FILE, FOLDER, entries, kind, nearest_path
 from auxar.recipe.paths import EXTENSIONS
+
+
+def image_files(paths: Sequence[Path], name: str) -> list[Path]:
+    """The given files and, in place of each given folder, the image files in it, sorted by name.
+
+    Raises `UserError`, beginning with the `name` of the argument, if there are no paths, if one does not exist or
+    cannot be read, or if a folder has no image.
+    """
+    if not paths:
+        raise UserError(f"{name}: expected at least one image file, or a folder of images")
+    try:
+        return [file for path in paths for file in images_at(path)]
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
 
 
 def images_at(path: Path) -> list[Path]:

@@ -16,7 +16,6 @@ from auxar.arguments import as_integer, check_flag, described
 from auxar.data.conversion import Preparation, read_file
 from auxar.errors import UserError, one_line
 from auxar.generation.conditional import Given, check_stage
-from auxar.generation.image_files import images_at
 from auxar.generation.pictures import WrongColors, mask_values, picture_values, view_values
 from auxar.generation.sheets import can_be_shown
 from auxar.model import Chain, ImageSpec, Known
@@ -27,7 +26,7 @@ LONGEST_NUMBER = 50
 """Maximum number of digits of a number of rows."""
 
 
-def check_given(paths: Sequence[Path], stage: Any, as_view: Any, keep: Any) -> None:
+def check_given(paths: Sequence[Path] | None, stage: Any, as_view: Any, keep: Any) -> None:
     """Raises `UserError` if an option that says how given images are used is invalid, or does not fit the others."""
     if stage is not None:
         as_integer(stage, "stage")
@@ -35,7 +34,7 @@ def check_given(paths: Sequence[Path], stage: Any, as_view: Any, keep: Any) -> N
     if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int | str | PathLike)):
         raise UserError(f"keep: expected a number of rows, the path of a mask, or None, got {described(keep)}")
     for name, is_set in (("stage", stage is not None), ("as_view", as_view), ("keep", keep is not None)):
-        if is_set and not paths:
+        if is_set and paths is None:
             raise UserError(f"{name}: expected images to draw from, which --given names")
     if keep is not None and (as_view or stage is not None):
         raise UserError(
@@ -45,7 +44,7 @@ def check_given(paths: Sequence[Path], stage: Any, as_view: Any, keep: Any) -> N
 
 
 def read_given(
-    paths: Sequence[Path], recipe: Recipe, model: Chain, *, stage: int = 0, as_view: bool = False, keep: Any = None
+    files: Sequence[Path], recipe: Recipe, model: Chain, *, stage: int = 0, as_view: bool = False, keep: Any = None
 ) -> Given:
     """Reads the images or views that a user gives, with options that `check_given` accepts.
 
@@ -54,7 +53,6 @@ def read_given(
 
     Raises `UserError` if a file cannot be read or does not fit the model.
     """
-    files = image_files(paths)
     names = tuple(file.name for file in files)
     if keep is not None:
         images = read_images(files, recipe.image, recipe.data)
@@ -71,20 +69,6 @@ def read_given(
             raise UserError(f"{error}; to draw colors for a gray picture, add --as-view") from None
         raise
     return Given(names, depth, model.views(images, depth)[depth], images)
-
-
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The given files and, in place of each given folder, the image files in it, sorted by name.
-
-    Raises `UserError` if a path does not exist or cannot be read, or if a folder has no image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        try:
-            found += images_at(path)
-        except UserError as error:
-            raise UserError(f"given: {error}") from None
-    return found
 
 
 def read_images(files: Sequence[Path], image: ImageSpec, data: DataConfig) -> Tensor:

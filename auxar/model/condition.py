@@ -74,24 +74,24 @@ class Condition:
         """The null condition for `count` images: int64, (count, *spec.shape)."""
         return torch.full((count, *self.spec.shape), NULL, dtype=torch.int64, device=device)
 
-    def check(self, values: Tensor, what: str = "condition") -> None:
+    def check(self, values: Tensor) -> None:
         """Raises `UserError` unless `values` has conditions of this shape and range: integers, (b, *spec.shape).
 
         Rows with the null condition are accepted if `optional`. On a GPU, this waits for the device.
         """
-        self.check_shape(values, what)
+        self.check_shape(values)
         null = is_null(values)
         if bool(null.any()) and not self.optional:
-            raise UserError(f"{what}: this model was not trained with the null condition (condition.drop = 0)")
-        self.spec.check_range(values[~null], what)
+            raise UserError("condition: this model was not trained with the null condition (condition.drop = 0)")
+        self.spec.check_range(values[~null], "condition")
 
-    def check_shape(self, values: Tensor, what: str = "condition") -> None:
+    def check_shape(self, values: Tensor) -> None:
         """Raises `UserError` unless `values` is a tensor of integers of the shape (b, *spec.shape)."""
         if not isinstance(values, Tensor) or values.dtype not in INTEGER_DTYPES:
-            raise UserError(f"{what}: expected a tensor of integers, got {described(values)}")
+            raise UserError(f"condition: expected a tensor of integers, got {described(values)}")
         if values.dim() != 4 or tuple(values.shape[1:]) != self.spec.shape:
             shape = ", ".join(map(str, self.spec.shape))
-            raise UserError(f"{what}: expected shape (b, {shape}), got {tuple(values.shape)}")
+            raise UserError(f"condition: expected shape (b, {shape}), got {tuple(values.shape)}")
 
     def or_null(self, values: Tensor | None, count: int, device: torch.device | str = "cpu") -> Tensor:
         """`values`, or the null condition for `count` images if it is None.

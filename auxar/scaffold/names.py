@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.metadata
 import importlib.util
 import keyword
 import re
+import sys
 
 import attrs
 
@@ -70,6 +72,9 @@ def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
     for entry in importlib.metadata.entry_points(group=group, name=component):
         origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
         raise UserError(f"name '{project}' is taken: {origin} has a {what} named '{component}'{_other(names)}")
+    function = names.function
+    if kind == "command" and (keyword.iskeyword(function) or hasattr(builtins, function) or _is_of_auxar(function)):
+        raise UserError(f"name '{project}': the function of the command cannot be named '{function}'{_other(names)}")
     spec = importlib.util.find_spec(names.module)
     # A plain folder on the path is found as a module without an origin. It does not conflict with the new module.
     if spec is not None and spec.origin is not None:
@@ -81,6 +86,10 @@ def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
     except importlib.metadata.PackageNotFoundError:
         return
     raise UserError(f"name '{project}' is taken: the project is installed in version {version}{_other(names)}")
+
+
+def _is_of_auxar(name: str) -> bool:
+    return hasattr(sys.modules["auxar"], name) or importlib.util.find_spec(f"auxar.{name}") is not None
 
 
 def _near(project: str) -> str:

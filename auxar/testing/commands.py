@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from auxar.commandline import Result
-from auxar.commandline.parser import add_arguments, arguments_of, documented
+from auxar.commandline.parser import Parser, add_command, arguments_of, documented
 from auxar.files import to_json
 from auxar.testing.laws import ContractError, broken
 
@@ -24,7 +24,9 @@ def check_command(function: Callable[..., Any], *arguments: object) -> Any:
     The laws:
 
     - `registration`: the function has the decorator `auxar.command`.
-    - `docstring`: its docstring has a summary, and describes every parameter in the section `Args:`.
+    - `docstring`: it has a docstring, whose first sentence is the summary.
+    - `parameters`: the section `Args:` of the docstring describes every parameter, and their types and options are
+      those of a command line.
     - `light`: its module does not import PyTorch and other slow libraries, unless inside of functions.
     - `result`: its result is shown as an `auxar.Result`, whose record can be written as JSON.
 
@@ -40,11 +42,11 @@ def check_command(function: Callable[..., Any], *arguments: object) -> Any:
         broken("registration", f"{name} needs the decorator `auxar.command`")
     if not documented(function).summary:
         broken("docstring", f"{name} needs a docstring, whose first sentence is the summary in `auxar --help`")
-    parser = argparse.ArgumentParser(prog="auxar command")
+    parser = Parser(prog="auxar command")
     try:
-        add_arguments(parser, function)
-    except TypeError as error:
-        raise ContractError("docstring", str(error)) from None
+        add_command(parser, function)
+    except (TypeError, argparse.ArgumentError) as error:
+        raise ContractError("parameters", f"{name}: {error}") from None
     parser.format_help()
     code = f"import sys, {function.__module__}; print(*sorted({{*{SLOW}}} & {{*sys.modules}}))"
     found = {"PYTHONPATH": os.pathsep.join(sys.path)}  # The tests of a package may run before it is installed.
@@ -55,7 +57,11 @@ def check_command(function: Callable[..., Any], *arguments: object) -> Any:
         broken("light", f"{function.__module__} imports {', '.join(imported)}; import them inside of functions")
     _, show = function.__auxar__
     result = show(function(**arguments_of(function, parser.parse_args([*map(str, arguments)]))))
-    if not isinstance(result, Result) or not all(isinstance(line, str) for line in result.lines):
+    if (
+        not isinstance(result, Result)
+        or isinstance(result.lines, str)
+        or not all(isinstance(line, str) for line in result.lines)
+    ):
         broken("result", f"{name} is shown as {result!r}; expected an `auxar.Result` with lines of text")
     try:
         to_json(result.record)

@@ -7,8 +7,8 @@ import html
 
 from markdown_tables import table
 
-from auxar.cli.parser import OUTPUT, command_line
-from auxar.commandline.parser import SECTIONS
+from auxar.cli.parser import command_line
+from auxar.commandline.parser import OUTPUT, SECTIONS
 
 
 def commands() -> str:
@@ -19,7 +19,7 @@ def commands() -> str:
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Returns the parser of every command by name, in the order of `auxar --help`."""
     (action,) = (action for action in command_line()._actions if isinstance(action, argparse._SubParsersAction))
-    sections = {name: parser.get_default("command").__auxar__[0] for name, parser in action.choices.items()}
+    sections = {name: parser.get_default("_command").__auxar__[0] for name, parser in action.choices.items()}
     return {name: action.choices[name] for name in sorted(sections, key=lambda name: SECTIONS.index(sections[name]))}
 
 

@@ -28,7 +28,8 @@ from PIL import EpsImagePlugin, Image, ImageCms
 from auxar.data import StoredImages, conversion, load_images, training_batches
 from auxar.data.conversion import BrokenImage, Preparation, decode, opened
 from auxar.errors import UserError
-from auxar.generation.inputs import image_files, read_images, read_mask
+from auxar.generation.image_files import image_files
+from auxar.generation.inputs import read_images, read_mask
 from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Crop, DataConfig, Split
@@ -593,14 +594,14 @@ def test_pipes_and_devices_that_are_given(tmp_path):
             told = f"{path} cannot be read: Not a regular file"
             assert refusal(read_images, [path], SPEC, DATA) == f"given: {told}"
             assert refusal(read_mask, path, SPEC) == f"keep: {told}"
-            assert refusal(image_files, [path]) == f"given: there is no file or folder {path}"
+            assert refusal(image_files, [path], "given") == f"given: there is no file or folder {path}"
 
 
 def test_folders_that_are_given(tmp_path):
     (tmp_path / "a.png").mkdir()
     for name in (".b.png", "c.png", "d.AVIF", "e.txt"):
         (tmp_path / name).write_bytes(encode(RED, "PNG"))
-    assert [file.name for file in image_files([tmp_path])] == ["c.png", "d.AVIF"]
+    assert [file.name for file in image_files([tmp_path], "given")] == ["c.png", "d.AVIF"]
 
 
 # --- one file --------------------------------------------------------------------------------------------------------

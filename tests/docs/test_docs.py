@@ -456,7 +456,7 @@ def test_every_command_is_listed_with_its_options(generate):
                 continue
             for word in action.option_strings or [action.metavar]:
                 assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section), (verb, word)
-    assert "none, cover or stretch: images of other sizes (default: the recipe's)" in text
+    assert "cover (cut off margins) or stretch (default: the recipe's)" in text
 
 
 # Pictures and figures

@@ -139,6 +139,7 @@ def test_an_attribute_may_have_a_name_with_a_comma():
         (["attributes=a", "c"], ATTRIBUTES, [[1, 0, 0], [0, 0, 1]]),
         (["attributes=a", "none"], ATTRIBUTES, [[1, 0, 0], [-1, -1, -1]]),
         (["a,c", "b"], ATTRIBUTES, [[1, 0, 1], [0, 1, 0]]),
+        (["none", "c"], ATTRIBUTES, [[-1, -1, -1], [0, 0, 1]]),
         ("attributes=a", ATTRIBUTES, [[1, 0, 0]]),
         ("", ATTRIBUTES, [[0, 0, 0]]),
         ("none", ATTRIBUTES, [[-1, -1, -1]]),

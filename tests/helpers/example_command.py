@@ -70,3 +70,21 @@ def without_entry(count: int) -> None:
 @command("Measure", show=lambda _: Result(["x"], object()))
 def unwritable() -> None:
     """Does nothing."""
+
+
+@command("Measure", show=shown)
+def with_many(*paths: str) -> None:
+    """Does nothing.
+
+    Args:
+        paths: image files
+    """
+
+
+@command("Measure", show=shown)
+def with_table(table: dict[str, str]) -> None:
+    """Does nothing.
+
+    Args:
+        table: a table
+    """

@@ -34,7 +34,7 @@ from auxar.files import (
     read_tensors,
     write_tensors,
 )
-from auxar.generation.inputs import image_files
+from auxar.generation.image_files import image_files
 from auxar.plugins import load_plugins
 from auxar.recipe import DataConfig, load_recipe
 from auxar.report import write_report
@@ -160,7 +160,7 @@ def opened_data(path: Path) -> None:
     [
         ("recipe", lambda path: load_recipe(path / "x.toml")),
         ("data.path:", lambda path: opened_data(path / "x.toml")),
-        ("given:", lambda path: image_files([path / "x.toml"])),
+        ("given:", lambda path: image_files([path / "x.toml"], "given")),
         ("plugins:", lambda path: load_plugins([path / "x.toml"])),
     ],
 )
