@@ -38,7 +38,6 @@ from auxar.commands.figures import figures as figures
 from auxar.commands.demo import demo as demo
 from auxar.commands.compare import compare as compare
 from auxar.evaluation.comparison import Comparison as Comparison
-from auxar.commands.tables import tables as tables
 from auxar.commands.classify import classify as classify
 from auxar.image_model.classification import Classes as Classes
 from auxar.image_model.classification import ImageClass as ImageClass

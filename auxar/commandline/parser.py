@@ -82,9 +82,9 @@ def documented(function: Callable[..., Any]) -> Documented:
     """Reads the docstring of a command.
 
     Examples:
-        >>> from auxar.commands.schema import schema
-        >>> documented(schema).summary
-        'Prints the JSON Schema of recipes, for editors'
+        >>> from auxar.commands.plugins import plugins
+        >>> documented(plugins).summary
+        'Lists every component that recipes can use'
     """
     text = inspect.getdoc(function) or ""
     description, *rest = PARTS.split(text)

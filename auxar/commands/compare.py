@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from auxar.arguments import as_path, as_paths
+from auxar.arguments import as_path, as_paths, check_flag
 from auxar.commandline import Result, command
 from auxar.errors import UserError
 
@@ -27,7 +27,12 @@ def _shown(found: Comparison) -> Result:
 
 @command("Measure", show=_shown)
 def compare(
-    runs: Sequence[str | PathLike[str]], *, arithmetic: str = "float", out: str | PathLike[str] | None = None
+    runs: Sequence[str | PathLike[str]],
+    *,
+    arithmetic: str = "float",
+    out: str | PathLike[str] | None = None,
+    tables: str | PathLike[str] | None = None,
+    replace: bool = False,
 ) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs.
 
@@ -41,27 +46,40 @@ def compare(
             --arithmetic integer` wrote
         out (--out FILE): also write the comparison as a self-contained HTML page; only an earlier comparison page is
             replaced
+        tables (--tables DIR): also write the tables of the comparison or, for one run, of its report: each as CSV with
+            all digits, and as LaTeX, rounded, for the package booktabs
+        replace: replace tables that exist
 
     Raises:
         UserError: there are no runs, a run is not evaluated in this arithmetic, its images differ from those of the
-            first run in shape or levels, or the page cannot be written
+            first run in shape or levels, a table exists, or a file cannot be written
 
     Examples:
+        >>> from pathlib import Path
         >>> import auxar
         >>> first, second = auxar.compare(["runs/quickstart", "runs/quickstart"]).runs
         >>> second.bits_per_dim - first.bits_per_dim, second.margin.bits_per_dim
         (0.0, 0.0)
+        >>> one = auxar.compare(["runs/quickstart"], tables="tables")
+        >>> sorted(path.name for path in Path("tables").iterdir())[:2]
+        ['bits-dim-by-factor.csv', 'bits-dim-by-factor.tex']
     """
     from auxar.evaluation.comparison import compare_runs
     from auxar.plugins import load_plugins
     from auxar.report.comparison import write_comparison
+    from auxar.report.table_files import write_tables
     from auxar.runs.arithmetic import check_arithmetic
 
     folders = as_paths(runs, "runs")
     if not folders:
         raise UserError("runs: expected at least one run to compare, got none")
+    check_flag(replace, "replace")
     check_arithmetic(load_plugins(), arithmetic)
     found = compare_runs(folders, arithmetic)
+    if tables is not None:
+        folder = as_path(tables, "tables")
+        written = write_tables(folder, folders, found, arithmetic, replace=replace)
+        logger.info("%s tables: %s", len(written), folder)
     if out is not None:
         page = as_path(out, "out")
         write_comparison(page, found)

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from auxar.plugins import Registry
 
 
-def _shown(found: Registry) -> Result:
+def _shown(found: Registry | dict[str, Any]) -> Result:
+    import sys
+
     import attrs
 
+    from auxar.recipe.json_schema import schema_text
+
+    if isinstance(found, dict):
+        encoding = "utf-8" if sys.__stdout__ is None else sys.__stdout__.encoding
+        return Result(schema_text(found, encoding).splitlines(), found)
     lines, records = [], []
     for (kind, name), component in sorted(found.components.items()):
         provider = found.providers[kind, name]
@@ -70,21 +77,26 @@ def _default(field: attrs.Attribute[Any]) -> tuple[bool, Any]:
 
 
 @command("Recipes and plugins", show=_shown)
-def plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
+def plugins(files: Iterable[str | PathLike[str]] = (), *, schema: bool = False) -> Registry | dict[str, Any]:
     """Lists every component that recipes can use.
 
-    The list has each registered component: its kind, its provider, and its options with types and defaults.
+    The list has each registered component: its kind, its provider, and its options with types and defaults. The JSON
+    Schema of recipes (draft 7) has every key and every option of the components, with types, defaults, ranges and
+    descriptions. Editors complete and check a recipe whose first line is `#:schema FILE`, where FILE contains it.
 
     Args:
         files (FILE): plugin files to load in addition to the installed plugins, without --trust-plugins; they are code
             that runs with your rights
+        schema: print the JSON Schema of recipes instead of the list
 
     Returns:
-        The registry of the components, as `auxar.load_plugins` returns it.
+        The registry of the components, as `auxar.load_plugins` returns it, or the schema.
 
     Raises:
         UserError: as `auxar.load_plugins`
     """
     from auxar.plugins import load_plugins
+    from auxar.recipe.json_schema import recipe_schema
 
-    return load_plugins(files)
+    registry = load_plugins(files)
+    return recipe_schema(registry) if schema else registry

@@ -8,10 +8,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from auxar.errors import one_line
+from auxar.evaluation.comparison import Comparison
+from auxar.evaluation.evaluated_run import read_evaluated_run
+from auxar.files import check_replaceable, write_text
 from auxar.report import words
-from auxar.report.comparison_tables import RUN
+from auxar.report.comparison_tables import RUN, comparison_tables
+from auxar.report.evaluation_tables import report_tables
 from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, RunName, Table
 
 DIGITS = 3
@@ -29,6 +35,26 @@ SPECIAL = {
 def file_name(table: Table) -> str:
     """The name of a table's file without a suffix: its title up to the first comma, such as `by-factor`."""
     return re.sub(r"[^a-z0-9]+", "-", table.title.split(",")[0].lower()).strip("-")
+
+
+def write_tables(
+    folder: Path, runs: Sequence[Path], comparison: Comparison, arithmetic: str, *, replace: bool
+) -> list[Path]:
+    """Writes the tables of a comparison or, for a single run, of its report, and returns the paths of the files.
+
+    Raises `UserError`, and writes nothing, if a file exists and is not to be replaced.
+    """
+    if len(runs) == 1:
+        tables = report_tables(read_evaluated_run(runs[0], arithmetic).evaluation)
+    else:
+        tables = comparison_tables(comparison)
+    texts = {folder / f"{file_name(table)}.csv": csv_text(table) for table in tables}
+    texts |= {folder / f"{file_name(table)}.tex": latex_text(table) for table in tables}
+    for path in texts:
+        check_replaceable(path, replace)
+    for path, text in texts.items():
+        write_text(path, text)
+    return sorted(texts)
 
 
 def csv_text(table: Table) -> str:

@@ -317,7 +317,7 @@ def test_own_plugin_files(accepts, tmp_path, capsys):
     assert accepts(table)
     assert not accepts(changed(copy.deepcopy(table), prior__filters=0))
     (tmp_path / "thin.py").write_text(VIEW)
-    assert main(["schema", str(tmp_path / "thin.py")]) == 0
+    assert main(["plugins", str(tmp_path / "thin.py"), "--schema"]) == 0
     own = json.loads(capsys.readouterr().out)
     assert own["definitions"]["view-thin"]["properties"] == {
         "name": {"const": "thin"},

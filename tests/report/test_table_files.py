@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -26,12 +26,18 @@ from auxar.runs.records import read_record
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
+def written_tables(runs: Sequence[object], folder: Path, **options: bool) -> list[Path]:
+    """Writes the tables of runs. Returns the paths of the files."""
+    auxar.compare(runs, tables=folder, **options)  # type: ignore[arg-type]
+    return sorted(folder.iterdir())
+
+
 def records(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_the_tables_of_a_report_have_its_numbers(finished, tmp_path, capsys):
-    written = auxar.tables([finished], tmp_path / "out")
+def test_the_tables_of_a_report_have_its_numbers(finished, tmp_path):
+    written = written_tables([finished], tmp_path / "out")
     evaluation = read_record(finished / "evaluation.json", Evaluation)
     rows = records((tmp_path / "out" / "bits-dim-by-factor.csv").read_text())
     assert [row["factor"] for row in rows] == [*(each.factor for each in evaluation.factors), "total"]
@@ -45,14 +51,14 @@ def test_the_tables_of_a_report_have_its_numbers(finished, tmp_path, capsys):
     shown = f"{evaluation.bits_per_dim['heldout']:.3f}"
     assert shown in (tmp_path / "out" / "bits-dim-by-factor.tex").read_text()
     assert {path.suffix for path in written} == {".csv", ".tex"}
-    assert main(["-q", "tables", str(finished), "-o", str(tmp_path / "cli"), "--json"]) == 0
-    assert [path.rsplit("/")[-1] for path in json.loads(capsys.readouterr().out)["files"]] == [p.name for p in written]
+    assert main(["-q", "compare", str(finished), "--tables", str(tmp_path / "cli")]) == 0
+    assert [path.name for path in sorted((tmp_path / "cli").iterdir())] == [path.name for path in written]
     for path in written:
         assert (tmp_path / "cli" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_several_runs_give_the_tables_of_their_comparison(finished, tmp_path):
-    auxar.tables([finished, finished], tmp_path / "out")
+    written_tables([finished, finished], tmp_path / "out")
     rows = records((tmp_path / "out" / "whole-model.csv").read_text())
     first, second = auxar.compare([finished, finished]).runs
     assert [row["run"] for row in rows] == ["1", "2"]
@@ -63,9 +69,9 @@ def test_several_runs_give_the_tables_of_their_comparison(finished, tmp_path):
 def test_existing_files_stay_unless_they_are_to_be_replaced(finished, tmp_path):
     (tmp_path / "by-resolution.csv").write_text("mine")
     with pytest.raises(UserError, match=r"by-resolution\.csv exists; files are replaced only with --replace"):
-        auxar.tables([finished], tmp_path)
+        written_tables([finished], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["by-resolution.csv"]
-    auxar.tables([finished], tmp_path, replace=True)
+    written_tables([finished], tmp_path, replace=True)
     assert (tmp_path / "by-resolution.csv").read_text() != "mine"
 
 
@@ -79,7 +85,7 @@ def test_existing_files_stay_unless_they_are_to_be_replaced(finished, tmp_path):
 )
 def test_wrong_runs_are_named_and_nothing_is_written(paths, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        auxar.tables(paths, tmp_path / "out")
+        written_tables(paths, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -140,7 +146,7 @@ def test_texts_are_escaped_in_latex(name):
 def written(finished, tmp_path_factory) -> list[Path]:
     """The files of the tables of one run, and of two."""
     folder = tmp_path_factory.mktemp("written")
-    return [*auxar.tables([finished], folder / "one"), *auxar.tables([finished, finished], folder / "two")]
+    return [*written_tables([finished], folder / "one"), *written_tables([finished, finished], folder / "two")]
 
 
 def test_latex_has_as_many_cells_in_each_row_as_columns(written):

@@ -48,7 +48,8 @@ def test_tables_of_an_arithmetic_have_its_figures(original, tmp_path):
         figures[arithmetic] = json.loads((run / file).read_text())["bits_per_dim"]["heldout"]
         for runs in ([run], [run, run]):
             out = tmp_path / f"{arithmetic}-{len(runs)}"
-            text = "".join(path.read_text() for path in auxar.tables(runs, out, arithmetic=arithmetic))
+            auxar.compare(runs, tables=out, arithmetic=arithmetic)
+            text = "".join(path.read_text() for path in out.iterdir())
             assert repr(figures[arithmetic]) in text
     assert figures["float"] != figures["integer"]
 
