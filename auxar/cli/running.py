@@ -74,7 +74,8 @@ def _result(options: argparse.Namespace) -> Result:
         return found
     except UserError as error:
         # The function names its parameters, as in `settings[0]: …`. The user has given options.
-        named = re.match(r"(\w+)(?:\[\d+\])?(:.*)", str(error), re.DOTALL)
-        if named is None or named[1] not in options._flags:
+        named = re.match(r"(\w+)(\[\d+\])?(:.*)", str(error), re.DOTALL)
+        flag = None if named is None else options._flags.get(f"{named[1]}[]" if named[2] else named[1])
+        if named is None or flag is None:
             raise
-        raise UserError(options._flags[named[1]] + named[2]) from None
+        raise UserError(flag + named[3]) from None

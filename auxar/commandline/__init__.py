@@ -50,17 +50,11 @@ def command(section: str, show: Callable[[Any], Result]) -> Callable[[F], F]:
 
     Examples:
         >>> import auxar
-        >>> @auxar.command("Measure", show=lambda found: auxar.Result([f"{found} images"], {"images": found}))
-        ... def count(paths: list[str], *, twice: bool = False) -> int:
-        ...     '''Counts image files.
-        ...
-        ...     Args:
-        ...         paths: image files
-        ...         twice: count every file twice
-        ...     '''
-        ...     return len(paths) * (2 if twice else 1)
-        >>> count(["a.png"], twice=True)
-        2
+        >>> def score() -> str:
+        ...     return "0.5 bits/dim"
+        >>> found = auxar.command("Measure", show=lambda found: auxar.Result([found]))(score)
+        >>> found is score, found()
+        (True, '0.5 bits/dim')
     """
 
     def marked(function: F) -> F:

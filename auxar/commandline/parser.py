@@ -123,7 +123,9 @@ def add_command(parser: argparse.ArgumentParser, function: Callable[..., Any]) -
     parser.add_argument("--json", dest="_json", action="store_true", help="print the result as JSON instead of text")
     # Without a default here, an option before the command's name is kept.
     add_output(parser, default=False)
-    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    named = [action for action in parser._actions if action.option_strings]
+    flags = {action.dest: action.option_strings[-1] for action in named}
+    flags |= {f"{action.dest}[]": action.option_strings[-1] for action in named if action.nargs == "+"}
     parser.set_defaults(_command=function, _flags=flags)
 
 

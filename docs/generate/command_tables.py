@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import html
+import tomllib
+from pathlib import Path
 
 from markdown_tables import table
 
 from auxar.cli.parser import command_line
+from auxar.commandline import GROUP
+from auxar.commandline import commands as registered
 from auxar.commandline.parser import OUTPUT, SECTIONS
+
+ROOT = Path(__file__).parents[2]
 
 
 def commands() -> str:
@@ -18,6 +24,9 @@ def commands() -> str:
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Returns the parser of every command by name, in the order of `auxar --help`."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    if set(declared[GROUP]) != set(registered()):
+        raise SystemExit("the commands of pyproject.toml are not those that are installed; run `pip install -e .`")
     (action,) = (action for action in command_line()._actions if isinstance(action, argparse._SubParsersAction))
     sections = {name: parser.get_default("_command").__auxar__[0] for name, parser in action.choices.items()}
     return {name: action.choices[name] for name in sorted(sections, key=lambda name: SECTIONS.index(sections[name]))}
