@@ -56,9 +56,6 @@ def train(case: Case, data: Path, support: str, seed: int, folder: Path) -> None
         "steps": case.steps,
         "batch_size": case.batch_size,
         "seed": seed,
-        # Over the whole training, the learning rate falls to a tenth.
-        "schedule": f"exponential:decay={0.1 ** (1 / case.steps)}",
-        "ema": 0.99,
         "checkpoint_every": case.steps // 4,
         "keep_checkpoints": 4,
     }
