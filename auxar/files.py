@@ -249,7 +249,7 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
 def to_json(value: Any, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
     """Converts plain values to JSON, with the strings "NaN", "Infinity" and "-Infinity" for floats that are not finite.
 
-    JSON has no numbers for them. `StrictConverter` can convert the strings back.
+    JSON has no numbers for them. Paths are strings, too. `StrictConverter` can convert the strings back.
     """
     return json.dumps(_spelled_out(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
 
@@ -257,6 +257,8 @@ def to_json(value: Any, *, indent: int | None = None, ensure_ascii: bool = True)
 def _spelled_out(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, Mapping):
         return {key: _spelled_out(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 def _shown(found: Classes) -> Result:
     import attrs
 
-    record = attrs.asdict(found)
-    for image in record["images"]:
-        image["file"] = str(image["file"])
-    return Result(list(_lines(found)), record)
+    return Result(list(_lines(found)), attrs.asdict(found))
 
 
 def _lines(found: Classes) -> Iterator[str]:

@@ -19,10 +19,7 @@ UNKNOWN = "–"
 def _shown(scores: Scores) -> Result:
     import attrs
 
-    record = attrs.asdict(scores)
-    for image in record["images"]:
-        image["file"] = str(image["file"])
-    return Result(list(_lines(scores)), record)
+    return Result(list(_lines(scores)), attrs.asdict(scores))
 
 
 def _lines(scores: Scores) -> Iterator[str]:
