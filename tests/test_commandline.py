@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from helpers import example_command
-from helpers.example_command import example, shown
+from helpers.example_command import example
+from helpers.slow_command import slow
 from helpers.tiny_runs import process_environment
 from helpers.typed_command import typed
 
@@ -19,7 +20,7 @@ import auxar
 from auxar import commandline
 from auxar.cli import main
 from auxar.cli.parser import command_line
-from auxar.commandline import command, commands
+from auxar.commandline import commands
 from auxar.commandline.parser import SECTIONS, add_command, arguments_of, documented
 from auxar.testing import ContractError, check_command
 
@@ -169,7 +170,7 @@ def test_a_command_that_cannot_be_loaded_leaves_the_others(monkeypatch, capsys, 
 
 def test_auxars_own_command_wins_over_another_of_its_name(monkeypatch):
     own, other = (
-        metadata.EntryPoint("score", value, commandline.GROUP) for value in ("auxar.commands.score:score", "a_b:score")
+        metadata.EntryPoint("score", value, commandline.GROUP) for value in ("auxar.commands.score:score", "z_b:score")
     )
     for entries in ([own, other], [other, own]):
         monkeypatch.setattr("auxar.commandline.metadata.entry_points", lambda group, entries=entries: entries)
@@ -200,10 +201,6 @@ def test_a_mistake_names_the_option(registered, capsys):
 def test_check_command_accepts_commands_and_names_broken_laws():
     assert check_command(example, "r", "p", "-o", "f") == {"run": "r", "count": 3}
 
-    @command("Measure", show=shown)
-    def slow() -> None:
-        """Is a function of this module, which imports PyTorch."""
-
     for function, arguments, law in (
         (example_command.undecorated, [], "registration"),
         (example_command.without_docstring, [], "docstring"),
@@ -216,6 +213,8 @@ def test_check_command_accepts_commands_and_names_broken_laws():
         with pytest.raises(ContractError) as caught:
             check_command(function, *arguments)
         assert caught.value.law == law
+    with pytest.raises(ContractError, match=r"^light: helpers\.slow_command imports numpy"):
+        check_command(slow)
 
 
 # The commands of auxar
