@@ -9,16 +9,16 @@ of the package. The pages of the reference show the names in this order, in the 
 __all__: list[str]
 
 # Loading a model
-from auxar.image_model.loading import load as load
-from auxar.image_model.model import ImageModel as ImageModel
-from auxar.image_model.images import Images as Images
-from auxar.image_model.images import Draws as Draws
-from auxar.generation.conditions import Conditions as Conditions
-from auxar.image_model.classification import Classification as Classification
+from auxar.draw.loading import load as load
+from auxar.draw.image_model import ImageModel as ImageModel
+from auxar.draw.images import Images as Images
+from auxar.draw.images import Draws as Draws
+from auxar.draw.conditions import Conditions as Conditions
+from auxar.draw.classification import Classification as Classification
 
 # Building and training a model
-from auxar.image_model.building import build as build
-from auxar.image_model.recipe_images import load_images as load_images
+from auxar.draw.building import build as build
+from auxar.draw.recipe_images import load_images as load_images
 from auxar.data import DataSets as DataSets
 from auxar.data import ImageSet as ImageSet
 from auxar.data import Examples as Examples
@@ -39,11 +39,11 @@ from auxar.commands.demo import demo as demo
 from auxar.commands.compare import compare as compare
 from auxar.evaluation.comparison import Comparison as Comparison
 from auxar.commands.classify import classify as classify
-from auxar.image_model.classification import Classes as Classes
-from auxar.image_model.classification import ImageClass as ImageClass
+from auxar.draw.classification import Classes as Classes
+from auxar.draw.classification import ImageClass as ImageClass
 from auxar.commands.score import score as score
-from auxar.image_model.scoring import Scores as Scores
-from auxar.image_model.scoring import ImageScore as ImageScore
+from auxar.draw.scoring import Scores as Scores
+from auxar.draw.scoring import ImageScore as ImageScore
 from auxar.commands.fid import fid as fid
 from auxar.evaluation.distances import ImageDistances as ImageDistances
 from auxar.evaluation.distances import Distances as Distances

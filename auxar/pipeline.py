@@ -10,12 +10,13 @@ from pathlib import Path
 from auxar.data.level_use import unused_levels
 from auxar.distributed.accelerator import make_accelerator
 from auxar.distributed.joining import working_together
+from auxar.draw.conditions import usual_conditions
+from auxar.draw.plan import plan_of_recipe
+from auxar.draw.previews import IMAGES, Previews
+from auxar.draw.run_images import draw_run
+from auxar.draw.sample_folder import check_samples
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
-from auxar.generation.conditions import usual_conditions
-from auxar.generation.previews import Previews
-from auxar.generation.run_images import draw_run
-from auxar.generation.sample_folder import check_samples
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
@@ -77,7 +78,8 @@ def run_pipeline(
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
 
-            preview = Previews(run, recipe.sampling, usual_conditions(task.network.condition, data.heldout))
+            conditions = usual_conditions(task.network.condition, data.heldout)
+            preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
             report = None if train_only else InterimReport(run, recipe, data, accelerator)
             if train_only:
                 begun.release()

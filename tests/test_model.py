@@ -228,10 +228,6 @@ MISTAKES: dict[str, Any] = {
         lambda first, prior: first(random_images(4, IMAGE), random_images(1, first.view.view)),
         "expected a view for each of 4 images, got 1",
     ),
-    "a sampler's name": (
-        lambda first, prior: Chain([Factor(prior)]).sample(1, **WRONG_SAMPLER),
-        "sampler: expected a Sampler, such as .*, got 'auto'",
-    ),
     "a depth as text": (
         lambda first, prior: Chain([Factor(prior)]).draw_from(**WRONG_DEPTH),
         "from_depth: expected an integer",

@@ -11,7 +11,10 @@ from auxar.commandline import Result, command
 from auxar.errors import one_line
 
 if TYPE_CHECKING:
-    from auxar.image_model.classification import Classes
+    from auxar.draw.classification import Accuracy, Classes
+
+LONGEST_NAME = 12
+"""Maximum number of characters of a label's name in a table."""
 
 
 def _shown(found: Classes) -> Result:
@@ -23,6 +26,9 @@ def _shown(found: Classes) -> Result:
 def _lines(found: Classes) -> Iterator[str]:
     kind = "exact p(X | y)" if found.kind == "exact" else "lower bounds of p(X | y)"
     labels = "the model's p(y)" if found.modelled else "equally probable labels"
+    if found.accuracy is not None:
+        yield from _table(found.accuracy, f"from {kind} and {labels}")
+        return
     yield f"probabilities p(y | X), from {kind} and {labels}"
     for image in found.images:
         pairs = zip(image.names, image.probabilities, strict=True)
@@ -30,24 +36,39 @@ def _lines(found: Classes) -> Iterator[str]:
         yield f"{one_line(str(image.file))}: {classes}"
 
 
+def _table(found: Accuracy, how: str) -> Iterator[str]:
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.3f}"
+    yield f"{found.share:.3f}{error} of {found.images} held-out images have their own label as the most probable, {how}"
+    names = [one_line(name, LONGEST_NAME) for name in found.names]
+    width = max(map(len, (*names, str(found.images)))) + 2
+    yield " " * width + "".join(name.rjust(width) for name in names)
+    for name, row in zip(names, found.confusion, strict=True):
+        yield name.ljust(width) + "".join(str(count).rjust(width) for count in row)
+    yield "rows: their own label; columns: the most probable one"
+
+
 @command("Measure", show=_shown)
 def classify(
     run: str | PathLike[str],
-    paths: Iterable[str | PathLike[str]],
+    paths: Iterable[str | PathLike[str]] | None = None,
     *,
     top: int = 3,
+    heldout: int = 1000,
     resize: str | None = None,
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> Classes:
-    """Finds the most probable labels of images.
+    """Finds the most probable labels of images, or measures how often they are right on held-out images.
 
     The probability of a label y given an image X is p(y | X) ∝ p(X | y) p(y), with a model whose condition is a label.
-    p(y) is the model's own if its recipe has condition.prior; otherwise all labels are equally probable.
+    p(y) is the model's own if its recipe has condition.prior; otherwise all labels are equally probable. Without
+    images, held-out images of the run's data, whose labels are known, are classified. The result is then the share of
+    those whose most probable label is their own, with the numbers of images by both labels.
 
     Args:
-        paths (PATH): image files, or folders of image files
+        paths (PATH): image files, or folders of image files (default: held-out images)
         top: number of labels to show for each image
+        heldout: maximum number of held-out images that are classified if no images are given
 
     Raises:
         UserError: the condition of the model is no label, there are no images, or one of them cannot be read or has
@@ -63,15 +84,20 @@ def classify(
         (['cat', 'dog'], 'exact')
     """
     from auxar.distributed.joining import check_alone
-    from auxar.generation.image_files import image_files
-    from auxar.image_model.classification import label_condition, most_probable
-    from auxar.image_model.loading import load
+    from auxar.draw.accuracy import heldout_accuracy
+    from auxar.draw.classification import label_condition, most_probable
+    from auxar.draw.image_files import image_files
+    from auxar.draw.loading import load
 
-    folder, files = as_path(run, "run"), as_paths(paths, "paths")
+    folder = as_path(run, "run")
+    files = None if paths is None else as_paths(paths, "paths")
     as_integer(top, "top", least=1)
-    found = image_files(files, "paths")
+    as_integer(heldout, "heldout", least=1)
+    found = [] if files is None else image_files(files, "paths")
     check_alone("auxar classify")
     model = load(folder, device, trust_plugins=trust_plugins)
     label_condition(model.chain)
+    if files is None:
+        return heldout_accuracy(model, heldout)
     result = model.classify(model.prepare(found, resize=resize))
     return most_probable(result, found, top, modelled=model.chain.condition_factor is not None)

@@ -14,7 +14,7 @@ from auxar.errors import UserError
 if TYPE_CHECKING:
     from auxar.coding.pictures import Picture
     from auxar.coding.results import Compressed
-    from auxar.commands.opening import TrainedRun
+    from auxar.draw.loading import OpenedRun
 
 logger = logging.getLogger("auxar")
 
@@ -80,11 +80,11 @@ def compress(
     from auxar.coding.results import Compressed
     from auxar.coding.tiles import tile_counts
     from auxar.commands.compress_shards import is_compressed, merge_compressed, part_of, path_of
-    from auxar.commands.opening import open_trained
     from auxar.distributed.joining import working_together
     from auxar.distributed.shards import Division, Shard
+    from auxar.draw.image_files import image_files
+    from auxar.draw.loading import opened
     from auxar.files import check_output, check_replaceable, kind
-    from auxar.generation.image_files import image_files
 
     folder, path, files = as_path(run, "run"), as_path(out, "out"), as_paths(paths, "paths")
     check_flag(replace, "replace")
@@ -100,9 +100,10 @@ def compress(
         part_of(Shard(1, division.merge or 1), len(found))
         if kind(path) is not None and any(file.samefile(path) for file in found):
             raise UserError(f"{path} is one of the pictures; choose another name with -o")
-        opened = open_trained(folder, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
-        archiver = archiver_of(opened.model)
-        every = _conditions(condition, opened, len(found))
+        source = opened(folder, arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
+        source.accelerator()
+        archiver = archiver_of(source.model.chain)
+        every = _conditions(condition, source, len(found))
         # Encoding takes long, so all pictures are checked before it begins.
         tiles = 0
         for file in (found[number] for number in part):
@@ -115,13 +116,13 @@ def compress(
         names = [found[number].name for number in part]
         check_index(names, tiles, len(archiver.coders), values)
         # A file may be given to others, so it has the name of the run's folder without the folders above it.
-        header = archiver.header(Path(opened.folder.name).name, conditioned=every is not None)
+        header = archiver.header(Path(source.folder.name).name, conditioned=every is not None)
 
         def picture_at(number: int) -> Picture:
             return read_picture(found[part[number]])
 
         if division.merge is not None:
-            words = f"auxar compress {opened.folder.name} … -o {path}"
+            words = f"auxar compress {source.folder.name} … -o {path}"
             entries = merge_compressed(path, header, names, every, picture_at, division.merge, words)
         elif division.shard is not None:
             conditions = None if every is None else [every[number] for number in part]
@@ -137,9 +138,9 @@ def compress(
     return Compressed.of(path, entries, header.channels)
 
 
-def _conditions(value: Any, run: TrainedRun, count: int) -> list[tuple[int, ...]] | None:
+def _conditions(value: Any, run: OpenedRun, count: int) -> list[tuple[int, ...]] | None:
     """The values of the condition of each of `count` pictures; None for the null condition or without a condition."""
-    from auxar.generation.conditions import as_conditions, reader_of
+    from auxar.draw.conditions import as_conditions, reader_of
     from auxar.model import is_null
 
     condition = run.model.condition

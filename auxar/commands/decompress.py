@@ -72,8 +72,8 @@ def decompress(
     from auxar.coding.names import png_name
     from auxar.coding.pictures import write_picture
     from auxar.coding.results import Decompressed
-    from auxar.commands.opening import open_trained
     from auxar.distributed.joining import working_together
+    from auxar.draw.loading import opened
 
     file, folder = as_path(path, "path"), as_path(out, "out")
     check_flag(replace, "replace")
@@ -94,7 +94,9 @@ def decompress(
                 f"trust_plugins: the model was found by the digests in {file}, and plugins are trusted only of a run "
                 f"that you name; if you trust {place}, add --run {place}"
             )
-        archiver = archiver_of(open_trained(place, (), arithmetic=ARITHMETIC, trust_plugins=trust_plugins).model)
+        source = opened(place, arithmetic=ARITHMETIC, trust_plugins=trust_plugins)
+        source.accelerator()
+        archiver = archiver_of(source.model.chain)
         archiver.check(container)
         written, damaged = [], []
         for entry, picture in archiver.decode(container, chosen, deep):

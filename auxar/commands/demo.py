@@ -39,8 +39,8 @@ def demo(
     """
     from auxar.arguments import as_integer, as_path, check_flag
     from auxar.distributed.joining import check_alone
-    from auxar.generation.sheets import can_be_shown
-    from auxar.image_model.loading import load
+    from auxar.draw.loading import load
+    from auxar.draw.sheets import can_be_shown
     from auxar.web.actions import Demo
 
     folder = as_path(run, "run")

@@ -70,13 +70,13 @@ def fid(
     from auxar.arguments import as_integer, as_path, described
     from auxar.commands.results import check_of
     from auxar.distributed.joining import working_together
+    from auxar.draw.conditions import usual_conditions
+    from auxar.draw.loading import load
+    from auxar.draw.recipe_images import load_images
+    from auxar.draw.reference import as_pictures, reference_pictures
     from auxar.evaluation.distances import PUBLISHED, ImageDistances
     from auxar.evaluation.inception import LEAST_OF_FID, distances, inception
     from auxar.files import write_json
-    from auxar.generation.conditions import usual_conditions
-    from auxar.image_model.loading import load
-    from auxar.image_model.recipe_images import load_images
-    from auxar.image_model.reference import as_pictures, reference_pictures
     from auxar.report import write_report
     from auxar.runs.lock import holding_for_all
     from auxar.runs.models import find_run

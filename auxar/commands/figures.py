@@ -43,14 +43,14 @@ def figures(
         >>> auxar.figures("runs/quickstart", rows=1).as_posix()
         'runs/quickstart/figures'
     """
-    from auxar.arguments import as_integer
-    from auxar.commands.opening import open_trained
+    from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
     from auxar.data import load_images
     from auxar.distributed.joining import working_together
-    from auxar.generation.figures import figures_to_folder
+    from auxar.draw.figures import figures_to_folder
+    from auxar.draw.loading import opened
     from auxar.model.rule_effects import check_rule
-    from auxar.recipe.building import own_sampler
+    from auxar.recipe.options import check_settings
     from auxar.recipe.schema import MOST_IMAGES
     from auxar.report.updating import update_report
     from auxar.runs.lock import holding_for_all
@@ -58,18 +58,17 @@ def figures(
     with working_together() as processes:
         with processes.agreeing() as facts:
             rows = as_integer(rows, "rows", 1, MOST_IMAGES)
-            allowed = ("data.path", "data.options", "data.workers", "plugins")
-            opened = open_trained(run, settings, *allowed, trust_plugins=trust_plugins)
-            model, recipe, output = opened.model, opened.recipe, opened.folder.output
+            check_settings(settings, "sampling.", "data.path", "data.options", "data.workers", "plugins")
+            source = opened(as_path(run, "run"), settings, trust_plugins=trust_plugins)
+            accelerator, model, recipe = source.accelerator(), source.model.chain, source.recipe
             check_rule(model, recipe.sampling.draw_rule(), model.arithmetic, key="sampling.rule")
-            facts |= {"command": "figures", "--rows": rows, **opened.facts}
-        with holding_for_all(output.path, processes, check_of(opened.folder)):
+            facts |= {"command": "figures", "--rows": rows, **source.facts}
+        output = source.folder.output
+        with holding_for_all(output.path, processes, check_of(source.folder)):
             with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, opened.registry, recipe.condition)
+                data = load_images(recipe.data, recipe.image, source.registry, recipe.condition)
                 facts |= data.facts
-            figures_to_folder(
-                model, own_sampler(model), recipe, rows, data.heldout, data.train, output.figures, opened.accelerator
-            )
-            if opened.folder.model is None:
-                update_report(opened.folder, opened.accelerator)
+            figures_to_folder(model, recipe, rows, data.heldout, data.train, output.figures, accelerator)
+            if source.folder.model is None:
+                update_report(source.folder, accelerator)
     return output.figures

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from auxar.commands.launched_jobs import active_jobs, holding_jobs, job_of, start_jobs
 from auxar.distributed.joining import working_together
+from auxar.draw.sample_folder import check_samples
 from auxar.errors import UserError
 from auxar.files import is_file, read_bytes
-from auxar.generation.sample_folder import check_samples
 from auxar.jobs.queues import LocalQueue
 from auxar.jobs.site import Site
 from auxar.plugins import Registry

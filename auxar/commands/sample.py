@@ -98,28 +98,19 @@ def sample(
     import os
 
     from auxar.arguments import as_path, as_paths
-    from auxar.commands.opening import open_trained
     from auxar.distributed.joining import working_together
     from auxar.distributed.shards import Division
+    from auxar.draw.conditions import conditions_of_samples
+    from auxar.draw.given import check_given, read_given
+    from auxar.draw.image_files import image_files
+    from auxar.draw.loading import opened
+    from auxar.draw.plan import plan_of_recipe
+    from auxar.draw.sample_folder import check_samples
+    from auxar.draw.sample_names import name_of_samples
+    from auxar.draw.sample_shards import NAME, check_shards, draw_shard, merge_shards, sample_files, shards_folder
+    from auxar.draw.samples import check_count, write_samples
     from auxar.errors import UserError
-    from auxar.generation.conditional import draw_given_to_folder
-    from auxar.generation.conditions import conditions_of_samples
-    from auxar.generation.image_files import image_files
-    from auxar.generation.inputs import check_given, read_given
-    from auxar.generation.sample_folder import check_samples
-    from auxar.generation.sample_names import name_of_samples
-    from auxar.generation.sample_shards import (
-        NAME,
-        check_shards,
-        draw_shard,
-        merge_shards,
-        sample_files,
-        shards_folder,
-    )
-    from auxar.generation.samples import sample_to_folder
-    from auxar.model.rule_effects import check_rule
-    from auxar.recipe.building import own_sampler
-    from auxar.recipe.options import naming_options, sampling_options, sets
+    from auxar.recipe.options import check_settings, naming_options, sampling_options, sets
     from auxar.runs.lock import holding_for_all
     from auxar.runs.shards import holding_shard, work_of
 
@@ -136,44 +127,46 @@ def sample(
             options = sampling_options(
                 {"images": images, "rule": rule, "batch_size": batch_size, "seed": seed, "sampler": sampler}
             )
-            allowed = ("plugins", *(("data.crop", "data.resize") if pictures else ()))
+            check_settings(settings, "sampling.", "plugins", *(("data.crop", "data.resize") if pictures else ()))
             with naming_options(options):
-                opened = open_trained(
-                    run, settings, *allowed, sampling=options, arithmetic=arithmetic, trust_plugins=trust_plugins
+                source = opened(
+                    as_path(run, "run"),
+                    settings,
+                    sampling=options,
+                    arithmetic=arithmetic,
+                    trust_plugins=trust_plugins,
                 )
-            model, recipe, config = opened.model, opened.recipe, opened.recipe.sampling
+            accelerator, model, config = source.accelerator(), source.model.chain, source.recipe.sampling
             if not config.images:
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
-            content = (
-                read_given(pictures, recipe, model, stage=stage or 0, as_view=as_view, keep=keep) if pictures else None
-            )
+            content = None
+            if pictures:
+                check_count(len(pictures), config.images)
+                content = read_given(
+                    model, pictures, source.model.preparation, stage=stage or 0, as_view=as_view, keep=keep
+                )
             conditions = conditions_of_samples(
-                condition, model, recipe, None if content is None else len(content.names)
+                condition, model, source.recipe, None if content is None else len(content)
             )
-            depth = None if content is None or content.known is not None else content.depth
-            key = "sampling.rule" if rule is None else "rule"
-            check_rule(model, config.draw_rule(), model.arithmetic, from_depth=depth, key=key)
+            plan = plan_of_recipe(model, source.recipe, config.images, conditions, content)
+            plan.check(model, "sampling.rule" if rule is None else "rule")
             name = name_of_samples(model, config, content, None if condition is None else conditions)
-            folder = opened.folder.output.samples / name if out is None else as_path(out, "out")
-            common = opened.facts
+            folder = source.folder.output.samples / name if out is None else as_path(out, "out")
+            common = source.facts
             facts |= {"command": "sample", "--out": os.path.abspath(folder), **common}
             facts["the given images"] = None if content is None else content.digest
             facts["the conditions"] = conditions.digest
             facts["--shard"] = str(division.shard)
             work = work_of({**common, "the conditions": conditions.digest, "arithmetic": model.arithmetic})
             work["the number of shards"] = division.merge or (division.shard and division.shard.count)
-            files = sample_files(folder, f"auxar sample {opened.folder.name}", work)
-        own, device = own_sampler(model), opened.accelerator
+            files = sample_files(folder, f"auxar sample {source.folder.name}", work)
         if (part := division.shard) is not None:
             with holding_shard(shards_folder(folder), NAME, part, processes, lambda _: check_shards(folder, files)):
-                draw_shard(model, config, own, folder, device, conditions, part, files, processes)
+                draw_shard(model, plan, config, folder, accelerator, part, files, processes)
         elif division.merge is not None:
             with holding_for_all(folder, processes, lambda _: None):
-                merge_shards(model, config, folder, conditions, division.merge, files)
+                merge_shards(model, plan, config, folder, division.merge, files)
         else:
             with holding_for_all(folder, processes, check_samples):
-                if content is None:
-                    sample_to_folder(model, config, own, folder, device, conditions=conditions)
-                else:
-                    draw_given_to_folder(model, content, config, own, folder, device, conditions)
+                write_samples(model, plan, config, folder, accelerator)
     return folder

@@ -10,7 +10,7 @@ from auxar.commandline import Result, command
 from auxar.errors import one_line
 
 if TYPE_CHECKING:
-    from auxar.image_model.scoring import Scores
+    from auxar.draw.scoring import Scores
 
 UNKNOWN = "–"
 """The text of a value that is unknown."""
@@ -23,6 +23,13 @@ def _shown(scores: Scores) -> Result:
 
 
 def _lines(scores: Scores) -> Iterator[str]:
+    if scores.means:
+        bound = "" if scores.kind == "exact" else " (upper bounds for the model)"
+        yield f"bits/dim of {scores.heldout_images} held-out images{bound}"
+        for name, mean in scores.means.items():
+            error = "" if mean.standard_error is None else f" ± {mean.standard_error:.3f}"
+            yield f"{mean.bits_per_dim:>9.3f}{error}  {name}"
+        return
     kind = "" if scores.kind == "exact" else " (upper bounds)"
     heldout = f"ranks among {scores.heldout_images} held-out images"
     yield f"bits/dim of the model{kind} and of a lossless file, and their difference; {heldout}"
@@ -38,7 +45,7 @@ def _lines(scores: Scores) -> Iterator[str]:
 @command("Measure", show=_shown)
 def score(
     run: str | PathLike[str],
-    paths: Iterable[str | PathLike[str]],
+    paths: Iterable[str | PathLike[str]] | None = None,
     *,
     condition: Any = None,
     heldout: int = 200,
@@ -48,7 +55,7 @@ def score(
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> Scores:
-    """Scores how unusual images are for a run's model.
+    """Scores how unusual images are for a run's model, or compares its bits with those of PNG, WebP and JPEG XL.
 
     Images are scored by their bits/dim under the model, and by their bits/dim minus those of a lossless file (PNG or
     WebP), which depends less on how complex an image is. The ranks are the shares of held-out images with smaller
@@ -56,17 +63,21 @@ def score(
     of the run's data (of a stream, the first ones), and are given their own conditions. Without these data, a warning
     says so, and there are no ranks.
 
+    Without images, held-out images are measured: the result has their mean bits/dim under the model and in lossless
+    files of PNG, WebP and, with `pip install pillow-jxl-plugin`, JPEG XL. The headers of these files weigh more in
+    small images.
+
     Args:
-        paths (PATH): image files, or folders of image files
+        paths (PATH): image files, or folders of image files (default: held-out images)
         condition (--condition KIND=VALUE): condition of a model that has one, one for all images or one for each:
             label=NAME, attributes=NAME,NAME…, mask=FILE, image=FILE, or none (default: none, the null condition)
-        heldout: number of held-out images that the ranks compare with, or 0 for no ranks
+        heldout: number of held-out images that are measured, or that the ranks compare with; 0 for no ranks
         out (-o, --out FILE): also write the table as CSV
         replace: replace FILE if it exists
 
     Raises:
-        UserError: there are no images, one of them cannot be read or has another size, or the condition does not fit
-            the model; also as `auxar.load`
+        UserError: there are no images in a folder, one of them cannot be read or has another size, the condition does
+            not fit the model, or an option needs images; also as `auxar.load`
 
     Examples:
         >>> import auxar
@@ -77,19 +88,32 @@ def score(
     """
     from auxar.arguments import as_integer, as_path, as_paths
     from auxar.distributed.joining import check_alone
+    from auxar.draw.image_files import image_files
+    from auxar.draw.loading import load
+    from auxar.draw.scoring import (
+        ImageScore,
+        Scores,
+        check_needs_images,
+        heldout_means,
+        heldout_values,
+        ranks_among,
+        values_of,
+    )
     from auxar.files import check_replaceable, write_text
-    from auxar.generation.image_files import image_files
-    from auxar.image_model.loading import load
-    from auxar.image_model.scoring import ImageScore, Scores, heldout_values, ranks_among, values_of
 
-    folder, files = as_path(run, "run"), as_paths(paths, "paths")
+    folder = as_path(run, "run")
+    files = None if paths is None else as_paths(paths, "paths")
     as_integer(heldout, "heldout", least=0)
     table = None if out is None else as_path(out, "out")
     if table is not None:
         check_replaceable(table, replace)
-    found = image_files(files, "paths")
+    if files is None:
+        check_needs_images({"condition": condition, "resize": resize, "out": out}, heldout)
+    found = [] if files is None else image_files(files, "paths")
     check_alone("auxar score")
     model = load(folder, device, trust_plugins=trust_plugins)
+    if files is None:
+        return heldout_means(model, heldout)
     values = values_of(model, model.prepare(found, resize=resize), condition)
     others = heldout_values(model, heldout, conditioned=condition is not None) if heldout else None
     ranks = [ranks_among(*pair) for pair in zip(values, others, strict=True)] if others else [[None] * len(found)] * 3

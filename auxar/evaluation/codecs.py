@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 
 from PIL import Image, features
 from torch import Tensor
 
 from auxar.model import ImageSpec
+
+JPEG_XL = "JPEG XL (lossless)"
+"""Name of the codec that needs an optional package."""
 
 
 def has_codec(image: ImageSpec) -> bool:
@@ -27,16 +32,25 @@ def codec_bits_per_dim(image: Tensor) -> float:
         >>> plain < 0.4, noise > 8
         (True, True)
     """
-    return 8 * min(codec_sizes(image).values()) / image.numel()
+    sizes = codec_sizes(image)
+    sizes.pop(JPEG_XL, None)  # The value should not depend on an optional package.
+    return 8 * min(sizes.values()) / image.numel()
 
 
 def codec_sizes(image: Tensor) -> dict[str, int]:
-    """The sizes in bytes of an image (c, h, w) in a PNG and, if Pillow writes it, in a lossless WebP file."""
+    """The sizes in bytes of an image (c, h, w) in files of lossless codecs, by the name of the codec.
+
+    The codecs are PNG and, if Pillow writes them, WebP and JPEG XL. Pillow writes JPEG XL with the package
+    `pillow-jxl-plugin`.
+    """
     values = image.byte().cpu().numpy()
     picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
     sizes = {"PNG": _size(picture, "PNG", optimize=True)}
     if features.check("webp"):
         sizes["WebP (lossless)"] = _size(picture, "WEBP", lossless=True, quality=100, method=6)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_jxl")
+        sizes[JPEG_XL] = _size(picture, "JXL", lossless=True, effort=9)
     return sizes
 
 

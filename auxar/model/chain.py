@@ -16,10 +16,8 @@ from auxar.errors import UserError
 from auxar.model.condition import Condition, is_null
 from auxar.model.factor import FLOAT, Factor, check_fit
 from auxar.model.image import ImageSpec, Known
-from auxar.model.network import evaluating, summary
+from auxar.model.network import summary
 from auxar.model.request import SampleRequest
-from auxar.model.rule import Ancestral, Rule
-from auxar.model.rule_effects import check_rule
 from auxar.model.sources import Sampler
 from auxar.numerics.levels import SCALED
 
@@ -242,58 +240,6 @@ class Chain(nn.Module):
         if not 1 <= from_depth <= deepest:
             raise UserError(f"from_depth = {from_depth}: expected the depth of a view, 1 … {deepest}")
         return self._draw_up(view, request, sampler, self._known(request, from_depth - 1))
-
-    @torch.no_grad()
-    def sample(
-        self,
-        count: int,
-        *,
-        rule: Rule | None = None,
-        seed: int = 0,
-        first: int = 0,
-        batch_size: int = 16,
-        sampler: Sampler | None = None,
-        known: Known | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
-        """Draws the images with numbers first … first + count - 1: int64 on the CPU, shape (count, *image.shape).
-
-        Except for rounding, an image depends only on the model, its number, `seed`, `rule`, its known pixels and its
-        condition. The default rule is `Ancestral`. `batch_size` sets how many images are drawn at once. Dropout is off.
-        `known` has known pixels for each of the `count` images, and `condition` the condition of each, integers
-        (count, *condition.spec.shape).
-
-        Raises `UserError` if an argument is invalid, if neither the model nor the call has a sampler, or if the rule
-        changes nothing for any head of the model, such as a temperature for logistic mixtures.
-        """
-        sampler = self.sampler if sampler is None else sampler
-        if sampler is None:
-            raise UserError("this model has no sampler: pass one as sampler=…")
-        if not isinstance(sampler, Sampler):
-            raise UserError(
-                f"sampler: expected a Sampler, such as auxar_samplers.AutoSampler(), got {described(sampler)}"
-            )
-        count, first = as_integer(count, "count", 0), as_integer(first, "first", 0)
-        seed, batch_size = as_integer(seed, "seed"), as_integer(batch_size, "batch_size", 1)
-        rule = Ancestral() if rule is None else rule
-        if not isinstance(rule, Rule):
-            raise UserError(f"rule: expected a Rule, such as auxar.Ancestral(), got {described(rule)}")
-        check_rule(self, rule, self.arithmetic)
-        if known is not None:
-            if not isinstance(known, Known):
-                raise UserError(f"known: expected a Known with values and a mask, got {described(known)}")
-            known.check(self.image, count)
-        self.check_condition(condition, count)
-        images = []
-        with evaluating(self):
-            for start in range(first, first + count, batch_size):
-                numbers = tuple(range(start, min(start + batch_size, first + count)))
-                rows = slice(start - first, start - first + batch_size)
-                given = None if known is None else known.of(rows)
-                kept = None if condition is None else condition[rows]
-                request = SampleRequest(numbers, seed, rule, known=given, condition=kept)
-                images.append(self.draw(request, sampler).cpu())
-        return torch.cat(images) if images else torch.empty((0, *self.image.shape), dtype=torch.int64)
 
     def _known(self, request: SampleRequest, deepest: int) -> list[Known | None]:
         """The known pixels of the image and the pixels of its views that they determine, at depths 0 … `deepest`."""

@@ -10,7 +10,7 @@ import attrs
 from attrs.validators import ge, lt, optional
 
 from auxar.errors import UserError, shown
-from auxar.model import FLOAT, Ancestral, ImageSpec, Rule, SampleRequest
+from auxar.model import FLOAT, Ancestral, ImageSpec, Rule
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.levels import SCALED, VALUES
 from auxar.plugins import Component
@@ -302,10 +302,6 @@ class SamplingConfig:
     figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
     """Number of rows of images in each of the paper's figures that the report of a run shows. If it or `images` is 0,
     no figures are drawn."""
-
-    def request(self, numbers: Sequence[int]) -> SampleRequest:
-        """Returns a request to draw the images with these numbers, without known pixels or required views."""
-        return SampleRequest(tuple(numbers), self.seed, self.draw_rule())
 
     def draw_rule(self) -> Rule:
         """Returns the rule. Raises `UserError` if a plugin's component builds no `Rule`."""

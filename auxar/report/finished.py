@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from auxar.draw.figures import are_drawn
 from auxar.evaluation.stored import is_evaluated
 from auxar.files import is_file
-from auxar.generation.figures import are_drawn
 from auxar.model import Chain
 from auxar.recipe import Recipe
 from auxar.runs.layout import RunFolder

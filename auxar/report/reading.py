@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
+from auxar.draw.previews import pictures as drawn_pictures
 from auxar.errors import UserError, shown
 from auxar.evaluation.distances import ImageDistances, current_distances
 from auxar.evaluation.records import Evaluation, Exactness
 from auxar.evaluation.stored import other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes
-from auxar.generation.previews import pictures as drawn_pictures
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages

@@ -12,6 +12,7 @@ import torch
 
 from auxar.errors import UserError
 from auxar.files import entries, is_file, parse_json, read_json, read_metadata
+from auxar.model import SampleRequest
 from auxar.recipe import load_recipe_of_run, read_recipe, recipe_table
 from auxar.recipe.building import own_sampler
 from auxar.recipe.facts import flat
@@ -64,7 +65,7 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
     if most_bytes is not None and size > most_bytes:
         broken("small", f"the files have {size:,} bytes, more than {most_bytes:,}")
     with _law("draws"), torch.no_grad():
-        model.draw_views(recipe.sampling.request([0]), own_sampler(model))
+        model.draw_views(SampleRequest((0,), recipe.sampling.seed, recipe.sampling.draw_rule()), own_sampler(model))
     if _stamps(path) != before:
         broken("draws", "a file in the folder was written while an image was drawn", path=path)
 

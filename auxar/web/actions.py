@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import as_integer
+from auxar.draw.conditions import ALL, NONE, every_class
+from auxar.draw.given import gray_view, smaller_views
+from auxar.draw.image_model import ImageModel
+from auxar.draw.sheets import to_uint8
 from auxar.errors import UserError, shown
 from auxar.evaluation.codecs import codec_sizes, has_codec
-from auxar.generation.conditions import ALL, NONE, every_class
-from auxar.generation.sheets import to_uint8
-from auxar.image_model.given import gray_view, smaller_views
-from auxar.image_model.model import ImageModel
 from auxar.plugins import load_plugins
 from auxar.recipe.json_values import has_required
 

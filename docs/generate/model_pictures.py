@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 import auxar
-from auxar.generation.sheets import labeled
+from auxar.draw.sheets import labeled
 from auxar_rules import Reduced
 
 PICTURES = Path(__file__).parents[1] / "pictures"

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from auxar.data import load_images
-from auxar.generation.sheets import labeled
+from auxar.draw.sheets import labeled
 from auxar.model import ImageSpec
 from auxar.numerics import logistic
 from auxar.plugins import load_plugins

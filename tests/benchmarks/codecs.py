@@ -30,8 +30,8 @@ import auxar
 from auxar.coding.archive import Archiver, write_archive
 from auxar.coding.container import read_container
 from auxar.coding.pictures import read_picture
-from auxar.commands.opening import open_trained
 from auxar.data import load_images
+from auxar.draw.loading import opened as opened_run
 from auxar.recipe.building import own_sampler
 
 CODECS: dict[str, tuple[Callable[[str, str], list[str]], str]] = {
@@ -74,8 +74,8 @@ def coded_by(name: str, folder: Path, files: list[Path], sheet: Path, dims: int)
 
 def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Tensor) -> dict[str, float]:
     """Bits for each sub-pixel and seconds of a model's file. The images are decoded and compared with the originals."""
-    opened = open_trained(run, (), arithmetic="integer", trust_plugins=False)
-    archiver = Archiver(opened.model, own_sampler(opened.model))
+    opened = opened_run(run, arithmetic="integer", trust_plugins=False)
+    archiver = Archiver(opened.model.chain, own_sampler(opened.model.chain))
     header = archiver.header("model")
     path, names = folder / "a.auxar", [file.name for file in files]
     encoding, entries = seconds(
@@ -85,7 +85,7 @@ def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Ten
     decoding, found = seconds(lambda: list(archiver.decode(container, container.entries)))
     pixels = [picture.pixels for _, picture in found if picture is not None]
     assert np.array_equal(np.stack(pixels), images.numpy())
-    model, batch = auxar.ImageModel(opened.model), archiver.most_tiles
+    model, batch = opened.model, archiver.most_tiles
     likelihood, log_prob = seconds(lambda: model.log_prob(images, batch_size=batch))
     drawing, _ = seconds(lambda: model.sample(len(images), batch_size=batch, progress=False))
     dims = images.numel()

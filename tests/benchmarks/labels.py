@@ -4,14 +4,13 @@
 
 FOLDER of `--data` has train.parquet and test.parquet with CIFAR-10 images and the column `label`. The script trains
 small/labels/cifar10, and the same recipe without its condition, each with one thread. It then prints the held-out
-bits/dim of both, and the accuracy of `ImageModel.classify` on held-out images. If the script is stopped, the same
+bits/dim of both, and the accuracy of `auxar.classify` on held-out images. If the script is stopped, the same
 command continues it, and finished runs are kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import subprocess
 import sys
@@ -42,19 +41,6 @@ def run(recipe: str | Path, out: Path, settings: list[str]) -> Path:
     return out
 
 
-def accuracy(folder: Path, count: int, batch_size: int) -> tuple[float, float]:
-    """Classifies the first `count` held-out images; returns the part that is right, and its standard error."""
-    model = auxar.load(folder)
-    right = total = 0
-    for batch in auxar.load_images(model).heldout.in_order_examples(batch_size, limit=count):
-        assert batch.condition is not None
-        found = model.classify(batch.image, batch_size=batch_size).labels
-        right += int((found == batch.condition.flatten()).sum())
-        total += len(batch)
-    part = right / total
-    return part, math.sqrt(part * (1 - part) / total)
-
-
 def main() -> None:
     """Trains both models and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,8 +60,9 @@ def main() -> None:
     for found in compared.runs:
         print(f"{found.run}: {found.bits_per_dim:.3f} ± {found.standard_error:.3f} bits/dim")
     print("difference:", compared.runs[1].margin, *compared.runs[1].notes)
-    part, error = accuracy(labels, options.images, 50)
-    print(f"accuracy on {options.images} held-out images: {100 * part:.1f} ± {100 * error:.1f} %")
+    accuracy = auxar.classify(labels, heldout=options.images).accuracy
+    assert accuracy is not None
+    print(f"accuracy on {accuracy.images} held-out images: {accuracy.share:.3f} ± {accuracy.standard_error:.3f}")
 
 
 if __name__ == "__main__":

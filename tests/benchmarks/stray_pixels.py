@@ -25,7 +25,7 @@ from torch import Tensor
 import auxar
 from auxar import Adjustments, ImageModel, Images, SampleRequest
 from auxar.data import load_images
-from auxar.generation.conditions import first_examples
+from auxar.draw.conditions import first_examples
 from auxar.model import CausalDistribution
 from auxar.plugins import load_plugins
 from auxar.recipe.building import build_rule

@@ -69,7 +69,7 @@ def test_a_recipe_with_a_rule_that_changes_nothing_is_refused_before_training(pi
 def test_only_heads_of_factors_that_draw_from_a_given_image_count(pictures, finished, tmp_path, monkeypatch):
     depths = []
     monkeypatch.setattr(
-        "auxar.model.rule_effects.check_rule",
+        "auxar.draw.plan.check_rule",
         lambda model, rule, arithmetic, *, from_depth, key: depths.append(from_depth),
     )
     given = ["sample", str(finished), "-n", "1", "--out", str(tmp_path / "out"), "--given", str(pictures / "000.png")]

@@ -11,8 +11,8 @@ from auxar.cli import main
 from auxar.coding.container import MAGIC
 from auxar.commands import compress_shards
 from auxar.commands.compress_shards import path_of
-from auxar.commands.opening import open_trained
 from auxar.distributed.shards import Shard
+from auxar.draw.loading import opened
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +110,8 @@ def test_files_of_shards_are_checked_before_they_are_merged(run, images, tmp_pat
         assert snapshot(tmp_path) == before
     # Any change of the file is noticed.
     whole = second.read_bytes()
-    model = open_trained(run, (), arithmetic="integer", trust_plugins=False)
-    monkeypatch.setattr("auxar.commands.opening.open_trained", lambda *_, **options: model)
+    model = opened(run, arithmetic="integer", trust_plugins=False)
+    monkeypatch.setattr("auxar.draw.loading.opened", lambda *_, **options: model)
     changes = [flipped(whole, place) for place in (*range(len(MAGIC), len(whole), 97), len(whole) - 33, len(whole) - 1)]
     for content in (*changes, *(whole[:size] for size in (0, 5, 60, len(whole) - 33, len(whole) - 1)), whole + b"0"):
         second.write_bytes(content)

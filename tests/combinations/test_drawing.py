@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -21,8 +22,9 @@ from torch import Tensor
 
 import auxar
 from auxar.distributed.group import Team
-from auxar.generation.conditions import usual_conditions
-from auxar.generation.previews import Previews
+from auxar.draw.conditions import usual_conditions
+from auxar.draw.plan import plan_of_recipe
+from auxar.draw.previews import Previews
 from auxar.model import Known, Rule
 from auxar.recipe import SamplingConfig
 from auxar_rules import Map, Reduced
@@ -85,7 +87,7 @@ def bits_per_dim(nats: list[float]) -> float:
 )
 def test_samples_and_their_figures_are_those_of_single_images(path, conditions, tmp_path, arithmetic, monkeypatch):
     plain = OneByOne(path, arithmetic)
-    monkeypatch.setattr("auxar.generation.samples.SHEET_IMAGES", 6)
+    monkeypatch.setattr("auxar.draw.samples.SHEET_IMAGES", 6)
     folder = auxar.sample(path, images=7, condition=conditions, arithmetic=arithmetic, out=tmp_path / "out", **HOW)
     expected = [plain.drawn(number, 5, RULE, row(conditions, number)) for number in range(7)]
     found = pictures_in(folder)
@@ -316,7 +318,8 @@ def test_pictures_during_training_have_the_conditions_of_the_first_samples(path,
     data = auxar.load_images(auxar.load(path))
     config = SamplingConfig(seed=5, rule=chosen("rule", "reduced", reduction=0.7, min_weight=0.3))
     usual = usual_conditions(plain.condition, data.heldout)
-    previews = Previews(run, config, usual)
+    recipe: Any = attrs.evolve(auxar.load(path).recipe, sampling=config)  # type: ignore[misc]
+    previews = Previews(run, plan_of_recipe(plain.chain, recipe, 8, usual))
     expected = [plain.drawn(number, 5, RULE, row(usual.values, number)) for number in range(8)]
     chain = OneByOne(path).chain.train()
     for depth, factor in enumerate(chain.factors):

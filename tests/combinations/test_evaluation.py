@@ -18,9 +18,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import auxar
-from auxar.commands.opening import open_trained
+from auxar.draw.loading import opened as opened_run
+from auxar.draw.plan import chosen_sampler
 from auxar.errors import UserError
-from auxar.image_model.drawing import chosen_sampler
 from auxar.model import Chain, Factor, SampleRequest
 from auxar.recipe import SamplingConfig
 
@@ -134,7 +134,7 @@ def test_the_cost_of_integers_is_that_of_plain_calls(out, data):
 def test_likelihoods_of_models_are_those_of_plain_calls(out, data):
     chain, pictures = untouched(out), data["heldout"]
     expected = [nats_one_by_one(chain, factor, pictures) for factor in chain.factors]
-    opened = open_trained(out, [], arithmetic="float", trust_plugins=False).model
+    opened = opened_run(out, arithmetic="float", trust_plugins=False).model.chain
     model = auxar.load(out, arithmetic="float")
     for loaded in (opened, model.chain, auxar.load(out).chain):
         assert not any(part.training for part in loaded.modules())

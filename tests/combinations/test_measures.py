@@ -38,7 +38,7 @@ def test_fid_compares_images_that_are_drawn_with_conditions(
 ):
     """There are more masks than a sheet of samples has, and fewer than images. Of more than `most` images of the data,
     evenly spaced ones are used."""
-    monkeypatch.setattr("auxar.image_model.reference.MOST_REFERENCE", most)
+    monkeypatch.setattr("auxar.draw.reference.MOST_REFERENCE", most)
     path = Path(shutil.copytree(random_run_of(name), tmp_path / "run"))
     seen, plain = Seen(), OneByOne(path)
     monkeypatch.setattr("auxar.evaluation.inception.inception", lambda weights: seen)

@@ -27,9 +27,10 @@ from PIL import EpsImagePlugin, Image, ImageCms
 
 from auxar.data import StoredImages, conversion, load_images, training_batches
 from auxar.data.conversion import BrokenImage, Preparation, decode, opened
+from auxar.draw.given import _mask
+from auxar.draw.image_files import image_files
+from auxar.draw.inputs import as_batch
 from auxar.errors import UserError
-from auxar.generation.image_files import image_files
-from auxar.generation.inputs import read_images, read_mask
 from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Crop, DataConfig, Split
@@ -562,6 +563,14 @@ def test_streams_are_read_alike(tmp_path, caplog, gs, kind):
 # --- given images ----------------------------------------------------------------------------------------------------
 
 
+def read_images(path: Path) -> Any:
+    return as_batch([path], SPEC, Preparation.of(SPEC, DATA), what="given", of_command=True)
+
+
+def read_mask(path: Path) -> Any:
+    return _mask(path, SPEC, 1)
+
+
 def refusal(function: Callable[..., Any], *arguments: Any) -> str:
     with pytest.raises(UserError) as caught:
         function(*arguments)
@@ -572,8 +581,8 @@ def refusal(function: Callable[..., Any], *arguments: Any) -> str:
 def test_broken_files_that_are_given(tmp_path, gs, kind):
     for content in BROKEN[kind].values():
         (tmp_path / "a.png").write_bytes(content)
-        images = refusal(read_images, [tmp_path / "a.png"], SPEC, DATA)
-        mask = refusal(read_mask, tmp_path / "a.png", SPEC)
+        images = refusal(read_images, tmp_path / "a.png")
+        mask = refusal(read_mask, tmp_path / "a.png")
         assert images.startswith(f"given: {tmp_path / 'a.png'} cannot be read: ")
         assert mask.startswith(f"keep: {tmp_path / 'a.png'} cannot be read: ")
         assert told(kind, images)
@@ -584,17 +593,16 @@ def test_broken_files_that_are_given(tmp_path, gs, kind):
 def test_given_images_stand_upright(tmp_path):
     for value in range(1, 9):
         (tmp_path / "a.png").write_bytes(encode(turned(value), "PNG", exif=orientation(value)))
-        found = read_images([tmp_path / "a.png"], SPEC, DATA)[0]
+        found = read_images(tmp_path / "a.png")[0]
         assert (found.numpy() == UPRIGHT.transpose(2, 0, 1)).all()
 
 
 def test_pipes_and_devices_that_are_given(tmp_path):
     with pipe(tmp_path / "pipe.png"):
         for path in (tmp_path / "pipe.png", Path("/dev/zero")):
-            told = f"{path} cannot be read: Not a regular file"
-            assert refusal(read_images, [path], SPEC, DATA) == f"given: {told}"
-            assert refusal(read_mask, path, SPEC) == f"keep: {told}"
-            assert refusal(image_files, [path], "given") == f"given: there is no file or folder {path}"
+            assert refusal(read_mask, path).startswith(f"keep: {path} cannot be read: Not a regular file")
+            for read in (read_images, lambda path: image_files([path], "given")):
+                assert refusal(read, path) == f"given: there is no file or folder {path}"
 
 
 def test_folders_that_are_given(tmp_path):

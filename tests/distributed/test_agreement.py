@@ -26,8 +26,9 @@ from auxar.distributed.peers import Peer, stopped
 from auxar.distributed.processes import Processes, Report, objection
 from auxar.distributed.signals import PATIENCE, TOGETHER
 from auxar.distributed.watchdog import STOPPED_LOOKS, _Watch
+from auxar.draw.given import read_given
+from auxar.draw.preparation import usual_preparation
 from auxar.errors import UserError
-from auxar.generation.inputs import read_given
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.facts import recipe_facts
@@ -322,7 +323,8 @@ def test_the_digest_of_given_images_depends_on_their_content(pictures, tmp_path)
     model = build_model(recipe, registry)
 
     def digest(*names: str, keep: str | None = None) -> str:
-        return read_given([pictures / name for name in names], recipe, model, keep=keep).digest
+        usual = usual_preparation(model.image, recipe)
+        return read_given(model, [pictures / name for name in names], usual, keep=keep).digest
 
     assert digest("000.png") == digest("000.png")
     digests = [

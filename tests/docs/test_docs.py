@@ -27,6 +27,7 @@ from test_import_order import LAYERS
 from auxar.cli import main
 from auxar.cli.parser import command_line
 from auxar.commands.run import run as run_recipe
+from auxar.draw.sheets import labeled
 from auxar.errors import UserError
 from auxar.evaluation.records import (
     ChannelFigures,
@@ -37,7 +38,6 @@ from auxar.evaluation.records import (
     SampleFigures,
     WithoutCondition,
 )
-from auxar.generation.sheets import labeled
 from auxar.model import DrawSource, ImageSpec, SampleRequest
 from auxar.plugins import KINDS, load_plugins
 from auxar.recipe.building import build_model
@@ -68,9 +68,9 @@ INSIDE = {"split": Split, "crop": Crop}
 HAVE_EXAMPLES = {
     "auxar",
     "auxar.commands.sample",
-    "auxar.image_model.building",
-    "auxar.image_model.loading",
-    "auxar.image_model.model",
+    "auxar.draw.building",
+    "auxar.draw.loading",
+    "auxar.draw.image_model",
     "auxar.model.chain",
     "auxar.model.image",
     "auxar.model.request",
@@ -420,7 +420,7 @@ def test_references_give_signatures_defaults_and_docstrings(generate):
     assert '<a id="auxar.model.image.ImageSpec.check"></a>' in spec
     assert "check_view(" in reference.module("auxar.testing")
     assert "__init__" not in reference.module("auxar_layers.convolutions")
-    assert reference.module("auxar.generation.sheets", "growth").count("\n### ") == 1
+    assert reference.module("auxar.draw.sheets", "growth").count("\n### ") == 1
 
 
 def test_units_are_of_keys_that_there_are(generate):

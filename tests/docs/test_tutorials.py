@@ -14,7 +14,6 @@ from helpers.tutorial_files import write_tutorial
 
 from auxar.commands.run import run
 from auxar.data import StoredImages, load_images
-from auxar.generation.samples import draw_views
 from auxar.model import Adjustments, CausalNetwork, DrawSource, Interval, RestrictableHead, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
@@ -104,8 +103,8 @@ def test_its_restricted_draws_have_the_views_they_were_drawn_from(sketch):
     assert model.exact
     request = SampleRequest(tuple(range(4)), seed=3)
     with torch.no_grad():
-        expected = draw_views(model, request, RasterSampler())
-        found = draw_views(model, request, AutoSampler())
+        expected = model.draw_views(request, RasterSampler())
+        found = model.draw_views(request, AutoSampler())
     assert len(expected[0].unique()) == 2
     assert torch.equal(model.views(expected[0])[1], expected[1])
     for image, other in zip(expected, found, strict=True):
@@ -117,7 +116,8 @@ def test_its_head_is_drawn_from_by_its_own_code(sketch, monkeypatch):
     recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"], trust_plugins=True)
     model = build_model(recipe, registry).eval()
     monkeypatch.setattr(DrawSource, "pixels", None)  # so that Python cannot draw
-    draw_views(model, SampleRequest((0, 1)), AutoSampler("native"))
+    with torch.no_grad():
+        model.draw_views(SampleRequest((0, 1)), AutoSampler("native"))
 
 
 def test_its_data_set_is_read_with_its_options(tmp_path, monkeypatch):

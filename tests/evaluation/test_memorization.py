@@ -14,10 +14,10 @@ from helpers.sheets import cells, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auxar.draw import figures
+from auxar.draw.sheets import labeled, to_uint8
 from auxar.errors import UserError
 from auxar.evaluation.nearest import mirrored, nearest, neighbors
-from auxar.generation import figures
-from auxar.generation.sheets import labeled, to_uint8
 from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components

@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +15,7 @@ from PIL import Image
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.evaluation.codecs import codec_bits_per_dim
+from auxar.evaluation.codecs import codec_bits_per_dim, codec_sizes
 
 
 @pytest.fixture
@@ -90,6 +91,30 @@ def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys):
     assert main([*command, "-o", "scores.csv", "--replace", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [image["file"] for image in record["images"]] == images
+
+
+def test_held_out_images_are_measured_if_no_images_are_given(finished, capsys, monkeypatch):
+    model = auxar.load(finished)
+    heldout = auxar.load_images(model).heldout.spaced_examples(5).image
+    sizes = [codec_sizes(image) for image in heldout]
+    expected = {name: [8 * size[name] / model.image.dims for size in sizes] for name in sizes[0]}
+    expected["model"] = model.bits_per_dim(heldout).tolist()
+    scores = auxar.score(finished, heldout=5)
+    assert (scores.images, scores.heldout_images, scores.means.keys()) == ((), 5, expected.keys())
+    for name, values in expected.items():
+        mean = scores.means[name]
+        assert mean.bits_per_dim == pytest.approx(np.mean(values), rel=1e-5)
+        assert mean.standard_error == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-5)
+    assert main(["score", str(finished), "--heldout", "5"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("bits/dim of 5 held-out images")
+    assert [line.partition("  ")[2].strip() for line in lines] == list(scores.means)
+    wrongs: list[dict[str, Any]] = [{"resize": "cover"}, {"out": "a.csv"}, {"condition": "cat"}]
+    for wrong in wrongs:
+        with pytest.raises(UserError, match=f"^{next(iter(wrong))}: expected images to score"):
+            auxar.score(finished, **wrong)
+    with pytest.raises(UserError, match=r"^heldout: expected at least 1"):
+        auxar.score(finished, heldout=0)
 
 
 def test_wrong_inputs_give_one_sentence(finished, images):

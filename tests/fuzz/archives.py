@@ -33,7 +33,7 @@ from watching import Limits, Outcome
 from auxar.coding.archive import Archiver, write_archive
 from auxar.coding.container import MAGIC, read_container
 from auxar.coding.pictures import Picture
-from auxar.commands.opening import open_trained
+from auxar.draw.loading import opened as opened_run
 from auxar.errors import UserError
 from auxar.recipe.building import own_sampler
 
@@ -65,8 +65,8 @@ def originals() -> list[Original]:
 
 def _original(folder: Path, name: str) -> Original:
     make_golden_run(folder, name)
-    opened = open_trained(folder, (), arithmetic="integer", trust_plugins=False)
-    archiver = Archiver(opened.model, own_sampler(opened.model))
+    model = opened_run(folder, arithmetic="integer", trust_plugins=False).model.chain
+    archiver = Archiver(model, own_sampler(model))
     header = archiver.header(name)
     numbers = np.random.default_rng(0)
     pixels = {}

@@ -127,7 +127,7 @@ def sources() -> Sources:
 
 
 def load(found: Sources, folder: Path) -> None:
-    model = auxar.load(folder).chain
+    model = auxar.load(folder)
     if model.image.dims <= MOST_DIMS:
         model.log_prob(torch.zeros((1, *model.image.shape), dtype=torch.int64))
         model.sample(1)

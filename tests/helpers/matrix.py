@@ -35,9 +35,9 @@ SIZES = {
     "auxar.data.writing.GROUP_ROWS": 1,
     "auxar.evaluation.inception.BATCH": 1,
     "auxar.evaluation.nearest.BATCH": 1,
-    "auxar.generation.conditions.DRAWN_AT_ONCE": 1,
-    "auxar.image_model.likelihoods.CHUNK_PIXELS": SIDE * SIDE,
-    "auxar.image_model.reference.BATCH": 1,
+    "auxar.draw.conditions.DRAWN_AT_ONCE": 1,
+    "auxar.draw.likelihoods.CHUNK_PIXELS": SIDE * SIDE,
+    "auxar.draw.reference.BATCH": 1,
     "auxar_integers.arithmetic.PIXELS": SIDE * SIDE,
 }
 """The constants that set how much is computed at once, and the size of one picture in the unit of each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from auxar.generation.sheets import MARGIN
+from auxar.draw.sheets import MARGIN
 
 
 def cells(picture: Image.Image, rows: int, columns: int, height: int, width: int) -> np.ndarray:

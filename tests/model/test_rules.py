@@ -10,8 +10,9 @@ from helpers.choices import chosen
 from helpers.right_network import Net
 
 from auxar.data import Examples
+from auxar.draw.figures import Figures
+from auxar.draw.plan import plan_of
 from auxar.errors import UserError
-from auxar.generation.figures import Figures
 from auxar.model import (
     Adjusted,
     Adjustments,
@@ -22,7 +23,6 @@ from auxar.model import (
     Embedding,
     Factor,
     ImageSpec,
-    Known,
     Rule,
     SampleRequest,
 )
@@ -241,7 +241,8 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
     def captions(prior_head):
         chain = model(mixture, prior_head)
         heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-        figures = Figures(chain, RasterSampler(), SamplingConfig(), 1, Examples(heldout), None, False)
+        plan = plan_of(chain, None, None, 1, sampler=RasterSampler())
+        figures = Figures(chain, plan, SamplingConfig(), Examples(heldout), None, False)
         return {figure.name: figure.caption for figure in figures.all()}
 
     for name in ("reduction", "map"):
@@ -260,40 +261,11 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
 )
 def test_figures_of_rules_leave_out_the_components_that_the_recipe_leaves_out(rule, expected):
     heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-    figures = Figures(
-        model(mixture, mixture), RasterSampler(), SamplingConfig(rule=rule), 1, Examples(heldout), None, False
-    )
+    chain, config = model(mixture, mixture), SamplingConfig(rule=rule)
+    plan = plan_of(chain, None, None, 1, rule=config.draw_rule(), sampler=RasterSampler())
+    figures = Figures(chain, plan, config, Examples(heldout), None, False)
     assert figures.min_weight == expected
     found = {figure.name: figure.caption for figure in figures.all()}
     sentence = f"components of less than {expected:g} times the heaviest one's weight are not drawn."
     assert (f"Mixture {sentence}" in found["map"]) == (f"Except in column 0, mixture {sentence}" in found["reduction"])
     assert ("components of less" in found["map"]) == (expected > 0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"count": -1}, "count: expected an integer of at least 0, got -1 (int)"),
-        ({"count": 1.5}, "count: expected an integer of at least 0, got 1.5 (float)"),
-        ({"seed": "0"}, "seed: expected an integer, got '0'"),
-        ({"seed": 0.5}, "seed: expected an integer, got 0.5 (float)"),
-        ({"first": -1}, "first: expected an integer of at least 0, got -1 (int)"),
-        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0 (int)"),
-        ({"batch_size": None}, "batch_size: expected an integer of at least 1, got None"),
-        ({"rule": "map"}, "rule: expected a Rule, such as auxar.Ancestral(), got 'map'"),
-        (
-            {"known": torch.zeros(1, 1, 4, 4)},
-            "known: expected a Known with values and a mask, got an object of type Tensor",
-        ),
-    ],
-)
-def test_wrong_arguments_of_sample_are_user_errors(arguments, message):
-    with pytest.raises(UserError) as caught:
-        model(mixture, mixture).sample(**{"count": 1, **arguments})
-    assert str(caught.value) == message
-
-
-def test_sample_takes_a_seed_of_any_sign_and_known_pixels():
-    chain = model(mixture, mixture)
-    values, mask = torch.full((1, *IMAGE.shape), 3), torch.ones(1, 4, 4, dtype=torch.bool)
-    assert torch.equal(chain.sample(1, seed=-(10**20), known=Known(values, mask)), values)

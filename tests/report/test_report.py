@@ -13,8 +13,8 @@ from helpers.html_page import HOSTILE, Page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auxar.draw.sheets import growth, save_png, sheet
 from auxar.errors import UserError
-from auxar.generation.sheets import growth, save_png, sheet
 from auxar.model import ImageSpec
 from auxar.report import write_report
 from auxar.report.html import join, tag

@@ -114,7 +114,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def verbs(clean: Path) -> dict[str, Callable[[Path], Any]]:
     """Returns all operations that open a run's folder, by name. `run` continues it with the recipe of the clean run."""
     return {
-        "load": lambda folder: auxar.load(folder).chain.sample(1),
+        "load": lambda folder: auxar.load(folder).sample(1),
         "check": lambda folder: factor_costs(*load_recipe(folder / "recipe.toml")),
         "report": write_report,
         "compare": lambda folder: compare_runs([clean, folder]),

@@ -20,11 +20,11 @@ from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
 from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
+from auxar.draw import samples
+from auxar.draw.sample_folder import MARK, check_samples
+from auxar.draw.sheets import save_png
 from auxar.errors import UserError
 from auxar.files import append_line, read_json, replacing, unfinished, write_json, write_tensors, write_text
-from auxar.generation import samples
-from auxar.generation.sample_folder import MARK, check_samples
-from auxar.generation.sheets import save_png
 from auxar.report import write_report
 from auxar.runs import opening
 from auxar.runs.layout import check_folder
@@ -266,9 +266,7 @@ def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, pictures, tmp_p
     def fail(*_: object) -> None:
         raise UserError("engine")
 
-    monkeypatch.setattr(
-        "auxar.generation.conditional.draw_given" if given else "auxar.generation.samples.draw_views", fail
-    )
+    monkeypatch.setattr("auxar.draw.drawing._draw", fail)
     assert refusal(sample, finished, given=files, images=1, out=out) == "engine"
     assert snapshot(tmp_path) == before
     assert "stopped after" not in caplog.text

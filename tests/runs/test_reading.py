@@ -20,6 +20,7 @@ import auxar
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
 from auxar.data.source import open_source
+from auxar.draw.image_files import image_files
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.files import (
@@ -34,7 +35,6 @@ from auxar.files import (
     read_tensors,
     write_tensors,
 )
-from auxar.generation.image_files import image_files
 from auxar.plugins import load_plugins
 from auxar.recipe import DataConfig, load_recipe
 from auxar.report import write_report

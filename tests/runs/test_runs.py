@@ -493,7 +493,7 @@ def test_samples_of_a_loaded_model(finished, rule):
     model.image.check_range(images)
     assert torch.equal(model.sample(5, rule=rule, seed=3, batch_size=2), images)
     assert torch.equal(model.sample(2, rule=rule, seed=3, first=3), images[3:])
-    assert torch.equal(auxar.load(finished).chain.sample(1, rule=rule, seed=3), images[:1])
+    assert torch.equal(auxar.load(finished).sample(1, rule=rule, seed=3).tensor, images[:1])
     assert not torch.equal(model.sample(5, rule=rule, seed=4), images)
 
 
@@ -634,7 +634,7 @@ def test_a_run_keeps_the_plugin_files_it_needs(pictures, tmp_path):
     folder.rename(moved)
     shutil.rmtree(recipe.parent)
     assert "this recipe names plugin files, which are code" in refusal(moved)
-    assert auxar.load(moved, trust_plugins=True).chain.sample(2).shape == (2, 3, 8, 8)
+    assert auxar.load(moved, trust_plugins=True).sample(2).shape == (2, 3, 8, 8)
     assert evaluate(moved, trust_plugins=True).path == moved
     (moved / "plugins" / "thin.py").unlink()
     with pytest.raises(UserError, match=r"thin\.py does not exist"):

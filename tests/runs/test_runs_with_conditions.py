@@ -25,9 +25,9 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
+from auxar.draw.sheets import TITLE
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
-from auxar.generation.sheets import TITLE
 
 NAMES = ["cat", "dog", "owl"]
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
@@ -124,6 +124,25 @@ def test_the_command_classify_shows_names_and_probabilities(finished, pictures, 
     assert all(name in lines[1] for name in NAMES)
     assert main(["classify", str(finished), str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images"][0]["names"][0] in NAMES
+
+
+def test_classify_measures_its_accuracy_on_held_out_images(finished, capsys):
+    heldout = auxar.load_images(auxar.load(finished)).heldout.spaced_examples(100)
+    found = auxar.load(finished).classify(heldout.image).labels.tolist()
+    own = heldout.condition.flatten().tolist()
+    result = auxar.classify(finished)
+    assert (result.images, result.kind, result.accuracy.names) == ((), "exact", tuple(NAMES))
+    counts = [[sum(pair == (k, n) for pair in zip(own, found, strict=True)) for n in range(3)] for k in range(3)]
+    assert result.accuracy.confusion == tuple(map(tuple, counts))
+    assert result.accuracy.share == pytest.approx(np.mean(np.equal(own, found)))
+    assert auxar.classify(finished, heldout=2).accuracy.images == 2
+    assert main(["classify", str(finished)]) == 0
+    first, head, *rows, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        f"{result.accuracy.share:.3f} ± {result.accuracy.standard_error:.3f} of {len(own)} held-out"
+    )
+    assert head.split() == NAMES
+    assert [line.split() for line in rows] == [[n, *map(str, r)] for n, r in zip(NAMES, counts, strict=True)]
 
 
 @pytest.mark.slow

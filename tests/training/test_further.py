@@ -82,7 +82,7 @@ def test_two_parts_of_one_factor_equal_one_even_if_the_second_is_killed(pictures
     }
     assert {name for name in before.keys() | stopped.keys() if before.get(name) != stopped.get(name)} <= new
     assert steps(copied, "prior") == "4"
-    auxar.load(copied).chain.sample(1)
+    auxar.load(copied).sample(1)
     between = "prior already has; use 6 or more steps, 4 steps, for which it has weights, or choose another folder"
     with pytest.raises(UserError, match=between):
         run(copied, tiny(pictures, training__factor={"prior": {"steps": 5}}))

@@ -23,11 +23,10 @@ from hypothesis import strategies as st
 
 import auxar
 from auxar.data import load_images
+from auxar.draw.previews import IMAGES
+from auxar.draw.previews import pictures as drawn_pictures
+from auxar.draw.sheets import save_png, sheet
 from auxar.files import read_json, read_tensors
-from auxar.generation.previews import IMAGES
-from auxar.generation.previews import pictures as drawn_pictures
-from auxar.generation.samples import draw_views
-from auxar.generation.sheets import save_png, sheet
 from auxar.model import SampleRequest
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
@@ -107,7 +106,8 @@ def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures
     assert read_json(folder / "evaluation.json") == read_json(everything / "evaluation.json")
     # The last picture of a factor shows the first samples of the finished model.
     model = auxar.load(folder).chain
-    drawn = draw_views(model, SampleRequest(tuple(range(IMAGES))), own_sampler(model))
+    with torch.no_grad():
+        drawn = model.draw_views(SampleRequest(tuple(range(IMAGES))), own_sampler(model))
     for factor, images in zip(model.factors, drawn, strict=True):
         steps = dict(drawn_pictures(folder / "factors" / factor.name))
         assert list(steps) == [3, 6, 7]

@@ -63,8 +63,8 @@ PLACES = (
     ("auxar.training.conversion.write_converted", 1),
     ("auxar.evaluation.likelihoods.write_json", 1),
     ("auxar.evaluation.likelihoods.write_json", 2),
-    ("auxar.generation.run_images.sample_to_folder", 1),
-    ("auxar.generation.samples.write_sheets", 1),
+    ("auxar.draw.run_images.write_samples", 1),
+    ("auxar.draw.samples.write_sheets", 1),
     ("auxar.pipeline.update_report", 1),
 )
 """Functions, and the number of the call in which a run is killed, in the order of a run whose factors are trained: a

@@ -1,0 +1,159 @@
+"""Classification of images by a model with labels: p(y | X) ∝ p(X | y) p(y)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.draw.likelihoods import factor_log_probs
+from auxar.errors import UserError
+from auxar.evaluation.records import Exactness
+from auxar.model import Chain, Condition, device_of, evaluating
+
+
+@attrs.frozen(eq=False)
+class Classification:
+    """The probabilities of the classes of images.
+
+    Examples:
+        >>> likelihoods = torch.tensor([[-10.0, -12.0], [-9.0, -8.0]], dtype=torch.float64)
+        >>> found = Classification(likelihoods, torch.zeros(2, dtype=torch.float64), ("cat", "dog"), exact=True)
+        >>> found.labels.tolist(), found.names_of_labels
+        ([0, 1], ['cat', 'dog'])
+        >>> found.probabilities[0].round(decimals=3).tolist()
+        [0.881, 0.119]
+    """
+
+    log_likelihood: Tensor
+    """log p(X | y) in nats for each image and class, or its lower bound: float64, (n, classes)."""
+    log_prior: Tensor
+    """log p(y) in nats for each class: float64, (classes,)."""
+    names: tuple[str, ...]
+    """The name of each class; its number if it has no name."""
+    exact: bool
+    """Whether `log_likelihood` is exact. Otherwise it is a lower bound, and probabilities are approximate."""
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """log p(y | X) in nats: float64, (n, classes)."""
+        return (self.log_likelihood + self.log_prior).log_softmax(1)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """p(y | X): float64, (n, classes)."""
+        return self.log_probabilities.exp()
+
+    @property
+    def labels(self) -> Tensor:
+        """The most probable class of each image: int64, (n,)."""
+        return self.log_probabilities.argmax(1)
+
+    @property
+    def names_of_labels(self) -> list[str]:
+        """The name of the most probable class of each image."""
+        return [self.names[label] for label in self.labels.tolist()]
+
+
+@attrs.frozen
+class ImageClass:
+    """The classes of an image, the most probable first."""
+
+    file: Path
+    """The image file."""
+    names: tuple[str, ...]
+    """The names of the most probable classes."""
+    probabilities: tuple[float, ...]
+    """Their probabilities p(y | X)."""
+
+
+@attrs.frozen
+class Accuracy:
+    """How often the most probable label of an image is its own.
+
+    Examples:
+        >>> found = Accuracy.of(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 1]), ("cat", "dog"))
+        >>> found.share, found.images, found.confusion
+        (0.75, 4, ((1, 1), (0, 2)))
+    """
+
+    share: float
+    """Share of the images whose most probable label is their own, 0 … 1."""
+    standard_error: float | None
+    """Standard error of `share`; None for a single image."""
+    images: int
+    """Number of images."""
+    names: tuple[str, ...]
+    """Names of the labels."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Number of images by their own label (rows) and their most probable label (columns), in the order of `names`."""
+
+    @classmethod
+    def of(cls, found: Tensor, own: Tensor, names: tuple[str, ...]) -> Accuracy:
+        """The accuracy of the most probable labels `found` of images with their `own` labels, both int64, (n,)."""
+        right = (found == own).double()
+        counts = torch.bincount(own * len(names) + found, minlength=len(names) ** 2).view(len(names), len(names))
+        error = (right.std() / math.sqrt(len(right))).item() if len(right) > 1 else None
+        return cls(right.mean().item(), error, len(right), names, tuple(map(tuple, counts.tolist())))
+
+
+@attrs.frozen
+class Classes:
+    """The result of `auxar.classify`: an `ImageClass` for each image, or the accuracy on held-out images."""
+
+    images: tuple[ImageClass, ...]
+    """The classes of the images, in the order in which they were given; empty for held-out images."""
+    kind: Exactness
+    """`exact` if p(X | y) is exact; `bound` if probabilities were computed from lower bounds of it."""
+    modelled: bool
+    """Whether p(y) is the model's own. Otherwise all classes have the same p(y)."""
+    accuracy: Accuracy | None = None
+    """The accuracy on held-out images; None if images were given."""
+
+
+def most_probable(found: Classification, files: Sequence[Path], top: int, *, modelled: bool) -> Classes:
+    """The `top` most probable classes of the images in `files`."""
+    values, places = found.probabilities.topk(min(top, len(found.names)))
+    images = tuple(
+        ImageClass(file, tuple(found.names[place] for place in row), tuple(probabilities))
+        for file, row, probabilities in zip(files, places.tolist(), values.tolist(), strict=True)
+    )
+    return Classes(images, "exact" if found.exact else "bound", modelled)
+
+
+def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classification:
+    """Classifies images (n, *image.shape). Raises `UserError` if the condition of the model is no label."""
+    condition = label_condition(chain)
+    columns = []
+    for label in range(condition.spec.levels):
+        given = torch.full((len(images), 1, 1, 1), label)
+        found = factor_log_probs(chain, images, batch_size, given)
+        columns.append(torch.stack([factor.log_prob for factor in found]).sum(0))
+    names = condition.names or tuple(map(str, range(condition.spec.levels)))
+    return Classification(torch.stack(columns, 1), _log_prior(chain, condition), names, chain.exact)
+
+
+def label_condition(chain: Chain) -> Condition:
+    """The condition of a model. Raises `UserError` unless it is a label."""
+    if chain.condition is None or chain.condition.kind != "label":
+        found = (
+            "has no condition" if chain.condition is None else f"has a condition of the kind '{chain.condition.kind}'"
+        )
+        raise UserError(f"classification needs a model whose condition is a label, but this model {found}")
+    return chain.condition
+
+
+def _log_prior(chain: Chain, condition: Condition) -> Tensor:
+    classes = condition.spec.levels
+    factor = chain.condition_factor
+    if factor is None:
+        return torch.full((classes,), -math.log(classes), dtype=torch.float64)
+    labels = torch.arange(classes, device=device_of(chain)).reshape(-1, 1, 1, 1)
+    with torch.no_grad(), evaluating(factor):
+        found: Tensor = factor(labels)
+    return found.to("cpu", torch.float64)

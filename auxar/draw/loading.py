@@ -1,0 +1,119 @@
+"""Loads the trained model of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from accelerate import Accelerator
+
+from auxar.arguments import as_path, described
+from auxar.distributed.accelerator import make_accelerator
+from auxar.draw.devices import chosen_device
+from auxar.draw.image_model import ImageModel
+from auxar.errors import UserError
+from auxar.files import read_checksum
+from auxar.plugins import Registry
+from auxar.recipe import Recipe
+from auxar.recipe.model_names import hub_name
+from auxar.runs.arithmetic import model_in
+from auxar.runs.history import Origin
+from auxar.runs.layout import RunFolder
+from auxar.runs.opening import open_run, run_facts
+
+
+def load(
+    path: str | PathLike[str],
+    device: str | torch.device = "auto",
+    *,
+    arithmetic: str | None = None,
+    revision: str | None = None,
+    trust_plugins: bool = False,
+) -> ImageModel:
+    """Loads the trained model of a run, with its averaged weights, in evaluation mode.
+
+    `path` is the folder of the run, such as "runs/quickstart", the result of `auxar.run`, the name of a model that
+    comes trained (`list_models`), or the name of a model on the Hugging Face hub, such as "user/name", of which
+    `revision` is a branch, a tag or a commit. `device` is "cpu", "cuda", "cuda:N" or "auto", which is a GPU if
+    PyTorch finds one with CUDA (or ROCm), and otherwise the CPU. With `arithmetic="integer"`, the model computes
+    with the integers that `auxar.integers` made, with the same frequencies and samples on every machine; the
+    default is the recipe's arithmetic. Plugin files of the run are code; they are run only if `trust_plugins` is
+    True.
+
+    Raises `UserError` if `path` is not the folder of a run, if the weights of a factor are missing, damaged or from
+    another model, if the device does not exist, if the hub cannot be reached and the model is not in its cache, or if
+    the run has plugin files and `trust_plugins` is False.
+
+    Examples:
+        >>> import auxar
+        >>> model = auxar.load("runs/quickstart")
+        >>> print(model.image)
+        32×32×3 with 256 levels
+        >>> auxar.load("quickstart.toml")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        auxar.errors.UserError: quickstart.toml is not a run's folder: it does not exist; ...
+    """
+    folder = as_path(path, "path")
+    if revision is not None:
+        folder = _at_revision(folder, revision)
+    place = chosen_device(device)
+    return opened(folder, arithmetic=arithmetic, trust_plugins=trust_plugins).model.to(place)
+
+
+@attrs.frozen
+class OpenedRun:
+    """A run with all factors trained, and its model in evaluation mode, on the CPU."""
+
+    folder: RunFolder
+    recipe: Recipe
+    registry: Registry
+    model: ImageModel
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Values by name that must be equal in all processes that use the model together."""
+        chain = self.model.chain
+        numbers = {f"the digest of {name} ({chain.arithmetic})": digest for name, digest in chain.digests.items()}
+        return {**run_facts(self.folder, self.recipe, self.registry), **numbers}
+
+    def accelerator(self) -> Accelerator:
+        """Creates the `Accelerator` of a command, and moves the model to its device."""
+        found = make_accelerator(self.recipe.training.precision, self.folder.path)
+        self.model.chain.to(found.device)
+        return found
+
+
+def opened(
+    path: Path,
+    settings: Sequence[str] = (),
+    *,
+    sampling: Mapping[str, Any] | None = None,
+    arithmetic: str | None = None,
+    trust_plugins: bool,
+) -> OpenedRun:
+    """Opens a trained run and applies `key=value` settings to its recipe.
+
+    `path` is the run's folder or the name of a model. Values in `sampling` then replace keys of [sampling]. Raises
+    `UserError` as `load` does.
+    """
+    run, recipe, registry = open_run(path, settings, sampling=sampling, trust_plugins=trust_plugins)
+    chain = model_in(run, recipe, registry, arithmetic).eval()
+    where = run.model or os.path.abspath(run.path)
+    origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}
+    return OpenedRun(run, recipe, registry, ImageModel(chain, recipe, registry, origins))
+
+
+def _at_revision(path: Path, revision: Any) -> Path:
+    """The name of a model on the hub at a revision. Raises `UserError` if `path` is not such a name."""
+    if not isinstance(revision, str) or not revision or any(letter.isspace() for letter in revision):
+        raise UserError(f"revision: expected the name of a branch, a tag or a commit, got {described(revision)}")
+    if (found := hub_name(path)) is None:
+        raise UserError(f"revision: only models on the Hugging Face hub have revisions, and {path} is not one of them")
+    if found[1] is not None:
+        raise UserError(f"revision: {path} names the revision '{found[1]}' already; give one of the two")
+    return Path(f"{path.as_posix()}@{revision}")

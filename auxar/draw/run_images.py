@@ -1,0 +1,46 @@
+"""The samples and figures of a run, which are drawn when all of its factors are trained."""
+
+from __future__ import annotations
+
+import logging
+
+from accelerate import Accelerator
+
+from auxar.data import DataSets
+from auxar.distributed.processes import Processes
+from auxar.draw.conditions import usual_conditions
+from auxar.draw.figures import figures_to_folder
+from auxar.draw.plan import plan_of_recipe
+from auxar.draw.sample_folder import check_samples
+from auxar.draw.samples import write_samples
+from auxar.model import Chain
+from auxar.recipe import Recipe
+from auxar.runs.layout import RunFolder
+from auxar.runs.lock import holding_for_all
+
+logger = logging.getLogger("auxar")
+
+
+def draw_run(
+    run: RunFolder, recipe: Recipe, model: Chain, data: DataSets, accelerator: Accelerator, processes: Processes
+) -> None:
+    """Draws the samples and figures of a run with its trained `model`, and none if a factor is not trained.
+
+    Samples and figures of an earlier call are kept if the recipe has `sampling.images` = 0.
+    """
+    missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
+    if missing:
+        logger.info("no samples are drawn yet, because these factors are not trained: %s", ", ".join(missing))
+        return
+    if not recipe.sampling.images:
+        return
+    model.eval().to(accelerator.device)
+    # `auxar sample --out` may be writing into the same folder, so it has a lock of its own.
+    with holding_for_all(run.samples, processes, check_samples):
+        conditions = usual_conditions(model.condition, data.heldout)
+        plan = plan_of_recipe(model, recipe, recipe.sampling.images, conditions)
+        write_samples(model, plan, recipe.sampling, run.samples, accelerator, data.heldout)
+    if rows := recipe.sampling.figure_rows:
+        # The figure of nearest training images would read a whole stream, so only `auxar figures` draws it for streams.
+        training = None if recipe.data.streaming else data.train
+        figures_to_folder(model, recipe, rows, data.heldout, training, run.figures, accelerator)

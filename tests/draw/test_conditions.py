@@ -1,0 +1,197 @@
+"""Tests of the conditions that users give: values of many types, texts, and the images that they are given to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import auxar
+from auxar.draw.conditions import Conditions, as_conditions, every_class
+from auxar.errors import UserError
+from auxar.model import Condition, ImageSpec
+
+ONE = {"height": 1, "width": 1}
+LABEL = Condition("label", ImageSpec(1, levels=3, **ONE), ("cat", "dog", "owl"), optional=True)
+ATTRIBUTES = Condition("attributes", ImageSpec(3, levels=2, **ONE), ("a", "b", "c"), optional=True)
+MASK = Condition("mask", ImageSpec(1, height=2, width=3, levels=3))
+
+
+def values(value: Any, condition: Condition) -> list[list[int]]:
+    found = as_conditions(value, condition, None).values
+    assert found is not None
+    assert found.dtype == torch.int64
+    return found.flatten(1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("dog", [[1]]),
+        (2, [[2]]),
+        ("2", [[2]]),
+        (np.int64(2), [[2]]),
+        (["owl", 0, None], [[2], [0], [-1]]),
+        (torch.tensor([2, 0]), [[2], [0]]),
+        (torch.tensor(1), [[1]]),
+        (torch.tensor([2, 1], dtype=torch.uint8), [[2], [1]]),
+        (np.array([0, 1, 2])[::-1], [[2], [1], [0]]),
+        (np.array(["cat", "owl"]), [[0], [2]]),
+        (np.array([1.0, 2.0]), [[1], [2]]),
+        ({"label": ["cat", "dog"]}, [[0], [1]]),
+        (torch.tensor([-1, 2]), [[-1], [2]]),
+    ],
+    ids=str,
+)
+def test_labels(value, expected):
+    assert values(value, LABEL) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["a", "c"], [[1, 0, 1]]),
+        ([], [[0, 0, 0]]),
+        ("c, b", [[0, 1, 1]]),
+        ([["a"], []], [[1, 0, 0], [0, 0, 0]]),
+        ([[-1, 1, 1]], [[0, 1, 1]]),
+        ({"a": True, "b": False, "c": 1}, [[1, 0, 1]]),
+        (torch.tensor([1, 0, 1]), [[1, 0, 1]]),
+        (torch.tensor([[True, False, True]]), [[1, 0, 1]]),
+        (torch.tensor([[-1, -1, -1]]), [[-1, -1, -1]]),
+    ],
+    ids=str,
+)
+def test_attributes(value, expected):
+    assert values(value, ATTRIBUTES) == expected
+
+
+def test_masks():
+    mask = np.array([[0, 1, 2], [2, 1, 0]], np.uint16)
+    assert values(mask, MASK) == [[0, 1, 2, 2, 1, 0]]
+    assert values(mask[:, ::-1], MASK) == [[2, 1, 0, 0, 1, 2]]
+    assert values(torch.from_numpy(mask.astype(np.uint8))[None], MASK) == [[0, 1, 2, 2, 1, 0]]
+    with pytest.raises(UserError, match=r"expected integers in \[0, 3\), got -1 … 2"):
+        values(mask.astype(int) - np.eye(2, 3, dtype=int), MASK)
+    with pytest.raises(UserError, match="no recipe, which says how pictures are converted"):
+        values(Image.fromarray(mask.astype(np.uint8)), MASK)
+
+
+@pytest.mark.parametrize(
+    ("value", "condition", "message"),
+    [
+        ("dgo", LABEL, "condition: the label 'dgo' is no class; did you mean 'dog'"),
+        (3, LABEL, "condition: the label 3 is no class; expected an integer from 0 to 2"),
+        (1.5, LABEL, "condition: the label 1.5 is no class"),
+        ([["cat"]], LABEL, r"condition: the label \['cat'\] is no class"),
+        ({"mask": 1}, LABEL, "expected the key 'label', got 'mask'"),
+        (torch.tensor([1.5]), LABEL, "expected a tensor of integers"),
+        (torch.tensor([3]), LABEL, r"expected integers in \[0, 3\), got 3 … 3"),
+        (["d"], ATTRIBUTES, "the attribute 'd' is unknown"),
+        ({"a": 1}, ATTRIBUTES, "the attribute 'b' is missing"),
+        ({1: 2}, ATTRIBUTES, "the attribute 'a' is missing"),
+        ([[1, 0]], ATTRIBUTES, "there are 2 attributes; expected 3"),
+        ([[1, 0, 5]], ATTRIBUTES, "the attribute 'c' is 5; expected true or false"),
+        (torch.tensor([-1, 1, 1]), ATTRIBUTES, r"expected integers in \[0, 2\), got -1 … 1"),
+        (None, MASK, "this model requires a condition"),
+        ("", MASK, "expected the path of a picture, got an empty text"),
+        ("no.png", MASK, "condition: there is no file or folder no.png"),
+        ([], MASK, "expected at least one condition, got an empty list"),
+        (torch.zeros((0, 1, 2, 3), dtype=torch.int64), MASK, "expected at least one condition"),
+        (3, MASK, "expected a picture, its path, or a tensor of integers"),
+        (Conditions(torch.full((1, 1, 1, 1), 9), ("x",)), LABEL, "got 9 … 9"),
+    ],
+    ids=str,
+)
+def test_wrong_values_are_one_error(value, condition, message):
+    with pytest.raises(UserError, match=message):
+        as_conditions(value, condition, None)
+
+
+def test_a_class_may_be_named_none_or_all():
+    """The name of a class comes before the other meanings of a text. Python's None is always the null condition."""
+    label = Condition("label", ImageSpec(1, levels=4, **ONE), ("none", "all", "a,b", "label=c"), optional=True)
+    assert values(["label=none", "label=all", "none", "all", None], label) == [[0], [1], [0], [1], [-1]]
+    assert values(["label=a,b", "a,b", "label=c", "label=label=c", "none,all"], label) == [[2], [2], [3], [3], [0], [1]]
+
+
+def test_an_attribute_may_have_a_name_with_a_comma():
+    attributes = Condition("attributes", ImageSpec(3, levels=2, **ONE), ("a,b", "none", "c=d"), optional=True)
+    assert values(["a,b", "c=d"], attributes) == [[1, 0, 1]]
+    assert values("none", attributes) == [[0, 1, 0]]
+    assert values(["a,b", "none", None], attributes) == [[1, 0, 0], [0, 1, 0], [-1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "condition", "expected"),
+    [
+        (["label=owl,cat", "label=1"], LABEL, [[2], [0], [1]]),
+        ("label=all", LABEL, [[0], [1], [2]]),
+        ("all", LABEL, [[0], [1], [2]]),
+        ("owl, cat", LABEL, [[2], [0]]),
+        ("none", LABEL, [[-1]]),
+        (["dog", "none", "all"], LABEL, [[1], [-1], [0], [1], [2]]),
+        ({"label": "owl,cat"}, LABEL, [[2], [0]]),
+        (["attributes=a,c", "attributes="], ATTRIBUTES, [[1, 0, 1], [0, 0, 0]]),
+        (["attributes=a", "c"], ATTRIBUTES, [[1, 0, 0], [0, 0, 1]]),
+        (["attributes=a", "none"], ATTRIBUTES, [[1, 0, 0], [-1, -1, -1]]),
+        (["a,c", "b"], ATTRIBUTES, [[1, 0, 1], [0, 1, 0]]),
+        (["none", "c"], ATTRIBUTES, [[-1, -1, -1], [0, 0, 1]]),
+        ("attributes=a", ATTRIBUTES, [[1, 0, 0]]),
+        ("", ATTRIBUTES, [[0, 0, 0]]),
+        ("none", ATTRIBUTES, [[-1, -1, -1]]),
+    ],
+    ids=str,
+)
+def test_texts_are_conditions(texts, condition, expected):
+    assert values(texts, condition) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "condition", "message"),
+    [
+        ("label=dgo", LABEL, "condition: the label 'dgo' is no class; did you mean 'dog'"),
+        ("label=none", LABEL, "condition: the label 'none' is no class"),
+        ("owl,", LABEL, "condition: the label '' is no class"),
+        ("mask=a.png", LABEL, "condition: expected label=NAME or none, .* of the kind 'label', got 'mask=a.png'"),
+        ("lable=cat", LABEL, "condition: expected label=NAME or none, .* got 'lable=cat'"),
+        (["label=cat"], ATTRIBUTES, "condition: expected attributes=NAME,NAME or none, .* got 'label=cat'"),
+        ("all", ATTRIBUTES, "condition: the attribute 'all' is unknown"),
+        ("label=cat", MASK, "condition: expected mask=FILE, because .* of the kind 'mask', got 'label=cat'"),
+        ("mask=no.png", MASK, "condition: there is no file or folder no.png"),
+        ("a=b/no.png", MASK, "condition: there is no file or folder a=b/no.png"),
+        ("none", MASK, "condition: this model was not trained without a condition"),
+        ("label=cat", None, "condition: this model has no condition"),
+    ],
+    ids=str,
+)
+def test_wrong_texts_are_one_error(text, condition, message):
+    with pytest.raises(UserError, match=message):
+        as_conditions(text, condition, None)
+
+
+def test_conditions_are_given_in_turn_by_the_numbers_of_images():
+    found = every_class(LABEL).of([0, 4, 8])
+    assert found is not None
+    assert found.flatten().tolist() == [0, 1, 2]
+    with pytest.raises(UserError, match="expected one, or one for each of 2 images, got 3"):
+        every_class(LABEL).for_each(2)
+    with pytest.raises(UserError, match="expected at least one condition, got none"):
+        Conditions(torch.zeros((0, 1, 1, 1), dtype=torch.int64)).of([0])
+
+
+def test_drawn_conditions_belong_to_the_images_of_the_same_numbers():
+    settings = ["condition.kind=label", "condition.column=y", "condition.classes=50", "image={ height = 8, width = 8 }"]
+    settings += ["condition.prior={ name = 'pixelcnn', filters = 4, head = 'softmax' }"]
+    model = auxar.build("small/table1/plain", settings)
+    whole = model.sample_conditions(13, seed=3)
+    part = model.sample_conditions(5, seed=3, first=8)
+    assert whole.values is not None
+    assert part.values is not None
+    assert torch.equal(part.values, whole.values[8:])
+    images = model.sample(13, condition=whole, seed=3).tensor
+    assert torch.equal(model.sample(5, condition=part, seed=3, first=8).tensor, images[8:])
+    assert torch.equal(model.bits_per_dim(images[8:], condition=part), model.bits_per_dim(images, condition=whole)[8:])

@@ -1,0 +1,123 @@
+"""Tests of the likelihoods of `ImageModel`: no gradients, evaluation mode, chunks, and the short representation."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.tiny_runs import tiny, with_dropout, write
+
+import auxar
+from auxar.draw import likelihoods
+from auxar.draw.likelihoods import chunk_size
+from auxar.progress import progress_bar
+from auxar.recipe.building import build_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An untrained model of 8×8 images with dropout, in training mode except for the decoder."""
+    path = write(tmp_path_factory.mktemp("recipe") / "tiny.toml", with_dropout(tiny(Path("pictures"))))
+    recipe, registry = auxar.load_recipe(path)
+    torch.manual_seed(0)
+    chain = build_model(recipe, registry).train()
+    chain.factors[0].distribution.eval()
+    return auxar.ImageModel(chain, recipe, registry)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randint(0, 256, (7, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+
+
+def in_evaluation_mode(chain):
+    """Returns a copy of a chain in evaluation mode."""
+    return copy.deepcopy(chain).eval()
+
+
+def test_results_are_numbers_without_gradients(model, images):
+    expected = in_evaluation_mode(model.chain).log_prob(images).detach().double()
+    found = model.log_prob(images)
+    assert (found.shape, found.dtype, found.device.type) == ((7,), torch.float64, "cpu")
+    assert not found.requires_grad
+    assert torch.allclose(found, expected, rtol=1e-6)
+    found.numpy()
+    stage, prior = model.log_probs(images)
+    assert (stage.factor, prior.factor) == ("stage0", "prior")
+    assert torch.equal(stage.log_prob + prior.log_prob, found)
+    assert (prior.image, prior.log_prob.dtype) == (model.chain.factors[-1].distribution.image, torch.float64)
+    bits = model.bits_per_dim(images)
+    assert torch.allclose(bits, -found / torch.log(torch.tensor(2.0, dtype=torch.float64)) / 192, rtol=1e-12)
+    assert model.bits_per_dim(images[3]).shape == (1,)
+    assert model.bits_per_dim(images[:0]).shape == (0,)
+
+
+def test_modes_are_restored_and_the_chain_stays_differentiable(model, images):
+    before = {name: part.training for name, part in model.chain.named_modules()}
+    assert len(set(before.values())) == 2
+    assert torch.equal(model.log_prob(images), model.log_prob(images)), "dropout is on"
+    assert {name: part.training for name, part in model.chain.named_modules()} == before
+    model.chain.log_prob(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.chain.parameters())
+    model.chain.zero_grad()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 2**70])
+def test_chunks_change_nothing_but_rounding(model, images, size):
+    assert torch.allclose(model.log_prob(images, batch_size=size), model.log_prob(images), rtol=1e-6)
+
+
+def test_chunks_are_small(model, images, monkeypatch):
+    sizes, original = [], model.chain.log_probs
+
+    def recorded(chunk, condition):
+        assert not torch.is_grad_enabled()
+        sizes.append(len(chunk))
+        return original(chunk, condition)
+
+    monkeypatch.setattr(model.chain, "log_probs", recorded)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    model.bits_per_dim(images, batch_size=3)
+    assert sizes == [3, 3, 1]
+    monkeypatch.setattr(likelihoods, "CHUNK_PIXELS", 2 * 64)
+    model.bits_per_dim(images)
+    assert sizes[3:] == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 1024), (32, 64), (256, 1), (1024, 1)])
+def test_the_default_chunk_depends_on_the_size_of_images(side, size):
+    assert chunk_size(auxar.ImageSpec(height=side, width=side), None) == size
+
+
+def test_only_long_work_shows_a_progress_bar(model, images, capsys, monkeypatch):
+    model.bits_per_dim(images)
+    assert capsys.readouterr().err == ""
+    options = {}
+    monkeypatch.setattr(likelihoods, "progress_bar", lambda **given: options.update(given) or progress_bar(**given))
+    model.bits_per_dim(images)
+    assert options["total"] == 7
+    assert options["delay"] >= 1
+
+
+def test_a_gpu_without_memory(model, images, monkeypatch):
+    def full(chunk, condition):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(model.chain, "log_probs", full)
+    with pytest.raises(
+        auxar.UserError, match=r"^cpu does not have enough memory for 8 image\(s\) at once; pass batch_size=2$"
+    ):
+        model.log_prob(images.repeat(2, 1, 1, 1), batch_size=8)
+
+
+def test_models_are_described_in_a_line(model):
+    factors = "p(8×8×3 | 4×4×3) · p(4×4×3)"
+    count = sum(parameter.numel() for parameter in model.chain.parameters())
+    assert repr(model) == f"ImageModel({factors}, {count:,} parameters, cpu)"
+    assert repr(model.chain) == f"Chain({factors}, {count:,} parameters, cpu)"
+    stage, prior = model.factors
+    assert repr(stage).startswith("Factor(p(8×8×3 | 4×4×3), ")
+    assert repr(prior).startswith("Factor(p(4×4×3), ")
+    assert "Conv2d" in repr(model.chain.factors[-1].distribution.network)
