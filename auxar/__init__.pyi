@@ -35,7 +35,6 @@ from auxar.commands.launch_status import LaunchStatus as LaunchStatus
 from auxar.commands.evaluate import evaluate as evaluate
 from auxar.commands.sample import sample as sample
 from auxar.commands.figures import figures as figures
-from auxar.commands.demo import demo as demo
 from auxar.commands.compare import compare as compare
 from auxar.evaluation.comparison import Comparison as Comparison
 from auxar.commands.classify import classify as classify
@@ -44,9 +43,6 @@ from auxar.draw.classification import ImageClass as ImageClass
 from auxar.commands.score import score as score
 from auxar.draw.scoring import Scores as Scores
 from auxar.draw.scoring import ImageScore as ImageScore
-from auxar.commands.fid import fid as fid
-from auxar.evaluation.distances import ImageDistances as ImageDistances
-from auxar.evaluation.distances import Distances as Distances
 from auxar.commands.export import export as export
 from auxar.commands.push import push as push
 from auxar.runs.uploading import Pushed as Pushed

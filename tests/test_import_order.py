@@ -18,7 +18,6 @@ LAYERS = [
     ["training"],
     ["draw"],
     ["report"],
-    ["web"],
     ["pipeline"],
     ["cli"],
     ["commands"],

@@ -19,7 +19,6 @@ logger = logging.getLogger("auxar")
 def _shown(run: MeasuredRun) -> Result:
     import attrs
 
-    from auxar.evaluation.distances import current_distances
     from auxar.evaluation.records import Evaluation
     from auxar.evaluation.stored import other_evaluations
     from auxar.report import words
@@ -35,9 +34,6 @@ def _shown(run: MeasuredRun) -> Result:
     record = {"run": str(run.path), **attrs.asdict(evaluation)}
     if others:
         record["others"] = {other.arithmetic: attrs.asdict(other) for other in others}
-    if (distances := current_distances(run)) is not None:
-        lines += ["", words.fid(distances)]
-        record["fid"] = attrs.asdict(distances)
     return Result(lines, record)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auxar.errors import UserError
-from auxar.evaluation.distances import ImageDistances
 from auxar.evaluation.likelihoods import image_nats_path
 from auxar.evaluation.records import Evaluation
 from auxar.files import FOLDER, check_output, entries, is_file, kind, read_metadata
@@ -45,7 +44,6 @@ def check_results(path: Path) -> None:
     others = {
         **{file: _reader(file, Evaluation) for file in entries(path, "evaluation-*.json")},
         **{file: _reader(file, Record) for file in entries(path, "integer.json")},
-        **{file: _reader(file, ImageDistances) for file in entries(path, "fid.json")},
         **{file: _reader(file, None) for file in entries(path, "factors/*/*.safetensors")},
     }
     for file, read in others.items():

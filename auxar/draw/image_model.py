@@ -83,6 +83,7 @@ class ImageModel:
         recipe: Recipe | None = None,
         registry: Registry | None = None,
         origins: Mapping[str, Origin] | None = None,
+        run: RunFolder | None = None,
     ) -> None:
         if not isinstance(chain, Chain):
             raise UserError(
@@ -98,6 +99,8 @@ class ImageModel:
         """The components of the recipe; None if there is no recipe."""
         self.origins = origins or {}
         """The files that the weights of a loaded model come from, by factor. `save` records them in the new run."""
+        self.run = run
+        """The run that the model was loaded from; None if it was built."""
 
     @property
     def image(self) -> ImageSpec:

@@ -105,7 +105,7 @@ def opened(
     chain = model_in(run, recipe, registry, arithmetic).eval()
     where = run.model or os.path.abspath(run.path)
     origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}
-    return OpenedRun(run, recipe, registry, ImageModel(chain, recipe, registry, origins))
+    return OpenedRun(run, recipe, registry, ImageModel(chain, recipe, registry, origins, run))
 
 
 def _at_revision(path: Path, revision: Any) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from auxar.evaluation.distances import ImageDistances
 from auxar.evaluation.records import Evaluation, FactorFigures
 from auxar.report import words
 from auxar.report.charts import LIMIT, loss_chart
@@ -42,7 +41,7 @@ def _header(run: RunContent) -> Html:
         "header",
         tag("h1", run.name),
         _meaning(run.evaluation) if run.evaluation else None,
-        _numbers(run.evaluation, run.distances)
+        _numbers(run.evaluation)
         if run.evaluation
         else absence("This run has not been evaluated yet, so its bits/dim on held-out images are unknown."),
         absence("The bits/dim of the whole model are unknown until all of its factors are trained.")
@@ -85,7 +84,7 @@ def _networks(count: int) -> Html:
     return tag("p", text, class_="soft networks")
 
 
-def _numbers(evaluation: Evaluation, distances: ImageDistances | None) -> Html:
+def _numbers(evaluation: Evaluation) -> Html:
     bits, error = evaluation.bits_per_dim, evaluation.standard_error
     weights = words.weights(evaluation)
     parameters = [factor.parameters for factor in evaluation.factors]
@@ -106,8 +105,6 @@ def _numbers(evaluation: Evaluation, distances: ImageDistances | None) -> Html:
         cards.append(_card("Condition", evaluation.condition, note))
     if (count := evaluation.images.get("heldout")) is not None:
         cards.append(_card("Evaluated on", f"{count:,}", "held-out images"))
-    if distances is not None:
-        cards.append(_card("FID", words.number(distances.distances.fid, 2), words.beside_fid(distances)))
     cards.append(_card("Weights", weights.name, weights.meaning))
     if all(parameters):
         factors = words.plural(len(parameters), "factor")

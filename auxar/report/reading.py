@@ -16,7 +16,6 @@ import numpy as np
 
 from auxar.draw.previews import pictures as drawn_pictures
 from auxar.errors import UserError, shown
-from auxar.evaluation.distances import ImageDistances, current_distances
 from auxar.evaluation.records import Evaluation, Exactness
 from auxar.evaluation.stored import other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes
@@ -102,8 +101,6 @@ class RunContent:
     """The pictures that each factor drew during its training, by its name, with their steps in ascending order."""
     others: Sequence[Evaluation] = ()
     """Evaluations of the same weights in other arithmetics than floating point."""
-    distances: ImageDistances | None = None
-    """FID and KID of the present weights."""
     too_large: Sequence[str] = ()
     """Names of pictures that are left out because they are too large for the page."""
 
@@ -142,7 +139,6 @@ def read_run(folder: Path) -> RunContent:
         figures=list(_figures(folder, pictures)),
         strips=_strips(folder, pictures),
         others=() if evaluation is None else other_evaluations(folder, evaluation),
-        distances=current_distances(RunFolder(folder)),
         too_large=pictures.too_large,
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from auxar.errors import one_line
-from auxar.evaluation.distances import PUBLISHED, ImageDistances
 from auxar.evaluation.records import Cost, Evaluation, Exactness, FactorFigures, WithoutCondition
 from auxar.model import FLOAT, ImageSpec
 from auxar.runs.history import History
@@ -199,26 +198,6 @@ def saving(without: WithoutCondition) -> str:
     """
     saved = " ".join(filter(None, (number(without.saved), uncertainty(without.saved_error))))
     return f"given the null condition {number(without.bits_per_dim)} bits/dim, so the condition saves {saved}"
-
-
-def fid(found: ImageDistances) -> str:
-    """A clause with FID and KID, and the images that were compared.
-
-    Examples:
-        >>> from auxar.evaluation.distances import Distances
-        >>> distances = Distances(31.25, 0.0123, 0.0012)
-        >>> fid(ImageDistances(distances, 2048, "map", 0, "heldout", 198, "published", {}))
-        'FID 31.25, KID 0.0123 ± 0.0012: 2,048 images drawn by the rule map, and 198 held-out images'
-    """
-    return f"FID {found.distances.fid:.2f}, {beside_fid(found)}"
-
-
-def beside_fid(found: ImageDistances) -> str:
-    """A clause with KID, the images that were compared and, unless they are the published ones, the weights' file."""
-    kid = f"KID {found.distances.kid:.4f} ± {found.distances.kid_deviation:.4f}"
-    reference = f"{found.reference_images:,} {SETS.get(found.reference, found.reference)} images"
-    weights = "" if found.network == PUBLISHED else f"; weights of Inception-v3 from {found.network}"
-    return one_line(f"{kid}: {found.images:,} images drawn by the rule {found.rule}, and {reference}{weights}")
 
 
 def mixed_levels(factors: Sequence[FactorFigures]) -> bool:

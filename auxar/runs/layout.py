@@ -11,7 +11,6 @@ factors/<factor>/metrics.jsonl      metrics of the factor's training, one JSON o
 evaluation.json                     bits/dim of the model and of each factor
 evaluation.safetensors              the log-likelihood of every evaluated image
 evaluation-integer.*                the same in integers
-fid.json                            FID and KID of drawn images
 integer.json                        digests of the factors in integers
 factors/<factor>/integer.safetensors    the factor in integers
 samples/                            images drawn from the model
@@ -66,7 +65,6 @@ FILES = (
     "evaluation.safetensors",
     "evaluation-integer.json",
     "evaluation-integer.safetensors",
-    "fid.json",
     "integer.json",
     "report.html",
     LOCK,
@@ -135,11 +133,6 @@ class RunFolder:
             'evaluation-integer.json'
         """
         return self.path / ("evaluation.json" if arithmetic == FLOAT else f"evaluation-{arithmetic}.json")
-
-    @property
-    def fid(self) -> Path:
-        """The file of FID and KID: distances between drawn images and those of the data."""
-        return self.path / "fid.json"
 
     @property
     def samples(self) -> Path:

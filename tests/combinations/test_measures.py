@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import auxar
 from auxar.evaluation.codecs import codec_bits_per_dim
+from auxar_metrics import fid
 from auxar_rules import Map
 
 
@@ -38,11 +39,11 @@ def test_fid_compares_images_that_are_drawn_with_conditions(
 ):
     """There are more masks than a sheet of samples has, and fewer than images. Of more than `most` images of the data,
     evenly spaced ones are used."""
-    monkeypatch.setattr("auxar.draw.reference.MOST_REFERENCE", most)
+    monkeypatch.setattr("auxar_metrics.distances.MOST_REFERENCE", most)
     path = Path(shutil.copytree(random_run_of(name), tmp_path / "run"))
     seen, plain = Seen(), OneByOne(path)
-    monkeypatch.setattr("auxar.evaluation.inception.inception", lambda weights: seen)
-    found = auxar.fid(path, images=count, reference=reference, rule="map", seed=3)
+    monkeypatch.setattr("auxar_metrics.inception.inception", lambda weights: seen)
+    found = fid(path, images=count, reference=reference, rule="map", seed=3)
     data = auxar.load_images(auxar.load(path))
     heldout = next(data.heldout.in_order_examples(100))
     conditions: Tensor | None = {"masks": heldout.condition, "labels": torch.arange(3).view(3, 1, 1, 1)}.get(name)

@@ -17,7 +17,7 @@ class Page:
 
     def open(self, address: str) -> None:
         self.driver.get(address)
-        self.wait("#draw")
+        self.wait("#sample")
 
     def until(self, condition: Callable[[], Any]) -> Any:
         until = time.monotonic() + 90

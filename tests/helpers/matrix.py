@@ -33,12 +33,11 @@ SIZES = {
     "auxar.data.stored.ROWS": 1,
     "auxar.data.writing.BATCH_VALUES": 3 * SIDE * SIDE,
     "auxar.data.writing.GROUP_ROWS": 1,
-    "auxar.evaluation.inception.BATCH": 1,
     "auxar.evaluation.nearest.BATCH": 1,
     "auxar.draw.conditions.DRAWN_AT_ONCE": 1,
     "auxar.draw.likelihoods.CHUNK_PIXELS": SIDE * SIDE,
-    "auxar.draw.reference.BATCH": 1,
     "auxar_integers.arithmetic.PIXELS": SIDE * SIDE,
+    "auxar_metrics.inception.BATCH": 1,
 }
 """The constants that set how much is computed at once, and the size of one picture in the unit of each."""
 

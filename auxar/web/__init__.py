@@ -1,1 +1,0 @@
-"""The demo page: a model's samples, colorings, enlargements, completions and likelihoods in a browser."""
