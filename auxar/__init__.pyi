@@ -44,8 +44,6 @@ from auxar.commands.score import score as score
 from auxar.draw.scoring import Scores as Scores
 from auxar.draw.scoring import ImageScore as ImageScore
 from auxar.commands.export import export as export
-from auxar.commands.push import push as push
-from auxar.runs.uploading import Pushed as Pushed
 from auxar.commands.integers import integers as integers
 from auxar.commands.compress import compress as compress
 from auxar.commands.decompress import decompress as decompress

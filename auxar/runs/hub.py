@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +29,6 @@ PATTERNS = (
     "factors/*/metrics.jsonl",
 )
 """Patterns of the files of a run that are downloaded. A star also stands for slashes."""
-OWN = re.compile(
-    r"run\.json|recipe\.toml|integer\.json|evaluation(-\w+)?\.(json|safetensors)|plugins/[^/]+\.py"
-    r"|factors/[^/]+/(weights\.safetensors|integer\.safetensors|metrics\.jsonl)"
-)
-"""The files of a run on the hub, exactly."""
 
 
 def download(repository: str, revision: str | None) -> RunFolder:

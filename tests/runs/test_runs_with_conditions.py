@@ -410,14 +410,12 @@ def test_files_of_pictures_without_a_condition(converted, pictures_of, tmp_path)
 
 
 def test_the_card_of_a_model_says_how_it_is_given_its_condition(finished):
-    from auxar.recipe import load_recipe
-    from auxar.report.model_card import model_card
+    from auxar_hub.card import card
 
-    recipe, _ = load_recipe(finished / "recipe.toml")
-    card = model_card("me/animals", recipe, None, purpose="Animals.", license=None, terms="", pictures={})
-    assert "images = model.sample(4, condition='cat')" in card
-    assert "model.bits_per_dim(images, condition='cat')" in card
-    assert "The model is given a label with each image: `cat`, `dog`, `owl`. Without `condition`, it is given" in card
+    text = card("me/animals", auxar.RunFolder(finished), None, {}, trust_plugins=False)
+    assert "images = model.sample(4, condition='cat')" in text
+    assert "model.bits_per_dim(images, condition='cat')" in text
+    assert "The model is given a label with each image: `cat`, `dog`, `owl`. Without `condition`, it is given" in text
 
 
 def test_scores_given_conditions_rank_among_images_with_their_own(finished, pictures, capsys, monkeypatch):

@@ -20,6 +20,8 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.files import read_json
+from auxar_hub import push
+from auxar_hub.card import card as card_of
 
 NAME = "someone/tiny-model"
 
@@ -72,6 +74,7 @@ def test_a_model_is_uploaded_and_used_by_its_name(finished, hub, tmp_path, capsy
     assert result["name"] == "bits/dim (an upper bound)"
     assert (metadata["license"], metadata["library_name"]) == ("mit", "auxar")
     assert f'auxar.load("{NAME}")' in card.text
+    assert f"| total, an upper bound |  | {expected:.4f} ± " in card.text
 
     images = torch.randint(256, (2, 3, 8, 8))
     local, remote = auxar.load(finished), auxar.load(NAME)
@@ -81,14 +84,14 @@ def test_a_model_is_uploaded_and_used_by_its_name(finished, hub, tmp_path, capsy
 
 
 def test_nothing_of_the_machine_is_uploaded(finished, pictures, hub):
-    auxar.push(finished, NAME, images=1)
+    push(finished, NAME, images=1)
     for folder in (pictures.parent, finished.parent, Path.home()):
         assert not [name for name, content in files(hub).items() if str(folder).encode() in content]
     assert "It was trained on images of its author." in files(hub)["README.md"].decode()
 
 
 def test_models_of_the_hub_work_in_a_process_of_their_own(finished, hub, tmp_path):
-    auxar.push(finished, NAME, images=0)
+    push(finished, NAME, images=0)
     environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "auxar", "-q", "sample", NAME, "-n", "1", "--out", "drawn"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -96,7 +99,7 @@ def test_models_of_the_hub_work_in_a_process_of_their_own(finished, hub, tmp_pat
 
 
 def test_revisions_can_be_chosen(finished, hub):
-    first = auxar.push(finished, NAME, images=0)
+    first = push(finished, NAME, images=0)
     other = Path(shutil.copytree(finished, "other"))
     text = (other / "recipe.toml").read_text("utf-8")
     (other / "recipe.toml").write_text(f"# A second model.\n\n{text}", "utf-8")
@@ -104,8 +107,8 @@ def test_revisions_can_be_chosen(finished, hub):
     files(hub).update(dict.fromkeys(mine, b"mine"))
     files(hub)["factors/stage7/weights.safetensors"] = b"of an earlier model"
     with pytest.raises(UserError, match=rf"^{NAME} exists on the hub .*; --update uploads a new revision$"):
-        auxar.push(other, NAME, images=0)
-    second = auxar.push(other, NAME, images=0, update=True)
+        push(other, NAME, images=0)
+    second = push(other, NAME, images=0, update=True)
     assert [files(hub)[name] for name in mine] == [b"mine"] * 4
     assert "factors/stage7/weights.safetensors" not in files(hub)
     for name, comment in ((NAME, True), (f"{NAME}@{second.commit}", True), (f"{NAME}@{first.commit}", False)):
@@ -127,17 +130,17 @@ def test_repositories_with_other_contents_are_not_changed(finished, hub):
     api.create_repo(NAME)
     files(hub)["model.bin"] = b"of another library"
     with pytest.raises(UserError, match=rf"^{NAME} exists on the hub .* and holds no model of auxar"):
-        auxar.push(finished, NAME, images=0, update=True)
+        push(finished, NAME, images=0, update=True)
     api.create_repo("someone/new")
     files(hub, "someone/new")["README.md"] = b"# New"
     with pytest.raises(UserError, match=r"^someone/new exists .* and is public, so --private would not hide it"):
-        auxar.push(finished, "someone/new", images=0, update=True, private=True)
-    auxar.push(finished, "someone/new", images=0, update=True)
+        push(finished, "someone/new", images=0, update=True, private=True)
+    push(finished, "someone/new", images=0, update=True)
     assert auxar.load("someone/new").recipe is not None
 
 
 def test_training_begins_with_a_model_of_the_hub(finished, pictures, hub, tmp_path):
-    pushed = auxar.push(finished, NAME, images=0)
+    pushed = push(finished, NAME, images=0)
     table = tiny(pictures, sampling__images=0, training__steps=1, training__init=f"hf://{NAME}@{pushed.commit}")
     made = run(tmp_path / "further" / "run", table)
     (tmp_path / "someone").mkdir()  # Folders of this name do not matter.
@@ -149,7 +152,7 @@ def test_training_begins_with_a_model_of_the_hub(finished, pictures, hub, tmp_pa
 
 
 def test_a_model_in_the_cache_needs_no_network(finished, hub, monkeypatch):
-    auxar.push(finished, NAME, images=0)
+    push(finished, NAME, images=0)
     auxar.load(NAME)
     asked = len(hub.requests)
     auxar.load(NAME)
@@ -164,7 +167,7 @@ def test_a_model_in_the_cache_needs_no_network(finished, hub, monkeypatch):
 
 def test_a_download_that_is_cut_is_not_used(finished, hub, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    auxar.push(finished, NAME, images=0)
+    push(finished, NAME, images=0)
     hub.cut = r"stage0/weights\.safetensors$"
     with pytest.raises(
         UserError, match=rf"^the model '{NAME}' on the Hugging Face hub .* could not be downloaded, and is"
@@ -198,7 +201,7 @@ def test_names_that_are_not_on_the_hub(finished, hub, tmp_path):
 
 
 def test_private_models_and_wrong_tokens(finished, hub, monkeypatch):
-    auxar.push(finished, NAME, private=True, images=0)
+    push(finished, NAME, private=True, images=0)
     auxar.load(NAME)
     shutil.rmtree(constants.HF_HUB_CACHE)
     monkeypatch.delenv("HF_TOKEN")
@@ -208,7 +211,7 @@ def test_private_models_and_wrong_tokens(finished, hub, monkeypatch):
         if token is not None:
             monkeypatch.setenv("HF_TOKEN", token)
         with pytest.raises(UserError, match=r"^someone/new.*`hf auth login`"):
-            auxar.push(finished, "someone/new", images=0)
+            push(finished, "someone/new", images=0)
     with pytest.raises(UserError, match=r"could not be downloaded, and is .*; `hf auth login` sets your token$"):
         auxar.load(NAME)
     assert list(hub.repositories) == [NAME]
@@ -221,7 +224,7 @@ def test_plugin_files_from_the_hub_are_run_only_on_request(pictures, hub, tmp_pa
         tiny(pictures, sampling__images=0), stage__0__view={"name": "thin", "every": 2}, plugins=["views.py"]
     )
     made = run(tmp_path / "made" / "run", table)
-    auxar.push(made, NAME, images=0, trust_plugins=True)
+    push(made, NAME, images=0, trust_plugins=True)
     card = files(hub)["README.md"].decode()
     assert "They are code" in card
     assert f"auxar sample {NAME} -n 16 --trust-plugins" in card
@@ -233,21 +236,36 @@ def test_plugin_files_from_the_hub_are_run_only_on_request(pictures, hub, tmp_pa
 @pytest.mark.parametrize("name", ["tiny", "a/b/c", "someone/tiny@main", "", 3, "../run", "hf://someone/tiny"])
 def test_names_of_repositories_are_checked(finished, name):
     with pytest.raises(UserError, match=r"^name: expected the name of a repository, such as 'user/name', got"):
-        auxar.push(finished, name)
+        push(finished, name)
 
 
 @pytest.mark.parametrize("license", ["", "two words", "mit\nname: x", ["mit"]])
 def test_licenses_are_checked(finished, license):
     with pytest.raises(UserError, match=r"^license: expected the identifier of a license, such as 'mit', got"):
-        auxar.push(finished, NAME, license=license)
+        push(finished, NAME, license=license)
 
 
 def test_half_of_the_space(finished, hub):
-    auxar.push(finished, NAME, images=0)
-    auxar.push(finished, "someone/half", half=True, images=0)
+    push(finished, NAME, images=0)
+    push(finished, "someone/half", half=True, images=0)
     sizes = [
         sum(len(content) for name, content in files(hub, each).items() if name.endswith(LARGE) and "factors" in name)
         for each in (NAME, "someone/half")
     ]
     assert sizes[1] < 0.7 * sizes[0]
     assert "The model was not evaluated." in files(hub, "someone/half")["README.md"].decode()
+
+
+def test_a_card_says_what_the_recipe_and_the_evaluation_say():
+    run = auxar.load("emoji32").run
+    assert run is not None
+    text = card_of("me/emoji", run, None, {"samples.png": "Samples"}, trust_plugins=False)
+    assert "\nFaces, animals and food at 32×32, drawn from 8×8 over 16×16 pixels, with exact bits/dim.\n" in text
+    assert "## License\n\nApache-2.0 for the weights. They were trained on emoji of Noto Emoji (Apache-2.0" in text
+    assert "![Samples](samples.png)" in text
+    assert "It was trained on `emoji`." in text
+    evaluation = read_json(run.evaluation)
+    for factor in evaluation["factors"]:
+        row = f"| {factor['factor']} | {factor['steps']:,} | {factor['heldout']['bits_per_dim']:.4f} ± "
+        assert row in text
+    assert f"| total, exact |  | {evaluation['bits_per_dim']['heldout']:.4f} ± " in text

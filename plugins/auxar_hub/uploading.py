@@ -1,0 +1,102 @@
+"""Uploads folders of models to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+from huggingface_hub import HfApi
+from huggingface_hub import utils as bars
+
+from auxar import UserError
+
+logger = logging.getLogger("auxar")
+
+CARD = "README.md"
+"""The file of a model's card."""
+REPLACED = re.compile(
+    r"(integer|evaluation(-\w+)?)\.(json|safetensors)|plugins/[^/]+\.py|factors/[^/]+/[^/]+\.(safetensors|jsonl)"
+    r"|(samples|growth)\.png"
+)
+"""The files of an earlier model that a new one need not have."""
+
+
+@attrs.frozen
+class Pushed:
+    """The result of `auxar.push`: a model that was uploaded to the hub."""
+
+    name: str
+    """Name of the repository, `user/name`, which commands and functions accept in place of a run's folder."""
+    url: str
+    """Address of the model's page."""
+    commit: str
+    """The commit that was made: `user/name@commit` is exactly this model."""
+
+
+@attrs.frozen
+class Repository:
+    """A repository on the hub to which a model can be uploaded. If it does not exist, the upload makes it."""
+
+    api: HfApi
+    """The hub's client, logged in."""
+    name: str
+    """Its name, `user/name`."""
+    private: bool
+    """Whether a new repository can be read only by its owner."""
+    files: list[str] | None
+    """The files that it holds; None if it does not exist."""
+
+    def upload(self, folder: Path) -> Pushed:
+        """Uploads a folder. Files of an earlier model are replaced."""
+        old = [glob.escape(file) for file in self.files or () if REPLACED.fullmatch(file)]
+        with _naming(self.name, self.api), _quiet_unless_logged():
+            if self.files is None:
+                self.api.create_repo(self.name, private=self.private or None)
+            commit = self.api.upload_folder(
+                repo_id=self.name, folder_path=folder, commit_message="Upload with auxar", delete_patterns=old or None
+            )
+        return Pushed(self.name, f"{self.api.endpoint}/{self.name}", commit.oid)
+
+
+def open_repository(name: str, *, private: bool, update: bool) -> Repository:
+    """Finds the repository of a name. Raises `UserError` if it exists and must not be changed, or without a login."""
+    api = HfApi(library_name="auxar")
+    with _naming(name, api):
+        api.whoami()  # Without a token that is valid, nothing needs to be prepared.
+        files = api.list_repo_files(name) if api.repo_exists(name) else None
+        public = files is not None and not api.repo_info(name).private
+    where = f"{name} exists on the hub ({api.endpoint})"
+    if files is not None and not update:
+        raise UserError(f"{where}; --update uploads a new revision")
+    if private and public:
+        raise UserError(f"{where} and is public, so --private would not hide it; change it on its page")
+    if files is not None and "recipe.toml" not in files and not {*files} <= {CARD, ".gitattributes"}:
+        raise UserError(f"{where} and holds no model of auxar, so it is not changed; choose another name")
+    return Repository(api, name, private, files)
+
+
+@contextlib.contextmanager
+def _naming(name: str, api: HfApi) -> Iterator[None]:
+    """A context in which exceptions of the hub's library become messages."""
+    try:
+        yield
+    except Exception as error:  # The network, the hub and the disk all raise different exceptions.
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{name} could not be uploaded to {api.endpoint}: {reason}; `hf auth login` sets your token"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet_unless_logged() -> Iterator[None]:
+    """A context in which the hub's library shows progress only if messages of the level INFO are shown."""
+    with contextlib.ExitStack() as after:
+        if not logger.isEnabledFor(logging.INFO) and not bars.are_progress_bars_disabled():
+            bars.disable_progress_bars()
+            after.callback(bars.enable_progress_bars)
+        yield
