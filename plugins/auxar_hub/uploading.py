@@ -8,10 +8,10 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
-from huggingface_hub import HfApi
-from huggingface_hub import utils as bars
+from huggingface_hub import HfApi, utils
 
 from auxar import UserError
 
@@ -95,6 +95,7 @@ def _naming(name: str, api: HfApi) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_unless_logged() -> Iterator[None]:
     """A context in which the hub's library shows progress only if messages of the level INFO are shown."""
+    bars: Any = utils  # Its functions are not exported for type checkers.
     with contextlib.ExitStack() as after:
         if not logger.isEnabledFor(logging.INFO) and not bars.are_progress_bars_disabled():
             bars.disable_progress_bars()

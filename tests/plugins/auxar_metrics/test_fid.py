@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import auxar
 from auxar.cli import main
+from auxar.draw.sheets import to_uint8
 from auxar.errors import UserError
 from auxar.files import read_checksum
-from auxar.draw.sheets import to_uint8
 from auxar.testing import check_command
 from auxar_metrics import fid
 from auxar_metrics.distances import distances, pictures
