@@ -89,7 +89,7 @@ def run_pipeline(
                 for evaluation in evaluate_run(run, recipe, model, data, accelerator, others=others).values():
                     for sentence in words.result(evaluation):
                         logger.info("%s", sentence)
-                draw_run(run, recipe, others.get(recipe.arithmetic.name, model), data, accelerator, processes)
+                draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
                 update_report(run, accelerator)
             for tracker in accelerator.trackers:
                 tracker.finish()

@@ -11,7 +11,7 @@ LAYERS = [
     ["errors", "numerics", "progress", "version"],
     ["arguments", "commandline", "files", "structuring", "validation"],
     ["locks", "model", "plugin_files"],
-    ["caching", "plugins"],
+    ["caching", "plugins", "work"],
     ["distributed", "plugin_paths", "recipe"],
     ["data", "runs", "scaffold"],
     ["coding", "evaluation", "jobs", "testing"],

@@ -14,11 +14,10 @@ DRAWS = 4
 
 
 def _shown(folder: Path) -> Result:
-    from auxar.files import is_file, read_json
+    from auxar.files import read_json
 
     record = folder / "samples.json"
-    # There is no record of shards until they are merged.
-    return Result([str(folder)], {"folder": str(folder), **(read_json(record) if is_file(record) else {})})
+    return Result([str(folder)], {"folder": str(folder), **read_json(record)})
 
 
 @command("Draw", show=_shown)
@@ -38,8 +37,7 @@ def sample(
     arithmetic: str | None = None,
     out: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
-    shard: str | None = None,
-    merge: int | None = None,
+    replace: bool = False,
     trust_plugins: bool = False,
 ) -> Path:
     """Draws images from a run's model.
@@ -51,8 +49,8 @@ def sample(
     With given images, others are drawn from their views (colorization, super-resolution), or a part of each is kept and
     the rest is drawn. One sheet shows the given images beside those that are drawn.
 
-    The images can be drawn in shards, into the same folder. A shard that is done is not drawn again. Merging writes the
-    sheets and samples.json. Shards do not replace earlier samples, and given images have no shards.
+    Several processes, on one or more machines with the same folder, share the images if all of them run this command
+    with the same options. A command that was stopped continues, and nothing is drawn if the folder has the images.
 
     Args:
         images (-n, --images N): number of images, or of draws for each given image (default with --given: 4)
@@ -78,13 +76,14 @@ def sample(
             ./NAME/samples)
         settings: set keys of [sampling], such as sampling.images=64, further plugin files with plugins, and with
             --given data.crop and data.resize
+        replace: replace images in the folder that were drawn with other options, weights or given images
 
     Returns:
         The folder of the images.
 
     Raises:
         UserError: an argument is invalid or does not fit the others, the rule changes nothing for any head of the drawn
-            factors, or shards are missing or were drawn with other weights or options
+            factors, or the folder has other images and `replace` is False
 
     Examples:
         >>> import auxar
@@ -97,9 +96,8 @@ def sample(
     """
     import os
 
-    from auxar.arguments import as_path, as_paths
+    from auxar.arguments import as_path, as_paths, check_flag
     from auxar.distributed.joining import working_together
-    from auxar.distributed.shards import Division
     from auxar.draw.conditions import conditions_of_samples
     from auxar.draw.given import check_given, read_given
     from auxar.draw.image_files import image_files
@@ -107,21 +105,16 @@ def sample(
     from auxar.draw.plan import plan_of_recipe
     from auxar.draw.sample_folder import check_samples
     from auxar.draw.sample_names import name_of_samples
-    from auxar.draw.sample_shards import NAME, check_shards, draw_shard, merge_shards, sample_files, shards_folder
-    from auxar.draw.samples import check_count, write_samples
+    from auxar.draw.samples import Samples, check_count, facts_of_model
     from auxar.errors import UserError
     from auxar.recipe.options import check_settings, naming_options, sampling_options, sets
-    from auxar.runs.lock import holding_for_all
-    from auxar.runs.shards import holding_shard, work_of
 
     with working_together() as processes:
         with processes.agreeing() as facts:
-            division = Division.of(shard, merge, processes.count)
+            check_flag(replace, "replace")
             paths = None if given is None else as_paths(given, "given")
             check_given(paths, stage, as_view, keep)
             pictures = None if paths is None else image_files(paths, "given")
-            if pictures and division != Division():
-                raise UserError("shards of images cannot be drawn from given images; leave out --shard and --merge")
             if pictures and images is None and not sets(settings, "sampling.images"):
                 images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
             options = sampling_options(
@@ -142,31 +135,17 @@ def sample(
             content = None
             if pictures:
                 check_count(len(pictures), config.images)
-                content = read_given(
-                    model, pictures, source.model.preparation, stage=stage or 0, as_view=as_view, keep=keep
-                )
-            conditions = conditions_of_samples(
-                condition, model, source.recipe, None if content is None else len(content)
-            )
+                usual = source.model.preparation
+                content = read_given(model, pictures, usual, stage=stage or 0, as_view=as_view, keep=keep)
+            given_images = None if content is None else len(content)
+            conditions = conditions_of_samples(condition, model, source.recipe, given_images)
             plan = plan_of_recipe(model, source.recipe, config.images, conditions, content)
             plan.check(model, "sampling.rule" if rule is None else "rule")
             name = name_of_samples(model, config, content, None if condition is None else conditions)
             folder = source.folder.output.samples / name if out is None else as_path(out, "out")
-            common = source.facts
-            facts |= {"command": "sample", "--out": os.path.abspath(folder), **common}
-            facts["the given images"] = None if content is None else content.digest
-            facts["the conditions"] = conditions.digest
-            facts["--shard"] = str(division.shard)
-            work = work_of({**common, "the conditions": conditions.digest, "arithmetic": model.arithmetic})
-            work["the number of shards"] = division.merge or (division.shard and division.shard.count)
-            files = sample_files(folder, f"auxar sample {source.folder.name}", work)
-        if (part := division.shard) is not None:
-            with holding_shard(shards_folder(folder), NAME, part, processes, lambda _: check_shards(folder, files)):
-                draw_shard(model, plan, config, folder, accelerator, part, files, processes)
-        elif division.merge is not None:
-            with holding_for_all(folder, processes, lambda _: None):
-                merge_shards(model, plan, config, folder, division.merge, files)
-        else:
-            with holding_for_all(folder, processes, check_samples):
-                write_samples(model, plan, config, folder, accelerator)
+            common = facts_of_model(source.folder, source.recipe, source.registry, model)
+            samples = Samples(model, plan, config, folder, common, replace=replace)
+            facts |= {"command": "sample", "--out": os.path.abspath(folder), "the images": samples.key}
+            check_samples(folder, samples.key, replace)
+        samples.draw(progress=accelerator.is_main_process)
     return folder

@@ -7,22 +7,20 @@ import logging
 from accelerate import Accelerator
 
 from auxar.data import DataSets
-from auxar.distributed.processes import Processes
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.figures import figures_to_folder
 from auxar.draw.plan import plan_of_recipe
-from auxar.draw.sample_folder import check_samples
-from auxar.draw.samples import write_samples
+from auxar.draw.samples import Samples, facts_of_model
 from auxar.model import Chain
+from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.runs.layout import RunFolder
-from auxar.runs.lock import holding_for_all
 
 logger = logging.getLogger("auxar")
 
 
 def draw_run(
-    run: RunFolder, recipe: Recipe, model: Chain, data: DataSets, accelerator: Accelerator, processes: Processes
+    run: RunFolder, recipe: Recipe, registry: Registry, model: Chain, data: DataSets, accelerator: Accelerator
 ) -> None:
     """Draws the samples and figures of a run with its trained `model`, and none if a factor is not trained.
 
@@ -35,11 +33,10 @@ def draw_run(
     if not recipe.sampling.images:
         return
     model.eval().to(accelerator.device)
-    # `auxar sample --out` may be writing into the same folder, so it has a lock of its own.
-    with holding_for_all(run.samples, processes, check_samples):
-        conditions = usual_conditions(model.condition, data.heldout)
-        plan = plan_of_recipe(model, recipe, recipe.sampling.images, conditions)
-        write_samples(model, plan, recipe.sampling, run.samples, accelerator, data.heldout)
+    plan = plan_of_recipe(model, recipe, recipe.sampling.images, usual_conditions(model.condition, data.heldout))
+    facts = {**facts_of_model(run, recipe, registry, model), "held-out images": data.heldout.fingerprint}
+    samples = Samples(model, plan, recipe.sampling, run.samples, facts, heldout=data.heldout, replace=True)
+    samples.draw(progress=accelerator.is_main_process)
     if rows := recipe.sampling.figure_rows:
         # The figure of nearest training images would read a whole stream, so only `auxar figures` draws it for streams.
         training = None if recipe.data.streaming else data.train

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
-from auxar.runs.lock import HOLDER, LOCK
+from auxar.runs.lock import HOLDER, LOCK, holding
+from auxar.work.chunks import user_of
 
 PICTURE = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})(-([0-9]{3}|[1-9][0-9]{3,}))?\.png")
 """The names of single pictures: at least six digits and, for a draw of a given image, a hyphen and at least three."""
@@ -19,25 +19,25 @@ RECORD, MARK = "samples.json", ".samples.json"
 """Names of the record of finished samples, and of the file that marks a folder while samples are drawn."""
 SHEETS = (RECORD, MARK, "samples.png", "heldout.png", "growth.png", "draws.npz")
 """Names of the files that are written beside `images`, the folder of single pictures."""
-SHARDS = ".shards"
-"""Name of the folder of the results of shards, and the key of the mark that identifies their work."""
+KEY = "key"
+"""Key of the record and of the mark: the key of the work, as `Work.key`, that the samples are of."""
 
 
-def begin(folder: Path, mark: Mapping[str, Any], accelerator: Accelerator) -> None:
-    """Marks the folder with facts about the samples that will be drawn, and removes earlier samples.
+def begin(folder: Path, mark: Mapping[str, Any], replace: bool) -> None:
+    """Marks the folder with facts about the samples that will be drawn, and removes other samples if `replace`.
 
-    Raises `UserError`, and changes nothing, if the folder holds other files.
+    Several processes may draw samples with the same key. Raises `UserError`, and changes nothing, as `check_samples`.
     """
-    if accelerator.is_main_process:
-        earlier = _files(folder)
+    with holding(folder, patience=math.inf):
+        if key_of(folder / MARK) == mark[KEY]:
+            return
+        earlier = check_samples(folder, mark[KEY], replace)
         # The mark is written first, so that pictures of a call that was stopped are always recognized.
-        write_json(folder / MARK, mark)
+        write_json(folder / MARK, dict(mark))
         # samples.json is removed next, because it marks the samples as complete.
         for path in sorted(earlier, key=lambda path: path.name != RECORD):
             if path != folder / MARK:
                 remove(path)
-    # The other processes wait, so that none writes before the earlier samples are removed.
-    accelerator.wait_for_everyone()
 
 
 def finish(folder: Path, record: dict[str, Any]) -> None:
@@ -46,23 +46,35 @@ def finish(folder: Path, record: dict[str, Any]) -> None:
     remove(folder / MARK)
 
 
-def check_samples(folder: Path) -> None:
-    """Raises `UserError` if `folder` exists and holds files that are not samples, or shards that are not merged."""
-    _files(folder)
+def check_samples(folder: Path, key: str | None = None, replace: bool = True) -> list[Path]:
+    """Returns the files of samples in a folder, of which samples with a key may replace those of another key.
+
+    Raises `UserError` if the folder exists and holds files that are not samples, if it holds samples of another key and
+    `replace` is False, or if another process draws such samples.
+    """
+    try:
+        files = files_of_samples(folder)
+    except UserError:
+        # Another process may have begun to draw the same images while the files were listed.
+        if key is None or key not in (key_of(folder / MARK), key_of(folder / RECORD)):
+            raise
+        return []
+    found = next((each for name in (MARK, RECORD) if (each := key_of(folder / name)) is not None), None)
+    if found is not None and found != key:
+        if (user := user_of(folder, found)) is not None:
+            raise UserError(f"{folder} is in use: {user} draws other samples into it; choose another folder with --out")
+        if not replace:
+            raise UserError(
+                f"{folder} holds samples of other options, weights or images; replace them with --replace, or choose "
+                "another folder with --out"
+            )
+    return files
 
 
-def begun_with(folder: Path) -> Any:
-    """The facts that identify the work of the shards that are drawn in `folder`; None if there are none."""
-    mark = _record(folder / MARK)
-    return None if mark is None else mark.get(SHARDS)
-
-
-def advice_on_shards(folder: Path) -> str:
-    """The end of a message about a folder with shards that are not merged."""
-    return (
-        f"merge them with --merge, choose another folder with --out, or delete {folder / SHARDS}, {folder / MARK} and "
-        f"{folder / 'images'}"
-    )
+def key_of(path: Path) -> str | None:
+    """The key in a record or in a mark; None if the file is none of auxar."""
+    record = _record(path)
+    return None if record is None else str(record.get(KEY, ""))
 
 
 def is_sampled(folder: Path) -> bool:
@@ -71,13 +83,6 @@ def is_sampled(folder: Path) -> bool:
     The lock of the folder says nothing about this, because other programs use files of its name, too.
     """
     return any(_record(folder / name) is not None for name in (RECORD, MARK))
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files of earlier samples in `folder`. Raises `UserError` if it holds shards that are not merged."""
-    if begun_with(folder) is not None:
-        raise UserError(f"{folder} holds shards of drawn images that are not merged; {advice_on_shards(folder)}")
-    return files_of_samples(folder)
 
 
 def files_of_samples(folder: Path) -> list[Path]:

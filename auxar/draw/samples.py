@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
@@ -22,7 +20,7 @@ from auxar.data.pixels import pixels
 from auxar.draw.conditions import NONE, first_examples
 from auxar.draw.drawing import Drawn, batches
 from auxar.draw.plan import Given, Plan
-from auxar.draw.sample_folder import PICTURE, begin, finish
+from auxar.draw.sample_folder import KEY, PICTURE, RECORD, begin, finish, key_of
 from auxar.draw.sheets import (
     SHEET_DRAWS,
     SHEET_ROWS,
@@ -35,10 +33,14 @@ from auxar.draw.sheets import (
     sheet_columns,
 )
 from auxar.errors import UserError
-from auxar.files import entries, replacing
+from auxar.files import entries, is_file, read_bytes, remove, replacing, unfinished
 from auxar.model import Chain, ImageSpec
-from auxar.recipe import SamplingConfig
+from auxar.plugins import Registry
+from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.schema import MOST_SAMPLES
+from auxar.runs.layout import RunFolder
+from auxar.runs.opening import run_facts
+from auxar.work.chunks import Tensors, Work
 
 logger = logging.getLogger("auxar")
 
@@ -51,38 +53,134 @@ MOST_COLUMNS = 20
 """Maximum number of conditions that have a column each on the sheet of drawn images."""
 MOST_CHARACTERS = 12
 """Maximum number of characters of the title of such a column."""
+CHUNK = 64
+"""Number of images in a chunk, as far as there are no more than `MOST_CHUNKS` chunks."""
+MOST_CHUNKS = 256
+"""Maximum number of chunks."""
+DIGESTS, SECONDS = "digests", "seconds"
+"""Names in the result of a chunk: the SHA-256 of each picture, uint8 (images, 32), and the time of drawing, (1,)."""
 SHEET_IMAGES = 256
 """Maximum number of images on the sheet. Every image is also saved as a single picture."""
 GROWTH_ROWS = 4
 """The number of images in `growth.png`, which shows them from their coarsest view to the image."""
 
 
-def write_samples(
-    model: Chain,
-    plan: Plan,
-    config: SamplingConfig,
-    folder: Path,
-    accelerator: Accelerator,
-    heldout: ImageSet | None = None,
-) -> None:
-    """Draws the images of a plan; writes single pictures, sheets and `samples.json`, with the rule's name in `config`.
+class Samples(Work):
+    """The work of drawing the images of a plan: single pictures, sheets and `samples.json` in a folder.
 
     With `heldout`, a second sheet of the same layout shows as many held-out images, or all if there are fewer. A model
     with a condition draws images with the plan's conditions in turn; a column of the sheet shows those with the same
     condition. If conditions are masks or images, a row shows one of them beside its draws. Draws from given images are
     also written as arrays, to `draws.npz`, and a sheet has a row for each given image.
 
-    The images are divided among the processes. Except for rounding, an image does not depend on their number. Pictures
-    are saved after each batch, so that an early stop keeps those of finished batches; sheets and `samples.json` are
-    written at the end. When the first batch is drawn, samples of an earlier call in the same folder are removed. Raises
-    `UserError` if the folder holds files that are not samples, or if there are more than `MOST_SAMPLES` draws together.
+    `facts` are further values by name that decide which images are drawn, and `config` names the rule in the record.
+    Pictures are saved after each batch, so that an early stop keeps those of finished batches; sheets and
+    `samples.json` are written at the end. When the first batch is drawn, other samples in the folder are removed if
+    `replace`.
     """
-    started = time.perf_counter()
-    start = partial(begin, folder, mark_of(plan, config), accelerator)
-    facts = draw_pictures(model, plan, folder, accelerator, plan.numbers, start)
-    if accelerator.is_main_process and facts:
-        write_sheets(model, plan, config, folder, facts, time.perf_counter() - started, heldout)
-    accelerator.wait_for_everyone()
+
+    def __init__(
+        self,
+        model: Chain,
+        plan: Plan,
+        config: SamplingConfig,
+        folder: Path,
+        facts: Mapping[str, Any],
+        *,
+        heldout: ImageSet | None = None,
+        replace: bool = False,
+    ) -> None:
+        self.parts = chunks_of(len(plan.numbers))
+        options = {"rule": config.rule.table, "seed": plan.seed, "count": len(plan.numbers), "draws": plan.draws}
+        given = {"conditions": plan.conditions.digest, "given": None if plan.given is None else plan.given.digest}
+        super().__init__(folder, {**facts, **options, **given}, len(self.parts))
+        self.model, self.plan, self.config, self.heldout, self.replace = model, plan, config, heldout, replace
+        self.begun = False
+
+    def draw(self, *, progress: bool = True) -> None:
+        """Draws the images, together with all processes that draw the same images into the same folder.
+
+        Nothing is drawn if the folder has them already. Raises `UserError` as `check_samples` does.
+        """
+        try:
+            self.do("sampling" if progress else None)
+        except BaseException:
+            if self.begun:
+                self._warn_of_stop()
+            raise
+
+    def is_concluded(self) -> bool:
+        """Whether the folder has the record of these images."""
+        return key_of(self.output / RECORD) == self.key
+
+    @torch.no_grad()
+    def compute(self, number: int) -> Tensors:
+        """Draws the images of a chunk, and saves each as a picture.
+
+        Returns the digests of the pictures, the seconds, and the facts of the images that the sheets show.
+        """
+        started, found = time.perf_counter(), list[Facts]()
+        for batch in batches(self.model, self.plan, self.parts[number], progress=self.count == 1, delay=0):
+            if not self.begun:  # Earlier samples are kept if the sampler cannot draw.
+                mark = {"rule": self.config.rule.table, "seed": self.plan.seed, "count": len(self.plan.numbers)}
+                begin(self.output, {**mark, KEY: self.key}, self.replace)
+                self.begun = True
+            pictures = pixels(batch.views[0], self.model.image, self.model.picture_values)
+            for own, picture in zip(batch.numbers, pictures, strict=True):
+                save_png(Image.fromarray(picture), picture_path(self.output, self.plan, own))
+            if facts := _facts(self.model, self.plan, batch):
+                found.append(facts)
+        result = {key: torch.from_numpy(np.concatenate([own[key] for own in found])) for key in (*found[:1], {})[0]}
+        digests = [digest_of(picture_path(self.output, self.plan, own)) for own in self.parts[number]]
+        result[DIGESTS] = torch.tensor(digests).to(torch.uint8)
+        return {**result, SECONDS: torch.tensor([time.perf_counter() - started], dtype=torch.float64)}
+
+    def check(self, number: int, found: Tensors) -> None:
+        """Raises `UserError` unless the pictures of a chunk are there as they were drawn."""
+        for own, digest in zip(self.parts[number], found[DIGESTS].tolist(), strict=True):
+            path = picture_path(self.output, self.plan, own)
+            if not is_file(path) or digest_of(path) != digest:
+                raise UserError(f"{path} is missing, damaged, or another picture than the one that was drawn")
+
+    def conclude(self, found: list[Tensors]) -> None:
+        """Writes sheets, arrays and the record."""
+        shown = [own for own in found if "numbers" in own]
+        names = shown[0].keys() - {DIGESTS, SECONDS}
+        facts = {name: torch.cat([own[name] for own in shown]).numpy() for name in names}
+        seconds = float(torch.cat([own[SECONDS] for own in found]).sum())
+        for left in (*unfinished(self.output), *unfinished(self.output / "images")):
+            remove(left)  # A process was killed while it wrote this file.
+        write_sheets(self.model, self.plan, self.config, self.output, facts, seconds, self.key, self.heldout)
+
+    def _warn_of_stop(self) -> None:
+        # The files are counted, because a part of the current batch may already be saved.
+        names = {path.name for path in entries(self.output / "images") if PICTURE.fullmatch(path.name)}
+        numbers = self.plan.numbers
+        finished = sum(picture_path(self.output, self.plan, number).name in names for number in numbers)
+        logger.warning(
+            "stopped after %d of %d images; the finished ones are in %s", finished, len(numbers), self.output / "images"
+        )
+
+
+OTHER_FACTS = ("the run", "data.", "evaluation.", "sampling.", "training.")
+"""Beginnings of the names of facts about a run that do not decide which images its model draws."""
+
+
+def facts_of_model(run: RunFolder, recipe: Recipe, registry: Registry, model: Chain) -> dict[str, Any]:
+    """The facts about a run's model that decide which images it draws: its weights, networks, plugins and integers."""
+    facts = {**run_facts(run, recipe, registry), "arithmetic": model.arithmetic, "digests": model.digests}
+    return {name: value for name, value in facts.items() if not name.startswith(OTHER_FACTS)}
+
+
+def chunks_of(count: int) -> list[range]:
+    """The numbers of the images of each chunk of `count` images."""
+    size = CHUNK * math.ceil(count / (CHUNK * MOST_CHUNKS))
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def digest_of(path: Path) -> list[int]:
+    """The SHA-256 of a file, as 32 numbers 0 … 255."""
+    return list(hashlib.sha256(read_bytes(path)).digest())
 
 
 def check_count(given: int, draws: int) -> None:
@@ -94,49 +192,6 @@ def check_count(given: int, draws: int) -> None:
         )
 
 
-def mark_of(plan: Plan, config: SamplingConfig) -> dict[str, Any]:
-    """Facts by which the folder of unfinished samples is recognized."""
-    return {"rule": config.rule.table, "seed": plan.seed, "count": len(plan.numbers)}
-
-
-@torch.no_grad()
-def draw_pictures(
-    model: Chain, plan: Plan, folder: Path, accelerator: Accelerator, numbers: range, start: Callable[[], None]
-) -> Facts:
-    """Draws the images with some of a plan's numbers, and saves each as a picture.
-
-    Returns the facts of the images that the sheets show, in the order of their numbers; empty if these are none of
-    them. All processes together draw the images, and each gets the same result. When the first batch is drawn, calls
-    `start`, so that earlier samples are kept if the sampler cannot draw. If drawing stops early, a warning says how
-    many pictures are finished.
-    """
-    found: list[tuple[int, dict[str, np.ndarray]]] = []
-    mine = numbers[accelerator.process_index :: accelerator.num_processes]
-    begun = False
-    try:
-        for batch in batches(model, plan, mine, progress=accelerator.is_main_process, delay=0):
-            if not begun:
-                start()
-                begun = True
-            shown = pixels(batch.views[0], model.image, model.picture_values)
-            for number, picture in zip(batch.numbers, shown, strict=True):
-                save_png(Image.fromarray(picture), picture_path(folder, plan, number))
-            found += _facts(model, plan, batch)
-        if not begun:  # There are more processes than images, and all processes must call `start`.
-            start()
-    except BaseException:
-        if begun:
-            # The files are counted, because a part of the current batch may already be saved.
-            names = {path.name for path in entries(folder / "images") if PICTURE.fullmatch(path.name)}
-            finished = sum(picture_path(folder, plan, number).name in names for number in numbers)
-            logger.warning(
-                "stopped after %d of %d images; the finished ones are in %s", finished, len(numbers), folder / "images"
-            )
-        raise
-    everyone = sorted(gather_object(found), key=lambda entry: entry[0])
-    return {key: np.stack([own[key] for _, own in everyone]) for key in (everyone[0][1] if everyone else ())}
-
-
 def picture_path(folder: Path, plan: Plan, number: int) -> Path:
     """The file of the picture of an image. `000002-001.png` is draw 1 of given image 2, both counted from 0."""
     if plan.given is None:
@@ -144,13 +199,13 @@ def picture_path(folder: Path, plan: Plan, number: int) -> Path:
     return folder / "images" / f"{number // plan.draws:06d}-{number % plan.draws:03d}.png"
 
 
-def _facts(model: Chain, plan: Plan, batch: Drawn) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Yields the number and the facts of each image of a batch that the sheets show; all images if images are given."""
+def _facts(model: Chain, plan: Plan, batch: Drawn) -> Facts:
+    """The facts of those images of a batch that the sheets show, which are all if images are given."""
     from_view = plan.given is not None and plan.given.view is not None
     views = batch.views[:-1] if from_view else batch.views
     count = len(batch.numbers) if plan.given else sum(number < SHEET_IMAGES for number in batch.numbers)
     if not count:
-        return
+        return {}
     rows = [view[:count] for view in batch.views]
     condition = None if batch.condition is None else batch.condition[:count]
     facts = {"images" if depth == 0 else f"view{depth}": view for depth, view in enumerate(rows[: len(views)])}
@@ -160,9 +215,7 @@ def _facts(model: Chain, plan: Plan, batch: Drawn) -> Iterator[tuple[int, dict[s
         own = model.views(rows[0], plan.given.depth)[plan.given.depth]
         facts["view_agreement"] = (own == rows[plan.given.depth]).all(1).double().flatten(1).mean(1)
     facts["numbers"] = torch.tensor(batch.numbers[:count])
-    arrays = {key: value.cpu().numpy() for key, value in facts.items()}
-    for row, number in enumerate(batch.numbers[:count]):
-        yield number, {key: value[row] for key, value in arrays.items()}
+    return {key: value.cpu().numpy() for key, value in facts.items()}
 
 
 def write_sheets(
@@ -172,12 +225,13 @@ def write_sheets(
     folder: Path,
     facts: Facts,
     seconds: float,
+    key: str,
     heldout: ImageSet | None = None,
 ) -> None:
     """Writes sheets, arrays and `samples.json`, when all pictures are saved.
 
     `facts` are those of the first images of all, at least one, and of all images if images are given. `seconds` is the
-    time that drawing all images took.
+    time that drawing all images took, in all processes together, and `key` is the key of the work.
     """
     # For a model with a condition, the record names the conditions that the images were given in turn.
     names = {} if model.condition is None else {"conditions": list(plan.conditions.names) or [NONE]}
@@ -190,6 +244,7 @@ def write_sheets(
         "sampler": config.sampler.name,
         "arithmetic": model.arithmetic,
         "seconds": seconds,
+        KEY: key,
     }
     if plan.given is None:
         own = _write_whole(model, plan, folder, facts, heldout)

@@ -9,7 +9,6 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from helpers.causal_networks import SEEDS, all_images, generator, masks, random_images, randomized, sample
 from helpers.sheets import cells, enlarged
 from helpers.tiny_runs import arrays_of
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from auxar.draw.plan import Given, plan_of
-from auxar.draw.samples import write_samples
+from auxar.draw.samples import Samples
 from auxar.draw.sheets import to_uint8
 from auxar.files import read_json
 from auxar.model import CausalDistribution, Chain, Factor, ImageSpec, Known, SampleRequest, View
@@ -82,7 +81,7 @@ def cases(draw):
 
 
 def drawn(model, source, folder, sampler=None, **config):
-    """Calls `write_samples`, and returns the arrays and the JSON facts that it writes."""
+    """Draws images into a folder, and returns the arrays and the JSON facts that it writes."""
     sampling = SamplingConfig(**config)
     plan = plan_of(
         model,
@@ -94,7 +93,7 @@ def drawn(model, source, folder, sampler=None, **config):
         batch_size=sampling.batch_size,
         sampler=sampler or AutoSampler(),
     )
-    write_samples(model, plan, sampling, folder, Accelerator(cpu=True))
+    Samples(model, plan, sampling, folder, {}, replace=True).draw(progress=False)
     return arrays_of(folder), read_json(folder / "samples.json")
 
 

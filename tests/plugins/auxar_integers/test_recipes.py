@@ -63,7 +63,7 @@ PLACES = (
     ("auxar.training.conversion.write_converted", 1),
     ("auxar.evaluation.likelihoods.write_json", 1),
     ("auxar.evaluation.likelihoods.write_json", 2),
-    ("auxar.draw.run_images.write_samples", 1),
+    ("auxar.draw.run_images.Samples", 1),
     ("auxar.draw.samples.write_sheets", 1),
     ("auxar.pipeline.update_report", 1),
 )

@@ -1,0 +1,183 @@
+"""Chunks of a command's work, which any process that runs the same command takes.
+
+Work has a key, a digest of all facts that decide its result. The results of its chunks lie in `work/KEY/` beside the
+output, until they are joined. Correctness does not rest on locks: a chunk's result is a function of the key and of its
+number, is written whole and at once, and is checked when it is read. Locks only keep processes from doing the same.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.files import DamagedFile, entries, is_file, read_tensors, remove, to_json, write_tensors
+from auxar.locks import acquire, holder, noted
+from auxar.progress import BAR_DELAY, progress_bar
+
+logger = logging.getLogger("auxar")
+
+FOLDER = "work"
+"""Name of the folder, beside an output, of the results of chunks."""
+CONCLUSION = "conclusion"
+"""Name of the lock of the process that joins the results."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Minimum and maximum time in seconds after which a process that waits for others looks for a free chunk again."""
+PATIENCE = 5.0
+"""Seconds after which a process that waits for others logs who holds a chunk."""
+
+Tensors = dict[str, Tensor]
+"""The result of a chunk: tensors by name."""
+
+
+class Work(abc.ABC):
+    """Work in numbered chunks, whose bounds and results depend on nothing but facts."""
+
+    def __init__(self, output: Path, facts: Mapping[str, Any], count: int) -> None:
+        self.output = output
+        """The file or folder that the work makes."""
+        self.count = count
+        """Number of chunks."""
+        told = {**facts, "chunks": count, "version": importlib.metadata.version("auxar")}
+        self.key = hashlib.sha256(to_json(dict(sorted(told.items()))).encode()).hexdigest()[:32]
+        """A digest of the facts, which decide the result, and of the version of auxar: 32 hexadecimal digits. Facts are
+        values by name, as JSON has them: options, and digests of weights and of images."""
+        self.folder = output.parent / FOLDER / self.key
+        """The folder of the results of chunks."""
+
+    @abc.abstractmethod
+    def compute(self, number: int) -> Tensors:
+        """Returns the result of a chunk."""
+
+    @abc.abstractmethod
+    def conclude(self, found: list[Tensors]) -> None:
+        """Writes the output, at once and such that `is_concluded` is then true, from the results of all chunks."""
+
+    @abc.abstractmethod
+    def is_concluded(self) -> bool:
+        """Whether the output is there, with the key of this work."""
+
+    def check(self, number: int, found: Tensors) -> None:  # noqa: B027
+        """Raises `UserError` if the result of a chunk cannot be used, for example because another file is missing."""
+
+    def do(self, description: str | None = None) -> None:
+        """Does the work, together with all processes that run the same command, and returns when its output is made.
+
+        The process that finds all chunks done makes the output. A result that is damaged or cannot be used is computed
+        again. Work of a single chunk is not shared. With a `description`, a progress bar is shown.
+        """
+        if self.count == 1 and not self.is_concluded():
+            self.conclude([self.compute(0)])
+            return
+        hidden = description is None
+        with progress_bar(total=self.count, desc=description, unit="part", disable=hidden, delay=BAR_DELAY) as bar:
+            waiting = _Waiting()
+            while not self.is_concluded():
+                missing = [number for number in range(self.count) if not is_file(self.path(number))]
+                bar.update(self.count - len(missing) - bar.n)
+                if any(self._take(number) for number in missing):
+                    waiting = _Waiting()
+                elif missing or not self._conclude():
+                    waiting.pause(self._lock(missing[0] if missing else CONCLUSION))
+        self._remove()
+
+    def path(self, number: int) -> Path:
+        """The file with the result of a chunk."""
+        return self.folder / f"{number:06d}.safetensors"
+
+    def _take(self, number: int) -> bool:
+        """Computes a chunk, unless another process holds it or has done it. Returns whether this process has."""
+        with self._held(number) as free:
+            if not free or is_file(self.path(number)) or self.is_concluded():
+                return False
+            write_tensors(self.path(number), self.compute(number), {"key": self.key, "chunk": str(number)})
+        return True
+
+    def _conclude(self) -> bool:
+        """Joins the results, unless another process does. Returns whether this process has."""
+        with self._held(CONCLUSION) as free, contextlib.suppress(_Gone):
+            if free and not self.is_concluded():
+                self.conclude([self._read(number) for number in range(self.count)])
+                return True
+        return False
+
+    def _read(self, number: int) -> Tensors:
+        """Reads the result of a chunk. Removes a result that is damaged or cannot be used, and raises `_Gone`."""
+        path = self.path(number)
+        if not is_file(path):
+            raise _Gone
+        try:
+            tensors, metadata = read_tensors(path)
+            if (metadata.get("key"), metadata.get("chunk")) != (self.key, str(number)):
+                raise DamagedFile(f"{path} is damaged: it is the result of another part")
+            self.check(number, tensors)
+        except UserError as error:
+            logger.warning("%s; this part is computed again", error)
+            remove(path)
+            raise _Gone from None
+        return tensors
+
+    @contextlib.contextmanager
+    def _held(self, what: int | str) -> Iterator[bool]:
+        """Holds the lock of a chunk or of the conclusion. Gives False if another process holds it."""
+        path = self._lock(what)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = acquire(path, "choose an output on another file system", timeout=0)
+        if lock is None:
+            yield False
+            return
+        with noted(path, lock):
+            yield True
+
+    def _lock(self, what: int | str) -> Path:
+        name = what if isinstance(what, str) else f"{what:06d}"
+        return self.folder / f".{name}.lock"
+
+    def _remove(self) -> None:
+        """Removes the results of chunks, which the output now has."""
+        for path in entries(self.folder):
+            remove(path)
+        for folder in (self.folder, self.folder.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def user_of(output: Path, key: str) -> str | None:
+    """The process that works on a chunk of an output, for the work with a key; None if there is none."""
+    for path in entries(output.parent / FOLDER / key, ".*.lock"):
+        lock = acquire(path, "", timeout=0)
+        if lock is None:
+            return holder(path).name
+        lock.release()
+    return None
+
+
+class _Waiting:
+    """A wait for chunks that other processes hold."""
+
+    def __init__(self) -> None:
+        self.seconds = SHORTEST_PAUSE
+        self.since = time.monotonic()
+        self.told = False
+
+    def pause(self, lock: Path) -> None:
+        """Sleeps, longer each time. After `PATIENCE` seconds, logs once which process holds a lock."""
+        if not self.told and time.monotonic() - self.since > PATIENCE:
+            found = holder(lock)
+            logger.info("waiting for %s, which works on a part of this; to go on, %s", found.name, found.advice())
+            self.told = True
+        time.sleep(self.seconds)
+        self.seconds = min(2 * self.seconds, LONGEST_PAUSE)
+
+
+class _Gone(Exception):
+    """The error for a result of a chunk that is not there any more, or was removed because it cannot be used."""

@@ -1,0 +1,207 @@
+"""Tests that processes which draw the same images share them, and that others are not replaced unasked."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.tiny_runs import command, process_environment, run, snapshot, tiny, write_pictures
+from hypothesis import given
+from hypothesis import strategies as st
+
+import auxar
+from auxar.draw.sample_folder import MARK
+from auxar.draw.samples import MOST_CHUNKS, chunks_of
+from auxar.errors import UserError
+
+NAMES = ["cat", "dog", "owl"]
+
+
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory) -> Path:
+    """Images with labels in text files."""
+    folder = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+    for number, file in enumerate(sorted(folder.glob("*.png"))):
+        file.with_suffix(".txt").write_text(NAMES[number % 3])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(labeled, tmp_path_factory) -> Path:
+    """A run with two views, which was converted to integers."""
+    path = run(tmp_path_factory.mktemp("plain") / "run", tiny(labeled, stage__0__repeat=2, sampling__images=0))
+    auxar.integers(path, images=4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def conditional(labeled, tmp_path_factory) -> Path:
+    """A run of images with labels, which are modelled too."""
+    prior = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
+    condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": prior}
+    table = tiny(labeled, condition=condition, sampling__images=0)
+    return run(tmp_path_factory.mktemp("conditional") / "run", table)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """The bytes of the files in a folder, but for locks, and the record without its duration and its key."""
+    found: dict[str, Any] = {name: content for name, (_, content) in snapshot(folder).items()}
+    record = json.loads(found.pop("samples.json"))
+    assert record.pop("seconds") > 0
+    assert len(record.pop("key")) == 32
+    return {**found, "record": record}
+
+
+class Stopped(BaseException):
+    """The end of a process that was killed."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("plain", {"images": 11, "batch_size": 3, "seed": 5, "rule": "map"}),
+        ("plain", {"images": 8, "batch_size": 2, "arithmetic": "integer"}),
+        ("plain", {"images": 2, "given": ["000.png", "001.png", "002.png"], "stage": 1}),
+        ("conditional", {"images": 9, "batch_size": 2}),
+        ("conditional", {"images": 5, "batch_size": 3, "condition": "drawn"}),
+    ],
+)
+def test_a_stopped_command_goes_on_and_gives_the_files_of_one_call(
+    request, labeled, tmp_path, monkeypatch, kind, options
+):
+    """The sheet shows the first seven images, which end within a chunk."""
+    monkeypatch.setattr("auxar.draw.samples.SHEET_IMAGES", 7)
+    path = request.getfixturevalue(kind)
+    options = {**options, **({"given": [labeled / name for name in options["given"]]} if "given" in options else {})}
+    before = snapshot(path)
+    whole = auxar.sample(path, out=tmp_path / "whole", **options)
+    monkeypatch.setattr("auxar.draw.samples.CHUNK", 2)
+    drawn: list[int] = []
+    from auxar.draw.samples import Samples
+
+    compute = Samples.compute
+
+    def stopping(self: Samples, number: int) -> Any:
+        if len(drawn) in (1, 3):
+            drawn.append(-1)
+            raise Stopped
+        drawn.append(number)
+        return compute(self, number)
+
+    monkeypatch.setattr(Samples, "compute", stopping)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            auxar.sample(path, out=tmp_path / "parts", **options)
+        assert not (tmp_path / "parts" / "samples.json").exists()
+    assert auxar.sample(path, out=tmp_path / "parts", **options) == tmp_path / "parts"
+    assert contents(tmp_path / "parts") == contents(whole)
+    computed = [number for number in drawn if number >= 0]
+    assert computed == sorted(set(computed)), "no chunk is drawn twice"
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
+    stamps = snapshot(tmp_path / "parts")
+    auxar.sample(path, out=tmp_path / "parts", **options)
+    assert snapshot(tmp_path / "parts") == stamps, "the images are there already"
+    assert snapshot(path) == before
+
+
+@given(count=st.integers(1, 10**9))
+def test_chunks_have_all_images_once(count):
+    parts = chunks_of(count)
+    assert len(parts) <= MOST_CHUNKS
+    assert (parts[0].start, parts[-1].stop) == (0, count)
+    assert all(first.stop == second.start for first, second in itertools.pairwise(parts))
+    assert all(len(parts[0]) >= len(part) > 0 for part in parts)
+
+
+@pytest.mark.parametrize("change", [None, b"", b"\x89PNG"])
+def test_a_picture_that_is_missing_or_damaged_is_drawn_again(plain, tmp_path, monkeypatch, caplog, change):
+    monkeypatch.setattr("auxar.draw.samples.CHUNK", 2)
+    whole = auxar.sample(plain, images=4, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.draw.samples.write_sheets", lambda *_: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            auxar.sample(plain, images=4, out=tmp_path / "parts")
+    picture = tmp_path / "parts" / "images" / "000003.png"
+    picture.unlink() if change is None else picture.write_bytes(change)
+    auxar.sample(plain, images=4, out=tmp_path / "parts")
+    assert f"{picture} is missing, damaged, or another picture than the one that was drawn" in caplog.text
+    assert contents(tmp_path / "parts") == contents(whole)
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"images": 5}, {"rule": "map"}, {"arithmetic": "integer"}])
+def test_images_of_other_options_are_replaced_only_if_asked(plain, tmp_path, options):
+    out = auxar.sample(plain, images=4, out=tmp_path / "out")
+    before, other = snapshot(out), {"images": 4, **options}
+    with pytest.raises(UserError, match="holds samples of other options, weights or images; replace them with --rep"):
+        auxar.sample(plain, out=out, **other)
+    assert snapshot(out) == before
+    auxar.sample(plain, out=out, replace=True, **other)
+    assert contents(out) == contents(auxar.sample(plain, out=tmp_path / "other", **other))
+
+
+def test_unfinished_images_of_other_options_are_replaced_only_if_asked(plain, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.draw.samples.write_sheets", lambda *_: (_ for _ in ()).throw(Stopped))
+        with pytest.raises(Stopped):
+            auxar.sample(plain, images=2, out=tmp_path / "out")
+    before = snapshot(tmp_path / "out")
+    with pytest.raises(UserError, match="holds samples of other options"):
+        auxar.sample(plain, images=3, out=tmp_path / "out")
+    assert snapshot(tmp_path / "out") == before
+    auxar.sample(plain, images=3, out=tmp_path / "out", replace=True)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 3
+
+
+def test_nothing_is_marked_if_no_image_can_be_drawn(plain, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise UserError("engine")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.draw.drawing._draw", fail)
+        with pytest.raises(UserError, match="engine"):
+            auxar.sample(plain, images=100, out=tmp_path / "out")
+    assert not (tmp_path / "out" / MARK).exists()
+    auxar.sample(plain, images=1, out=tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_processes_that_are_killed_and_join_draw_what_one_process_draws(plain, tmp_path, seed):
+    numbers, options = random.Random(seed), ["-n", "1000", "--arithmetic", "integer", "-q"]
+    whole = auxar.sample(plain, images=1000, arithmetic="integer", out=tmp_path / "whole")
+    parts = tmp_path / "parts"
+
+    def start() -> subprocess.Popen[str]:
+        line = command("sample", plain, "--out", parts, *options)
+        environment = process_environment(OMP_NUM_THREADS="1")
+        return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
+
+    working = [start() for _ in range(4)]
+    for _ in range(6):
+        time.sleep(numbers.uniform(0, 4))
+        killed = working.pop(numbers.randrange(len(working)))
+        os.killpg(killed.pid, signal.SIGKILL)
+        working.append(start())
+    for process in working:
+        assert process.communicate(timeout=300) == (f"{parts}\n", "")
+    assert contents(parts) == contents(whole)
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
+
+
+def test_images_are_shared_in_the_default_folder(plain, tmp_path, capsys):
+    from auxar.cli import main
+
+    path = Path(shutil.copytree(plain, tmp_path / "run"))
+    for _ in range(2):
+        assert main(["sample", str(path), "-n", "2"]) == 0
+        assert capsys.readouterr().out == f"{path / 'samples' / 'ancestral-seed0'}\n"
+    assert len(list((path / "samples" / "ancestral-seed0" / "images").iterdir())) == 2

@@ -1,0 +1,232 @@
+"""Tests of work in chunks: any interleaving of processes, some of which die, gives the output of one process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auxar.errors import UserError
+from auxar.files import kind, read_json, write_json
+from auxar.work import chunks
+from auxar.work.chunks import Tensors, Work
+
+PATCHED = ("acquire", "is_file", "write_tensors", "read_tensors", "remove", "entries")
+"""Functions of files before each of which another process may go on, or a process may die."""
+
+
+class Killed(BaseException):
+    """The end of a process that was killed."""
+
+
+class Processes:
+    """Runs functions in threads, of which one goes on at a time, from a step to the next one.
+
+    `choices` are numbers that choose the thread that goes on. A thread is killed at its step with the number in
+    `deaths`. Locks are released then, as an operating system does.
+    """
+
+    def __init__(self, choices: Sequence[int], deaths: dict[int, int]) -> None:
+        self.choices = list(choices)
+        self.deaths = deaths
+        self.turns: dict[int, threading.Semaphore] = {}
+        self.back = threading.Semaphore(0)
+        self.steps: dict[int, int] = {}
+        self.names: dict[int, int] = {}
+
+    def step(self) -> None:
+        """Waits for the next turn of this thread."""
+        name = self.names[threading.get_ident()]
+        self.back.release()
+        self.turns[name].acquire()
+        self.steps[name] += 1
+        if self.steps[name] == self.deaths.get(name):
+            raise Killed
+
+    def run(self, works: Sequence[Callable[[], None]]) -> list[BaseException | None]:
+        """Runs the functions until all have ended. Returns the error of each, or None."""
+        ends: list[BaseException | None] = [None] * len(works)
+        ended = set()
+
+        def body(name: int) -> None:
+            self.names[threading.get_ident()] = name
+            self.turns[name].acquire()
+            try:
+                works[name]()
+            except BaseException as error:
+                ends[name] = error
+            ended.add(name)
+            self.back.release()
+
+        threads = [threading.Thread(target=body, args=(name,), daemon=True) for name in range(len(works))]
+        for name, thread in enumerate(threads):
+            self.turns[name], self.steps[name] = threading.Semaphore(0), 0
+            thread.start()
+        turn = 0
+        while len(ended) < len(works):
+            going = [name for name in range(len(works)) if name not in ended]
+            choice = self.choices.pop(0) if self.choices else (turn := turn + 1)
+            self.turns[going[choice % len(going)]].release()
+            assert self.back.acquire(timeout=60), "a process hangs"
+        for thread in threads:
+            thread.join(60)
+        return ends
+
+    @contextlib.contextmanager
+    def stepping(self) -> Iterator[None]:
+        """A context in which functions of files take a step first, and waiting takes a step instead of time."""
+        with contextlib.ExitStack() as stack:
+            for name in PATCHED:
+                stack.enter_context(mock.patch.object(chunks, name, self._stepping(getattr(chunks, name))))
+            stack.enter_context(mock.patch("time.sleep", self._sleep))
+            yield
+
+    def _sleep(self, seconds: float) -> None:
+        self.step()
+
+    def _stepping(self, function: Callable[..., object]) -> Callable[..., object]:
+        def stepping(*arguments: object, **options: object) -> object:
+            if threading.get_ident() in self.names:
+                self.step()
+            return function(*arguments, **options)
+
+        return stepping
+
+
+class Sums(Work):
+    """Work whose output is a JSON file with the sums of its chunks, and the key."""
+
+    def __init__(self, output: Path, count: int, seed: int = 0) -> None:
+        super().__init__(output, {"seed": seed}, count)
+        self.seed = seed
+        self.computed: list[int] = []
+        self.refused: list[int] = []
+
+    def compute(self, number: int) -> Tensors:
+        self.computed.append(number)
+        return {"sum": torch.tensor([self.seed + number**2])}
+
+    def conclude(self, found: list[Tensors]) -> None:
+        write_json(self.output, {"key": self.key, "sums": [int(each["sum"]) for each in found]})
+
+    def is_concluded(self) -> bool:
+        try:
+            return bool(read_json(self.output)["key"] == self.key)
+        except UserError:
+            return False
+
+    def check(self, number: int, found: Tensors) -> None:
+        if number in self.refused:
+            self.refused.remove(number)
+            raise UserError("a picture is missing")
+
+    @property
+    def sums(self) -> list[int]:
+        return [self.seed + number**2 for number in range(self.count)]
+
+
+@contextlib.contextmanager
+def without_locks() -> Iterator[None]:
+    """A context in which each process gets every lock."""
+    with mock.patch.object(Work, "_held", return_value=contextlib.nullcontext(True)):
+        yield
+
+
+def check_schedule(
+    count: int, workers: int, choices: Sequence[int], deaths: dict[int, int], others: int, locks: bool
+) -> None:
+    """Checks that the output of some schedule is that of one process, and that nothing else is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "sums.json")
+        sums = Sums(output, count)
+        another = Sums(Path(folder, "others.json"), count, seed=5)
+        processes = Processes(choices, {name: step for name, step in deaths.items() if name})
+        with processes.stepping(), contextlib.nullcontext() if locks else without_locks():
+            ends = processes.run([*[sums.do] * workers, *[another.do] * others])
+        # The first process never dies, so the work is done.
+        assert all(end is None or (isinstance(end, Killed) and name) for name, end in enumerate(ends)), ends
+        assert read_json(output) == {"key": sums.key, "sums": sums.sums}
+        if others and ends[-1] is None:
+            assert read_json(another.output)["sums"] == another.sums
+        if locks and not deaths:
+            assert sorted(sums.computed) == list(range(count)), "each chunk is computed once"
+        before = len(sums.computed)
+        sums.do()  # A late starter finds the output.
+        assert len(sums.computed) == before
+        another.do()
+        assert sorted(path.name for path in Path(folder).iterdir()) == ["others.json", "sums.json"]
+
+
+SCHEDULES = {
+    "count": st.integers(1, 4),
+    "workers": st.integers(1, 4),
+    "choices": st.lists(st.integers(0, 11), max_size=120),
+    "deaths": st.dictionaries(st.integers(1, 5), st.integers(1, 40), max_size=4),
+    "others": st.integers(0, 2),
+    "locks": st.booleans(),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(**SCHEDULES)
+def test_any_schedule_gives_the_output_of_one_process(count, workers, choices, deaths, others, locks):
+    check_schedule(count, workers, choices, deaths, others, locks)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=5000)
+@given(**SCHEDULES)
+def test_5000_schedules_give_the_output_of_one_process(count, workers, choices, deaths, others, locks):
+    check_schedule(count, workers, choices, deaths, others, locks)
+
+
+def test_a_damaged_result_is_computed_again(tmp_path, caplog, monkeypatch):
+    sums = Sums(tmp_path / "sums.json", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(sums, "conclude", mock.Mock(side_effect=UserError("disk full")))
+        with pytest.raises(UserError, match="disk full"):
+            sums.do()
+    assert len(list(sums.folder.glob("*.safetensors"))) == 3, "finished work is kept"
+    sums.path(1).write_bytes(b"damaged")
+    sums.path(2).write_bytes(sums.path(0).read_bytes())
+    with caplog.at_level(logging.WARNING):
+        sums.do()
+    assert sums.computed == [0, 1, 2, 1, 2]
+    assert [message.partition(" is ")[0] for message in caplog.messages] == [str(sums.path(k)) for k in (1, 2)]
+    assert read_json(sums.output)["sums"] == sums.sums
+    assert not kind(tmp_path / "work")
+
+
+def test_results_that_cannot_be_used_are_computed_again(tmp_path):
+    sums = Sums(tmp_path / "sums.json", 2)
+    sums.refused = [0]
+    sums.do()
+    assert sums.computed == [0, 1, 0]
+    assert read_json(sums.output)["sums"] == sums.sums
+
+
+def test_the_key_depends_on_all_facts(tmp_path):
+    def key(facts: dict[str, object], count: int, output: str = "a") -> str:
+        work = mock.Mock()
+        Work.__init__(work, tmp_path / output, facts, count)
+        return str(work.key)
+
+    facts = {"b": 1, "a": [1, None]}
+    assert key(facts, 3) == key(dict(reversed(facts.items())), 3, "b")
+    assert len({key(facts, 3), key({**facts, "b": 2}, 3), key({"a": [1, None]}, 3), key(facts, 4)}) == 4
+
+
+def test_a_single_chunk_is_not_shared(tmp_path):
+    sums = Sums(tmp_path / "sums.json", 1)
+    with mock.patch.object(chunks, "acquire", side_effect=AssertionError):
+        sums.do()
+    assert [path.name for path in tmp_path.iterdir()] == ["sums.json"]
