@@ -55,7 +55,7 @@ def launch(
     slurm: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
     settings: Sequence[str] = (),
-    shards: int | None = None,
+    copies: int | None = None,
     status: bool = False,
     cancel: bool = False,
     trust_plugins: bool = False,
@@ -67,7 +67,7 @@ def launch(
     their end. The same command submits again only jobs whose work is not done. Needs `pip install 'auxar[launch]'`.
 
     Args:
-        recipe (RECIPE): a TOML file, or the name of a recipe that comes with auxar; with --shards, a command after --,
+        recipe (RECIPE): a TOML file, or the name of a recipe that comes with auxar; with --copies, a command after --,
             such as `-- sample RUN -n 100000`
         on (--on QUEUE): slurm, or local for jobs on this machine
         site (--site FILE): a TOML file with these settings; options replace them
@@ -87,8 +87,8 @@ def launch(
         out (--out DIR): the run's folder (default: runs/NAME, with the name of the recipe, or that of its file without
             .toml)
         settings: override keys of the recipe, such as training.batch_size=128
-        shards: instead of training, run the command after -- (sample, evaluate or compress) in N parts, each in a job
-            of its own, and merge them in a last job
+        copies: instead of training, run the command after -- (sample, evaluate or compress) in N jobs at the same time,
+            which share its work
         status: show factors and jobs of the run whose folder is given in place of RECIPE
         cancel: end the jobs of the run whose folder is given in place of RECIPE; trainings write a checkpoint
 
@@ -105,7 +105,7 @@ def launch(
         Traceback (most recent call last):
         auxar.errors.UserError: on: expected one of slurm, local, got 'cloud'
     """
-    from auxar.commands.launch_shards import ShardedCommand, launch_shards
+    from auxar.commands.launch_copies import launch_copies, run_of
     from auxar.commands.launch_status import cancel_launch, launch_status
     from auxar.commands.launch_training import launch_training
     from auxar.jobs.queues import LocalQueue, check_submitit
@@ -137,20 +137,20 @@ def launch(
     if status and cancel:
         raise UserError("status: cannot be combined with --cancel")
     if status or cancel:
-        _check_none({**keys, "site": site, "shards": shards, **of_training}, "--status" if status else "--cancel")
-    if shards is not None:
-        _check_none(of_training, "--shards; give it to the command after --")
+        _check_none({**keys, "site": site, "copies": copies, **of_training}, "--status" if status else "--cancel")
+    if copies is not None:
+        _check_none(of_training, "--copies; give it to the command after --")
+        place = run_of(words)
     elif len(words) != 1:
-        raise UserError(f"expected one recipe, got {' '.join(words)}; commands in parts need --shards")
+        raise UserError(f"expected one recipe, got {' '.join(words)}; other commands need --copies")
     if status or cancel:
         return launch_status(words[0]) if status else cancel_launch(words[0])
-    divided = None if shards is None else ShardedCommand.of(words, shards)
     chosen = read_site(None if site is None else as_path(site, "site"), keys)
     check_submitit()
     queue = LocalQueue(chosen) if chosen.on == "local" else None
-    if divided is not None:
-        launch_shards(divided, chosen, queue)
-        return launch_status(divided.run)
+    if copies is not None:
+        launch_copies(words, copies, chosen, queue)
+        return launch_status(place)
     path = as_path(words[0], "recipe")
     folder = default_folder(path) if out is None else as_path(out, "out")
     load = functools.partial(load_recipe, path, settings, trust_plugins=trust_plugins)

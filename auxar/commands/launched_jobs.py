@@ -87,9 +87,14 @@ def is_done(job: Job) -> bool:
 
 
 def start_jobs(
-    run: RunFolder, site: Site, queue: LocalQueue | None, jobs: Sequence[Job], last: Job, begun: Mapping[str, str]
+    run: RunFolder,
+    site: Site,
+    queue: LocalQueue | None,
+    jobs: Sequence[Job],
+    last: Job | None,
+    begun: Mapping[str, str],
 ) -> None:
-    """Starts jobs, and the job `last`, which begins when these and the jobs in `begun` are done.
+    """Starts jobs and, unless it is None, the job `last`, which begins when these and the jobs in `begun` are done.
 
     With a `queue`, they are run to their end on this machine, else they are submitted to Slurm. `begun` are the numbers
     of earlier jobs of the same work that run or wait, by name. The caller holds the lock of the folder of jobs. Raises
@@ -101,10 +106,10 @@ def start_jobs(
         _run_here(run, queue, jobs, last)
 
 
-def _submit(run: RunFolder, site: Site, jobs: Sequence[Job], last: Job, begun: Mapping[str, str]) -> None:
+def _submit(run: RunFolder, site: Site, jobs: Sequence[Job], last: Job | None, begun: Mapping[str, str]) -> None:
     folder, title = jobs_folder(run), f"auxar-{run.path.name}"
     launched = _launch_on(run, "slurm")
-    needed = [number for name, number in begun.items() if name != last.name]
+    needed = [number for name, number in begun.items() if last is None or name != last.name]
     if jobs:
         # The jobs are recorded at once, so that none is lost if Slurm does not accept the next one.
         new = submit_to_slurm(site, folder, title, jobs, ())
@@ -112,15 +117,15 @@ def _submit(run: RunFolder, site: Site, jobs: Sequence[Job], last: Job, begun: M
         write_launch(run, launched)
         # The number of an array stands for all its jobs.
         needed += dict.fromkeys(job.id.split("_")[0] for job in new)
-        if last.name in begun:
+        if last is not None and last.name in begun:
             cancel_in_slurm([begun[last.name]])  # It does not wait for the new jobs.
-    if jobs or last.name not in begun:
+    if last is not None and (jobs or last.name not in begun):
         write_launch(run, launched.with_jobs(submit_to_slurm(site, folder, title, [last], needed)))
 
 
-def _run_here(run: RunFolder, queue: LocalQueue, jobs: Sequence[Job], last: Job) -> None:
+def _run_here(run: RunFolder, queue: LocalQueue, jobs: Sequence[Job], last: Job | None) -> None:
     launched = _launch_on(run, "local")
-    for part in (jobs, [last]):
+    for part in (jobs, [] if last is None else [last]):
         for job in queue.run(part, jobs_folder(run)):
             launched = launched.with_jobs([job])
             write_launch(run, launched)

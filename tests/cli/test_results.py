@@ -113,7 +113,7 @@ EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "cos
 EVALUATED |= {"condition", "without_condition", "condition_figures"}
 RUN = {"run", "bits_per_dim", "standard_error", "kind", "heldout_images", "factors", "evaluation", "report", "samples"}
 RUN |= {"figures", "others"}
-SAMPLED = {"folder", "rule", "meaning", "seed", "count", "sampler", "seconds", "columns"}
+SAMPLED = {"folder", "rule", "meaning", "seed", "count", "sampler", "seconds", "key", "columns"}
 KEYS: dict[str, tuple[set[str], str, set[str]]] = {
     "run RECIPE --out RUN": (RUN, "factors", {"factor", "steps", "bits_per_dim", "standard_error"}),
     "check RECIPE": ({"recipe", "precision", "factors"}, "factors", FACTOR | {"recompute"}),

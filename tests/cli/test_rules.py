@@ -73,7 +73,7 @@ def test_only_heads_of_factors_that_draw_from_a_given_image_count(pictures, fini
         lambda model, rule, arithmetic, *, from_depth, key: depths.append(from_depth),
     )
     given = ["sample", str(finished), "-n", "1", "--out", str(tmp_path / "out"), "--given", str(pictures / "000.png")]
-    assert main(given) == main([*given, "--keep", "4"]) == main(given[:6]) == 0
+    assert main(given) == main([*given, "--keep", "4", "--replace"]) == main([*given[:6], "--replace"]) == 0
     assert depths == [1, None, None]
 
 

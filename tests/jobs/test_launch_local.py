@@ -16,7 +16,7 @@ from helpers.tiny_runs import call, command, process_environment, run, same, tin
 import auxar
 from auxar import UserError
 from auxar.cli import main
-from auxar.commands import launch_shards
+from auxar.commands import launch_copies
 from auxar.commands.launch_status import launch_status
 from auxar.jobs.site import Site
 
@@ -148,22 +148,18 @@ def test_a_job_that_fails_is_named_and_others_are_kept(tmp_path):
         (("quickstart", "--on", "local", "--processes-per-job", "3"), "training.batch_size"),
         (
             ("--on", "local", "--", "sample", "run", "-n", "3"),
-            "expected one recipe, got sample run -n 3; commands in parts",
+            "expected one recipe, got sample run -n 3; other comm",
         ),
         (
-            ("--on", "local", "--shards", "2", "--", "figures", "run"),
-            "--shards: expected one of the commands sample, eva",
+            ("--on", "local", "--copies", "2", "--", "figures", "run"),
+            "--copies: expected one of the commands sample, eva",
         ),
         (
-            ("--shards", "2", "--", "sample", "run", "--merge", "2"),
-            "--shards: the command after -- cannot have --shard or",
+            ("--copies", "2", "--out", "x", "--", "sample", "run"),
+            "--out: cannot be combined with --copies; give it to the command after --",
         ),
-        (
-            ("--shards", "2", "--out", "x", "--", "sample", "run"),
-            "--out: cannot be combined with --shards; give it to the command after --",
-        ),
-        (("--on", "local", "--shards", "0", "--", "sample", "emoji32"), "--shards: expected an integer from 1 to"),
-        (("--on", "local", "--shards", "2", "--", "sample", "nothing"), "nothing is not"),
+        (("--on", "local", "--copies", "0", "--", "sample", "emoji32"), "--copies: expected an integer from 1 to"),
+        (("--on", "local", "--copies", "2", "--", "sample", "nothing"), "nothing is not"),
         (
             ("quickstart", "--on", "local", "--slurm", "a100"),
             "--slurm: expected NAME=VALUE, such as constraint=a100, g",
@@ -177,52 +173,29 @@ def test_wrong_calls_have_one_sentence(tmp_path, monkeypatch, capsys, arguments,
     assert not list(tmp_path.iterdir())
 
 
-def test_shards_of_a_command_are_jobs_that_a_last_job_merges(tmp_path):
+def test_copies_of_a_command_share_its_work(tmp_path):
     folder = run(tmp_path / "run", tiny(write_pictures(tmp_path / "pictures"), sampling__images=0))
-    sample = ("sample", folder, "-n", "5", "--batch-size", "2")
-    launch = ("launch", "--on", "local", "--array-limit", "2", "--shards", "2", "--", *sample, "--out", "parts")
+    sample = ("sample", folder, "-n", "150")
+    launch = ("launch", "--on", "local", "--array-limit", "2", "--copies", "2", "--", *sample, "--out", "parts")
     done = call(command("-q", *launch), tmp_path)
     assert done.returncode == 0, done.stderr
-    auxar.sample(folder, images=5, batch_size=2, out=tmp_path / "whole")
+    auxar.sample(folder, images=150, out=tmp_path / "whole")
     pictures = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.png"))
-    assert len(pictures) == 7  # Five images and two sheets.
+    assert len(pictures) == 152
     for picture in pictures:
         assert (tmp_path / "parts" / picture).read_bytes() == (tmp_path / "whole" / picture).read_bytes()
     facts = [json.loads((tmp_path / name / "samples.json").read_text()) for name in ("parts", "whole")]
     assert {**facts[0], "seconds": 0} == {**facts[1], "seconds": 0}
-    states = {job.name.partition("-")[0] + job.name[13:]: job.state for job in launch_status(folder).jobs}
-    assert states == {"sample-1-of-2": "done", "sample-2-of-2": "done", "sample-merge": "done"}
-    # Finished work is not repeated.
-    again = call(command(*launch), tmp_path)
-    assert "this is done already: parts/samples.json" in again.stderr
-    assert "has begun" not in again.stderr
-
-
-def test_work_of_other_weights_recipes_or_numbers_of_shards_is_another_task(tmp_path, monkeypatch):
-    pictures = write_pictures(tmp_path / "pictures")
-    folder = run(tmp_path / "run", tiny(pictures, sampling__images=0))
-    other = run(tmp_path / "other", tiny(pictures, sampling__images=0, training__steps=1))
-    started: list[list[str]] = []
-    monkeypatch.setattr(launch_shards, "start_jobs", lambda *given: started.append([job.name for job in given[3]]))
-
-    def begin(count: int = 2) -> None:
-        auxar.launch(["sample", str(folder)], shards=count, on="local")
-
-    begin()
-    begin()
-    assert started[0] == started[1]
-    begin(3)
-    weights, recipe = (Path("factors", "prior", "weights.safetensors"), Path("recipe.toml"))
-    for file in (weights, recipe):
-        shutil.copy(other / file, folder / file)
-        begin()
-    assert len({name.split("-")[1] for names in started for name in names}) == 4
+    assert [(job.name[:7], job.name[-2:], job.state) for job in launch_status(folder).jobs] == [
+        ("sample-", "-1", "done"),
+        ("sample-", "-2", "done"),
+    ]
 
 
 def test_options_are_settings_of_the_site(tmp_path, finished, monkeypatch):
     folder = shutil.copytree(finished, tmp_path / "run")
     started: list[Site] = []
-    monkeypatch.setattr(launch_shards, "start_jobs", lambda *given: started.append(given[1]))
+    monkeypatch.setattr(launch_copies, "start_jobs", lambda *given: started.append(given[1]))
     numbers: dict[str, Any] = {
         "gpus_per_job": 2,
         "processes_per_job": 1,
@@ -235,14 +208,14 @@ def test_options_are_settings_of_the_site(tmp_path, finished, monkeypatch):
         "time": "30",
     }
     lists: dict[str, Any] = {"setup": ["module load cuda"], "slurm": ["constraint=a100", "comment=a=b"]}
-    auxar.launch(["sample", str(folder)], shards=2, **numbers, **texts, **lists)
+    auxar.launch(["sample", str(folder)], copies=2, **numbers, **texts, **lists)
     given: dict[str, Any] = {"setup": ("module load cuda",), "slurm": {"constraint": "a100", "comment": "a=b"}}
     assert started == [Site(**numbers, **texts, **given)]
 
 
-def test_wrong_arguments_of_a_command_in_shards_are_told(capsys):
-    with pytest.raises(UserError, match=r"^shards: the command after -- has wrong arguments$"):
-        auxar.launch(["sample", "emoji32", "--sede", "3"], shards=2, on="local")
+def test_wrong_arguments_of_a_command_in_copies_are_told(capsys):
+    with pytest.raises(UserError, match=r"^copies: the command after -- has wrong arguments$"):
+        auxar.launch(["sample", "emoji32", "--sede", "3"], copies=2, on="local")
     assert "--sede" in capsys.readouterr().err
 
 

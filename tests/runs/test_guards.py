@@ -94,7 +94,7 @@ def test_pictures_are_samples_only_where_samples_are_written(evaluated, tmp_path
 def test_samples_make_way_for_fewer(evaluated, tmp_path):
     out = sample(evaluated, settings=["sampling.images=5"], out=tmp_path / "samples")
     assert len(list((out / "images").iterdir())) == 5
-    sample(evaluated, settings=["sampling.images=2"], out=out)
+    sample(evaluated, settings=["sampling.images=2"], out=out, replace=True)
     assert len(list((out / "images").iterdir())) == 2
     assert read_json(out / "samples.json")["count"] == 2
 

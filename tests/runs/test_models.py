@@ -80,7 +80,7 @@ def test_a_name_is_accepted_wherever_a_run_is_read_and_results_are_in_a_folder_o
     assert sampled == Path("dots/samples/map-seed3")
     auxar.sample(finished, images=2, rule="map", seed=3, out="same")
     assert (sampled / "samples.png").read_bytes() == (Path("same") / "samples.png").read_bytes()
-    assert auxar.sample("dots", images=1, rule="map", seed=3) == sampled
+    assert auxar.sample("dots", images=1, rule="map", seed=3, replace=True) == sampled
     assert len(list((sampled / "images").iterdir())) == 1
     assert auxar.figures("dots", rows=1, settings=["sampling.seed=1", f"data.path={pictures}"]) == Path("dots/figures")
 

@@ -248,10 +248,10 @@ def test_earlier_samples_are_replaced(finished, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(samples, "finish", stopped)
         with pytest.raises(KeyboardInterrupt):
-            sample(finished, images=2, out=out)
+            sample(finished, images=2, out=out, replace=True)
     assert sorted(os.listdir(out / "images")) == ["000000.png", "000001.png"]
     assert not (out / "samples.json").exists()
-    sample(finished, images=1, out=out)
+    sample(finished, images=1, out=out, replace=True)
     assert os.listdir(out / "images") == ["000000.png"]
     assert not (out / MARK).exists()
 
@@ -267,7 +267,7 @@ def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, pictures, tmp_p
         raise UserError("engine")
 
     monkeypatch.setattr("auxar.draw.drawing._draw", fail)
-    assert refusal(sample, finished, given=files, images=1, out=out) == "engine"
+    assert refusal(sample, finished, given=files, images=1, out=out, replace=True) == "engine"
     assert snapshot(tmp_path) == before
     assert "stopped after" not in caplog.text
 
@@ -285,5 +285,5 @@ def test_samples_are_not_replaced_through_a_link(finished, tmp_path):
     (out / "images").symlink_to(tmp_path / "images")
     before = snapshot(tmp_path)
     expected = f"{out / 'images'} cannot be written: expected a folder, found a link"
-    assert refusal(sample, finished, images=1, out=out) == expected
+    assert refusal(sample, finished, images=2, out=out) == expected
     assert snapshot(tmp_path) == before

@@ -486,15 +486,15 @@ def test_a_loaded_model(finished, pictures):
 
 @pytest.mark.parametrize("rule", [auxar.Ancestral(), Map()])
 def test_samples_of_a_loaded_model(finished, rule):
-    model = auxar.load(finished).chain
-    images = model.sample(5, rule=rule, seed=3)
+    model = auxar.load(finished)
+    images = model.sample(5, rule=rule, seed=3).tensor
     assert images.shape == (5, 3, 8, 8)
     model.image.check(images)
     model.image.check_range(images)
-    assert torch.equal(model.sample(5, rule=rule, seed=3, batch_size=2), images)
-    assert torch.equal(model.sample(2, rule=rule, seed=3, first=3), images[3:])
+    assert torch.equal(model.sample(5, rule=rule, seed=3, batch_size=2).tensor, images)
+    assert torch.equal(model.sample(2, rule=rule, seed=3, first=3).tensor, images[3:])
     assert torch.equal(auxar.load(finished).sample(1, rule=rule, seed=3).tensor, images[:1])
-    assert not torch.equal(model.sample(5, rule=rule, seed=4), images)
+    assert not torch.equal(model.sample(5, rule=rule, seed=4).tensor, images)
 
 
 def test_pictures_of_a_run_do_not_depend_on_their_batches(finished, tmp_path):
