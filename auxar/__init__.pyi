@@ -37,6 +37,7 @@ from auxar.commands.sample import sample as sample
 from auxar.commands.figures import figures as figures
 from auxar.commands.compare import compare as compare
 from auxar.evaluation.comparison import Comparison as Comparison
+from auxar.evaluation.evaluation import Evaluation as Evaluation
 from auxar.commands.classify import classify as classify
 from auxar.draw.classification import Classes as Classes
 from auxar.draw.classification import ImageClass as ImageClass

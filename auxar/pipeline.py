@@ -86,9 +86,9 @@ def run_pipeline(
             model = train_factors(recipe, registry, missing, data, run, accelerator, preview, report)
             if not train_only:
                 others = converted_models(run, recipe, registry, lambda: data, processes)
-                for evaluation in evaluate_run(run, recipe, model, data, accelerator, others=others).values():
-                    for sentence in words.result(evaluation):
-                        logger.info("%s", sentence)
+                floats, *integers = evaluate_run(run, recipe, model, data, accelerator, others=others).values()
+                for sentence in (*words.result(floats), *(words.cost_of(each, floats) for each in integers)):
+                    logger.info("%s", sentence)
                 draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
                 update_report(run, accelerator)
             for tracker in accelerator.trackers:

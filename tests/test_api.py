@@ -31,6 +31,7 @@ RARELY_CALLED = (
     "Conditions",
     "DrawSource",
     "DrawnPixels",
+    "Evaluation",
     "Examples",
     "Factor",
     "HeadChoice",

@@ -18,11 +18,9 @@ logger = logging.getLogger("auxar")
 
 
 def _shown(found: Comparison) -> Result:
-    import attrs
-
     from auxar.report.text import comparison_lines
 
-    return Result(comparison_lines(found), attrs.asdict(found))
+    return Result(comparison_lines(found), found.to_dict())
 
 
 @command("Measure", show=_shown)
@@ -78,7 +76,7 @@ def compare(
     found = compare_runs(folders, arithmetic)
     if tables is not None:
         folder = as_path(tables, "tables")
-        written = write_tables(folder, folders, found, arithmetic, replace=replace)
+        written = write_tables(folder, found, replace=replace)
         logger.info("%s tables: %s", len(written), folder)
     if out is not None:
         page = as_path(out, "out")

@@ -17,23 +17,21 @@ logger = logging.getLogger("auxar")
 
 
 def _shown(run: MeasuredRun) -> Result:
-    import attrs
 
-    from auxar.evaluation.records import Evaluation
-    from auxar.evaluation.stored import other_evaluations
+    from auxar.evaluation.stored import other_evaluations, read_evaluation
     from auxar.report import words
     from auxar.report.summary import EvaluatedShard
     from auxar.report.text import evaluation_lines
-    from auxar.runs.records import read_record
 
     if isinstance(run, EvaluatedShard):
         return Result([str(run.file)], {"run": str(run.path), "shard": run.shard, "file": str(run.file)})
-    evaluation = read_record(run.evaluation, Evaluation)
+    evaluation = read_evaluation(run.evaluation)
     others = other_evaluations(run.path, evaluation)
-    lines = [*evaluation_lines(evaluation), *(line for other in others for line in ("", words.cost_of(other)))]
-    record = {"run": str(run.path), **attrs.asdict(evaluation)}
-    if others:
-        record["others"] = {other.arithmetic: attrs.asdict(other) for other in others}
+    lines, record = evaluation_lines(evaluation), {"run": str(run.path), **evaluation.to_dict()}
+    for other in others:
+        lines += ["", words.cost_of(other, evaluation)]
+        costs = {images: other.cost(evaluation, images).to_dict() for images in other.images}
+        record.setdefault("others", {})[other.arithmetic] = other.to_dict() | {"cost": costs}
     return Result(lines, record)
 
 
@@ -49,11 +47,11 @@ def evaluate(
 ) -> MeasuredRun:
     """Computes the bits/dim of a run, in total and for every factor.
 
-    The trained factors are evaluated on held-out and training images. This writes evaluation.json,
-    evaluation.safetensors (the log-likelihood of every image) and the report. In integers, the same images are also
-    evaluated with the integers that `auxar integers` made, which writes evaluation-integer.json, with the difference
-    from floating point, and evaluation-integer.safetensors. For a model that comes trained, these files are written
-    into the folder ./NAME, without a report.
+    The trained factors are evaluated on held-out and training images. This writes evaluation.safetensors (the
+    log-likelihood of every image, from which all figures follow) and the report. In integers, the same images are also
+    evaluated with the integers that `auxar integers` made, which writes evaluation-integer.safetensors. For a model
+    that comes trained, these files are written into the folder ./NAME, without a report. `auxar compare RUN` prints the
+    figures of a stored evaluation.
 
     The images can be evaluated in shards. A shard only stores the log-likelihoods of its images in the folder
     RUN/shards, and one that is done is not computed again. Merging writes what is written without shards, and removes
@@ -76,7 +74,7 @@ def evaluate(
         >>> import auxar
         >>> run = auxar.evaluate("runs/quickstart", settings=["evaluation.heldout_images=4"])
         >>> run.evaluation.as_posix(), run.bits_per_dim > 0
-        ('runs/quickstart/evaluation.json', True)
+        ('runs/quickstart/evaluation.safetensors', True)
     """
     from auxar.arguments import as_path
     from auxar.commands.results import check_of

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 from auxar.errors import UserError
-from auxar.evaluation.likelihoods import image_nats_path
-from auxar.evaluation.records import Evaluation
-from auxar.files import FOLDER, check_output, entries, is_file, kind, read_metadata
+from auxar.evaluation.stored import read_evaluation
+from auxar.files import FOLDER, check_output, entries, kind
 from auxar.report.reading import FigureEntry
 from auxar.runs.converted import Record, read_origin
 from auxar.runs.layout import RunFolder, check_folder
@@ -33,34 +33,24 @@ def check_results(path: Path) -> None:
     for folder in (path, results.figures):
         if (found := kind(folder)) not in (None, FOLDER):
             raise UserError(f"{folder} is a {found}, but results are written into a folder of this name; {ADVICE}")
-    if is_file(results.evaluation) and not _is_ours(lambda: read_record(results.evaluation, Evaluation)):
-        raise UserError(f"{results.evaluation} is not an evaluation of auxar and is not replaced; {ADVICE}")
-    nats = image_nats_path(results)
-    if is_file(nats) and not _is_ours(lambda: read_metadata(nats)["factors"]):
-        raise UserError(f"{nats} is not a file of auxar and is not replaced; {ADVICE}")
     record = results.figures / "figures.json"
     if entries(results.figures) and not _is_ours(lambda: read_record(record, list[FigureEntry])):
         raise UserError(f"{results.figures} has no figures.json of auxar, and its files are not replaced; {ADVICE}")
-    others = {
-        **{file: _reader(file, Evaluation) for file in entries(path, "evaluation-*.json")},
-        **{file: _reader(file, Record) for file in entries(path, "integer.json")},
-        **{file: _reader(file, None) for file in entries(path, "factors/*/*.safetensors")},
+    others: dict[Path, Callable[[Path], object]] = {
+        **dict.fromkeys(entries(path, "evaluation*.safetensors"), read_evaluation),
+        **dict.fromkeys(entries(path, "integer.json"), lambda file: read_record(file, Record)),
+        **dict.fromkeys(entries(path, "factors/*/*.safetensors"), read_origin),
     }
     for file, read in others.items():
-        if not _is_ours(read):
+        if not _is_ours(functools.partial(read, file)):
             raise UserError(f"{file} is not a file of auxar and is not replaced; {ADVICE}")
-    for file in (results.evaluation, nats, record, *others):
+    for file in (results.evaluation, record, *others):
         check_output(file)
-
-
-def _reader(file: Path, kind: type | None) -> Callable[[], object]:
-    """A function that reads a record or, if `kind` is None, what a converted factor was made from."""
-    return lambda: read_origin(file) if kind is None else read_record(file, kind)
 
 
 def _is_ours(read: Callable[[], object]) -> bool:
     try:
         read()
-    except (UserError, KeyError):
+    except UserError:
         return False
     return True

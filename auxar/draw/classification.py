@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auxar.draw.likelihoods import factor_log_probs
 from auxar.errors import UserError
-from auxar.evaluation.records import Exactness
+from auxar.evaluation.facts import Exactness
 from auxar.model import Chain, Condition, device_of, evaluating
 
 

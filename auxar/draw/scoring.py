@@ -18,8 +18,8 @@ from auxar.draw.image_model import ImageModel
 from auxar.draw.recipe_images import load_images
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, codec_sizes, has_codec
+from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import standard_error
-from auxar.evaluation.records import Exactness
 from auxar.progress import BAR_DELAY, progress_bar
 
 logger = logging.getLogger("auxar")

@@ -1,1 +1,1 @@
-"""Evaluation of models: likelihoods, the records of `evaluation.json`, comparison of runs, nearest training images."""
+"""Evaluation of models: log-likelihoods of images, their figures, comparison of runs, nearest training images."""

@@ -7,18 +7,17 @@ one run is better.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
-import torch
-from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import EvaluatedRun, read_evaluated_run
-from auxar.evaluation.records import DataFacts, Exactness, Figures, SupportName
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import Exactness, FactorFacts
+from auxar.evaluation.figures import Figures, bits
 from auxar.model import FLOAT, ImageSpec
 
 Pairing = Literal["paired", "unpaired", "none"]
@@ -38,96 +37,114 @@ class Margin:
     """Number of images that both runs were evaluated on; None for an unpaired difference."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class ComparedFactor:
-    """The figures of one factor of a run, and its difference from the same factor of the first run."""
+    """One factor of a run, and its difference from the same factor of the first run."""
 
-    factor: str
-    """Name of the factor, `stage0` … or `prior`."""
-    image: ImageSpec
-    """Description of the images that the factor gives a likelihood to."""
-    view: ImageSpec | None
-    """Description of the view that is given; None for the prior."""
-    heldout: Figures | None
-    """The held-out figures of `evaluation.json`; None if the factor is not trained."""
+    facts: FactorFacts
+    """Facts of the factor, such as its name, image, view, support, `kind`, and number of parameters and steps."""
+    heldout: Figures
+    """Held-out figures, which are unknown if the factor is not trained."""
     margin: Margin | None
     """Difference in this factor's bits/dim from the first run. None if there is none, for example because the first run
     has no factor with the same views."""
-    parameters: int
-    """Number of parameters."""
-    steps: int
-    """Number of training steps."""
-    weights: str | None
-    """Kind of weights that were evaluated: `ema`, `last` or `own`. None if the factor is not trained."""
-    support: SupportName | None
-    """Support of the decoder; None for the prior."""
-    kind: Exactness
-    """Whether this factor's figures are exact."""
     cumulative_kind: Exactness
     """Whether the figures of this factor and all coarser ones together are exact."""
 
-    def __str__(self) -> str:
-        return f"p({self.image.size})" if self.view is None else f"p({self.image.size} | {self.view.size})"
+    def to_dict(self) -> dict[str, Any]:
+        """The facts, the figures and the difference as plain values."""
+        figures = {"heldout": self.heldout.to_dict(), "margin": self.margin and attrs.asdict(self.margin)}
+        return {**attrs.asdict(self.facts), "cumulative_kind": self.cumulative_kind, **figures}
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class ComparedRun:
-    """The held-out figures of one run, and their difference from the first run."""
+    """The evaluation of one run, and its difference from the first run."""
 
     run: str
     """The run's folder."""
-    bits_per_dim: float | None
-    """Held-out bits/dim of the model; None if a factor is not trained."""
-    standard_error: float | None
-    """Standard error of `bits_per_dim`."""
+    evaluation: Evaluation
+    """The log-likelihoods of images, with all facts and figures that follow from them."""
     margin: Margin | None
     """Difference in the model's bits/dim from the first run. None for the first run, and if no difference can be given;
     then `notes` of this run or of the first say why."""
-    kind: Exactness
-    """Whether the model's figures are exact."""
-    images: int
-    """Number of held-out images."""
-    weights: str
-    """Kind of weights that were evaluated: `ema`, `last`, `own` or `mixed`."""
-    parameters: int
-    """Number of parameters of all factors."""
-    data: DataFacts
-    """The source of the images."""
     factors: list[ComparedFactor]
     """The factors, from the image to the prior of its coarsest view."""
     notes: list[str]
     """Notes to print below the figures, such as why a difference is missing or unpaired."""
-    wasted_bits_per_dim: float | None
-    """The part of `bits_per_dim` that free decoders spend on values that their views rule out; None if unknown."""
-    wasted_standard_error: float | None
-    """Standard error of `wasted_bits_per_dim`."""
+
+    @property
+    def heldout(self) -> Figures:
+        """Held-out figures of the whole model, which are unknown if a factor is not trained."""
+        return self.evaluation.figures("heldout")
+
+    @property
+    def bits_per_dim(self) -> float | None:
+        """Held-out bits/dim of the model; None if a factor is not trained."""
+        return self.heldout.bits_per_dim.value
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of `bits_per_dim`."""
+        return self.heldout.bits_per_dim.error
+
+    @property
+    def images(self) -> int:
+        """Number of held-out images."""
+        return self.evaluation.images["heldout"]
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of all factors."""
+        return sum(factor.parameters for factor in self.evaluation.factors)
 
     @property
     def steps(self) -> str:
         """Training steps of the factors as text: one number, or a range if they differ."""
-        fewest, most = (of(factor.steps for factor in self.factors) for of in (min, max))
+        fewest, most = (of(factor.steps for factor in self.evaluation.factors) for of in (min, max))
         return f"{most:,}" if fewest == most else f"{fewest:,}–{most:,}"
 
     def factor_of(self, image: ImageSpec) -> ComparedFactor | None:
         """The finest factor with this `image`; None if there is none or it has no held-out figures."""
-        found = next((factor for factor in self.factors if factor.image == image), None)
-        return found if found and found.heldout else None
+        found = next((factor for factor in self.factors if factor.facts.image == image), None)
+        return found if found and found.heldout.own is not None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures and the differences as plain values."""
+        return {
+            "run": self.run,
+            "bits_per_dim": self.bits_per_dim,
+            "standard_error": self.standard_error,
+            "margin": self.margin and attrs.asdict(self.margin),
+            "kind": self.evaluation.kind,
+            "images": self.images,
+            "weights": self.evaluation.weights,
+            "parameters": self.parameters,
+            "data": attrs.asdict(self.evaluation.data),
+            "factors": [factor.to_dict() for factor in self.factors],
+            "notes": self.notes,
+            **self.heldout.wasted.to_dict("wasted_bits_per_dim", "wasted_standard_error"),
+        }
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Comparison:
     """The result of `auxar.compare`: runs with the same shape and levels of images, each compared with the first."""
 
     image: ImageSpec
     """Shape and range of the images."""
     runs: list[ComparedRun]
-    """The runs in the given order. Each has `bits_per_dim`, `standard_error`, `kind`, `factors` and `margin`, its
-    difference from the first run."""
+    """The runs in the given order. Each has `bits_per_dim`, `standard_error`, `factors`, its `evaluation`, and
+    `margin`, its difference from the first run."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain values, as `auxar compare --json` prints it."""
+        return {"image": attrs.asdict(self.image), "runs": [run.to_dict() for run in self.runs]}
 
     @property
     def resolutions(self) -> list[ImageSpec]:
         """Descriptions of all images and views that occur in any of the runs, the coarsest first."""
-        found = {factor.image for run in self.runs for factor in run.factors}
+        found = {factor.image for run in self.runs for factor in run.evaluation.factors}
         return sorted(found, key=lambda image: (image.dims, image.shape, image.levels))
 
     def resolution_name(self, image: ImageSpec) -> str:
@@ -153,49 +170,26 @@ def compare_runs(paths: Sequence[Path], arithmetic: str = FLOAT) -> Comparison:
     runs = [read_evaluated_run(path, arithmetic) for path in paths]
     first = runs[0]
     for run in runs[1:]:
-        if run.image != first.image:
+        own, expected = run.evaluation.image, first.evaluation.image
+        if own != expected:
             raise UserError(
-                f"{run.path} models images of {run.image}, and {first.path} models images of {first.image}, so their "
-                "bits/dim cannot be compared; compare runs with the same [image]"
+                f"{run.path} models images of {own}, and {first.path} models images of {expected}, so their bits/dim "
+                "cannot be compared; compare runs with the same [image]"
             )
-    return Comparison(first.image, [_compared(run, first) for run in runs])
+    return Comparison(first.evaluation.image, [_compared(run, first) for run in runs])
 
 
 def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
-    evaluation = run.evaluation
+    own = run.evaluation
     pairing, note = ("none", None) if run is first else _pairing(run, first)
-    margin = _total_margin(run, first, pairing)
-    margins = [_factor_margin(run, first, number, pairing) for number in range(len(evaluation.factors))]
-    return ComparedRun(
-        str(run.path),
-        evaluation.bits_per_dim.get("heldout"),
-        evaluation.standard_error.get("heldout"),
-        margin,
-        evaluation.kind,
-        evaluation.images["heldout"],
-        evaluation.weights,
-        sum(factor.parameters for factor in evaluation.factors),
-        evaluation.data,
-        [
-            ComparedFactor(
-                factor.factor,
-                factor.image,
-                factor.view,
-                factor.heldout,
-                own,
-                factor.parameters,
-                factor.steps,
-                factor.weights,
-                factor.support,
-                factor.kind,
-                factor.cumulative_kind,
-            )
-            for factor, own in zip(evaluation.factors, margins, strict=True)
-        ],
-        [*run.notes, *([] if note is None else [note]), *_kind_notes(run, first, margin, margins)],
-        evaluation.wasted_bits_per_dim.get("heldout"),
-        evaluation.wasted_standard_error.get("heldout"),
-    )
+    whole = _margin(own.figures("heldout"), first.evaluation.figures("heldout"), pairing)
+    margins = [_factor_margin(run, first, number, pairing) for number in range(len(own.factors))]
+    factors = [
+        ComparedFactor(facts, own.figures("heldout", facts.factor), margin, kind)
+        for facts, margin, kind in zip(own.factors, margins, own.cumulative_kinds, strict=True)
+    ]
+    notes = [*run.notes, *([] if note is None else [note]), *_kind_notes(run, first, whole, margins)]
+    return ComparedRun(str(run.path), own, whole, factors, notes)
 
 
 def _kind_notes(
@@ -220,75 +214,42 @@ def _kind_notes(
 def _pairing(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Pairing, str | None]:
     """The way to subtract two runs, and a note that gives the reason if it is not `paired`."""
     data, other = run.evaluation.data, first.evaluation.data
-    if run.image_nats is None or first.image_nats is None:
-        lacking = run if run.image_nats is None else first
-        return "unpaired" if data.path == other.path else "none", (
-            f"not compared image by image, because {lacking.path} has no log-likelihoods of single images; "
-            f"`auxar evaluate {lacking.path}` writes them"
+    count, expected = (each.evaluation.images["heldout"] for each in (run, first))
+    # The digest decides, because fingerprints of equal images differ if the images have conditions in one of the runs,
+    # and the fingerprint of a stream does not depend on the content of its files. But digests of different numbers of
+    # images always differ.
+    if count == expected and data.heldout_digest == other.heldout_digest:
+        return "paired", None
+    if count != expected and data.heldout_fingerprint == other.heldout_fingerprint:
+        return "unpaired", (
+            f"not compared image by image, because this run was evaluated on {count:,} held-out images, and "
+            f"{first.path} on {expected:,}; `auxar evaluate {run.path} --set evaluation.heldout_images={expected}` "
+            "evaluates the same images"
         )
-    same = _same_images(run, first)
-    if not same and data.path != other.path:
-        return "none", (
-            f"no difference is given, because this run was evaluated on images of {data.path}, and the first run on "
-            f"images of {other.path}"
-        )
-    if not same:
+    if data.path == other.path:
         return "unpaired", (
             f"not compared image by image, because this run and {first.path} were evaluated on different held-out "
             f"images of {data.path}; the difference is partly due to the images"
         )
-    indices, expected = run.image_nats.indices, first.image_nats.indices
-    if not torch.equal(indices, expected):
-        return "unpaired", (
-            f"not compared image by image, because this run was evaluated on {len(indices):,} held-out images, and "
-            f"{first.path} on {len(expected):,}; `auxar evaluate {run.path} --set "
-            f"evaluation.heldout_images={len(expected)}` evaluates the same images"
-        )
-    return "paired", None
-
-
-def _same_images(run: EvaluatedRun, first: EvaluatedRun) -> bool:
-    """Whether two runs were evaluated on the same held-out images, or on different numbers of images of one set."""
-    data, other = run.evaluation.data, first.evaluation.data
-    counts = {evaluated.evaluation.images["heldout"] for evaluated in (run, first)}
-    # The digest decides, because fingerprints of equal images differ if the images have conditions in one of the runs,
-    # and the fingerprint of a stream does not depend on the content of its files. But digests of different numbers of
-    # images always differ.
-    if len(counts) > 1:
-        return data.heldout_fingerprint == other.heldout_fingerprint
-    return data.heldout_digest == other.heldout_digest
-
-
-def _total_margin(run: EvaluatedRun, first: EvaluatedRun, pairing: Pairing) -> Margin | None:
-    if pairing == "paired" and run.total is not None and first.total is not None:
-        return _paired(run.total, first.total, run.image)
-    own, its = run.evaluation, first.evaluation
-    bits, others = own.bits_per_dim.get("heldout"), its.bits_per_dim.get("heldout")
-    if pairing == "none" or bits is None or others is None:
-        return None
-    return _unpaired(bits - others, own.standard_error.get("heldout"), its.standard_error.get("heldout"))
+    return "none", (
+        f"no difference is given, because this run was evaluated on images of {data.path}, and the first run on "
+        f"images of {other.path}"
+    )
 
 
 def _factor_margin(run: EvaluatedRun, first: EvaluatedRun, number: int, pairing: Pairing) -> Margin | None:
     place = first.place(run.key(number))
-    if pairing == "none" or place is None:
+    if place is None:
         return None
-    own, its = run.evaluation.factors[number], first.evaluation.factors[place]
-    if own.heldout is None or its.heldout is None:
-        return None
-    if pairing == "paired" and run.image_nats is not None and first.image_nats is not None:
-        return _paired(run.image_nats.factors[own.factor], first.image_nats.factors[its.factor], own.image)
-    apart = own.heldout.bits_per_dim - its.heldout.bits_per_dim
-    return _unpaired(apart, own.heldout.standard_error, its.heldout.standard_error)
+    pair = ((run.evaluation, number), (first.evaluation, place))
+    own, other = (each.figures("heldout", each.factors[place].factor) for each, place in pair)
+    return _margin(own, other, pairing)
 
 
-def _paired(nats: Tensor, first: Tensor, image: ImageSpec) -> Margin:
-    """The margin from the log-likelihoods of the same images under both runs: nats, (images,) each."""
-    apart = (first - nats) / (math.log(2) * image.dims)
-    count = len(apart)
-    return Margin(apart.mean().item(), (apart.std() / math.sqrt(count)).item() if count > 1 else None, count)
-
-
-def _unpaired(apart: float, error: float | None, first: float | None) -> Margin:
-    """The margin of two means over different images. `error` and `first` are the standard errors of the two means."""
-    return Margin(apart, None if error is None or first is None else math.hypot(error, first), None)
+def _margin(own: Figures, first: Figures, pairing: Pairing) -> Margin | None:
+    """The difference of two factors with the same image."""
+    images = None
+    found = own.bits_per_dim - first.bits_per_dim
+    if pairing == "paired" and own.own is not None and first.own is not None:
+        images, found = len(own.own), bits(own.own - first.own, own.dims)
+    return None if pairing == "none" or found.value is None else Margin(found.value, found.error, images)

@@ -15,9 +15,8 @@ from torch import Tensor
 from auxar.data import load_images
 from auxar.distributed.accelerator import make_accelerator
 from auxar.errors import UserError, one_line
-from auxar.evaluation.likelihoods import evaluate_run, image_nats_path
-from auxar.evaluation.records import Evaluation
-from auxar.evaluation.stored import is_evaluated_in_floats, other_evaluations
+from auxar.evaluation.likelihoods import evaluate_run
+from auxar.evaluation.stored import current_evaluation, other_evaluations, write_evaluation
 from auxar.files import is_file, read_bytes, read_checksum, read_tensors, write_json, write_tensors, write_text
 from auxar.model import FLOAT
 from auxar.plugins import Registry
@@ -42,7 +41,6 @@ from auxar.runs.format import write_format
 from auxar.runs.history import HISTORY, History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import recipe_of_run
-from auxar.runs.records import read_record
 
 logger = logging.getLogger("auxar")
 
@@ -154,20 +152,16 @@ def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: 
 
 
 def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
-    # The times of the files in an installed package do not tell whether the evaluation is newer than the weights.
-    if not (is_evaluated_in_floats(run, recipe) if run.model is None else is_file(run.evaluation)):
+    evaluation = current_evaluation(run, recipe)
+    if evaluation is None:
         logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
         return
-    floats = read_record(run.evaluation, Evaluation)
-    for evaluation in (floats, *other_evaluations(run.path, floats)):
-        factors = [
-            attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
-            for factor in evaluation.factors
-        ]
-        data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
-        nats = image_nats_path(run, evaluation.arithmetic)
-        if is_file(nats):
-            tensors, metadata = read_tensors(nats)
-            write_tensors(image_nats_path(new, evaluation.arithmetic), tensors, metadata)
-        content = attrs.evolve(evaluation, factors=factors, data=data)
-        write_json(new.evaluation_in(evaluation.arithmetic), attrs.asdict(content))
+    factors = [
+        attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
+        for factor in evaluation.factors
+    ]
+    data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
+    # The new files of weights have other metadata, so their checksums differ.
+    checksums = {name: read_checksum(new.weights(name)) for name in recipe.factor_names}
+    for each in (evaluation, *other_evaluations(run.path, evaluation)):
+        write_evaluation(new, attrs.evolve(each, factors=factors, data=data, checksums=checksums))

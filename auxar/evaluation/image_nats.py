@@ -23,15 +23,18 @@ from auxar.progress import progress_bar
 class FactorNats:
     """The log-likelihood of each image under one factor: nats, float64."""
 
-    total: Tensor
-    """Log-likelihood of the whole image: (images,)."""
-    channels: Tensor | None
-    """Log-likelihood of each channel given the channels before it: (c, images). None if the factor cannot split its
-    likelihood by channel."""
+    nats: Tensor
+    """Log-likelihood of each channel given the channels before it: (c, images). It is that of the whole image,
+    (1, images), if the factor cannot split its likelihood by channel."""
     inside: Tensor | None
     """For a free decoder, the log-probability that the sub-pixels of each channel take values that the view allows:
     (c, images), the sum over pixels, where each sub-pixel is given those before it. Restricting the decoder adds the
     negative of this to its log-likelihood. None for other factors, and if the view or the head cannot compute it."""
+
+    @property
+    def total(self) -> Tensor:
+        """Log-likelihood of the whole image: (images,)."""
+        return self.nats.sum(0)
 
 
 @attrs.frozen(eq=False)
@@ -41,8 +44,8 @@ class Share:
     indices: Tensor
     """The numbers of the images in the set: int64, (images,), in ascending order."""
     values: Tensor
-    """Nats of each image: float64, (images, columns). Each factor has 1 + 2c columns: the log-likelihood of the image,
-    that of each of c channels, and the log-probability of allowed values in each channel, as in `FactorNats`."""
+    """Nats of each image: float64, (images, columns). Each factor has 2c columns: the log-likelihood of each of c
+    channels (or, if these are unknown, of the image, and zeros), and the log-probability of allowed values."""
     known: Tensor
     """Whether values by channel, and those of allowed values, are known for each factor: int64, (factors, 2). A share
     without images knows neither."""
@@ -52,7 +55,7 @@ class Share:
 
 def columns_of(chosen: Sequence[Factor]) -> list[int]:
     """The number of columns of each factor in `Share.values`."""
-    return [1 + 2 * factor.image.channels for factor in chosen]
+    return [2 * factor.image.channels for factor in chosen]
 
 
 @torch.no_grad()
@@ -102,11 +105,12 @@ def _rows(model: Chain, chosen: Sequence[Factor], batch: Examples, without_condi
     rows = []
     for place, factor in enumerate(chosen):
         of = factor.log_prob_by_channel(*factor.inputs(views, condition))
-        by_channel = (of.channels, of.inside)
-        known[place] = torch.tensor([part is not None for part in by_channel])
-        nothing = of.total.new_zeros(len(of.total), factor.image.channels)
-        parts = (of.total[:, None], *(nothing if part is None else part for part in by_channel))
-        rows.append(torch.cat([part.double() for part in parts], 1))
+        known[place] = torch.tensor([part is not None for part in (of.channels, of.inside)])
+        for part in (of.total[:, None] if of.channels is None else of.channels, of.inside):
+            nats = of.total.new_zeros(len(of.total), factor.image.channels, dtype=torch.float64)
+            if part is not None:
+                nats[:, : part.shape[1]] = part
+            rows.append(nats)
     return torch.cat(rows, 1)
 
 
@@ -156,9 +160,9 @@ def nats_by_factor(share: Share, chosen: Sequence[Factor]) -> list[FactorNats]:
     """The log-likelihoods in a share, for each factor."""
     found = []
     parts = share.values.T.contiguous().split(columns_of(chosen))
-    for rows, known in zip(parts, share.known.tolist(), strict=True):
-        by_channel = zip(rows[1:].chunk(2), known, strict=True)
-        found.append(FactorNats(rows[0], *(part if is_known else None for part, is_known in by_channel)))
+    for rows, (by_channel, inside) in zip(parts, share.known.tolist(), strict=True):
+        nats, allowed = rows.chunk(2)
+        found.append(FactorNats(nats if by_channel else nats[:1], allowed if inside else None))
     return found
 
 

@@ -1,65 +1,44 @@
 """Evaluating the likelihood of a model factor by factor: bits/dim as in the paper's tables 1 and 2.
 
-A run stores its mean figures in `evaluation.json`, and the log-likelihoods of single images in
-`evaluation.safetensors`, so that two runs can be compared image by image.
+A run stores the log-likelihoods of single images in `evaluation.safetensors`. All figures follow from them.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import attrs
-import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from auxar.data import DataSets, ImageSet
 from auxar.distributed.group import Team
 from auxar.distributed.shards import Shard
-from auxar.errors import shown
-from auxar.evaluation.figures import cost_of, evaluation_of, figures_of_conditions, figures_without_condition
-from auxar.evaluation.image_nats import FactorNats, Share, gathered, nats_by_factor, share_of
-from auxar.evaluation.own_samples import sample_figures
+from auxar.evaluation.evaluation import INSIDE, NATS, NULL, Evaluation
+from auxar.evaluation.facts import DataFacts, FactorFacts
+from auxar.evaluation.image_nats import Share, gathered, nats_by_factor, share_of
+from auxar.evaluation.own_samples import sample_nats
 from auxar.evaluation.pixels import digest_of
-from auxar.evaluation.records import DataFacts, Evaluation
-from auxar.files import DamagedFile, is_file, metadata_entry, write_json, write_tensors
+from auxar.evaluation.stored import write_evaluation
+from auxar.files import DamagedFile, is_file, metadata_entry, read_checksum
 from auxar.model import FLOAT, Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
-from auxar.runs.history import History, read_history
+from auxar.runs.history import read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import OWN, WEIGHTS, load_weights
 
 logger = logging.getLogger("auxar")
-STEPS = "[0-9]{1,18}"
-FACTS = {
-    "step": STEPS,
-    "weights": "ema|last|own",
-    "images": r"[\w./-]{1,200}",
-    "kept": "best|last",
-    "trained_steps": STEPS,
-    "complete_at": STEPS,
-}
-"""Regular expressions for the metadata of a weights file: the step and the kind of the weights, the fingerprint of the
-training images, whether the best or the last weights were kept, and the numbers of steps that were done and planned."""
 NULL_CONDITION, OF_CONDITIONS = "null condition", "the conditions"
 """Names of the passes over images with the null condition, and over the conditions of images."""
+REQUIRED = ("step", "images", "kept", "trained_steps", "complete_at")
+"""Metadata keys of weights, which only weights of a user's own training loop may lack."""
+OF_FLOATS = (FLOAT, NULL_CONDITION, OF_CONDITIONS)
+"""Names of the passes whose log-likelihoods are in the evaluation in floating point."""
 Shares = Mapping[tuple[str, str], Share]
 """The log-likelihoods of single images, by the name of the pass and the name of the set."""
-
-
-def image_nats_path(run: RunFolder, arithmetic: str = FLOAT) -> Path:
-    """The path of the file with the log-likelihoods of single images in an arithmetic, `evaluation.safetensors`.
-
-    The file holds two tensors for each evaluated set (`heldout`, `training`): `SET.nats`, float64 (factors, images),
-    and `SET.indices`, the numbers of the images in the set, int64 (images,). Its metadata holds the names of the
-    factors, as a JSON list under `factors`, and the fingerprint of each set, under the set's name.
-    """
-    return run.evaluation_in(arithmetic).with_suffix(".safetensors")
 
 
 @attrs.frozen(eq=False)
@@ -88,12 +67,12 @@ class RunEvaluation:
     recipe: Recipe
     model: Chain
     data: DataSets
-    metadata: Mapping[str, Mapping[str, str]]
-    """The metadata of the weights of each trained factor."""
-    histories: Mapping[str, History]
-    """The history of the training of each trained factor."""
+    factors: list[FactorFacts]
+    """The factors of the model."""
     passes: Sequence[Pass]
     """The passes over the images. The first is in floating point, and those in other arithmetics follow."""
+    checksums: dict[str, str]
+    """The checksums of the weights of the trained factors, which include the factor of conditions."""
 
     @classmethod
     def of(
@@ -103,19 +82,18 @@ class RunEvaluation:
 
         Raises `UserError` if weights cannot be read.
         """
-        trained = [factor for factor in model.factors if is_file(run.weights(factor.name))]
-        metadata = {factor.name: _checked(load_weights(run, factor), run.weights(factor.name)) for factor in trained}
-        histories = {name: read_history(entry, run.weights(name)) for name, entry in metadata.items()}
-        passes = [Pass(FLOAT, model, trained)]
-        for arithmetic, other in (others or {}).items():
-            passes.append(Pass(arithmetic, other, [factor for factor in other.factors if factor.name in metadata]))
+        found = {factor.name: _facts(run, factor) for factor in model.all_factors}
+        checksums = {name: read_checksum(run.weights(name)) for name in found if is_file(run.weights(name))}
+        passes = [
+            Pass(name, chain, [factor for factor in chain.factors if factor.name in checksums])
+            for name, chain in {FLOAT: model, **(others or {})}.items()
+        ]
         if model.condition is not None and model.condition.optional:
-            passes.append(Pass(NULL_CONDITION, model, trained, without_condition=True))
-        factor = model.condition_factor
-        if factor is not None and is_file(run.weights(factor.name)):
-            _checked(load_weights(run, factor), run.weights(factor.name))
+            passes.append(Pass(NULL_CONDITION, model, passes[0].chosen, without_condition=True))
+        if (factor := model.condition_factor) is not None and factor.name in checksums:
             passes.append(Pass(OF_CONDITIONS, model, [factor]))
-        return cls(run, recipe, model, data, metadata, histories, [each for each in passes if each.chosen])
+        factors = [found[factor.name] for factor in model.factors]
+        return cls(run, recipe, model, data, factors, [each for each in passes if each.chosen], checksums)
 
     @property
     def sets(self) -> dict[str, tuple[ImageSet, int | None]]:
@@ -129,10 +107,11 @@ class RunEvaluation:
 
     def warn(self) -> None:
         """Logs a warning for each factor that was trained on other images than the training images."""
-        for name, entry in self.metadata.items():
-            if entry.get("images", self.data.train.fingerprint) != self.data.train.fingerprint:
+        for factor in self.factors:
+            if factor.trained_on not in (None, self.data.train.fingerprint):
                 logger.warning(
-                    "factor %s was trained on other images than this training set, and perhaps on held-out images", name
+                    "factor %s was trained on other images than this training set, and perhaps on held-out images",
+                    factor.factor,
                 )
 
     def compute(self, accelerator: Accelerator, shard: Shard | None = None) -> Shares:
@@ -165,69 +144,54 @@ class RunEvaluation:
         return found
 
     def conclude(self, shares: Shares, *, write: bool = True) -> dict[str, Evaluation]:
-        """Derives the evaluation in each arithmetic from the log-likelihoods of all images.
+        """Returns the evaluation in each arithmetic, from the log-likelihoods of all images.
 
-        With `write`, the evaluations and the log-likelihoods are written to the run's output folder.
+        With `write`, the evaluations are written to the run's output folder.
         """
-        nats = {each.name: self._nats(shares, each) for each in self.passes}
-        floats = nats.get(FLOAT, {})
-        chain, data = self.model.factors, self.data
+        floats = self._evaluation(shares)
+        passes = {each.name: self._tensors(shares, each) for each in self.passes}
+        tensors = {key: nats for name in OF_FLOATS for key, nats in passes.pop(name, {}).items()}
+        found = {FLOAT: attrs.evolve(floats, tensors=tensors | (self._samples() if write else {}))}
+        for name, tensors in passes.items():
+            found[name] = attrs.evolve(floats, arithmetic=name, digests=digests_of(self.run, name), tensors=tensors)
+        for evaluation in found.values() if write else ():
+            write_evaluation(self.run.output, evaluation)
+        return found
+
+    def _evaluation(self, shares: Shares) -> Evaluation:
+        """The facts of the evaluation."""
+        data, condition = self.data, self.model.condition
+        heldout = shares.get((FLOAT, "heldout"))
         facts = DataFacts(
             self.recipe.data.path,
             data.train.fingerprint,
             data.heldout.fingerprint,
             len(data.skipped),
-            digest_of(shares[FLOAT, "heldout"].hashes) if "heldout" in floats else None,
+            None if heldout is None else digest_of(heldout.hashes),
         )
-        result: dict[str, Evaluation] = {}
-        for arithmetic in (FLOAT, *(name for name in nats if name not in (FLOAT, NULL_CONDITION, OF_CONDITIONS))):
-            own = nats.get(arithmetic, {})
-            evaluation = evaluation_of(chain, own, self.metadata, self.histories, facts)
-            if self.model.condition is not None:
-                evaluation = attrs.evolve(evaluation, condition=self.model.condition.kind)
-            if arithmetic == FLOAT:
-                evaluation = self._with_samples(evaluation) if write else evaluation
-                null, conditions = nats.get(NULL_CONDITION, {}), nats.get(OF_CONDITIONS, {})
-                evaluation = attrs.evolve(
-                    evaluation,
-                    without_condition={name: figures_without_condition(null[name], own[name], chain) for name in null},
-                    condition_figures={
-                        name: figures_of_conditions(*by_factor.values()) for name, by_factor in conditions.items()
-                    },
-                )
-            else:
-                cost = {name: cost_of(own[name], floats[name], chain) for name in own}
-                digests = digests_of(self.run, arithmetic)
-                evaluation = attrs.evolve(evaluation, arithmetic=arithmetic, cost=cost, digests=digests)
-            if write:
-                # The table is written last, so that it exists only if the evaluation is complete.
-                output = self.run.output
-                _write_image_nats(image_nats_path(output, arithmetic), list(self.metadata), own, facts)
-                write_json(output.evaluation_in(arithmetic), attrs.asdict(evaluation))
-            result[arithmetic] = evaluation
-        return result
+        return Evaluation(self.factors, facts, self.checksums, condition=None if condition is None else condition.kind)
 
-    def _with_samples(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation with figures for samples of the model, if the recipe asks for them and all is trained."""
+    def _samples(self) -> dict[str, Tensor]:
+        """The log-likelihoods of samples of the model, if the recipe asks for them and all factors are trained."""
         config = self.recipe.evaluation
-        if not config.samples or len(self.metadata) < len(self.model.factors):
-            return evaluation
-        found = sample_figures(
+        if not config.samples or not all(factor.factor in self.checksums for factor in self.factors):
+            return {}
+        return sample_nats(
             self.model,
             self.data.heldout,
             min(config.samples, config.heldout_images or config.samples),
             seed=self.recipe.sampling.seed,
             batch_size=config.batch_size,
         )
-        factors = [attrs.evolve(factor, samples=found[factor.factor]) for factor in evaluation.factors]
-        return attrs.evolve(evaluation, factors=factors)
 
-    def _nats(self, shares: Shares, of: Pass) -> dict[str, dict[str, FactorNats]]:
-        """The log-likelihoods of a pass, by set and factor."""
+    def _tensors(self, shares: Shares, of: Pass) -> dict[str, Tensor]:
+        """The log-likelihoods of a pass, by set, factor and part."""
         found = {}
         for name in self.sets:
-            rows = nats_by_factor(shares[of.name, name], of.chosen)
-            found[name] = {factor.name: row for factor, row in zip(of.chosen, rows, strict=True)}
+            for factor, nats in zip(of.chosen, nats_by_factor(shares[of.name, name], of.chosen), strict=True):
+                found[f"{name}.{factor.name}.{NULL if of.without_condition else NATS}"] = nats.nats
+                if nats.inside is not None and not of.without_condition:
+                    found[f"{name}.{factor.name}.{INSIDE}"] = nats.inside
         return found
 
 
@@ -242,10 +206,9 @@ def evaluate_run(
 ) -> dict[str, Evaluation]:
     """Evaluates the trained factors on held-out and training images, and returns the results by arithmetic.
 
-    The result in floating point, `float`, is written to `evaluation.json`. `others` are the models in other arithmetics
-    by name, with all factors. They are evaluated on the same images, and each result, with its cost against floating
-    point, is written to a file of its own. The log-likelihoods of single images are written to the files at
-    `image_nats_path`. All files are in the run's output folder.
+    The result in floating point, `float`, is written to `evaluation.safetensors` in the run's output folder. `others`
+    are the models in other arithmetics by name, with all factors. They are evaluated on the same images, and each
+    result is written to a file of its own.
     """
     evaluation = RunEvaluation.of(run, recipe, model, data, others)
     if accelerator.is_main_process:
@@ -253,31 +216,16 @@ def evaluate_run(
     return evaluation.conclude(evaluation.compute(accelerator), write=accelerator.is_main_process)
 
 
-def _checked(metadata: Mapping[str, str], path: Path) -> Mapping[str, str]:
-    """The metadata of a weights file.
-
-    Raises `DamagedFile` if an entry of `FACTS` is missing or has another form. Weights of a user's own training loop
-    may lack all of them except `weights`.
-    """
-    own = metadata_entry(metadata, WEIGHTS, path) == OWN
-    for key, form in FACTS.items():
-        if own and key not in metadata:
-            continue
-        value = metadata_entry(metadata, key, path)
-        if not re.fullmatch(form, value):
-            raise DamagedFile(
-                f"{path} is damaged: the metadata entry '{key}' is {shown(value)}; expected a match of the regular "
-                f"expression {form}"
-            )
-    return metadata
-
-
-def _write_image_nats(
-    path: Path, names: Sequence[str], nats: Mapping[str, Mapping[str, FactorNats]], data: DataFacts
-) -> None:
-    tensors = {}
-    for images, of in nats.items():
-        tensors[f"{images}.nats"] = torch.stack([of[name].total for name in names])
-        tensors[f"{images}.indices"] = torch.arange(tensors[f"{images}.nats"].shape[1])
-    fingerprints = {"heldout": data.heldout_fingerprint, "training": data.fingerprint}
-    write_tensors(path, tensors, {"factors": json.dumps(list(names)), **fingerprints})
+def _facts(run: RunFolder, factor: Factor) -> FactorFacts:
+    """Loads the weights of a factor, if it is trained, and returns their facts."""
+    path = run.weights(factor.name)
+    if not is_file(path):
+        return FactorFacts.of(factor, {}, None)
+    metadata = load_weights(run, factor)
+    if metadata_entry(metadata, WEIGHTS, path) != OWN:
+        for key in REQUIRED:
+            metadata_entry(metadata, key, path)
+    try:
+        return FactorFacts.of(factor, metadata, read_history(metadata, path))
+    except ValueError as error:
+        raise DamagedFile(f"{path} is damaged: its metadata has a wrong number of steps ({error})") from None

@@ -1,4 +1,4 @@
-"""Bits/dim of samples of a model.
+"""Log-likelihoods of samples of a model.
 
 The expected -log₂ p(X) of exact samples is the entropy of the model. If the model fits its data, it is about equal to
 the bits/dim of held-out images. If it is larger, the model gives much probability to images that are unlike the data.
@@ -6,39 +6,31 @@ the bits/dim of held-out images. If it is larger, the model gives much probabili
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 
 import torch
 from torch import Tensor
 
 from auxar.data import ImageSet, evaluation_examples
-from auxar.evaluation.figures import standard_error
-from auxar.evaluation.records import SampleFigures
+from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, SAMPLES
 from auxar.model import Chain, Factor, SampleRequest, device_of
 from auxar.progress import progress_bar
 from auxar.recipe.building import own_sampler
 
-IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
-"""The two kinds of samples: drawn by the whole chain, and drawn given the views of held-out images."""
-
 
 @torch.no_grad()
-def sample_figures(
-    model: Chain, heldout: ImageSet, count: int, *, seed: int, batch_size: int
-) -> dict[str, SampleFigures]:
-    """Draws exact samples of a model and returns the bits/dim of each factor for them, by the name of the factor.
+def sample_nats(model: Chain, heldout: ImageSet, count: int, *, seed: int, batch_size: int) -> dict[str, Tensor]:
+    """Draws exact samples of a model and returns their log-likelihoods, in the form of `Evaluation.tensors`.
 
     There are as many samples as held-out images, but at most `count`. A sample has the condition of the held-out image
     with the same number. A factor with a view is measured on samples of the whole chain, and on samples that it draws
     given the views of held-out images.
     """
     sampler = own_sampler(model)
-    bits: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+    found: dict[str, list[Tensor]] = defaultdict(list)
 
     def add(kind: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
-        nats = factor(image, view, condition)
-        bits[factor.name, kind].append(nats.double().cpu() / (-math.log(2) * factor.image.dims))
+        found[f"{SAMPLES}.{factor.name}.{kind}"].append(factor(image, view, condition).double().cpu())
 
     model.eval()
     batches = evaluation_examples(heldout, batch_size=batch_size, limit=count)
@@ -56,13 +48,4 @@ def sample_figures(
                 view = views[depth + 1]
                 image = factor.draw(from_views.deeper(depth), sampler, view)
                 add(FROM_VIEWS, factor, image, view, batch.condition)
-    return {factor.name: _figures(bits, factor.name) for factor in model.factors}
-
-
-def _figures(bits: dict[tuple[str, str], list[Tensor]], name: str) -> SampleFigures:
-    found: dict[str, float | None] = {}
-    for kind in (IN_CHAIN, FROM_VIEWS):
-        values = torch.cat(bits[name, kind]) if bits[name, kind] else None
-        found[kind] = None if values is None else values.mean().item()
-        found[f"{kind}_standard_error"] = None if values is None else standard_error(values)
-    return SampleFigures(sum(map(len, bits[name, IN_CHAIN])), **found)
+    return {key: torch.cat(parts)[None] for key, parts in found.items()}

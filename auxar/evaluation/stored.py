@@ -1,54 +1,97 @@
-"""Reads the stored evaluations of a run, and checks whether they are complete and current."""
+"""Writes and reads the stored evaluations of a run, and checks whether they are complete and current."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
-from auxar.evaluation.records import Evaluation
-from auxar.files import DamagedFile, entries, is_file
+import attrs
+import torch
+
+from auxar.errors import UserError
+from auxar.evaluation.evaluation import Evaluation
+from auxar.files import DamagedFile, Shapes, entries, is_file, read_checksum, read_tensors, to_json, write_tensors
 from auxar.model import FLOAT
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder
-from auxar.runs.records import read_record
+from auxar.runs.records import FACTS, read_entry
 
 logger = logging.getLogger("auxar")
 
+MOST_VALUES = 2**27
+"""Maximum number of log-likelihoods in a file: 1 GiB as float64."""
 MOST_ARITHMETICS = 8
 """Maximum number of evaluations in other arithmetics that are read."""
 
 
+def write_evaluation(run: RunFolder, evaluation: Evaluation) -> None:
+    """Writes an evaluation into a run's folder."""
+    facts = attrs.asdict(evaluation, filter=attrs.filters.exclude(attrs.fields(Evaluation).tensors))
+    write_tensors(run.evaluation_in(evaluation.arithmetic), evaluation.tensors, {FACTS: to_json(facts)})
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Reads an evaluation. The file may come from an untrusted source.
+
+    Raises `UserError` if the file is missing or too large, and `DamagedFile` if it is not an evaluation.
+    """
+
+    def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        if sum(map(math.prod, shapes.values())) > MOST_VALUES:
+            raise UserError(f"{path} is too large: expected at most {MOST_VALUES:,} values")
+        if not _fit(shapes, read_entry(metadata, FACTS, Evaluation, path)):
+            raise DamagedFile(f"{path} is damaged: its log-likelihoods do not fit its factors")
+
+    tensors, metadata = read_tensors(path, check)
+    if any(tensor.dtype != torch.float64 for tensor in tensors.values()):
+        raise DamagedFile(f"{path} is damaged: log-likelihoods must be of float64")
+    return attrs.evolve(read_entry(metadata, FACTS, Evaluation, path), tensors=tensors)
+
+
+def _fit(shapes: Shapes, evaluation: Evaluation) -> bool:
+    """Whether tensors have the channels of their factors, and each set, with held-out images, one number of images."""
+    channels = {factor.factor: factor.image.channels for factor in evaluation.factors} | {CONDITION_FACTOR: 1}
+    counts: dict[str, int] = {}
+    for key, shape in shapes.items():
+        images, _, rest = key.partition(".")
+        rows = channels.get(rest.rpartition(".")[0])
+        if len(shape) != 2 or shape[0] not in (1, rows) or rows is None or shape[1] < 1:
+            return False
+        if counts.setdefault(images, shape[1]) != shape[1]:
+            return False
+    return "heldout" in counts
+
+
 def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:
-    """Whether the folder holds evaluations of all factors that are at least as new as their weights.
+    """Whether the folder holds evaluations of the present weights of all factors.
 
     There must be one in floating point and, if the recipe has another arithmetic, one in this arithmetic. A damaged
     evaluation counts as missing and causes a warning.
     """
-    if not is_evaluated_in_floats(run, recipe):
-        return False
-    if recipe.arithmetic.name == FLOAT:
-        return True
-    others = other_evaluations(run.path, read_record(run.evaluation, Evaluation))
-    return recipe.arithmetic.name in [each.arithmetic for each in others]
+    evaluation = current_evaluation(run, recipe)
+    if evaluation is None or recipe.arithmetic.name == FLOAT:
+        return evaluation is not None
+    return recipe.arithmetic.name in [each.arithmetic for each in other_evaluations(run.path, evaluation)]
 
 
-def is_evaluated_in_floats(run: RunFolder, recipe: Recipe) -> bool:
-    """Whether the folder holds an evaluation in floating point of all factors that is at least as new as their weights.
+def current_evaluation(run: RunFolder, recipe: Recipe) -> Evaluation | None:
+    """The evaluation in floating point on held-out images; None unless it is of the present weights of all factors.
 
     A damaged evaluation counts as missing and causes a warning.
     """
     if not is_file(run.evaluation):
-        return False
+        return None
     try:
-        evaluation = read_record(run.evaluation, Evaluation)
+        evaluation = read_evaluation(run.evaluation)
     except DamagedFile as error:
         logger.warning("%s; the run is evaluated again", error)
-        return False
-    return evaluation.bits_per_dim.get("heldout") is not None and all(
-        run.weights(name).stat().st_mtime <= run.evaluation.stat().st_mtime for name in recipe.factor_names
-    )
+        return None
+    present = {name: read_checksum(run.weights(name)) for name in recipe.factor_names}
+    return evaluation if evaluation.checksums == present and evaluation.bits_per_dim().value is not None else None
 
 
 def other_evaluations(folder: Path, evaluation: Evaluation) -> list[Evaluation]:
@@ -57,21 +100,13 @@ def other_evaluations(folder: Path, evaluation: Evaluation) -> list[Evaluation]:
     Evaluations of other weights, images or converted factors are left out, and so are damaged files, with a warning.
     """
     found = []
-    for path in entries(folder, "evaluation-*.json")[:MOST_ARITHMETICS]:
+    for path in entries(folder, "evaluation-*.safetensors")[:MOST_ARITHMETICS]:
         try:
-            other = read_record(path, Evaluation)
+            other = read_evaluation(path)
             digests = digests_of(RunFolder(folder), other.arithmetic)
         except DamagedFile as error:
             logger.warning("%s; it is left out", error)
             continue
-        if other.cost and other.digests == digests and all(_agrees(other, evaluation, name) for name in other.cost):
+        if other.digests == digests and other.is_of_same(evaluation):
             found.append(other)
     return found
-
-
-def _agrees(other: Evaluation, evaluation: Evaluation, images: str) -> bool:
-    """Whether `other` was compared with the bits/dim of `evaluation` on a set of images."""
-    bits, expected = other.bits_per_dim.get(images), evaluation.bits_per_dim.get(images)
-    if bits is None or expected is None:
-        return False
-    return math.isclose(bits - other.cost[images].bits_per_dim, expected, abs_tol=1e-9)

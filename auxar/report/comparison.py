@@ -46,7 +46,7 @@ def _title(comparison: Comparison) -> str:
 def _header(comparison: Comparison) -> Html:
     items = []
     for run in comparison.runs:
-        data = run.data
+        data = run.evaluation.data
         facts = [f"{run.images:,} held-out images of {data.path}"]
         if data.heldout_fingerprint:
             facts.append(f"fingerprint {data.heldout_fingerprint}")

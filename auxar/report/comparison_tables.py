@@ -8,18 +8,7 @@ from pathlib import Path
 from auxar.evaluation.comparison import ComparedRun, Comparison, Margin
 from auxar.report import words
 from auxar.report.evaluation_tables import FACTOR, KIND, WASTED_CAPTION, WASTED_TITLE
-from auxar.report.tables import (
-    Column,
-    Measured,
-    Row,
-    RunName,
-    Table,
-    own_size,
-    share,
-    wasted_own_size,
-    wasted_share,
-    with_coarser,
-)
+from auxar.report.tables import Column, Measured, Row, RunName, Table, measured
 
 RUN = Column("run", left=True)
 MINUS = Column("minus run 1")
@@ -41,12 +30,12 @@ def total_table(comparison: Comparison) -> Table:
             Row(
                 (
                     name,
-                    Measured(run.bits_per_dim, run.standard_error),
-                    run.kind,
+                    measured(run.heldout.bits_per_dim),
+                    run.evaluation.kind,
                     _margin(run.margin),
                     _basis(run.margin),
                     f"{run.images:,}",
-                    words.WEIGHTS[run.weights].name,
+                    words.WEIGHTS[run.evaluation.weights].name,
                     f"{run.parameters:,}",
                     run.steps,
                 )
@@ -69,7 +58,7 @@ def resolution_table(comparison: Comparison) -> Table:
     rows = []
     for name, run in _numbered(comparison):
         found = [run.factor_of(image) for image in images]
-        cells = [with_coarser(factor.heldout, factor.cumulative_kind) if factor else Measured() for factor in found]
+        cells = [measured(each.heldout.cumulative, kind=each.cumulative_kind) if each else Measured() for each in found]
         rows.append(Row((name, *cells)))
     caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
     return Table(
@@ -93,15 +82,16 @@ def factor_table(comparison: Comparison) -> Table:
     rows = []
     for name, run in _numbered(comparison):
         for factor in run.factors:
+            facts, found = factor.facts, factor.heldout
             cells = (
-                factor.factor,
-                factor.kind,
-                own_size(factor.heldout),
+                facts.factor,
+                facts.kind,
+                measured(found.bits_per_dim),
                 _margin(factor.margin),
-                share(factor.heldout),
-                str(factor),
-                f"{factor.parameters:,}",
-                words.count(factor.steps),
+                measured(found.share),
+                str(facts),
+                f"{facts.parameters:,}",
+                words.count(facts.steps),
             )
             rows.append(Row(cells, run=name))
     notes = (
@@ -126,14 +116,13 @@ def wasted_table(comparison: Comparison) -> Table | None:
     )
     rows = []
     for name, run in _numbered(comparison):
-        free = [factor for factor in run.factors if factor.support == "free"]
-        if all(factor.heldout is None or factor.heldout.wasted_bits_per_dim is None for factor in free):
+        free = [(each.facts.factor, each.heldout) for each in run.factors if each.facts.support == "free"]
+        if all(found.inside is None for _, found in free):
             continue
-        for factor in free:
-            cells = (factor.factor, wasted_own_size(factor.heldout), wasted_share(factor.heldout))
+        for factor, found in free:
+            cells = (factor, measured(found.wasted), measured(found.wasted_share))
             rows.append(Row(cells, run=name))
-        total = Measured(run.wasted_bits_per_dim, run.wasted_standard_error)
-        rows.append(Row((words.TOTAL, "", total), run=name, total=True))
+        rows.append(Row((words.TOTAL, "", measured(run.heldout.wasted)), run=name, total=True))
     return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows) if rows else None
 
 

@@ -1,28 +1,14 @@
-"""Builds the tables of an evaluation from its records."""
+"""Builds the tables of an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-from auxar.evaluation.records import ChannelFigures, Evaluation, FactorFigures, Figures
+from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, Evaluation
+from auxar.evaluation.facts import SETS, FactorFacts, Images
 from auxar.report import words
-from auxar.report.tables import (
-    Annotated,
-    Cell,
-    Column,
-    FactorName,
-    Measured,
-    Row,
-    Table,
-    own_size,
-    share,
-    wasted_own_size,
-    wasted_share,
-    with_coarser,
-)
+from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, Row, Table, measured
 
-Images = Literal["heldout", "training"]
 FACTOR, KIND = Column("factor", left=True), Column("kind", left=True)
 WASTED_TITLE = "Wasted bits"
 WASTED_CAPTION = (
@@ -55,21 +41,16 @@ def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
     )
     rows = []
     for depth, factor in enumerate(factors):
-        figures = _figures(factor, images)
-        rows.append(
-            Row(
-                (
-                    _name(factors, depth),
-                    factor.image.size,
-                    factor.kind,
-                    _nats(figures),
-                    own_size(figures),
-                    share(figures),
-                    with_coarser(figures, factor.cumulative_kind),
-                )
-            )
+        found, kind = evaluation.figures(images, factor.factor), evaluation.cumulative_kinds[depth]
+        figures = (
+            measured(found.nats, digits=words.DIGITS_OF_NATS),
+            measured(found.bits_per_dim),
+            measured(found.share),
+            measured(found.cumulative, kind=kind),
         )
-    rows.append(Row((words.TOTAL, size, evaluation.kind, "", "", _total(evaluation, images), ""), total=True))
+        rows.append(Row((_name(factors, depth), factor.image.size, factor.kind, *figures)))
+    total = measured(evaluation.bits_per_dim(images))
+    rows.append(Row((words.TOTAL, size, evaluation.kind, "", "", total, ""), total=True))
     caption = f"bits/dim ± standard error over {evaluation.images.get(images, 0):,} images"
     return Table(f"{words.SETS[images].capitalize()} images", caption, columns, rows)
 
@@ -78,22 +59,11 @@ def difference_table(evaluation: Evaluation) -> Table:
     """Builds the table that compares bits/dim on held-out and on training images."""
     factors = evaluation.factors
     columns = (FACTOR, KIND, Column("held-out"), Column("training"), Column("difference"))
-    rows = []
-    for depth, factor in enumerate(factors):
-        apart = factor.difference
-        cells = (
-            own_size(factor.heldout),
-            own_size(factor.training),
-            Measured(apart.bits_per_dim, apart.standard_error) if apart else Measured(),
-        )
-        rows.append(Row((_name(factors, depth), factor.kind, *cells)))
-    apart = evaluation.difference
-    cells = (
-        _total(evaluation, "heldout"),
-        _total(evaluation, "training"),
-        Measured(apart.bits_per_dim, apart.standard_error) if apart else Measured(),
-    )
-    rows.append(Row((words.TOTAL, evaluation.kind, *cells), total=True))
+    rows = [
+        Row((_name(factors, depth), factor.kind, *_difference(evaluation, factor.factor)))
+        for depth, factor in enumerate(factors)
+    ]
+    rows.append(Row((words.TOTAL, evaluation.kind, *_difference(evaluation)), total=True))
     caption = "bits/dim; a large positive difference means overfitting"
     return Table("Held-out minus training images", caption, columns, rows)
 
@@ -102,7 +72,7 @@ def factor_table(evaluation: Evaluation) -> Table:
     """Builds the table of each factor's bits/dim on all sets of images, with its image size, parameters and steps."""
     factors = evaluation.factors
     sets: list[Images] = ["heldout"]
-    if any(factor.training for factor in factors):
+    if "training" in evaluation.images:
         sets.append("training")
     columns = [FACTOR, KIND]
     for images in sets:
@@ -112,13 +82,13 @@ def factor_table(evaluation: Evaluation) -> Table:
     for depth, factor in enumerate(factors):
         cells: list[Cell] = [_name(factors, depth), factor.kind]
         for images in sets:
-            figures = _figures(factor, images)
+            found = evaluation.figures(images, factor.factor)
             # Shares have no standard errors here, because the table would be wider than the page.
-            cells += (own_size(figures), Measured(share(figures).value))
+            cells += (measured(found.bits_per_dim), Measured(found.share.value))
         size = Annotated(factor.image.size, words.levels_where_mixed(factor.image, factors))
         steps = Annotated(words.count(factor.steps), words.end_of_training(factor))
         rows.append(Row((*cells, size, words.count(factor.parameters), steps)))
-    totals = [cell for images in sets for cell in ("", _total(evaluation, images))]
+    totals = [cell for images in sets for cell in ("", measured(evaluation.bits_per_dim(images)))]
     rows.append(Row((words.TOTAL, evaluation.kind, *totals, "", "", ""), total=True))
     notes = [
         "“Own size” is a factor’s bits divided by the number of sub-pixels of the image that it predicts. “Share” is "
@@ -137,10 +107,12 @@ def factor_table(evaluation: Evaluation) -> Table:
 def resolution_table(evaluation: Evaluation) -> Table:
     """Builds the table of held-out bits/dim from the last view to the image, in the layout of the paper's tables."""
     factors = evaluation.factors
-    coarsest_first = list(reversed(factors))
-    columns = [Column("resolution"), *(Column(_resolution(factor, factors)) for factor in coarsest_first)]
-    scores = [Measured(with_coarser(factor.heldout, factor.cumulative_kind).value) for factor in coarsest_first]
-    kinds = [factor.cumulative_kind if factor.heldout else words.MISSING for factor in coarsest_first]
+    columns, scores, kinds = [Column("resolution")], [], []
+    for factor, kind in zip(reversed(factors), reversed(evaluation.cumulative_kinds), strict=True):
+        found = evaluation.figures("heldout", factor.factor)
+        columns.append(Column(_resolution(factor, factors)))
+        scores.append(Measured(found.cumulative.value))
+        kinds.append(words.MISSING if found.own is None else kind)
     title = "By resolution, from the last view to the image"
     caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
     return Table(title, caption, columns, [Row(("bits/dim", *scores)), Row(("kind", *kinds))])
@@ -148,14 +120,15 @@ def resolution_table(evaluation: Evaluation) -> Table:
 
 def channel_table(evaluation: Evaluation) -> Table | None:
     """Builds the table of held-out bits/dim of each channel. Returns None if no factor has them."""
-    factors = evaluation.factors
-    most = max(len(_channels(factor)) for factor in factors)
+    figures = [evaluation.figures("heldout", factor.factor) for factor in evaluation.factors]
+    channels = [[measured(channel.bits_per_dim) for channel in found.channels] for found in figures]
+    most = max(map(len, channels))
     if not most:
         return None
-    rows = []
-    for depth, factor in enumerate(factors):
-        cells = [own_size(channel) for channel in _channels(factor)]
-        rows.append(Row((_name(factors, depth), factor.kind, *_filled(cells, most))))
+    rows = [
+        Row((_name(evaluation.factors, depth), factor.kind, *_filled(channels[depth], most)))
+        for depth, factor in enumerate(evaluation.factors)
+    ]
     caption = "held-out bits/dim given the previous channels; their mean is the factor's bits/dim"
     return Table("By channel", caption, [FACTOR, KIND, *map(Column, words.channel_names(most))], rows)
 
@@ -166,10 +139,14 @@ def wasted_table(evaluation: Evaluation) -> Table | None:
     Returns None if no factor has these figures.
     """
     factors = evaluation.factors
-    free = [(depth, factor) for depth, factor in enumerate(factors) if factor.support == "free"]
-    if all(factor.heldout is None or factor.heldout.wasted_bits_per_dim is None for _, factor in free):
+    free = [
+        (depth, evaluation.figures("heldout", factor.factor))
+        for depth, factor in enumerate(factors)
+        if factor.support == "free"
+    ]
+    if all(found.inside is None for _, found in free):
         return None
-    most = max(len(_channels(factor)) for _, factor in free)
+    most = max(len(found.channels) for _, found in free)
     columns = [
         FACTOR,
         Column(words.OWN_SIZE, screen="of own image"),
@@ -177,56 +154,41 @@ def wasted_table(evaluation: Evaluation) -> Table | None:
         *map(Column, words.channel_names(most)),
     ]
     rows = []
-    for depth, factor in free:
-        channels = [wasted_own_size(channel) for channel in _channels(factor)]
-        cells = (wasted_own_size(factor.heldout), wasted_share(factor.heldout))
-        rows.append(Row((_name(factors, depth), *cells, *_filled(channels, most))))
-    total = Measured(evaluation.wasted_bits_per_dim.get("heldout"), evaluation.wasted_standard_error.get("heldout"))
-    rows.append(Row((words.TOTAL, "", total, *[""] * most), total=True))
+    for depth, found in free:
+        parts = [found.wasted, found.wasted_share, *(channel.wasted for channel in found.channels)]
+        rows.append(Row((_name(factors, depth), *_filled([*map(measured, parts)], 2 + most))))
+    rows.append(Row((words.TOTAL, "", measured(evaluation.figures("heldout").wasted), *[""] * most), total=True))
     return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows)
 
 
 def sample_table(evaluation: Evaluation) -> Table | None:
     """Builds the table of bits/dim for held-out images and for samples of the model. Returns None without samples."""
-    factors = evaluation.factors
-    rows, count = [], 0
-    for depth, factor in enumerate(factors):
-        found = factor.samples
-        if found is None:
-            return None
-        count = found.count
-        given = Measured(found.given_heldout_views, found.given_heldout_views_standard_error)
-        cells = (own_size(factor.heldout), given, Measured(found.in_chain, found.in_chain_standard_error))
-        rows.append(Row((_name(factors, depth), *cells)))
+    if not evaluation.sample_count:
+        return None
+    rows = []
+    for depth, factor in enumerate(evaluation.factors):
+        given, in_chain = (measured(evaluation.samples(factor.factor, kind)) for kind in (FROM_VIEWS, IN_CHAIN))
+        heldout = measured(evaluation.bits_per_dim("heldout", factor.factor))
+        rows.append(Row((_name(evaluation.factors, depth), heldout, given, in_chain)))
     columns = [FACTOR, *map(Column, ("held-out images", "samples given held-out views", "samples of the chain"))]
     caption = (
-        f"bits/dim of the factor's own image ± standard error, for {count:,} exact samples of each "
+        f"bits/dim of the factor's own image ± standard error, for {evaluation.sample_count:,} exact samples of each "
         "kind. If the model fits its data, they are about equal to those of held-out images; larger ones mean that "
         "samples are unlike the data"
     )
     return Table("Samples under the model", caption, columns, rows)
 
 
-def _name(factors: Sequence[FactorFigures], depth: int) -> FactorName:
+def _name(factors: Sequence[FactorFacts], depth: int) -> FactorName:
     return FactorName(factors[depth].factor, depth, len(factors))
 
 
-def _figures(factor: FactorFigures, images: Images) -> Figures | None:
-    return factor.heldout if images == "heldout" else factor.training
-
-
-def _nats(figures: Figures | None) -> Measured:
-    if figures is None:
-        return Measured()
-    return Measured(figures.nats, figures.nats_standard_error, digits=words.DIGITS_OF_NATS)
-
-
-def _total(evaluation: Evaluation, images: Images) -> Measured:
-    return Measured(evaluation.bits_per_dim.get(images), evaluation.standard_error.get(images))
-
-
-def _channels(factor: FactorFigures) -> Sequence[ChannelFigures]:
-    return (factor.heldout and factor.heldout.channels) or ()
+def _difference(evaluation: Evaluation, factor: str | None = None) -> list[Cell]:
+    """The cells of held-out and training bits/dim, and of their difference."""
+    return [
+        *(measured(evaluation.bits_per_dim(images, factor)) for images in SETS),
+        measured(evaluation.difference(factor)),
+    ]
 
 
 def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:
@@ -234,7 +196,7 @@ def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:
     return [*cells, *[words.MISSING] * (count - len(cells))]
 
 
-def _resolution(factor: FactorFigures, factors: Sequence[FactorFigures]) -> str:
+def _resolution(factor: FactorFacts, factors: Sequence[FactorFacts]) -> str:
     """Returns height × width. If two images share these, channels and (if mixed) numbers of levels are added."""
     image = factor.image
     if len({(other.image.height, other.image.width) for other in factors}) == len(factors):

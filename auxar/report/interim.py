@@ -35,8 +35,9 @@ class InterimReport:
         apart = self.recipe.training.parallel == "factors" and self.accelerator.num_processes > 1
         if not apart:
             found = evaluate_run(self.run, self.recipe, model, self.data, self.accelerator)[FLOAT]
-            bits = {each.factor: each.heldout.bits_per_dim for each in found.factors if each.heldout}
-            logger.info("bits/dim so far: %s", ", ".join(f"{name} {value:.4f}" for name, value in bits.items()))
+            bits = {each.factor: found.bits_per_dim("heldout", each.factor) for each in found.factors}
+            known = (f"{name} {mean.value:.4f}" for name, mean in bits.items() if mean.value is not None)
+            logger.info("bits/dim so far: %s", ", ".join(known))
         if self.accelerator.is_main_process:
             write_report(self.run.path)
         if not apart:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from auxar.evaluation.records import Evaluation, FactorFigures
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import FactorFacts
 from auxar.report import words
 from auxar.report.charts import LIMIT, loss_chart
 from auxar.report.evaluation_tables import report_tables
@@ -45,7 +46,7 @@ def _header(run: RunContent) -> Html:
         if run.evaluation
         else absence("This run has not been evaluated yet, so its bits/dim on held-out images are unknown."),
         absence("The bits/dim of the whole model are unknown until all of its factors are trained.")
-        if run.evaluation and run.evaluation.bits_per_dim.get("heldout") is None
+        if run.evaluation and run.evaluation.bits_per_dim().value is None
         else None,
         _networks(len(run.factors)) if run.factors else None,
         _formula(len(run.factors)) if run.factors else None,
@@ -55,10 +56,9 @@ def _header(run: RunContent) -> Html:
 
 def _meaning(evaluation: Evaluation) -> Html | None:
     """A paragraph that explains the held-out bits/dim in plain words. None if they are unknown."""
-    bits = evaluation.bits_per_dim.get("heldout")
+    bits, image = evaluation.bits_per_dim().value, evaluation.image
     if bits is None:
         return None
-    image = evaluation.factors[0].image
     channels = words.plural(image.channels, "channel")
     at_most = "at most " if evaluation.kind == "bound" else ""
     return tag(
@@ -85,21 +85,20 @@ def _networks(count: int) -> Html:
 
 
 def _numbers(evaluation: Evaluation) -> Html:
-    bits, error = evaluation.bits_per_dim, evaluation.standard_error
+    heldout, training = evaluation.figures("heldout"), evaluation.bits_per_dim("training")
     weights = words.weights(evaluation)
     parameters = [factor.parameters for factor in evaluation.factors]
     cards = []
-    if bits.get("heldout") is not None:
-        kind = str(words.KINDS[evaluation.kind])
-        wasted = evaluation.wasted_bits_per_dim.get("heldout")
-        if evaluation.kind == "bound" and wasted is not None:
-            kind += f"; {words.wasted(wasted, DIGITS)}"
-        score = measured(bits.get("heldout"), error.get("heldout"), "bits/dim", DIGITS)
+    if heldout.own is not None:
+        kind, bits = str(words.KINDS[evaluation.kind]), heldout.bits_per_dim
+        if evaluation.kind == "bound" and heldout.wasted.value is not None:
+            kind += f"; {words.wasted(heldout.wasted.value, DIGITS)}"
+        score = measured(bits.value, bits.error, "bits/dim", DIGITS)
         cards.append(_card("Held-out images", score, kind, "first"))
-    if bits.get("training") is not None:
+    if training.value is not None:
         kind = words.KINDS[evaluation.kind].name
-        note = f"{words.uncertainty(error.get('training'), DIGITS)} bits/dim, {kind}".strip()
-        cards.append(_card("Training images", words.number(bits.get("training"), DIGITS), note))
+        note = f"{words.uncertainty(training.error, DIGITS)} bits/dim, {kind}".strip()
+        cards.append(_card("Training images", words.number(training.value, DIGITS), note))
     if evaluation.condition is not None:
         note = "; ".join(words.condition(evaluation)) or "given to every factor"
         cards.append(_card("Condition", evaluation.condition, note))
@@ -119,7 +118,7 @@ def _card(title: str, value: object, note: str, class_: str | None = None) -> Ht
 def _likelihoods(evaluation: Evaluation | None, others: Sequence[Evaluation]) -> Html | None:
     if evaluation is None:
         return None
-    untrained = [factor.factor for factor in evaluation.factors if factor.heldout is None]
+    untrained = evaluation.missing("heldout")
     parts: list[Html | None] = []
     if untrained:
         parts.append(absence(f"These factors are not trained yet, so they have no likelihood: {', '.join(untrained)}."))
@@ -127,7 +126,7 @@ def _likelihoods(evaluation: Evaluation | None, others: Sequence[Evaluation]) ->
     if len(untrained) < len(evaluation.factors):
         parts += (table(whole, DIGITS), notes(whole), _overfitting(evaluation))
         for other in others:
-            text = words.cost_of(other)
+            text = words.cost_of(other, evaluation)
             parts.append(tag("p", f"{text[0].upper()}{text[1:]}.", class_="soft"))
         parts += map(_below, below)
     return tag("section", tag("h2", whole.title), *parts)
@@ -135,12 +134,12 @@ def _likelihoods(evaluation: Evaluation | None, others: Sequence[Evaluation]) ->
 
 def _overfitting(evaluation: Evaluation) -> Html | None:
     """A sentence with the bits/dim of held-out images minus those of training images. None if they are unknown."""
-    if all(factor.training is None for factor in evaluation.factors):
+    if "training" not in evaluation.images:
         return absence("Training images were not evaluated, so overfitting cannot be judged.")
-    difference = evaluation.difference
-    if difference is None or difference.bits_per_dim is None:
+    difference = evaluation.difference()
+    if difference.value is None:
         return None
-    score = measured(difference.bits_per_dim, difference.standard_error, "bits/dim", DIGITS)
+    score = measured(difference.value, difference.error, "bits/dim", DIGITS)
     kinds = "two bounds" if evaluation.kind == "bound" else "two exact figures"
     return tag("p", "Held-out minus training images: ", score, f", a difference of {kinds}.", class_="soft")
 
@@ -156,9 +155,8 @@ def _curves(run: RunContent) -> Html:
     known = {factor.factor: factor for factor in run.evaluation.factors} if run.evaluation else {}
     charts, undrawn, validated = [], [], False
     for depth, name in enumerate(names):
-        heldout = known[name].heldout if name in known else None
+        bits = run.evaluation.bits_per_dim("heldout", name).value if run.evaluation and name in known else None
         curve = run.curves.get(name)
-        bits = heldout.bits_per_dim if heldout else None
         kept = known[name].steps if name in known else None
         chart = loss_chart(name, curve.bits_per_dim, bits, curve.validation, kept) if curve else None
         if curve is None or chart is None:
@@ -176,11 +174,11 @@ def _curves(run: RunContent) -> Html:
             )
         if name in known and (parts_of_training := words.history(known[name].history)):
             facts.append(parts_of_training)
-        kind = f", {known[name].kind}" if heldout else ""
+        kind = "" if bits is None else f", {known[name].kind}"
         title = tag("h3", notation, " " if notation else None, tag("small", f"{name}{kind}"))
         charts.append(tag("figure", title, chart.svg, tag("figcaption", "; ".join(facts) + ".")))
     if charts:
-        heldout_key = any(factor.heldout for factor in known.values())
+        heldout_key = run.evaluation is not None and "heldout" in run.evaluation.images
         parts.append(_legend(heldout_key, validated))
         parts.append(tag("div", *charts, class_="charts"))
     if undrawn:
@@ -191,7 +189,7 @@ def _curves(run: RunContent) -> Html:
     return tag("section", *parts)
 
 
-def _choice(factor: FactorFigures) -> Iterator[str]:
+def _choice(factor: FactorFacts) -> Iterator[str]:
     """Phrases about the end of training and the choice of weights, if validation images have determined them."""
     if factor.stopped_early:
         yield "stopped early"
@@ -221,8 +219,8 @@ def _legend(heldout: bool, validation: bool) -> Html:
 def _data(evaluation: Evaluation | None) -> Html:
     if evaluation is None:
         return tag("section", tag("h2", "Data"), absence("The data set is recorded when the run is evaluated."))
-    data, images = evaluation.data, evaluation.images
-    used = [f"{count:,} {name}" for key, name in words.SETS.items() if (count := images.get(key))]
+    data = evaluation.data
+    used = [f"{count:,} {words.SETS[images]}" for images, count in evaluation.images.items()]
     facts = {
         "Path": tag("code", data.path),
         "Fingerprint": tag("code", data.fingerprint),
@@ -248,7 +246,7 @@ def _formula(count: int) -> Html:
     return tag("p", whole, *(join(" ", child) for child in terms), class_="formula")
 
 
-def _sizes(factors: Sequence[FactorFigures]) -> Html:
+def _sizes(factors: Sequence[FactorFacts]) -> Html:
     parts: list[object] = []
     for depth, factor in enumerate(factors):
         name = symbol(depth) if len(factors) > 1 else tag("i", "X")

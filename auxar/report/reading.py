@@ -16,8 +16,9 @@ import numpy as np
 
 from auxar.draw.previews import pictures as drawn_pictures
 from auxar.errors import UserError, shown
-from auxar.evaluation.records import Evaluation, Exactness
-from auxar.evaluation.stored import other_evaluations
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import Exactness
+from auxar.evaluation.stored import other_evaluations, read_evaluation
 from auxar.files import DamagedFile, entries, is_file, read_bytes
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
@@ -126,7 +127,7 @@ def read_run(folder: Path) -> RunContent:
     check_contents(RunFolder(folder))
     recipe = folder / "recipe.toml"
     pictures = _Pictures(folder)
-    evaluation = _record(folder / "evaluation.json", Evaluation)
+    evaluation = read_evaluation(path) if is_file(path := RunFolder(folder).evaluation) else None
     return RunContent(
         name=folder.resolve().name,
         recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if is_file(recipe) else None,

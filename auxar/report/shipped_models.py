@@ -6,7 +6,10 @@ from pathlib import Path
 
 import attrs
 
-from auxar.evaluation.records import Evaluation, Exactness
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import Exactness
+from auxar.evaluation.figures import Mean
+from auxar.evaluation.stored import read_evaluation
 from auxar.files import entries, is_file, read_bytes
 from auxar.model import ImageSpec
 from auxar.plugins import Registry
@@ -15,7 +18,6 @@ from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.shipped import FIELDS, first_sentence, read_header
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.models import model_folder
-from auxar.runs.records import read_record
 
 LICENSE = "License"
 """The label of the paragraph about the license in the header of a model's recipe."""
@@ -61,14 +63,15 @@ def described_model(registry: Registry, name: str) -> ShippedModel:
     recipe = read_recipe(run.recipe)
     purpose, license = purpose_and_license(run)
     evaluation = evaluation_of(run)
+    bits = Mean() if evaluation is None else evaluation.bits_per_dim()
     files = (path for pattern in FILES for path in entries(run.path, pattern) if path.is_file())
     return ShippedModel(
         name=run.name,
         purpose=purpose or registry.components["model", name].summary,
         image=recipe.image,
         data=recipe.data.path,
-        bits_per_dim=None if evaluation is None else evaluation.bits_per_dim.get("heldout"),
-        standard_error=None if evaluation is None else evaluation.standard_error.get("heldout"),
+        bits_per_dim=bits.value,
+        standard_error=bits.error,
         kind=None if evaluation is None else evaluation.kind,
         heldout_images=None if evaluation is None else evaluation.images.get("heldout"),
         bytes=sum(file.stat().st_size for file in files),
@@ -86,4 +89,4 @@ def purpose_and_license(run: RunFolder) -> tuple[str, str]:
 
 def evaluation_of(run: RunFolder) -> Evaluation | None:
     """The evaluation in a run's folder; None if there is none."""
-    return read_record(run.evaluation, Evaluation) if is_file(run.evaluation) else None
+    return read_evaluation(run.evaluation) if is_file(run.evaluation) else None

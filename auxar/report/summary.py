@@ -8,12 +8,13 @@ from typing import Any
 
 import attrs
 
-from auxar.evaluation.records import Cost, Evaluation, Exactness
-from auxar.evaluation.stored import other_evaluations
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import Exactness
+from auxar.evaluation.figures import Mean
+from auxar.evaluation.stored import other_evaluations, read_evaluation
 from auxar.files import is_file
 from auxar.report import words
 from auxar.runs.layout import RunFolder
-from auxar.runs.records import read_record
 
 
 @attrs.frozen
@@ -38,8 +39,10 @@ class ArithmeticSummary:
     """Name of the arithmetic, such as `integer`."""
     bits_per_dim: float | None
     """Held-out bits/dim of the whole model."""
-    cost: Cost | None
-    """Difference from floating point on the same held-out images; None if none were evaluated."""
+    cost: float | None
+    """Difference in bits/dim from floating point on the same held-out images; None if none were evaluated."""
+    cost_error: float | None
+    """Standard error of `cost`."""
 
 
 @attrs.frozen
@@ -121,41 +124,35 @@ class EvaluatedShard(MeasuredRun):
 
 def run_summary(run: RunFolder) -> RunSummary:
     """Reads the summary of a run that was evaluated. Raises `UserError` if its evaluation cannot be read."""
-    evaluation = read_record(run.evaluation, Evaluation)
+    evaluation = read_evaluation(run.evaluation)
+    bits = evaluation.bits_per_dim()
+    factors = [(each, evaluation.bits_per_dim("heldout", each.factor)) for each in evaluation.factors]
     return RunSummary(
         str(run.path),
-        evaluation.bits_per_dim.get("heldout"),
-        evaluation.standard_error.get("heldout"),
+        bits.value,
+        bits.error,
         evaluation.kind,
         evaluation.images.get("heldout", 0),
-        [
-            FactorSummary(
-                factor.factor,
-                factor.steps,
-                None if factor.heldout is None else factor.heldout.bits_per_dim,
-                None if factor.heldout is None else factor.heldout.standard_error,
-            )
-            for factor in evaluation.factors
-        ],
+        [FactorSummary(each.factor, each.steps, own.value, own.error) for each, own in factors],
         str(run.evaluation),
         str(run.report),
         str(run.samples) if is_file(run.samples / "samples.json") else None,
         str(run.figures) if is_file(run.figures / "figures.json") else None,
-        [
-            ArithmeticSummary(
-                other.arithmetic,
-                other.bits_per_dim.get("heldout"),
-                other.cost.get("heldout"),
-            )
-            for other in other_evaluations(run.path, evaluation)
-        ],
+        [_in_arithmetic(other, evaluation) for other in other_evaluations(run.path, evaluation)],
     )
+
+
+def _in_arithmetic(other: Evaluation, floats: Evaluation) -> ArithmeticSummary:
+    bits, cost = other.bits_per_dim(), other.cost(floats)
+    return ArithmeticSummary(other.arithmetic, bits.value, cost.value, cost.error)
 
 
 def summary_lines(summary: RunSummary) -> list[str]:
     """Returns a summary as lines."""
     facts = [("run", summary.run), ("bits/dim", _bits(summary))]
-    facts += [("", words.in_arithmetic(other.arithmetic, other.bits_per_dim, other.cost)) for other in summary.others]
+    for other in summary.others:
+        cost = Mean(other.cost, other.cost_error)
+        facts.append(("", words.in_arithmetic(other.arithmetic, other.bits_per_dim, cost)))
     facts.append(("report", summary.report))
     for name, folder in (("samples", summary.samples), ("figures", summary.figures)):
         if folder is not None:
@@ -165,7 +162,7 @@ def summary_lines(summary: RunSummary) -> list[str]:
 
 def _bits(summary: RunSummary) -> str:
     if summary.bits_per_dim is not None:
-        figure = " ".join(filter(None, (words.number(summary.bits_per_dim), words.uncertainty(summary.standard_error))))
+        figure = words.measured(Mean(summary.bits_per_dim, summary.standard_error))
         images = words.plural(summary.heldout_images, "held-out image")
         return f"{figure} on {images} ({words.KINDS[summary.kind]})"
     missing = [factor.factor for factor in summary.factors if not factor.steps]

@@ -8,12 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from auxar.errors import one_line
 from auxar.evaluation.comparison import Comparison
-from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.files import check_replaceable, write_text
 from auxar.report import words
 from auxar.report.comparison_tables import RUN, comparison_tables
@@ -37,15 +35,13 @@ def file_name(table: Table) -> str:
     return re.sub(r"[^a-z0-9]+", "-", table.title.split(",")[0].lower()).strip("-")
 
 
-def write_tables(
-    folder: Path, runs: Sequence[Path], comparison: Comparison, arithmetic: str, *, replace: bool
-) -> list[Path]:
+def write_tables(folder: Path, comparison: Comparison, *, replace: bool) -> list[Path]:
     """Writes the tables of a comparison or, for a single run, of its report, and returns the paths of the files.
 
     Raises `UserError`, and writes nothing, if a file exists and is not to be replaced.
     """
-    if len(runs) == 1:
-        tables = report_tables(read_evaluated_run(runs[0], arithmetic).evaluation)
+    if len(comparison.runs) == 1:
+        tables = report_tables(comparison.runs[0].evaluation)
     else:
         tables = comparison_tables(comparison)
     texts = {folder / f"{file_name(table)}.csv": csv_text(table) for table in tables}

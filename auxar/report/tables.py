@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
-from auxar.evaluation.records import ChannelFigures, Exactness, Figures
+from auxar.evaluation.facts import Exactness
+from auxar.evaluation.figures import Mean
 
 
 @attrs.frozen
@@ -91,33 +93,6 @@ class Table:
     """Explanatory sentences, which a page shows below the table and the terminal omits."""
 
 
-# The functions below return the cells for the figures of a factor or channel, or dashes if there are no figures.
-
-
-def own_size(figures: Figures | ChannelFigures | None) -> Measured:
-    """The bits of a factor or channel, divided by the number of sub-pixels of its own image or of the channel."""
-    return Measured(figures.bits_per_dim, figures.standard_error) if figures else Measured()
-
-
-def share(figures: Figures | None) -> Measured:
-    """The bits of a factor divided by the number of sub-pixels of the full image."""
-    return Measured(figures.bits_per_dim_of_image, figures.standard_error_of_image) if figures else Measured()
-
-
-def with_coarser(figures: Figures | None, kind: Exactness) -> Measured:
-    """The bits of a factor and all deeper factors, divided by the number of sub-pixels of the factor's own image."""
-    if figures is None or figures.cumulative_bits_per_dim is None:
-        return Measured()
-    return Measured(figures.cumulative_bits_per_dim, figures.cumulative_standard_error, kind)
-
-
-def wasted_own_size(figures: Figures | ChannelFigures | None) -> Measured:
-    """The part of `own_size` that falls on images with other views."""
-    return Measured(figures.wasted_bits_per_dim, figures.wasted_standard_error) if figures else Measured()
-
-
-def wasted_share(figures: Figures | None) -> Measured:
-    """The part of `share` that falls on images with other views."""
-    if figures is None:
-        return Measured()
-    return Measured(figures.wasted_bits_per_dim_of_image, figures.wasted_standard_error_of_image)
+def measured(mean: Mean, **options: Any) -> Measured:
+    """The cell of a mean. `options` are further attributes of the cell."""
+    return Measured(mean.value, mean.error, **options)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from auxar.errors import one_line
 from auxar.evaluation.comparison import Comparison
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import SETS
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe.cost import FactorCost
 from auxar.report import words
 from auxar.report.comparison_tables import RUN, comparison_tables
 from auxar.report.cost_table import cost_table
 from auxar.report.evaluation_tables import (
-    Images,
     channel_table,
     difference_table,
     likelihood_table,
@@ -33,17 +33,16 @@ BETWEEN = "  "
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
     """Returns an evaluation as lines: facts about data and weights, followed by the tables."""
-    sets: tuple[Images, ...] = ("heldout", "training")
-    tables: list[Table | None] = [likelihood_table(evaluation, name) for name in sets if name in evaluation.images]
-    if len(tables) == len(sets):
+    tables: list[Table | None] = [likelihood_table(evaluation, name) for name in evaluation.images]
+    if len(tables) == len(SETS):
         tables.append(difference_table(evaluation))
     tables += [channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation)]
     lines = _facts(evaluation)
     for table in tables:
         if table is not None:
             lines += ["", *table_lines(table)]
-    missing = [factor.factor for factor in evaluation.factors if not (factor.heldout or factor.training)]
-    if missing and evaluation.images:
+    missing = next(map(evaluation.missing, evaluation.images), None)
+    if missing:
         lines += ["", f"there is no total, because these factors are not trained yet: {', '.join(missing)}"]
     return [one_line(line) for line in lines]
 
@@ -149,7 +148,7 @@ def _measured(cell: Measured, digits: int) -> str:
 def _facts(evaluation: Evaluation) -> list[str]:
     data, kind = evaluation.data, words.KINDS[evaluation.kind]
     facts = [("data", data.path)]
-    for name, fingerprint in (("heldout", data.heldout_fingerprint), ("training", data.fingerprint)):
+    for name, fingerprint in zip(SETS, (data.heldout_fingerprint, data.fingerprint), strict=True):
         count = evaluation.images.get(name)
         of = f", fingerprint {fingerprint}" if fingerprint else ""
         facts.append((words.SETS[name], f"{count:,} images{of}" if count else "not evaluated"))

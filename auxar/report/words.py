@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from auxar.errors import one_line
-from auxar.evaluation.records import Cost, Evaluation, Exactness, FactorFigures, WithoutCondition
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import Exactness, FactorFacts
+from auxar.evaluation.figures import Mean
 from auxar.model import FLOAT, ImageSpec
 from auxar.runs.history import History
 from auxar.runs.weights import OWN
@@ -81,12 +83,11 @@ def weights(evaluation: Evaluation) -> WeightsWords:
     return found
 
 
-def end_of_training(factor: FactorFigures) -> str:
+def end_of_training(factor: FactorFacts) -> str:
     """A remark beside a factor's number of steps, if its weights are not those after all steps that a recipe plans.
 
     Examples:
-        >>> exact = {"support": None, "kind": "exact", "cumulative_kind": "exact"}
-        >>> prior = FactorFigures("prior", ImageSpec(height=8, width=8), steps=900, **exact)
+        >>> prior = FactorFacts("prior", ImageSpec(height=8, width=8), None, None, "exact", steps=900)
         >>> end_of_training(attrs.evolve(prior, kept="best", trained_steps=2000))
         'best of 2,000'
         >>> end_of_training(attrs.evolve(prior, trained_steps=900, stopped_early=True))
@@ -116,6 +117,16 @@ def number(value: float | None, digits: int = DIGITS, *, signed: bool = False) -
     return f"+{text}" if signed and value > 0 and text.strip("0.") else text
 
 
+def measured(mean: Mean, digits: int = DIGITS, *, signed: bool = False) -> str:
+    """Formats a mean and its standard error.
+
+    Examples:
+        >>> measured(Mean(2.5, 0.0123)), measured(Mean(2.5, None), 2, signed=True)
+        ('2.5000 ± 0.0123', '+2.50')
+    """
+    return f"{number(mean.value, digits, signed=signed)} {uncertainty(mean.error, digits)}".strip()
+
+
 def uncertainty(error: float | None, digits: int = DIGITS) -> str:
     """Formats a standard error after the sign ±. The text is empty for None: a single image has no standard error.
 
@@ -136,38 +147,36 @@ def wasted(value: float, digits: int = DIGITS) -> str:
     return f"{number(value, digits)} bits/dim fall on images with other views"
 
 
-def in_arithmetic(arithmetic: str, bits: float | None, cost: Cost | None, digits: int = DIGITS) -> str:
+def in_arithmetic(arithmetic: str, bits: float | None, cost: Mean, digits: int = DIGITS) -> str:
     """A clause with the held-out bits/dim in an arithmetic other than floating point, and its cost.
 
     Examples:
-        >>> in_arithmetic("integer", 2.08, Cost(-0.0006, 0.0001))
+        >>> in_arithmetic("integer", 2.08, Mean(-0.0006, 0.0001))
         'in integers: 2.0800 bits/dim, a difference of -0.0006 ± 0.0001 from floating point on the same images'
     """
     name = f"in {ARITHMETICS.get(arithmetic, arithmetic)}"
-    if cost is None:
+    if cost.value is None:
         return f"{name}: no held-out images were evaluated"
-    difference = " ".join(
-        filter(None, (number(cost.bits_per_dim, digits, signed=True), uncertainty(cost.standard_error, digits)))
-    )
     return (
-        f"{name}: {number(bits, digits)} bits/dim, a difference of {difference} from floating point on the same images"
+        f"{name}: {number(bits, digits)} bits/dim, a difference of {measured(cost, digits, signed=True)} from floating "
+        "point on the same images"
     )
 
 
-def cost_of(evaluation: Evaluation) -> str:
-    """The clause of `in_arithmetic` for an evaluation."""
-    return in_arithmetic(evaluation.arithmetic, evaluation.bits_per_dim.get("heldout"), evaluation.cost.get("heldout"))
+def cost_of(evaluation: Evaluation, floats: Evaluation) -> str:
+    """The clause of `in_arithmetic` for an evaluation, and another in floating point on the same images."""
+    bits = evaluation.bits_per_dim()
+    return in_arithmetic(evaluation.arithmetic, bits.value, evaluation.cost(floats))
 
 
 def result(evaluation: Evaluation) -> list[str]:
     """The held-out bits/dim of an evaluation as sentences; none if a factor is missing or no images were evaluated."""
-    if evaluation.arithmetic != FLOAT:
-        return [cost_of(evaluation)]
-    bits = evaluation.bits_per_dim.get("heldout")
+    figures = evaluation.figures("heldout")
+    bits, share = figures.bits_per_dim.value, figures.wasted.value
     if bits is None:
         return []
     found = [f"{bits:.4f} bits/dim on {evaluation.images['heldout']} held-out images ({KINDS[evaluation.kind]})"]
-    if share := evaluation.wasted_bits_per_dim["heldout"]:
+    if share:
         found.append(f"of this bound, {wasted(share)}, because free decoders do not exclude such images")
     return found
 
@@ -177,35 +186,31 @@ def condition(evaluation: Evaluation) -> list[str]:
 
     Those that are unknown are left out.
     """
-    without = evaluation.without_condition.get("heldout")
-    own = evaluation.condition_figures.get("heldout")
+    without, own = evaluation.without_condition(), evaluation.condition_bits()
     parts = []
-    if without is not None:
-        parts.append(f"held-out images {saving(without)}")
-    if own is not None:
-        error = uncertainty(own.standard_error)
-        parts.append(f"the condition itself takes {number(own.bits)} {error}".strip() + " bits of an image")
+    if without.value is not None:
+        parts.append(f"held-out images {saving(without, evaluation.saved())}")
+    if own.value is not None:
+        parts.append(f"the condition itself takes {measured(own)} bits of an image")
     return parts
 
 
-def saving(without: WithoutCondition) -> str:
+def saving(without: Mean, saved: Mean) -> str:
     """A clause with the bits/dim given the null condition, and those that the condition saves.
 
     Examples:
-        >>> from auxar.evaluation.records import WithoutCondition
-        >>> saving(WithoutCondition(3.25, 0.02, 0.015, 0.001))
+        >>> saving(Mean(3.25, 0.02), Mean(0.015, 0.001))
         'given the null condition 3.2500 bits/dim, so the condition saves 0.0150 ± 0.0010'
     """
-    saved = " ".join(filter(None, (number(without.saved), uncertainty(without.saved_error))))
-    return f"given the null condition {number(without.bits_per_dim)} bits/dim, so the condition saves {saved}"
+    return f"given the null condition {number(without.value)} bits/dim, so the condition saves {measured(saved)}"
 
 
-def mixed_levels(factors: Sequence[FactorFigures]) -> bool:
+def mixed_levels(factors: Sequence[FactorFacts]) -> bool:
     """Whether the image and its views differ in their number of levels."""
     return len({factor.image.levels for factor in factors}) > 1
 
 
-def levels_where_mixed(image: ImageSpec, factors: Sequence[FactorFigures]) -> str:
+def levels_where_mixed(image: ImageSpec, factors: Sequence[FactorFacts]) -> str:
     """The image's number of levels in parentheses; empty if the image and all views have the same number."""
     return f"({image.levels} levels)" if mixed_levels(factors) else ""
 

@@ -15,13 +15,11 @@ from typing import Any
 import attrs
 from attrs.validators import ge
 
-from auxar.errors import one_line, shown
-from auxar.files import DamagedFile, metadata_entry, parse_json
+from auxar.errors import shown
 from auxar.recipe import TrainingConfig
 from auxar.recipe.overrides import LENGTHS
 from auxar.recipe.structuring import unstructure
-from auxar.runs.records import RECORDS
-from auxar.structuring import Misfit
+from auxar.runs.records import read_entry
 
 LEARNING_RATE = "learning_rate"
 """The option of optimizers that may change when a run is continued."""
@@ -125,11 +123,4 @@ def read_history(metadata: Mapping[str, str], path: Path) -> History:
 
     Raises `DamagedFile` if it is missing or not a valid history.
     """
-    text = metadata_entry(metadata, HISTORY, path)
-    try:
-        return RECORDS.structure(parse_json(text), History)
-    except Misfit as error:
-        problem = error.problems[0]
-    except ValueError as error:
-        problem = one_line(str(error))
-    raise DamagedFile(f"{path} is damaged: its metadata entry '{HISTORY}' is not valid ({problem})")
+    return read_entry(metadata, HISTORY, History, path)

@@ -21,7 +21,6 @@ PATTERNS = (
     "run.json",
     "recipe.toml",
     "integer.json",
-    "evaluation*.json",
     "evaluation*.safetensors",
     "plugins/*.py",
     "factors/*/weights.safetensors",

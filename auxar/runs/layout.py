@@ -8,9 +8,8 @@ factors/<factor>/training-<step>.safetensors    a checkpoint: weights, average, 
 factors/<factor>/best-<step>.safetensors    the best weights on validation images, beside the checkpoints
 factors/<factor>/samples-<step>.png images that the factor drew during its training
 factors/<factor>/metrics.jsonl      metrics of the factor's training, one JSON object per line
-evaluation.json                     bits/dim of the model and of each factor
-evaluation.safetensors              the log-likelihood of every evaluated image
-evaluation-integer.*                the same in integers
+evaluation.safetensors              the evaluation: the log-likelihood of every evaluated image
+evaluation-integer.safetensors      the same in integers
 integer.json                        digests of the factors in integers
 factors/<factor>/integer.safetensors    the factor in integers
 samples/                            images drawn from the model
@@ -61,9 +60,7 @@ PLACES = (
 FILES = (
     RECORD,
     "recipe.toml",
-    "evaluation.json",
     "evaluation.safetensors",
-    "evaluation-integer.json",
     "evaluation-integer.safetensors",
     "integer.json",
     "report.html",
@@ -122,7 +119,7 @@ class RunFolder:
 
     @property
     def evaluation(self) -> Path:
-        """The file of the evaluation: bits/dim of the model and of each factor."""
+        """The file of the evaluation: the log-likelihood of every image under each factor."""
         return self.evaluation_in(FLOAT)
 
     def evaluation_in(self, arithmetic: str) -> Path:
@@ -130,9 +127,9 @@ class RunFolder:
 
         Examples:
             >>> RunFolder(Path("runs/quickstart")).evaluation_in("integer").name
-            'evaluation-integer.json'
+            'evaluation-integer.safetensors'
         """
-        return self.path / ("evaluation.json" if arithmetic == FLOAT else f"evaluation-{arithmetic}.json")
+        return self.path / f"evaluation{'' if arithmetic == FLOAT else f'-{arithmetic}'}.safetensors"
 
     @property
     def samples(self) -> Path:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from auxar.errors import one_line
-from auxar.files import DamagedFile, parse_json, read_bytes
+from auxar.files import DamagedFile, metadata_entry, parse_json, read_bytes
 from auxar.structuring import Misfit, StrictConverter
 
 T = TypeVar("T")
 MOST_BYTES = 2**24
-"""Maximum size of a JSON file in bytes; enough for an evaluation of images with about 40,000 channels."""
+"""Maximum size of a JSON file in bytes; enough for any file that auxar writes."""
+FACTS = "facts"
+"""Metadata key of the facts of an evaluation, which are JSON."""
 MOST_PROBLEMS = 5
 """Maximum number of problems that an error reports for one file."""
 # Later versions of auxar may add keys, and the values of a diverged model may be infinite or NaN.
@@ -34,3 +37,18 @@ def read_record(path: Path, kind: type[T]) -> T:
         return RECORDS.structure(value, kind)
     except Misfit as error:
         raise DamagedFile(f"{path} is damaged: {'; '.join(error.problems[:MOST_PROBLEMS])}") from None
+
+
+def read_entry(metadata: Mapping[str, str], key: str, kind: type[T], path: Path) -> T:
+    """Reads an entry of the metadata of the safetensors file `path`, which is JSON, as `kind`.
+
+    Raises `DamagedFile` if it is missing, not valid JSON or does not fit `kind`.
+    """
+    text = metadata_entry(metadata, key, path)
+    try:
+        return RECORDS.structure(parse_json(text), kind)
+    except Misfit as error:
+        problem = error.problems[0]
+    except ValueError as error:
+        problem = one_line(str(error))
+    raise DamagedFile(f"{path} is damaged: its metadata entry '{key}' is not valid ({problem})")

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from auxar.errors import UserError
-from auxar.files import entries, is_file, parse_json, read_json, read_metadata
+from auxar.files import entries, is_file, parse_json, read_metadata
 from auxar.model import SampleRequest
 from auxar.recipe import load_recipe_of_run, read_recipe, recipe_table
 from auxar.recipe.building import own_sampler
 from auxar.recipe.facts import flat
 from auxar.runs.history import HISTORY
 from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.records import FACTS
 from auxar.runs.weights import trained_model
 from auxar.runs.wrong_path import check_is_run
 from auxar.testing.laws import ContractError, broken
@@ -56,7 +57,9 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
     with _law("complete"):
         recipe, registry = load_recipe_of_run(run.recipe, trust_plugins=True)
         model = trained_model(run, recipe, registry).eval()
-    for where, text in _texts(run):
+    with _law("complete"):
+        texts = list(_texts(run))
+    for where, text in texts:
         if os.path.isabs(text) or text.startswith("~"):
             broken("portable", f"{where} is a path on this machine; `auxar export` replaces it", path=text)
     if others := [found for pattern in OTHERS for found in entries(path, pattern)]:
@@ -90,7 +93,7 @@ def _texts(run: RunFolder) -> Iterator[tuple[str, str]]:
     recipe = read_recipe(run.recipe)
     tables = {run.recipe.name: recipe_table(recipe)}
     if is_file(run.evaluation):
-        tables[run.evaluation.name] = read_json(run.evaluation)
+        tables[run.evaluation.name] = parse_json(read_metadata(run.evaluation).get(FACTS, "{}"))
     for name in recipe.factor_names:
         metadata = read_metadata(run.weights(name))
         tables[f"the history of {name}"] = parse_json(metadata.get(HISTORY, "{}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from auxar.evaluation.records import Exactness
+from auxar.evaluation.facts import Exactness
 from auxar.runs.records import read_record
 
 RESULTS = Path(__file__).with_name("results.json")

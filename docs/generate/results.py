@@ -47,7 +47,8 @@ from torch import Tensor
 from auxar.data import load_images
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import EvaluatedRun, read_evaluated_run
-from auxar.evaluation.records import FactorFigures
+from auxar.evaluation.facts import FactorFacts
+from auxar.evaluation.figures import Figures
 from auxar.files import parse_json, read_metadata
 from auxar.recipe import Recipe, load_recipe, load_recipe_of_run, recipe_table
 from auxar.recipe.facts import flat
@@ -74,14 +75,16 @@ class TrainedFactor:
     """A trained factor of a run."""
 
     run: EvaluatedRun
-    figures: FactorFigures
+    facts: FactorFacts
+    figures: Figures
+    """Figures of held-out images."""
     nats: Tensor
     """The log-likelihood of each held-out image in nats, (images,)."""
 
     @property
     def bits_per_dim(self) -> Tensor:
         """Bits for each sub-pixel of the factor's image, (images,)."""
-        return self.nats / (-math.log(2) * self.figures.image.dims)
+        return self.nats / (-math.log(2) * self.facts.image.dims)
 
 
 SeedFactors = dict[int, dict[str, TrainedFactor]]
@@ -174,11 +177,10 @@ def identity(recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
 def trained_factors(path: Path) -> Iterator[tuple[str, TrainedFactor]]:
     """Yields the evaluated factors of a run. Raises `UserError` if the run has no evaluation of held-out images."""
     run = read_evaluated_run(path)
-    if run.image_nats is None:
-        raise UserError(f"{path} has no log-likelihoods of single images; run `auxar evaluate {path}`")
-    for figures in run.evaluation.factors:
-        if figures.heldout is not None:
-            yield figures.factor, TrainedFactor(run, figures, run.image_nats.factors[figures.factor])
+    for facts in run.evaluation.factors:
+        figures = run.evaluation.figures("heldout", facts.factor)
+        if figures.own is not None:
+            yield facts.factor, TrainedFactor(run, facts, figures, figures.own)
 
 
 def add(known: dict[str, TrainedFactor], found: dict[str, TrainedFactor]) -> None:
@@ -187,7 +189,7 @@ def add(known: dict[str, TrainedFactor], found: dict[str, TrainedFactor]) -> Non
         for other in known.values():
             if other.run.evaluation.data.heldout_digest != factor.run.evaluation.data.heldout_digest:
                 raise UserError(f"{factor.run.path} and {other.run.path} were evaluated on different images")
-        if name not in known or known[name].figures.steps < factor.figures.steps:
+        if name not in known or known[name].facts.steps < factor.facts.steps:
             known[name] = factor
 
 
@@ -219,25 +221,24 @@ def model_of(name: str, seeds: SeedFactors, recipe: Recipe, machine: str) -> Mea
 def factor_of(seeds: SeedFactors, name: str, order: Sequence[str], dims: int) -> MeasuredFactor:
     """Returns a factor's figures. `order` has the names of all factors, and `dims` is that of the model's image."""
     found = [factors[name] for factors in seeds.values()]
-    figures = found[0].figures
+    facts = found[0].facts
     bits, error = statistics_of([factor.bits_per_dim for factor in found])
     coarser = order[order.index(name) :]
     cumulative: tuple[float | None, float | None] = (None, None)
     if all(other in factors for factors in seeds.values() for other in coarser):
-        cumulative = statistics_of([sum_of(factors, coarser, figures.image.dims) for factors in seeds.values()])
-    wasted = [factor.figures.heldout.wasted_bits_per_dim for factor in found if factor.figures.heldout]
+        cumulative = statistics_of([sum_of(factors, coarser, facts.image.dims) for factors in seeds.values()])
+    wasted = [factor.figures.wasted.value for factor in found]
     times = [read_curves(factor.run.path)[name].seconds for factor in found]
     known = [seconds for seconds in times if seconds is not None]
-    term = figures.image.size if figures.view is None else f"{figures.image.size} | {figures.view.size}"
     return MeasuredFactor(
         factor=name,
-        term=f"p({term})",
-        height=figures.image.height,
-        steps=max(factor.figures.steps for factor in found),
+        term=str(facts),
+        height=facts.image.height,
+        steps=max(factor.facts.steps for factor in found),
         seconds=round(statistics.mean(known), 1) if known else None,
         bits_per_dim=bits,
         error=error,
-        bits_per_dim_of_image=round(bits * figures.image.dims / dims, DIGITS),
+        bits_per_dim_of_image=round(bits * facts.image.dims / dims, DIGITS),
         cumulative=cumulative[0],
         cumulative_error=cumulative[1],
         wasted=round(statistics.mean(w for w in wasted if w is not None), DIGITS) if None not in wasted else None,
@@ -262,7 +263,7 @@ def deviation_of(values: Sequence[Tensor]) -> float | None:
 
 def networks_of(factor: TrainedFactor) -> int:
     """Returns the version of the factor's networks."""
-    entry = read_metadata(RunFolder(factor.run.path).weights(factor.figures.factor)).get(ENTRY, "{}")
+    entry = read_metadata(RunFolder(factor.run.path).weights(factor.facts.factor)).get(ENTRY, "{}")
     return max(parse_json(entry).values(), default=1)
 
 
@@ -294,14 +295,14 @@ def are_comparable(own: dict[str, TrainedFactor], other: dict[str, TrainedFactor
     """Whether two models have images of one shape, and were evaluated on the same images."""
     first, second = (next(iter(factors.values())).run for factors in (own, other))
     same = first.evaluation.data.heldout_digest == second.evaluation.data.heldout_digest
-    return same and first.image == second.image
+    return same and first.evaluation.image == second.evaluation.image
 
 
 def total(factors: dict[str, TrainedFactor]) -> Tensor | None:
     """Returns the bits/dim of the whole model, (images,); None if one of its factors is not trained."""
     evaluation = next(iter(factors.values())).run.evaluation
     names = [factor.factor for factor in evaluation.factors]
-    return sum_of(factors, names, evaluation.factors[0].image.dims) if factors.keys() >= set(names) else None
+    return sum_of(factors, names, evaluation.image.dims) if factors.keys() >= set(names) else None
 
 
 def difference(recipe: str, baseline: str, factor: str | None, values: Sequence[Tensor]) -> Difference:
@@ -317,12 +318,10 @@ def curves(factors: dict[str, SeedFactors]) -> Iterator[TrainingCurve]:
         for factor in sorted(common):
             found = [found[factor] for found in seeds.values()]
             logged = [read_curves(one.run.path)[factor] for one in found]
-            figures = found[0].figures
-            term = figures.image.size if figures.view is None else f"{figures.image.size} | {figures.view.size}"
             yield TrainingCurve(
                 name,
                 factor,
-                f"p({term})",
+                str(found[0].facts),
                 mean_curve([binned(dict(curve.bits_per_dim)) for curve in logged]),
                 mean_curve([list(curve.validation.items()) for curve in logged]),
             )

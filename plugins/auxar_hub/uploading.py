@@ -20,7 +20,7 @@ logger = logging.getLogger("auxar")
 CARD = "README.md"
 """The file of a model's card."""
 REPLACED = re.compile(
-    r"(integer|evaluation(-\w+)?)\.(json|safetensors)|plugins/[^/]+\.py|factors/[^/]+/[^/]+\.(safetensors|jsonl)"
+    r"integer\.json|evaluation(-\w+)?\.safetensors|plugins/[^/]+\.py|factors/[^/]+/[^/]+\.(safetensors|jsonl)"
     r"|(samples|growth)\.png"
 )
 """The files of an earlier model that a new one need not have."""

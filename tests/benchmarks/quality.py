@@ -33,6 +33,7 @@ import attrs
 import torch
 
 import auxar
+from auxar.evaluation.stored import read_evaluation
 from auxar.numerics.threads import threads
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
@@ -199,19 +200,19 @@ class Bench:
 
     def bits(self, case: str, arm: str, steps: int, seed: int) -> torch.Tensor | None:
         """The bits/dim of held-out images under the finest factor; None if the run is not finished."""
-        from safetensors.torch import load_file
-
         path = self.folder(case, arm, steps, seed) / "evaluation.safetensors"
-        rows = load_file(path)["heldout.nats"].double() if path.exists() else torch.zeros(0)
-        # Before a decoder is trained, there is only the row of the prior.
-        finished = len(rows) == (1 if CASES[case].view is None else 2)
-        return rows[0] / (-math.log(2) * 3 * CASES[case].side ** 2) if finished else None
+        if not path.exists():
+            return None
+        figures = read_evaluation(path).figures("heldout", "prior" if CASES[case].view is None else "stage0")
+        return None if figures.own is None else figures.own / (-math.log(2) * figures.dims)
 
     def bits_of_samples(self, case: str, arm: str, steps: int, seed: int) -> float:
         """The bits/dim of the factor's own exact samples, given the views of held-out images."""
-        found = json.loads((self.folder(case, arm, steps, seed) / "evaluation.json").read_text())
-        samples = found["factors"][0]["samples"]
-        return float(samples["in_chain" if CASES[case].view is None else "given_heldout_views"])
+        found = read_evaluation(self.folder(case, arm, steps, seed) / "evaluation.safetensors")
+        kind = "in_chain" if CASES[case].view is None else "given_heldout_views"
+        bits = found.samples(found.factors[0].factor, kind).value
+        assert bits is not None
+        return bits
 
 
 def seconds_of_step(factor: auxar.Factor, recipe: auxar.Recipe, repeats: int) -> float:

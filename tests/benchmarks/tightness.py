@@ -23,9 +23,11 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
-from safetensors.torch import load_file
+
+import auxar
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "small"
 SUPPORTS = ("free", "restricted")
@@ -73,21 +75,14 @@ def train(case: Case, data: Path, support: str, seed: int, folder: Path) -> None
 
 def row(folders: list[tuple[Path, Path]], stage: int) -> dict[str, object]:
     """Returns the figures (bits/dim) of pairs of a free and a restricted run, one pair for each seed."""
-    found: dict[str, list[float]] = {name: [] for name in (*SUPPORTS, "difference", "error", "wasted")}
+    found: dict[str, list[Any]] = {name: [] for name in (*SUPPORTS, "difference", "error", "wasted")}
     for pair in folders:
-        nats = []
-        for support, folder in zip(SUPPORTS, pair, strict=True):
-            table = json.loads((folder / "evaluation.json").read_text())
-            entry = next(factor for factor in table["factors"] if factor["factor"] == f"stage{stage}")
-            image = entry["image"]
-            dims = image["channels"] * image["height"] * image["width"]
-            nats.append(load_file(folder / "evaluation.safetensors")["heldout.nats"][0] / -(math.log(2) * dims))
-            found[support].append(entry["heldout"]["bits_per_dim"])
-            if support == "free":
-                found["wasted"].append(entry["heldout"]["wasted_bits_per_dim"])
-        difference = nats[1] - nats[0]
-        found["difference"].append(difference.mean().item())
-        found["error"].append((difference.std() / math.sqrt(len(difference))).item())
+        free, restricted = (run.factors[stage] for run in auxar.compare(pair).runs)
+        for support, factor in zip(SUPPORTS, (free, restricted), strict=True):
+            found[support].append(factor.heldout.bits_per_dim.value)
+        found["wasted"].append(free.heldout.wasted.value)
+        found["difference"].append(restricted.margin.bits_per_dim)
+        found["error"].append(restricted.margin.standard_error)
     spread = statistics.stdev(found["difference"]) if len(folders) > 1 else math.nan
     means = {name: statistics.mean(values) for name, values in found.items()}
     return {"mean": means, "spread of the difference over seeds": spread, "seeds": found}
@@ -111,7 +106,7 @@ def main() -> None:
         for support in SUPPORTS
     }
     for (name, seed, support), folder in paths.items():
-        if not (folder / "evaluation.json").exists():
+        if not (folder / "evaluation.safetensors").exists():
             train(cases[name], getattr(options, cases[name].data), support, seed, folder)
     for name in chosen:
         pairs = [(paths[name, seed, "free"], paths[name, seed, "restricted"]) for seed in range(options.seeds)]

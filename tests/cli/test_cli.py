@@ -18,6 +18,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import PROJECT, VIEW, call, command, run, snapshot, tiny, write_pictures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -163,7 +164,7 @@ def test_a_broken_image_ends_the_run_or_is_left_out(recipe, refused, tmp_path, c
     assert "003.png" in refused("run", recipe, "--set", "data.path=some")
     assert main(["run", str(recipe), "--set", "data.path=some", "data.broken=skip"]) == 0
     assert "this image cannot be read and is left out: 003.png" in caplog.messages
-    table = read_json(Path("runs/tiny/evaluation.json"))
+    table = figures_of(Path("runs/tiny"))
     assert table["data"]["skipped"] == 1
     assert sum(table["images"].values()) == 7
 
@@ -321,7 +322,7 @@ def test_evaluate_prints_a_table(finished, capsys, monkeypatch):
     assert main(["evaluate", str(finished), "--set", "evaluation.batch_size=3"]) == 0
     assert [(bar.n, bar.total) for bar in bars] == [(2, 2), (6, 6)]
     shown = capsys.readouterr().out
-    table = read_json(finished / "evaluation.json")
+    table = figures_of(finished)
     for name in ("heldout", "training"):
         assert f"{table['bits_per_dim'][name]:.4f} ± {table['standard_error'][name]:.4f}" in shown
     assert [line.split()[0] for line in shown.splitlines() if line.startswith(("stage", "prior"))][:2] == [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import PROJECT, process_environment
 
 import auxar
@@ -59,7 +60,7 @@ def test_a_redirected_run_writes_lines_and_its_result(recipe, capsys, caplog):
     ]
     names = [line.split()[0] for line in output.out.splitlines()]
     assert names == ["run", "bits/dim", "report", "samples"]
-    table = json.loads(Path("runs/tiny/evaluation.json").read_text())
+    table = figures_of(Path("runs/tiny"))
     assert f"{table['bits_per_dim']['heldout']:.4f} ± {table['standard_error']['heldout']:.4f} on 6" in output.out
     # A finished run has the same result.
     caplog.clear()
@@ -109,7 +110,7 @@ def test_only_the_main_process_prints(monkeypatch, capsys):
 
 FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "training_multiply_adds", "memory"}
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
-EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "cost", "digests"}
+EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "checksums", "digests"}
 EVALUATED |= {"condition", "without_condition", "condition_figures"}
 RUN = {"run", "bits_per_dim", "standard_error", "kind", "heldout_images", "factors", "evaluation", "report", "samples"}
 RUN |= {"figures", "others"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shutil
 from pathlib import Path
@@ -12,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.evaluations import figures_of, nats_of, with_facts
 from helpers.matrix import at_once
 from helpers.references import data_of, mean_and_error, nats, nats_one_by_one
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 import auxar
 from auxar.draw.loading import opened as opened_run
 from auxar.draw.plan import chosen_sampler
 from auxar.errors import UserError
+from auxar.evaluation.stored import read_evaluation
 from auxar.model import Chain, Factor, SampleRequest
 from auxar.recipe import SamplingConfig
 
@@ -49,11 +49,6 @@ def untouched(out: Path) -> Chain:
     return chain
 
 
-def record(out: Path, arithmetic: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / f"evaluation{arithmetic}.json").read_text())
-    return found
-
-
 def approximately(values: Any) -> Any:
     return pytest.approx(values, rel=1e-4, abs=1e-6)
 
@@ -66,14 +61,12 @@ def restricted(stage: Factor) -> Factor:
 
 
 def test_figures_are_those_of_plain_calls(name, out, data):
-    chain, found = untouched(out), record(out)
+    chain, found = untouched(out), figures_of(out)
     dims, ln2 = chain.image.dims, math.log(2)
-    stored = load_file(out / "evaluation.safetensors")
     totals = {}
     for images, pictures in data.items():
         by_factor = [nats_one_by_one(chain, factor, pictures) for factor in chain.factors]
-        assert np.allclose(stored[f"{images}.nats"].numpy(), by_factor, rtol=1e-5)
-        assert stored[f"{images}.indices"].tolist() == list(range(len(pictures)))
+        assert np.allclose(nats_of(out, images), by_factor, rtol=1e-5)
         assert found["images"][images] == len(pictures)
         own = np.sum(by_factor, 0) / (-ln2 * dims)
         totals[images] = mean_and_error(own)
@@ -111,24 +104,23 @@ def test_figures_are_those_of_plain_calls(name, out, data):
     assert bool(found["condition_figures"]) == (name == "labels")
     hashes = b"".join(hashlib.sha256(image.numpy().tobytes()).digest() for image in data["heldout"].images)
     assert found["data"]["heldout_digest"] == hashlib.sha256(hashes).hexdigest()
-    with safe_open(out / "evaluation.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["factors"]) == [factor.name for factor in chain.factors]
-        assert file.metadata()["heldout"] == found["data"]["heldout_fingerprint"] != file.metadata()["training"]
+    assert [factor["factor"] for factor in found["factors"]] == [factor.name for factor in chain.factors]
+    assert found["data"]["heldout_fingerprint"] != found["data"]["fingerprint"]
 
 
 def test_the_cost_of_integers_is_that_of_plain_calls(out, data):
     floats, integers = untouched(out), auxar.load(out).chain
     assert integers.arithmetic == "integer"
-    found = record(out, "-integer")
+    stored, expected = (read_evaluation(out / f"{name}.safetensors") for name in ("evaluation-integer", "evaluation"))
     for images, pictures in data.items():
         both = [
             np.sum([nats_one_by_one(chain, factor, pictures) for factor in chain.factors], 0)
             for chain in (floats, integers)
         ]
         per = math.log(2) * floats.image.dims
-        assert found["bits_per_dim"][images] == pytest.approx(-both[1].mean() / per, rel=1e-9)
-        cost = (found["cost"][images]["bits_per_dim"], found["cost"][images]["standard_error"])
-        assert cost == pytest.approx(mean_and_error((both[0] - both[1]) / per), rel=1e-2)
+        assert stored.bits_per_dim(images).value == pytest.approx(-both[1].mean() / per, rel=1e-9)
+        cost = stored.cost(expected, images)
+        assert (cost.value, cost.error) == pytest.approx(mean_and_error((both[0] - both[1]) / per), rel=1e-2)
 
 
 def test_likelihoods_of_models_are_those_of_plain_calls(out, data):
@@ -160,14 +152,12 @@ def test_likelihoods_of_models_are_those_of_plain_calls(out, data):
 
 def test_an_evaluation_in_shards_is_that_of_the_run(labels_run, tmp_path):
     copy = Path(shutil.copytree(labels_run, tmp_path / "run"))
-    (copy / "evaluation.json").unlink()
+    (copy / "evaluation.safetensors").unlink()
     for shard in ("2/2", "1/2"):
         auxar.evaluate(copy, shard=shard)
     auxar.evaluate(copy, merge=2)
-    for arithmetic in ("", "-integer"):
-        assert record(copy, arithmetic) == record(labels_run, arithmetic)
-    first, second = (load_file(run / "evaluation.safetensors") for run in (copy, labels_run))
-    assert all(torch.equal(first[key], second[key]) for key in second)
+    for name in ("evaluation.safetensors", "evaluation-integer.safetensors"):
+        assert (copy / name).read_bytes() == (labels_run / name).read_bytes()
 
 
 def test_labels_are_drawn_with_noise_of_their_own(labels_run):
@@ -186,8 +176,6 @@ def test_labels_are_drawn_with_noise_of_their_own(labels_run):
 
 def test_runs_with_other_levels_are_not_compared(labels_run, tmp_path):
     copy = Path(shutil.copytree(labels_run, tmp_path / "run"))
-    found = record(copy)
-    found["factors"][0]["image"]["levels"] = 16
-    (copy / "evaluation.json").write_text(json.dumps(found))
+    with_facts(copy, factors__0__image__levels=16)
     with pytest.raises(UserError, match=r"4×4×3 with 16 levels.* of 4×4×3 with 256 levels, so their bits/dim cannot"):
         auxar.compare([labels_run, copy])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.matrix import MATRIX
 from helpers.references import data_of, trained
 from helpers.tiny_runs import metrics, run, same, stopping_after, weights
@@ -54,6 +53,6 @@ def test_a_stopped_training_of_single_factors_gives_the_same_weights(labels_run,
     whole, again = weights(labels_run), weights(tmp_path / "run")
     assert same(again, {name: tensor for name, tensor in whole.items() if name.startswith(chosen)})
     assert metrics(tmp_path / "run") == [line for line in metrics(labels_run) if line["factor"] in chosen]
-    found, expected = (json.loads((out / "evaluation.json").read_text()) for out in (tmp_path / "run", labels_run))
+    found, expected = (figures_of(out) for out in (tmp_path / "run", labels_run))
     assert found["bits_per_dim"]["heldout"] is None
     assert found["condition_figures"] == expected["condition_figures"]

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.ranks import started_by_hand
 from helpers.tiny_runs import (
     PROJECT,
@@ -39,7 +40,7 @@ from auxar.commands.sample import sample
 from auxar.distributed.group import Team
 from auxar.distributed.peers import Peer, alive, machine
 from auxar.distributed.watchdog import _Watch
-from auxar.files import read_json, read_tensors
+from auxar.files import read_tensors
 
 CHANGES = {
     "training__steps": 5,
@@ -184,7 +185,7 @@ def test_the_gradient_is_that_of_one_process(one_step, processes):
 
 def evaluation(run: Path) -> tuple[Any, ...]:
     """Returns the evaluation of a run: the table, the tensors with the nats of single images, and their metadata."""
-    return read_json(run / "evaluation.json"), *read_tensors(run / "evaluation.safetensors")
+    return figures_of(run), *read_tensors(run / "evaluation.safetensors")
 
 
 def assert_equal(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:

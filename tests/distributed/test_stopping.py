@@ -114,7 +114,6 @@ def contents(folder: Path) -> dict[str, Any]:
     assert not left
     return {
         "metrics": metrics(folder),
-        "evaluation": [read_json(path) for path in sorted(folder.glob("evaluation*.json"))],
         "digests": [each["digest"] for each in read_json(folder / "integer.json")["factors"].values()],
         "samples": samples,
         "recipe": (folder / "recipe.toml").read_bytes(),

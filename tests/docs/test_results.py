@@ -8,11 +8,11 @@ import shutil
 
 import attrs
 import pytest
+from helpers.evaluations import nats_of
 from helpers.tiny_runs import PROJECT, metrics, run, tiny, write_pictures
 
 import auxar
 from auxar.evaluation.comparison import compare_runs
-from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.recipe import load_recipe_of_run
 
 RESTRICTED = {"stage__0__support": "restricted"}
@@ -29,7 +29,7 @@ def runs(tmp_path_factory):
     run(folder / "seed", tiny(folder / "pictures", training__seed=1, training__steps=2))
     for name in ("unfinished", "other"):
         shutil.copytree(folder / "free", folder / name)
-    (folder / "unfinished" / "evaluation.json").unlink()
+    (folder / "unfinished" / "evaluation.safetensors").unlink()
     recipe = folder / "other" / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("learning_rate = 0.001", "learning_rate = 0.002"))
     return folder
@@ -55,16 +55,15 @@ def test_factors_of_several_runs_are_one_model(measured, runs):
     assert (free.kind, free.seeds, [factor.steps for factor in free.factors]) == ("bound", [0, 1], [2, 2])
     assert [factor.steps for factor in tight.factors] == [3, 2]
     # The sum over factors that lie in two runs.
-    runs_of = {name: read_evaluated_run(runs / name) for name in ("tight", "prior", "free", "seed")}
-    nats = runs_of["tight"].image_nats.factors["stage0"] + runs_of["prior"].image_nats.factors["prior"]
-    dims = runs_of["tight"].image.dims
-    assert tight.bits_per_dim == pytest.approx(-nats.mean().item() / dims / 0.6931472, abs=2e-5)
+    nats = nats_of(runs / "tight")[0] + nats_of(runs / "prior")[0]
+    dims = 192
+    assert tight.bits_per_dim == pytest.approx(-nats.mean() / dims / 0.6931472, abs=2e-5)
     assert tight.factors[0].cumulative == tight.bits_per_dim
     assert tight.deviation is None
     assert tight.factors[0].wasted is None
     # The free model's first seed has the prior of the restricted one.
-    nats = runs_of["free"].image_nats.factors["stage0"] + runs_of["prior"].image_nats.factors["prior"]
-    totals = [-each.mean().item() / dims / 0.6931472 for each in (nats, runs_of["seed"].total)]
+    nats = nats_of(runs / "free")[0] + nats_of(runs / "prior")[0]
+    totals = [-each.mean() / dims / 0.6931472 for each in (nats, nats_of(runs / "seed").sum(0))]
     assert free.bits_per_dim == pytest.approx(sum(totals) / 2, abs=2e-5)
     assert free.deviation == pytest.approx(abs(totals[0] - totals[1]) / 2**0.5, abs=2e-5)
     assert free.factors[0].wasted > 0

@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader
 
 import auxar
 from auxar.errors import UserError
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.stored import read_evaluation
 from auxar.files import read_metadata
 from auxar.model import Chain
 from auxar.recipe.building import build_model
-from auxar.runs.records import read_record
 
 NEAR = "'prior'? (known: prior, stage0)"
 
@@ -58,8 +57,8 @@ def test_a_model_of_ones_own_loop_is_a_run_like_any_other(recipe, tmp_path, capl
         weights(out),
         {f"{factor.name}/{name}": value for factor in model.factors for name, value in factor.state_dict().items()},
     )
-    evaluation = read_record(auxar.evaluate(out).evaluation, Evaluation)
-    assert evaluation.bits_per_dim["heldout"] == pytest.approx(expected.mean().item(), rel=1e-5)
+    evaluation = read_evaluation(auxar.evaluate(out).evaluation)
+    assert evaluation.bits_per_dim().value == pytest.approx(expected.mean().item(), rel=1e-5)
     assert evaluation.weights == "own"
     assert [(factor.steps, factor.trained_steps, factor.kept) for factor in evaluation.factors] == [(2, 2, None)] * 2
     assert (auxar.sample(out, images=2, rule="map", seed=5) / "samples.png").is_file()
@@ -83,7 +82,7 @@ def test_a_run_trains_the_factors_that_were_not_saved(recipe, tmp_path):
     auxar.run(recipe, settings=["sampling.images=0"], out=out)
     metadata = [read_metadata(out / "factors" / name / "weights.safetensors") for name in ("stage0", "prior")]
     assert [entry["weights"] for entry in metadata] == ["ema", "own"]
-    assert read_record(auxar.RunFolder(out).evaluation, Evaluation).factors[1].steps == 0
+    assert read_evaluation(auxar.RunFolder(out).evaluation).factors[1].steps == 0
 
 
 def test_the_initial_weights_are_those_of_a_run(recipe, tmp_path):
@@ -104,7 +103,7 @@ def test_a_loaded_model_is_tuned_and_saved(finished, tmp_path):
     out = model.save(tmp_path / "tuned", steps={"prior": 1})
     assert not same(before, auxar.load(out.path).chain.state_dict())
     assert same(model.chain.state_dict(), auxar.load(out.path).chain.state_dict())
-    factors = read_record(auxar.evaluate(out.path).evaluation, Evaluation).factors
+    factors = read_evaluation(auxar.evaluate(out.path).evaluation).factors
     assert [factor.history.init.run for factor in factors] == [str(finished)] * 2
     assert [factor.steps for factor in factors] == [0, 1]
     # The copy of the recipe continues to be that of the run.

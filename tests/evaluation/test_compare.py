@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from helpers.evaluations import figures_of, nats_of, with_facts
 from helpers.html_page import HOSTILE, Page
 from helpers.tiny_runs import run, tiny, write_pictures
 from PIL import Image
-from safetensors.numpy import load_file
 
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
-from auxar.files import read_json, read_tensors, write_tensors
+from auxar.evaluation.figures import Mean
+from auxar.files import read_tensors, write_tensors
 from auxar.model import ImageSpec
+from auxar.report.words import measured
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
 SEED = {"training__seed": 1, "training__ema": 0.0}
@@ -42,23 +45,6 @@ def own(runs, tmp_path) -> Path:
     return Path(shutil.copytree(runs, tmp_path / "runs"))
 
 
-def nats(folder: Path) -> np.ndarray:
-    """Returns the stored nats of each held-out image under each factor, shape (factors, images)."""
-    return load_file(folder / "evaluation.safetensors")["heldout.nats"]
-
-
-def rewritten(folder: Path, **changes: object) -> None:
-    """Changes keys of a run's evaluation; `data__path` is the key `path` in the table `data`."""
-    table = read_json(folder / "evaluation.json")
-    for path, value in changes.items():
-        *parents, key = path.split("__")
-        node = table
-        for parent in parents:
-            node = node[int(parent)] if isinstance(node, list) else node[parent]
-        node[key] = value
-    (folder / "evaluation.json").write_text(json.dumps(table))
-
-
 def refusal(*paths: Path) -> str:
     with pytest.raises(UserError) as caught:
         compare_runs(paths)
@@ -70,9 +56,9 @@ def refusal(*paths: Path) -> str:
 
 def test_a_difference_is_that_of_the_stored_values(runs):
     found = compare_runs([runs / "pyramid", runs / "again", runs / "plain"])
-    first = nats(runs / "pyramid")
+    first = nats_of(runs / "pyramid")
     for name, compared in zip(("again", "plain"), found.runs[1:], strict=True):
-        apart = (nats(runs / name).sum(0) - first.sum(0)) / (-math.log(2) * 192)
+        apart = (nats_of(runs / name).sum(0) - first.sum(0)) / (-math.log(2) * 192)
         assert apart.std() > 0
         assert compared.margin.bits_per_dim == pytest.approx(apart.mean(), rel=1e-12)
         assert compared.margin.standard_error == pytest.approx(apart.std(ddof=1) / math.sqrt(6), rel=1e-12)
@@ -102,9 +88,9 @@ def mixed(pictures, runs) -> list[Path]:
 def test_a_difference_of_an_exact_figure_and_a_bound_is_said(mixed):
     pyramid, tight, both = mixed
     first, second, third = compare_runs(mixed).runs
-    assert (first.kind, second.kind, third.kind) == ("bound", "exact", "bound")
-    assert [factor.support for factor in third.factors] == ["restricted", "free", None]
-    assert [factor.kind for factor in third.factors] == ["exact", "bound", "exact"]
+    assert tuple(each.evaluation.kind for each in (first, second, third)) == ("bound", "exact", "bound")
+    assert [factor.facts.support for factor in third.factors] == ["restricted", "free", None]
+    assert [factor.facts.kind for factor in third.factors] == ["exact", "bound", "exact"]
     assert [factor.cumulative_kind for factor in third.factors] == ["bound", "bound", "exact"]
     assert first.notes == []
     assert second.notes == [kinds(pyramid, "total, stage0, stage1")]
@@ -112,10 +98,10 @@ def test_a_difference_of_an_exact_figure_and_a_bound_is_said(mixed):
     _, free, both_ways = compare_runs([tight, pyramid, both]).runs
     assert free.notes == [kinds(pyramid, "total, stage0, stage1")]
     assert both_ways.notes == [kinds(both, "total, stage1")]
-    table = read_json(pyramid / "evaluation.json")
-    assert (second.wasted_bits_per_dim, second.wasted_standard_error) == (0.0, 0.0)
-    assert first.wasted_bits_per_dim == table["wasted_bits_per_dim"]["heldout"] > 0
-    assert first.wasted_standard_error == table["wasted_standard_error"]["heldout"] > 0
+    table = figures_of(pyramid)
+    assert second.heldout.wasted == Mean(0.0, 0.0)
+    assert first.heldout.wasted.value == table["wasted_bits_per_dim"]["heldout"] > 0
+    assert first.heldout.wasted.error == table["wasted_standard_error"]["heldout"] > 0
 
 
 def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
@@ -128,7 +114,7 @@ def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
         ["exact", "exact", "exact"],
         ["exact", "bound", "bound"],
     ]
-    found = [factor.kind for each in compare_runs(mixed).runs for factor in each.factors]
+    found = [factor.facts.kind for each in compare_runs(mixed).runs for factor in each.factors]
     assert [re.findall("bound|exact", line) for line in factors[2:]] == [[kind] for kind in found]
     assert wasted[0].startswith("Wasted bits: held-out bits/dim that free decoders spend on images with other views.")
     assert [line.split()[:2] for line in wasted[3:]] == [
@@ -140,11 +126,8 @@ def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
     ]
     first = compare_runs(mixed).runs[0]
     figures = first.factors[1].heldout
-    assert wasted[4].endswith(
-        f"{figures.wasted_bits_per_dim:.4f} ± {figures.wasted_standard_error:.4f}  "
-        f"{figures.wasted_bits_per_dim_of_image:.4f} ± {figures.wasted_standard_error_of_image:.4f}"
-    )
-    assert wasted[5].endswith(f" {first.wasted_bits_per_dim:.4f} ± {first.wasted_standard_error:.4f}")
+    assert wasted[4].endswith(f"{measured(figures.wasted)}  {measured(figures.wasted_share)}")
+    assert wasted[5].endswith(f" {measured(first.heldout.wasted)}")
     assert len(notes) == 2
 
 
@@ -155,24 +138,19 @@ def test_the_page_says_what_is_exact_a_bound_and_wasted(mixed, tmp_path):
     for compared, kind in ((first, "bound"), (second, "exact"), (third, "bound")):
         assert f"{compared.bits_per_dim:.4f} ± {compared.standard_error:.4f}{kind}" in page.text
         for factor in compared.factors:
-            assert f"{factor.factor}{factor.kind}{factor.heldout.bits_per_dim:.4f}" in page.text
-            figures = factor.heldout
-            together = f"{figures.cumulative_bits_per_dim:.4f} ± {figures.cumulative_standard_error:.4f}"
-            assert f"{together} {factor.cumulative_kind}" in page.text
+            assert f"{factor.facts.factor}{factor.facts.kind}{measured(factor.heldout.bits_per_dim)}" in page.text
+            assert f"{measured(factor.heldout.cumulative)} {factor.cumulative_kind}" in page.text
     _, wasted = page.text.split("Wasted bits")
     figures = third.factors[1].heldout
-    assert (
-        f"3 mixedstage1{figures.wasted_bits_per_dim:.4f} ± {figures.wasted_standard_error:.4f}"
-        f"{figures.wasted_bits_per_dim_of_image:.4f} ± {figures.wasted_standard_error_of_image:.4f}"
-        f"total{third.wasted_bits_per_dim:.4f}"
-    ) in wasted
+    row = f"3 mixedstage1{measured(figures.wasted)}{measured(figures.wasted_share)}"
+    assert f"{row}total{measured(third.heldout.wasted)}" in wasted
     assert "2 tight" not in wasted
     assert "Held-out bits/dim that free decoders spend on images with other views" in wasted
 
 
 def test_factors_are_compared_where_they_are_the_same(runs):
     _, again, plain = compare_runs([runs / "pyramid", runs / "again", runs / "plain"]).runs
-    apart = nats(runs / "again") - nats(runs / "pyramid")
+    apart = nats_of(runs / "again") - nats_of(runs / "pyramid")
     for factor, row, dims in zip(again.factors, apart, (192, 48, 12), strict=True):
         bits = row / (-math.log(2) * dims)
         assert factor.margin.bits_per_dim == pytest.approx(bits.mean(), rel=1e-12)
@@ -186,7 +164,7 @@ def test_factors_of_other_views_are_not_compared(pictures, runs, tmp_path):
     view = {"name": "pyramid", "factor": 4}
     folder = run(tmp_path / "other", tiny(pictures, stage__0__view=view, **CHANGES))
     _, other = compare_runs([runs / "pyramid", folder]).runs
-    assert other.factors[1].image == ImageSpec(height=2, width=2)
+    assert other.factors[1].facts.image == ImageSpec(height=2, width=2)
     assert [factor.margin for factor in other.factors] == [None, None]
     assert other.margin.images == 6
 
@@ -217,20 +195,20 @@ def test_what_a_comparison_holds(runs):
     assert found.image == ImageSpec(height=8, width=8)
     assert [found.resolution_name(image) for image in found.resolutions] == ["2×2", "4×4", "8×8"]
     for name, compared in zip(("pyramid", "again", "plain"), found.runs, strict=True):
-        table = read_json(runs / name / "evaluation.json")
+        table = figures_of(runs / name)
         assert compared.run == str(runs / name)
         assert compared.bits_per_dim == table["bits_per_dim"]["heldout"]
         assert compared.standard_error == table["standard_error"]["heldout"]
-        assert compared.weights == ("last" if name == "again" else "ema")
-        assert compared.kind == ("exact" if name == "plain" else "bound")
+        assert compared.evaluation.weights == ("last" if name == "again" else "ema")
+        assert compared.evaluation.kind == ("exact" if name == "plain" else "bound")
         assert compared.parameters == sum(entry["parameters"] for entry in table["factors"])
         assert compared.images == 6
         for factor, entry in zip(compared.factors, table["factors"], strict=True):
-            assert factor.heldout.bits_per_dim == entry["heldout"]["bits_per_dim"]
-            same = compared.factor_of(factor.image)
-            assert same.heldout.cumulative_bits_per_dim == entry["heldout"]["cumulative_bits_per_dim"]
+            assert factor.heldout.bits_per_dim.value == entry["heldout"]["bits_per_dim"]
+            same = compared.factor_of(factor.facts.image)
+            assert same.heldout.cumulative.value == entry["heldout"]["cumulative_bits_per_dim"]
             assert same.cumulative_kind == entry["cumulative_kind"]
-            assert factor.steps == 4
+            assert factor.facts.steps == 4
     assert found.runs[2].factor_of(found.resolutions[0]) is None
 
 
@@ -292,26 +270,8 @@ def test_streams_with_other_content_are_not_paired(tmp_path):
 
 def test_equal_pixels_are_paired_whatever_their_fingerprints(own):
     """Fingerprints of the same images differ if they come with conditions in one of the runs."""
-    path = own / "again" / "evaluation.safetensors"
-    tensors, metadata = read_tensors(path)
-    write_tensors(path, tensors, metadata | {"heldout": "other"})
-    rewritten(own / "again", data__heldout_fingerprint="other")
+    with_facts(own / "again", data__heldout_fingerprint="other")
     assert compare_runs([own / "plain", own / "again"]).runs[1].margin.images is not None
-
-
-def test_log_likelihoods_of_single_images_that_are_not_there(own):
-    (own / "plain" / "evaluation.safetensors").unlink()
-    missing = f"not compared image by image, because {own / 'plain'} has no log-likelihoods of single images; "
-    missing += f"`auxar evaluate {own / 'plain'}` writes them"
-    assert unpaired(own, "plain") == missing
-    first, second = compare_runs([own / "plain", own / "again"]).runs
-    assert (first.notes, second.notes) == ([], [missing, kinds(own / "again", "total")])
-    (own / "pyramid" / "evaluation.safetensors").unlink()
-    first, second = compare_runs([own / "again", own / "pyramid"]).runs
-    for factor, other in zip(second.factors, first.factors, strict=True):
-        assert factor.margin.bits_per_dim == factor.heldout.bits_per_dim - other.heldout.bits_per_dim
-        error = math.hypot(*(figures.heldout.standard_error or 0.0 for figures in (factor, other)))
-        assert (factor.margin.standard_error, factor.margin.images) == (pytest.approx(error), None)
 
 
 def test_other_images_are_not_subtracted(own, tmp_path):
@@ -327,7 +287,7 @@ def test_other_images_are_not_subtracted(own, tmp_path):
 def test_the_same_images_in_another_place_are_the_same(own, pictures, tmp_path):
     shutil.copytree(pictures, tmp_path / "moved")
     evaluate(own / "plain", settings=[f"data.path={tmp_path / 'moved'}"])
-    assert read_json(own / "plain" / "evaluation.json")["data"]["path"] == str(tmp_path / "moved")
+    assert figures_of(own / "plain")["data"]["path"] == str(tmp_path / "moved")
     _, found = compare_runs([own / "again", own / "plain"]).runs
     assert (found.margin.images, found.notes) == (6, [kinds(own / "again", "total")])
 
@@ -344,7 +304,7 @@ def test_a_run_that_is_trained_in_part(own, pictures):
 
 
 def test_a_run_that_was_trained_on_other_images(own):
-    rewritten(own / "plain", factors__0__trained_on="f00d")
+    with_facts(own / "plain", factors__0__trained_on="f00d")
     [note] = compare_runs([own / "plain"]).runs[0].notes
     assert note.endswith("the training set of the evaluation, perhaps on held-out images: prior")
 
@@ -363,17 +323,9 @@ def test_a_folder_that_is_no_run(own):
 
 
 def test_a_run_that_is_not_evaluated(own):
-    (own / "plain" / "evaluation.json").unlink()
-    expected = f"{own / 'plain'} is not evaluated: it has no evaluation.json; run `auxar evaluate {own / 'plain'}`"
-    assert refusal(own / "again", own / "plain") == expected
-
-
-def test_a_run_without_held_out_figures(own):
-    for change in ({"images": {"training": 2}}, {"factors__0__heldout": None}):
-        rewritten(own / "plain", **change)
-        expected = f"{own / 'plain'} has no figures of held-out images; train a factor and run "
-        assert refusal(own / "again", own / "plain") == f"{expected}`auxar evaluate {own / 'plain'}`"
-        evaluate(own / "plain")
+    (own / "plain" / "evaluation.safetensors").unlink()
+    said = f"{own / 'plain'} is not evaluated: it has no evaluation.safetensors"
+    assert refusal(own / "again", own / "plain") == f"{said}; run `auxar evaluate {own / 'plain'}`"
 
 
 def test_images_of_another_size(own, tmp_path):
@@ -383,56 +335,57 @@ def test_images_of_another_size(own, tmp_path):
         f"{own / 'small'} models images of 4×4×3 with 256 levels, and {own / 'again'} models images of 8×8×3 with 256 "
         "levels, so their bits/dim cannot be compared; compare runs with the same [image]"
     )
-    rewritten(own / "plain", factors__0__image__levels=16)
+    with_facts(own / "plain", factors__0__image__levels=16)
     assert "plain models images of 8×8×3 with 16 levels, and " in refusal(own / "again", own / "plain")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"kind": "bound"}', "null", '"text"'])
-def test_an_evaluation_that_is_not_one(own, content):
-    (own / "plain" / "evaluation.json").write_text(content)
-    assert refusal(own / "again", own / "plain").startswith(str(own / "plain" / "evaluation.json"))
+@pytest.mark.parametrize("content", [b"", b"x" * 100, b'{"kind": "bound"}'])
+def test_a_file_that_is_not_an_evaluation(own, content):
+    file = own / "plain" / "evaluation.safetensors"
+    for found in (content, file.read_bytes()[:-1]):
+        file.write_bytes(found)
+        message = refusal(own / "again", own / "plain")
+        assert message.startswith(f"{file} is damaged: ")
+        assert message.endswith(f"; run `auxar evaluate {own / 'plain'}` to write a new evaluation")
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "problem"),
     [
-        {"factors__0__steps": "many"},
-        {"factors__0__image__height": 0},
-        {"factors__0__heldout__bits_per_dim": None},
-        {"kind": HOSTILE},
-        {"factors": []},
+        ({"factors__0__steps": "many"}, "factors[0].steps: expected int, got 'many'"),
+        ({"factors__0__image__height": 0}, "height"),
+        ({"factors__0__kind": HOSTILE}, "factors[0].kind: expected one of exact, bound"),
+        ({"factors": []}, "factors"),
     ],
 )
-def test_an_evaluation_with_wrong_entries(own, change):
-    rewritten(own / "plain", **change)
+def test_facts_with_wrong_entries(own, change, problem):
+    with_facts(own / "plain", **change)
     message = refusal(own / "again", own / "plain")
-    assert message.startswith(str(own / "plain" / "evaluation.json"))
-    assert message.endswith(f"; run `auxar evaluate {own / 'plain'}` to write a new evaluation")
+    assert message.startswith(f"{own / 'plain' / 'evaluation.safetensors'} is damaged: its metadata entry 'facts' is ")
+    assert problem in message
 
 
-def test_files_of_two_evaluations(own):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"heldout.other.nats": torch.zeros(3, 6, dtype=torch.float64)},
+        {"heldout.prior.nats": torch.zeros(2, 6, dtype=torch.float64)},
+        {"heldout.prior.nats": torch.zeros(6, dtype=torch.float64)},
+        {"heldout.prior.inside": torch.zeros(3, 5, dtype=torch.float64)},
+        {"heldout.prior.nats": torch.zeros(3, 6)},
+        {"nats": torch.zeros(3, 6, dtype=torch.float64)},
+    ],
+)
+def test_log_likelihoods_that_do_not_fit_the_facts(own, changes):
     file = own / "plain" / "evaluation.safetensors"
     tensors, metadata = read_tensors(file)
-    other = {
-        "values": (tensors | {"heldout.nats": tensors["heldout.nats"] + 1}, metadata),
-        "number": ({name: tensor[..., :5] for name, tensor in tensors.items()}, metadata),
-        "images": (tensors, metadata | {"heldout": "f00d"}),
-        "factors": (tensors, metadata | {"factors": '["stage0"]'}),
-        "not JSON": (tensors, metadata | {"factors": "stage0"}),
-        "nothing": ({}, {"format": "pt"}),
-    }
-    for changed, facts in other.values():
-        write_tensors(file, changed, facts)
-        message = refusal(own / "plain")
-        expected = f"{file} and evaluation.json come from different evaluations; run `auxar evaluate {own / 'plain'}`"
-        assert message == f"{expected} to write a new evaluation"
-    file.write_bytes(b"x" * 100)
+    write_tensors(file, tensors | changes, metadata)
     assert refusal(own / "plain").startswith(f"{file} is damaged: ")
 
 
 def test_a_recipe_that_is_not_the_runs(own):
     shutil.copy(own / "pyramid" / "recipe.toml", own / "plain" / "recipe.toml")
-    assert "evaluation.json does not belong to this run's recipe: " in refusal(own / "plain")
+    assert "evaluation.safetensors does not belong to this run's recipe: " in refusal(own / "plain")
     (own / "plain" / "recipe.toml").write_text("[[")
     assert refusal(own / "plain").startswith(f"{own / 'plain' / 'recipe.toml'} is damaged: ")
 
@@ -440,7 +393,7 @@ def test_a_recipe_that_is_not_the_runs(own):
 # The command
 
 
-def measured(nats_of_images: np.ndarray, dims: int, sign: str = "") -> str:
+def mean_of(nats_of_images: np.ndarray, dims: int, sign: str = "") -> str:
     """Returns the mean bits/dim of images with log-likelihoods in nats, (images,), and its standard error."""
     bits = nats_of_images / (-math.log(2) * dims)
     return f"{bits.mean():{sign}.4f} ± {bits.std(ddof=1) / math.sqrt(len(bits)):.4f}"
@@ -461,29 +414,29 @@ def test_the_tables_show_the_figures_of_the_files(runs, monkeypatch, capsys, tmp
     on_page = [[[" ".join(cell.split()) for cell in row] for row in table[1:]] for table in page.tables]
 
     totals, resolutions, factors = [], [], []
-    first = nats(runs / "pyramid")
+    first = nats_of(runs / "pyramid")
     for number, name in enumerate(names, 1):
-        table, rows = read_json(runs / name / "evaluation.json"), nats(runs / name)
+        table, rows = figures_of(runs / name), nats_of(runs / name)
         weights = "last" if name == "again" else "EMA"
         parameters = [f"{entry['parameters']:,}" for entry in table["factors"]]
         together = f"{sum(entry['parameters'] for entry in table['factors']):,}"
-        apart = ["–", "–"] if name == "pyramid" else [measured(rows.sum(0) - first.sum(0), 192, "+"), "6 images"]
+        apart = ["–", "–"] if name == "pyramid" else [mean_of(rows.sum(0) - first.sum(0), 192, "+"), "6 images"]
         kind = "exact" if name == "plain" else "bound"
-        totals.append([str(number), measured(rows.sum(0), 192), kind, *apart, "6", weights, together, "4"])
+        totals.append([str(number), mean_of(rows.sum(0), 192), kind, *apart, "6", weights, together, "4"])
         if name == "plain":
             chain = [("prior", "exact", 192, "p(8×8×3)")]
-            resolutions.append([str(number), "–", "–", f"{measured(rows[0], 192)} exact"])
+            resolutions.append([str(number), "–", "–", f"{mean_of(rows[0], 192)} exact"])
         else:
             chain = [
                 ("stage0", "bound", 192, "p(8×8×3 | 4×4×3)"),
                 ("stage1", "bound", 48, "p(4×4×3 | 2×2×3)"),
                 ("prior", "exact", 12, "p(2×2×3)"),
             ]
-            sums = [f"{measured(rows[k:].sum(0), chain[k][2])} {chain[k][1]}" for k in (2, 1, 0)]
+            sums = [f"{mean_of(rows[k:].sum(0), chain[k][2])} {chain[k][1]}" for k in (2, 1, 0)]
             resolutions.append([str(number), *sums])
         for k, (factor, kind, dims, term) in enumerate(chain):
-            own, share = measured(rows[k], dims), measured(rows[k], 192)
-            minus = measured(rows[k] - first[k], dims, "+") if name == "again" else "–"
+            own, share = mean_of(rows[k], dims), mean_of(rows[k], 192)
+            minus = mean_of(rows[k] - first[k], dims, "+") if name == "again" else "–"
             factors.append([str(number), factor, kind, own, minus, share, term, parameters[k], "4"])
 
     assert on_screen[0] == totals
@@ -498,11 +451,13 @@ def test_the_tables_show_the_figures_of_the_files(runs, monkeypatch, capsys, tmp
 
 
 def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
-    (own / "plain" / "evaluation.safetensors").unlink()
+    with_facts(own / "plain", data__heldout_digest="other")
     monkeypatch.chdir(own)
     assert main(["compare", "again", "plain"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].startswith("2: not compared image by image, because plain has no log-likelihoods of single images")
+    assert lines[-2].startswith(
+        "2: not compared image by image, because this run and again were evaluated on different"
+    )
     assert lines[-1] == f"2: {kinds(Path('again'), 'total')}"
     assert any(line.startswith("2 ") and "unpaired" in line for line in lines)
 
@@ -521,7 +476,7 @@ def test_json(runs, capsys):
     assert found["image"] == {"channels": 3, "height": 8, "width": 8, "levels": 256}
     assert [each["run"] for each in found["runs"]] == paths
     assert found["runs"][1]["margin"]["standard_error"] == expected.runs[1].margin.standard_error
-    assert found["runs"][0]["factors"][2]["heldout"]["nats"] == expected.runs[0].factors[2].heldout.nats
+    assert found["runs"][0]["factors"][2]["heldout"]["nats"] == expected.runs[0].factors[2].heldout.nats.value
 
 
 def test_mistakes_are_told_and_nothing_is_written(own, capsys):
@@ -564,12 +519,12 @@ def test_the_page_is_whole_and_asks_for_nothing(own):
         assert str(own / name) in page.text
 
 
-@pytest.mark.parametrize("hide", ["run", "path", "fingerprint", "factor", "weights"])
+@pytest.mark.parametrize("hide", ["run", "path", "fingerprint", "weights"])
 def test_text_from_files_never_becomes_markup(own, hide):
     expected = HOSTILE
     folder = own / "plain"
-    # Removing this file causes a note that contains the run's name.
-    (folder / "evaluation.safetensors").unlink()
+    # Other images cause a note that contains the run's name.
+    with_facts(folder, data__heldout_digest="other")
     if hide == "run":
         # A file name cannot contain a slash.
         expected = HOSTILE.replace("/", "")
@@ -578,10 +533,9 @@ def test_text_from_files_never_becomes_markup(own, hide):
         key = {
             "path": "data__path",
             "fingerprint": "data__heldout_fingerprint",
-            "factor": "factors__0__factor",
             "weights": "factors__0__weights",
         }[hide]
-        rewritten(folder, **{key: HOSTILE})
+        with_facts(folder, **{key: HOSTILE})
     page = page_of(own / "again", folder)
     assert page.all("script") == []
     assert page.all("img") == []
@@ -591,7 +545,7 @@ def test_text_from_files_never_becomes_markup(own, hide):
 
 
 def test_the_page_says_what_is_not_paired(own):
-    (own / "plain" / "evaluation.safetensors").unlink()
+    with_facts(own / "plain", data__heldout_digest="other")
     page = page_of(own / "again", own / "plain")
     assert "unpaired" in page.text
-    assert "has no log-likelihoods of single images" in page.text
+    assert "were evaluated on different held-out images" in page.text

@@ -27,26 +27,28 @@ from helpers.causal_networks import (
     randomized,
     specs,
 )
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import PROJECT, VIEW, call, command, run, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
+from safetensors.numpy import load_file
 
 import auxar
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
 from auxar.distributed.group import Team
-from auxar.evaluation.figures import evaluation_of
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.image_nats import FactorNats, factor_nats, nats_by_factor
-from auxar.evaluation.records import DataFacts, Evaluation
-from auxar.files import DamagedFile, read_json
+from auxar.evaluation.stored import read_evaluation
+from auxar.files import DamagedFile, read_checksum
 from auxar.model import CausalDistribution, Chain, Factor, Head, ImageSpec, Prior
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.report.text import evaluation_lines
-from auxar.runs.records import RECORDS, read_record
+from auxar.runs.records import read_record
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 
@@ -100,9 +102,9 @@ def near(value: float | None) -> object:
     return None if value is None else pytest.approx(value, rel=1e-4, abs=1e-6)
 
 
-def printed(table: dict[str, Any]) -> list[str]:
-    """Returns the lines that `auxar evaluate` prints for the table in `evaluation.json`."""
-    return evaluation_lines(RECORDS.structure(table, Evaluation))
+def printed(folder: Path) -> list[str]:
+    """Returns the lines that `auxar evaluate` prints for the evaluation of a run."""
+    return evaluation_lines(read_evaluation(folder / "evaluation.safetensors"))
 
 
 def error_of(values: np.ndarray) -> float:
@@ -130,7 +132,7 @@ def test_factors_can_be_evaluated_apart(finished, data, nats):
 
 
 def test_the_total_is_that_of_single_images_in_float64(finished, bits):
-    table = read_json(evaluate(finished, settings=["evaluation.batch_size=7"]).evaluation)
+    table = figures_of(evaluate(finished, settings=["evaluation.batch_size=7"]).path)
     for name, values in bits.items():
         assert table["bits_per_dim"][name] == pytest.approx(np.mean(values), abs=1e-5)
         assert table["standard_error"][name] == pytest.approx(error_of(np.array(values)), abs=1e-5)
@@ -140,10 +142,10 @@ def test_the_total_is_that_of_single_images_in_float64(finished, bits):
 def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
     """With only one training image, the second process evaluates no training image."""
     options = ["--set", "evaluation.batch_size=2", "evaluation.train_images=1"]
-    before = read_json(finished / "evaluation.json")
+    before = figures_of(finished)
     done = call(command("evaluate", finished, *options, processes=2), finished.parent)
     assert done.returncode == 0, done.stderr
-    table = read_json(finished / "evaluation.json")
+    table = figures_of(finished)
     assert table["images"] == {"heldout": 6, "training": 1}
     assert table["data"] == before["data"]
     assert table["bits_per_dim"]["heldout"] == pytest.approx(np.mean(bits["heldout"]), abs=1e-5)
@@ -158,14 +160,14 @@ def test_two_processes_evaluate_as_one_and_print_once(finished, bits):
         assert (entry["training"]["wasted_bits_per_dim"] is None) == (entry["factor"] == "prior")
     assert table["wasted_bits_per_dim"]["heldout"] == near(before["wasted_bits_per_dim"]["heldout"])
     assert table["wasted_bits_per_dim"]["training"] > 0
-    assert done.stdout.splitlines() == printed(table)
+    assert done.stdout.splitlines() == printed(finished)
 
 
 # Contents of the table
 
 
 def test_figures_of_each_factor(finished, nats):
-    table = read_json(evaluate(finished).evaluation)
+    table = figures_of(evaluate(finished).path)
     assert [entry["factor"] for entry in table["factors"]] == ["stage0", "stage1", "prior"]
     for name in COUNTS:
         for index, entry in enumerate(table["factors"]):
@@ -190,7 +192,7 @@ def test_figures_of_each_factor(finished, nats):
 
 
 def test_held_out_less_training(finished):
-    table = read_json(evaluate(finished).evaluation)
+    table = figures_of(evaluate(finished).path)
     for entry in table["factors"]:
         sides = [entry[name] for name in ("heldout", "training")]
         assert entry["difference"] == {
@@ -205,9 +207,9 @@ def test_held_out_less_training(finished):
 
 
 def test_the_table_says_what_it_is_about(finished, data):
-    table = read_json(evaluate(finished).evaluation)
+    table = figures_of(evaluate(finished).path)
     keys = {"bits_per_dim", "standard_error", "difference", "kind", "factors", "images", "weights", "data"}
-    keys |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "cost", "digests"}
+    keys |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "digests", "checksums"}
     assert table.keys() == keys | {"condition", "without_condition", "condition_figures"}
     assert (table["kind"], table["weights"]) == ("bound", "ema")
     recipe, _ = load_recipe(finished / "recipe.toml")
@@ -236,10 +238,9 @@ def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
     caplog.set_level("INFO", "auxar")
     table = tiny(pictures, stage=None, sampling__images=0, training__ema=0.0, evaluation__train_images=0)
     folder = run(tmp_path / "run", table)
-    table = read_json(folder / "evaluation.json")
+    table, lines = figures_of(folder), printed(folder)
     assert (table["kind"], table["weights"]) == ("exact", "last")
     assert table["bits_per_dim"]["heldout"] == pytest.approx(table["factors"][0]["heldout"]["bits_per_dim"], rel=1e-12)
-    lines = printed(table)
     assert "weights   last, the weights of the last step" in lines
     assert "total     exact, log p(X): the bits/dim of the images themselves" in lines
     assert "training  not evaluated" in lines
@@ -250,20 +251,20 @@ def test_a_model_without_views_is_exact(pictures, tmp_path, caplog):
 
 
 def test_other_settings_for_one_evaluation(finished):
-    before = (finished / "recipe.toml").read_bytes(), read_json(evaluate(finished).evaluation)
-    table = read_json(
+    before = (finished / "recipe.toml").read_bytes(), figures_of(evaluate(finished).path)
+    table = figures_of(
         evaluate(
             finished, settings=["evaluation.train_images=0", "evaluation.heldout_images=1", "evaluation.batch_size=5"]
-        ).evaluation
+        ).path
     )
     assert table["images"] == {"heldout": 1}
     assert table["bits_per_dim"]["training"] is None
     assert table["bits_per_dim"]["heldout"] is not None
     assert table["standard_error"] == {"heldout": None, "training": None}
     assert table["difference"] == {"bits_per_dim": None, "standard_error": None}
-    assert not [line for line in printed(table)[5:] if "± " in line.replace("± standard error", "")]
+    assert not [line for line in printed(finished)[5:] if "± " in line.replace("± standard error", "")]
     assert (finished / "recipe.toml").read_bytes() == before[0]
-    assert read_json(evaluate(finished).evaluation) == before[1]
+    assert figures_of(evaluate(finished).path) == before[1]
 
 
 def test_factors_see_an_image_and_its_view_only(finished, data):
@@ -281,19 +282,32 @@ def test_factors_see_an_image_and_its_view_only(finished, data):
 
 def test_log_likelihoods_of_single_images_are_kept(finished, data, nats):
     evaluate(finished, settings=["evaluation.train_images=5"])
-    with safe_open(finished / "evaluation.safetensors", framework="np") as file:
-        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    assert kept.keys() == {"heldout.nats", "heldout.indices", "training.nats", "training.indices"}
+    kept = load_file(finished / "evaluation.safetensors")
+    parts = {f"{factor}.nats" for factor in ("stage0", "stage1", "prior")} | {"stage0.inside", "stage1.inside"}
+    assert kept.keys() == {f"{name}.{part}" for name in COUNTS for part in parts}
     for name, count in (("heldout", 6), ("training", 5)):
-        assert kept[f"{name}.nats"].dtype == np.float64
-        np.testing.assert_allclose(kept[f"{name}.nats"], nats[name][:, :count].numpy(), rtol=1e-5, atol=1e-3)
-        assert kept[f"{name}.indices"].tolist() == list(range(count))
-    assert json.loads(metadata["factors"]) == ["stage0", "stage1", "prior"]
-    assert metadata["heldout"] == data.heldout.fingerprint
-    assert metadata["training"] == data.train.fingerprint
-    table = read_json(finished / "evaluation.json")
-    assert table["factors"][1]["heldout"]["nats"] == pytest.approx(kept["heldout.nats"][1].mean(), rel=1e-12)
+        for factor, expected in zip(("stage0", "stage1", "prior"), nats[name], strict=True):
+            rows = kept[f"{name}.{factor}.nats"]
+            assert (str(rows.dtype), rows.shape) == ("float64", (3, count))
+            np.testing.assert_allclose(rows.sum(0), expected[:count].numpy(), rtol=1e-5, atol=1e-3)
+    evaluation = read_evaluation(finished / "evaluation.safetensors")
+    weights = {
+        factor: finished / "factors" / factor / "weights.safetensors" for factor in ("stage0", "stage1", "prior")
+    }
+    assert evaluation.checksums == {factor: read_checksum(path) for factor, path in weights.items()}
+    assert evaluation.data.heldout_fingerprint == data.heldout.fingerprint
+
+
+def test_figures_as_flat_rows(finished):
+    evaluate(finished)
+    evaluation, table = read_evaluation(finished / "evaluation.safetensors"), figures_of(finished)
+    rows = {(row["set"], row["factor"], row["channel"]): row for row in evaluation.rows()}
+    assert len(rows) == len(evaluation.rows()) == 2 * (1 + 3 * 4)
+    assert {name: rows[name, "total", None]["images"] for name in COUNTS} == COUNTS
+    assert {name: rows[name, "total", None]["bits_per_dim"] for name in COUNTS} == table["bits_per_dim"]
+    of_channel = table["factors"][1]["training"]["channels"][2]
+    assert {key: rows["training", "stage1", 2][key] for key in of_channel} == of_channel
+    assert all(isinstance(value, str | int | float | None) for row in rows.values() for value in row.values())
 
 
 # Channels
@@ -346,7 +360,7 @@ def test_channels_add_up_to_the_image(network, seed):
 
 
 def test_figures_of_channels(finished):
-    table = read_json(evaluate(finished).evaluation)
+    table = figures_of(evaluate(finished).path)
     for entry in table["factors"]:
         for figures in (entry["heldout"], entry["training"]):
             channels = figures["channels"]
@@ -363,7 +377,7 @@ def test_the_standard_error_of_a_channel(finished, data):
     with torch.no_grad():
         channels = model.factors[-1].distribution.log_prob_by_channel(views[2]).channels
     bits = channels[:, 1].double().numpy() / (-math.log(2) * 4)
-    found = read_json(evaluate(finished).evaluation)["factors"][2]["heldout"]["channels"][1]
+    found = figures_of(evaluate(finished).path)["factors"][2]["heldout"]["channels"][1]
     assert found["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
     assert found["standard_error"] == pytest.approx(error_of(bits), rel=1e-4)
 
@@ -373,13 +387,13 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, monkeyp
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.factors[0].distribution.network.head, "channel_log_prob", lambda parameters, image: None)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    assert [each.channels is None for each in found] == [True, False, False]
+    assert [len(each.nats) for each in found] == [1, 3, 3]
     assert [each.inside is None for each in found] == [False, False, True]
     monkeypatch.setattr(LogisticMixtureHead, "channel_log_prob", Head.channel_log_prob)
-    table = read_json(evaluate(finished).evaluation)
+    table = figures_of(evaluate(finished).path)
     assert all(entry[name]["channels"] is None for entry in table["factors"] for name in COUNTS)
     assert table["wasted_bits_per_dim"]["heldout"] > 0
-    assert "channel" not in "\n".join(printed(table))
+    assert "channel" not in "\n".join(printed(finished))
 
 
 class Uniform(Prior):
@@ -399,7 +413,7 @@ class Uniform(Prior):
 def test_any_prior_can_be_evaluated(data):
     model = Chain([Factor(Uniform(data.heldout.image))])
     [found] = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    assert found.channels is None
+    assert found.nats.shape == (1, 6)
     assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
 
 
@@ -415,9 +429,9 @@ class Bound(Uniform):
 @pytest.mark.parametrize(("prior", "kind"), [(Uniform, "exact"), (Bound, "bound")])
 def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
     model = Chain([Factor(prior(data.heldout.image))])
-    found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    table = evaluation_of(model.factors, {"heldout": {"prior": found[0]}}, {}, {}, FACTS)
-    assert (table.kind, table.factors[0].kind, table.factors[0].cumulative_kind) == (kind, kind, kind)
+    [factor] = model.factors
+    table = Evaluation([FactorFacts.of(factor, {}, None)], FACTS)
+    assert (table.kind, table.factors[0].kind, table.cumulative_kinds) == (kind, kind, [kind])
 
 
 @pytest.mark.parametrize(
@@ -435,8 +449,9 @@ def test_a_prior_is_exact_or_a_bound_as_it_says(data, prior, kind):
 )
 def test_the_weights_are_averaged_if_those_of_all_trained_factors_are(finished, kinds, expected):
     chain = auxar.load(finished).chain.factors
-    metadata = {factor.name: {"weights": kind} for factor, kind in zip(chain, kinds, strict=True) if kind}
-    table = evaluation_of(chain, {}, metadata, {}, FACTS)
+    metadata = [{"weights": kind} if kind else {} for kind in kinds]
+    facts = [FactorFacts.of(factor, entry, None) for factor, entry in zip(chain, metadata, strict=True)]
+    table = Evaluation(facts, FACTS)
     assert [factor.weights for factor in table.factors] == list(kinds)
     assert evaluation_lines(table)[3].startswith(f"weights   {expected}")
 
@@ -459,17 +474,15 @@ def test_figures_of_a_diverged_model_are_valid_json(finished, tmp_path, monkeypa
 
     def diverged(*args: Any, **options: Any) -> list[FactorNats]:
         return [
-            attrs.evolve(found, total=torch.full_like(found.total, value)) for found in nats_by_factor(*args, **options)
+            attrs.evolve(found, nats=torch.full_like(found.nats, value)) for found in nats_by_factor(*args, **options)
         ]
 
     monkeypatch.setattr("auxar.evaluation.likelihoods.nats_by_factor", diverged)
-    evaluate(path)
+    assert main(["evaluate", str(path), "--json"]) == 0
     spelled = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
-    table = strict((path / "evaluation.json").read_text())
-    assert table["factors"][0]["heldout"]["nats"] == spelled
-    evaluation = read_record(path / "evaluation.json", Evaluation)
-    assert evaluation.factors[0].heldout is not None
-    assert repr(evaluation.factors[0].heldout.nats) == repr(value)
+    assert strict(capsys.readouterr().out)["factors"][0]["heldout"]["nats"] == spelled
+    evaluation = read_evaluation(path / "evaluation.safetensors")
+    assert repr(evaluation.figures("heldout", "stage0").nats.value) == repr(value)
     assert main(["compare", str(path), str(finished), "--json"]) == 0
     assert strict(capsys.readouterr().out)["runs"][0]["factors"][0]["heldout"]["nats"] == spelled
 
@@ -502,7 +515,7 @@ def chained(pictures: Path, supports: Sequence[str], **changes: Any) -> dict[str
 @pytest.mark.parametrize("supports", SUPPORTS.values(), ids=SUPPORTS)
 def test_the_kinds_of_chains(pictures, tmp_path, supports):
     folder = run(tmp_path / "run", chained(pictures, supports))
-    table = read_json(folder / "evaluation.json")
+    table = figures_of(folder)
     kinds = {"free": "bound", "restricted": "exact"}
     assert [entry["support"] for entry in table["factors"]] == [*supports, None]
     assert [entry["kind"] for entry in table["factors"]] == [*(kinds[support] for support in supports), "exact"]
@@ -515,9 +528,9 @@ def test_the_kinds_of_chains(pictures, tmp_path, supports):
             figures = entry[name]
             cells = [*(value for key, value in figures.items() if key.startswith("wasted"))]
             cells += [value for each in figures["channels"] for key, value in each.items() if key.startswith("wasted")]
-            assert len(cells) == 13
+            assert len(cells) == 16
             if entry["support"] != "free":
-                assert cells == [None] * 13
+                assert cells == [None] * 16
                 continue
             assert min(cells) > 0
             shares.append(figures["wasted_bits_per_dim_of_image"])
@@ -526,7 +539,7 @@ def test_the_kinds_of_chains(pictures, tmp_path, supports):
             assert sum(each["wasted_bits_per_dim_of_image"] for each in channels) == near(shares[-1])
         assert table["wasted_bits_per_dim"][name] == near(sum(shares))
         assert (table["wasted_standard_error"][name] == 0) == (not shares)
-    lines = printed(table)
+    lines = printed(folder)
     assert lines[4].startswith("total     " + {"bound": "an upper bound, ", "exact": "exact, "}[table["kind"]])
     block = "\n".join(lines).partition("\n\nWasted bits: ")[2].splitlines()
     named = [f"stage{place}" for place, support in enumerate(supports) if support == "free"]
@@ -544,7 +557,7 @@ def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, h
     assert restricted.inside is None
     assert free.inside.shape == (3, 6)
     assert free.inside.sum(0).max() < -1
-    torch.testing.assert_close(free.channels - free.inside, restricted.channels, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(free.nats - free.inside, restricted.nats, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(free.total - free.inside.sum(0), restricted.total, rtol=1e-9, atol=1e-9)
     assert restricted.total.isfinite().all()
 
@@ -563,12 +576,12 @@ def free_and_restricted(view: str, head: str) -> list[Chain]:
 
 
 def test_the_same_weights_in_a_restricted_run_have_so_many_bits_fewer(finished, tmp_path):
-    before = read_json(evaluate(finished).evaluation)
+    before = figures_of(evaluate(finished).path)
     folder = Path(shutil.copytree(finished, tmp_path / "restricted"))
     recipe = (folder / "recipe.toml").read_text()
     assert recipe.count('support = "free"') in (1, 2)
     (folder / "recipe.toml").write_text(recipe.replace('support = "free"', 'support = "restricted"'))
-    after = read_json(evaluate(folder).evaluation)
+    after = figures_of(evaluate(folder).path)
     assert (before["kind"], after["kind"]) == ("bound", "exact")
     for name in COUNTS:
         saved = before["bits_per_dim"][name] - after["bits_per_dim"][name]
@@ -585,7 +598,7 @@ def test_the_same_weights_in_a_restricted_run_have_so_many_bits_fewer(finished, 
 def test_the_standard_errors_of_what_is_wasted(finished, data):
     model = auxar.load(finished).chain
     stages = factor_nats(model, model.factors[:2], data.heldout, Team(Accelerator()), batch_size=4)
-    table = read_json(evaluate(finished).evaluation)
+    table = figures_of(evaluate(finished).path)
     whole = np.zeros(6)
     for stage, entry, dims in zip(stages, table["factors"], DIMS, strict=False):
         lost, figures = -stage.inside.numpy() / math.log(2), entry["heldout"]
@@ -603,13 +616,14 @@ def test_a_free_factor_that_cannot_tell_leaves_no_total(pictures, tmp_path):
     (tmp_path / "thin.py").write_text(VIEW)
     table = chained(pictures, ("free", "free"), plugins=["thin.py"])
     table["stage"][0]["view"] = {"name": "thin", "every": 2}
-    table = read_json(run(tmp_path / "run", table) / "evaluation.json")
+    folder = run(tmp_path / "run", table)
+    table = figures_of(folder)
     above, below, _ = (entry["heldout"] for entry in table["factors"])
     assert above["wasted_bits_per_dim"] is None
     assert [channel["wasted_bits_per_dim"] for channel in above["channels"]] == [None] * 3
     assert below["wasted_bits_per_dim"] > 0
     assert table["wasted_bits_per_dim"] == {"heldout": None, "training": None}
-    *_, first, second, total = printed(table)
+    *_, first, second, total = printed(folder)
     assert MEASURED.findall(first) == ["–"] * 5
     assert len(MEASURED.findall(second)) == 5
     assert MEASURED.findall(total) == ["–"]
@@ -629,8 +643,8 @@ def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monke
 def test_what_is_printed(finished, capsys):
     assert main(["evaluate", str(finished)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    table = read_json(finished / "evaluation.json")
-    assert lines == printed(table)
+    table = figures_of(finished)
+    assert lines == printed(finished)
     assert max(map(len, lines)) <= 100
     assert lines[1] == f"held-out  6 images, fingerprint {table['data']['heldout_fingerprint']}"
     assert lines[2] == f"training  18 images, fingerprint {table['data']['fingerprint']}"
@@ -653,9 +667,9 @@ def test_what_is_printed(finished, capsys):
 
 
 def test_the_printed_figures_are_those_of_the_table(finished):
-    table = read_json(evaluate(finished).evaluation)
+    table = figures_of(evaluate(finished).path)
     heldout, training, sides, channels, wasted = (
-        block.splitlines()[2:] for block in "\n".join(printed(table)).split("\n\n")[1:]
+        block.splitlines()[2:] for block in "\n".join(printed(finished)).split("\n\n")[1:]
     )
 
     def shown(value: float, error: float, digits: int = 4) -> str:
@@ -693,8 +707,7 @@ def test_the_printed_figures_are_those_of_the_table(finished):
 
 def test_every_printed_figure_is_said_to_be_exact_or_a_bound(finished):
     heldout, training, sides, channels, _ = (
-        block.splitlines()[2:]
-        for block in "\n".join(printed(read_json(evaluate(finished).evaluation))).split("\n\n")[1:]
+        block.splitlines()[2:] for block in "\n".join(printed(evaluate(finished).path)).split("\n\n")[1:]
     )
     for lines, place in ((heldout, 2), (training, 2), (sides, 1), (channels, 1)):
         assert [line.split()[place] for line in lines] == ["bound", "bound", "exact", "bound"][: len(lines)]
@@ -704,10 +717,10 @@ def test_every_printed_figure_is_said_to_be_exact_or_a_bound(finished):
 
 def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
     folder = run(tmp_path / "run", tiny(pictures), only=["prior"])
-    table = read_json(folder / "evaluation.json")
+    table = figures_of(folder)
     assert table["factors"][0]["heldout"] is None
     assert table["bits_per_dim"] == {"heldout": None, "training": None}
-    lines = printed(table)
+    lines = printed(folder)
     assert lines[-1] == "there is no total, because these factors are not trained yet: stage0"
     stage, prior, total = lines[lines.index("") + 3 :][:3]
     assert MEASURED.findall(stage) == ["–"] * 4
@@ -718,9 +731,9 @@ def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
 
 
 def test_many_channels_stay_within_the_screen(finished):
-    table = read_json(evaluate(finished).evaluation)
-    figures = table["factors"][0]["heldout"]
-    figures["channels"] = figures["channels"] * 4
-    lines = printed(table)
+    evaluation = read_evaluation(evaluate(finished).evaluation)
+    tensors = {key: nats.repeat(4, 1) for key, nats in evaluation.tensors.items()}
+    factors = [attrs.evolve(each, image=attrs.evolve(each.image, channels=12)) for each in evaluation.factors]
+    lines = evaluation_lines(attrs.evolve(evaluation, factors=factors, tensors=tensors))
     assert max(map(len, lines)) <= 100
     assert "\n".join(lines).count("channel 11") == 2

@@ -1,20 +1,20 @@
 """Tests that the bits/dim of samples are the entropies of a model, which are known for tiny images."""
 
-import json
 import math
 
 import pytest
 import torch
 from helpers.causal_networks import all_images, generator, randomized
+from helpers.evaluations import figures_of
 from helpers.listed_images import Listed
 from helpers.tiny_runs import run, tiny
 
 from auxar.commands.evaluate import evaluate
-from auxar.evaluation.own_samples import sample_figures
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.figures import Mean
+from auxar.evaluation.own_samples import sample_nats
+from auxar.evaluation.stored import read_evaluation
 from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
 from auxar.report.text import evaluation_lines
-from auxar.runs.records import read_record
 from auxar_convnet import components
 from auxar_heads import softmax
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -48,7 +48,7 @@ def entropies(model):
 def test_bits_of_samples_are_entropies(restricted):
     model = model_of(restricted)
     pixels = torch.randint(3, (COUNT, *IMAGE.shape), generator=generator(1)) // 2
-    found = sample_figures(model, Listed(IMAGE, pixels), COUNT, seed=0, batch_size=500)
+    found = sample_nats(model, Listed(IMAGE, pixels), COUNT, seed=0, batch_size=500)
     bits, probabilities = entropies(model)
     heldout = model.views(pixels)[1].flatten().bincount(minlength=3) / COUNT
     expected = {
@@ -57,25 +57,31 @@ def test_bits_of_samples_are_entropies(restricted):
     }
     # A mistake of views or images would be seen: the two kinds differ by many standard errors.
     assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
-    decoder, prior = found["stage0"], found["prior"]
-    assert decoder.count == prior.count == COUNT
+    assert {key: nats.shape for key, nats in found.items()} == {
+        f"samples.{key}": (1, COUNT) for key in ("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain")
+    }
+    measured = {key: Mean.of(nats[0] / -math.log(2)) for key, nats in found.items()}
     for kind, value in expected.items():
-        error = getattr(decoder, f"{kind}_standard_error")
-        assert 0 < error < 0.01
-        assert abs(getattr(decoder, kind) - value) < 4 * error
+        mean = measured[f"samples.stage0.{kind}"]
+        assert 0 < mean.error / IMAGE.dims < 0.01
+        assert abs(mean.value / IMAGE.dims - value) < 4 * mean.error / IMAGE.dims
     entropy = -(probabilities * probabilities.log2()).sum().item()
-    assert abs(prior.in_chain - entropy) < 4 * prior.in_chain_standard_error
-    assert prior.given_heldout_views is None
+    mean = measured["samples.prior.in_chain"]
+    assert abs(mean.value - entropy) < 4 * mean.error
 
 
 def test_an_evaluation_has_them_if_the_recipe_asks_for_them(pictures, tmp_path):
     folder = run(tmp_path / "run", tiny(pictures))
-    without = read_record(folder / "evaluation.json", Evaluation)
-    assert all(factor.samples is None for factor in without.factors)
+    without = read_evaluation(folder / "evaluation.safetensors")
+    assert without.sample_count == 0
+    assert all(factor["samples"] is None for factor in figures_of(folder)["factors"])
     evaluate(folder, settings=["evaluation.samples=4"])
-    found = read_record(folder / "evaluation.json", Evaluation)
-    assert [factor.samples.count for factor in found.factors if factor.samples] == [4] * len(found.factors)
-    assert json.loads((folder / "evaluation.json").read_text())["factors"][0]["samples"]["in_chain"] > 0
+    found = read_evaluation(folder / "evaluation.safetensors")
+    samples = [factor["samples"] for factor in figures_of(folder)["factors"]]
+    assert [each["count"] for each in samples] == [found.sample_count] * 2 == [4, 4]
+    assert samples[0]["in_chain"] == found.samples("stage0", "in_chain").value > 0
+    assert samples[0]["given_heldout_views"] == found.samples("stage0", "given_heldout_views").value > 0
+    assert samples[1]["given_heldout_views"] is None
     lines = evaluation_lines(found)
     assert any(line.startswith("Samples under the model: ") for line in lines)
     assert "Samples under the model" in (folder / "report.html").read_text()

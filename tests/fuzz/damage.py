@@ -29,7 +29,7 @@ RELEVANT = {
     "load": ("run.json", "recipe.toml", "factors/*/weights.safetensors"),
     "report": ("*.json", "recipe.toml", "factors/*/metrics.jsonl", "samples/*.*", "figures/*"),
     "compare": ("evaluation.*", "evaluation.*", "recipe.toml"),
-    "continue": ("factors/*/*", "factors/*/*", "evaluation.json", "recipe.toml", "samples/*"),
+    "continue": ("factors/*/*", "factors/*/*", "evaluation.safetensors", "recipe.toml", "samples/*"),
     "evaluate": ("recipe.toml", "factors/*/weights.safetensors", "evaluation.*"),
     "draw": ("recipe.toml", "factors/*/weights.safetensors", "samples/map-seed0/*"),
 }

@@ -44,11 +44,10 @@ from auxar.commands.sample import sample
 from auxar.data import hub
 from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.stored import read_evaluation
 from auxar.report import write_report
 from auxar.report.comparison import comparison_page
 from auxar.report.text import comparison_lines, evaluation_lines
-from auxar.runs.records import read_record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.tiny_runs import run, tiny, write_pictures
@@ -149,7 +148,7 @@ def go_on(found: Sources, folder: Path) -> None:
 
 
 def evaluate_again(found: Sources, folder: Path) -> None:
-    evaluation_lines(read_record(evaluate(folder).evaluation, Evaluation))
+    evaluation_lines(read_evaluation(evaluate(folder).evaluation))
 
 
 def draw(found: Sources, folder: Path) -> None:

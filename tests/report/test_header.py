@@ -2,43 +2,44 @@
 
 import json
 
+import attrs
 import pytest
 from helpers.html_page import Page
-from report.test_report import evaluation, evaluation_of, read, run, write_evaluation
+from report.test_report import evaluation, evaluation_of, read, run, without
+
+from auxar.evaluation.stored import write_evaluation
+from auxar.runs.layout import RunFolder
 
 __all__ = ["run"]
 
 
 @pytest.mark.parametrize(
     ("supports", "words"),
-    [(("free", "restricted"), "in at most 2.777 bits"), (("restricted",) * 2, "in 2.777 bits")],
+    [(("free", "restricted"), "in at most 2.875 bits"), (("restricted",) * 2, "in 2.875 bits")],
 )
 def test_the_figure_is_explained_before_any_symbol(run, supports, words):
-    write_evaluation(run, evaluation_of(*supports))
+    write_evaluation(RunFolder(run), evaluation_of(*supports))
     text = read(run).text
     assert f"On average, this model encodes each sub-pixel of a held-out image {words}." in text
     assert "An image has 3,072 sub-pixels (32 × 32 pixels with 3 channels)." in text
-    assert text.index(words) < text.index("2.777 ± 0.020 bits/dim") < text.index("p(X0, …, X2)")
+    assert text.index(words) < text.index("2.875 ± 0.022 bits/dim") < text.index("p(X0, …, X2)")
     assert ("at most" in text) == ("free" in supports)
 
 
 def test_an_uncompressed_sub_pixel_takes_the_bits_of_its_levels(run):
     table = evaluation()
-    for factor in table["factors"]:
-        factor["image"]["levels"] = 16
-    write_evaluation(run, table)
+    factors = [attrs.evolve(factor, image=attrs.evolve(factor.image, levels=16)) for factor in table.factors]
+    write_evaluation(RunFolder(run), attrs.evolve(table, factors=factors))
     assert "Uncompressed, a sub-pixel takes 4 bits." in read(run).text
 
 
 def test_without_a_held_out_figure_nothing_is_said_about_it(run):
-    table = evaluation()
-    table["bits_per_dim"], table["standard_error"] = {"training": 1.7772}, {"training": 0.0103}
-    write_evaluation(run, table)
+    write_evaluation(RunFolder(run), without(evaluation(), "heldout.stage0."))
     assert "this model encodes" not in read(run).text
 
 
 def test_every_table_scrolls_in_a_region_that_has_its_title(run):
-    write_evaluation(run, evaluation_of("free", "free"))
+    write_evaluation(RunFolder(run), evaluation_of("free", "free"))
     page = read(run)
     regions = [attributes for attributes in page.all("div") if "scroll" in str(attributes.get("class")).split()]
     assert len(regions) == len(page.all("table")) == 4
@@ -63,7 +64,7 @@ def test_the_way_from_coarse_to_fine_is_shown_once(run):
     (run / "figures" / "growth.png").write_bytes((run / "samples" / "growth.png").read_bytes())
     entry = {"file": "growth.png", "title": "From coarse to fine", "caption": "A row is one image."}
     (run / "figures" / "figures.json").write_text(json.dumps([entry]))
-    write_evaluation(run, evaluation())
+    write_evaluation(RunFolder(run), evaluation())
     page: Page = read(run)
     assert page.text.count("From coarse to fine") == 1
     assert not [attributes for attributes in page.all("p") if attributes.get("class") == "missing"]

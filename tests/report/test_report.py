@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from helpers.html_page import HOSTILE, Page
@@ -15,11 +16,15 @@ from hypothesis import strategies as st
 
 from auxar.draw.sheets import growth, save_png, sheet
 from auxar.errors import UserError
+from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import DataFacts, FactorFacts
+from auxar.evaluation.stored import write_evaluation
 from auxar.model import ImageSpec
 from auxar.report import write_report
 from auxar.report.html import join, tag
 from auxar.report.reading import read_run
 from auxar.runs.format import write_format
+from auxar.runs.layout import RunFolder
 from auxar_rules import Map
 
 RECIPE = """[data]
@@ -44,74 +49,72 @@ def read(folder):
     return Page(path.read_text("utf-8"))
 
 
-def score(bits, spec, cumulative, error):
-    return {
-        "nats": bits * spec.dims * math.log(2),
-        "bits_per_dim": bits,
-        "bits_per_dim_of_image": bits * spec.dims / SPECS[0].dims,
-        "cumulative_bits_per_dim": cumulative,
-        "standard_error": error,
-    }
+BITS, ERRORS = (2.111, 2.224, 3.333), (0.021, 0.022, 0.023)
+"""Held-out bits/dim of the factors and their standard errors. Training images have 1 bit/dim less, and 0.01 less."""
+COUNTS = {"heldout": 224, "training": 1000}
+
+
+def nats_of(bits, error, dims, place, count):
+    """Log-likelihoods of images, (1, count), whose bits for each of `dims` have this mean and standard error.
+
+    Those of different places do not correlate.
+    """
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat_interleave(2**place).repeat(count // 2 ** (place + 1))
+    return -(bits + error * math.sqrt(count - 1) * signs[None]) * math.log(2) * dims
 
 
 def evaluation():
-    keys = ("channels", "height", "width", "levels")
-    specs = [{key: getattr(spec, key) for key in keys} for spec in SPECS]
-    numbers = [(2.111, 2.777), (2.224, 2.888), (3.333, 3.333)]
+    """Returns an evaluation of free decoders that cannot split their likelihoods, with made-up numbers."""
     factors = [
-        {
-            "factor": name,
-            "support": "free" if depth < 2 else None,
-            "kind": "bound" if depth < 2 else "exact",
-            "cumulative_kind": "bound" if depth < 2 else "exact",
-            "image": specs[depth],
-            "view": specs[depth + 1] if depth < 2 else None,
-            "parameters": 1234000 + depth,
-            "steps": 900 + depth,
-            "heldout": score(bits, SPECS[depth], cumulative, 0.021 + depth / 1000),
-            "training": score(bits - 1, SPECS[depth], cumulative - 1, 0.011 + depth / 1000),
-        }
-        for depth, (name, (bits, cumulative)) in enumerate(zip(NAMES, numbers, strict=True))
+        FactorFacts(
+            name,
+            SPECS[depth],
+            SPECS[depth + 1] if depth < 2 else None,
+            "free" if depth < 2 else None,
+            "bound" if depth < 2 else "exact",
+            parameters=1234000 + depth,
+            steps=900 + depth,
+            weights="ema",
+        )
+        for depth, name in enumerate(NAMES)
     ]
-    return {
-        "bits_per_dim": {"heldout": 2.7771, "training": 1.7772},
-        "standard_error": {"heldout": 0.0204, "training": 0.0103},
-        "kind": "bound",
-        "weights": "ema",
-        "factors": factors,
-        "images": {"heldout": 225, "training": 1000},
-        "data": {
-            **{"path": "some/images", "fingerprint": "f00dfeed", "heldout_fingerprint": "f00d", "skipped": 7},
-            "heldout_digest": "feed",
-        },
+    tensors = {
+        f"{images}.{name}.nats": nats_of(bits - less, error - less / 100, spec.dims, place, COUNTS[images])
+        for images, less in (("heldout", 0), ("training", 1))
+        for place, (name, bits, error, spec) in enumerate(zip(NAMES, BITS, ERRORS, SPECS, strict=True))
     }
+    return Evaluation(factors, DataFacts("some/images", "f00dfeed", "f00d", 7, "feed"), tensors=tensors)
 
 
 def evaluation_of(*supports):
-    """Returns an evaluation of a chain with these supports, in which free decoders waste bits."""
-    table = evaluation()
-    table["wasted_bits_per_dim"], table["wasted_standard_error"] = {"heldout": 0.0}, {"heldout": 0.0}
-    for depth, factor in enumerate(table["factors"]):
-        below = [*supports, None][depth:]
-        factor |= {
-            "support": below[0],
-            "kind": "bound" if below[0] == "free" else "exact",
-            "cumulative_kind": "bound" if "free" in below else "exact",
-        }
-        channels = [{"nats": -1.0, "bits_per_dim": 2.0, "standard_error": 0.2, "bits_per_dim_of_image": 0.1}] * 3
-        if below[0] == "free":
-            factor["heldout"] |= {"wasted_bits_per_dim": 0.5 + depth, "wasted_standard_error": 0.0625}
-            share = {"wasted_bits_per_dim_of_image": 0.25, "wasted_standard_error_of_image": 0.03125}
-            factor["heldout"] |= share
-            table["wasted_bits_per_dim"]["heldout"] += 0.25
-            table["wasted_standard_error"]["heldout"] = 0.046
-            channels = [
-                {**channel, "wasted_bits_per_dim": 0.125 + number, "wasted_standard_error": 0.011}
-                for number, channel in enumerate(channels)
-            ]
-        factor["heldout"]["channels"] = channels
-    table["kind"] = table["factors"][0]["cumulative_kind"]
-    return table
+    """Returns an evaluation of a chain with these supports and channels, in which free decoders waste bits."""
+    found = evaluation()
+    tensors = {key: nats.repeat(3, 1) / 3 for key, nats in found.tensors.items()}
+    for place, support in enumerate(supports):
+        found = with_factor(found, place, support=support, kind="bound" if support == "free" else "exact")
+        if support == "free":
+            lost = [nats_of(0.125 + k, 0.011, SPECS[place].dims / 3, place, COUNTS["heldout"]) for k in range(3)]
+            tensors[f"heldout.{NAMES[place]}.inside"] = torch.cat(lost)
+    return attrs.evolve(found, tensors=tensors)
+
+
+def with_factor(found, place, **changes):
+    """Returns an evaluation with changes of the facts of a factor."""
+    factors = list(found.factors)
+    factors[place] = attrs.evolve(factors[place], **changes)
+    return attrs.evolve(found, factors=factors)
+
+
+def without(found, *parts):
+    """Returns an evaluation without the log-likelihoods whose keys begin with `parts`."""
+    tensors = {key: nats for key, nats in found.tensors.items() if not key.startswith(parts)}
+    return attrs.evolve(found, tensors=tensors)
+
+
+def from_depth(found, depth):
+    """Returns an evaluation of the factors from a depth on."""
+    parts = [f"{images}.{factor.factor}." for images in COUNTS for factor in found.factors[:depth]]
+    return attrs.evolve(without(found, *parts), factors=found.factors[depth:])
 
 
 def line(name, step, bits, **more):
@@ -120,10 +123,6 @@ def line(name, step, bits, **more):
 
 def metrics(name, count=60):
     return [line(name, step, 3 + 5 / (1 + step), learning_rate=0.001) for step in range(20, 20 * count + 1, 20)]
-
-
-def write_evaluation(folder, content):
-    (folder / "evaluation.json").write_text(json.dumps(content))
 
 
 def write_metrics(folder, lines, end=""):
@@ -146,7 +145,7 @@ def run(tmp_path):
     samples.mkdir(parents=True)
     write_format(folder)
     (folder / "recipe.toml").write_text(RECIPE)
-    write_evaluation(folder, evaluation())
+    write_evaluation(RunFolder(folder), evaluation())
     write_metrics(folder, [line for name in NAMES for line in metrics(name)])
     views = [(torch.randint(256, (4, *spec.shape)), spec) for spec in SPECS]
     save_png(sheet(*views[0]), samples / "samples.png")
@@ -161,23 +160,23 @@ def test_a_finished_run_tells_everything(run):
     assert "pyramid_emoji32" in page.text
     assert "p(X0, …, X2) = p(X0 | X1) p(X1 | X2) p(X2)" in page.text
     assert "X0 32×32×3, X1 16×16×3, X2 8×8×3, 256 levels" in page.text
-    assert "2.777 ± 0.020 bits/dim" in page.text
+    assert "2.875 ± 0.022 bits/dim" in page.text
     assert "an upper bound: the images' exact bits/dim are lower or equal" in page.text
-    assert "Training images1.777± 0.010 bits/dim, an upper bound" in page.text
-    assert "225held-out images" in page.text
+    assert "Training images1.563± 0.011 bits/dim, an upper bound" in page.text
+    assert "224held-out images" in page.text
     assert "EMA" in page.text
     assert "3.7 Min 3 factors" in page.text
     assert f"16 samples, drawing rule ‘map’ ({Map(0).meaning}), seed 5" in page.text
     assert "sampler ‘wavefront’, drawn in 3.2 s" in page.text
     row = "p(X1 | X2) stage1bound2.224 ± 0.0220.5561.224 ± 0.0120.30616×16×31,234,001901"
     assert row in page.text
-    assert "totalbound2.777 ± 0.0201.777 ± 0.010" in page.text
-    assert "resolution8×816×1632×32bits/dim3.3332.8882.777kindexactboundbound" in page.text
+    assert "totalbound2.875 ± 0.0221.563 ± 0.011" in page.text
+    assert "resolution8×816×1632×32bits/dim3.3333.0572.875kindexactboundbound" in page.text
     # The evaluation has no figures of wasted bits, so the page does not mention them.
     assert "asted" not in page.text
     assert "some/images" in page.text
     assert "f00dfeed" in page.text
-    assert "225 held-out and 1,000 training" in page.text
+    assert "224 held-out and 1,000 training" in page.text
     assert "7 (unreadable)" in page.text
     assert re.sub(r"\s+", " ", RECIPE) in page.text
     assert page.all("details") == [{"open": None}]
@@ -185,8 +184,7 @@ def test_a_finished_run_tells_everything(run):
 
 
 def test_elements_have_the_classes_of_the_stylesheet(run):
-    table = evaluation_of("free", "restricted")
-    write_evaluation(run, table | {"difference": {"bits_per_dim": 1.0, "standard_error": 0.1}})
+    write_evaluation(RunFolder(run), evaluation_of("free", "restricted"))
     classes = collections.Counter(
         f"{name} {attributes['class']}" for name, attributes in read(run).elements if "class" in attributes
     )
@@ -216,9 +214,9 @@ def test_validation_images_have_a_curve_and_the_kept_weights_a_mark(run):
     """Two factors have validation images. One kept its best weights, and the other stopped early and kept its last."""
     assert "validation" not in read(run).text
     table = evaluation()
-    table["factors"][1] |= {"steps": 600, "kept": "best", "trained_steps": 1200}
-    table["factors"][2] |= {"steps": 900, "kept": "last", "trained_steps": 900, "stopped_early": True}
-    write_evaluation(run, table)
+    table = with_factor(table, 1, steps=600, kept="best", trained_steps=1200)
+    table = with_factor(table, 2, steps=900, kept="last", trained_steps=900, stopped_early=True)
+    write_evaluation(RunFolder(run), table)
     for name in NAMES[1:]:
         lines = [line(name, step, None, validation_bits_per_dim=3.0) for step in (300, 600, 900)]
         with (run / METRICS).open("a") as file:
@@ -287,8 +285,7 @@ def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, kind, stages
     """It is stored with the samples, because the model may be restricted later."""
     write_samples(run, columns=2, bits_per_dim=[2.0, 4.25, float("inf"), 1.23456], kind=kind)
     table = evaluation_of("restricted", "restricted")
-    table["factors"] = table["factors"][-stages - 1 :]
-    write_evaluation(run, table)
+    write_evaluation(RunFolder(run), from_depth(table, 2 - stages))
     page = read(run)
     assert f"Their bits/dim range from 1.235 to 4.250{told}" in page.text
     assert json.loads(page.all("img")[0]["data-tiles"])[2] == f"bits/dim, {kind}"
@@ -297,67 +294,63 @@ def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, kind, stages
 def test_channels_have_a_table_where_a_factor_tells_them_apart(run):
     assert "By channel" not in read(run).text
     table = evaluation()
-    channels = [1.5, 2.5, 3.25]
-    table["factors"][1]["heldout"]["channels"] = [
-        {"nats": -1.0, "bits_per_dim": bits, "standard_error": 0.125, "bits_per_dim_of_image": 0.1} for bits in channels
-    ]
-    write_evaluation(run, table)
+    channels = torch.cat([nats_of(bits, 0.125, 16 * 16, 1, COUNTS["heldout"]) for bits in (1.5, 2.5, 3.25)])
+    write_evaluation(RunFolder(run), attrs.evolve(table, tensors=table.tensors | {"heldout.stage1.nats": channels}))
     text = read(run).text
     assert "By channelfactorkindchannel 0channel 1channel 2" in text
     assert "p(X1 | X2) stage1bound1.500 ± 0.1252.500 ± 0.1253.250 ± 0.125p(X2) priorexact–––" in text
 
 
-@pytest.mark.parametrize(("kind", "what"), [("bound", "two bounds"), ("exact", "two exact figures")])
-def test_the_difference_of_heldout_and_training_images_is_said(run, kind, what):
-    difference = {"bits_per_dim": 1.0001, "standard_error": 0.0229}
-    write_evaluation(run, evaluation() | {"difference": difference, "kind": kind})
-    assert f"Held-out minus training images: 1.000 ± 0.023 bits/dim, a difference of {what}." in read(run).text
+@pytest.mark.parametrize(("support", "what"), [("free", "two bounds"), ("restricted", "two exact figures")])
+def test_the_difference_of_heldout_and_training_images_is_said(run, support, what):
+    write_evaluation(RunFolder(run), evaluation_of(support, support))
+    # 1 + 1/4 + 1/16, the difference of each factor's share
+    assert re.search(
+        rf"Held-out minus training images: 1.31[23] ± 0.025 bits/dim, a difference of {what}\.", read(run).text
+    )
 
 
 def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
-    write_evaluation(run, evaluation_of("free", "restricted"))
+    write_evaluation(RunFolder(run), evaluation_of("free", "restricted"))
     text = read(run).text
     bound = "an upper bound: the images' exact bits/dim are lower or equal"
-    assert f"{bound}; 0.250 bits/dim fall on images with other views" in text
+    assert f"{bound}; 1.125 bits/dim fall on images with other views" in text
     for factor, kind in (("p(X0 | X1) stage0", "bound"), ("p(X1 | X2) stage1", "exact"), ("p(X2) prior", "exact")):
         # The kind is shown in the tables by factor and by channel, and at the chart of the loss.
         assert text.count(f"{factor}{kind}") == 2
         assert f"{factor}, {kind}" in text
-    assert "totalbound2.777 ± 0.020" in text
-    assert "bits/dim3.3332.8882.777kindexactexactbound" in text
+    assert "totalbound2.875 ± 0.022" in text
+    assert "bits/dim3.3333.0572.875kindexactexactbound" in text
     assert "the bits/dim of the image itself are at most this total. All other figures are exact." in text
 
 
 def test_a_restricted_chain_is_exact_and_wastes_nothing(run):
-    write_evaluation(run, evaluation_of("restricted", "restricted"))
+    write_evaluation(RunFolder(run), evaluation_of("restricted", "restricted"))
     text = read(run).text
     assert "exact: the bits/dim of the images themselves" in text
-    assert "Training images1.777± 0.010 bits/dim, exact" in text
+    assert "Training images1.563± 0.011 bits/dim, exact" in text
     assert "kindexactexactexact" in text
     assert "bound" not in text
     assert "asted" not in text
 
 
 def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
-    write_evaluation(run, evaluation_of("free", "free"))
+    write_evaluation(RunFolder(run), evaluation_of("free", "free"))
     text = read(run).text
     channels = "0.125 ± 0.0111.125 ± 0.0112.125 ± 0.011"
     assert (
         "Wasted bitsfactorown sizesharechannel 0channel 1channel 2"
-        f"p(X0 | X1) stage00.500 ± 0.0620.250 ± 0.031{channels}p(X1 | X2) stage11.500 ± 0.0620.250 ± 0.031{channels}"
-        "total0.500 ± 0.046Held-out bits/dim that free decoders spend on images with other views."
+        f"p(X0 | X1) stage01.125 ± 0.0111.125 ± 0.011{channels}p(X1 | X2) stage11.125 ± 0.0110.281 ± 0.003{channels}"
+        "total1.406 ± 0.011Held-out bits/dim that free decoders spend on images with other views."
     ) in text
     # The first chain has a restricted decoder, and the second has a free decoder that cannot report wasted bits.
     table = evaluation_of("free", "restricted")
-    write_evaluation(run, table)
-    assert "channel 2p(X0 | X1) stage00.500 ± 0.0620.250" in read(run).text
+    write_evaluation(RunFolder(run), table)
+    assert "channel 2p(X0 | X1) stage01.125 ± 0.0111.125 ± 0.011" in read(run).text
     table = evaluation_of("free", "free")
-    for key in list(table["factors"][1]["heldout"]):
-        if key.startswith("wasted"):
-            del table["factors"][1]["heldout"][key]
-    table["factors"][1]["heldout"]["channels"] = None
-    table["wasted_bits_per_dim"]["heldout"] = None
-    write_evaluation(run, table)
+    tensors = table.tensors | {"heldout.stage1.nats": evaluation().tensors["heldout.stage1.nats"]}
+    del tensors["heldout.stage1.inside"]
+    write_evaluation(RunFolder(run), attrs.evolve(table, tensors=tensors))
     text = read(run).text
     assert "p(X1 | X2) stage1–––––total–Held-out bits/dim that free decoders spend" in text
     assert "bits/dim fall on images" not in text
@@ -382,15 +375,16 @@ def test_text_from_files_never_becomes_markup(run, hide):
         # A file name cannot contain a slash.
         run = run.rename(run.with_name(HOSTILE.replace("/", "")))
     elif hide == "data":
-        facts["data"] |= {"path": HOSTILE, "fingerprint": HOSTILE}
+        facts = attrs.evolve(facts, data=attrs.evolve(facts.data, path=HOSTILE, fingerprint=HOSTILE))
     elif hide == "samples":
         write_samples(run, rule={"name": HOSTILE}, meaning=HOSTILE)
     elif hide == "metrics":
         write_metrics(run, metrics(HOSTILE))
     else:
-        facts["factors"][0]["factor"] = HOSTILE
+        tensors = {key.replace("stage0", HOSTILE): nats for key, nats in facts.tensors.items()}
+        facts = with_factor(attrs.evolve(facts, tensors=tensors), 0, factor=HOSTILE)
         write_metrics(run, metrics(HOSTILE))
-    write_evaluation(run, facts)
+    write_evaluation(RunFolder(run), facts)
     page = read(run)
     assert len(page.all("script")) == 1
     assert len(page.all("img")) == 2
@@ -400,8 +394,7 @@ def test_text_from_files_never_becomes_markup(run, hide):
 
 def test_names_that_are_not_text_do_not_stop_the_page(run):
     facts = evaluation()
-    facts["data"]["path"] = "images\ud800"
-    write_evaluation(run, facts)
+    write_evaluation(RunFolder(run), attrs.evolve(facts, data=attrs.evolve(facts.data, path="images\ud800")))
     assert "images?" in read(run).text
 
 
@@ -431,11 +424,8 @@ def test_a_run_under_way_knows_its_factors_from_the_recipe(tmp_path):
 
 
 def test_factors_that_are_not_trained_are_named(run):
-    facts = evaluation()
-    for factor in facts["factors"][:2]:
-        factor["heldout"] = factor["training"] = None
-    facts["bits_per_dim"] = facts["standard_error"] = {"heldout": None, "training": None}
-    write_evaluation(run, facts)
+    stages = [f"{images}.stage" for images in COUNTS]
+    write_evaluation(RunFolder(run), without(evaluation(), *stages))
     page = read(run)
     assert "These factors are not trained yet, so they have no likelihood: stage0, stage1." in page.text
     assert "The bits/dim of the whole model are unknown until all of its factors are trained." in page.text
@@ -444,20 +434,14 @@ def test_factors_that_are_not_trained_are_named(run):
 
 
 def test_without_training_images_there_is_nothing_to_compare(run):
-    facts = evaluation()
-    for factor in facts["factors"]:
-        factor["training"] = None
-    facts["bits_per_dim"]["training"] = facts["standard_error"]["training"] = None
-    write_evaluation(run, facts)
+    write_evaluation(RunFolder(run), without(evaluation(), "training."))
     page = read(run)
     assert "Training images were not evaluated" in page.text
     assert "factorkindheld-outsizeparametersstepsown sizesharep(X0" in page.text
 
 
 def test_a_model_without_stages_is_exact(run):
-    facts = evaluation()
-    facts |= {"kind": "exact", "weights": "last", "factors": facts["factors"][2:]}
-    write_evaluation(run, facts)
+    write_evaluation(RunFolder(run), with_factor(from_depth(evaluation(), 2), 0, weights="last"))
     write_metrics(run, metrics("prior"))
     (run / "samples/growth.png").unlink()
     page = read(run)
@@ -495,10 +479,8 @@ def test_missing_pictures_and_facts_of_samples_are_said(run):
 
 
 def test_views_of_one_size_are_told_apart(run):
-    facts = evaluation()
-    facts["factors"] = facts["factors"][1:]
-    facts["factors"][1]["image"] = {"channels": 1, "height": 16, "width": 16, "levels": 16}
-    write_evaluation(run, facts)
+    facts = with_factor(from_depth(evaluation(), 1), 1, image=ImageSpec(1, height=16, width=16, levels=16))
+    write_evaluation(RunFolder(run), facts)
     page = read(run)
     assert "X0 16×16×3 (256 levels), X1 16×16×1 (16 levels)" in page.text
     assert "resolution16×16×1 (16 levels)16×16×3 (256 levels)" in page.text
@@ -541,9 +523,7 @@ def test_early_values_above_the_chart_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("evaluation.json", "{"),
-        ("evaluation.json", "[]"),
-        ("evaluation.json", '{"kind": "bound"}'),
+        ("evaluation.safetensors", '{"kind": "bound"}'),
         ("samples/samples.json", '{"rule": "map", "seed": "five", "count": 1}'),
         ("samples/samples.png", "no picture"),
     ],

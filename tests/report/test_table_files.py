@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError, one_line
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.stored import read_evaluation
 from auxar.report.table_files import csv_text, file_name, latex_text
 from auxar.report.tables import Annotated, Column, FactorName, Measured, Row, RunName, Table
-from auxar.runs.records import read_record
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -38,17 +37,17 @@ def records(text: str) -> list[dict[str, str]]:
 
 def test_the_tables_of_a_report_have_its_numbers(finished, tmp_path):
     written = written_tables([finished], tmp_path / "out")
-    evaluation = read_record(finished / "evaluation.json", Evaluation)
+    evaluation = read_evaluation(finished / "evaluation.safetensors")
     rows = records((tmp_path / "out" / "bits-dim-by-factor.csv").read_text())
     assert [row["factor"] for row in rows] == [*(each.factor for each in evaluation.factors), "total"]
     for row, factor in zip(rows, evaluation.factors, strict=False):
-        assert factor.heldout is not None
-        assert float(row["held-out: own size"]) == factor.heldout.bits_per_dim
-        assert float(row["held-out: own size standard error"]) == factor.heldout.standard_error
+        bits = evaluation.bits_per_dim("heldout", factor.factor)
+        assert float(row["held-out: own size"]) == bits.value
+        assert float(row["held-out: own size standard error"]) == bits.error
         assert int(row["parameters"]) == factor.parameters
         assert row["kind"] == factor.kind
-    assert float(rows[-1]["held-out: share"]) == evaluation.bits_per_dim["heldout"]
-    shown = f"{evaluation.bits_per_dim['heldout']:.3f}"
+    assert float(rows[-1]["held-out: share"]) == evaluation.bits_per_dim().value
+    shown = f"{evaluation.bits_per_dim().value:.3f}"
     assert shown in (tmp_path / "out" / "bits-dim-by-factor.tex").read_text()
     assert {path.suffix for path in written} == {".csv", ".tex"}
     assert main(["-q", "compare", str(finished), "--tables", str(tmp_path / "cli")]) == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import VIEW, changed, distance, run, same, snapshot, tiny, weights
 from safetensors.torch import load_file
 
@@ -54,7 +55,6 @@ def test_an_exported_run_is_complete_and_has_no_path_of_the_machine(finished, pi
         path.relative_to(small).as_posix(): path.stat().st_size for path in small.rglob("*") if path.is_file()
     }
     assert sorted(entry["file"] for entry in record["files"]) == [
-        "evaluation.json",
         "evaluation.safetensors",
         *(
             f"factors/{name}/{file}"
@@ -71,7 +71,7 @@ def test_an_exported_run_is_complete_and_has_no_path_of_the_machine(finished, pi
     assert (small / "recipe.toml").read_text("utf-8").startswith('# A header.\n\nplugins = [\n    "plugins/views.py"')
     recipe, _ = auxar.load_recipe(small / "recipe.toml", ["data.path=x"], trust_plugins=True)
     assert "./pictures" in (small / "recipe.toml").read_text("utf-8")
-    assert read_json(small / "evaluation.json")["data"]["path"] == "./pictures"
+    assert figures_of(small)["data"]["path"] == "./pictures"
     assert json.loads(read_metadata(small / "factors/prior/weights.safetensors")["history"])["init"]["run"] == "./first"
     assert recipe.stage[0].view.options["every"] == 2
 
@@ -105,12 +105,12 @@ def test_weights_in_half_precision(finished, pictures, work):
 
     # Without `evaluate`, the evaluation of other weights is left out. Evaluating and training from it work.
     bare = auxar.export("half", "bare", half=True, trust_plugins=True).path
-    assert not (bare / "evaluation.json").exists()
+    assert not (bare / "evaluation.safetensors").exists()
     assert same(weights(bare), weights(half))
     again = auxar.export("half", "again", trust_plugins=True).path
-    assert read_json(again / "evaluation.json") == read_json(half / "evaluation.json")
+    assert figures_of(again) == figures_of(half)
     auxar.evaluate("bare", settings=[f"data.path={pictures}"], trust_plugins=True)
-    assert read_json(bare / "evaluation.json")["bits_per_dim"] == read_json(half / "evaluation.json")["bits_per_dim"]
+    assert figures_of(bare)["bits_per_dim"] == figures_of(half)["bits_per_dim"]
     (work / "views.py").write_text(VIEW)
     table = changed(tiny(pictures, sampling__images=0, training__init="half", training__steps=0), **VIEW_OPTIONS)
     started = run(work / "started", table)
@@ -152,8 +152,8 @@ def test_a_weight_beyond_half_precision_is_refused(finished, work):
     )
     assert not list(work.glob("*half*"))
     assert auxar.export(own, "full", trust_plugins=True).path.is_dir()
-    # The evaluation is older than the weights.
-    assert not Path("full/evaluation.json").exists()
+    # The evaluation is of other weights.
+    assert not Path("full/evaluation.safetensors").exists()
 
 
 def test_runs_that_cannot_be_exported(finished, work):

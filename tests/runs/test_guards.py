@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.evaluations import figures_of, with_facts
 from helpers.tiny_runs import run, snapshot, tiny, write_pictures
 
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
 from auxar.errors import UserError
-from auxar.files import read_json, write_json
+from auxar.files import read_json
 
 
 def test_training_does_not_go_on_with_other_images(tmp_path):
@@ -42,33 +43,33 @@ def evaluated(pictures, tmp_path_factory):
     return run(tmp_path_factory.mktemp("evaluated") / "run", tiny(pictures, sampling__images=0))
 
 
-@pytest.mark.parametrize("newer", [None, "stage0", "evaluation"])
-def test_a_run_whose_weights_or_report_are_out_of_date_is_evaluated_again(evaluated, pictures, tmp_path, newer):
-    """Weights may be newer than the evaluation, and the evaluation newer than the report, if a run was killed."""
+@pytest.mark.parametrize("changed", [None, "weights", "report"])
+def test_a_run_whose_evaluation_or_report_is_out_of_date_is_evaluated_again(evaluated, pictures, tmp_path, changed):
+    """If a run was killed, the evaluation may be of other weights, and newer than the report."""
     folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
-    right = read_json(folder / "evaluation.json")
-    stale = {**right, "bits_per_dim": {"heldout": 99.0, "training": 99.0}}
-    write_json(folder / "evaluation.json", stale)
-    for name in ("stage0", "prior"):
-        os.utime(folder / "factors" / name / "weights.safetensors", (1001, 1001) if name == newer else (1000, 1000))
-    os.utime(folder / "evaluation.json", (1000, 1000))
-    if newer == "evaluation":
+    right = figures_of(folder)
+    with_facts(folder, data__skipped=99)
+    os.utime(folder / "evaluation.safetensors", (1000, 1000))
+    if changed == "weights":
+        with_facts(folder, checksums__stage0="f00d")
+    if changed == "report":
         os.utime(folder / "recipe.toml", (998, 998))
         os.utime(folder / "report.html", (999, 999))
+    stale = figures_of(folder)
     run(folder, tiny(pictures, sampling__images=0))
-    assert read_json(folder / "evaluation.json") == (right if newer else stale)
+    assert figures_of(folder) == (right if changed else stale)
 
 
-def test_an_evaluation_without_a_total_is_made_again_although_no_weights_are_newer(evaluated, pictures, tmp_path):
-    """The factors of a run may be trained apart, and the files that are copied into it may be older than its own."""
+def test_an_evaluation_without_a_total_is_made_again(evaluated, pictures, tmp_path):
+    """The factors of a run may be trained apart."""
     folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
-    right = read_json(folder / "evaluation.json")
+    right = figures_of(folder)
     (folder / "factors" / "stage0").rename(tmp_path / "stage0")
     evaluate(folder)
-    assert read_json(folder / "evaluation.json")["bits_per_dim"]["heldout"] is None
+    assert figures_of(folder)["bits_per_dim"]["heldout"] is None
     (tmp_path / "stage0").rename(folder / "factors" / "stage0")
     run(folder, tiny(pictures, sampling__images=0))
-    assert read_json(folder / "evaluation.json") == right
+    assert figures_of(folder) == right
 
 
 def test_samples_take_no_place_of_other_files(evaluated, tmp_path):

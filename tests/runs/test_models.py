@@ -12,16 +12,16 @@ from types import SimpleNamespace
 
 import attrs
 import pytest
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import same, snapshot, tiny, weights, write
 
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.evaluation.records import Evaluation
-from auxar.files import read_checksum, read_json
+from auxar.evaluation.stored import read_evaluation
+from auxar.files import read_checksum
 from auxar.recipe import read_recipe
 from auxar.runs.history import Origin
-from auxar.runs.records import read_record
 
 HEADER = "# Slopes at 8×8, for a test. More about them.\n#\n# Time: none.\n# License: free, to\n# all.\n\n"
 
@@ -92,13 +92,13 @@ def test_a_name_is_accepted_wherever_a_run_is_read_and_results_are_in_a_folder_o
     assert main(["evaluate", "dots", "--json", "-q", "--set", *few]) == 0
     assert json.loads(capsys.readouterr().out)["run"] == "dots"
     (again,) = auxar.compare(["dots"]).runs
-    assert (again.run, again.images, again.notes) == ("dots", 2, ["evaluated in dots/evaluation.json"])
+    assert (again.run, again.images, again.notes) == ("dots", 2, ["evaluated in dots/evaluation.safetensors"])
 
     # The files of a package have any order in time.
-    os.utime(package / "evaluation.json", (0, 0))
-    before["evaluation.json"] = (0, before["evaluation.json"][1])
+    os.utime(package / "evaluation.safetensors", (0, 0))
+    before["evaluation.safetensors"] = (0, before["evaluation.safetensors"][1])
     copy = auxar.export("dots", "copy").path
-    assert (copy / "evaluation.json").read_bytes() == (package / "evaluation.json").read_bytes()
+    assert figures_of(copy) == figures_of(package)
     assert snapshot(package) == before
     assert not (package / ".lock").exists()
     assert not Path("dots/report.html").exists()
@@ -119,7 +119,6 @@ def test_a_name_is_accepted_wherever_a_run_is_read_and_results_are_in_a_folder_o
     ("place", "content", "call", "said"),
     [
         ("dots", "mine", auxar.figures, "dots is a regular file, but results are written into a folder of this name"),
-        ("dots/evaluation.json", "{}", auxar.evaluate, "dots/evaluation.json is not an evaluation of auxar"),
         ("dots/evaluation.safetensors", "x", auxar.evaluate, "dots/evaluation.safetensors is not a file of auxar"),
         ("dots/figures/views.png", "x", auxar.figures, "dots/figures has no figures.json of auxar"),
         ("dots/samples/ancestral-seed0/images/a.png", "x", auxar.sample, "a.png is not a sample of an earlier call"),
@@ -158,7 +157,7 @@ def test_training_starts_with_the_weights_of_a_model(package, finished, pictures
     mine = auxar.run("mine.toml").path
     assert same(weights(mine), weights(finished))
     assert read_recipe(mine / "recipe.toml").training.init == "dots"
-    history = read_record(mine / "evaluation.json", Evaluation).factors[1].history
+    history = read_evaluation(mine / "evaluation.safetensors").factors[1].history
     assert history is not None
     assert history.init == Origin("dots", read_checksum(finished / "factors" / "prior" / "weights.safetensors"))
     # The run continues from any working directory, and --set accepts the name, too.
@@ -178,7 +177,7 @@ def test_training_starts_with_the_weights_of_a_model(package, finished, pictures
 
 def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatch):
     (model,) = [model for model in auxar.list_models() if model.name == "dots"]
-    evaluation = read_json(package / "evaluation.json")
+    evaluation = figures_of(package)
     assert model == auxar.ShippedModel(
         "dots",
         purpose="Slopes at 8×8, for a test.",
@@ -211,7 +210,7 @@ def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatc
     # Without a header and an evaluation, the plugin's summary is left.
     text = (package / "recipe.toml").read_text("utf-8")
     (package / "recipe.toml").write_text(text.removeprefix(HEADER), "utf-8")
-    (package / "evaluation.json").unlink()
+    (package / "evaluation.safetensors").unlink()
     (model,) = [model for model in auxar.list_models() if model.name == "dots"]
     assert (model.purpose, model.license, model.bits_per_dim) == ("Slopes, as the plugin says.", "", None)
     shutil.rmtree(package)

@@ -156,7 +156,7 @@ def test_a_run_that_was_killed_at_its_start_is_continued(pictures, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "name", ["evaluation.json", "report.html", "factors/prior/metrics.jsonl", "samples/samples.png"]
+    "name", ["evaluation.safetensors", "report.html", "factors/prior/metrics.jsonl", "samples/samples.png"]
 )
 def test_links_in_a_run_are_told_before_any_work(pictures, own, name):
     """A link within the run's folder would only be found when the file is written, perhaps after days of training."""
@@ -170,7 +170,9 @@ def test_links_in_a_run_are_told_before_any_work(pictures, own, name):
     assert snapshot(own) == before
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "factors/prior/weights.safetensors", "samples/samples.json"])
+@pytest.mark.parametrize(
+    "name", ["evaluation.safetensors", "factors/prior/weights.safetensors", "samples/samples.json"]
+)
 def test_folders_in_place_of_files_of_a_run_are_told_before_training(pictures, own, name):
     (own / name).unlink()
     (own / name).mkdir()

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import VIEW, changed, run, same, snapshot, tiny, weights, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -282,7 +283,7 @@ def test_what_has_no_part_in_the_weights_may_change(pictures, copied):
     run(copied, table)
     facts = read_json(copied / "samples" / "samples.json")
     assert (facts["count"], facts["rule"]["name"], facts["seed"]) == (5, "map", 3)
-    assert read_json(copied / "evaluation.json")["images"] == {"heldout": 6, "training": 4}
+    assert figures_of(copied)["images"] == {"heldout": 6, "training": 4}
     assert same(weights(copied), before[0])
     assert (copied / "factors" / "prior" / "weights.safetensors").stat().st_mtime_ns == before[1]
     kept = snapshot(copied)
@@ -602,7 +603,7 @@ def test_a_view_may_have_more_values_than_a_byte_and_channels_without_colors(pic
     table = tiny(pictures, plugins=["strange.py"], stage__0__view={"name": "sums"})
     table["prior"] = {"name": prior}
     folder = run(tmp_path / "run", table)
-    found = read_json(folder / "evaluation.json")
+    found = figures_of(folder)
     assert found["bits_per_dim"]["heldout"] > 0
     assert [factor["parameters"] > 0 for factor in found["factors"]] == [True, prior == "learning"]
     assert is_trained(RunFolder(folder), "prior", 4)
@@ -664,10 +665,10 @@ def test_plugin_files_of_one_name_cannot_be_kept_together(pictures, tmp_path):
 
 def test_evaluation_of_a_part_is_a_part(copied):
     (copied / "factors" / "stage0" / "weights.safetensors").unlink()
-    table = read_json(evaluate(copied).evaluation)
+    table = figures_of(evaluate(copied).path)
     assert table["bits_per_dim"] == {"heldout": None, "training": None}
     assert [entry["heldout"] is None for entry in table["factors"]] == [True, False]
-    assert json.loads((copied / "evaluation.json").read_text()) == table
+    assert figures_of(copied) == table
     (copied / "factors" / "prior" / "weights.safetensors").unlink()
     with pytest.raises(UserError, match="no factor is trained yet; train the run with `auxar run RECIPE`"):
         evaluate(copied)

@@ -23,12 +23,12 @@ def test_factors_that_are_trained_apart_are_those_of_one_run(tmp_path, table):
     whole = run(tmp_path / "whole", table)
     for name in ("stage0", "prior"):
         folder = run(tmp_path / "parts", table, only=[name], train_only=True)
-    assert not {"evaluation.json", "report.html", "samples"} & {path.name for path in folder.iterdir()}
+    assert not {"evaluation.safetensors", "report.html", "samples"} & {path.name for path in folder.iterdir()}
     assert same(weights(folder), weights(whole))
     # The call without `train_only` trains nothing, and finishes the run.
     run(folder, table)
     assert same(weights(folder), weights(whole))
-    assert (folder / "evaluation.json").read_text() == (whole / "evaluation.json").read_text()
+    assert (folder / "evaluation.safetensors").read_bytes() == (whole / "evaluation.safetensors").read_bytes()
     assert (folder / "report.html").is_file()
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import PROJECT, metrics, process_environment
 from helpers.tutorial_files import write_tutorial
 
 from auxar.cli import main
-from auxar.files import read_json
 from auxar.scaffold import KINDS
 from auxar.scaffold.writing import TEMPLATES
 
@@ -156,6 +156,6 @@ def test_their_recipes_run_from_anywhere(stranger, project, view):
     assert {(line["factor"], line["step"]) for line in metrics(run)} == {
         (factor, step) for factor in ("stage0", "prior") for step in (1, 2)
     }
-    assert read_json(run / "evaluation.json")
+    assert figures_of(run)
     assert (run / "report.html").is_file()
     assert f'name = "{view}"' in (run / "recipe.toml").read_text(encoding="utf-8")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import attrs
 import pytest
+from helpers.evaluations import with_facts
 from helpers.tiny_runs import run, tiny
 
 import auxar
-from auxar.files import read_tensors, write_json, write_tensors
+from auxar.files import read_tensors, write_tensors
 from auxar.model import Chain
 from auxar.plugins import load_plugins
 from auxar.runs.history import HISTORY, History, Origin
@@ -57,7 +58,7 @@ def with_history(folder: Path) -> None:
 
 
 def with_data(folder: Path) -> None:
-    write_json(folder / "evaluation.json", {"data": {"path": "~/pictures"}})
+    with_facts(folder, data__path="~/pictures")
 
 
 def test_an_exported_run_keeps_the_contract(exported):
@@ -76,7 +77,8 @@ def test_an_exported_run_keeps_the_contract(exported):
         ("portable", with_data),
         ("small", lambda folder: (folder / ".lock").touch()),
         ("small", lambda folder: (folder / "factors" / "prior" / "training-000000004.safetensors").touch()),
-        ("small", lambda folder: (folder / "evaluation.safetensors").write_bytes(bytes(200_000))),
+        ("complete", lambda folder: (folder / "evaluation.safetensors").write_bytes(bytes(200_000))),
+        ("small", lambda folder: (folder / "factors" / "prior" / "metrics.jsonl").write_bytes(bytes(200_000))),
     ],
 )
 def test_a_folder_that_breaks_a_law(own, law, harm: Callable[[Path], object]):

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import metrics, run, same, snapshot, stopping_after, tiny, weights, write
 
 import auxar
 from auxar.errors import UserError
-from auxar.evaluation.records import Evaluation
-from auxar.files import DamagedFile, read_json, read_tensors, write_tensors
+from auxar.evaluation.stored import read_evaluation
+from auxar.files import DamagedFile, read_tensors, write_tensors
 from auxar.recipe import load_recipe
 from auxar.report.text import evaluation_lines
 from auxar.runs.history import History, Origin, Part
 from auxar.runs.layout import RunFolder
-from auxar.runs.records import read_record
 from auxar.training.checkpoints import checkpoints
 from auxar.training.factors import train_factors
 from auxar.training.lengths import is_trained, total_steps
@@ -40,14 +40,14 @@ def of_prior(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 def test_a_run_is_trained_further_and_its_history_reproduces_it(pictures, copied, tmp_path):
     run(copied, tiny(pictures, **LONGER, sampling__images=1))
-    evaluation = read_record(copied / "evaluation.json", Evaluation)
+    evaluation = read_evaluation(copied / "evaluation.safetensors")
     assert [factor.steps for factor in evaluation.factors] == [7, 7]
     assert [line for line in evaluation_lines(evaluation) if "trained in" in line] == [
         f"stage0    {TWO_PARTS}",
         f"prior     {TWO_PARTS}",
     ]
     assert (copied / "report.html").read_text("utf-8").count(f"; {TWO_PARTS}.") == 2
-    times = {name: (copied / name).stat().st_mtime_ns for name in ("evaluation.json", "samples/samples.json")}
+    times = {name: (copied / name).stat().st_mtime_ns for name in ("evaluation.safetensors", "samples/samples.json")}
     assert min(times.values()) > (copied / "factors" / "stage0" / "weights.safetensors").stat().st_mtime_ns
     lines = metrics(copied)
     assert [(line["step"], line["learning_rate"]) for line in lines[:7]] == [
@@ -92,7 +92,7 @@ def test_two_parts_of_one_factor_equal_one_even_if_the_second_is_killed(pictures
     assert {name: after[name] for name in after if "stage0" in name} == {
         name: before[name] for name in before if "stage0" in name
     }
-    assert [factor["steps"] for factor in read_json(copied / "evaluation.json")["factors"]] == [4, 7]
+    assert [factor["steps"] for factor in figures_of(copied)["factors"]] == [4, 7]
     for name in ("weights", "training"):
         assert same(of_prior(copied, name), weights(whole, name))
 
@@ -142,7 +142,7 @@ def test_the_former_recipe_is_accepted_after_further_training_was_stopped(pictur
     with stopping_after(1):
         run(copied, tiny(pictures, **LONGER))
     run(copied, tiny(pictures, sampling__images=0))
-    assert [factor["steps"] for factor in read_json(copied / "evaluation.json")["factors"]] == [4, 4]
+    assert [factor["steps"] for factor in figures_of(copied)["factors"]] == [4, 4]
 
 
 def with_metadata(folder: Path, **changes: str | None) -> RunFolder:

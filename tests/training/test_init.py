@@ -13,14 +13,13 @@ from helpers.tiny_runs import run, same, tiny, weights, with_dropout, write, wri
 
 import auxar
 from auxar.errors import UserError
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.stored import read_evaluation
 from auxar.files import read_checksum, read_tensors, write_tensors
 from auxar.recipe import load_recipe, read_recipe
 from auxar.recipe.building import build_model
 from auxar.report.text import evaluation_lines
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
-from auxar.runs.records import read_record
 from auxar.training.initialization import check_init
 
 CODE = "raise AssertionError('the plugin file of the other run was executed')\n"
@@ -43,7 +42,7 @@ def test_a_run_starts_with_the_weights_of_another(copied, tmp_path, monkeypatch)
     assert not list(folder.glob("factors/*/metrics.jsonl"))
     assert read_recipe(folder / "recipe.toml").training.init == str(source)
     checksum = read_checksum(source / "factors" / "prior" / "weights.safetensors")
-    evaluation = read_record(folder / "evaluation.json", Evaluation)
+    evaluation = read_evaluation(folder / "evaluation.safetensors")
     assert [factor.steps for factor in evaluation.factors] == [0, 0]
     assert evaluation.factors[1].history is not None
     assert evaluation.factors[1].history.init == Origin(str(source), checksum)
@@ -54,7 +53,7 @@ def test_a_run_starts_with_the_weights_of_another(copied, tmp_path, monkeypatch)
     shutil.rmtree(source)
     table["training"]["steps"] = 2
     run(folder, table)
-    history = read_record(folder / "evaluation.json", Evaluation).factors[1].history
+    history = read_evaluation(folder / "evaluation.safetensors").factors[1].history
     assert history is not None
     assert [(part.first_step, part.last_step) for part in history.parts] == [(1, 2)]
     assert history.init == Origin(str(source), checksum)

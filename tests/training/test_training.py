@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import (
     Stopped,
     metrics,
@@ -26,7 +27,7 @@ from auxar.data import load_images
 from auxar.draw.previews import IMAGES
 from auxar.draw.previews import pictures as drawn_pictures
 from auxar.draw.sheets import save_png, sheet
-from auxar.files import read_json, read_tensors
+from auxar.files import read_tensors
 from auxar.model import SampleRequest
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
@@ -80,7 +81,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, e
     assert same(weights(stopped), weights(everything))
     assert same(weights(stopped, "training"), weights(everything, "training"))
     assert metrics(stopped) == metrics(everything)
-    assert read_json(stopped / "evaluation.json") == read_json(everything / "evaluation.json")
+    assert figures_of(stopped) == figures_of(everything)
 
 
 def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures, tmp_path, monkeypatch, everything):
@@ -92,8 +93,8 @@ def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures
     report = (folder / "report.html").read_text("utf-8")
     assert "These factors are not trained yet, so they have no likelihood: stage0." in report
     assert "No samples have been drawn yet." in report
-    prior = read_json(folder / "evaluation.json")["factors"][2]
-    assert prior == read_json(everything / "evaluation.json")["factors"][2]
+    prior = figures_of(folder)["factors"][2]
+    assert prior == figures_of(everything)["factors"][2]
     with monkeypatch.context() as patch:
         patch.setattr("auxar.pipeline.update_report", lambda *arguments: raise_stopped())
         with pytest.raises(Stopped):
@@ -103,7 +104,7 @@ def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures
     assert same(weights(folder), weights(everything))
     assert same(weights(folder, "training"), weights(everything, "training"))
     assert metrics(folder) == metrics(everything)
-    assert read_json(folder / "evaluation.json") == read_json(everything / "evaluation.json")
+    assert figures_of(folder) == figures_of(everything)
     # The last picture of a factor shows the first samples of the finished model.
     model = auxar.load(folder).chain
     with torch.no_grad():
@@ -154,7 +155,7 @@ def test_factors_train_apart(pictures, tmp_path, everything, caplog):
     (prior / "factors" / "prior").rename(stages / "factors" / "prior")
     together = run(stages, table)
     assert same(weights(together), weights(everything))
-    assert read_json(together / "evaluation.json") == read_json(everything / "evaluation.json")
+    assert figures_of(together) == figures_of(everything)
 
 
 # Effects of settings
@@ -189,7 +190,7 @@ def test_a_gradient_in_bfloat16_is_near_that_in_float32(pictures, tmp_path):
         first, second = (moments(folder, factor) for folder in (exact, rough))
         assert 1e-4 < (first - second).norm() / first.norm() < 0.03
     # Evaluation computes in float32.
-    said = read_json(rough / "evaluation.json")["bits_per_dim"]["heldout"]
+    said = figures_of(rough)["bits_per_dim"]["heldout"]
     assert auxar.load(rough).chain.bits_per_dim(heldout_images(rough)).mean().item() == pytest.approx(said, rel=1e-6)
 
 

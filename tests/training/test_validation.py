@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import metrics, run, same, snapshot, tiny, weights
 
 import auxar
 from auxar.distributed.signals import Interrupted, requests
 from auxar.errors import UserError
-from auxar.files import read_json, read_tensors
+from auxar.files import read_tensors
 from auxar.training import loop, validation
 from auxar.training.averaging import WeightAverage
 from auxar.training.validation import Validation
@@ -105,7 +106,7 @@ def test_the_best_weights_are_those_of_their_step(pictures, tmp_path, figures):
     assert [metadata(best)[key] for key in keys] == ["4", "best", "7", "7"]
     assert [metadata(last)[key] for key in keys] == ["7", "last", "7", "7"]
     for folder, steps, kept in ((best, 4, "best"), (last, 7, "last")):
-        evaluation = read_json(folder / "evaluation.json")
+        evaluation = figures_of(folder)
         [factor] = evaluation["factors"]
         assert (factor["steps"], factor["kept"], factor["trained_steps"]) == (steps, kept, 7)
         assert (factor["stopped_early"], evaluation["images"]["heldout"]) == (False, 6)
@@ -299,7 +300,7 @@ def test_training_stops_early(pictures, tmp_path, figures, caplog):
     assert metrics(folder) == metrics(short)
     keys = ("step", "kept", "trained_steps", "complete_at")
     assert [metadata(folder)[key] for key in keys] == ["10", "last", "10", "30"]
-    [factor] = read_json(folder / "evaluation.json")["factors"]
+    [factor] = figures_of(folder)["factors"]
     assert (factor["steps"], factor["trained_steps"], factor["stopped_early"]) == (10, 10, True)
     assert "10<small> stopped early" in (folder / "report.html").read_text()
     text = "factor prior: training stopped early after step 10 of 30, because the last 2 evaluations on validation "
@@ -321,6 +322,6 @@ def test_factors_stop_by_their_own_settings(pictures, tmp_path, monkeypatch):
     table = tiny(pictures, training__steps=4, data__split__validation=0.3, sampling__images=0)
     table["training"]["factor"] = {"prior": {"evaluate_every": 1, "patience": 1, "keep_best": True}}
     folder = run(tmp_path / "run", table)
-    stage, prior = read_json(folder / "evaluation.json")["factors"]
+    stage, prior = figures_of(folder)["factors"]
     assert (stage["steps"], stage["kept"], stage["stopped_early"]) == (4, "last", False)
     assert (prior["steps"], prior["trained_steps"], prior["kept"], prior["stopped_early"]) == (1, 2, "best", True)

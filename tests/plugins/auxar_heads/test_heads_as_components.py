@@ -10,11 +10,11 @@ import attrs
 import pytest
 import torch
 from helpers.causal_networks import needs_native
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import metrics, run, tiny, write_pictures
 
 import auxar
 from auxar.errors import UserError
-from auxar.files import read_json
 from auxar.model import Chain, ImageSpec, Sampler, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.recipe.choices import HeadChoice
@@ -129,7 +129,7 @@ def test_it_is_trained_evaluated_and_drawn_from(runs, name):
     losses = [line["bits_per_dim"] for line in metrics(folder)]
     assert len(losses) >= 4
     assert all(0 < loss < math.inf for loss in losses)
-    assert read_json(folder / "evaluation.json")["bits_per_dim"]["heldout"] > 0
+    assert figures_of(folder)["bits_per_dim"]["heldout"] > 0
     model = auxar.load(folder, trust_plugins=True).chain
     assert isinstance(model, Chain)
     heads = [factor.network.head for factor in model.factors]

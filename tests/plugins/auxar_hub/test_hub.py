@@ -12,6 +12,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.hub import LARGE, TOKEN, serving
 from helpers.tiny_runs import VIEW, changed, run, snapshot, tiny
 from huggingface_hub import constants
@@ -19,7 +20,7 @@ from huggingface_hub import constants
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.files import read_json
+from auxar.evaluation.stored import read_evaluation
 from auxar_hub import push
 from auxar_hub.card import card as card_of
 
@@ -59,7 +60,6 @@ def test_a_model_is_uploaded_and_used_by_its_name(finished, hub, tmp_path, capsy
     }
     assert set(files(hub)) == factors | {
         "README.md",
-        "evaluation.json",
         "evaluation.safetensors",
         "growth.png",
         "recipe.toml",
@@ -69,7 +69,7 @@ def test_a_model_is_uploaded_and_used_by_its_name(finished, hub, tmp_path, capsy
     card = huggingface_hub.ModelCard(files(hub)["README.md"].decode())
     metadata = card.data.to_dict()
     (result,) = metadata["model-index"][0]["results"][0]["metrics"]
-    expected = read_json(finished / "evaluation.json")["bits_per_dim"]["heldout"]
+    expected = figures_of(finished)["bits_per_dim"]["heldout"]
     assert result["value"] == pytest.approx(expected, abs=1e-5)
     assert result["name"] == "bits/dim (an upper bound)"
     assert (metadata["license"], metadata["library_name"]) == ("mit", "auxar")
@@ -264,8 +264,8 @@ def test_a_card_says_what_the_recipe_and_the_evaluation_say():
     assert "## License\n\nApache-2.0 for the weights. They were trained on emoji of Noto Emoji (Apache-2.0" in text
     assert "![Samples](samples.png)" in text
     assert "It was trained on `emoji`." in text
-    evaluation = read_json(run.evaluation)
-    for factor in evaluation["factors"]:
-        row = f"| {factor['factor']} | {factor['steps']:,} | {factor['heldout']['bits_per_dim']:.4f} ± "
-        assert row in text
-    assert f"| total, exact |  | {evaluation['bits_per_dim']['heldout']:.4f} ± " in text
+    evaluation = read_evaluation(run.evaluation)
+    for factor in evaluation.factors:
+        bits = evaluation.bits_per_dim("heldout", factor.factor).value
+        assert f"| {factor.factor} | {factor.steps:,} | {bits:.4f} ± " in text
+    assert f"| total, exact |  | {evaluation.bits_per_dim().value:.4f} ± " in text

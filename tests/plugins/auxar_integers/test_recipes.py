@@ -3,26 +3,26 @@
 import contextlib
 import importlib
 import json
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
-import torch
+from helpers.evaluations import nats_of
 from helpers.tiny_runs import Stopped, run, tiny
-from safetensors.torch import load_file
 
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.comparison import Margin
-from auxar.evaluation.records import Evaluation
+from auxar.evaluation.stored import read_evaluation
 from auxar.files import read_checksum, read_tensors, write_tensors
 from auxar.recipe.loading import parse_recipe, recipe_text
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run
-from auxar.runs.records import read_record
 
 
 @pytest.fixture(scope="module")
@@ -38,31 +38,29 @@ def finished(original, tmp_path):
     return shutil.copytree(original, tmp_path / "run")
 
 
-def nats(folder, name="evaluation-integer"):
-    return load_file(folder / f"{name}.safetensors")["heldout.nats"]
-
-
 def test_a_run_is_converted_evaluated_and_drawn_in_integers(original):
-    evaluation = read_record(original / "evaluation-integer.json", Evaluation)
-    floats = read_record(original / "evaluation.json", Evaluation)
-    assert (evaluation.arithmetic, floats.arithmetic, floats.cost) == ("integer", "float", {})
+    evaluation = read_evaluation(original / "evaluation-integer.safetensors")
+    floats = read_evaluation(original / "evaluation.safetensors")
+    assert (evaluation.arithmetic, floats.arithmetic) == ("integer", "float")
     assert json.loads((original / "samples" / "samples.json").read_text())["arithmetic"] == "integer"
     record = json.loads((original / "integer.json").read_text())["factors"]
     assert json.loads(record["prior"]["options"]) == {"weights": 10, "activations": 16}
     # The likelihood is that of the integer model itself, and the cost is the mean difference on the same images.
     model = auxar.load(original)
     assert model.arithmetic == "integer"
-    apart = (nats(original, "evaluation") - nats(original)).sum(0) / (torch.log(torch.tensor(2.0)).double() * 192)
-    assert evaluation.cost["heldout"].bits_per_dim == pytest.approx(float(apart.mean()))
-    assert evaluation.cost["heldout"].standard_error == pytest.approx(float(apart.std()) / len(apart) ** 0.5)
+    floats_of_images, integers = (nats_of(original, name=name).sum(0) for name in ("evaluation", "evaluation-integer"))
+    apart = (floats_of_images - integers) / (math.log(2) * 192)
+    cost = evaluation.cost(floats)
+    assert cost.value == pytest.approx(apart.mean())
+    assert cost.error == pytest.approx(apart.std(ddof=1) / len(apart) ** 0.5)
     assert [each.parameters for each in evaluation.factors] == [each.parameters for each in floats.factors]
 
 
 PLACES = (
     ("auxar.training.conversion._record", 1),
     ("auxar.training.conversion.write_converted", 1),
-    ("auxar.evaluation.likelihoods.write_json", 1),
-    ("auxar.evaluation.likelihoods.write_json", 2),
+    ("auxar.evaluation.likelihoods.write_evaluation", 1),
+    ("auxar.evaluation.likelihoods.write_evaluation", 2),
     ("auxar.draw.run_images.Samples", 1),
     ("auxar.draw.samples.write_sheets", 1),
     ("auxar.pipeline.update_report", 1),
@@ -93,7 +91,7 @@ def results(folder):
     """The contents, or the checksums, of the files that are made after training."""
     names = ("evaluation*", "integer.json", "factors/*/integer.safetensors", "samples/images/*.png", "samples/*.png")
     files = [file for name in names for file in folder.glob(name)]
-    assert len(files) == 4 + 1 + 2 + 3 + 3
+    assert len(files) == 2 + 1 + 2 + 3 + 3
     return {
         str(file.relative_to(folder)): read_checksum(file) if file.suffix == ".safetensors" else file.read_bytes()
         for file in files
@@ -117,7 +115,7 @@ def test_a_run_that_is_killed_after_its_conversion_ends_like_another(original, p
 
 
 def test_summary_report_and_evaluate_say_what_integers_cost(finished, capsys):
-    bits = read_record(finished / "evaluation-integer.json", Evaluation).bits_per_dim["heldout"]
+    bits = read_evaluation(finished / "evaluation-integer.safetensors").bits_per_dim().value
     sentence = f"in integers: {bits:.4f} bits/dim, a difference of "
     assert any(sentence in line for line in summary_lines(run_summary(RunFolder(finished))))
     assert "In integers: " in (finished / "report.html").read_text()
@@ -139,9 +137,9 @@ def test_evaluate_prints_the_tables_of_both_arithmetics_as_json(finished, capsys
 
 
 def test_likelihoods_in_integers_do_not_depend_on_the_batch(finished):
-    before = nats(finished)
+    before = nats_of(finished, name="evaluation-integer")
     auxar.evaluate(finished, settings=["evaluation.batch_size=1"])
-    assert torch.equal(nats(finished), before)
+    assert np.array_equal(nats_of(finished, name="evaluation-integer"), before)
 
 
 def test_a_model_in_integers_is_not_saved(finished, tmp_path):
@@ -160,7 +158,9 @@ def test_a_run_of_floats_can_be_continued_in_integers(tmp_path, pictures):
     recipe = tiny(pictures)
     run(folder, recipe)
     assert not (folder / "integer.json").exists()
-    with pytest.raises(UserError, match=r"it has no evaluation-integer\.json; run `auxar evaluate .* --arithmetic int"):
+    with pytest.raises(
+        UserError, match=r"it has no evaluation-integer\.safetensors; run `auxar evaluate .* --arithmetic int"
+    ):
         auxar.compare([folder], arithmetic="integer")
     with pytest.raises(UserError, match="is not converted to integers yet; convert it with `auxar integers "):
         auxar.evaluate(folder, arithmetic="integer")
@@ -174,7 +174,7 @@ def test_a_run_of_floats_can_be_continued_in_integers(tmp_path, pictures):
 def test_evaluations_in_integers_are_compared(finished, tmp_path):
     other = shutil.copytree(finished, tmp_path / "other")
     first, second = auxar.compare([finished, other], arithmetic="integer").runs
-    assert first.bits_per_dim == read_record(finished / "evaluation-integer.json", Evaluation).bits_per_dim["heldout"]
+    assert first.bits_per_dim == read_evaluation(finished / "evaluation-integer.safetensors").bits_per_dim().value
     assert second.margin == Margin(0.0, 0.0, first.images)
     with pytest.raises(UserError, match="arithmetic: 'integers' is unknown; did you mean 'integer'"):
         auxar.compare([finished], arithmetic="integers")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.evaluations import figures_of
 from helpers.tiny_runs import run, tiny
 from PIL import Image
 
@@ -44,8 +45,8 @@ def test_tables_of_an_arithmetic_have_its_figures(original, tmp_path):
     run = shutil.copytree(original, tmp_path / "run")
     auxar.evaluate(run, arithmetic="integer")
     figures = {}
-    for arithmetic, file in (("float", "evaluation.json"), ("integer", "evaluation-integer.json")):
-        figures[arithmetic] = json.loads((run / file).read_text())["bits_per_dim"]["heldout"]
+    for arithmetic, name in (("float", "evaluation"), ("integer", "evaluation-integer")):
+        figures[arithmetic] = figures_of(run, name)["bits_per_dim"]["heldout"]
         for runs in ([run], [run, run]):
             out = tmp_path / f"{arithmetic}-{len(runs)}"
             auxar.compare(runs, tables=out, arithmetic=arithmetic)
@@ -139,7 +140,7 @@ def test_a_run_with_integers_is_trained_further(finished, pictures):
     for use in (auxar.load, auxar.evaluate, auxar.sample):
         with pytest.raises(UserError, match=r"was made from other weights than .* make it again with `auxar integers`"):
             use(finished, arithmetic="integer")
-    older = r"evaluation-integer\.json is an evaluation of other weights .*; run `auxar integers .*`, and then `auxar"
+    older = r"evaluation-integer\.safetensors is an evaluation of other weights .*; run `auxar integers .*`, and then "
     with pytest.raises(UserError, match=older):
         auxar.compare([finished, finished], arithmetic="integer")
     auxar.integers(finished, images=8)

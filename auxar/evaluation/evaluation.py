@@ -1,0 +1,208 @@
+"""An evaluation: the log-likelihoods of single images, the facts that decide them, and the figures that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.evaluation.facts import SETS, DataFacts, Exactness, FactorFacts, Images, WeightsKind, kind_of
+from auxar.evaluation.figures import Figures, Mean, bits
+from auxar.model import FLOAT, ConditionKind, ImageSpec
+from auxar.model.factor import CONDITION_FACTOR
+from auxar.recipe.schema import MOST_STAGES
+
+NATS, INSIDE, NULL = "nats", "inside", "null"
+"""Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view
+allows, and log p given the null condition."""
+SAMPLES = "samples"
+"""The name of the set of exact samples of the model."""
+IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
+"""The two kinds of samples: drawn by the whole chain, and drawn given the views of held-out images."""
+
+
+@attrs.frozen(eq=False)
+class Evaluation:
+    """The evaluation of a model on images, in one arithmetic.
+
+    Examples:
+        >>> import auxar
+        >>> evaluation = auxar.compare(["runs/quickstart"]).runs[0].evaluation
+        >>> evaluation.bits_per_dim("heldout").value > evaluation.bits_per_dim("heldout", "stage0").error > 0
+        True
+        >>> {(row["set"], row["factor"]) for row in evaluation.rows()} >= {("heldout", "total"), ("heldout", "prior")}
+        True
+    """
+
+    factors: list[FactorFacts] = attrs.field(
+        validator=[attrs.validators.min_len(1), attrs.validators.max_len(MOST_STAGES + 1)]
+    )
+    """The factors, from the image to the prior of its coarsest view."""
+    data: DataFacts
+    """The source of the images."""
+    checksums: dict[str, str] = attrs.Factory(dict)
+    """The checksums of the files of weights that were evaluated, by factor."""
+    arithmetic: str = FLOAT
+    """The arithmetic in which likelihoods were computed: `float`, or the name of a component, such as `integer`."""
+    condition: ConditionKind | None = None
+    """The kind of the condition that the images were given; None for a model without a condition."""
+    digests: dict[str, str] = attrs.Factory(dict)
+    """The digests of the converted factors, by name. Empty for `float`."""
+    tensors: Mapping[str, Tensor] = attrs.Factory(dict)
+    """Log-likelihoods in nats, float64, (channels, images), by set, factor and part, such as `heldout.stage0.nats`.
+
+    Sets are `heldout`, `training` and `samples`, and factors are those that are trained, and `condition`. The parts are
+    `nats`, `inside` and `null` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of the
+    factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart."""
+
+    @property
+    def image(self) -> ImageSpec:
+        """Description of the images that the model describes."""
+        return self.factors[0].image
+
+    @property
+    def kind(self) -> Exactness:
+        """Whether the figures of the whole model are exact, that is, whether all factors are exact."""
+        return kind_of(self.factors)
+
+    @property
+    def cumulative_kinds(self) -> list[Exactness]:
+        """For each factor, whether its cumulative figures are exact: whether it and all coarser factors are exact."""
+        return [kind_of(self.factors[place:]) for place in range(len(self.factors))]
+
+    @property
+    def weights(self) -> WeightsKind:
+        """Kind of weights that were evaluated; `mixed` if factors differ or none is trained."""
+        found = {factor.weights for factor in self.factors if factor.weights is not None}
+        return next((kind for kind in ("ema", "last", "own") if found == {kind}), "mixed")
+
+    @property
+    def images(self) -> dict[Images, int]:
+        """Number of images of each set that was evaluated."""
+        counts = {key.partition(".")[0]: tensor.shape[1] for key, tensor in self.tensors.items()}
+        return {name: counts[name] for name in SETS if name in counts}
+
+    def missing(self, images: Images) -> list[str]:
+        """Names of the factors that have no figures for a set, because they are not trained or it is not evaluated."""
+        return [factor.factor for factor in self.factors if f"{images}.{factor.factor}.{NATS}" not in self.tensors]
+
+    def nats(self, images: str, factors: Sequence[FactorFacts], part: str = NATS) -> Tensor | None:
+        """Log-likelihood of each image under factors together, (images,). None if it is unknown for one of them."""
+        found = [self.tensors.get(f"{images}.{factor.factor}.{part}") for factor in factors]
+        known = [rows.sum(0) for rows in found if rows is not None]
+        return torch.stack(known).sum(0) if known and len(known) == len(found) else None
+
+    def figures(self, images: Images = "heldout", factor: str | None = None) -> Figures:
+        """Figures of a factor or, without a name, of the whole model."""
+        dims = self.image.dims
+        if factor is None:
+            nats = self.nats(images, self.factors)
+            free = [each for each in self.factors if each.support == "free"]
+            inside = self.nats(images, free, INSIDE) if free or nats is None else torch.zeros_like(nats)
+            return Figures(nats, inside, nats, dims, dims)
+        place = next(place for place, each in enumerate(self.factors) if each.factor == factor)
+        own, coarser = self.factors[place], self.factors[place:]
+        nats, inside = (self.nats(images, [own], part) for part in (NATS, INSIDE))
+        return Figures(nats, inside, self.nats(images, coarser), own.image.dims, dims, self._channels(images, own))
+
+    def _channels(self, images: Images, factor: FactorFacts) -> list[Figures]:
+        """Figures of each channel of a factor's image. Empty if the factor cannot split its likelihood."""
+        rows, inside = (self.tensors.get(f"{images}.{factor.factor}.{part}") for part in (NATS, INSIDE))
+        if rows is None or len(rows) != factor.image.channels:
+            return []
+        dims, of_image = factor.image.height * factor.image.width, self.image.dims
+        parts = [None] * len(rows) if inside is None else inside
+        return [Figures(nats, part, None, dims, of_image) for nats, part in zip(rows, parts, strict=False)]
+
+    def bits_per_dim(self, images: Images = "heldout", factor: str | None = None) -> Mean:
+        """Bits/dim of the whole model, or of a factor's own image."""
+        return self.figures(images, factor).bits_per_dim
+
+    def difference(self, factor: str | None = None) -> Mean:
+        """Held-out minus training bits/dim. A difference of several standard errors indicates overfitting."""
+        return self.bits_per_dim("heldout", factor) - self.bits_per_dim("training", factor)
+
+    def without_condition(self, images: Images = "heldout") -> Mean:
+        """Bits/dim if images are given the null condition. Unknown if the model does not accept it."""
+        return bits(self.nats(images, self.factors, NULL), self.image.dims)
+
+    def saved(self, images: Images = "heldout") -> Mean:
+        """Bits/dim that the conditions of images save, compared with the null condition."""
+        nats, null = (self.nats(images, self.factors, part) for part in (NATS, NULL))
+        return bits(None if nats is None or null is None else null - nats, self.image.dims)
+
+    def condition_bits(self, images: Images = "heldout") -> Mean:
+        """Bits of a condition, -log₂ p(y). Unknown if conditions are not modelled."""
+        nats = self.tensors.get(f"{images}.{CONDITION_FACTOR}.{NATS}")
+        return bits(None if nats is None else nats.sum(0))
+
+    def samples(self, factor: str, kind: str) -> Mean:
+        """Bits/dim of a factor for exact samples of the model, of the kind `in_chain` or `given_heldout_views`.
+
+        If the model fits its data, they are about equal to the bits/dim of held-out images.
+        """
+        found = [each for each in self.factors if each.factor == factor]
+        return bits(self.nats(SAMPLES, found, kind), found[0].image.dims)
+
+    @property
+    def sample_count(self) -> int:
+        """Number of samples of each kind."""
+        return next((tensor.shape[1] for key, tensor in self.tensors.items() if key.endswith(IN_CHAIN)), 0)
+
+    def is_of_same(self, other: Evaluation) -> bool:
+        """Whether both evaluations are of the same weights and images, so that they differ in their arithmetic only."""
+        return (self.checksums, self.data, self.images) == (other.checksums, other.data, other.images)
+
+    def cost(self, floats: Evaluation, images: Images = "heldout") -> Mean:
+        """Bits/dim in this arithmetic minus bits/dim in floating point, for the same images."""
+        nats, expected = (each.nats(images, self.factors) for each in (self, floats))
+        return bits(None if nats is None or expected is None else nats - expected, self.image.dims)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The figures as flat rows, for a table of pandas: of each set, factor (and `total`), and channel (or None)."""
+        return [
+            {"set": images, "factor": name or "total", "channel": channel, "images": count, **part.means()}
+            for images, count in self.images.items()
+            for name in (None, *(factor.factor for factor in self.factors))
+            for figures in [self.figures(images, name)]
+            for channel, part in [(None, figures), *enumerate(figures.channels)]
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts and figures as plain values, as `auxar evaluate --json` prints them."""
+        totals = {images: self.figures(images).means() for images in SETS}
+        keys = ("bits_per_dim", "standard_error", "wasted_bits_per_dim", "wasted_standard_error")
+        facts = ("kind", "weights", "images", "checksums", "arithmetic", "condition", "digests")
+        return {
+            **{key: {images: found[key] for images, found in totals.items()} for key in keys},
+            **{fact: getattr(self, fact) for fact in facts},
+            "data": attrs.asdict(self.data),
+            "difference": self.difference().to_dict(),
+            "without_condition": {
+                images: found.to_dict() | self.saved(images).to_dict("saved", "saved_error")
+                for images in SETS
+                if (found := self.without_condition(images)).value is not None
+            },
+            "condition_figures": {
+                images: found.to_dict("bits")
+                for images in SETS
+                if (found := self.condition_bits(images)).value is not None
+            },
+            "factors": [self._factor(place) for place in range(len(self.factors))],
+        }
+
+    def _factor(self, place: int) -> dict[str, Any]:
+        factor, name = self.factors[place], self.factors[place].factor
+        samples: dict[str, Any] = {"count": self.sample_count}
+        for kind in (IN_CHAIN, FROM_VIEWS):
+            samples |= self.samples(name, kind).to_dict(kind, f"{kind}_standard_error")
+        return {
+            **attrs.asdict(factor),
+            "cumulative_kind": self.cumulative_kinds[place],
+            **{images: self.figures(images, name).to_dict() for images in SETS},
+            "difference": self.difference(name).to_dict(),
+            "samples": samples if self.sample_count else None,
+        }
