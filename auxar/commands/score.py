@@ -27,8 +27,8 @@ def _lines(scores: Scores) -> Iterator[str]:
         bound = "" if scores.kind == "exact" else " (upper bounds for the model)"
         yield f"bits/dim of {scores.heldout_images} held-out images{bound}"
         for name, mean in scores.means.items():
-            error = "" if mean.standard_error is None else f" ± {mean.standard_error:.3f}"
-            yield f"{mean.bits_per_dim:>9.3f}{error}  {name}"
+            error = "" if mean.error is None else f" ± {mean.error:.3f}"
+            yield f"{mean.value:>9.3f}{error}  {name}"
         return
     kind = "" if scores.kind == "exact" else " (upper bounds)"
     heldout = f"ranks among {scores.heldout_images} held-out images"

@@ -19,7 +19,7 @@ from auxar.draw.recipe_images import load_images
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, codec_sizes, has_codec
 from auxar.evaluation.facts import Exactness
-from auxar.evaluation.figures import standard_error
+from auxar.evaluation.figures import Mean
 from auxar.progress import BAR_DELAY, progress_bar
 
 logger = logging.getLogger("auxar")
@@ -46,20 +46,6 @@ class ImageScore:
 
 
 @attrs.frozen
-class MeanBits:
-    """Mean bits/dim of images."""
-
-    bits_per_dim: float
-    standard_error: float | None
-    """Standard error of `bits_per_dim`; None for a single image."""
-
-    @classmethod
-    def of(cls, values: Tensor) -> MeanBits:
-        """The mean of bits/dim, float64 (n,)."""
-        return cls(values.mean().item(), standard_error(values))
-
-
-@attrs.frozen
 class Scores:
     """The result of `auxar.score`: an `ImageScore` for each image."""
 
@@ -69,7 +55,7 @@ class Scores:
     """Whether bits/dim are exact or an upper bound."""
     heldout_images: int
     """Number of held-out images that the ranks compare with, or that were measured if no images were given."""
-    means: Mapping[str, MeanBits] = attrs.field(factory=dict)
+    means: Mapping[str, Mean] = attrs.field(factory=dict)
     """Mean bits/dim of held-out images under the model (`model`) and in files of lossless codecs (`PNG`, …). Empty if
     images were given."""
 
@@ -107,14 +93,14 @@ def check_needs_images(options: Mapping[str, Any], heldout: int) -> None:
 def heldout_means(model: ImageModel, count: int) -> Scores:
     """Measures up to `count` held-out images, with their own conditions, under the model and in files of codecs."""
     found = load_images(model).heldout.spaced_examples(count)
-    means = {"model": MeanBits.of(model.bits_per_dim(found.image, condition=found.condition))}
+    means = {"model": Mean.of(model.bits_per_dim(found.image, condition=found.condition))}
     if has_codec(model.image):
         sizes = [
             codec_sizes(image) for image in progress_bar(found.image, desc="codecs", unit="image", delay=BAR_DELAY)
         ]
         for name in sizes[0]:
             bits = torch.tensor([8 * size[name] / model.image.dims for size in sizes], dtype=torch.float64)
-            means[name] = MeanBits.of(bits)
+            means[name] = Mean.of(bits)
     return Scores((), "exact" if model.exact else "bound", len(found.image), means)
 
 

@@ -103,8 +103,8 @@ def test_held_out_images_are_measured_if_no_images_are_given(finished, capsys, m
     assert (scores.images, scores.heldout_images, scores.means.keys()) == ((), 5, expected.keys())
     for name, values in expected.items():
         mean = scores.means[name]
-        assert mean.bits_per_dim == pytest.approx(np.mean(values), rel=1e-5)
-        assert mean.standard_error == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-5)
+        assert mean.value == pytest.approx(np.mean(values), rel=1e-5)
+        assert mean.error == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-5)
     assert main(["score", str(finished), "--heldout", "5"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith("bits/dim of 5 held-out images")
