@@ -17,14 +17,10 @@ logger = logging.getLogger("auxar")
 
 
 def _shown(run: MeasuredRun) -> Result:
-
     from auxar.evaluation.stored import other_evaluations, read_evaluation
     from auxar.report import words
-    from auxar.report.summary import EvaluatedShard
     from auxar.report.text import evaluation_lines
 
-    if isinstance(run, EvaluatedShard):
-        return Result([str(run.file)], {"run": str(run.path), "shard": run.shard, "file": str(run.file)})
     evaluation = read_evaluation(run.evaluation)
     others = other_evaluations(run.path, evaluation)
     lines, record = evaluation_lines(evaluation), {"run": str(run.path), **evaluation.to_dict()}
@@ -41,8 +37,6 @@ def evaluate(
     *,
     arithmetic: str | None = None,
     settings: Sequence[str] = (),
-    shard: str | None = None,
-    merge: int | None = None,
     trust_plugins: bool = False,
 ) -> MeasuredRun:
     """Computes the bits/dim of a run, in total and for every factor.
@@ -53,9 +47,8 @@ def evaluate(
     that comes trained, these files are written into the folder ./NAME, without a report. `auxar compare RUN` prints the
     figures of a stored evaluation.
 
-    The images can be evaluated in shards. A shard only stores the log-likelihoods of its images in the folder
-    RUN/shards, and one that is done is not computed again. Merging writes what is written without shards, and removes
-    the files of the shards.
+    Several processes, on one or more machines with the same folder, share the images if all of them run this command
+    with the same options. A command that was stopped continues, and nothing is computed if the evaluation is there.
 
     Args:
         arithmetic: float, or integer: also evaluate in integers, and print the difference (default: the recipe's
@@ -67,8 +60,7 @@ def evaluate(
         The folder in which the evaluation is, with its held-out bits/dim.
 
     Raises:
-        UserError: no factor is trained, an argument is invalid, or shards are missing or were computed with other
-            weights, images or settings
+        UserError: no factor is trained, or an argument is invalid
 
     Examples:
         >>> import auxar
@@ -81,23 +73,18 @@ def evaluate(
     from auxar.data import load_images
     from auxar.distributed.accelerator import make_accelerator
     from auxar.distributed.joining import working_together
-    from auxar.distributed.shards import Division
-    from auxar.evaluation.likelihoods import RunEvaluation, evaluate_run
-    from auxar.evaluation.shards import NAME, evaluate_shard, evaluation_files, merged
+    from auxar.evaluation.likelihoods import evaluate_run
     from auxar.model import FLOAT
     from auxar.recipe.building import build_model
     from auxar.recipe.options import check_settings
-    from auxar.report.summary import EvaluatedShard, MeasuredRun
+    from auxar.report.summary import MeasuredRun
     from auxar.report.updating import update_report
     from auxar.runs.arithmetic import chosen_arithmetic, model_in
-    from auxar.runs.lock import holding_for_all
     from auxar.runs.opening import open_run, run_facts
-    from auxar.runs.shards import holding_shard, work_of
     from auxar.runs.weights import check_sizes
 
     with working_together() as processes:
         with processes.agreeing() as facts:
-            division = Division.of(shard, merge, processes.count)
             folder = as_path(run, "run")
             check_settings(settings, "evaluation.", "data.path", "data.options", "data.workers")
             opened, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
@@ -110,41 +97,15 @@ def evaluate(
             wanted = name != FLOAT and (arithmetic is not None or len(trained) == len(recipe.factor_names))
             others = {name: model_in(opened, recipe, registry, name)} if wanted else {}
             accelerator = make_accelerator(recipe.training.precision, opened.path)
-            facts |= {"command": "evaluate", "--shard": str(division.shard), **run_facts(opened, recipe, registry)}
-        output, part = opened.output, division.shard
-
-        def check(_: object) -> None:
-            check_of(opened)(output.path)
-
-        with (
-            holding_for_all(output.path, processes, check)
-            if part is None
-            else holding_shard(output.shards, NAME, part, processes, check)
-        ):
-            with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, registry, recipe.condition)
-                facts |= data.facts
-            model = build_model(recipe, registry)
-            if division == Division():
-                evaluate_run(opened, recipe, model, data, accelerator, others=others)
-            else:
-                evaluation = RunEvaluation.of(opened, recipe, model, data, others)
-                digests = {name: dict(other.digests) for name, other in others.items()}
-                # The checksums are those of the weights that were just loaded.
-                work = work_of({**run_facts(opened, recipe, registry), "the arithmetics": digests, **data.facts})
-                files = evaluation_files(opened, work)
-                if part is not None:
-                    evaluate_shard(evaluation, files, part, accelerator, processes)
-                    return EvaluatedShard(output.path, shard=str(part), file=files.path(part))
-                assert division.merge is not None
-                evaluation.warn()
-                evaluation.conclude(merged(evaluation, files, division.merge))
-            if opened.model is None:
-                update_report(opened, accelerator)
-            else:
-                for each in (FLOAT, *others):
-                    logger.info("evaluation: %s", output.evaluation_in(each))
-            if division.merge is not None:
-                # They are removed last, so that a command that was stopped can be repeated.
-                files.remove(division.merge)
-    return MeasuredRun(output.path)
+            check_of(opened)(opened.output.path)
+            facts |= {"command": "evaluate", **run_facts(opened, recipe, registry)}
+        with processes.agreeing() as facts:
+            data = load_images(recipe.data, recipe.image, registry, recipe.condition)
+            facts |= data.facts
+        evaluate_run(opened, recipe, build_model(recipe, registry), data, accelerator, others=others)
+        if opened.model is None:
+            update_report(opened, accelerator)
+        else:
+            for each in (FLOAT, *others):
+                logger.info("evaluation: %s", opened.output.evaluation_in(each))
+    return MeasuredRun(opened.output.path)

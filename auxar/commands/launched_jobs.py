@@ -11,17 +11,15 @@ from pathlib import Path
 
 from auxar.arguments import as_path
 from auxar.errors import UserError
-from auxar.files import is_file
 from auxar.jobs.job import Job
 from auxar.jobs.queues import LocalQueue, cancel_in_slurm, states_in_slurm, submit_to_slurm
-from auxar.jobs.records import JobState, Launch, ProcessId, Queue, jobs_folder, read_launch, state_path, write_launch
+from auxar.jobs.records import Launch, ProcessId, Queue, jobs_folder, read_launch, state_path, write_launch
 from auxar.jobs.site import Site
 from auxar.jobs.status import JobStatus, are_done, job_statuses
 from auxar.report.jobs import job_lines
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.lock import JOBS_LOCK, holding
 from auxar.runs.models import find_run
-from auxar.runs.records import read_record
 
 logger = logging.getLogger("auxar")
 
@@ -79,11 +77,6 @@ def job_of(
     """
     processes = 1 if single else site.processes
     return Job(name, tuple(command), state_path(jobs_folder(run), name), processes, site.gpus_per_job > 0, continues)
-
-
-def is_done(job: Job) -> bool:
-    """Whether a job of this name has done its work."""
-    return is_file(job.record) and read_record(job.record, JobState).state == "done"
 
 
 def start_jobs(

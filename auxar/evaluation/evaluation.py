@@ -51,12 +51,19 @@ class Evaluation:
     """The kind of the condition that the images were given; None for a model without a condition."""
     digests: dict[str, str] = attrs.Factory(dict)
     """The digests of the converted factors, by name. Empty for `float`."""
+    key: str = ""
+    """Key of the work that computed it, a digest of the weights, images and options."""
     tensors: Mapping[str, Tensor] = attrs.Factory(dict)
     """Log-likelihoods in nats, float64, (channels, images), by set, factor and part, such as `heldout.stage0.nats`.
 
     Sets are `heldout`, `training` and `samples`, and factors are those that are trained, and `condition`. The parts are
     `nats`, `inside` and `null` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of the
     factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart."""
+
+    def has_facts_of(self, other: Evaluation) -> bool:
+        """Whether the factors, the weights and the source of the images are those of another evaluation."""
+        data = attrs.evolve(self.data, heldout_digest=other.data.heldout_digest)
+        return (self.factors, data, self.checksums) == (other.factors, other.data, other.checksums)
 
     @property
     def image(self) -> ImageSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 
 import attrs
 import torch
@@ -51,6 +51,16 @@ class Share:
     without images knows neither."""
     hashes: Tensor
     """The SHA-256 of each image's pixels: uint8, (images, 32)."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The parts of the share by name."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], beginning: str) -> Share:
+        """The share whose parts are the tensors with names of this beginning."""
+        return cls(**{field.name: tensors[beginning + field.name] for field in attrs.fields(cls)})
 
 
 def columns_of(chosen: Sequence[Factor]) -> list[int]:

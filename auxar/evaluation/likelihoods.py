@@ -6,21 +6,21 @@ A run stores the log-likelihoods of single images in `evaluation.safetensors`. A
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence, Sized
 
 import attrs
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from auxar.data import DataSets, ImageSet
-from auxar.distributed.group import Team
-from auxar.distributed.shards import Shard
 from auxar.evaluation.evaluation import INSIDE, NATS, NULL, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
-from auxar.evaluation.image_nats import Share, gathered, nats_by_factor, share_of
+from auxar.evaluation.image_nats import Share, joined, nats_by_factor, share_of
 from auxar.evaluation.own_samples import sample_nats
 from auxar.evaluation.pixels import digest_of
-from auxar.evaluation.stored import write_evaluation
+from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import DamagedFile, is_file, metadata_entry, read_checksum
 from auxar.model import FLOAT, Chain, Factor
 from auxar.numerics.threads import ThreadChoice
@@ -29,6 +29,7 @@ from auxar.runs.converted import digests_of
 from auxar.runs.history import read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import OWN, WEIGHTS, load_weights
+from auxar.work.chunks import Tensors, Work
 
 logger = logging.getLogger("auxar")
 NULL_CONDITION, OF_CONDITIONS = "null condition", "the conditions"
@@ -37,6 +38,8 @@ REQUIRED = ("step", "images", "kept", "trained_steps", "complete_at")
 """Metadata keys of weights, which only weights of a user's own training loop may lack."""
 OF_FLOATS = (FLOAT, NULL_CONDITION, OF_CONDITIONS)
 """Names of the passes whose log-likelihoods are in the evaluation in floating point."""
+CHUNK, MOST_CHUNKS = 64, 256
+"""Number of images of a chunk, as far as there are no more chunks than `MOST_CHUNKS`."""
 Shares = Mapping[tuple[str, str], Share]
 """The log-likelihoods of single images, by the name of the pass and the name of the set."""
 
@@ -55,45 +58,64 @@ class Pass:
     """Whether images have the null condition instead of their own."""
 
 
-@attrs.frozen(eq=False)
-class RunEvaluation:
+class RunEvaluation(Work):
     """The evaluation of the trained factors of a run on held-out and training images.
 
-    The log-likelihoods of single images are computed first, by one or several processes or shards. The evaluation is
-    then derived from those of all images.
+    The log-likelihoods of single images are computed in chunks, by one or several processes. The evaluation is then
+    derived from those of all images, and written into the run's output folder.
     """
 
-    run: RunFolder
-    recipe: Recipe
-    model: Chain
-    data: DataSets
-    factors: list[FactorFacts]
-    """The factors of the model."""
-    passes: Sequence[Pass]
-    """The passes over the images. The first is in floating point, and those in other arithmetics follow."""
-    checksums: dict[str, str]
-    """The checksums of the weights of the trained factors, which include the factor of conditions."""
-
-    @classmethod
-    def of(
-        cls, run: RunFolder, recipe: Recipe, model: Chain, data: DataSets, others: Mapping[str, Chain] | None = None
-    ) -> RunEvaluation:
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        model: Chain,
+        data: DataSets,
+        others: Mapping[str, Chain] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         """Loads the weights of the trained factors into a model. `others` are the models in other arithmetics by name.
 
         Raises `UserError` if weights cannot be read.
         """
+        self.run, self.recipe, self.model, self.data = run, recipe, model, data
+        self.device = device or torch.device("cpu")
+        self.threads = ThreadChoice(self.device)
         found = {factor.name: _facts(run, factor) for factor in model.all_factors}
-        checksums = {name: read_checksum(run.weights(name)) for name in found if is_file(run.weights(name))}
+        self.factors = [found[factor.name] for factor in model.factors]
+        """The factors of the model."""
+        self.checksums = {name: read_checksum(run.weights(name)) for name in found if is_file(run.weights(name))}
+        """The checksums of the weights of the trained factors, which include the factor of conditions."""
         passes = [
-            Pass(name, chain, [factor for factor in chain.factors if factor.name in checksums])
+            Pass(name, chain, [factor for factor in chain.factors if factor.name in self.checksums])
             for name, chain in {FLOAT: model, **(others or {})}.items()
         ]
         if model.condition is not None and model.condition.optional:
             passes.append(Pass(NULL_CONDITION, model, passes[0].chosen, without_condition=True))
-        if (factor := model.condition_factor) is not None and factor.name in checksums:
+        if (factor := model.condition_factor) is not None and factor.name in self.checksums:
             passes.append(Pass(OF_CONDITIONS, model, [factor]))
-        factors = [found[factor.name] for factor in model.factors]
-        return cls(run, recipe, model, data, factors, [each for each in passes if each.chosen], checksums)
+        self.passes = [each for each in passes if each.chosen]
+        """The passes over the images. The first is in floating point, and those in other arithmetics follow."""
+        self.found: dict[str, Evaluation] = {}
+        """The evaluations by arithmetic, when they are written."""
+        facts = {
+            "weights": self.checksums,
+            "factors": [attrs.asdict(factor) for factor in self.factors],
+            "integers": {name: chain.digests for name, chain in (others or {}).items()},
+            "images": [recipe.data.path, data.train.fingerprint, data.heldout.fingerprint],
+            "options": attrs.asdict(recipe.evaluation),
+            "seed": recipe.sampling.seed if recipe.evaluation.samples else None,
+        }
+        super().__init__(run.output.evaluation, facts, self._chunks())
+
+    def _chunks(self) -> int:
+        """The number of chunks: one for about `CHUNK` images of the largest set, and a single one for a stream."""
+        counts = [1]
+        for images, limit in self.sets.values():
+            if not isinstance(images, Sized):
+                return 1
+            counts.append(math.ceil(min(len(images), limit or len(images)) / CHUNK))
+        return min(MOST_CHUNKS, max(counts))
 
     @property
     def sets(self) -> dict[str, tuple[ImageSet, int | None]]:
@@ -114,49 +136,69 @@ class RunEvaluation:
                     factor.factor,
                 )
 
-    def compute(self, accelerator: Accelerator, shard: Shard | None = None) -> Shares:
-        """Computes the log-likelihoods of all images, or those of a shard, in all processes together.
+    def compute(self, number: int) -> Tensors:
+        """Computes the log-likelihoods of the images of a chunk.
 
-        Shard i of n has the batches i - 1, i - 1 + n, … of each set. Its processes take them in turn.
+        Chunk i of n has the batches i, i + n, … of each set.
         """
-        team, shard = Team(accelerator), shard or Shard(1, 1)
-        found = {}
+        found: Tensors = {}
         for each in self.passes:
-            each.model.eval().to(team.device)
-            threads = ThreadChoice(team.device)
-            kind = "" if each.name == FLOAT else f" ({each.name})"
+            each.model.eval().to(self.device)
             for name, (images, limit) in self.sets.items():
                 share = share_of(
                     each.model,
                     each.chosen,
                     images,
-                    # A shard has the same batches with any number of processes.
-                    rank=shard.number - 1 + shard.count * team.rank,
-                    processes=shard.count * team.processes,
-                    device=team.device,
+                    rank=number,
+                    processes=self.count,
+                    device=self.device,
                     batch_size=self.recipe.evaluation.batch_size,
                     limit=limit,
-                    description=f"evaluation{kind}, {name} images" if team.rank == 0 else None,
+                    description=self._description(each.name, name) if self.count == 1 else None,
                     without_condition=each.without_condition,
-                    threads=threads,
+                    threads=self.threads,
                 )
-                found[each.name, name] = gathered(share, team)
+                found |= {f"{each.name}/{name}/{part}": value for part, value in share.tensors.items()}
         return found
 
-    def conclude(self, shares: Shares, *, write: bool = True) -> dict[str, Evaluation]:
-        """Returns the evaluation in each arithmetic, from the log-likelihoods of all images.
-
-        With `write`, the evaluations are written to the run's output folder.
-        """
+    def conclude(self, found: list[Tensors]) -> None:
+        """Writes the evaluation in each arithmetic, from the log-likelihoods of all images."""
+        shares = {
+            (each.name, name): joined([Share.of(own, f"{each.name}/{name}/") for own in found])
+            for each in self.passes
+            for name in self.sets
+        }
         floats = self._evaluation(shares)
         passes = {each.name: self._tensors(shares, each) for each in self.passes}
         tensors = {key: nats for name in OF_FLOATS for key, nats in passes.pop(name, {}).items()}
-        found = {FLOAT: attrs.evolve(floats, tensors=tensors | (self._samples() if write else {}))}
+        self.found = {FLOAT: attrs.evolve(floats, tensors=tensors | self._samples())}
         for name, tensors in passes.items():
-            found[name] = attrs.evolve(floats, arithmetic=name, digests=digests_of(self.run, name), tensors=tensors)
-        for evaluation in found.values() if write else ():
+            self.found[name] = attrs.evolve(
+                floats, arithmetic=name, digests=digests_of(self.run, name), tensors=tensors
+            )
+        # The evaluation in floating point is written last, because it says that the work is done.
+        for evaluation in reversed(self.found.values()):
             write_evaluation(self.run.output, evaluation)
-        return found
+
+    def is_concluded(self) -> bool:
+        """Whether the evaluations in all arithmetics are there. Those of streams, whose content may change, never are.
+
+        They also have the facts of this evaluation, because the files may be changed.
+        """
+        if self.found or not all(isinstance(images, Sized) for images, _ in self.sets.values()):
+            return bool(self.found)
+        found, expected = {}, self._evaluation({})
+        for name in dict.fromkeys([FLOAT, *(each.name for each in self.passes if each.name not in OF_FLOATS)]):
+            evaluation = stored_evaluation(self.run.output.evaluation_in(name))
+            if evaluation is None or evaluation.key != self.key or not evaluation.has_facts_of(expected):
+                return False
+            found[name] = evaluation
+        self.found = found
+        return True
+
+    @staticmethod
+    def _description(arithmetic: str, images: str) -> str:
+        return f"evaluation{'' if arithmetic == FLOAT else f' ({arithmetic})'}, {images} images"
 
     def _evaluation(self, shares: Shares) -> Evaluation:
         """The facts of the evaluation."""
@@ -169,7 +211,8 @@ class RunEvaluation:
             len(data.skipped),
             None if heldout is None else digest_of(heldout.hashes),
         )
-        return Evaluation(self.factors, facts, self.checksums, condition=None if condition is None else condition.kind)
+        kind = None if condition is None else condition.kind
+        return Evaluation(self.factors, facts, self.checksums, condition=kind, key=self.key)
 
     def _samples(self) -> dict[str, Tensor]:
         """The log-likelihoods of samples of the model, if the recipe asks for them and all factors are trained."""
@@ -208,12 +251,14 @@ def evaluate_run(
 
     The result in floating point, `float`, is written to `evaluation.safetensors` in the run's output folder. `others`
     are the models in other arithmetics by name, with all factors. They are evaluated on the same images, and each
-    result is written to a file of its own.
+    result is written to a file of its own. Processes that evaluate the same weights on the same images share the work,
+    and nothing is computed if the results are there.
     """
-    evaluation = RunEvaluation.of(run, recipe, model, data, others)
+    evaluation = RunEvaluation(run, recipe, model, data, others, accelerator.device)
     if accelerator.is_main_process:
         evaluation.warn()
-    return evaluation.conclude(evaluation.compute(accelerator), write=accelerator.is_main_process)
+    evaluation.do("evaluation" if accelerator.is_main_process and evaluation.count > 1 else None)
+    return evaluation.found
 
 
 def _facts(run: RunFolder, factor: Factor) -> FactorFacts:

@@ -78,17 +78,23 @@ def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:
     return recipe.arithmetic.name in [each.arithmetic for each in other_evaluations(run.path, evaluation)]
 
 
+def stored_evaluation(path: Path) -> Evaluation | None:
+    """The evaluation in a file; None, with a warning if the file is damaged, if there is none."""
+    if not is_file(path):
+        return None
+    try:
+        return read_evaluation(path)
+    except DamagedFile as error:
+        logger.warning("%s; the run is evaluated again", error)
+        return None
+
+
 def current_evaluation(run: RunFolder, recipe: Recipe) -> Evaluation | None:
     """The evaluation in floating point on held-out images; None unless it is of the present weights of all factors.
 
     A damaged evaluation counts as missing and causes a warning.
     """
-    if not is_file(run.evaluation):
-        return None
-    try:
-        evaluation = read_evaluation(run.evaluation)
-    except DamagedFile as error:
-        logger.warning("%s; the run is evaluated again", error)
+    if (evaluation := stored_evaluation(run.evaluation)) is None:
         return None
     present = {name: read_checksum(run.weights(name)) for name in recipe.factor_names}
     return evaluation if evaluation.checksums == present and evaluation.bits_per_dim().value is not None else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -110,16 +109,6 @@ class MeasuredRun(RunFolder):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(chr(10).join(summary_lines(self.summary)))}</pre>"
-
-
-@attrs.frozen(kw_only=True)
-class EvaluatedShard(MeasuredRun):
-    """The result of `auxar.evaluate` for one shard: a run whose evaluation is not complete."""
-
-    shard: str
-    """The shard as I/N, such as 2/7."""
-    file: Path
-    """The file of its log-likelihoods."""
 
 
 def run_summary(run: RunFolder) -> RunSummary:

@@ -13,8 +13,7 @@ evaluation-integer.safetensors      the same in integers
 integer.json                        digests of the factors in integers
 factors/<factor>/integer.safetensors    the factor in integers
 samples/                            images drawn from the model
-samples/<name>/.shards/             results of shards of drawn images, until they are merged
-shards/                             results of shards of an evaluation, until they are merged
+work/, samples/work/                results of parts of an evaluation or of drawn images, until they are joined
 figures/                            figures like the paper's
 report.html                         the report
 .lock, .lock.json                   the lock of the folder, and the process that holds it
@@ -51,8 +50,8 @@ PLACES = (
     "plugins/*",
     "samples/*",
     "samples/*/*",
-    "samples/*/.shards/*",
-    "shards/*",
+    "samples/work/*/*",
+    "work/*/*",
     "figures/*",
     "jobs/*",
 )
@@ -135,11 +134,6 @@ class RunFolder:
     def samples(self) -> Path:
         """The folder of the images drawn from the model."""
         return self.path / "samples"
-
-    @property
-    def shards(self) -> Path:
-        """The folder of the results of shards of an evaluation."""
-        return self.path / "shards"
 
     @property
     def report(self) -> Path:

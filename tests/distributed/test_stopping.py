@@ -23,7 +23,6 @@ from helpers.tiny_runs import (
     process_environment,
     run,
     same,
-    snapshot,
     tiny,
     weights,
     with_dropout,
@@ -32,13 +31,10 @@ from helpers.tiny_runs import (
 from PIL import Image
 
 from auxar.cli import main
-from auxar.commands.evaluate import evaluate
 from auxar.commands.run import run as run_recipe
-from auxar.commands.sample import sample
 from auxar.distributed.signals import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors
-from auxar.runs.lock import holding
 from auxar.training.averaging import WeightAverage
 
 CHANGES = {
@@ -430,33 +426,3 @@ def test_a_second_process_is_refused_while_the_first_lives(recipe, tmp_path, cap
     finally:
         again.kill()
         again.wait()
-
-
-def test_a_run_that_is_held_is_not_evaluated(finished):
-    before = snapshot(finished)
-    with holding(finished), pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
-        evaluate(finished)
-    assert snapshot(finished) == before
-    with holding(finished):
-        pass
-
-
-def test_two_do_not_draw_into_one_folder(finished, tmp_path):
-    """Two processes that draw into one folder would delete each other's images, and mix images of different rules."""
-    sample(finished, out=tmp_path / "samples")
-    before = snapshot(tmp_path)
-    with holding(tmp_path / "samples"), pytest.raises(UserError, match=f"in use by process {os.getpid()} on "):
-        sample(finished, out=tmp_path / "samples", settings=["sampling.rule=map"])
-    assert snapshot(tmp_path) == before
-    with holding(tmp_path / "samples"):
-        sample(finished, out=tmp_path / "other")
-    sample(finished, out=tmp_path / "samples")
-
-
-def test_a_run_does_not_draw_where_another_does(recipe, tmp_path):
-    out = tmp_path / "run"
-    settings = ["training.steps=1"]
-    run_recipe(recipe, out=out, settings=settings, only=["prior"])
-    with holding(out / "samples"), pytest.raises(UserError, match="samples is in use by process "):
-        run_recipe(recipe, out=out, settings=settings)
-    run_recipe(recipe, out=out, settings=settings)

@@ -108,7 +108,7 @@ def test_held_out_images_are_measured_if_no_images_are_given(finished, capsys, m
     assert main(["score", str(finished), "--heldout", "5"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith("bits/dim of 5 held-out images")
-    assert [line.partition("  ")[2].strip() for line in lines] == list(scores.means)
+    assert [line.rpartition("  ")[2] for line in lines] == list(scores.means)
     wrongs: list[dict[str, Any]] = [{"resize": "cover"}, {"out": "a.csv"}, {"condition": "cat"}]
     for wrong in wrongs:
         with pytest.raises(UserError, match=f"^{next(iter(wrong))}: expected images to score"):

@@ -231,7 +231,7 @@ def test_planted_pickles_are_not_loaded(finished, own, tmp_path):
         ("report", damaged),
         ("compare", damaged),
         ("run", f"{own}/samples/growth.png is not a sample of an earlier call: "),
-        ("evaluate", no_lock),
+        ("evaluate", f"{own}/samples/samples.json is damaged: "),
         ("figures", no_lock),
     ):
         assert messages.pop(verb).startswith(start)
@@ -1094,7 +1094,7 @@ def test_a_note_of_who_is_at_work_may_be_anything(own):
             json.dumps({"pid": 1, "host": "x" * 999}),
         ):
             (own / ".lock.json").write_text(text)
-            message = said(evaluate, own)
+            message = said(figures, own)
             assert "is in use by" in message
             assert len(message) < 600
 

@@ -1,0 +1,142 @@
+"""Tests that processes which evaluate the same run share the images, and that a stopped evaluation goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import command, process_environment, run, tiny, write_pictures
+
+import auxar
+from auxar.evaluation.likelihoods import RunEvaluation
+from auxar.evaluation.stored import read_evaluation
+
+FILES = ("evaluation.safetensors", "evaluation-integer.safetensors")
+
+
+class Stopped(BaseException):
+    """The end of a process that was killed."""
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory) -> Path:
+    """A run with a free decoder, which was converted to integers and not evaluated."""
+    pictures = write_pictures(tmp_path_factory.mktemp("data") / "pictures", 40)
+    table = tiny(pictures, data__split__train=0.5, sampling__images=0, evaluation__batch_size=3)
+    folder = run(tmp_path_factory.mktemp("run") / "run", table)
+    auxar.integers(folder, images=4)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+@pytest.fixture
+def chunks(monkeypatch) -> list[int]:
+    """Numbers of the chunks that are computed, of about four images each."""
+    computed: list[int] = []
+    compute = RunEvaluation.compute
+
+    def computing(self: RunEvaluation, number: int) -> Any:
+        computed.append(number)
+        return compute(self, number)
+
+    monkeypatch.setattr(RunEvaluation, "compute", computing)
+    monkeypatch.setattr("auxar.evaluation.likelihoods.CHUNK", 4)
+    return computed
+
+
+def contents(folder: Path) -> list[dict[str, torch.Tensor]]:
+    """The log-likelihoods in both arithmetics."""
+    return [dict(read_evaluation(folder / name).tensors) for name in FILES]
+
+
+def same(one: list[dict[str, torch.Tensor]], other: list[dict[str, torch.Tensor]]) -> bool:
+    """Whether log-likelihoods are equal to the last bit."""
+    return all(
+        first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+        for first, second in zip(one, other, strict=True)
+    )
+
+
+def test_a_stopped_evaluation_goes_on_and_has_the_figures_of_one_process(converted, tmp_path, monkeypatch, chunks):
+    whole, parts = (Path(shutil.copytree(converted, tmp_path / name)) for name in ("whole", "parts"))
+    with monkeypatch.context() as patch:
+        patch.setattr("auxar.evaluation.likelihoods.CHUNK", 1000)
+        auxar.evaluate(whole, arithmetic="integer")
+    assert chunks == [0]
+    chunks.clear()
+    compute = RunEvaluation.compute
+
+    def stopping(self: RunEvaluation, number: int) -> Any:
+        if len(chunks) == 1:
+            chunks.append(-1)
+            raise Stopped
+        return compute(self, number)
+
+    monkeypatch.setattr(RunEvaluation, "compute", stopping)
+    with pytest.raises(Stopped):
+        auxar.evaluate(parts, arithmetic="integer")
+    assert not (parts / FILES[0]).exists()
+    auxar.evaluate(parts, arithmetic="integer")
+    assert chunks == [0, -1, 1, 2, 3, 4]
+    assert same(contents(parts), contents(whole))
+    assert not (parts / "work").exists()
+    before = (parts / FILES[0]).stat().st_mtime_ns
+    auxar.evaluate(parts, arithmetic="integer")
+    assert len(chunks) == 6, "nothing is computed again"
+    assert (parts / FILES[0]).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("settings", [["evaluation.heldout_images=5"], ["evaluation.batch_size=2"]])
+def test_an_evaluation_with_other_options_is_computed(converted, tmp_path, chunks, settings):
+    folder = Path(shutil.copytree(converted, tmp_path / "run"))
+    auxar.evaluate(folder)
+    count = len(chunks)
+    auxar.evaluate(folder, settings=settings)
+    assert len(chunks) > count
+
+
+def test_a_damaged_evaluation_is_computed_again(converted, tmp_path, chunks, caplog):
+    folder = Path(shutil.copytree(converted, tmp_path / "run"))
+    auxar.evaluate(folder)
+    expected = (folder / FILES[0]).read_bytes()
+    (folder / FILES[0]).write_bytes(expected[:-8] + bytes(8))
+    auxar.evaluate(folder)
+    assert "is damaged" in caplog.text
+    assert (folder / FILES[0]).read_bytes() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_processes_that_are_killed_and_join_evaluate_what_one_process_does(tmp_path, seed):
+    pictures = write_pictures(tmp_path / "pictures", 3000)
+    folder = run(tmp_path / "run", tiny(pictures, data__split__train=0.2, sampling__images=0, training__steps=2))
+    parts = Path(shutil.copytree(folder, tmp_path / "parts"))
+    (parts / FILES[0]).unlink()
+    numbers = random.Random(seed)
+
+    def start() -> subprocess.Popen[str]:
+        environment = process_environment(OMP_NUM_THREADS="1")
+        line = command("evaluate", parts, "-q", "--json")
+        return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
+
+    working = [start() for _ in range(4)]
+    for _ in range(6):
+        time.sleep(numbers.uniform(0, 4))
+        killed = working.pop(numbers.randrange(len(working)))
+        os.killpg(killed.pid, signal.SIGKILL)
+        working.append(start())
+    outputs = [process.communicate(timeout=300) for process in working]
+    assert len(set(outputs)) == 1
+    assert not outputs[0][1]
+    one, other = (read_evaluation(path / FILES[0]).tensors for path in (folder, parts))
+    assert all(torch.allclose(one[key], other[key], rtol=1e-6) for key in one)
+    assert not (parts / "work").exists()
