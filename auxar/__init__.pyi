@@ -46,9 +46,6 @@ from auxar.draw.scoring import Scores as Scores
 from auxar.draw.scoring import ImageScore as ImageScore
 from auxar.commands.export import export as export
 from auxar.commands.integers import integers as integers
-from auxar.commands.compress import compress as compress
-from auxar.commands.decompress import decompress as decompress
-from auxar.commands.inspect import inspect as inspect
 from auxar.commands.views import write_views as write_views
 from auxar.commands.models import list_models as list_models
 from auxar.report.shipped_models import ShippedModel as ShippedModel
@@ -86,6 +83,7 @@ from auxar.validation import names_among as names_among
 from auxar.caching import cached_folder as cached_folder
 from auxar.files import replacing as replacing
 from auxar.locks import holding as holding
+from auxar.work.chunks import Work as Work
 from auxar import testing as testing
 from auxar.version import __version__ as __version__
 
@@ -149,3 +147,4 @@ from auxar.model import PixelSource as PixelSource
 from auxar.model import DrawSource as DrawSource
 from auxar.model import ForceSource as ForceSource
 from auxar.model import DecodeSource as DecodeSource
+from auxar.model import FactorCoder as FactorCoder

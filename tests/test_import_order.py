@@ -14,7 +14,7 @@ LAYERS = [
     ["caching", "plugins", "work"],
     ["distributed", "plugin_paths", "recipe"],
     ["data", "runs", "scaffold"],
-    ["coding", "evaluation", "jobs", "testing"],
+    ["evaluation", "jobs", "testing"],
     ["training"],
     ["draw"],
     ["report"],

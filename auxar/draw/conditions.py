@@ -64,13 +64,13 @@ class Conditions:
             return None
         return hashlib.sha256(repr(tuple(self.values.shape)).encode() + self.values.numpy().tobytes()).hexdigest()
 
-    def for_each(self, count: int, what: str = "images") -> Tensor | None:
+    def for_each(self, count: int) -> Tensor | None:
         """The condition of each of `count` images: int64, (count, …); None if `values` is None.
 
-        Raises `UserError`, which names the images by `what`, unless there is one condition or one for each image.
+        Raises `UserError` unless there is one condition or one for each image.
         """
         if self.values is not None and len(self.values) not in (1, count):
-            raise UserError(f"condition: expected one, or one for each of {count} {what}, got {len(self.values)}")
+            raise UserError(f"condition: expected one, or one for each of {count} images, got {len(self.values)}")
         return self.of(range(self.first, self.first + count))
 
 

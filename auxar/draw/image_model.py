@@ -181,7 +181,7 @@ class ImageModel:
         Their sum is `log_prob`. Arguments, results and errors are those of `log_prob`.
         """
         batch = as_batch(images, self.image, self.preparation)
-        return factor_log_probs(self.chain, batch, batch_size, self._conditions(condition, len(batch)))
+        return factor_log_probs(self.chain, batch, batch_size, self.conditions(condition, len(batch)))
 
     def bits_per_dim(self, images: Any, *, condition: Any = None, batch_size: int | None = None) -> Tensor:
         """Computes -log₂ p(image) divided by the number of sub-pixels (c · h · w); an upper bound unless `exact`.
@@ -206,7 +206,7 @@ class ImageModel:
             (torch.Size([2, 32, 32]), True)
         """
         batch = as_batch(images, self.image, self.preparation)
-        return pixel_bits(self.chain, batch, self._conditions(condition, len(batch)))
+        return pixel_bits(self.chain, batch, self.conditions(condition, len(batch)))
 
     def sample(
         self,
@@ -264,6 +264,22 @@ class ImageModel:
             n, first=first, rule=rule, seed=seed, condition=condition, batch_size=batch_size, sampler=sampler
         )
         return linked(self.chain, drawn(self.chain, plan, progress=progress))
+
+    def conditions(self, value: Any, count: int) -> Tensor | None:
+        """The condition of each of `count` images as integers: int64, (count, *condition.spec.shape).
+
+        `value` is one condition for all images, or one for each, as `sample` describes them. The result is None for
+        the null condition, and for a model without a condition. Raises `UserError` if a condition does not fit the
+        model, or if there is neither one nor `count` of them.
+
+        Examples:
+            >>> import auxar
+            >>> label = ["condition.kind=label", "condition.column=label", 'condition.names=["cat", "dog"]']
+            >>> model = auxar.build("quickstart", label)
+            >>> model.conditions(["dog", "cat"], 2).flatten().tolist()
+            [1, 0]
+        """
+        return as_conditions(value, self.condition, reader_of(self.condition, self.recipe)).for_each(count)
 
     def sample_conditions(self, n: int = 1, *, seed: int = 0, first: int = 0) -> Conditions:
         """Draws `n` conditions from p(y), for models whose recipe has `condition.prior`.
@@ -435,11 +451,6 @@ class ImageModel:
     def condition(self) -> Condition | None:
         """The condition that the model is given: its kind, shape and names. None for a model without a condition."""
         return self.chain.condition
-
-    def _conditions(self, value: Any, count: int) -> Tensor | None:
-        """The condition of each of `count` images. Raises `UserError` if there is neither one nor `count` of them."""
-        found = as_conditions(value, self.condition, reader_of(self.condition, self.recipe))
-        return found.for_each(count)
 
     def _draws(self, source: Given, pictures: Images | None, draws: int, options: DrawOptions) -> Draws:
         """Draws `draws` images for each given image. `pictures` are the given images, or None if views were given."""

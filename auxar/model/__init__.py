@@ -11,6 +11,7 @@ from auxar.model.condition import CONDITION_KINDS, NULL, Condition, Conditioning
 from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
 from auxar.model.embedding import Embedding, Encoded, NetworkEmbedding
 from auxar.model.factor import FLOAT, Arithmetic, Converted, Factor
+from auxar.model.factor_coder import FactorCoder
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, Known, mark, scale
 from auxar.model.integers import PARAMETER_BITS, Frequencies, IntegerHead
@@ -59,6 +60,7 @@ __all__ = [
     "Embedding",
     "Encoded",
     "Factor",
+    "FactorCoder",
     "FactorLogProb",
     "ForceSource",
     "Frequencies",

@@ -40,7 +40,29 @@ Tensors = dict[str, Tensor]
 
 
 class Work(abc.ABC):
-    """Work in numbered chunks, whose bounds and results depend on nothing but facts."""
+    """Work in numbered chunks, whose bounds and results depend on nothing but facts.
+
+    A command makes its output by `do`. All processes that run the command with the same facts, on one or more machines
+    that share the output's folder, then share the chunks, and a command that was stopped goes on. A chunk's result is
+    kept in `work/KEY` beside the output until all are joined.
+
+    Examples:
+        >>> import json, tempfile, torch
+        >>> class Squares(Work):
+        ...     def compute(self, number):
+        ...         return {"square": torch.tensor(number**2)}
+        ...
+        ...     def conclude(self, found):
+        ...         squares = [int(each["square"]) for each in found]
+        ...         self.output.write_text(json.dumps({"key": self.key, "squares": squares}))
+        ...
+        ...     def is_concluded(self):
+        ...         return self.output.is_file() and json.loads(self.output.read_text())["key"] == self.key
+        >>> squares = Squares(Path(tempfile.mkdtemp()) / "squares.json", {"exponent": 2}, count=4)
+        >>> squares.do()
+        >>> json.loads(squares.output.read_text())["squares"]
+        [0, 1, 4, 9]
+    """
 
     def __init__(self, output: Path, facts: Mapping[str, Any], count: int) -> None:
         self.output = output

@@ -27,12 +27,10 @@ import torch
 from PIL import Image
 
 import auxar
-from auxar.coding.archive import Archiver, write_archive
-from auxar.coding.container import read_container
-from auxar.coding.pictures import read_picture
 from auxar.data import load_images
-from auxar.draw.loading import opened as opened_run
-from auxar.recipe.building import own_sampler
+from auxar_codec.archive import DECODED_DIMS, Archiver
+from auxar_codec.compression import Compression
+from auxar_codec.container import read_container
 
 CODECS: dict[str, tuple[Callable[[str, str], list[str]], str]] = {
     "PNG (optipng -o7)": (lambda source, out: ["optipng", "-quiet", "-o7", "-out", out, source], ".png"),
@@ -74,32 +72,28 @@ def coded_by(name: str, folder: Path, files: list[Path], sheet: Path, dims: int)
 
 def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Tensor) -> dict[str, float]:
     """Bits for each sub-pixel and seconds of a model's file. The images are decoded and compared with the originals."""
-    opened = opened_run(run, arithmetic="integer", trust_plugins=False)
-    archiver = Archiver(opened.model.chain, own_sampler(opened.model.chain))
-    header = archiver.header("model")
-    path, names = folder / "a.auxar", [file.name for file in files]
-    encoding, entries = seconds(
-        lambda: write_archive(path, archiver, header, names, lambda number: read_picture(files[number]))
-    )
+    model, path = auxar.load(run, "cpu", arithmetic="integer"), folder / "a.auxar"
+    encoding, _ = seconds(lambda: Compression(model, files, path, None, replace=True).do())
     container = read_container(path)
+    archiver = Archiver(model, container.header)
     decoding, found = seconds(lambda: list(archiver.decode(container, container.entries)))
     pixels = [picture.pixels for _, picture in found if picture is not None]
     assert np.array_equal(np.stack(pixels), images.numpy())
-    model, batch = opened.model, archiver.most_tiles
+    batch = max(1, DECODED_DIMS // model.image.dims)
     likelihood, log_prob = seconds(lambda: model.log_prob(images, batch_size=batch))
+    assert model.run is not None
     drawing, _ = seconds(lambda: model.sample(len(images), batch_size=batch, progress=False))
     dims = images.numel()
     return {
         "likelihood": float(-log_prob.sum() / math.log(2)) / dims,
-        "streams": 8 * sum(entry.size for entry in entries) / dims,
+        "streams": 8 * sum(entry.size for entry in container.entries) / dims,
         "file": 8 * path.stat().st_size / dims,
         "encoding": encoding,
         "decoding": decoding,
         "encoding / likelihood pass": encoding / likelihood,
         "decoding / sampling": decoding / drawing,
         "weights": sum(
-            (opened.folder.output.factor(factor.name) / "integer.safetensors").stat().st_size
-            for factor in opened.model.factors
+            (model.run.output.factor(factor.name) / "integer.safetensors").stat().st_size for factor in model.factors
         ),
     }
 

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "plugins" / "auxar_integers"
-FILES = Path(__file__).parents[1] / "coding" / "test_factors.py"
+FILES = Path(__file__).parents[1] / "model" / "test_factor_coder.py"
 LEVELS = {
     "-march=x86-64-v2": "sse4_2",
     "-march=x86-64-v3": "avx2",

@@ -62,6 +62,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import auxar
+from auxar_codec import compress, decompress
+from auxar_codec.container import read_container
 
 PROJECT = Path(__file__).parents[2]
 TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
@@ -190,11 +192,11 @@ def results_of_run(name: str, folder: Path, seed: int, settings: Sequence[str] =
     is_coded = model.condition is not None and model.condition.kind in ("label", "attributes")
     if model.image.levels == 256 and (is_coded or model.condition is None or model.condition.optional):
         conditions = heldout.condition[:2] if is_coded and heldout.condition is not None else None
-        auxar.compress(name, ["one.png", "two.png"], "both.auxar", condition=conditions)
+        compress(name, ["one.png", "two.png"], "both.auxar", condition=conditions)
         yield "archive/file", Path("both.auxar").read_bytes()
-        archive = auxar.inspect("both.auxar")
+        archive = read_container(Path("both.auxar"))
         yield from ((f"archive/coded/{entry.name}", coded) for entry, coded in archive.records(archive.entries))
-        auxar.decompress("both.auxar", folder / "decoded", run=name)
+        decompress("both.auxar", folder / "decoded", run=name)
 
 
 def what_a_model_computes(model: auxar.ImageModel, heldout: Any, seed: int) -> Results:

@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 import auxar
+from auxar_codec import compress, decompress
+from auxar_codec.container import read_container
 
 SIZES = ((5, 6), (4, 4), (3, 2), (2, 7))
 """Heights and widths of pictures. Models have images of 4×4 pixels, so these have 4, 1, 1 and 2 tiles."""
@@ -59,12 +61,12 @@ def test_streams_have_the_bits_of_single_tiles_given_their_conditions(
     plain, file = OneByOne(path, "integer"), tmp_path / "a.auxar"
     originals = [np.asarray(Image.open(pictures / f"{number}.png")) for number in range(4)]
     with at_once(pictures_at_once):
-        auxar.compress(path, [pictures], file, condition=conditions)
-        found = auxar.decompress(file, tmp_path / "out", run=path)
-        view = auxar.decompress(file, tmp_path / "views", run=path, depth=1)
-        single = auxar.decompress(file, tmp_path / "single", run=path, only=["3.png"], depth=2)
+        compress(path, [pictures], file, condition=conditions)
+        found = decompress(file, tmp_path / "out", run=path)
+        view = decompress(file, tmp_path / "views", run=path, depth=1)
+        single = decompress(file, tmp_path / "single", run=path, only=["3.png"], depth=2)
     assert not found.damaged
-    entries = auxar.inspect(file).entries
+    entries = read_container(file).entries
     by_hand = decoded_images(file.read_bytes(), auxar.load(path, arithmetic="integer"), most=4)
     for number, (entry, original) in enumerate(zip(entries, originals, strict=True)):
         assert entry.condition == tuple(given[number])
@@ -94,18 +96,3 @@ def view_of(plain: OneByOne, picture: np.ndarray, depth: int) -> np.ndarray:
     values = torch.cat(rows, 1).permute(1, 2, 0).double() * 255 / (levels - 1)
     colors = (values + 0.5).floor().byte().numpy()[: -(-height // 2), : -(-width // 2)]
     return colors[..., 0] if depth == 2 or picture.ndim == 2 else colors
-
-
-def test_shards_have_the_conditions_of_their_pictures(random_run_of, pictures, tmp_path):
-    path = random_run_of("labels")
-    conditions, out = torch.tensor(CONDITIONS["labels"]).flatten(), tmp_path / "a.auxar"
-    whole = auxar.compress(path, [pictures], tmp_path / "whole.auxar", condition=conditions)
-    for number in (2, 1, 3):
-        part = auxar.compress(path, [pictures], out, condition=conditions, shard=f"{number}/3")
-        assert auxar.compress(path, [pictures], out, condition=conditions, shard=f"{number}/3") == part
-    for wrong in (conditions.flip(0), None):
-        with pytest.raises(auxar.UserError, match=r"given other conditions|made with another model"):
-            auxar.compress(path, [pictures], out, condition=wrong, merge=3)
-    merged = auxar.compress(path, [pictures], out, condition=conditions, merge=3)
-    assert out.read_bytes() == whole.path.read_bytes()
-    assert (merged.images, merged.sub_pixels) == (4, 3 * (30 + 16 + 14) + 6)

@@ -30,12 +30,11 @@ import numpy as np
 import watching
 from watching import Limits, Outcome
 
-from auxar.coding.archive import Archiver, write_archive
-from auxar.coding.container import MAGIC, read_container
-from auxar.coding.pictures import Picture
-from auxar.draw.loading import opened as opened_run
+import auxar
 from auxar.errors import UserError
-from auxar.recipe.building import own_sampler
+from auxar_codec.archive import Archiver, check_model, entry_of, header_of
+from auxar_codec.container import MAGIC, read_container, write_container
+from auxar_codec.pictures import Picture
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.golden_models import MODELS, make_golden_run
@@ -65,9 +64,9 @@ def originals() -> list[Original]:
 
 def _original(folder: Path, name: str) -> Original:
     make_golden_run(folder, name)
-    model = opened_run(folder, arithmetic="integer", trust_plugins=False).model.chain
-    archiver = Archiver(model, own_sampler(model))
-    header = archiver.header(name)
+    model = auxar.load(folder, "cpu", arithmetic="integer")
+    header = header_of(model, name)
+    archiver = Archiver(model, header)
     numbers = np.random.default_rng(0)
     pixels = {}
     for number, (height, width, channels) in enumerate(SIZES):
@@ -75,7 +74,11 @@ def _original(folder: Path, name: str) -> Original:
         pixels[f"{number}.png"] = (ramp + numbers.integers(0, 9, ramp.shape)).clip(0, 255).astype(np.uint8)
     path, names = folder / "a.auxar", list(pixels)
     metadata = [(b"profile", b""), (b"", b""), (b"", b"exif"), (b"", b"")]
-    write_archive(path, archiver, header, names, lambda number: Picture(pixels[names[number]], *metadata[number]))
+    pictures = [Picture(pixels[name], *own) for name, own in zip(names, metadata, strict=True)]
+    coded = archiver.encode(
+        [(entry_of(name, picture, header), picture) for name, picture in zip(names, pictures, strict=True)]
+    )
+    write_container(path, header, *zip(*coded, strict=True))
     container = read_container(path)
     decoded = tuple(dict(archiver.decode(container, container.entries, depth)) for depth in (0, 1))
     found = tuple({entry.name: picture.pixels for entry, picture in each.items() if picture} for each in decoded)
@@ -157,8 +160,9 @@ def decode(original: Original, content: bytes, forged: bool, depth: int) -> str:
     path.write_bytes(content)
     try:
         container = read_container(path)
-        original.archiver.check(container)
-        found = list(original.archiver.decode(container, container.entries, depth))
+        check_model(container, original.archiver.model)
+        archiver = Archiver(original.archiver.model, container.header)
+        found = list(archiver.decode(container, container.entries, depth))
     except UserError as error:
         return str(error)
     for entry, picture in () if forged else found:

@@ -25,8 +25,9 @@ SIDE, COUNT = 4, 26
 BATCH = 3
 """The number of images that are evaluated at once. It divides none of the sets."""
 SIZES = {
-    "auxar.coding.archive.DECODED_DIMS": 3 * SIDE * SIDE,
-    "auxar.coding.archive.ENCODED_DIMS": 3 * SIDE * SIDE,
+    "auxar_codec.archive.DECODED_DIMS": 3 * SIDE * SIDE,
+    "auxar_codec.archive.ENCODED_DIMS": 3 * SIDE * SIDE,
+    "auxar_codec.compression.CHUNK": 3 * SIDE * SIDE,
     "auxar.data.parquet.ROWS": 1,
     "auxar.data.sets.BATCH": 1,
     "auxar.data.stored.BATCH_BYTES": 3 * SIDE * SIDE,

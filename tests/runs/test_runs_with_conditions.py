@@ -28,6 +28,8 @@ from auxar.cli import main
 from auxar.draw.sheets import TITLE
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
+from auxar_codec import compress, decompress
+from auxar_codec.container import read_container
 
 NAMES = ["cat", "dog", "owl"]
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
@@ -362,7 +364,7 @@ def pictures_of(converted) -> list[Path]:
 
 
 def decompressed(path: Path, run: Path, out: Path) -> list[Any]:
-    return [np.asarray(Image.open(file)) for file in auxar.decompress(path, out, run=run).paths]
+    return [np.asarray(Image.open(file)) for file in decompress(path, out, run=run).paths]
 
 
 @LABELED
@@ -372,9 +374,9 @@ def test_files_keep_the_labels_of_their_pictures(converted, pictures_of, tmp_pat
     model = auxar.load(converted, arithmetic="integer")
     originals = [np.asarray(Image.open(file)) for file in pictures_of]
     labels = ["owl", None, "cat"]
-    packed = auxar.compress(converted, pictures_of, tmp_path / "a.auxar", condition=labels)
+    packed = compress(converted, pictures_of, tmp_path / "a.auxar", condition=labels)
     assert all(map(np.array_equal, decompressed(packed.path, converted, tmp_path / "a"), originals))
-    found = auxar.inspect(packed.path)
+    found = read_container(packed.path)
     assert [entry.condition for entry in found.entries] == [(2,), (-1,), (0,)]
     bits = model.bits_per_dim(model.prepare(pictures_of), condition=labels) * model.image.dims
     for entry, expected in zip(found.entries, bits.tolist(), strict=True):
@@ -382,14 +384,14 @@ def test_files_keep_the_labels_of_their_pictures(converted, pictures_of, tmp_pat
     plain = decoded_images(packed.path.read_bytes(), model, most=2)
     for file, original in zip(pictures_of[:2], originals, strict=False):
         assert np.array_equal(plain[file.name].transpose(1, 2, 0), original)
-    assert main(["inspect", str(packed.path)]) == 0
+    assert main(["decompress", str(packed.path), "--list"]) == 0
     shown = capsys.readouterr().out
     assert "bits/dim  label 2" in shown
     assert "bits/dim  no label" in shown
-    one = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="dog")
-    assert [entry.condition for entry in auxar.inspect(one.path).entries] == 3 * [(1,)]
-    with pytest.raises(UserError, match="expected one, or one for each of 3 pictures, got 2"):
-        auxar.compress(converted, pictures_of, tmp_path / "c.auxar", condition=["cat", "dog"])
+    one = compress(converted, pictures_of, tmp_path / "b.auxar", condition="dog")
+    assert [entry.condition for entry in read_container(one.path).entries] == 3 * [(1,)]
+    with pytest.raises(UserError, match="expected one, or one for each of 3 images, got 2"):
+        compress(converted, pictures_of, tmp_path / "c.auxar", condition=["cat", "dog"])
 
 
 def test_files_of_pictures_without_a_condition(converted, pictures_of, tmp_path):
@@ -397,17 +399,17 @@ def test_files_of_pictures_without_a_condition(converted, pictures_of, tmp_path)
     assert condition is not None
     if not condition.optional:
         with pytest.raises(UserError, match="this model requires a condition"):
-            auxar.compress(converted, pictures_of, tmp_path / "a.auxar")
+            compress(converted, pictures_of, tmp_path / "a.auxar")
         if condition.kind == "mask":
             mask = next(pictures_of[0].parent.glob("*.mask.png"))
             with pytest.raises(UserError, match="files have labels or attributes of images, but this model has a cond"):
-                auxar.compress(converted, pictures_of, tmp_path / "a.auxar", condition=mask)
+                compress(converted, pictures_of, tmp_path / "a.auxar", condition=mask)
         return
-    packed = auxar.compress(converted, pictures_of, tmp_path / "a.auxar")
-    assert auxar.inspect(packed.path).header.condition is None
+    packed = compress(converted, pictures_of, tmp_path / "a.auxar")
+    assert read_container(packed.path).header.condition is None
     originals = [np.asarray(Image.open(file)) for file in pictures_of]
     assert all(map(np.array_equal, decompressed(packed.path, converted, tmp_path / "a"), originals))
-    again = auxar.compress(converted, pictures_of, tmp_path / "b.auxar", condition="none")
+    again = compress(converted, pictures_of, tmp_path / "b.auxar", condition="none")
     assert again.path.read_bytes() == packed.path.read_bytes()
 
 

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "plugins" / "auxar_samplers"
-CODING = Path(__file__).parents[1] / "coding" / "test_factors.py"
+CODING = Path(__file__).parents[1] / "model" / "test_factor_coder.py"
 PLUGINS = Path(__file__).parents[2] / "plugins"
 CHOSEN = "(native or thread or integer_products or test_samplers or forced) and not forked"
 """The thread sanitizer starts a thread of its own in a forked process, and a test counts threads there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from auxar.model import ImageSpec
+from auxar import ImageSpec
 
 
 def tile_counts(height: int, width: int, tile: ImageSpec) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Tests of the commands `compress`, `decompress` and `inspect`: real runs, real pictures, damaged files."""
+"""Tests of the commands `compress` and `decompress`: real runs, real pictures, damaged files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
-from auxar.coding.container import write_container
 from auxar.errors import UserError
+from auxar_codec import compress, decompress
+from auxar_codec.container import read_container, write_container
 
 
 @pytest.fixture(scope="module")
 def packed(run, images, tmp_path_factory):
     """A file of all images, made with the model of `run`."""
     path = tmp_path_factory.mktemp("packed") / "a.auxar"
-    auxar.compress(run, [images], path)
+    compress(run, [images], path)
     return path
 
 
@@ -39,7 +40,7 @@ def same(one, other):
 
 
 def test_images_are_decoded_without_loss(run, images, packed, tmp_path):
-    found = auxar.decompress(packed, tmp_path / "out", run=run)
+    found = decompress(packed, tmp_path / "out", run=run)
     assert not found.damaged
     assert [path.name for path in found.paths] == sorted(path.name for path in images.iterdir())
     assert all(same(path, images / path.name) for path in found.paths)
@@ -56,7 +57,7 @@ def test_a_decoder_in_plain_python_reads_the_same_images(run, packed):
 def test_the_file_has_the_bits_of_the_likelihoods(run, images, packed):
     model = auxar.load(run, arithmetic="integer")
     bits = float(model.bits_per_dim([images]).sum()) * model.image.dims
-    streams = sum(entry.size for entry in auxar.inspect(packed).entries)
+    streams = sum(entry.size for entry in read_container(packed).entries)
     count = len(golden_images())
     assert bits <= 8 * streams + 16 * count
     assert 8 * streams <= bits * 1.001 + 8 * 4 * 2 * count
@@ -69,9 +70,9 @@ def test_sizes_colors_and_metadata_are_kept(run, tmp_path):
     (tmp_path / "in").mkdir()
     Image.fromarray(gray).save(tmp_path / "in" / "gray.png", icc_profile=b"profile")
     Image.fromarray(color).save(tmp_path / "in" / "color.bmp")
-    made = auxar.compress(run, [tmp_path / "in"], tmp_path / "a.auxar")
+    made = compress(run, [tmp_path / "in"], tmp_path / "a.auxar")
     assert (made.images, made.sub_pixels) == (2, 5 * 21 + 17 * 8 * 3)
-    found = auxar.decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
+    found = decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
     assert [path.name for path in found.paths] == ["color.bmp.png", "gray.png"]
     assert same(tmp_path / "out" / "color.bmp.png", tmp_path / "in" / "color.bmp")
     assert same(tmp_path / "out" / "gray.png", tmp_path / "in" / "gray.png")
@@ -80,7 +81,7 @@ def test_sizes_colors_and_metadata_are_kept(run, tmp_path):
 
 
 def test_views_are_decoded_from_a_part_of_the_file(run, images, packed, tmp_path):
-    found = auxar.decompress(packed, tmp_path, depth=1, run=run, only=["3.png"])
+    found = decompress(packed, tmp_path, depth=1, run=run, only=["3.png"])
     model = auxar.load(run)
     view = model.chain.views(golden_images()[3:4])[1]
     expected = auxar.Images(view, model.chain.specs[1]).to_pil()[0]
@@ -117,9 +118,12 @@ def test_plugins_of_a_run_that_was_not_named_are_not_loaded(run, packed, tmp_pat
     Path("found/plugins").mkdir()
     hook = "from auxar import hookimpl\n@hookimpl\ndef auxar_register_components(): return []\n"
     Path("found/plugins/marking.py").write_text(f"{hook}AUXAR_INTERFACE = 1\nopen('marked', 'w').close()\n")
-    arguments = ["decompress", "a.auxar", "-o", "out", "--trust-plugins"]
+    arguments = ["decompress", "a.auxar", "-o", "out"]
     assert main(arguments) == 2
-    assert capsys.readouterr().err.endswith("of a run that you name; if you trust found, add --run found\n")
+    assert "a.auxar was made with the model in found, which cannot be loaded: " in capsys.readouterr().err
+    arguments.append("--trust-plugins")
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "auxar: --trust-plugins: plugins are trusted only of a run named with --run\n"
     assert not Path("marked").exists()
     assert main([*arguments, "--run", "found"]) == 0
     assert Path("marked").exists()
@@ -145,21 +149,21 @@ def test_existing_files_are_kept(run, images, packed, tmp_path, capsys):
 
 def test_damaged_images_are_named_and_the_others_decoded(run, images, packed, tmp_path, capsys):
     content = bytearray(packed.read_bytes())
-    sizes = [entry.size for entry in auxar.inspect(packed).entries]
+    sizes = [entry.size for entry in read_container(packed).entries]
     content[len(content) - sum(sizes) + sizes[0] + 3] ^= 16
     (tmp_path / "a.auxar").write_bytes(content[:-5])
     arguments = ["decompress", str(tmp_path / "a.auxar"), "-o", str(tmp_path / "out"), "--run", str(run), "--json"]
     assert main(arguments) == 2
     told = capsys.readouterr()
-    names = [entry.name for entry in auxar.inspect(packed).entries]
+    names = [entry.name for entry in read_container(packed).entries]
     assert json.loads(told.out)["damaged"] == [names[1], names[-1]]
     assert f"these images are damaged or missing: {names[1]}, {names[-1]}" in told.err
     written = sorted((tmp_path / "out").iterdir())
     assert len(written) == len(names) - 2
     assert all(same(path, images / path.name) for path in written)
-    views = auxar.decompress(tmp_path / "a.auxar", tmp_path / "views", depth=1, run=run)
+    views = decompress(tmp_path / "a.auxar", tmp_path / "views", depth=1, run=run)
     assert views.damaged == (names[1],), "the view of the last image is there, although the file is cut"
-    whole = auxar.decompress(packed, tmp_path / "whole", depth=1, run=run)
+    whole = decompress(packed, tmp_path / "whole", depth=1, run=run)
     assert all(same(path, tmp_path / "whole" / path.name) for path in views.paths)
     assert len(views.paths) == len(whole.paths) - 1
 
@@ -167,7 +171,7 @@ def test_damaged_images_are_named_and_the_others_decoded(run, images, packed, tm
 def test_damage_never_gives_wrong_pixels(run, images, packed, tmp_path):
     """If bytes anywhere are changed, images are decoded as they were, or named, or the file is refused."""
     content, numbers, views = packed.read_bytes(), random.Random(0), tmp_path / "views"
-    auxar.decompress(packed, views, run=run, depth=1)
+    decompress(packed, views, run=run, depth=1)
     for trial in range(8):
         changed = bytearray(content)
         for _ in range(numbers.randint(1, 3)):
@@ -178,7 +182,7 @@ def test_damage_never_gives_wrong_pixels(run, images, packed, tmp_path):
                 changed[place] = numbers.randrange(256)
         (tmp_path / "a.auxar").write_bytes(changed)
         try:
-            found = auxar.decompress(tmp_path / "a.auxar", tmp_path / str(trial), run=run, depth=trial % 2)
+            found = decompress(tmp_path / "a.auxar", tmp_path / str(trial), run=run, depth=trial % 2)
         except UserError:
             continue
         # Views are decoded without the bytes of the finest factor, so damage to these need not be named.
@@ -189,10 +193,10 @@ def test_damage_never_gives_wrong_pixels(run, images, packed, tmp_path):
 
 
 def test_a_file_is_described(run, packed, capsys):
-    assert main(["inspect", str(packed)]) == 0
+    assert main(["decompress", str(packed), "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"model {run.name}, images of 8×8×3 with 256 levels"
-    assert main(["inspect", str(packed), "--json"]) == 0
+    assert main(["decompress", str(packed), "--list", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     stages = [f"stage{depth}" for depth in range(len(MODELS[run.name]["stage"]))]
     assert [factor["factor"] for factor in record["factors"]] == ["prior", *reversed(stages)]
@@ -211,7 +215,8 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path, capsys):
         (["compress", str(run), str(tmp_path / "none"), *out], "there is no file or folder"),
         (["decompress", str(packed), "-o", str(tmp_path), "--depth", "3"], "--depth: expected 0 … "),
         (["decompress", str(images / "0.png"), "-o", str(tmp_path)], "was not made by `auxar compress`"),
-        (["inspect", str(images)], "not a regular file"),
+        (["decompress", str(images), "--list"], "not a regular file"),
+        (["decompress", str(packed)], "--out: expected a folder for the pictures; --list lists the images without one"),
     ):
         assert main(arguments) == 2, arguments
         assert message in capsys.readouterr().err
@@ -228,14 +233,14 @@ def test_many_tiles_views_of_tiles_and_gray_pictures(run, tmp_path):
     Image.fromarray(color).save(tmp_path / "in" / "a.png")
     Image.fromarray(gray).save(tmp_path / "in" / "b.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("auxar.coding.archive.ENCODED_DIMS", 9 * 192)
-        patch.setattr("auxar.coding.archive.DECODED_DIMS", 7 * 192)
-        auxar.compress(run, [tmp_path / "in"], tmp_path / "a.auxar")
-        found = auxar.decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
-        views = auxar.decompress(tmp_path / "a.auxar", tmp_path / "views", run=run, depth=1)
+        patch.setattr("auxar_codec.archive.ENCODED_DIMS", 9 * 192)
+        patch.setattr("auxar_codec.archive.DECODED_DIMS", 7 * 192)
+        compress(run, [tmp_path / "in"], tmp_path / "a.auxar")
+        found = decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
+        views = decompress(tmp_path / "a.auxar", tmp_path / "views", run=run, depth=1)
     assert np.array_equal(pixels(found.paths[0])[1], color)
     assert np.array_equal(pixels(found.paths[1])[1], gray)
-    auxar.compress(run, [tmp_path / "in"], tmp_path / "at-once.auxar")
+    compress(run, [tmp_path / "in"], tmp_path / "at-once.auxar")
     assert (tmp_path / "at-once.auxar").read_bytes() == (tmp_path / "a.auxar").read_bytes()
     model = auxar.load(run)
     whole = np.pad(color, ((0, 6), (0, 5), (0, 0)), mode="edge")
@@ -276,22 +281,22 @@ def test_an_input_is_not_replaced_by_the_file(run, images, tmp_path, capsys):
 def test_all_pictures_are_checked_before_the_first_is_encoded(run, images, tmp_path, monkeypatch, capsys):
     shutil.copytree(images, tmp_path / "in")
     Image.new("RGBA", (8, 8)).save(tmp_path / "in" / "z.png")
-    monkeypatch.setattr("auxar.coding.archive.write_archive", None)
+    monkeypatch.setattr("auxar_codec.compression.Compression.compute", None)
     assert main(["compress", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "a.auxar")]) == 2
     assert "z.png cannot be compressed: it has transparency" in capsys.readouterr().err
 
 
 def test_too_many_tiles_are_refused_before_the_first_is_encoded(run, images, tmp_path, monkeypatch, capsys):
-    sizes = auxar.compress(run, [images], tmp_path / "a.auxar")
+    sizes = compress(run, [images], tmp_path / "a.auxar")
     most = (
         4
         + sum(len(path.name) + 1 for path in images.iterdir())
         + sizes.images * 4 * (8 + len(MODELS[run.name]["stage"]))
     )
-    monkeypatch.setattr("auxar.coding.index.MOST_INDEX", most)
-    auxar.compress(run, [images], tmp_path / "b.auxar")
-    monkeypatch.setattr("auxar.coding.index.MOST_INDEX", most - 1)
-    monkeypatch.setattr("auxar.coding.archive.write_archive", None)
+    monkeypatch.setattr("auxar_codec.index.MOST_INDEX", most)
+    compress(run, [images], tmp_path / "b.auxar")
+    monkeypatch.setattr("auxar_codec.index.MOST_INDEX", most - 1)
+    monkeypatch.setattr("auxar_codec.compression.Compression.compute", None)
     assert main(["compress", str(run), str(images), "-o", str(tmp_path / "c.auxar")]) == 2
     assert f"whose index would have {most} bytes, and at most {most - 1} are allowed" in capsys.readouterr().err
 
@@ -300,8 +305,8 @@ def test_a_file_has_the_digests_of_the_integers_that_were_used(run, images, pack
     """A record of digests may be missing. The digests of the model itself are compared all the same."""
     copy = shutil.copytree(run, tmp_path / "run")
     (copy / "integer.json").unlink()
-    auxar.compress(copy, [images / "0.png"], tmp_path / "a.auxar")
-    assert auxar.inspect(tmp_path / "a.auxar").header.factors == auxar.inspect(packed).header.factors
+    compress(copy, [images / "0.png"], tmp_path / "a.auxar")
+    assert read_container(tmp_path / "a.auxar").header.factors == read_container(packed).header.factors
     other = next(name for name in MODELS if name != run.name)
     make_golden_run(tmp_path / other, other)
     (tmp_path / other / "integer.json").unlink()
@@ -312,11 +317,11 @@ def test_a_file_has_the_digests_of_the_integers_that_were_used(run, images, pack
 
 
 def test_a_claim_of_many_bytes_needs_no_memory(run, packed, tmp_path, capsys):
-    found = auxar.inspect(packed)
+    found = read_container(packed)
     first = attrs.evolve(found.entries[0], profile_bytes=2**18, exif_bytes=2**18)
     records = [record or b"" for _, record in found.records(found.entries)]
     write_container(tmp_path / "a.auxar", found.header, [*found.entries[1:3], first], records[1:3])
-    decoded = auxar.decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
+    decoded = decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
     assert decoded.damaged == (first.name,)
     assert len(decoded.paths) == 2
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 import auxar
 from auxar.data import load_images
+from auxar_codec import compress, decompress
+from auxar_codec.container import read_container
 
 IMAGES = 500
 VIEWS: dict[str, Any] = {
@@ -59,11 +61,11 @@ def test_files_have_the_bits_of_the_likelihoods(pictures, tmp_path, view, suppor
     run = tmp_path / "run"
     auxar.run(tmp_path / "recipe.toml", out=run)
     auxar.integers(run, images=16)
-    made = auxar.compress(run, [pictures], tmp_path / "a.auxar")
+    made = compress(run, [pictures], tmp_path / "a.auxar")
     assert made.images == IMAGES
     model = auxar.load(run, arithmetic="integer")
     bits = float(-model.log_prob([pictures]).sum() / math.log(2))
-    entries = auxar.inspect(tmp_path / "a.auxar").entries
+    entries = read_container(tmp_path / "a.auxar").entries
     coded = 8 * sum(entry.size for entry in entries)
     streams = IMAGES * len(model.factors)
     assert coded <= bits * 1.001 + 8 * 4 * streams
@@ -71,7 +73,7 @@ def test_files_have_the_bits_of_the_likelihoods(pictures, tmp_path, view, suppor
     assert made.bytes - coded / 8 - names <= 16 * IMAGES + 1000, "index and checksums"
     print(f"{view}, {support}: {bits / IMAGES / 3072:.4f} bits/dim, coded {coded / bits - 1:+.4%} more,", end=" ")
     print(f"{(coded - bits) / 8 / streams:.2f} bytes for a stream")
-    found = auxar.decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
+    found = decompress(tmp_path / "a.auxar", tmp_path / "out", run=run)
     assert not found.damaged
     for path in found.paths:
         assert Image.open(path).tobytes() == Image.open(pictures / path.name).tobytes()

@@ -12,18 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auxar.coding.container import (
+from auxar.errors import UserError
+from auxar_codec.archive import streams_of
+from auxar_codec.container import (
     MAGIC,
     MOST_HEADER,
     CodedFactor,
     Header,
     read_container,
-    streams,
     write_container,
 )
-from auxar.coding.index import MOST_INDEX, Entry, index_bytes, packed_index
-from auxar.errors import UserError
-from auxar.files import DamagedFile
+from auxar_codec.index import MOST_INDEX, Entry, check_index, packed_index
 
 HEADER = Header(1, "model", 3, 4, 4, 256, (CodedFactor("prior", "ab", 2), CodedFactor("stage0", "cd", 4)))
 
@@ -43,7 +42,7 @@ def coded_images(draw):
         lengths = tuple(tuple(draw(st.lists(st.integers(0, 200), min_size=tiles, max_size=tiles))) for _ in range(2))
         record = random.Random(0).randbytes(profile + exif + sum(map(sum, lengths)))
         checksums = zlib.crc32(record[: len(record) - sum(lengths[-1])]), draw(st.integers(0, 2**32 - 1))
-        entry = Entry(name, draw(st.booleans()), height, width, profile, exif, lengths, *checksums)
+        entry = Entry(name, draw(st.booleans()), height, width, profile, exif, checksums[1], (), lengths, checksums[0])
         found.append((entry, record))
     return [each for each in found if each[0].name not in (".", "..")]
 
@@ -68,20 +67,20 @@ def written(path, sizes=(5, 0, 7)):
         record = random.Random(number).randbytes(size)
         lengths = ((size // 2,), (size - size // 2,))
         coarse = record[: size // 2]
-        entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, lengths, zlib.crc32(coarse), number))
+        entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, number, (), lengths, zlib.crc32(coarse)))
         records.append(record)
     write_container(path, HEADER, entries, records)
     return entries, records
 
 
 def test_the_streams_of_a_record_are_those_of_its_lengths():
-    entry = Entry("a", False, 4, 8, 1, 2, ((1, 0), (2, 3)), 0, 0)
-    assert streams(entry, b"pe!abbccc") == [[b"a", b""], [b"bb", b"ccc"]]
+    entry = Entry("a", False, 4, 8, 1, 2, 0, lengths=((1, 0), (2, 3)))
+    assert streams_of(entry, b"pe!abbccc") == [(b"a", b"bb"), (b"", b"ccc")]
 
 
 def described(name="a", **fields):
     """An image of one tile, with `fields` changed."""
-    return attrs.evolve(Entry(name, False, 4, 4, 0, 0, ((1,), (2,)), zlib.crc32(b""), 0), **fields)
+    return attrs.evolve(Entry(name, False, 4, 4, 0, 0, 0, lengths=((1,), (2,))), **fields)
 
 
 def test_the_index_takes_few_bytes_for_an_image():
@@ -103,8 +102,13 @@ def test_the_index_takes_few_bytes_for_an_image():
 def test_the_size_of_an_index_is_known_beforehand(images):
     entries = [entry for entry, _ in images]
     tiles = sum(len(entry.lengths[0]) for entry in entries)
-    expected = index_bytes([entry.name for entry in entries], tiles, 2)
-    assert expected == len(lzma.decompress(packed_index(entries)))
+    size = len(lzma.decompress(packed_index(entries)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("auxar_codec.index.MOST_INDEX", size)
+        check_index(entries, tiles, 2)
+        patch.setattr("auxar_codec.index.MOST_INDEX", size - 1)
+        with pytest.raises(UserError, match=f"whose index would have {size} bytes, and at most {size - 1} are"):
+            check_index(entries, tiles, 2)
 
 
 def test_a_changed_or_cut_record_is_named_and_the_others_are_read(tmp_path):
@@ -152,7 +156,8 @@ def changed_header(**values):
         (changed_header(levels=1), "levels"),
         (changed_header(height=10**9), "height"),
         (changed_header(factors=[]), "factors"),
-        (changed_header(other=1), "unknown key 'other'"),
+        (changed_header(width=3), "the lag 4 is larger than the width 3"),
+        (changed_header(other=1), "other"),
         (lambda text: b"[]", "header is not valid"),
         (lambda text: b"\xff", "header is not valid"),
         (lambda text: b"[" * 60_000, "header is not valid"),
@@ -208,7 +213,7 @@ def packed(content):
 def test_a_wrong_index_is_refused(tmp_path, index, message):
     written(tmp_path / "a.auxar")
     replaced_part(tmp_path / "a.auxar", 1, lambda _: index)
-    with pytest.raises(DamagedFile, match=message):
+    with pytest.raises(UserError, match=message):
         read_container(tmp_path / "a.auxar")
 
 
@@ -218,7 +223,7 @@ def test_other_files_are_refused(tmp_path):
         read_container(tmp_path / "a")
     for content, problem in ((b"", "it is cut"), (MAGIC[:5], "it is cut"), (MAGIC, "the checksum of its header is")):
         (tmp_path / "a").write_bytes(content)
-        with pytest.raises(DamagedFile, match=f"damaged: {problem}"):
+        with pytest.raises(UserError, match=f"damaged: {problem}"):
             read_container(tmp_path / "a")
     with pytest.raises(UserError, match="is missing"):
         read_container(tmp_path / "b")

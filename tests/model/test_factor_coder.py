@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 from helpers.causal_networks import reason_to_skip
-from helpers.golden_models import golden_images
+from helpers.golden_models import MODELS, golden_images, make_golden_run
 
 import auxar
-from auxar.coding.factors import FactorCoder
 from auxar.errors import UserError
-from auxar.model import ImageSpec
+from auxar.model import FactorCoder, ImageSpec
 from auxar.model.sources import coding_order
 from auxar.numerics.range_coder import TOTAL
 from auxar_samplers.auto import AutoSampler
@@ -34,6 +33,14 @@ GOLDEN = {
     "centered": {"prior": "38b4436e2825445b", "stage0": "eced8b3fcf9b0ca9", "stage1": "d010c38ef99928c8"},
 }
 """The first 16 hexadecimal digits of the SHA-256 of all streams of a factor."""
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def run(request, tmp_path_factory):
+    """A run with fixed weights, and its integers."""
+    folder = tmp_path_factory.mktemp("files") / request.param
+    make_golden_run(folder, request.param)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,7 @@ def test_nothing_is_coded_where_one_value_is_possible(coded, monkeypatch):
     name, _, factors = coded
     coder, image, view, _ = factors[0]
     found: list[list[tuple[int, int]]] = []
-    monkeypatch.setattr("auxar.coding.factors.encode", lambda ranges: found.append(list(ranges)))
+    monkeypatch.setattr("auxar.model.factor_coder.encode", lambda ranges: found.append(list(ranges)))
     coder.encode(image, view, coder.lag())
     assert all(0 < frequency < TOTAL for ranges in found for _, frequency in ranges)
     assert (sum(map(len, found)) < image.numel()) == (name == "pyramid")
@@ -128,7 +135,7 @@ def test_a_sampler_that_ignores_the_order_is_refused(coded, engine):
 
 def test_a_model_in_floating_point_is_refused(run):
     model = auxar.load(run)
-    with pytest.raises(UserError, match="has no integer frequencies, which files need"):
+    with pytest.raises(UserError, match="has no integer frequencies, which coding needs"):
         FactorCoder(model.factors[0], AutoSampler())
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import attrs
-from attrs.validators import ge, le, max_len, min_len
+from attrs.validators import ge, in_, le, max_len, min_len
+from cattrs import Converter
 
-from auxar.coding.index import MOST_INDEX, Entry, packed_index, unpacked_index
-from auxar.errors import UserError, one_line, shown
-from auxar.files import CHUNK, DamagedFile, parse_json, reading, replacing
-from auxar.model import ImageSpec
-from auxar.structuring import Misfit, StrictConverter
+from auxar import ImageSpec, UserError, replacing
+from auxar_codec.index import MOST_INDEX, Entry, packed_index, unpacked_index
 
 MAGIC = b"\x89AUXAR\r\n"
 """The first bytes of a file. A transfer as text would change them."""
@@ -28,8 +24,6 @@ MOST_VALUES = 1024
 """Maximum number of values of a condition."""
 MOST_HEADER = 2**16
 """Maximum number of bytes of the header."""
-SEAL = 32
-"""Number of bytes of the digest at the end of a sealed file."""
 
 
 @attrs.frozen
@@ -48,7 +42,7 @@ class CodedFactor:
 class CodedCondition:
     """The label or the attributes that each image was coded given, as the header describes them."""
 
-    kind: Literal["label", "attributes"]
+    kind: str = attrs.field(validator=in_(("label", "attributes")))
     """Kind of the condition."""
     values: int = attrs.field(validator=[ge(1), le(MOST_VALUES)])
     """Number of values of each image."""
@@ -78,15 +72,18 @@ class Header:
     """The condition that images were coded given. None for the null condition, and for a model without a condition."""
 
     def __attrs_post_init__(self) -> None:
-        try:
-            ImageSpec(self.channels, height=self.height, width=self.width, levels=self.levels)
-        except UserError as error:
-            raise ValueError(str(error)) from None
+        # With a larger lag, pixels would be coded in raster order, too, but decoding would take more steps.
+        if (lag := max(factor.lag for factor in self.factors)) > self.tile.width:
+            raise ValueError(f"the lag {lag} is larger than the width {self.tile.width}")
 
     @property
     def tile(self) -> ImageSpec:
         """Shape and range of the model's images."""
         return ImageSpec(self.channels, height=self.height, width=self.width, levels=self.levels)
+
+    def table(self) -> dict[str, Any]:
+        """The header as plain values, as the file has them."""
+        return {key: value for key, value in attrs.asdict(self).items() if value is not None}
 
 
 @attrs.frozen(eq=False)
@@ -94,8 +91,11 @@ class Container:
     """A file whose header and index were read."""
 
     path: Path
+    """The file."""
     header: Header
+    """The header."""
     entries: tuple[Entry, ...]
+    """The images."""
     start: int
     """Position of the first record in the file."""
 
@@ -106,11 +106,11 @@ class Container:
         be there. Damage to the finest factor's streams is not found here: the values that they give are compared with
         the image's checksum.
         """
-        position, wanted = self.start, set(map(id, chosen))
-        with reading(self.path) as file:
+        position, wanted = self.start, {entry.name for entry in chosen}
+        with _opened(self.path) as file:
             end = os.fstat(file.fileno()).st_size
             for entry in self.entries:
-                if id(entry) in wanted:
+                if entry.name in wanted:
                     size, record = entry.coarse_size if coarse else entry.size, b""
                     # The size is checked first, so that a claim of many bytes needs no memory.
                     if position + size <= end:
@@ -121,95 +121,75 @@ class Container:
                 position += entry.size
 
 
-def streams(entry: Entry, record: bytes) -> list[list[bytes]]:
-    """The streams in a record: for each factor, the coarsest first, the stream of each tile."""
-    position, found = entry.profile_bytes + entry.exif_bytes, []
-    for lengths in entry.lengths:
-        of_factor: list[bytes] = []
-        for length in lengths:
-            of_factor.append(record[position : position + length])
-            position += length
-        found.append(of_factor)
-    return found
+def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
+    """Writes a file. An existing file is replaced when the new one is complete.
 
-
-def write_container(
-    path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes], *, sealed: bool = False
-) -> bytes:
-    """Writes a file. An existing file is replaced when the new one is complete. Returns the SHA-256 of its content.
-
-    With `sealed`, this digest, which has `SEAL` bytes, is appended to the file. Raises `UserError` if the file cannot
-    be written.
+    Raises `UserError` if the file cannot be written, or if its index would be too large.
     """
-    described = {key: value for key, value in attrs.asdict(header).items() if value is not None}
-    text = json.dumps(described, separators=(",", ":")).encode()
+    text = json.dumps(header.table(), separators=(",", ":")).encode()
     index = packed_index(entries)
-    for name, part, most in (("header", text, MOST_HEADER), ("index", index, MOST_INDEX)):
-        if len(part) > most:
-            raise UserError(f"{path}: its {name} would have {len(part):,} bytes, and at most {most:,} are allowed")
+    if len(index) > MOST_INDEX:
+        raise UserError(f"{path}: its index would have {len(index):,} bytes, and at most {MOST_INDEX:,} are allowed")
     parts = [len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little") for part in (text, index)]
-    digest = hashlib.sha256()
     with replacing(path) as temporary, temporary.open("wb") as file:
-        for part in itertools.chain([MAGIC], parts, records):
-            file.write(part)
-            digest.update(part)
-        if sealed:
-            file.write(digest.digest())
-    return digest.digest()
-
-
-def digest_of(path: Path, end: int = 0) -> tuple[bytes, bytes]:
-    """The SHA-256 of a file without its last `end` bytes, and these bytes."""
-    digest = hashlib.sha256()
-    with reading(path) as file:
-        rest = os.fstat(file.fileno()).st_size - end
-        while rest > 0 and (part := file.read(min(rest, CHUNK))):
-            digest.update(part)
-            rest -= len(part)
-        return digest.digest(), file.read()
+        file.writelines([MAGIC, *parts, *records])
 
 
 def read_container(path: Path) -> Container:
     """Reads the header and the index of a file.
 
     Memory and time are bounded by `MOST_HEADER` and `MOST_INDEX`, whatever the file claims. Raises `UserError` if this
-    is no such file, or one of a newer format, and `DamagedFile` if its header or index is damaged.
+    is no such file, or one of a newer format, or if its header or index is damaged.
+
+    Examples:
+        >>> import auxar
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> drawn = auxar.sample("runs/quickstart", images=1, rule="map", seed=4)
+        >>> made = auxar.compress("runs/quickstart", [drawn / "images"], "one.auxar")
+        >>> [(entry.name, entry.height, entry.width) for entry in read_container(Path("one.auxar")).entries]
+        [('000000.png', 32, 32)]
     """
-    with reading(path) as file:
+    with _opened(path) as file:
         if (first := file.read(len(MAGIC))) != MAGIC:
-            if MAGIC.startswith(first):
-                raise DamagedFile(f"{path} is damaged: it is cut")
-            raise UserError(f"{path} was not made by `auxar compress`")
+            cut = MAGIC.startswith(first)
+            raise UserError(f"{path} {'is damaged: it is cut' if cut else 'was not made by `auxar compress`'}")
         header = _header(path, _part(file, path, "header", MOST_HEADER))
         index = _part(file, path, "index", MOST_INDEX)
         start = file.tell()
     try:
-        condition = header.condition
-        values = (0, 0) if condition is None else (condition.values, condition.levels)
-        return Container(path, header, unpacked_index(index, header.tile, len(header.factors), *values), start)
+        return Container(path, header, entries_of(index, header), start)
     except ValueError as error:
-        raise DamagedFile(f"{path} is damaged: its index is not valid ({one_line(str(error))})") from None
+        raise UserError(f"{path} is damaged: its index is not valid ({error})") from None
+
+
+def entries_of(index: bytes, header: Header) -> tuple[Entry, ...]:
+    """The images of an index, for files with a header. Raises `ValueError` if it is not valid."""
+    given = header.condition
+    values = (0, 0) if given is None else (given.values, given.levels)
+    return unpacked_index(index, header.tile, len(header.factors), *values)
+
+
+def _opened(path: Path) -> BinaryIO:
+    if not path.is_file():  # Reading a pipe or a device may never end.
+        raise UserError(f"{path} is missing, or not a regular file")
+    return path.open("rb")
 
 
 def _part(file: BinaryIO, path: Path, name: str, most: int) -> bytes:
     length = int.from_bytes(file.read(4), "little")
     if length > most:
-        raise DamagedFile(f"{path} is damaged: its {name} has {length:,} bytes, expected at most {most:,}")
+        raise UserError(f"{path} is damaged: its {name} has {length:,} bytes, expected at most {most:,}")
     part, checksum = file.read(length), file.read(4)
     if len(part) < length or checksum != zlib.crc32(part).to_bytes(4, "little"):
-        raise DamagedFile(f"{path} is damaged: the checksum of its {name} is wrong")
+        raise UserError(f"{path} is damaged: the checksum of its {name} is wrong")
     return part
 
 
 def _header(path: Path, text: bytes) -> Header:
     try:
-        values = parse_json(text)
-        if isinstance(values, dict) and values.get("format") != FORMAT:
-            found = shown(values.get("format"))
-            raise UserError(f"{path} has format {found}; this version of auxar reads format {FORMAT}")
-        return StrictConverter(unknown_keys="refused", finite=True).structure(values, Header)
-    except Misfit as error:
-        problem = error.problems[0]
-    except ValueError as error:
-        problem = one_line(str(error))
-    raise DamagedFile(f"{path} is damaged: its header is not valid ({problem})")
+        values = json.loads(text)
+        if values["format"] == FORMAT:
+            return Converter(forbid_extra_keys=True, detailed_validation=False).structure(values, Header)
+    except Exception as error:  # cattrs, validators and `json` raise many kinds of exceptions.
+        raise UserError(f"{path} is damaged: its header is not valid ({error!s:.300})") from None
+    raise UserError(f"{path} has format {values['format']!r:.30}; this version of auxar reads format {FORMAT}")

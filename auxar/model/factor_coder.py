@@ -4,48 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
 import torch
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, CausalNetwork, DecodeSource, Factor, Sampler, Walk
+from auxar.model.distribution import CausalDistribution
+from auxar.model.factor import Factor
 from auxar.model.integers import IntegerHead
-from auxar.model.sources import coding_order, walk_for
+from auxar.model.sources import DecodeSource, Sampler, coding_order, walk_for
+from auxar.model.support import Walk
 from auxar.numerics.range_coder import TOTAL, encode
 
 
-@attrs.frozen(eq=False)
 class FactorCoder:
-    """Encodes and decodes the images of a factor in integers. `sampler` draws the pixels when they are decoded.
+    """Encodes the images of a factor in integers to bytes, and decodes them.
+
+    An image takes about -log₂ p bits, given its view and its condition. `docs/files.md` describes the streams. Both
+    directions need the same `lag`: the number of columns by which each row is coded behind the row above. `sampler`
+    draws the pixels when they are decoded.
 
     Raises `UserError` if the factor has no integer frequencies.
+
+    Examples:
+        >>> import auxar
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> model = auxar.load("runs/quickstart", "cpu", arithmetic="integer")
+        >>> coder = FactorCoder(model.factors[-1], model.chain.sampler)
+        >>> image, lag = model.views(model.sample(2))[-1].tensor, coder.lag()
+        >>> streams = coder.encode(image, None, lag)
+        >>> torch.equal(coder.decode(streams, None, lag), image)
+        True
     """
 
-    factor: Factor
-    sampler: Sampler
-    network: CausalNetwork = attrs.field(init=False)
-    """The network that predicts the pixels."""
-    head: IntegerHead = attrs.field(init=False)
-    """The head of the network."""
-
-    @network.default
-    def _network_of_factor(self) -> CausalNetwork:
-        network = self.factor.network
+    def __init__(self, factor: Factor, sampler: Sampler) -> None:
+        network = factor.network
         if network is None or not isinstance(network.head, IntegerHead):
             raise UserError(
-                f"factor {self.factor.name} has no integer frequencies, which files need; convert the run with "
+                f"factor {factor.name} has no integer frequencies, which coding needs; convert the run with "
                 "`auxar integers RUN`"
             )
-        return network
-
-    @head.default
-    def _head_of_network(self) -> IntegerHead:
-        assert isinstance(self.network.head, IntegerHead)
-        return self.network.head
+        self.factor = factor
+        self.sampler = sampler
+        self.network = network
+        self.head = network.head
 
     def lag(self) -> int:
-        """The number of columns by which each row is coded behind the row above. It is derived from the network."""
+        """The smallest lag with which the sampler decodes images. It is derived from the network."""
         walk = self._walk(None if self.factor.view_spec is None else torch.zeros((1, *self.factor.view_spec.shape)), 1)
         return self.sampler.lag(self.network, 0 if walk is None else walk.reach)
 
@@ -68,6 +72,7 @@ class FactorCoder:
             for ranges in zip(starts, frequencies, strict=True)
         ]
 
+    @torch.no_grad()
     def decode(
         self, streams: Sequence[bytes], view: Tensor | None, lag: int, condition: Tensor | None = None
     ) -> Tensor:
@@ -75,7 +80,7 @@ class FactorCoder:
 
         Raises `UserError` if the sampler cannot draw pixels in the order of the lag.
         """
-        features = self._features(len(streams), view, condition)
+        features = self.factor.features(len(streams), view, condition)
         walk = self._walk(view, len(streams))
         source = DecodeSource(self.head, self.factor.image, streams, lag, walk, restricted=self.factor.restricted)
         return self.sampler.sample(self.network, features, source)
@@ -83,14 +88,10 @@ class FactorCoder:
     def _ranges(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         assert isinstance(self.factor.distribution, CausalDistribution)
         given = self.factor.given(view)
-        features = self._features(len(image), view, condition)
+        features = self.factor.features(len(image), view, condition)
         parameters = self.factor.distribution.parameters_of(image, features, given)
         interval = given.interval(image) if given is not None and given.restricted else None
         return self.head.coding_ranges(parameters, image, interval)
-
-    @torch.no_grad()
-    def _features(self, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
-        return self.factor.features(count, view, condition)
 
     def _walk(self, view: Tensor | None, count: int) -> Walk | None:
         return walk_for(self.network, self.factor.given(None if view is None else view.to(torch.int64)), count)

@@ -1,0 +1,143 @@
+"""Lossless files of images: the commands `compress` and `decompress`, and the format of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auxar import Result, UserError, command
+
+if TYPE_CHECKING:
+    from auxar_codec.compression import Compressed
+    from auxar_codec.decompression import Decompressed
+
+
+def _shown(made: Compressed) -> Result:
+    images = "1 image" if made.images == 1 else f"{made.images} images"
+    line = f"{made.path}: {images}, {made.bytes:,} bytes, {made.bits_per_dim:.3f} bits/dim"
+    record = {"file": str(made.path), "images": made.images, "bytes": made.bytes, "bits_per_dim": made.bits_per_dim}
+    return Result([line], record)
+
+
+@command("Share and store", show=_shown)
+def compress(
+    run: str | PathLike[str],
+    paths: Iterable[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    replace: bool = False,
+    condition: Any = None,
+    trust_plugins: bool = False,
+) -> Compressed:
+    """Compresses pictures without loss into one file, with a model in integers.
+
+    An image x takes about −log₂ p(x) bits, and is decoded on every machine that has the same model. The run must have
+    integers (`auxar integers`). Pictures may have any size; the model sees tiles of its own size. Gray and RGB pictures
+    of 8 bits are kept, with their color profile and EXIF data.
+
+    Several processes, on one or more machines with the same folder, share the pictures if all of them run this command
+    with the same options. A command that was stopped continues, and nothing is done if the file has the pictures.
+
+    Args:
+        paths (PATH): image files, or folders of image files
+        out (-o, --out FILE): the new file
+        replace: replace a file of anything else
+        condition (--condition KIND=VALUE): label or attributes of the pictures, one for all or one for each, for a
+            model that is given them: label=NAME, attributes=NAME,NAME… or none (the default); they are kept in the file
+
+    Raises:
+        UserError: the run has no integers, two pictures have the same name, a part of a picture could not be kept, such
+            as transparency, or there is another file
+
+    Examples:
+        >>> import auxar
+        >>> drawn = auxar.sample("runs/quickstart", images=2, rule="map", seed=3)
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> packed = auxar.compress("runs/quickstart", [drawn / "images"], "drawn.auxar")
+        >>> packed.images, packed.sub_pixels
+        (2, 6144)
+        >>> [path.name for path in auxar.decompress("drawn.auxar", "out", run="runs/quickstart").paths]
+        ['000000.png', '000001.png']
+    """
+    from auxar import load
+    from auxar_codec.compression import Compression
+    from auxar_codec.pictures import picture_files
+
+    files = picture_files([paths] if isinstance(paths, str | PathLike) else paths)
+    model = load(run, "cpu", arithmetic="integer", trust_plugins=trust_plugins)
+    work = Compression(model, files, Path(out), condition, replace=replace)
+    work.do("compressing")
+    return work.result()
+
+
+def _written(found: Decompressed) -> Result:
+    from auxar_codec.decompression import listed
+
+    if not found.paths and not found.damaged:
+        return listed(found.container)
+    record = {"files": [str(path) for path in found.paths], "damaged": list(found.damaged)}
+    mistake = None
+    if found.damaged:
+        mistake = UserError(f"{found.container.path}: these images are damaged or missing: {', '.join(found.damaged)}")
+    return Result([str(path) for path in found.paths], record, mistake)
+
+
+@command("Share and store", show=_written)
+def decompress(
+    path: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    list: bool = False,
+    only: Sequence[str] = (),
+    depth: int = 0,
+    run: str | PathLike[str] | None = None,
+    replace: bool = False,
+    trust_plugins: bool = False,
+) -> Decompressed:
+    """Decodes the images of a file that `auxar compress` made, or lists them.
+
+    The images are written as PNG into a folder. Images that are damaged or missing are left out and named, and the exit
+    status of the command is then 2. The list has the sizes of the images, and the model with which they are decoded.
+
+    Args:
+        path (FILE): the file
+        out (-o, --out DIR): folder for the pictures
+        list: list the images; none is decoded
+        only: decode only the images of these names
+        depth (K): decode the views at this depth, which are smaller and take less time (default: 0, the images)
+        run: the run, or the name of a model, with which the images are decoded (default: the one with the digests in
+            the file, among the models that come trained, the runs in ./runs and the folders beside the file)
+        replace: replace pictures that exist
+        trust_plugins: load the plugin files of the run, which must then be named; they are code that runs with your
+            rights, so read them first
+
+    Raises:
+        UserError: the file has no images of these names, its header or index is damaged, its model is not found, the
+            run has another model, or a picture exists
+
+    Examples:
+        >>> import auxar
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> drawn = auxar.sample("runs/quickstart", images=2, rule="map", seed=5)
+        >>> made = auxar.compress("runs/quickstart", [drawn / "images"], "two.auxar")
+        >>> [entry.name for entry in auxar.decompress("two.auxar", list=True).container.entries]
+        ['000000.png', '000001.png']
+        >>> found = auxar.decompress("two.auxar", "small", depth=2, only=["000001.png"], run="runs/quickstart")
+        >>> [path.as_posix() for path in found.paths], found.damaged
+        (['small/000001.png'], ())
+    """
+    from auxar_codec.container import read_container
+    from auxar_codec.decompression import Decompressed, decompressed, model_of, targets_of
+
+    container = read_container(Path(path))
+    if list:
+        return Decompressed(container)
+    if out is None:
+        raise UserError("out: expected a folder for the pictures; --list lists the images without one")
+    if not 0 <= depth < len(container.header.factors):
+        raise UserError(f"depth: expected 0 … {len(container.header.factors) - 1} for this file, got {depth}")
+    names = [only] if isinstance(only, str) else only
+    targets = targets_of(container, Path(out), names, replace=replace)
+    return decompressed(container, model_of(container, run, trust_plugins=trust_plugins), targets, depth)

@@ -1,0 +1,158 @@
+"""The work of compressing pictures into a file, which processes share."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxar import ImageModel, UserError, Work
+from auxar_codec.archive import Archiver, entry_of, header_of
+from auxar_codec.container import entries_of, read_container, write_container
+from auxar_codec.index import Entry, check_index, number_of_tiles, packed_index
+from auxar_codec.names import check_names
+from auxar_codec.pictures import Picture, read_picture
+
+CHUNK = 2**19
+"""Maximum number of sub-pixels of the tiles in a chunk; at least one picture is in it."""
+
+
+@attrs.frozen
+class Compressed:
+    """The result of `auxar.compress`."""
+
+    path: Path
+    """The file."""
+    images: int
+    """Number of images."""
+    bytes: int
+    """Size of the file."""
+    sub_pixels: int
+    """Number of sub-pixels of all images."""
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits of the file for each sub-pixel of its images."""
+        return 8 * self.bytes / self.sub_pixels
+
+
+@attrs.frozen
+class Source:
+    """A picture that is to be compressed, as it was found when the command began."""
+
+    file: Path
+    entry: Entry
+    """Its entry in the index, before it is encoded."""
+    pixels: str
+    """SHA-256 of its values."""
+    metadata: str
+    """SHA-256 of its color profile and EXIF data."""
+
+
+class Compression(Work):
+    """The work of compressing picture files into a file. The result of a chunk is an index and records.
+
+    `condition` is a condition of all pictures, or one for each. A file with another content is replaced only with
+    `replace`. Raises `UserError` if a part of a picture could not be kept, if two pictures have the same name, if the
+    index would be too large, or if there is another file.
+    """
+
+    def __init__(self, model: ImageModel, files: Sequence[Path], out: Path, condition: Any, *, replace: bool) -> None:
+        check_names(files)
+        if out.exists() and any(file.samefile(out) for file in files):
+            raise UserError(f"{out} is one of the pictures; choose another name with -o")
+        rows = model.conditions(condition, len(files))
+        given = rows is not None and bool((rows >= 0).any())
+        # A file may be given to others, so it has the name of the run's folder without the folders above it.
+        self.header = header_of(model, "" if model.run is None else Path(model.run.name).name, conditioned=given)
+        values = rows.flatten(1).tolist() if rows is not None and given else [()] * len(files)
+        # Encoding takes long, so all pictures are checked before it begins.
+        self.sources = [self._source(*each) for each in zip(files, map(read_picture, files), values, strict=True)]
+        self.archiver, self.replace = Archiver(model, self.header), replace
+        tile, entries = self.header.tile, [source.entry for source in self.sources]
+        tiles = [number_of_tiles(entry.name, entry.height, entry.width, tile) for entry in entries]
+        check_index(entries, sum(tiles), len(self.header.factors))
+        self.parts = chunks_of([count * tile.dims for count in tiles])
+        facts = {"header": self.header.table(), "pictures": [attrs.astuple(source)[1:] for source in self.sources]}
+        super().__init__(out, facts, len(self.parts))
+        self._check_output()
+
+    def _source(self, file: Path, picture: Picture, condition: Sequence[int]) -> Source:
+        if len(picture.pixels) > self.header.channels:
+            raise UserError(f"{file} cannot be compressed: it has colors, but the model's images are gray")
+        entry = entry_of(file.name, picture, self.header, tuple(condition))
+        return Source(file, entry, _digest(picture.pixels.tobytes()), _digest(picture.profile + picture.exif))
+
+    def _check_output(self) -> None:
+        if not self.replace and os.path.lexists(self.output) and not self.is_concluded():
+            raise UserError(f"{self.output} exists; files are replaced only with --replace")
+
+    def is_concluded(self) -> bool:
+        """Whether the output has this header and the entries of exactly these pictures, and is not cut."""
+        try:
+            found = read_container(self.output)
+        except UserError:
+            return False
+        known = [attrs.evolve(entry, lengths=(), coarse_checksum=0) for entry in found.entries]
+        if found.header != self.header or known != [source.entry for source in self.sources]:
+            return False
+        records = zip(found.records(found.entries), self.sources, strict=True)
+        return all(
+            record is not None and _digest(record[: entry.profile_bytes + entry.exif_bytes]) == source.metadata
+            for (entry, record), source in records
+        )
+
+    def compute(self, number: int) -> dict[str, Tensor]:
+        """Encodes the pictures of a chunk. Raises `UserError` if one has changed."""
+        pictures = []
+        for source in (self.sources[place] for place in self.parts[number]):
+            picture = read_picture(source.file)
+            if self._source(source.file, picture, source.entry.condition) != source:
+                raise UserError(f"{source.file} has changed since this command began; begin again")
+            pictures.append((source.entry, picture))
+        entries, records = zip(*self.archiver.encode(pictures), strict=True)
+        return {"index": _tensor(packed_index(entries)), "records": _tensor(b"".join(records))}
+
+    def conclude(self, found: list[dict[str, Tensor]]) -> None:
+        """Writes the file."""
+        self._check_output()
+        entries = [entry for each in found for entry in entries_of(each["index"].numpy().tobytes(), self.header)]
+        write_container(self.output, self.header, entries, [each["records"].numpy().tobytes() for each in found])
+
+    def result(self) -> Compressed:
+        """The description of the file."""
+        channels, entries = self.header.channels, [source.entry for source in self.sources]
+        dims = sum(entry.height * entry.width * (1 if entry.gray else channels) for entry in entries)
+        return Compressed(self.output, len(entries), self.output.stat().st_size, dims)
+
+
+def chunks_of(sizes: Sequence[int]) -> list[range]:
+    """The numbers of the pictures in each chunk, for pictures of these sizes.
+
+    Examples:
+        >>> chunks_of([CHUNK, 2, CHUNK - 2, 1])
+        [range(0, 1), range(1, 3), range(3, 4)]
+    """
+    starts, total = [0], 0
+    for number, size in enumerate(sizes):
+        if total and total + size > CHUNK:
+            starts.append(number)
+            total = 0
+        total += size
+    return [range(*each) for each in itertools.pairwise([*starts, len(sizes)])]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _tensor(content: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(content, np.uint8).copy())

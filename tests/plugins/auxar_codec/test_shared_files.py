@@ -1,0 +1,200 @@
+"""Tests that processes which compress the same pictures share them, and that another file is not replaced unasked."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from helpers.golden_models import golden_images
+from helpers.tiny_runs import process_environment, snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from auxar.errors import UserError
+from auxar_codec import compress
+from auxar_codec.compression import CHUNK, Compression, chunks_of
+from auxar_codec.container import read_container, write_container
+
+THREE = 3 * 8 * 8 * 3
+"""The sub-pixels of three pictures."""
+
+
+@pytest.fixture(scope="module")
+def whole(run, images, tmp_path_factory):
+    """The file of all images, made in one chunk."""
+    path = tmp_path_factory.mktemp("whole") / "a.auxar"
+    compress(run, images, path)
+    assert [file.name for file in path.parent.iterdir()] == ["a.auxar"], "a single chunk needs no folder"
+    return path
+
+
+class Stopped(BaseException):
+    """The end of a process that was killed."""
+
+
+def test_a_command_that_is_stopped_at_any_chunk_goes_on_and_gives_the_file_of_one_call(
+    run, images, whole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("auxar_codec.compression.CHUNK", THREE)
+    out, computed, compute = tmp_path / "a.auxar", list[int](), Compression.compute
+
+    def stopping(self: Compression, number: int) -> Any:
+        if number not in computed:
+            computed.append(number)
+            raise Stopped
+        return compute(self, number)
+
+    monkeypatch.setattr(Compression, "compute", stopping)
+    count = -(-len(golden_images()) // 3)
+    for _ in range(count):
+        with pytest.raises(Stopped):
+            compress(run, images, out)
+        assert not out.exists()
+    made = compress(run, images, out)
+    assert computed == list(range(count)), "no chunk is begun again after it was done"
+    assert (made.images, made.bytes) == (len(golden_images()), whole.stat().st_size)
+    assert out.read_bytes() == whole.read_bytes()
+    before = snapshot(tmp_path)
+    monkeypatch.setattr(Compression, "compute", None)
+    for replace in (False, True):
+        assert compress(run, images, out, replace=replace) == made, "the file has these pictures already"
+    assert snapshot(tmp_path) == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.auxar"]
+
+
+@given(sizes=st.lists(st.integers(1, 2 * CHUNK), min_size=1, max_size=20))
+def test_chunks_are_consecutive_pictures_and_as_large_as_they_may_be(sizes):
+    parts = chunks_of(sizes)
+    assert [number for part in parts for number in part] == list(range(len(sizes)))
+    totals = [sum(sizes[number] for number in part) for part in parts]
+    for part, total, following in zip(parts, totals, parts[1:], strict=False):
+        assert total + sizes[following.start] > CHUNK
+        assert total <= CHUNK or len(part) == 1
+
+
+def other_values(picture, path):
+    Image.new("RGB", picture.size, (7, 7, 7)).save(path)
+
+
+def other_shape(picture, path):
+    # The same values in the same order.
+    width, height = picture.size
+    Image.frombytes("RGB", (width // 2, height * 2), picture.tobytes()).save(path)
+
+
+def other_profile(picture, path):
+    picture.save(path, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+def other_exif(picture, path, text="a cat"):
+    exif = picture.getexif()
+    exif[0x010E] = text
+    picture.save(path, exif=exif)
+
+
+def other_text(picture, path):
+    # As long as the text before.
+    other_exif(picture, path, "a dog")
+
+
+def other_name(picture, path):
+    path.rename(path.with_name("other.png"))
+
+
+@pytest.mark.parametrize("change", [other_values, other_shape, other_profile, other_text, other_name])
+def test_a_file_of_other_pictures_is_replaced_only_if_asked(run, images, tmp_path, change):
+    pictures = shutil.copytree(images, tmp_path / "pictures")
+    with Image.open(images / "3.png") as picture:
+        other_exif(picture, pictures / "3.png")
+        compress(run, [pictures], out := tmp_path / "a.auxar")
+        before = out.read_bytes()
+        change(picture, pictures / "3.png")
+    with pytest.raises(UserError, match=r"a\.auxar exists; files are replaced only with --replace"):
+        compress(run, [pictures], out)
+    assert out.read_bytes() == before
+    compress(run, [pictures], out, replace=True)
+    compress(run, [pictures], tmp_path / "new.auxar")
+    assert out.read_bytes() == (tmp_path / "new.auxar").read_bytes() != before
+
+
+def test_a_file_that_is_cut_or_of_another_model_is_replaced_only_if_asked(run, images, whole, tmp_path):
+    out, found = tmp_path / "a.auxar", read_container(whole)
+    records = [record or b"" for _, record in found.records(found.entries)]
+    write_container(out, attrs.evolve(found.header, model="other"), found.entries, records)
+    for content in (b"", whole.read_bytes()[:-1], out.read_bytes()):
+        out.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.auxar exists; files are replaced only with --replace"):
+            compress(run, images, out)
+        assert out.read_bytes() == content
+        compress(run, images, out, replace=True)
+        assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_file_that_another_command_has_made_meanwhile_is_kept(run, images, tmp_path, monkeypatch):
+    compute, out = Compression.compute, tmp_path / "a.auxar"
+
+    def overtaken(self: Compression, number: int) -> Any:
+        out.write_text("mine")
+        return compute(self, number)
+
+    monkeypatch.setattr(Compression, "compute", overtaken)
+    with pytest.raises(UserError, match=r"a\.auxar exists"):
+        compress(run, images, out)
+    assert out.read_text() == "mine"
+
+
+def test_a_picture_that_changes_meanwhile_is_noticed(run, images, tmp_path, monkeypatch):
+    pictures, do = shutil.copytree(images, tmp_path / "pictures"), Compression.do
+
+    def changing(self: Compression, description: str | None = None) -> None:
+        shutil.copy(images / "1.png", pictures / "2.png")
+        do(self, description)
+
+    monkeypatch.setattr(Compression, "do", changing)
+    with pytest.raises(UserError, match=r"2\.png has changed since this command began"):
+        compress(run, [pictures], tmp_path / "a.auxar")
+    assert not (tmp_path / "a.auxar").exists()
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_and_join_make_the_file_of_one_process(run, tmp_path):
+    numbers, pictures, out = random.Random(0), tmp_path / "pictures", tmp_path / "parts" / "a.auxar"
+    pictures.mkdir()
+    for number in range(60):
+        width, height = numbers.randint(1, 90), numbers.randint(1, 90)
+        Image.frombytes("RGB", (width, height), numbers.randbytes(3 * width * height)).save(pictures / f"{number}.png")
+    code = "import sys, auxar_codec.compression as c; c.CHUNK = 2**14; from auxar.cli import main; sys.exit(main())"
+
+    def start() -> subprocess.Popen[str]:
+        line: list[str | Path] = [sys.executable, "-c", code, "compress", run, pictures, "-o", out, "-q"]
+        environment = process_environment(OMP_NUM_THREADS="1")
+        return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
+
+    working = [start() for _ in range(3)]
+    for done in range(1, 13, 2):
+        deadline = time.monotonic() + 120
+        while len(list(out.parent.glob("work/*/*.safetensors"))) < done and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not out.exists(), "the processes work until the last one is killed"
+        time.sleep(numbers.uniform(0, 0.5))
+        killed = working.pop(numbers.randrange(len(working)))
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+        working.append(start())
+    for process in working:
+        printed, errors = process.communicate(timeout=300)
+        assert (printed.partition(":")[0], errors) == (str(out), "")
+    made = compress(run, pictures, tmp_path / "whole.auxar")
+    assert made.images == 60
+    assert out.read_bytes() == made.path.read_bytes()
+    assert [file.name for file in out.parent.iterdir()] == ["a.auxar"]
