@@ -81,7 +81,7 @@ def _written(found: Decompressed) -> Result:
     mistake = None
     if found.damaged:
         mistake = UserError(f"{found.container.path}: these images are damaged or missing: {', '.join(found.damaged)}")
-    return Result([str(path) for path in found.paths], record, mistake)
+    return Result([str(path).replace("\n", "\\n") for path in found.paths], record, mistake)
 
 
 @command("Share and store", show=_written)

@@ -69,26 +69,29 @@ class Compression(Work):
         check_names(files)
         if out.exists() and any(file.samefile(out) for file in files):
             raise UserError(f"{out} is one of the pictures; choose another name with -o")
-        rows = model.conditions(condition, len(files))
-        given = rows is not None and bool((rows >= 0).any())
+        values = _conditions(model, condition, len(files))
         # A file may be given to others, so it has the name of the run's folder without the folders above it.
-        self.header = header_of(model, "" if model.run is None else Path(model.run.name).name, conditioned=given)
-        values = rows.flatten(1).tolist() if rows is not None and given else [()] * len(files)
+        name = "" if model.run is None else Path(model.run.name).name
+        self.header = header_of(model, name, conditioned=any(values))
+        self.archiver, self.replace = Archiver(model, self.header), replace
         # Encoding takes long, so all pictures are checked before it begins.
         self.sources = [self._source(*each) for each in zip(files, map(read_picture, files), values, strict=True)]
-        self.archiver, self.replace = Archiver(model, self.header), replace
-        tile, entries = self.header.tile, [source.entry for source in self.sources]
-        tiles = [number_of_tiles(entry.name, entry.height, entry.width, tile) for entry in entries]
-        check_index(entries, sum(tiles), len(self.header.factors))
-        self.parts = chunks_of([count * tile.dims for count in tiles])
+        self.parts = chunks_of([count * self.header.tile.dims for count in self._tiles()])
         facts = {"header": self.header.table(), "pictures": [attrs.astuple(source)[1:] for source in self.sources]}
         super().__init__(out, facts, len(self.parts))
         self._check_output()
 
-    def _source(self, file: Path, picture: Picture, condition: Sequence[int]) -> Source:
+    def _tiles(self) -> list[int]:
+        """The number of tiles of each picture. Raises `UserError` if the index would be too large."""
+        entries = [source.entry for source in self.sources]
+        tiles = [number_of_tiles(each.name, each.height, each.width, self.header.tile) for each in entries]
+        check_index(entries, sum(tiles), len(self.header.factors))
+        return tiles
+
+    def _source(self, file: Path, picture: Picture, condition: tuple[int, ...]) -> Source:
         if len(picture.pixels) > self.header.channels:
             raise UserError(f"{file} cannot be compressed: it has colors, but the model's images are gray")
-        entry = entry_of(file.name, picture, self.header, tuple(condition))
+        entry = entry_of(file.name, picture, self.header, condition)
         return Source(file, entry, _digest(picture.pixels.tobytes()), _digest(picture.profile + picture.exif))
 
     def _check_output(self) -> None:
@@ -148,6 +151,14 @@ def chunks_of(sizes: Sequence[int]) -> list[range]:
             total = 0
         total += size
     return [range(*each) for each in itertools.pairwise([*starts, len(sizes)])]
+
+
+def _conditions(model: ImageModel, condition: Any, count: int) -> list[tuple[int, ...]]:
+    """The values of the condition of each of `count` pictures; none if all are the null condition."""
+    rows = model.conditions(condition, count)
+    if rows is None or not bool((rows >= 0).any()):
+        return [()] * count
+    return [tuple(row) for row in rows.flatten(1).tolist()]
 
 
 def _digest(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -150,20 +151,17 @@ def read_container(path: Path) -> Container:
         [('000000.png', 32, 32)]
     """
     with _opened(path) as file:
-        if (first := file.read(len(MAGIC))) != MAGIC:
-            cut = MAGIC.startswith(first)
-            raise UserError(f"{path} {'is damaged: it is cut' if cut else 'was not made by `auxar compress`'}")
-        header = _header(path, _part(file, path, "header", MOST_HEADER))
-        index = _part(file, path, "index", MOST_INDEX)
-        start = file.tell()
-    try:
-        return Container(path, header, entries_of(index, header), start)
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: its index is not valid ({error})") from None
+        if not MAGIC.startswith(file.read(len(MAGIC))):
+            raise UserError(f"{path} was not made by `auxar compress`")
+        with _naming(path, "header"):
+            header = _header(_part(file, MOST_HEADER))
+        with _naming(path, "index"):
+            entries = entries_of(_part(file, MOST_INDEX), header)
+        return Container(path, header, entries, file.tell())
 
 
 def entries_of(index: bytes, header: Header) -> tuple[Entry, ...]:
-    """The images of an index, for files with a header. Raises `ValueError` if it is not valid."""
+    """The images of an index, for files with a header. Raises an exception if it is not valid."""
     given = header.condition
     values = (0, 0) if given is None else (given.values, given.levels)
     return unpacked_index(index, header.tile, len(header.factors), *values)
@@ -175,21 +173,29 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _part(file: BinaryIO, path: Path, name: str, most: int) -> bytes:
+@contextlib.contextmanager
+def _naming(path: Path, part: str) -> Iterator[None]:
+    """A context in which exceptions become messages that name a part of a file."""
+    try:
+        yield
+    except OSError:  # A file that cannot be read is not damaged.
+        raise
+    except Exception as error:  # cattrs, validators, `json` and `lzma` raise many kinds of exceptions.
+        raise UserError(f"{path} is damaged: its {part} is not valid ({error!s:.300})") from None
+
+
+def _part(file: BinaryIO, most: int) -> bytes:
     length = int.from_bytes(file.read(4), "little")
     if length > most:
-        raise UserError(f"{path} is damaged: its {name} has {length:,} bytes, expected at most {most:,}")
+        raise ValueError(f"it has {length:,} bytes, expected at most {most:,}")
     part, checksum = file.read(length), file.read(4)
-    if len(part) < length or checksum != zlib.crc32(part).to_bytes(4, "little"):
-        raise UserError(f"{path} is damaged: the checksum of its {name} is wrong")
+    if checksum != zlib.crc32(part).to_bytes(4, "little"):
+        raise ValueError("it is cut, or its checksum is wrong")
     return part
 
 
-def _header(path: Path, text: bytes) -> Header:
-    try:
-        values = json.loads(text)
-        if values["format"] == FORMAT:
-            return Converter(forbid_extra_keys=True, detailed_validation=False).structure(values, Header)
-    except Exception as error:  # cattrs, validators and `json` raise many kinds of exceptions.
-        raise UserError(f"{path} is damaged: its header is not valid ({error!s:.300})") from None
-    raise UserError(f"{path} has format {values['format']!r:.30}; this version of auxar reads format {FORMAT}")
+def _header(text: bytes) -> Header:
+    values = json.loads(text)
+    if values["format"] != FORMAT:
+        raise ValueError(f"it has format {values['format']!r:.30}; this version of auxar reads format {FORMAT}")
+    return Converter(forbid_extra_keys=True, detailed_validation=False).structure(values, Header)

@@ -118,6 +118,7 @@ def listed(found: Container) -> Result:
         size = f"{entry.height}×{entry.width}×{shape[0]}"
         lines.append(f"{entry.name}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim{_condition(entry, header)}")
     factors = [{"factor": each.name, "digest": each.digest, "lag": each.lag} for each in header.factors]
+    lines = [line.replace("\n", "\\n") for line in lines]
     return Result(lines, {"file": str(found.path), "model": header.model, "factors": factors, "images": images})
 
 

@@ -105,7 +105,8 @@ def unpacked_index(index: bytes, tile: ImageSpec, factors: int, values: int = 0,
 
     `values` and `levels` are the number of values of a condition, and their range.
 
-    Raises `ValueError` if it is not valid. Memory and time are bounded by `MOST_INDEX`, whatever the index claims.
+    Raises `ValueError` or `LZMAError` if it is not valid. Memory and time are bounded by `MOST_INDEX`, whatever the
+    index claims.
     """
     content = _decompressed(index)
     count = int.from_bytes(content[:4], "little")
@@ -132,10 +133,7 @@ def unpacked_index(index: bytes, tile: ImageSpec, factors: int, values: int = 0,
 
 def _decompressed(index: bytes) -> bytes:
     stream = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=MOST_MEMORY)
-    try:
-        content = stream.decompress(index, MOST_INDEX)
-    except lzma.LZMAError as error:
-        raise ValueError(f"it cannot be decompressed as .xz: {error}") from None
+    content = stream.decompress(index, MOST_INDEX)
     if stream.unused_data:
         raise ValueError("it is followed by other bytes")
     if not stream.eof:

@@ -44,7 +44,8 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     # Files of formats that are not kept are taken, too, so that none is left out without a word.
-    named = [file for file in path.glob("[!.]*") if file.suffix.lower() in Image.registered_extensions()]
+    endings = Image.registered_extensions()
+    named = [file for file in path.glob("[!.]*") if file.is_file() and file.suffix.lower() in endings]
     if not named:
         raise UserError(f"paths: there is no file or folder of images {path}")
     return sorted(named)

@@ -18,6 +18,7 @@ from PIL import Image
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
+from auxar.testing import check_command
 from auxar_codec import compress, decompress
 from auxar_codec.container import read_container, write_container
 
@@ -44,6 +45,18 @@ def test_images_are_decoded_without_loss(run, images, packed, tmp_path):
     assert not found.damaged
     assert [path.name for path in found.paths] == sorted(path.name for path in images.iterdir())
     assert all(same(path, images / path.name) for path in found.paths)
+
+
+def test_both_commands_keep_the_contract_of_commands(run, images, tmp_path):
+    out = tmp_path / "a.auxar"
+    assert check_command(compress, run, images / "0.png", "-o", out)["images"] == 1
+    assert check_command(decompress, out, "-o", tmp_path, "--run", run) == {
+        "files": [str(tmp_path / "0.png")],
+        "damaged": [],
+    }
+    assert auxar.decompress is decompress  # type: ignore[attr-defined]
+    assert auxar.compress is compress  # type: ignore[attr-defined]
+    assert decompress(out, list=True).container.entries == read_container(out).entries
 
 
 def test_a_decoder_in_plain_python_reads_the_same_images(run, packed):
