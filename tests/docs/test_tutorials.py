@@ -14,6 +14,7 @@ from helpers.tutorial_files import write_tutorial
 
 from auxar.commands.run import run
 from auxar.data import StoredImages, load_images
+from auxar.draw.image_model import ImageModel
 from auxar.model import Adjustments, CausalNetwork, DrawSource, Interval, RestrictableHead, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
@@ -35,7 +36,7 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(sketch):
     assert len(networks) == 2
     for network in networks:
         WavefrontSampler().check(network)
-    images = model.sample(2)
+    images = ImageModel(model).sample(2).tensor
     assert set(images.unique().tolist()) <= {0, 1}
     views = [*model.views(images), None]
     for depth, factor in enumerate(model.factors):

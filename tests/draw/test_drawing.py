@@ -50,7 +50,7 @@ def drawn(finished, tmp_path):
     """Draws with `auxar sample --given`, and returns the arrays that it writes."""
 
     def drawn(**options):
-        return arrays_of(auxar.sample(finished, out=tmp_path / "drawn", **options))
+        return arrays_of(auxar.sample(finished, out=tmp_path / "drawn", replace=True, **options))
 
     return drawn
 

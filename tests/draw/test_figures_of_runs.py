@@ -160,7 +160,7 @@ def test_files_of_a_run_are_those_in_the_documentation(drawn):
     files = [path.relative_to(drawn) for path in drawn.rglob("*") if path.is_file()]
     found = {(name, file) for name in names for file in files if file.match(f"{name}*" if name[-1] == "/" else name)}
     assert {file for _, file in found} == set(files)
-    others = {"plugins/", ".lock.json", "factors/*/best-*.safetensors", "shards/", "samples/*/.shards/"}
+    others = {"plugins/", ".lock.json", "factors/*/best-*.safetensors", "work/", "samples/work/"}
     others |= {"jobs/", ".jobs.lock"}
     others |= {name for name in names if "integer" in name}
     assert {name for name, _ in found} == {*names} - others
@@ -239,6 +239,7 @@ def test_the_pictures_of_samples_show_the_drawn_images(drawn, tmp_path, monkeypa
         assert np.array_equal(growth[:, column], [enlarged(image, 128, 128) for image in images[:4]])
     facts = read_json(tmp_path / "samples.json")
     assert len(facts.pop("bits_per_dim")) == 5
+    assert len(facts.pop("key")) == 32
     assert 0 < facts.pop("seconds") < passed
     assert facts == {
         "rule": {"name": "reduced", "reduction": 0.5, "min_weight": 0.05},

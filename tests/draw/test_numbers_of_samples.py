@@ -44,7 +44,7 @@ def test_the_number_of_draws_is_limited_for_all_given_images_together(finished, 
 def test_pictures_may_have_long_numbers(finished, tmp_path, name):
     out = Path(shutil.copytree(finished / "samples", tmp_path / "out"))
     (out / "images" / name).touch()
-    sample(finished, images=1, out=out)
+    sample(finished, images=1, seed=1, out=out, replace=True)
     assert [file.name for file in (out / "images").iterdir()] == ["000000.png"]
 
 
