@@ -121,14 +121,15 @@ def unpacked_index(index: bytes, tile: ImageSpec, factors: int, values: int = 0,
     conditions = [rows.take(count, levels) for _ in range(values)]
     if len(rows.content):
         raise ValueError("it has more bytes than its images")
-    found, places = [], itertools.pairwise(itertools.accumulate(tiles, initial=0))
-    for number, (name, (first, last)) in enumerate(zip(names, places, strict=True)):
+    places = itertools.pairwise(itertools.accumulate(tiles, initial=0))
+
+    def entry(number: int, name: str, first: int, last: int) -> Entry:
         own: dict[str, Any] = {field: each[number] for field, each in numbers.items()}
-        own["gray"] = bool(own["gray"])
         condition = tuple(of_place[number] - 1 for of_place in conditions)
         of_image = tuple(tuple(each[first:last]) for each in lengths)
-        found.append(Entry(name, condition=condition, lengths=of_image, **own))
-    return tuple(found)
+        return Entry(name, condition=condition, lengths=of_image, **{**own, "gray": bool(own["gray"])})
+
+    return tuple(entry(number, names[number], *place) for number, place in enumerate(places))
 
 
 def _decompressed(index: bytes) -> bytes:
