@@ -11,6 +11,7 @@ from helpers.right_network import Net
 
 from auxar.data import Examples
 from auxar.draw.figures import Figures
+from auxar.draw.image_model import ImageModel
 from auxar.draw.plan import plan_of
 from auxar.errors import UserError
 from auxar.model import (
@@ -123,7 +124,7 @@ def single(image):
 )
 def test_a_rule_that_no_head_understands_is_refused(head, rule, message):
     with pytest.raises(UserError) as caught:
-        model(head, head).sample(1, rule=rule)
+        ImageModel(model(head, head)).sample(1, rule=rule)
     assert str(caught.value).startswith(f"rule: the rule {message}")
     assert str(caught.value).endswith("; use another rule, such as 'ancestral'")
 

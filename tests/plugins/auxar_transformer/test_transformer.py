@@ -254,8 +254,8 @@ def test_draws_follow_the_likelihood(head):
     network = components.transformer(attrs.evolve(SMALL, head=HEADS[head]), spec)
     prior = randomized(Chain([Factor(CausalDistribution(network))]), 1)
     total = 2000
-    images = prior.sample(total, batch_size=total, sampler=RasterSampler())
     with torch.no_grad():
+        images = prior.draw(SampleRequest(tuple(range(total))), RasterSampler())
         expected = prior.log_prob(all_images(spec)).exp()
     share = torch.bincount(image_numbers(images, 2), minlength=8) / total
     # The tolerance is five standard deviations of a share, plus 0.001.
