@@ -12,6 +12,7 @@ from helpers.causal_networks import random_images, randomized
 from helpers.tiny_runs import TINY
 from torch import nn
 
+from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
 from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, Known, Prior, SampleRequest
 from auxar.recipe.building import build_model, build_views
@@ -319,7 +320,7 @@ class Failing(Table):
 
 def test_sampling_restores_the_mode_of_every_part_even_if_it_fails():
     prior = Failing(IMAGE)
-    model = Chain([Factor(prior)])
+    model = ImageModel(Chain([Factor(prior)]))
     model.sample(1, sampler=AutoSampler())
     assert (prior.training, prior.frozen.training) == (True, False)
     with pytest.raises(RuntimeError, match="it cannot draw image 1"):

@@ -29,8 +29,8 @@ def begin(folder: Path, mark: Mapping[str, Any], replace: bool) -> None:
     Several processes may draw samples with the same key. Raises `UserError`, and changes nothing, as `check_samples`.
     """
     with holding(folder, patience=math.inf):
-        if key_of(folder / MARK) == mark[KEY]:
-            return
+        if mark[KEY] in (key_of(folder / MARK), key_of(folder / RECORD)):
+            return  # Other processes draw, or have drawn, the same images.
         earlier = check_samples(folder, mark[KEY], replace)
         # The mark is written first, so that pictures of a call that was stopped are always recognized.
         write_json(folder / MARK, dict(mark))

@@ -148,8 +148,9 @@ class Samples(Work):
         names = shown[0].keys() - {DIGESTS, SECONDS}
         facts = {name: torch.cat([own[name] for own in shown]).numpy() for name in names}
         seconds = float(torch.cat([own[SECONDS] for own in found]).sum())
-        for left in (*unfinished(self.output), *unfinished(self.output / "images")):
-            remove(left)  # A process was killed while it wrote this file.
+        if self.count > 1:  # No process writes pictures any more, so the files are of processes that were killed.
+            for left in (*unfinished(self.output), *unfinished(self.output / "images")):
+                remove(left)
         write_sheets(self.model, self.plan, self.config, self.output, facts, seconds, self.key, self.heldout)
 
     def _warn_of_stop(self) -> None:

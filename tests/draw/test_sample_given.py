@@ -226,7 +226,7 @@ def test_the_command_keeps_what_is_white_in_a_picture(sampled, pictures, tmp_pat
     mask = np.random.default_rng(seed).random((8, 8)) < share
     Image.fromarray(255 * mask.astype(np.uint8)).convert(depth).save(tmp_path / "mask.png")
     files = [pictures / "000.png", pictures / "001.png"]
-    arrays, _ = sampled("--given", *files, "--keep", tmp_path / "mask.png", "-n", 2, "--replace", out=tmp_path / "out")
+    arrays, _ = sampled("--given", *files, "--keep", tmp_path / "mask.png", "-n", 2)
     assert (arrays["known"] == mask).all()
     assert (arrays["images"][..., mask] == arrays["given"][:, None][..., mask]).all()
 

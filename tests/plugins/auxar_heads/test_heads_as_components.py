@@ -152,7 +152,7 @@ def test_every_sampler_and_engine_draws_the_same_image(runs, name):
 
 @needs_native
 def test_the_log_says_once_that_it_is_called_back(runs, caplog):
-    model = auxar.load(runs("pixelcnn"), trust_plugins=True).chain
+    model = auxar.load(runs("pixelcnn"), trust_plugins=True)
     native._say_called_back.cache_clear()
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="auxar"):

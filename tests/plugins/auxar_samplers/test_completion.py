@@ -292,7 +292,7 @@ def test_what_cannot_be_known_is_refused(values, mask, message):
         with pytest.raises(UserError, match=message):
             sample(sampler, network, SampleRequest((0, 1), known=known))
         with pytest.raises(UserError, match=message):
-            model.sample(2, sampler=sampler, known=known)
+            model.draw(SampleRequest((0, 1), known=known), sampler)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from helpers.causal_networks import sample
 from helpers.tiny_runs import TINY, changed
 
+import auxar
 from auxar.errors import UserError
 from auxar.model import ImageSpec, SampleRequest
 from auxar.plugins import load_plugins
@@ -175,7 +176,7 @@ def test_a_recipe_names_it(tmp_path, sampler):
     build: Any = registry.get("engine", "counting", "").build
     ran = build.ran
     ran.clear()
-    model.sample(1)
+    auxar.ImageModel(model).sample(1)
     assert ran == [777, 777]
     again, _ = parse_recipe(recipe_text(recipe), tmp_path, trust_plugins=True)
     assert again == recipe

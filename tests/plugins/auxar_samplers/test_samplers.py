@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+import auxar
 from auxar.errors import UserError
 from auxar.model import CausalDistribution, CausalNetwork, Chain, Factor, ImageSpec, SampleRequest
 from auxar.plugins import load_plugins
@@ -478,4 +479,4 @@ def test_a_model_draws_by_its_sampler(size, seed):
     network = randomized(components.light(components.LightConfig(filters=2, blocks=1), image), seed)
     model = Chain([Factor(CausalDistribution(network))], sampler=AutoSampler())
     expected = sample(RasterSampler(), network, SampleRequest((0, 1, 2), seed))
-    assert torch.equal(model.sample(3, seed=seed, batch_size=2), expected)
+    assert torch.equal(auxar.ImageModel(model).sample(3, seed=seed, batch_size=2).tensor, expected)
