@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.tiny_runs import arrays_of, command, process_environment, run, snapshot, tiny, write_pictures
+from helpers.killing import outputs_of_killed
+from helpers.tiny_runs import arrays_of, command, run, snapshot, tiny, write_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,23 +179,10 @@ def test_nothing_is_marked_if_no_image_can_be_drawn(plain, tmp_path, monkeypatch
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_processes_that_are_killed_and_join_draw_what_one_process_draws(plain, tmp_path, seed):
-    numbers, options = random.Random(seed), ["-n", "1000", "--arithmetic", "integer", "-q"]
     whole = auxar.sample(plain, images=1000, arithmetic="integer", out=tmp_path / "whole")
     parts = tmp_path / "parts"
-
-    def start() -> subprocess.Popen[str]:
-        line = command("sample", plain, "--out", parts, *options)
-        environment = process_environment(OMP_NUM_THREADS="1")
-        return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
-
-    working = [start() for _ in range(4)]
-    for _ in range(6):
-        time.sleep(numbers.uniform(0, 4))
-        killed = working.pop(numbers.randrange(len(working)))
-        os.killpg(killed.pid, signal.SIGKILL)
-        working.append(start())
-    for process in working:
-        assert process.communicate(timeout=300) == (f"{parts}\n", "")
+    line = command("sample", plain, "--out", parts, "-n", "1000", "--arithmetic", "integer", "-q")
+    assert set(outputs_of_killed(line, seed)) == {(f"{parts}\n", "")}
     assert contents(parts) == contents(whole)
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import random
 import shutil
-import signal
-import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.tiny_runs import command, process_environment, run, tiny, write_pictures
+from helpers.killing import outputs_of_killed
+from helpers.tiny_runs import command, run, tiny, write_pictures
 
 import auxar
 from auxar.evaluation.likelihoods import RunEvaluation
@@ -121,20 +117,7 @@ def test_processes_that_are_killed_and_join_evaluate_what_one_process_does(tmp_p
     folder = run(tmp_path / "run", tiny(pictures, data__split__train=0.2, sampling__images=0, training__steps=2))
     parts = Path(shutil.copytree(folder, tmp_path / "parts"))
     (parts / FILES[0]).unlink()
-    numbers = random.Random(seed)
-
-    def start() -> subprocess.Popen[str]:
-        environment = process_environment(OMP_NUM_THREADS="1")
-        line = command("evaluate", parts, "-q", "--json")
-        return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
-
-    working = [start() for _ in range(4)]
-    for _ in range(6):
-        time.sleep(numbers.uniform(0, 4))
-        killed = working.pop(numbers.randrange(len(working)))
-        os.killpg(killed.pid, signal.SIGKILL)
-        working.append(start())
-    outputs = [process.communicate(timeout=300) for process in working]
+    outputs = outputs_of_killed(command("evaluate", parts, "-q", "--json"), seed)
     assert len(set(outputs)) == 1
     assert not outputs[0][1]
     one, other = (read_evaluation(path / FILES[0]).tensors for path in (folder, parts))

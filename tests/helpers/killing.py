@@ -1,0 +1,34 @@
+"""Runs a command in several processes at once, some of which are killed while others join."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.tiny_runs import process_environment
+
+PROCESSES, KILLS, LONGEST = 4, 6, 4.0
+"""Number of processes at once, of kills, and the maximum time in seconds between two kills."""
+
+
+def outputs_of_killed(line: Sequence[str | Path], seed: int) -> list[tuple[str, str]]:
+    """What the processes that were not killed have printed, to standard output and to standard error."""
+    numbers = random.Random(seed)
+
+    def start() -> subprocess.Popen[str]:
+        environment = process_environment(OMP_NUM_THREADS="1")
+        return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
+
+    working = [start() for _ in range(PROCESSES)]
+    for _ in range(KILLS):
+        time.sleep(numbers.uniform(0, LONGEST))
+        killed = working.pop(numbers.randrange(len(working)))
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+        working.append(start())
+    return [process.communicate(timeout=300) for process in working]
