@@ -1,4 +1,4 @@
-"""The entry point of the command `auxar` and of `python -m auxar`, which `accelerate launch -m auxar` runs too."""
+"""The entry point of the command `auxar` and of `python -m auxar`, which `torchrun -m auxar` runs too."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ def start() -> None:
 
     # Imported here, so that an interrupt during the imports is handled.
     from auxar.cli import main, streams
-    from auxar.distributed.launch import start_missing_processes
 
     output = streams.guard()
     try:
-        code = start_missing_processes(sys.argv[1:])
-        status = main() if code is None else code
+        status: str | int | None = main()
     except SystemExit as end:  # Raised by argparse, after help and after mistakes.
-        status = end.code  # type: ignore[assignment]
+        status = end.code
     sys.exit(status or output.status())
 
 

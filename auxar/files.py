@@ -17,6 +17,7 @@ import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,6 +33,8 @@ UNFINISHED = ".part"
 """Suffix of a temporary file while it is written. A file that keeps it was left by a killed process."""
 TEMPORARY = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
 """The names of temporary files: a dot, the name of the file, eight characters that `tempfile` chose, and `.part`."""
+ABANDONED_AFTER = 3600.0
+"""Seconds without a change after which a temporary file counts as left by a killed process."""
 FILE, FOLDER, LINK = "regular file", "folder", "link"
 KINDS = {
     stat.S_IFREG: FILE,
@@ -184,6 +187,16 @@ def unfinished(folder: Path, names: Collection[str] | None = None) -> list[Path]
     """
     found = [(path, TEMPORARY.fullmatch(path.name)) for path in entries(folder)]
     return [path for path, match in found if match and (names is None or match[1] in names) and kind(path) == FILE]
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """The temporary files directly in `folder` that no process has written to for `ABANDONED_AFTER` seconds."""
+    found = []
+    for path in unfinished(folder):
+        with contextlib.suppress(FileNotFoundError):  # Another process has just finished the file.
+            if time.time() - path.stat().st_mtime > ABANDONED_AFTER:
+                found.append(path)
+    return found
 
 
 def remove(path: Path) -> None:

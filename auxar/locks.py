@@ -26,7 +26,7 @@ import filelock
 import psutil
 
 from auxar.errors import UserError, one_line
-from auxar.files import check_output, read_bytes, read_json, write_json
+from auxar.files import check_output, is_file, read_bytes, read_json, write_json
 
 logger = logging.getLogger("auxar")
 
@@ -147,6 +147,17 @@ def holder(path: Path) -> Holder:
     if marked:
         remedies.append(f"delete {os.path.realpath(path)} if there is no such process")
     return Holder(name, tuple(remedies))
+
+
+def user_of(path: Path) -> str | None:
+    """The description of the process that holds the lock file `path`; None if none does."""
+    if not is_file(path):
+        return None
+    lock = acquire(path, "", timeout=0)
+    if lock is None:
+        return holder(path).name
+    lock.release()
+    return None
 
 
 class _Waiting(logging.Filter):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auxar.data.level_use import unused_levels
 from auxar.distributed.accelerator import make_accelerator
-from auxar.distributed.joining import working_together
+from auxar.distributed.processes import working_together
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import IMAGES, Previews
@@ -27,9 +27,9 @@ from auxar.report.interim import InterimReport
 from auxar.report.updating import update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.weights import has_own_weights
-from auxar.training.beginning import Task, beginning
+from auxar.training.beginning import Task, begin
 from auxar.training.conversion import converted_models
-from auxar.training.factors import chosen_factors, train_factors
+from auxar.training.factors import FactorTraining, chosen_factors
 from auxar.training.lengths import is_trained
 from auxar.training.loop import check_training
 from auxar.training.trackers import check_trackers
@@ -38,14 +38,17 @@ logger = logging.getLogger("auxar")
 
 
 def run_pipeline(
-    load: Callable[[], tuple[Recipe, Registry]], run: RunFolder, only: Sequence[str], *, train_only: bool
-) -> None:
-    """Trains the model of the recipe that `load` returns, and finishes its run, as `auxar.run` describes."""
+    load: Callable[[], tuple[Recipe, Registry]], run: RunFolder, only: Sequence[str], *, train_only: bool, wait: bool
+) -> bool:
+    """Trains the model of the recipe that `load` returns, and finishes its run, as `auxar.run` describes.
+
+    Returns False if this process does not wait for others that train factors, as `wait` says.
+    """
     with working_together() as processes:
         with processes.agreeing() as facts:
             recipe, registry = load()
             names = chosen_factors(recipe, only)
-            task = Task(run, recipe, registry, checked_model(recipe, registry), names, train_only)
+            task = Task(run, recipe, registry, checked_model(recipe, registry), names)
             check_trackers(recipe.training.trackers)
             accelerator = make_accelerator(recipe.training.precision, run.path)
             check_training(recipe, names, processes.count)
@@ -57,39 +60,37 @@ def run_pipeline(
             if recipe.sampling.images and not train_only:
                 check_samples(RunFolder(folder).samples)
 
-        with beginning(task, processes, check) as begun:
-            recipe = begun.recipe
-            # No process may write before all processes have found which files exist, or they would disagree.
-            with processes.agreeing() as facts:
-                finished = facts["whether the run is finished"] = is_finished(run, recipe, task.network, begun.steps)
-                missing = [name for name in names if not is_trained(run, name, begun.steps[name])]
-                facts["the factors that are not trained yet"] = missing
+        recipe, steps = begin(task, processes, check)
+        # No process may write before all processes have found which files exist, or they would disagree.
+        with processes.agreeing() as facts:
+            finished = facts["whether the run is finished"] = is_finished(run, recipe, task.network, steps)
+            missing = [name for name in names if not is_trained(run, name, steps[name])]
             if own := [name for name in names if has_own_weights(run, name)]:
                 logger.info("these factors keep the weights of your own training loop: %s", ", ".join(own))
-            if finished:
-                logger.info("this run is finished: %s", run.report)
-                return
+        if finished:
+            logger.info("this run is finished: %s", run.report)
+            return True
 
-            with processes.agreeing() as facts:
-                data = task.data
-                facts |= data.facts
-                if missing and processes.is_main and (unused := unused_levels(data.train, recipe.data.values)):
-                    logger.warning("%s", unused)
-            for name in data.skipped:
-                logger.warning("this image cannot be read and is left out: %s", one_line(name))
+        with processes.agreeing() as facts:
+            data = task.data
+            facts |= data.facts
+            if missing and processes.is_main and (unused := unused_levels(data.train, recipe.data.values)):
+                logger.warning("%s", unused)
+        for name in data.skipped:
+            logger.warning("this image cannot be read and is left out: %s", one_line(name))
 
-            conditions = usual_conditions(task.network.condition, data.heldout)
-            preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
-            report = None if train_only else InterimReport(run, recipe, data, accelerator)
-            if train_only:
-                begun.release()
-            model = train_factors(recipe, registry, missing, data, run, accelerator, preview, report)
-            if not train_only:
-                others = converted_models(run, recipe, registry, lambda: data, processes)
-                floats, *integers = evaluate_run(run, recipe, model, data, accelerator, others=others).values()
-                for sentence in (*words.result(floats), *(words.cost_of(each, floats) for each in integers)):
-                    logger.info("%s", sentence)
-                draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
-                update_report(run, accelerator)
-            for tracker in accelerator.trackers:
-                tracker.finish()
+        conditions = usual_conditions(task.network.condition, data.heldout)
+        preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
+        report = None if train_only else InterimReport(run, recipe, data, accelerator, processes)
+        training = FactorTraining(recipe, registry, run, data, steps, accelerator, processes, preview, report)
+        model = training.train(names, wait=wait)
+        if model is not None and not train_only:
+            others = converted_models(run, recipe, registry, lambda: data, processes)
+            floats, *integers = evaluate_run(run, recipe, model, data, accelerator, others=others).values()
+            for sentence in (*words.result(floats), *(words.cost_of(each, floats) for each in integers)):
+                logger.info("%s", sentence)
+            draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
+            update_report(run, accelerator)
+        for tracker in accelerator.trackers:
+            tracker.finish()
+    return model is not None

@@ -9,7 +9,7 @@ import sys
 from auxar.cli.output import is_death_of_worker, logging_to_stderr, print_result
 from auxar.commandline import Result
 from auxar.commandline.parser import arguments_of
-from auxar.distributed.signals import PEER_DIED, Interrupted, heeding_signals
+from auxar.distributed.signals import WORKER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, printable, shown
 
 KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
@@ -42,7 +42,7 @@ def _done(options: argparse.Namespace) -> int:
     except (MemoryError, RuntimeError) as error:
         if is_death_of_worker(error):
             _say(f"data.workers: a data worker process has died ({str(error).strip()}); {KEPT}")
-            return PEER_DIED
+            return WORKER_DIED
         if not _is_lack_of_memory(error):
             raise
         reason = f" ({error})" if str(error) else ""

@@ -83,7 +83,7 @@ def classify(
         >>> sorted(classes.images[0].names), classes.kind
         (['cat', 'dog'], 'exact')
     """
-    from auxar.distributed.joining import check_alone
+    from auxar.distributed.processes import check_alone
     from auxar.draw.accuracy import heldout_accuracy
     from auxar.draw.classification import label_condition, most_probable
     from auxar.draw.image_files import image_files

@@ -72,7 +72,7 @@ def evaluate(
     from auxar.commands.results import check_of
     from auxar.data import load_images
     from auxar.distributed.accelerator import make_accelerator
-    from auxar.distributed.joining import working_together
+    from auxar.distributed.processes import working_together
     from auxar.evaluation.likelihoods import evaluate_run
     from auxar.model import FLOAT
     from auxar.recipe.building import build_model

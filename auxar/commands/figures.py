@@ -46,7 +46,7 @@ def figures(
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
     from auxar.data import load_images
-    from auxar.distributed.joining import working_together
+    from auxar.distributed.processes import working_together
     from auxar.draw.figures import figures_to_folder
     from auxar.draw.loading import opened
     from auxar.model.rule_effects import check_rule

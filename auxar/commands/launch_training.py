@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from auxar.commands.launched_jobs import active_jobs, holding_jobs, job_of, start_jobs
-from auxar.distributed.joining import working_together
+from auxar.distributed.processes import working_together
 from auxar.draw.sample_folder import check_samples
 from auxar.errors import UserError
 from auxar.files import is_file, read_bytes
@@ -91,4 +91,4 @@ def _begin(task: Task) -> None:
     with holding(run.path, patience=LOCK_PATIENCE):
         check_init(run, task.recipe, task.network, task.names)
         task.checked_steps()
-        begin_run(run.path, task.recipe, task.registry, ())
+        begin_run(run.path, task.recipe, task.registry)

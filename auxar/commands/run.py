@@ -36,13 +36,17 @@ def run(
     out: str | PathLike[str] | None = None,
     only: Sequence[str] = (),
     train_only: bool = False,
+    wait: bool = True,
     trust_plugins: bool = False,
 ) -> MeasuredRun:
     """Trains a recipe's model, evaluates it, draws samples and figures, and writes a report.
 
     Every factor is trained and evaluated in bits/dim. Samples and figures are drawn only if all factors are trained. A
-    stopped run continues from its last checkpoints, and so does a finished run if the recipe now sets more steps. To
-    use several processes: `accelerate launch -m auxar run RECIPE`.
+    stopped run continues from its last checkpoints, and so does a finished run if the recipe now sets more steps.
+
+    Several processes, on one or more machines, share a run: the same command in each of them trains the factors that no
+    other trains, and shares the evaluation and the samples. To train each factor by several processes together, each
+    with a part of every batch: `torchrun --nproc-per-node N -m auxar run RECIPE`.
 
     The recipe and its components are checked before anything is written. So are the images of a new run, except for
     single images of a stream.
@@ -53,15 +57,17 @@ def run(
             .toml)
         only (--factors NAME,…): train only these factors: stage0 (the image given its view), stage1, … or prior (the
             coarsest view)
-        train_only: train the factors without evaluation, samples and report; several such commands can train different
-            factors of a run at the same time, and the command without this option finishes the run
+        train_only: train the factors without evaluation, samples and report
+        wait: while other processes train all factors that are left, wait for them, and train a factor whose process has
+            ended; with --no-wait, the command ends
 
     Returns:
         The run's folder and its held-out bits/dim.
 
     Raises:
-        UserError: the recipe, the folder or the images are invalid, or another process uses the folder; with several
-            processes, in all of them if one fails before training, or if their recipes, arguments or images differ
+        UserError: the recipe, the folder or the images are invalid, or another process trains a factor with other
+            settings; in a process group, in all processes if one fails before training, or if their recipes, arguments
+            or images differ
 
     Examples:
         >>> import auxar
@@ -78,7 +84,8 @@ def run(
 
     path = as_path(recipe, "recipe")
     check_flag(train_only, "train_only")
+    check_flag(wait, "wait")
     folder = default_folder(path) if out is None else as_path(out, "out")
     load = functools.partial(load_recipe, path, settings, trust_plugins=trust_plugins)
-    run_pipeline(load, RunFolder(folder), only, train_only=train_only)
-    return MeasuredRun(folder, only_trained=train_only)
+    waited = run_pipeline(load, RunFolder(folder), only, train_only=train_only, wait=wait)
+    return MeasuredRun(folder, only_trained=train_only or not waited)

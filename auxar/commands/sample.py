@@ -97,7 +97,7 @@ def sample(
     import os
 
     from auxar.arguments import as_path, as_paths, check_flag
-    from auxar.distributed.joining import working_together
+    from auxar.distributed.processes import working_together
     from auxar.draw.conditions import conditions_of_samples
     from auxar.draw.given import check_given, read_given
     from auxar.draw.image_files import image_files

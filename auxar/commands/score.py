@@ -87,7 +87,7 @@ def score(
         (['000000.png', '000001.png'], 8)
     """
     from auxar.arguments import as_integer, as_path, as_paths
-    from auxar.distributed.joining import check_alone
+    from auxar.distributed.processes import check_alone
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import load
     from auxar.draw.scoring import (

@@ -1,4 +1,4 @@
-"""The processes that train a factor together, and the division of factors among processes."""
+"""The processes that train a factor together."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from torch import Tensor, nn
 
 @attrs.frozen
 class Team:
-    """The processes that train a factor together.
-
-    By default, the team consists of all processes of the run, each with a share of every batch. If `alone` is true, it
-    consists of this process only.
-    """
+    """The processes that train a factor together, each with a share of every batch: all of a process group."""
 
     accelerator: Accelerator
-    alone: bool = False
 
     @property
     def rank(self) -> int:
         """Rank of this process in the team, from 0."""
-        return 0 if self.alone else self.accelerator.process_index
+        found: int = self.accelerator.process_index
+        return found
 
     @property
     def processes(self) -> int:
         """Number of processes in the team."""
-        return 1 if self.alone else self.accelerator.num_processes
+        found: int = self.accelerator.num_processes
+        return found
 
     @property
     def device(self) -> torch.device:
@@ -40,9 +37,6 @@ class Team:
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
         """Wraps model and optimizer for training with the run's precision. Gradients are averaged over the team."""
-        if self.alone:
-            # This mode applies the run's precision, but does not average gradients over processes.
-            return self.accelerator.prepare_model(model, evaluation_mode=True), optimizer
         found: tuple[nn.Module, Any] = self.accelerator.prepare(model, optimizer)
         return found
 
@@ -64,27 +58,8 @@ class Team:
 
     def wait(self) -> None:
         """Waits until every process of the team calls this method."""
-        if not self.alone:
-            self.accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()
 
     def log(self, scalars: Mapping[str, float], step: int) -> None:
         """Sends scalars to the run's trackers. Only calls in the main process have an effect."""
         self.accelerator.log(dict(scalars), step=step)
-
-
-def shares(costs: Mapping[str, float], processes: int) -> list[list[str]]:
-    """Divides factors among processes, and returns the names of the factors of each process.
-
-    In order of decreasing cost, each factor is given to the process with the least work so far.
-
-    Examples:
-        >>> shares({"stage0": 50.0, "stage1": 12.0, "stage2": 3.0, "prior": 1.0}, 2)
-        [['stage0'], ['stage1', 'stage2', 'prior']]
-    """
-    found: list[list[str]] = [[] for _ in range(processes)]
-    loads = [0.0] * processes
-    for name in sorted(costs, key=lambda name: -costs[name]):
-        idlest = loads.index(min(loads))
-        found[idlest].append(name)
-        loads[idlest] += costs[name]
-    return found

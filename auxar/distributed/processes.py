@@ -1,90 +1,71 @@
-"""Exchanges small reports among the processes of a command, so that all of them start the same work or none does."""
+"""The processes of a command that `torchrun` or `accelerate launch` has started together.
+
+The launcher watches them: if one dies, it ends the others.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.metadata
-import json
 import logging
-import math
-import time
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
+import torch
 import torch.distributed
-from accelerate.utils import gather_object
-from torch.distributed import Store
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
-from auxar.distributed.peers import Peer
-from auxar.errors import UserError, shown
+from auxar.errors import UserError, one_line, shown
 from auxar.plugins import INTERFACE_VERSION
 
 logger = logging.getLogger("auxar")
 
-TOLD_AFTER = 10.0
-"""Seconds of waiting for other processes after which a message names them."""
-TOLD_EVERY = 60.0
-"""Seconds between two such messages."""
-LINGER = 3.0
-"""Maximum time, in seconds, that a process gives the others to read its last report before it ends."""
-IF_IT_HANGS = "if it does not go on, end all processes, and start the same command again"
-"""Advice about a process that others wait for while all of them prepare their work."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.25
-"""Seconds between two looks for the reports of other processes. The pause grows while the process waits."""
+Value = TypeVar("Value")
 
 
 @attrs.frozen
 class Report:
-    """The report of one process, made of values that JSON can represent."""
+    """The report of one process."""
 
     facts: Mapping[str, Any] = attrs.field(factory=dict)
     """Values that must be equal in all processes, by the names that messages use."""
     error: str | None = None
     """The reason why the process cannot go on, if there is one."""
-    own: Mapping[str, Any] = attrs.field(factory=dict)
-    """Values that may differ between processes."""
 
 
-def objection(reports: Mapping[int, Report], count: int) -> str | None:
-    """The reason why processes with these reports cannot work together, or None.
+def objection(reports: Sequence[Report]) -> str | None:
+    """The reason why processes with these reports, in the order of their ranks, cannot work together, or None.
 
-    `reports` are the reports by rank; some of the `count` processes may be missing. The reason is the error of a
-    process, or the first fact that differs, with its values.
+    The reason is the error of a process, or the first fact that differs, with its values.
     """
-    ranks = sorted(reports)
-    for rank in ranks:
-        if (error := reports[rank].error) is not None:
-            return f"the process with rank {rank} of {count} cannot go on: {error}"
-    facts = reports[ranks[0]].facts
-    for rank in ranks[1:]:
-        others = reports[rank].facts
-        for key in {**facts, **others}:
-            if key not in facts or key not in others or facts[key] != others[key]:
+    for rank, report in enumerate(reports):
+        if report.error is not None:
+            return f"the process with rank {rank} of {len(reports)} cannot go on: {report.error}"
+    facts = reports[0].facts
+    for rank, report in enumerate(reports):
+        for key in {**facts, **report.facts}:
+            if key not in facts or key not in report.facts or facts[key] != report.facts[key]:
                 first = f"{key} = {shown(facts[key])}" if key in facts else f"no {key}"
-                second = shown(others[key]) if key in others else "none"
+                second = shown(report.facts[key]) if key in report.facts else "none"
                 return (
-                    f"the processes of this command differ: rank {ranks[0]} has {first}, rank {rank} has {second}; "
-                    "start all processes with the same command, files and version of auxar"
+                    f"the processes of this command differ: rank 0 has {first}, rank {rank} has {second}; start all "
+                    "processes with the same command, files and version of auxar"
                 )
     return None
 
 
-@attrs.define(eq=False)
+@attrs.frozen
 class Processes:
-    """The processes that work on a command, as one of them sees them."""
+    """The process group of a command."""
 
     rank: int = 0
     """Rank of this process, from 0."""
     count: int = 1
     """Number of processes."""
-    store: Store | None = None
-    """A key-value store that all processes can access. If it is None, reports are exchanged by collective operations,
-    which wait without a message and fail after the time limit of the process group."""
-    peers: Sequence[Peer] = ()
-    """All processes, in the order of their ranks. The sequence is empty for a single process."""
-    rounds: int = 0
-    """Number of exchanges so far. It is equal in all processes, because they take part in the same exchanges."""
 
     @property
     def is_main(self) -> bool:
@@ -107,85 +88,90 @@ class Processes:
             yield facts
         except Exception as error:
             failure = error
-        if self.count > 1:
-            try:
-                self.exchange(Report(facts, None if failure is None else str(failure) or type(failure).__name__))
-            except Exception:
-                if failure is None:
-                    raise
-        if failure is not None:
-            raise failure
-
-    def greet(self, advice: str = IF_IT_HANGS, limit: float = math.inf) -> None:
-        """Waits until every process calls this method, and sets `peers`.
-
-        Raises `UserError` if the processes have different versions of auxar, or after `limit` seconds.
-        """
-        facts = {
-            "WORLD_SIZE": self.count,
-            "the version of auxar": importlib.metadata.version("auxar"),
-            "the version of the plugin interfaces": INTERFACE_VERSION,
-        }
-        own = attrs.asdict(Peer.own(self.rank))
-        self.peers = [Peer(**report.own) for report in self.exchange(Report(facts, own=own), advice, limit)]
-
-    def exchange(self, report: Report, advice: str = IF_IT_HANGS, limit: float = math.inf) -> list[Report]:
-        """Sends a report to all processes, and returns the reports of all processes in the order of their ranks.
-
-        `advice` ends the message about the processes that this one waits for. Raises `UserError` if there is an
-        `objection`, without waiting for the reports of the other processes, or after `limit` seconds of waiting.
-        """
-        self.rounds += 1
-        if self.store is None:
-            found = dict(enumerate(gather_object([report])))
-        else:
-            found = self._collect(self.store, str(self.rounds), report, advice, limit)
-        if (reason := objection(found, self.count)) is not None:
-            if self.store is not None:
-                self._linger(self.store, str(self.rounds))
+        told = None if failure is None else str(failure) or type(failure).__name__
+        try:
+            reports = gather_object([Report(facts, told)]) if self.count > 1 else [Report()]
+        finally:
+            if failure is not None:
+                raise failure
+        if (reason := objection(reports)) is not None:
             raise UserError(reason)
-        return [found[rank] for rank in range(self.count)]
 
-    def _collect(self, store: Store, topic: str, report: Report, advice: str, limit: float) -> dict[int, Report]:
-        """The reports by rank. Some may be missing if there is an objection to the others."""
-        text = json.dumps(attrs.asdict(report))
-        store.set(f"{topic}/{self.rank}", text)
-        store.add(f"{topic}/sent", 1)
-        found = {self.rank: Report(**json.loads(text))}  # Its values have the types that the others' values have.
-        sent, pause = 0, SHORTEST_PAUSE
-        started = time.monotonic()
-        tell_at = started + TOLD_AFTER
-        while len(found) < self.count and objection(found, self.count) is None:
-            # The number of sent reports is read first, because it is one request for any number of processes.
-            if (now_sent := store.add(f"{topic}/sent", 0)) > sent:
-                sent = now_sent
-                for rank in range(self.count):
-                    if rank not in found and store.check([f"{topic}/{rank}"]):
-                        found[rank] = Report(**json.loads(store.get(f"{topic}/{rank}")))
-                continue
-            now = time.monotonic()
-            if now >= min(tell_at, started + limit):
-                message = f"waiting for {self._names(found)}; {advice}"
-                if now >= started + limit:
-                    raise UserError(f"ended after {limit:.0f} seconds of {message}")
-                if not self.peers or self.rank == min(found):  # One message of several processes is enough.
-                    logger.warning(message)
-                tell_at = now + TOLD_EVERY
-            time.sleep(pause)
-            pause = min(LONGEST_PAUSE, 1.5 * pause)
-        return found
+    def from_main(self, value: Value) -> Value:
+        """Returns the value of the process with rank 0. Every process must call this."""
+        if self.count == 1:
+            return value
+        values = [value]
+        broadcast_object_list(values)
+        return values[0]
 
-    def _names(self, found: Mapping[int, Report]) -> str:
-        """Names the processes without a report for a message."""
-        missing = [rank for rank in range(self.count) if rank not in found]
-        ranks = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
-        pids = ", ".join(f"pid {peer.pid} on {peer.host}" for peer in self.peers if peer.rank in missing[:8])
-        return f"the process{'es' * (len(missing) > 1)} with rank {ranks} of {self.count}{f' ({pids})' if pids else ''}"
 
-    def _linger(self, store: Store, topic: str) -> None:
-        """Waits until all processes know that they cannot go on, because the store may end with this process."""
-        with contextlib.suppress(torch.distributed.DistError):
-            store.add(f"{topic}/known", 1)
-            until = time.monotonic() + LINGER
-            while store.add(f"{topic}/known", 0) < self.count and time.monotonic() < until:
-                time.sleep(SHORTEST_PAUSE)
+ALONE = Processes()
+"""A process that works on its own."""
+
+
+@contextlib.contextmanager
+def working_together() -> Iterator[Processes]:
+    """Connects the processes of a command. Yields a single process if this one was started alone.
+
+    Log messages below warnings are turned off in all processes except the main one. When the block ends without an
+    error, all processes wait for each other.
+
+    Raises `UserError` if the processes cannot be connected, if they have different versions of auxar, or if the
+    connection breaks, because a process has died.
+    """
+    state = _connected()
+    processes = Processes(state.process_index, state.num_processes)
+    if not processes.is_main:
+        logger.addFilter(_is_warning)  # Only the main process reports progress.
+    try:
+        with processes.agreeing() as facts:
+            facts["the version of auxar"] = importlib.metadata.version("auxar")
+            facts["the version of the plugin interfaces"] = INTERFACE_VERSION
+        yield processes
+        state.wait_for_everyone()
+    except RuntimeError as error:
+        if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+            told = "a process has ended, and its launcher says which"
+            raise UserError(f"the connection to another process broke ({one_line(str(error))}): {told}") from None
+        raise
+
+
+def check_alone(command: str) -> None:
+    """Raises `UserError` in every process unless `command`, such as "auxar score", was started in one process."""
+    with working_together() as processes:
+        if processes.count > 1:
+            raise UserError(f"{command}: run this command in one process")
+
+
+def _connected() -> PartialState:
+    """Accelerate's view of the processes. The first call connects them for collective operations."""
+    try:
+        # Without GPUs, Accelerate would not connect the processes. Those of Apple lack float64; see `make_accelerator`.
+        has_gpu = torch.accelerator.is_available() and not torch.backends.mps.is_available()
+        state = PartialState(cpu=not has_gpu or parse_flag_from_env("ACCELERATE_USE_CPU"))
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the processes of this command cannot be connected ({one_line(str(error))}); start them by `torchrun` or "
+            "`accelerate launch`"
+        ) from None
+    count = os.environ.get("WORLD_SIZE", "1")
+    if state.num_processes == 1 and count != "1":
+        raise UserError(
+            f"WORLD_SIZE is {count}, but each process would work alone, because LOCAL_RANK is not set; start the "
+            "processes by `torchrun` or `accelerate launch`"
+        )
+    # A later command of the same script needs the connection again. (`Accelerator.end_training` would end it.)
+    atexit.unregister(_disconnect)
+    atexit.register(_disconnect)
+    return state
+
+
+def _disconnect() -> None:
+    """Disconnects the processes. Without this, some kinds of connections print a warning when the process ends."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING

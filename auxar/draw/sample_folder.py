@@ -11,7 +11,7 @@ from typing import Any
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
 from auxar.runs.lock import HOLDER, LOCK, holding
-from auxar.work.chunks import user_of
+from auxar.work.chunks import user_of_work
 
 PICTURE = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})(-([0-9]{3}|[1-9][0-9]{3,}))?\.png")
 """The names of single pictures: at least six digits and, for a draw of a given image, a hyphen and at least three."""
@@ -61,7 +61,7 @@ def check_samples(folder: Path, key: str | None = None, replace: bool = True) ->
         return []
     found = next((each for name in (MARK, RECORD) if (each := key_of(folder / name)) is not None), None)
     if found is not None and found != key:
-        if (user := user_of(folder, found)) is not None:
+        if (user := user_of_work(folder, found)) is not None:
             raise UserError(f"{folder} is in use: {user} draws other samples into it; choose another folder with --out")
         if not replace:
             raise UserError(

@@ -36,7 +36,7 @@ from auxar.recipe.toml import LongInteger, parse_toml, toml_text, toml_value
 from auxar.recipe.validation import check_stream_shards, check_validation, check_values
 
 T = TypeVar("T")
-COMMON_KEYS = ("precision", "trackers", "parallel")
+COMMON_KEYS = ("precision", "trackers")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
 LONGEST_KEY = 100
 """Maximum number of characters of a key in an error message."""

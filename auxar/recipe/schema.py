@@ -161,7 +161,7 @@ class Stage:
 class TrainingConfig:
     """The table [training]: how factors are trained.
 
-    `[training.factor.NAME]` overrides keys for one factor, except `precision`, `trackers` and `parallel`.
+    `[training.factor.NAME]` overrides keys for one factor, except `precision` and `trackers`.
     """
 
     steps: int | None = attrs.field(default=None, validator=optional(ge(0)))
@@ -241,9 +241,6 @@ class TrainingConfig:
     nonfinite: str = attrs.field(default="stop", validator=one_of("stop", "skip"))
     """How a loss or gradient that is not finite is handled: `stop` ends training; `skip` leaves the weights unchanged
     in this step and continues, but ends training if more than 50 steps in a row are skipped."""
-    parallel: str = attrs.field(default="batch", validator=one_of("batch", "factors"))
-    """How several processes divide the work: with `batch` they train one factor after the other and share every batch,
-    with `factors` each process trains whole factors, one at a time."""
 
     def __attrs_post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):

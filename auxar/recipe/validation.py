@@ -49,11 +49,6 @@ def check_stream_shards(recipe: Recipe) -> None:
         return
     if not data.streaming:
         raise UserError("data.shards: 'own' is for streams; set data.streaming = true, or leave out data.shards")
-    if recipe.training.parallel == "factors":
-        raise UserError(
-            "data.shards: 'own' divides batches among processes, but with training.parallel = 'factors' each process "
-            "has whole batches; leave out one of them"
-        )
     # Both count images from the beginning of the stream, but a shard does not know how many images are before it.
     if data.limit is not None:
         raise UserError("data.shards: 'own' cannot be combined with data.limit; leave out one of them")

@@ -8,11 +8,15 @@ import attrs
 from accelerate import Accelerator
 
 from auxar.data import DataSets
+from auxar.distributed.processes import Processes
 from auxar.evaluation.likelihoods import evaluate_run
+from auxar.files import entries
+from auxar.locks import user_of
 from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
 from auxar.report import write_report
 from auxar.runs.layout import RunFolder
+from auxar.runs.lock import LOCK
 
 logger = logging.getLogger("auxar")
 
@@ -25,20 +29,18 @@ class InterimReport:
     recipe: Recipe
     data: DataSets
     accelerator: Accelerator
+    processes: Processes
 
     def __call__(self, model: Chain) -> None:
         """Evaluates the trained factors, with their weights loaded into `model`, and updates the report.
 
-        If processes train different factors, nothing is evaluated, because the others do not wait. The main process
-        updates the report with the figures of training.
+        Nothing is evaluated while another process trains a factor: its evaluation will have more factors.
         """
-        apart = self.recipe.training.parallel == "factors" and self.accelerator.num_processes > 1
-        if not apart:
+        if not self.processes.from_main(any(map(user_of, entries(self.run.path, f"factors/*/{LOCK}")))):
             found = evaluate_run(self.run, self.recipe, model, self.data, self.accelerator)[FLOAT]
             bits = {each.factor: found.bits_per_dim("heldout", each.factor) for each in found.factors}
             known = (f"{name} {mean.value:.4f}" for name, mean in bits.items() if mean.value is not None)
             logger.info("bits/dim so far: %s", ", ".join(known))
         if self.accelerator.is_main_process:
             write_report(self.run.path)
-        if not apart:
-            self.accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from auxar.distributed.peers import Peer
 from auxar.distributed.processes import Processes
 from auxar.errors import UserError
 from auxar.files import read_json
@@ -55,16 +55,9 @@ def holding(path: Path, lock_name: str = LOCK, part: str | None = None, patience
 
 @contextlib.contextmanager
 def holding_for_all(
-    path: Path,
-    processes: Processes,
-    check: Callable[[Path], None],
-    lock_name: str = LOCK,
-    part: str | None = None,
-    patience: float = 0.0,
+    path: Path, processes: Processes, check: Callable[[Path], None], patience: float = 0.0
 ) -> Iterator[None]:
-    """Holds the lock of the folder `path`, or of a part of it, for the processes of a command.
-
-    All processes must enter the block. `lock_name` and `part` are those of `holding`.
+    """Holds the lock of the folder `path` for the processes of a command, which must all enter the block.
 
     The main process runs `check` on the folder and then locks it. Raises `UserError` in all processes if it cannot
     within `patience` seconds, or if a process sees another folder under the same path.
@@ -73,29 +66,27 @@ def holding_for_all(
         with processes.agreeing():
             if processes.is_main:
                 check(path)
-                held.enter_context(holding(path, lock_name, part, patience))
+                held.enter_context(holding(path, patience=patience))
+        main = processes.from_main((os.getpid(), socket.gethostname()))
         with processes.agreeing():
-            if not processes.is_main:
-                _check_is_shared(path, processes, lock_name)
+            _check_is_shared(path, *main)
         yield
 
 
-def _check_is_shared(path: Path, processes: Processes, lock_name: str) -> None:
-    """Raises `UserError` unless the main process has locked the folder that this process sees under this path."""
-    main = processes.peers[0]
+def _check_is_shared(path: Path, pid: int, host: str) -> None:
+    """Raises `UserError` unless the main process, on `host`, has locked the folder that this process sees here."""
     until = time.monotonic() + SEEN_AFTER
-    while not _is_held_by(note_of(path / lock_name), main):
+    while not _is_held_by(note_of(path / LOCK), pid, host):
         if time.monotonic() >= until:
             raise UserError(
-                f"{path} on {socket.gethostname()} is not the folder that the process with rank 0 uses on {main.host}; "
+                f"{path} on {socket.gethostname()} is not the folder that the process with rank 0 uses on {host}; "
                 "all processes need access to the same folder"
             )
         time.sleep(0.1)
 
 
-def _is_held_by(path: Path, peer: Peer) -> bool:
+def _is_held_by(path: Path, pid: int, host: str) -> bool:
     try:
-        holder = read_json(path)
+        return bool(read_json(path) == {"pid": pid, "host": host})
     except UserError:
         return False
-    return bool(holder == {"pid": peer.pid, "host": peer.host})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from auxar.errors import UserError, one_line
-from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing, unfinished
+from auxar.files import abandoned, entries, is_file, read_bytes, read_checksum, remove, replacing
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
@@ -29,7 +29,6 @@ FREE_KEYS = {
         "keep_checkpoints",
         "log_every",
         "nonfinite",
-        "parallel",
         "recompute",
         "sample_every",
         "trackers",
@@ -45,14 +44,16 @@ def recipe_of_run(recipe: Recipe) -> Recipe:
     return attrs.evolve(recipe, plugins=tuple(f"plugins/{Path(file).name}" for file in recipe.plugins))
 
 
-def begin_run(
-    path: Path, recipe: Recipe, registry: Registry, factors: Collection[str] | None = None
-) -> tuple[RunFolder, Recipe]:
+def stores(run: RunFolder, recipe: Recipe) -> bool:
+    """Whether the run's folder has exactly this recipe."""
+    return _holds(run.recipe, recipe_text(recipe_of_run(recipe)).encode())
+
+
+def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder, Recipe]:
     """Creates a run's folder, or reopens it to continue the run.
 
     The plugin files in `registry` are written into the folder with the content that was loaded. Returns the folder,
-    and a recipe that names these copies. Temporary files of killed processes are removed from the folder, and from the
-    folders of the named `factors`, by default of all. So the caller must hold the locks of these folders.
+    and a recipe that names these copies. Temporary files that killed processes left in the folder are removed.
 
     Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, or if `check_recipe` refuses
     the recipe.
@@ -61,9 +62,9 @@ def begin_run(
     check_folder(path)
     check_recipe(run, recipe, registry)
     recipe = recipe_of_run(recipe)
-    of_factors = entries(path, "factors/*") if factors is None else [run.factor(name) for name in factors]
-    for folder in (path, run.samples, run.samples / "images", run.figures, *of_factors, path / "plugins"):
-        for left in unfinished(folder):
+    folders = (run.samples, run.samples / "images", run.figures, path / "plugins", *entries(path, "factors/*"))
+    for folder in (path, *folders):
+        for left in abandoned(folder):
             remove(left)
     # run.json is written first, because only a folder with this file is recognized as a run and can be continued.
     write_format(path)

@@ -1,30 +1,29 @@
-"""Begins or continues the training of a run: checks the folder, locks it, and writes the recipe."""
+"""Begins or continues the training of a run: checks the folder, and writes the recipe."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
 
 from auxar.data import DataSets, ImageSet, load_images
 from auxar.distributed.processes import Processes
-from auxar.files import is_file
+from auxar.files import entries, is_file
 from auxar.model import FLOAT, Chain
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
-from auxar.runs.factor_locks import holding_factors, holding_others_if_replaced
 from auxar.runs.layout import RunFolder
-from auxar.runs.lock import holding_for_all
-from auxar.runs.opening import begin_run, check_recipe, recipe_of_run
+from auxar.runs.lock import holding, holding_for_all
+from auxar.runs.opening import begin_run, check_recipe, recipe_of_run, stores
 from auxar.training.conversion import check_options
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, total_steps
 
-LOCK_PATIENCE = 300.0
-"""Maximum time, in seconds, that a call with `train_only` waits while others that train factors of the run begin."""
+PATIENCE = 300.0
+"""Maximum time, in seconds, that a call waits for others that use the run's folder, for example that begin, too."""
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -38,8 +37,11 @@ class Task:
     """The model, without values of its weights."""
     names: Sequence[str]
     """The factors to train."""
-    train_only: bool = False
-    """Whether nothing else is done. Several calls may then train different factors of the run at the same time."""
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the run is new, or a factor is not trained."""
+        return not is_file(self.run.recipe) or len(self.run.trained(self.recipe)) < len(self.recipe.factor_names)
 
     @functools.cached_property
     def data(self) -> DataSets:
@@ -59,45 +61,34 @@ class Task:
         return totals
 
 
-@attrs.frozen
-class Begun:
-    """A run whose training has begun."""
+def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tuple[Recipe, dict[str, int]]:
+    """Writes the recipe into the run's folder, or finds that it is there.
 
-    recipe: Recipe
-    """The recipe as the run's folder stores it."""
-    steps: dict[str, int]
-    """The number of steps that the recipe sets for each factor."""
-    release: Callable[[], None]
-    """Releases the lock of the run's folder. Those of the factors that are trained are kept."""
-
-
-@contextlib.contextmanager
-def beginning(task: Task, processes: Processes, check: Callable[[Path], None]) -> Iterator[Begun]:
-    """Writes the recipe into the run's folder, and holds the locks of the folder and of the factors to train.
+    Returns the recipe as the folder stores it, and the number of steps that it sets for each factor. Several calls may
+    work on a run with the same recipe, and train different factors. Settings of the run may change only while no factor
+    is trained.
 
     The main process calls `check` with the folder. Raises `UserError`, and writes nothing, if this or another check
     fails, or if the processes differ.
     """
-    run, names = task.run, task.names
+    run = task.run
     with processes.agreeing() as facts:
         if processes.is_main:
             check(run.path)
-        is_new = facts["whether the run is new"] = not is_file(run.recipe)
-        facts |= check_init(run, task.recipe, task.network, names)
-        # A new run's images are loaded before its folder is made, so that a mistake in [data] leaves no folder.
-        # With `train_only`, they are loaded before the folder is locked, because others wait for this lock.
-        if is_new or task.train_only:
+        facts["whether the run is new"] = not is_file(run.recipe)
+        facts |= check_init(run, task.recipe, task.network, task.names)
+        task.checked_steps()
+        # The images are loaded before the folder is locked, because others wait for this lock, and before the folder of
+        # a new run is made, so that a mistake in [data] leaves no folder.
+        if task.needs_data:
             facts |= task.data.facts
-    with contextlib.ExitStack() as of_factors, contextlib.ExitStack() as of_folder:
-        patience = LOCK_PATIENCE if task.train_only else 0.0
-        of_folder.enter_context(holding_for_all(run.path, processes, check, patience=patience))
+    with holding_for_all(run.path, processes, check, patience=PATIENCE):
         with processes.agreeing():
             steps = task.checked_steps(lambda: task.data.train)
-        before = () if is_new else names
-        of_factors.enter_context(holding_factors(run, before, processes))
-        with holding_others_if_replaced(run, task.recipe, before, processes), processes.agreeing():
+        with processes.agreeing(), contextlib.ExitStack() as held:
             if processes.is_main:
-                begin_run(run.path, task.recipe, task.registry, before)
-        if is_new:
-            of_factors.enter_context(holding_factors(run, names, processes))
-        yield Begun(recipe_of_run(task.recipe), steps, of_folder.close)
+                if is_file(run.recipe) and not stores(run, task.recipe):
+                    for folder in entries(run.path, "factors/*"):
+                        held.enter_context(holding(folder))
+                begin_run(run.path, task.recipe, task.registry)
+    return recipe_of_run(task.recipe), steps

@@ -1,26 +1,30 @@
-"""Trains the factors of a run: one after another in all processes together, or each factor in one process."""
+"""Trains the factors of a run, of which each worker takes the next one that no other trains."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import attrs
 import torch
 from accelerate import Accelerator
 
 from auxar.arguments import check_strings
 from auxar.data import DataSets
-from auxar.distributed.group import Team, shares
+from auxar.distributed.group import Team
+from auxar.distributed.processes import ALONE, Processes
 from auxar.errors import UserError, did_you_mean
-from auxar.model import Chain
+from auxar.files import remove, unfinished
+from auxar.locks import holder, user_of
+from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
-from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
+from auxar.runs.lock import LOCK
 from auxar.runs.versions import check_saved
 from auxar.training.display import Display, Preview
 from auxar.training.lengths import is_trained, number_of_images
@@ -28,6 +32,7 @@ from auxar.training.loop import train_factor
 from auxar.training.remaining import later_steps
 from auxar.training.trackers import start_trackers
 from auxar.training.validation import ValidationImages
+from auxar.work.chunks import Waiting, take
 
 logger = logging.getLogger("auxar")
 
@@ -41,94 +46,105 @@ def chosen_factors(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:
     return only or recipe.factor_names
 
 
-def train_factors(
-    recipe: Recipe,
-    registry: Registry,
-    names: Sequence[str],
-    data: DataSets,
-    run: RunFolder,
-    accelerator: Accelerator,
-    preview: Preview | None = None,
-    report: Callable[[Chain], None] | None = None,
-) -> Chain:
-    """Trains the named factors and writes their weights.
+@attrs.frozen(eq=False)
+class FactorTraining:
+    """The training of the factors of a run, each of which is a chunk of work whose state is its checkpoint.
 
-    With `training.parallel = "factors"`, each process trains different factors and then waits until all of them are
-    trained. In the returned model, only the factors that this process trained have trained weights.
-
-    `preview` draws images every `training.sample_every` steps. `report` is called with the model after each factor that
-    this process has trained if others are still to be trained. It may load trained weights into the model.
+    Processes that are started apart with the same recipe and folder train different factors at the same time. The
+    processes of a group train each factor together.
     """
-    if recipe.training.trackers:
-        start_trackers(recipe.training.trackers, run.path, accelerator)
-    apart = recipe.training.parallel == "factors" and accelerator.num_processes > 1
-    team = Team(accelerator, alone=apart)
-    mine = _share(recipe, registry, names, data, accelerator) if apart else names
-    validation = None if data.validation is None else ValidationImages(data.validation, recipe.evaluation.batch_size)
-    # The initial weights depend only on the seed, and not on which factors this process trains.
-    torch.manual_seed(recipe.training.seed)
-    model = build_model(recipe, registry)
-    check_saved(run, model.all_factors)
-    # The coarsest factor is trained first: it is usually the fastest, so problems with the data show up early.
-    for factor in reversed(model.all_factors):
-        if factor.name in mine:
-            config = recipe.training_of(factor.name)
-            later = [other.name for other in model.all_factors[: factor.depth] if other.name in mine]
-            display = _display(recipe, registry, factor.name, later, run, data, preview)
-            train_factor(
-                model,
-                factor,
-                data.train,
-                config,
-                run,
-                team,
-                workers=recipe.data.workers,
-                drop=_drop(recipe, factor.name),
-                validation=validation,
-                display=display,
-            )
-            factor.to("cpu")
-            if report is not None and (later or apart):
-                report(model)
-                model.to("cpu")
-    # Other processes may still train for days. A collective operation would time out, so this process polls for the
-    # weight files.
-    images = number_of_images(data.train)
-    while any(not is_trained(run, name, recipe.training_of(name).total_steps(images)) for name in names):
-        time.sleep(0.5)
-    return model
+
+    recipe: Recipe
+    registry: Registry
+    run: RunFolder
+    data: DataSets
+    steps: Mapping[str, int]
+    """The number of steps of each factor."""
+    accelerator: Accelerator
+    processes: Processes = ALONE
+    preview: Preview | None = None
+    """A function that draws images every `training.sample_every` steps."""
+    report: Callable[[Chain], None] | None = None
+    """A function that is called with the model after each factor if this worker has others to train. It may load
+    trained weights into the model."""
+
+    def train(self, names: Sequence[str], *, wait: bool = True) -> Chain | None:
+        """Trains the named factors, together with other workers that train factors of this run, and writes the weights.
+
+        If other workers hold all factors that are not trained yet, waits until these are done or free; without `wait`,
+        logs who trains them, and returns None. In the returned model, only the factors that this worker has trained
+        have trained weights.
+        """
+        if self.recipe.training.trackers:
+            start_trackers(self.recipe.training.trackers, self.run.path, self.accelerator)
+        # The initial weights depend only on the seed, and not on which factors this worker trains.
+        torch.manual_seed(self.recipe.training.seed)
+        model = build_model(self.recipe, self.registry)
+        check_saved(self.run, model.all_factors)
+        waiting = Waiting()
+        while missing := self.processes.from_main(self._missing(names)):
+            # The coarsest factor is trained first: it is usually the fastest, so problems with the data show up early.
+            factors = [factor for factor in reversed(model.all_factors) if factor.name in missing]
+            if any(self._take(model, factor, names) for factor in factors):
+                waiting = Waiting()
+            elif wait:
+                waiting.pause(self._lock(factors[0].name))
+            else:
+                user = holder(self._lock(factors[0].name)).name
+                logger.info("factor %s is trained by %s, and this command does not wait", factors[0].name, user)
+                return None
+        return model
+
+    def _take(self, model: Chain, factor: Factor, names: Sequence[str]) -> bool:
+        """Trains a factor, unless another worker holds it or has trained it. Returns whether this one has."""
+
+        later = [other.name for other in model.all_factors[: factor.depth] if other.name in names]
+        taken = take(
+            self._lock(factor.name),
+            lambda: not self._missing([factor.name]),
+            lambda: self._train(
+                model, factor, [name for name in self._missing(later) if not user_of(self._lock(name))]
+            ),
+            self.processes,
+        )
+        if taken and self.report is not None and self.processes.from_main(self._missing(later)):
+            self.report(model)
+            model.to("cpu")
+        return taken
+
+    def _train(self, model: Chain, factor: Factor, later: Sequence[str]) -> None:
+        """Trains a factor, before those in `later`, from its newest checkpoint if there is one."""
+        if self.processes.is_main:
+            for left in unfinished(self.run.factor(factor.name)):
+                remove(left)
+        images, config = self.data.validation, self.recipe.evaluation
+        train_factor(
+            model,
+            factor,
+            self.data.train,
+            self.recipe.training_of(factor.name),
+            self.run,
+            Team(self.accelerator),
+            workers=self.recipe.data.workers,
+            drop=_drop(self.recipe, factor.name),
+            validation=None if images is None else ValidationImages(images, config.batch_size),
+            display=self._display(factor.name, later),
+        )
+        factor.to("cpu")
+
+    def _display(self, name: str, later: Sequence[str]) -> Display:
+        """The display of the training of a factor, after which this worker trains the factors `later`."""
+        images = number_of_images(self.data.train)
+        steps = functools.partial(later_steps, self.recipe, self.registry, name, later, self.run, images)
+        return Display(self.recipe.training_of(name).sample_every, self.preview, steps if later else None)
+
+    def _missing(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if not is_trained(self.run, name, self.steps[name])]
+
+    def _lock(self, name: str) -> Path:
+        return self.run.factor(name) / LOCK
 
 
 def _drop(recipe: Recipe, name: str) -> float:
     """The fraction of images whose condition is dropped in the training of a factor; 0 for that of the condition."""
     return 0.0 if recipe.condition is None or name == CONDITION_FACTOR else recipe.condition.drop
-
-
-def _display(
-    recipe: Recipe,
-    registry: Registry,
-    name: str,
-    later: Sequence[str],
-    run: RunFolder,
-    data: DataSets,
-    preview: Preview | None,
-) -> Display:
-    """The display of the training of the factor `name`, after which this process trains the factors `later`."""
-    images = number_of_images(data.train)
-    steps = functools.partial(later_steps, recipe, registry, name, later, run, images) if later else None
-    return Display(recipe.training_of(name).sample_every, preview, steps)
-
-
-def _share(
-    recipe: Recipe, registry: Registry, names: Sequence[str], data: DataSets, accelerator: Accelerator
-) -> list[str]:
-    """The names of the factors that this process trains if factors are divided among processes. Logs the division."""
-    images = number_of_images(data.train)
-    costs = {}
-    for cost in factor_costs(recipe, registry):
-        config = recipe.training_of(cost.factor)
-        costs[cost.factor] = float(cost.training_multiply_adds * config.batch_size * config.total_steps(images))
-    found = shares({name: costs[name] for name in names}, accelerator.num_processes)
-    for rank, own in enumerate(found):
-        logger.info("process %d of %d trains %s", rank, len(found), ", ".join(own) or "no factor")
-    return found[accelerator.process_index]

@@ -356,7 +356,7 @@ def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> Non
     for name in chosen:
         config = recipe.training_of(name)
         key = training_key(recipe, name)
-        if recipe.training.parallel == "batch" and config.batch_size % processes:
+        if config.batch_size % processes:
             below = config.batch_size // processes * processes
             raise UserError(
                 f"{key}.batch_size: {config.batch_size} is not divisible by the number of processes, {processes}; "

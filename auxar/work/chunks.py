@@ -13,15 +13,16 @@ import hashlib
 import importlib.metadata
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from auxar.distributed.processes import ALONE, Processes
 from auxar.errors import UserError
 from auxar.files import DamagedFile, entries, is_file, read_tensors, remove, to_json, write_tensors
-from auxar.locks import acquire, holder, noted
+from auxar.locks import acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
 
 logger = logging.getLogger("auxar")
@@ -102,12 +103,12 @@ class Work(abc.ABC):
             return
         hidden = description is None
         with progress_bar(total=self.count, desc=description, unit="part", disable=hidden, delay=BAR_DELAY) as bar:
-            waiting = _Waiting()
+            waiting = Waiting()
             while not self.is_concluded():
                 missing = [number for number in range(self.count) if not is_file(self.path(number))]
                 bar.update(self.count - len(missing) - bar.n)
                 if any(self._take(number) for number in missing):
-                    waiting = _Waiting()
+                    waiting = Waiting()
                 elif missing or not self._conclude():
                     waiting.pause(self._lock(missing[0] if missing else CONCLUSION))
         self._remove()
@@ -118,18 +119,21 @@ class Work(abc.ABC):
 
     def _take(self, number: int) -> bool:
         """Computes a chunk, unless another process holds it or has done it. Returns whether this process has."""
-        with self._held(number) as free:
-            if not free or is_file(self.path(number)) or self.is_concluded():
-                return False
-            write_tensors(self.path(number), self.compute(number), {"key": self.key, "chunk": str(number)})
-        return True
+        path = self.path(number)
+
+        def compute() -> None:
+            write_tensors(path, self.compute(number), {"key": self.key, "chunk": str(number)})
+
+        return take(self._lock(number), lambda: is_file(path) or self.is_concluded(), compute)
 
     def _conclude(self) -> bool:
         """Joins the results, unless another process does. Returns whether this process has."""
-        with self._held(CONCLUSION) as free, contextlib.suppress(_Gone):
-            if free and not self.is_concluded():
-                self.conclude([self._read(number) for number in range(self.count)])
-                return True
+        with contextlib.suppress(_Gone):
+            return take(
+                self._lock(CONCLUSION),
+                self.is_concluded,
+                lambda: self.conclude([self._read(number) for number in range(self.count)]),
+            )
         return False
 
     def _read(self, number: int) -> Tensors:
@@ -148,18 +152,6 @@ class Work(abc.ABC):
             raise _Gone from None
         return tensors
 
-    @contextlib.contextmanager
-    def _held(self, what: int | str) -> Iterator[bool]:
-        """Holds the lock of a chunk or of the conclusion. Gives False if another process holds it."""
-        path = self._lock(what)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire(path, "choose an output on another file system", timeout=0)
-        if lock is None:
-            yield False
-            return
-        with noted(path, lock):
-            yield True
-
     def _lock(self, what: int | str) -> Path:
         name = what if isinstance(what, str) else f"{what:06d}"
         return self.folder / f".{name}.lock"
@@ -173,18 +165,37 @@ class Work(abc.ABC):
                 folder.rmdir()
 
 
-def user_of(output: Path, key: str) -> str | None:
+def take(lock: Path, is_done: Callable[[], bool], compute: Callable[[], None], processes: Processes = ALONE) -> bool:
+    """Does a chunk while holding its lock, unless another worker holds it or has done it. Returns whether this one has.
+
+    `processes` are the processes of this worker. The main process holds the lock, and all of them call `compute`.
+    """
+    with contextlib.ExitStack() as held:
+        if not processes.from_main(processes.is_main and _is_free(lock, held) and not is_done()):
+            return False
+        compute()
+    return True
+
+
+def _is_free(path: Path, held: contextlib.ExitStack) -> bool:
+    """Holds a lock until the end of `held`. Returns False if another process holds it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = acquire(path, "choose an output on another file system", timeout=0)
+    except OSError as error:
+        raise UserError(f"{path.parent} cannot be written: {error.strerror or error}") from None
+    if lock is not None:
+        held.enter_context(noted(path, lock))
+    return lock is not None
+
+
+def user_of_work(output: Path, key: str) -> str | None:
     """The process that works on a chunk of an output, for the work with a key; None if there is none."""
-    for path in entries(output.parent / FOLDER / key, ".*.lock"):
-        lock = acquire(path, "", timeout=0)
-        if lock is None:
-            return holder(path).name
-        lock.release()
-    return None
+    return next(filter(None, map(user_of, entries(output.parent / FOLDER / key, ".*.lock"))), None)
 
 
-class _Waiting:
-    """A wait for chunks that other processes hold."""
+class Waiting:
+    """A wait for chunks that other workers hold."""
 
     def __init__(self) -> None:
         self.seconds = SHORTEST_PAUSE

@@ -223,15 +223,14 @@ def test_descriptors_that_are_closed_are_opened(monkeypatch, tmp_path):
 # Interrupts
 
 
-@pytest.mark.parametrize("moment", ["auxar.cli.main", "auxar.distributed.launch.start_missing_processes"])
-def test_an_interrupt_outside_of_a_command_ends_the_process(started, monkeypatch, capfd, moment):
+def test_an_interrupt_outside_of_a_command_ends_the_process(started, monkeypatch, capfd):
     def leave(status: int) -> None:
         raise SystemExit(status)
 
     # Python's own handler would end the tests if it stayed.
     signal.signal(signal.SIGINT, lambda *_: None)
     monkeypatch.setattr(os, "_exit", leave)
-    monkeypatch.setattr(moment, lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("auxar.cli.main", lambda *_: signal.raise_signal(signal.SIGINT))
     assert started("check").status == 130
     assert capfd.readouterr().err == "auxar: interrupted\n"
 

@@ -323,7 +323,7 @@ def test_pictures_during_training_have_the_conditions_of_the_first_samples(path,
     expected = [plain.drawn(number, 5, RULE, row(usual.values, number)) for number in range(8)]
     chain = OneByOne(path).chain.train()
     for depth, factor in enumerate(chain.factors):
-        previews(chain, factor, 7, Team(Accelerator(cpu=True), alone=True))
+        previews(chain, factor, 7, Team(Accelerator(cpu=True)))
         sheet = cells(Image.open(run.factor(factor.name) / "samples-000000007.png"), 1, 8, 112, 112)[0]
         for cell, views in zip(sheet, expected, strict=True):
             assert np.array_equal(cell, enlarged(shown(views[depth], plain.specs[depth].levels), *cell.shape[:2]))

@@ -273,7 +273,7 @@ def test_a_run_tells_unused_levels_before_it_trains(pictures, tmp_path, monkeypa
     def train(*arguments: object) -> None:
         raise Stopped
 
-    monkeypatch.setattr("auxar.pipeline.train_factors", train)
+    monkeypatch.setattr("auxar.pipeline.FactorTraining", train)
     with pytest.raises(Stopped):
         run(tmp_path / "run", tiny(tmp_path / "dark", image__levels=2, data__values=values))
     assert sum("images use only 1 of 2 levels, 0 (" in text for text in caplog.messages) == (values == "scaled")

@@ -136,7 +136,6 @@ def test_too_few_shards_are_one_sentence(images):
     ("changes", "message"),
     [
         ({"data__streaming": None}, "data.shards: 'own' is for streams"),
-        ({"training__parallel": "factors"}, "data.shards: 'own' divides batches among processes"),
         ({"data__limit": 3}, "data.shards: 'own' cannot be combined with data.limit"),
         (
             {"data__heldout": None, "data__split": {"train": 0.5}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -9,7 +10,6 @@ import random
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,6 +160,8 @@ def kill(recipe: Path, out: Path, place: str, delay: float) -> bool:
     time.sleep(delay)
     process.kill()
     in_time = process.wait() == -signal.SIGKILL
+    for left in out.rglob("*.part"):
+        os.utime(left, (0, 0))  # As if the run went on hours later.
     check_whole(out)
     after = finished_factors(out)
     assert {name: after[name] for name in before} == before, "a finished factor was trained again"
@@ -345,84 +347,58 @@ def test_handlers_are_put_back(told):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_second_signal_ends_a_process_whose_main_thread_is_blocked(told, monkeypatch, capsys):
-    codes: list[int] = []
-    ended = threading.Event()
-
-    def end(code: int) -> None:
-        codes.append(code)
-        ended.set()
-
-    monkeypatch.setattr("os._exit", end)
-    monkeypatch.setattr("auxar.distributed.signals.TOGETHER", 0.1)
-    monkeypatch.setattr("auxar.distributed.signals.PATIENCE", 0.3)
-    monkeypatch.setattr(requests, "handle", lambda number, frame: None)  # A handler that is not called in time.
-    with heeding_signals(), between_steps():
-        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
-            os.kill(os.getpid(), number)
-            assert not ended.wait(0.15 if number == signal.SIGINT else 0)
-        assert ended.wait(10)
-    assert codes == [130]
-    assert capsys.readouterr().err.startswith("auxar: interrupted without a checkpoint, because this was the second")
-    assert signal.set_wakeup_fd(-1) == -1
-
-
-def test_handled_signals_and_signals_of_a_forked_process_end_nothing(told, monkeypatch):
-    codes: list[int] = []
-    leave = os._exit
-    monkeypatch.setattr("os._exit", codes.append)
-    monkeypatch.setattr("auxar.distributed.signals.TOGETHER", 0.05)
-    monkeypatch.setattr("auxar.distributed.signals.PATIENCE", 0.1)
-
-    def work() -> None:
-        with between_steps():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.1)
-            if (child := os.fork()) == 0:
-                signal.signal(signal.SIGTERM, lambda number, frame: leave(0))
-                os.kill(os.getpid(), signal.SIGTERM)
-                leave(1)
-            assert os.waitpid(child, 0)[1] == 0
-            time.sleep(0.3)
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-            finally:
-                time.sleep(0.3)
-
-    with pytest.raises(Interrupted):
-        work()
-    assert codes == []
-
-
-# Two processes at once
+# Several processes at once
 
 
 @pytest.mark.slow
-def test_a_second_process_is_refused_while_the_first_lives(recipe, tmp_path, capsys):
+def test_processes_with_one_folder_train_its_factors_and_share_the_rest(recipe, whole, tmp_path):
+    """Each process trains a factor. Half of them are killed, and their factors are trained by the others."""
     out = tmp_path / "run"
-    first = started("run", recipe, "--out", out, "--set", "training.steps=100000", stderr=subprocess.DEVNULL)
+    moments = random.Random(0)
+    left = [started("run", recipe, "--out", out, stderr=subprocess.DEVNULL) for _ in range(4)]
+    for place in ("training", "the other factor", "evaluation"):
+        wait_for(functools.partial(PLACES[place], out), left[-1])
+        time.sleep(moments.uniform(0, 0.2))
+        victim = left.pop(moments.randrange(len(left)))
+        victim.kill()
+        victim.wait()
+        for abandoned in out.rglob("*.part"):
+            os.utime(abandoned, (0, 0))  # As if the next process started hours later.
+        left.append(started("run", recipe, "--out", out, stderr=subprocess.DEVNULL))
+    assert [process.wait(120) for process in left] == [0] * 4
+    assert_same(out, whole)
+
+
+@pytest.mark.slow
+def test_a_process_waits_for_a_factor_and_takes_it_over(recipe, whole, tmp_path):
+    out = tmp_path / "run"
+    first = started("run", recipe, "--out", out, "--factors", "prior", "--train-only", stderr=subprocess.DEVNULL)
+    wait_for(lambda: any(out.glob("factors/prior/training*")), first)
+    first.send_signal(signal.SIGSTOP)
+    told = f"factor prior is trained by process {first.pid} on "
+    only = ["--factors", "prior"]
+    done = started("run", recipe, "--out", out, "--no-wait", *only)
+    assert told in done.communicate(timeout=60)[1]
+    assert done.returncode == 0
+    second = started("run", recipe, "--out", out)
+    while "waiting for" not in (line := second.stderr.readline()):
+        assert line, "the process has ended"
+    assert f"waiting for process {first.pid} on " in line
+    first.kill()
+    first.wait()
+    assert second.wait(120) == 0
+    assert_same(out, whole)
+
+
+@pytest.mark.slow
+def test_settings_do_not_change_while_a_factor_is_trained(recipe, tmp_path):
+    out = tmp_path / "run"
+    first = started("run", recipe, "--out", out, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: any(out.glob("factors/prior/training*")), first)
-        refusal = f"{out} is in use by process {first.pid} on "
-        with pytest.raises(UserError) as caught:
-            run_recipe(recipe, out=out)
-        assert str(caught.value).startswith(refusal)
-        advice = f"; wait until it is done, end it (kill {first.pid}), or choose another folder"
-        assert str(caught.value).endswith(advice)
-        # The command is refused too.
-        assert main(["run", str(recipe), "--out", str(out)]) == 2
-        assert capsys.readouterr().err.splitlines()[-1].startswith(f"auxar: {refusal}")
+        told = re.escape(f"{out / 'factors' / 'prior'} is in use by process {first.pid} on ")
+        with pytest.raises(UserError, match=told):
+            run_recipe(recipe, out=out, settings=["training.steps=50"])
     finally:
         first.kill()
         first.wait()
-    settings = ["training.steps=100000"]
-    again = started("run", recipe, "--out", out, "--set", *settings, stderr=subprocess.DEVNULL)
-    try:
-        count = len(list(out.glob("factors/prior/training*")))
-        newest = max(out.glob("factors/prior/training*"))
-        wait_for(lambda: max(out.glob("factors/prior/training*")) != newest, again)
-        assert again.poll() is None, "the run was refused after the first process had died"
-        assert count
-    finally:
-        again.kill()
-        again.wait()

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.distributed import HashStore
+import pytest
 
-from auxar.distributed.peers import Peer
+from auxar.distributed import processes
 from auxar.distributed.processes import Processes
 from helpers.tiny_runs import command, process_environment
 
@@ -55,24 +55,39 @@ def started_by_hand(
             process.communicate()
 
 
-def in_threads(count: int, work: Callable[[Processes], Any], present: Sequence[int] | None = None) -> dict[int, Any]:
+def in_threads(count: int, work: Callable[[Processes], Any], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Calls a function in threads that act as the processes of a group of `count` processes.
 
-    Only the ranks in `present` take part, by default all. Returns the result of each rank, or the exception it raised.
+    Returns the result of each rank, or the exception it raised.
     """
-    store = HashStore()
-    found: dict[int, Any] = {}
+    values: list[Any] = [None] * count
+    found = values.copy()
+    everyone = threading.Barrier(count, timeout=30)
+    thread = threading.local()
+
+    def gather(own: list[Any]) -> list[Any]:
+        (values[thread.rank],) = own
+        everyone.wait()
+        gathered = values.copy()
+        everyone.wait()
+        return gathered
+
+    def broadcast(own: list[Any]) -> None:
+        own[0] = gather(own)[0]
+
+    monkeypatch.setattr(processes, "gather_object", gather)
+    monkeypatch.setattr(processes, "broadcast_object_list", broadcast)
 
     def act(rank: int) -> None:
-        peers = [Peer(other, "here", 1000 + other, "host") for other in range(count)]
+        thread.rank = rank
         try:
-            found[rank] = work(Processes(rank, count, store, peers))
+            found[rank] = work(Processes(rank, count))
         except Exception as error:
             found[rank] = error
 
-    threads = [threading.Thread(target=act, args=[rank], daemon=True) for rank in present or range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    threads = [threading.Thread(target=act, args=[rank], daemon=True) for rank in range(count)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(30)
     return found

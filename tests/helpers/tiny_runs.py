@@ -218,13 +218,12 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def command(*arguments: str | Path, processes: int = 1) -> list[str]:
-    """Returns the command line that runs `auxar` in one process, or in several processes with Accelerate's launcher."""
+    """Returns the command line that runs `auxar` in one process, or in several processes with torch's launcher."""
     auxar = ["-m", "auxar", *map(str, arguments)]
     if processes == 1:
         return [sys.executable, *auxar]
-    # Port 0 selects any free port. With Accelerate's default port, tests that run at the same time would conflict.
-    options = ["--num_processes", str(processes), "--cpu", "--main_process_port", "0"]
-    return [sys.executable, "-m", "accelerate.commands.launch", *options, *auxar]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    return [sys.executable, *launcher, *auxar]
 
 
 def call(

@@ -219,7 +219,7 @@ def test_the_nearest_key_is_suggested():
     assert refusal(training__batchsize=3) == (
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, "
         "checkpoint_every, clip, compile, ema, ema_warmup, epochs, evaluate_every, flip, init, initialization_images, "
-        "keep_best, keep_checkpoints, log_every, nonfinite, optimizer, parallel, patience, precision, recompute, "
+        "keep_best, keep_checkpoints, log_every, nonfinite, optimizer, patience, precision, recompute, "
         "sample_every, schedule, seed, steps, trackers, validation_images, warmup)"
     )
     assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
@@ -234,7 +234,6 @@ def test_the_nearest_key_is_suggested():
         ("stage[0].support", "free, restricted"),
         ("training.precision", "float32, bf16"),
         ("training.nonfinite", "stop, skip"),
-        ("training.parallel", "batch, factors"),
     ],
 )
 def test_the_choices_of_a_key_are_accepted_and_no_other_values(key, choices):

@@ -140,7 +140,6 @@ FREE = {
     "training.log_every": 3,
     "training.trackers": ["tensorboard"],
     "training.nonfinite": "skip",
-    "training.parallel": "factors",
     "training.compile": True,
     "training.recompute": True,
     "evaluation.batch_size": 3,

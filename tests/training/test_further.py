@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +20,6 @@ from auxar.report.text import evaluation_lines
 from auxar.runs.history import History, Origin, Part
 from auxar.runs.layout import RunFolder
 from auxar.training.checkpoints import checkpoints
-from auxar.training.factors import train_factors
 from auxar.training.lengths import is_trained, total_steps
 
 LONGER = {"training__steps": 7, "training__optimizer__learning_rate": 0.01}
@@ -215,25 +212,6 @@ def test_images_are_counted_only_for_lengths_in_epochs_that_are_not_known(pictur
     assert not counted
     assert totals(None, 3.0) == {"prior": 14}
     assert counted
-
-
-def test_processes_wait_for_longer_trained_weights_of_others(pictures, tmp_path, monkeypatch):
-    """With `parallel = "factors"`, a process without a factor waits for the others, although old weights exist."""
-    table = tiny(pictures, stage=None, training__steps=7, training__parallel="factors")
-    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", table))
-    found = with_metadata(tmp_path / "run", trained_steps="4", complete_at="4", versions="{}")
-    accelerator: Any = SimpleNamespace(num_processes=2, process_index=1)
-    waited = []
-
-    def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 2:
-            with_metadata(tmp_path / "run", versions="{}")
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    data: Any = SimpleNamespace(train=range(18), validation=None)
-    train_factors(recipe, registry, ["prior"], data, found, accelerator)
-    assert len(waited) == 2
 
 
 def test_a_history_has_a_part_for_each_change_of_settings(pictures, tmp_path):

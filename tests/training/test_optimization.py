@@ -25,7 +25,8 @@ from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import begin_run
 from auxar.training.checkpoints import Progress
-from auxar.training.factors import train_factors
+from auxar.training.factors import FactorTraining
+from auxar.training.lengths import total_steps
 from auxar.training.loop import train_factor
 from auxar.training.progress import Meter
 
@@ -80,7 +81,9 @@ def train(folder: Path, table: dict[str, Any]) -> tuple[Chain, DataSets]:
     recipe, registry = load_recipe(write(folder.with_suffix(".toml"), table))
     data = load_images(recipe.data, recipe.image, registry)
     run, recipe = begin_run(folder, recipe, registry)
-    train_factors(recipe, registry, recipe.factor_names, data, run, make_accelerator("float32", folder))
+    steps = total_steps(run, recipe, lambda: data.train)
+    training = FactorTraining(recipe, registry, run, data, steps, make_accelerator("float32", folder))
+    assert training.train(recipe.factor_names) is not None
     torch.manual_seed(recipe.training.seed)
     return build_model(recipe, registry), data
 
