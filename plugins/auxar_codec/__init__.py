@@ -99,7 +99,9 @@ def decompress(
     """Decodes the images of a file that `auxar compress` made, or lists them.
 
     The images are written as PNG into a folder. Images that are damaged or missing are left out and named, and the exit
-    status of the command is then 2. The list has the sizes of the images, and the model with which they are decoded.
+    status of the command is then 2. A picture that is in the folder already is kept, so that a command that was stopped
+    goes on, and several processes share the work. The list has the sizes of the images, and the model with which they
+    are decoded.
 
     Args:
         path (FILE): the file
@@ -129,7 +131,7 @@ def decompress(
         (['small/000001.png'], ())
     """
     from auxar_codec.container import read_container
-    from auxar_codec.decompression import Decompressed, decompressed, model_of, targets_of
+    from auxar_codec.decompression import Decompressed, Decompression, model_of
 
     container = read_container(Path(path))
     if list:
@@ -139,5 +141,7 @@ def decompress(
     if not 0 <= depth < len(container.header.factors):
         raise UserError(f"depth: expected 0 … {len(container.header.factors) - 1} for this file, got {depth}")
     names = [only] if isinstance(only, str) else only
-    targets = targets_of(container, Path(out), names, replace=replace)
-    return decompressed(container, model_of(container, run, trust_plugins=trust_plugins), targets, depth)
+    model = model_of(container, run, trust_plugins=trust_plugins)
+    work = Decompression(container, model, Path(out), names, depth, replace=replace)
+    work.do("decompressing")
+    return work.result()

@@ -76,7 +76,7 @@ class Compression(Work):
         self.archiver, self.replace = Archiver(model, self.header), replace
         # Encoding takes long, so all pictures are checked before it begins.
         self.sources = [self._source(*each) for each in zip(files, map(read_picture, files), values, strict=True)]
-        self.parts = chunks_of([count * self.header.tile.dims for count in self._tiles()])
+        self.parts = chunks_of([count * self.header.tile.dims for count in self._tiles()], CHUNK)
         facts = {"header": self.header.table(), "pictures": [attrs.astuple(source)[1:] for source in self.sources]}
         super().__init__(out, facts, len(self.parts))
         self._check_output()
@@ -137,16 +137,18 @@ class Compression(Work):
         return Compressed(self.output, len(entries), self.output.stat().st_size, dims)
 
 
-def chunks_of(sizes: Sequence[int]) -> list[range]:
-    """The numbers of the pictures in each chunk, for pictures of these sizes.
+def chunks_of(sizes: Sequence[int], most: int) -> list[range]:
+    """The numbers of the pictures in each chunk, for pictures of these sizes, whose sum is at most `most`.
+
+    A picture that is larger has a chunk of its own.
 
     Examples:
-        >>> chunks_of([CHUNK, 2, CHUNK - 2, 1])
+        >>> chunks_of([8, 2, 6, 1], 8)
         [range(0, 1), range(1, 3), range(3, 4)]
     """
     starts, total = [0], 0
     for number, size in enumerate(sizes):
-        if total and total + size > CHUNK:
+        if total and total + size > most:
             starts.append(number)
             total = 0
         total += size

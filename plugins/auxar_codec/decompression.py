@@ -9,13 +9,16 @@ from os import PathLike
 from pathlib import Path
 
 import attrs
+import torch
+from torch import Tensor
 
-from auxar import ImageModel, Result, UserError, list_models, load
-from auxar_codec.archive import Archiver, check_model
+from auxar import ImageModel, Result, UserError, Work, list_models, load
+from auxar_codec.archive import DECODED_DIMS, Archiver, check_model, entry_of
+from auxar_codec.compression import chunks_of
 from auxar_codec.container import Container, Header
-from auxar_codec.index import Entry
+from auxar_codec.index import Entry, number_of_tiles
 from auxar_codec.names import check_names, png_name
-from auxar_codec.pictures import write_picture
+from auxar_codec.pictures import read_picture, write_picture
 
 RECORD = "integer.json"
 """The file in a run's folder that has the digests of its factors."""
@@ -71,37 +74,102 @@ def _places(container: Container) -> Iterator[Path]:
             yield place
 
 
-def targets_of(container: Container, folder: Path, only: Sequence[str], *, replace: bool) -> dict[str, Path]:
-    """The file of the picture of each image, or of the images named in `only`, by the name of the image.
+class Decompression(Work):
+    """The work of decoding the pictures of a file, or their views at a depth, into a folder.
 
-    Raises `UserError` if there is no image of a name, or if a file exists and must not be replaced.
+    `only` are the names of the images that are decoded; all are if it is empty. Raises `UserError` if there is no image
+    of a name, or if there is another file in the place of a picture, which is replaced only with `replace`.
     """
+
+    def __init__(
+        self, container: Container, model: ImageModel, folder: Path, only: Sequence[str], depth: int, *, replace: bool
+    ) -> None:
+        self.container, self.depth = container, depth
+        self.archiver = Archiver(model, container.header)
+        self.chosen = _chosen(container, only)
+        self.targets = {entry.name: folder / png_name(entry.name) for entry in self.chosen}
+        self.before = {name: _stamp(target) for name, target in self.targets.items()}
+        self.damaged: list[str] | None = None
+        """Names of the images that are damaged or missing, when all are decoded."""
+        for entry, record in container.records(self.chosen, coarse=depth > 0):
+            self._check_target(entry, record, replace)
+        tile = container.header.tile
+        sizes = [number_of_tiles(each.name, each.height, each.width, tile) * tile.dims for each in self.chosen]
+        self.parts = chunks_of(sizes, DECODED_DIMS)
+        images = [(entry.name, entry.checksum, entry.coarse_checksum) for entry in self.chosen]
+        facts = {"header": container.header.table(), "images": images, "depth": depth}
+        super().__init__(next(iter(self.targets.values())), facts, len(self.parts))
+
+    def _check_target(self, entry: Entry, record: bytes | None, replace: bool) -> None:
+        target = self.targets[entry.name]
+        replaceable = replace and target.is_file() and not target.is_symlink()
+        if os.path.lexists(target) and not replaceable and not self._is_made(entry, record):
+            raise UserError(f"{target} exists; regular files are replaced only with --replace, and others never")
+
+    def _is_made(self, entry: Entry, record: bytes | None) -> bool:
+        """Whether the file of an image has exactly its picture or, for a view, was written since this work began."""
+        target = self.targets[entry.name]
+        if self.depth > 0:
+            return _stamp(target) not in (None, self.before[entry.name])
+        try:
+            found = read_picture(target)
+        except UserError:
+            return False
+        known = attrs.evolve(entry, lengths=(), coarse_checksum=0)
+        metadata = found.profile + found.exif
+        return (
+            entry_of(entry.name, found, self.container.header, entry.condition) == known
+            and record is not None
+            and record[: len(metadata)] == metadata
+        )
+
+    def compute(self, number: int) -> dict[str, Tensor]:
+        """Decodes the images of a chunk, and writes those whose files do not have them. Returns which are damaged."""
+        entries = [self.chosen[place] for place in self.parts[number]]
+        records = self.container.records(entries, coarse=self.depth > 0)
+        missing = [entry for entry, record in records if not self._is_made(entry, record)]
+        damaged = []
+        for entry, picture in self.archiver.decode(self.container, missing, self.depth):
+            if picture is None:
+                damaged.append(entry.name)
+            else:
+                write_picture(self.targets[entry.name], picture)
+        return {"damaged": torch.tensor([entry.name in damaged for entry in entries])}
+
+    def conclude(self, found: list[dict[str, Tensor]]) -> None:
+        """Notes which images are damaged."""
+        marks = torch.cat([each["damaged"] for each in found]).tolist()
+        self.damaged = [entry.name for entry, mark in zip(self.chosen, marks, strict=True) if mark]
+
+    def is_concluded(self) -> bool:
+        """Whether this process knows that all images are decoded. Their files have them, so others find this, too."""
+        return self.damaged is not None
+
+    def result(self) -> Decompressed:
+        """The pictures and the names of damaged images."""
+        damaged = self.damaged or []
+        paths = [target for name, target in self.targets.items() if name not in damaged]
+        return Decompressed(self.container, tuple(paths), tuple(damaged))
+
+
+def _chosen(container: Container, only: Sequence[str]) -> list[Entry]:
     names = [entry.name for entry in container.entries]
     for name in only:
         if name not in names:
             near = "".join(f"; did you mean {each!r}?" for each in difflib.get_close_matches(name, names, n=1))
             raise UserError(f"only: {container.path} has no image {name!r}{near}")
-    chosen = [name for name in names if not only or name in only]
-    check_names(map(Path, chosen))
-    targets = {name: folder / png_name(name) for name in chosen}
-    for target in targets.values():
-        if os.path.lexists(target) and not (replace and target.is_file() and not target.is_symlink()):
-            raise UserError(f"{target} exists; regular files are replaced only with --replace, and others never")
-    return targets
+    chosen = [entry for entry in container.entries if not only or entry.name in only]
+    check_names([Path(entry.name) for entry in chosen])
+    return chosen
 
 
-def decompressed(container: Container, model: ImageModel, targets: dict[str, Path], depth: int) -> Decompressed:
-    """Decodes images, given by name, or their views at a depth, and writes each to its file."""
-    archiver = Archiver(model, container.header)
-    chosen = [entry for entry in container.entries if entry.name in targets]
-    written, damaged = [], []
-    for entry, picture in archiver.decode(container, chosen, depth):
-        if picture is None:
-            damaged.append(entry.name)
-        else:
-            write_picture(targets[entry.name], picture)
-            written.append(targets[entry.name])
-    return Decompressed(container, tuple(written), tuple(damaged))
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """The identity and the time of the last change of a file; None if there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def listed(found: Container) -> Result:

@@ -295,7 +295,7 @@ DIFFERENCES: dict[str, tuple[list[str], list[str], tuple[str, str]]] = {
     "given images": (
         ["sample", "{root}/run", "--out", "{root}/drawn", "--given", "pictures/000.png"],
         ["sample", "{root}/run", "--out", "{root}/drawn", "--given", "pictures/001.png"],
-        differ("the given images = 'HASH'", "'HASH'"),
+        differ("the images = 'HASH'", "'HASH'"),
     ),
     "figures": (["figures", "{root}/run"], ["figures", "{root}/run", "--rows", "2"], differ("--rows = 6", "2")),
     "mistake": (

@@ -15,15 +15,17 @@ from typing import Any
 import attrs
 import pytest
 from helpers.golden_models import golden_images
+from helpers.killing import outputs_of_killed
 from helpers.tiny_runs import process_environment, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from auxar.errors import UserError
-from auxar_codec import compress
+from auxar_codec import compress, decompress, decompression
 from auxar_codec.compression import CHUNK, Compression, chunks_of
 from auxar_codec.container import read_container, write_container
+from auxar_codec.pictures import Picture, write_picture
 
 THREE = 3 * 8 * 8 * 3
 """The sub-pixels of three pictures."""
@@ -74,7 +76,7 @@ def test_a_command_that_is_stopped_at_any_chunk_goes_on_and_gives_the_file_of_on
 
 @given(sizes=st.lists(st.integers(1, 2 * CHUNK), min_size=1, max_size=20))
 def test_chunks_are_consecutive_pictures_and_as_large_as_they_may_be(sizes):
-    parts = chunks_of(sizes)
+    parts = chunks_of(sizes, CHUNK)
     assert [number for part in parts for number in part] == list(range(len(sizes)))
     totals = [sum(sizes[number] for number in part) for part in parts]
     for part, total, following in zip(parts, totals, parts[1:], strict=False):
@@ -166,6 +168,53 @@ def test_a_picture_that_changes_meanwhile_is_noticed(run, images, tmp_path, monk
     assert not (tmp_path / "a.auxar").exists()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, (_, content) in snapshot(folder).items()}
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_decoding_that_is_stopped_goes_on_and_writes_no_picture_twice(run, whole, tmp_path, monkeypatch, depth):
+    decompress(whole, tmp_path / "whole", run=run, depth=depth)
+    monkeypatch.setattr(decompression, "DECODED_DIMS", THREE)
+    write, written, left = write_picture, list[Path](), 0
+
+    def writing(path: Path, picture: Picture) -> None:
+        nonlocal left
+        if left == 0:
+            raise Stopped
+        left -= 1
+        write(path, picture)
+        written.append(path)
+
+    monkeypatch.setattr(decompression, "write_picture", writing)
+    calls, going = 0, True
+    while going:
+        calls += 1
+        assert calls < 20, "pictures are decoded again in each call"
+        left = 3 if depth else 2  # Parts of a chunk are kept only if their pictures can be told from others.
+        try:
+            decompress(whole, tmp_path / "parts", run=run, depth=depth, replace=depth > 0)
+            going = False
+        except Stopped:
+            going = True
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert len(written) == len(set(written)) == len(contents(tmp_path / "whole"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+
+
+def test_a_picture_that_is_there_is_kept_and_another_is_replaced_only_if_asked(run, images, whole, tmp_path):
+    found = decompress(whole, tmp_path / "out", run=run)
+    before = snapshot(tmp_path / "out")
+    assert decompress(whole, tmp_path / "out", run=run, replace=True).paths == found.paths
+    assert snapshot(tmp_path / "out") == before
+    with Image.open(found.paths[1]) as picture:
+        other_profile(picture, found.paths[1])
+    with pytest.raises(UserError, match=f"{found.paths[1].name} exists; regular files are replaced only with"):
+        decompress(whole, tmp_path / "out", run=run)
+    decompress(whole, tmp_path / "out", run=run, replace=True)
+    assert contents(tmp_path / "out") == {name: content for name, (_, content) in before.items()}
+
+
 @pytest.mark.slow
 def test_processes_that_are_killed_and_join_make_the_file_of_one_process(run, tmp_path):
     numbers, pictures, out = random.Random(0), tmp_path / "pictures", tmp_path / "parts" / "a.auxar"
@@ -198,3 +247,7 @@ def test_processes_that_are_killed_and_join_make_the_file_of_one_process(run, tm
     assert made.images == 60
     assert out.read_bytes() == made.path.read_bytes()
     assert [file.name for file in out.parent.iterdir()] == ["a.auxar"]
+    decompress(out, tmp_path / "one", run=run)
+    line = [sys.executable, "-m", "auxar", "decompress", out, "-o", tmp_path / "several", "--run", run, "-q"]
+    assert all(not errors for _, errors in outputs_of_killed(line, seed=0))
+    assert contents(tmp_path / "several") == contents(tmp_path / "one")
