@@ -233,6 +233,7 @@ def test_every_command_has_a_help_and_a_section(name, capsys):
     assert "--json" in text
     summary = documented(function).summary
     assert summary in " ".join(text.split())
+    assert len(summary.split()) <= 10
     assert f"  {name:<14}{summary[:30]}" in command_line().format_help()
 
 

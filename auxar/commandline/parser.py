@@ -37,18 +37,17 @@ COMMON = {
         "Face hub: user/name or user/name@revision",
     ),
     "device": ("", "auto, cpu, cuda, cuda:1 or mps"),
-    "merge": ("--merge N", "merge the results of N parts, which are all done (see --shard)"),
     "resize": (
         "",
         "treatment of images of other sizes: none (an error), cover (cut off margins) or stretch (default: the "
         "recipe's)",
     ),
-    "settings": ("--set KEY=VALUE", "override keys of the recipe, such as training.steps=100"),
-    "shard": (
-        "--shard I/N",
-        "only do part I of N (I from 1 to N); all parts may be done at the same time, also on different machines that "
-        "share the folder",
+    "rule": (
+        "--rule RULE",
+        "rule by which values are drawn, NAME or NAME:OPTION=VALUE,…, as for `auxar sample`",
     ),
+    "seed": ("--seed S", "seed of the noise"),
+    "settings": ("--set KEY=VALUE", "override keys of the recipe, such as training.steps=100"),
     "trust_plugins": (
         "",
         "load the plugin files that the recipe names; they are code that runs with your rights, so read them first",

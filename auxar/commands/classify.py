@@ -58,7 +58,7 @@ def classify(
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> Classes:
-    """Finds the most probable labels of images, or measures how often they are right on held-out images.
+    """Finds the most probable labels of images, or measures accuracy.
 
     The probability of a label y given an image X is p(y | X) ∝ p(X | y) p(y), with a model whose condition is a label.
     p(y) is the model's own if its recipe has condition.prior; otherwise all labels are equally probable. Without

@@ -39,7 +39,7 @@ def evaluate(
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> MeasuredRun:
-    """Computes the bits/dim of a run, in total and for every factor.
+    """Computes the bits/dim of a run and its factors.
 
     The trained factors are evaluated on held-out and training images. This writes evaluation.safetensors (the
     log-likelihood of every image, from which all figures follow) and the report. In integers, the same images are also

@@ -31,7 +31,7 @@ def export(
     evaluate: bool = False,
     trust_plugins: bool = False,
 ) -> RunFolder:
-    """Writes a small, complete folder of a finished run, to share it.
+    """Writes a small, complete folder of a run, to share.
 
     The folder holds the recipe, the weights of every factor, the history of their training, short metrics, plugin
     files, factors in integers and the evaluation, but no checkpoints, images and report. It has no absolute paths of

@@ -19,13 +19,13 @@ def _shown(folder: Path) -> Result:
 def figures(
     run: str | PathLike[str], *, rows: int = 6, settings: Sequence[str] = (), trust_plugins: bool = False
 ) -> Path:
-    """Draws the figures of Kolesnikov & Lampert (2017) with a run's model.
+    """Draws the paper's figures with a run's model.
 
-    Sheets like their figures 2 to 6 are written into RUN/figures and added to the report: images drawn given drawn
-    views, images drawn given the views of held-out images, samples at several strengths of variance reduction, images
-    drawn by the rule map, samples from coarse to fine, and the training images nearest to samples. Figures of views,
-    and of rules that change nothing in the model, are left out. For a model that comes trained, the sheets are written
-    into ./NAME/figures, without a report.
+    Sheets like figures 2 to 6 of Kolesnikov & Lampert (2017) are written into RUN/figures and added to the report:
+    images drawn given drawn views, images drawn given the views of held-out images, samples at several strengths of
+    variance reduction, images drawn by the rule map, samples from coarse to fine, and the training images nearest to
+    samples. Figures of views, and of rules that change nothing in the model, are left out. For a model that comes
+    trained, the sheets are written into ./NAME/figures, without a report.
 
     Args:
         rows: number of rows of images in each figure

@@ -28,7 +28,7 @@ def integers(
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> Integers:
-    """Converts a finished run to integers, with which samples are the same on every machine.
+    """Converts a run to integers, for equal samples everywhere.
 
     The factors are converted once, and stored beside the weights. Frequencies of values, and samples, are the same in
     integers, bit for bit, for every batch size, number of threads, sampler and machine: see `auxar sample --arithmetic

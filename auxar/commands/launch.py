@@ -60,7 +60,7 @@ def launch(
     cancel: bool = False,
     trust_plugins: bool = False,
 ) -> LaunchStatus:
-    """Trains the factors of a recipe's model as jobs of Slurm or of this machine.
+    """Trains a recipe's factors as jobs of Slurm or locally.
 
     Every factor is trained in a job of its own. When all are trained, a last job evaluates the model, draws samples
     and writes the report. With Slurm, the command returns when the jobs are submitted; jobs on this machine are run to

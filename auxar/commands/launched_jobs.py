@@ -122,7 +122,8 @@ def _run_here(run: RunFolder, queue: LocalQueue, jobs: Sequence[Job], last: Job 
         for job in queue.run(part, jobs_folder(run)):
             launched = launched.with_jobs([job])
             write_launch(run, launched)
-            logger.info("job %s (%s) has begun; its messages are in %s", job.id, job.name, job.log)
+            log = jobs_folder(run) / job.log
+            logger.info("job %s (%s) has begun; its messages are in %s", job.id, job.name, log)
         names = {job.name for job in part}
         if problems := job_lines([job for job in statuses(run, launched) if job.name in names]):
             raise UserError(f"{'; '.join(problems)}; the same command continues the work")

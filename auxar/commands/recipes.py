@@ -54,7 +54,7 @@ def _lines(recipes: Sequence[ShippedRecipe]) -> Iterator[str]:
 
 @command("Recipes and plugins", show=_shown)
 def recipes(name: str | None = None) -> list[ShippedRecipe] | str:
-    """Lists the recipes that come with auxar, or prints one of them.
+    """Lists the recipes that come with auxar, or prints one.
 
     The list has the model, its training time, memory and result. Other commands accept the names wherever they need a
     recipe. `auxar recipes NAME` prints a recipe, for example to change a copy: `auxar recipes quickstart > mine.toml`.

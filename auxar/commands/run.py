@@ -39,7 +39,7 @@ def run(
     wait: bool = True,
     trust_plugins: bool = False,
 ) -> MeasuredRun:
-    """Trains a recipe's model, evaluates it, draws samples and figures, and writes a report.
+    """Trains, evaluates and samples a recipe's model; writes a report.
 
     Every factor is trained and evaluated in bits/dim. Samples and figures are drawn only if all factors are trained. A
     stopped run continues from its last checkpoints, and so does a finished run if the recipe now sets more steps.

@@ -55,7 +55,7 @@ def score(
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> Scores:
-    """Scores how unusual images are for a run's model, or compares its bits with those of PNG, WebP and JPEG XL.
+    """Scores how unusual images are for a run's model.
 
     Images are scored by their bits/dim under the model, and by their bits/dim minus those of a lossless file (PNG or
     WebP), which depends less on how complex an image is. The ranks are the shares of held-out images with smaller

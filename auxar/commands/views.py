@@ -30,7 +30,7 @@ def write_views(
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> WrittenViews:
-    """Writes the views of a recipe's images as another recipe's data.
+    """Writes views of a recipe's images as another recipe's data.
 
     The images of the recipe's data set at one depth of its chain are written as parquet, with lossless pictures.
     Another recipe can then train the factors from this depth on without the full images. Like the data set, a file is

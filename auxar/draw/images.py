@@ -144,11 +144,12 @@ class Images:
         """
         return sheet(self.tensor.reshape(-1, *self.spec.shape), self.spec, columns, zoom)
 
-    def save(self, path: str | PathLike[str]) -> Path:
+    def save(self, path: str | PathLike[str], columns: int | None = None) -> Path:
         """Saves the images as PNG and returns the path. Existing files are never replaced.
 
-        If `path` ends in .png, it is one picture: a single image in its own size, or the sheet of several images.
-        Otherwise it is a new folder with one file for each image, in its own size: `000000.png`, `000001.png`, …
+        If `path` ends in .png, it is one picture: a single image in its own size, or the sheet of several images, with
+        `columns` as for `sheet`. Otherwise it is a new folder with one file for each image, in its own size:
+        `000000.png`, `000001.png`, …
 
         Raises `UserError` if the file or a folder with files exists, if it cannot be written, or if the images cannot
         be shown.
@@ -158,7 +159,7 @@ class Images:
         if suffix == ".png":
             if kind(file) is not None:
                 raise UserError(f"{file} exists; images are never saved over an existing file")
-            save_png(self.to_pil() if self.tensor.dim() == 3 else self.sheet(), file)
+            save_png(self.to_pil() if self.tensor.dim() == 3 else self.sheet(columns), file)
             return file
         if suffix in EXTENSIONS:
             raise UserError(

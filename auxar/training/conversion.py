@@ -179,9 +179,9 @@ def _make(
     if (other := other_digest(run, factor.name, choice.name, made)) is not None:
         raise UserError(
             f"factor {factor.name} of {run.name}, converted with the ranges of {len(views[0])} images, has the digest "
-            f"{made.digest}, but it was converted before with the digest {other}, perhaps with other images or on "
-            "another machine; files and samples of one cannot be decoded or drawn with the other, so nothing is "
-            f"written; restore {path}, or delete {choice.name}.json"
+            f"{made.digest}, but it was converted before with the digest {other}, perhaps with other images, another "
+            "number of them or on another machine; files and samples of one cannot be decoded or drawn with the other, "
+            f"so nothing is written; restore {path}, or delete {choice.name}.json"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_converted(path, converted, Origin(made.weights, dict(choice.options)))

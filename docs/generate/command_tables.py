@@ -12,7 +12,7 @@ from markdown_tables import table
 from auxar.cli.parser import command_line
 from auxar.commandline import GROUP
 from auxar.commandline import commands as registered
-from auxar.commandline.parser import OUTPUT, SECTIONS
+from auxar.commandline.parser import OUTPUT, SECTIONS, documented
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,11 +22,18 @@ def commands() -> str:
     return "\n\n".join(_section(name, parser) for name, parser in parsers().items())
 
 
+def command_list() -> str:
+    """Formats a table of all commands for README.md: the first sentence of each, and a link to its section."""
+    links = {name: f"[`auxar {name}`](docs/commands.md#auxar-{name})" for name in parsers()}
+    summaries = {name: documented(registered()[name].load()).summary for name in links}
+    return table(["command", "what it does"], [[links[name], _text(summaries[name])] for name in links])
+
+
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """Returns the parser of every command by name, in the order of `auxar --help`."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
-    if set(declared[GROUP]) != set(registered()):
-        raise SystemExit("the commands of pyproject.toml are not those that are installed; run `pip install -e .`")
+    if others := set(declared[GROUP]) ^ set(registered()):
+        raise SystemExit(f"{', '.join(sorted(others))}: not both installed and in pyproject.toml; `pip install -e .`")
     (action,) = (action for action in command_line()._actions if isinstance(action, argparse._SubParsersAction))
     sections = {name: parser.get_default("_command").__auxar__[0] for name, parser in action.choices.items()}
     return {name: action.choices[name] for name in sorted(sections, key=lambda name: SECTIONS.index(sections[name]))}

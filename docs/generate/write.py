@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pictures
-from command_tables import commands
+from command_tables import command_list, commands
 from costs import costs
 from measurements import read_measurements
 from PIL import Image
@@ -33,6 +33,7 @@ DOCS = Path(__file__).parents[1]
 SCHEMA = DOCS.parent / "recipes" / "auxar.schema.json"
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 GENERATORS: dict[str, Callable[..., str]] = {
+    "command_list": command_list,
     "commands": commands,
     "components": components,
     "costs": costs,

@@ -31,7 +31,7 @@ def compress(
     condition: Any = None,
     trust_plugins: bool = False,
 ) -> Compressed:
-    """Compresses pictures without loss into one file, with a model in integers.
+    """Compresses pictures without loss into one file, with a model.
 
     An image x takes about −log₂ p(x) bits, and is decoded on every machine that has the same model. The run must have
     integers (`auxar integers`). Pictures may have any size; the model sees tiles of its own size. Gray and RGB pictures
@@ -96,7 +96,7 @@ def decompress(
     replace: bool = False,
     trust_plugins: bool = False,
 ) -> Decompressed:
-    """Decodes the images of a file that `auxar compress` made, or lists them.
+    """Decodes or lists the images that `auxar compress` stored.
 
     The images are written as PNG into a folder. Images that are damaged or missing are left out and named, and the exit
     status of the command is then 2. A picture that is in the folder already is kept, so that a command that was stopped

@@ -16,7 +16,7 @@ def demo(
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> None:
-    """Shows a page in the browser, on which a run's model draws and measures pictures.
+    """Shows a page in the browser to try a model.
 
     The page draws samples, colorizes, enlarges and completes an uploaded picture, and shows the bits of its pixels and
     its size as a file. It is shown until the command is interrupted, which deletes the uploaded pictures. Only this

@@ -32,7 +32,7 @@ def fid(
     device: str = "auto",
     trust_plugins: bool = False,
 ) -> Distances:
-    """Computes FID and KID between images drawn from a run's model and images of its data.
+    """Computes FID and KID between drawn images and the data.
 
     The result is written to fid.json in the run's folder or, for a model that comes trained, in the folder ./NAME.
     Drawn images are compared with all images of a set, but at most 50,000. If the model has a condition, images have
@@ -43,8 +43,6 @@ def fid(
     Args:
         images: number of drawn images
         reference (--reference SET): heldout or training: the images that drawn images are compared with
-        rule (--rule RULE): rule by which values are drawn, NAME or NAME:OPTION=VALUE,…, as for `auxar sample`
-        seed (--seed S): seed of the noise
         weights (--weights FILE): a file with the published weights of Inception-v3 (default: torch-fidelity downloads
             it)
 

@@ -129,6 +129,9 @@ def test_saved_pictures(images, draws, tmp_path):
     images.save(tmp_path / "sheet.PNG")
     with Image.open(tmp_path / "sheet.PNG") as picture:
         assert picture.size == images.sheet().size
+    images.save(tmp_path / "row.png", columns=len(images))
+    with Image.open(tmp_path / "row.png") as picture:
+        assert picture.size == images.sheet(columns=len(images)).size != images.sheet().size
     images[0].save(tmp_path / "single.png")
     with Image.open(tmp_path / "single.png") as picture:
         assert picture.size == (6, 4)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,9 @@ def test_jobs_that_are_stopped_and_requeued_train_the_same_model(tmp_path):
         wait_for(lambda: state(folder, "stage0")["state"] == "requeued")
         output, errors = process.communicate()
     assert process.returncode == 0, errors
+    named = re.findall(r"its messages are in (\S+)", errors)
+    assert named
+    assert all(Path(log).is_file() for log in named)
     [own] = [Path(job.log).read_text() for job in launch_status(folder).jobs if job.name == "stage0"]
     assert "ended by SIGTERM" in own  # The requeued job continued after a checkpoint.
     assert same(weights(folder), weights(run(tmp_path / "alone", table)))
