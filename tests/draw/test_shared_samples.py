@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.killing import outputs_of_killed
+from helpers.killing import REPETITIONS, outputs_of_killed
 from helpers.tiny_runs import arrays_of, command, run, snapshot, tiny, write_pictures
 from hypothesis import given
 from hypothesis import strategies as st
@@ -177,7 +177,7 @@ def test_nothing_is_marked_if_no_image_can_be_drawn(plain, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(REPETITIONS))
 def test_processes_that_are_killed_and_join_draw_what_one_process_draws(plain, tmp_path, seed):
     whole = auxar.sample(plain, images=1000, arithmetic="integer", out=tmp_path / "whole")
     parts = tmp_path / "parts"

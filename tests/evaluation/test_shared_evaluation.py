@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.killing import outputs_of_killed
+from helpers.killing import REPETITIONS, outputs_of_killed
 from helpers.tiny_runs import command, run, tiny, write_pictures
 
 import auxar
@@ -111,7 +111,7 @@ def test_a_damaged_evaluation_is_computed_again(converted, tmp_path, chunks, cap
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(REPETITIONS))
 def test_processes_that_are_killed_and_join_evaluate_what_one_process_does(tmp_path, seed):
     pictures = write_pictures(tmp_path / "pictures", 3000)
     folder = run(tmp_path / "run", tiny(pictures, data__split__train=0.2, sampling__images=0, training__steps=2))

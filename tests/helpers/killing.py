@@ -12,8 +12,10 @@ from pathlib import Path
 
 from helpers.tiny_runs import process_environment
 
-PROCESSES, KILLS, LONGEST = 4, 6, 4.0
+PROCESSES, KILLS, LONGEST = 8, 6, 4.0
 """Number of processes at once, of kills, and the maximum time in seconds between two kills."""
+REPETITIONS = int(os.environ.get("REPETITIONS", "1"))
+"""Number of repetitions of each test with kills, at other moments."""
 
 
 def outputs_of_killed(line: Sequence[str | Path], seed: int) -> list[tuple[str, str]]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from helpers.golden_models import golden_images
-from helpers.killing import outputs_of_killed
-from helpers.tiny_runs import process_environment, snapshot
+from helpers.killing import REPETITIONS, outputs_of_killed
+from helpers.tiny_runs import snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -216,38 +212,21 @@ def test_a_picture_that_is_there_is_kept_and_another_is_replaced_only_if_asked(r
 
 
 @pytest.mark.slow
-def test_processes_that_are_killed_and_join_make_the_file_of_one_process(run, tmp_path):
-    numbers, pictures, out = random.Random(0), tmp_path / "pictures", tmp_path / "parts" / "a.auxar"
+@pytest.mark.parametrize("seed", range(REPETITIONS))
+def test_processes_that_are_killed_and_join_make_the_file_of_one_process(run, tmp_path, seed):
+    numbers, pictures, out = random.Random(seed), tmp_path / "pictures", tmp_path / "parts" / "a.auxar"
     pictures.mkdir()
     for number in range(60):
         width, height = numbers.randint(1, 90), numbers.randint(1, 90)
         Image.frombytes("RGB", (width, height), numbers.randbytes(3 * width * height)).save(pictures / f"{number}.png")
     code = "import sys, auxar_codec.compression as c; c.CHUNK = 2**14; from auxar.cli import main; sys.exit(main())"
-
-    def start() -> subprocess.Popen[str]:
-        line: list[str | Path] = [sys.executable, "-c", code, "compress", run, pictures, "-o", out, "-q"]
-        environment = process_environment(OMP_NUM_THREADS="1")
-        return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True, start_new_session=True)
-
-    working = [start() for _ in range(3)]
-    for done in range(1, 13, 2):
-        deadline = time.monotonic() + 120
-        while len(list(out.parent.glob("work/*/*.safetensors"))) < done and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not out.exists(), "the processes work until the last one is killed"
-        time.sleep(numbers.uniform(0, 0.5))
-        killed = working.pop(numbers.randrange(len(working)))
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.communicate()
-        working.append(start())
-    for process in working:
-        printed, errors = process.communicate(timeout=300)
-        assert (printed.partition(":")[0], errors) == (str(out), "")
+    line: list[str | Path] = [sys.executable, "-c", code, "compress", run, pictures, "-o", out, "-q"]
+    outputs = outputs_of_killed(line, seed)
+    assert {(printed.partition(":")[0], errors) for printed, errors in outputs} == {(str(out), "")}
     made = compress(run, pictures, tmp_path / "whole.auxar")
-    assert made.images == 60
     assert out.read_bytes() == made.path.read_bytes()
     assert [file.name for file in out.parent.iterdir()] == ["a.auxar"]
     decompress(out, tmp_path / "one", run=run)
     line = [sys.executable, "-m", "auxar", "decompress", out, "-o", tmp_path / "several", "--run", run, "-q"]
-    assert all(not errors for _, errors in outputs_of_killed(line, seed=0))
+    assert all(not errors for _, errors in outputs_of_killed(line, seed))
     assert contents(tmp_path / "several") == contents(tmp_path / "one")
