@@ -28,10 +28,6 @@ from auxar.commands.run import run as run
 from auxar.report.summary import MeasuredRun as MeasuredRun
 from auxar.report.summary import RunSummary as RunSummary
 from auxar.runs.layout import RunFolder as RunFolder
-from auxar.commands.launch import launch as launch
-from auxar.commands.launch_status import launch_status as launch_status
-from auxar.commands.launch_status import cancel_launch as cancel_launch
-from auxar.commands.launch_status import LaunchStatus as LaunchStatus
 from auxar.commands.evaluate import evaluate as evaluate
 from auxar.commands.sample import sample as sample
 from auxar.commands.figures import figures as figures

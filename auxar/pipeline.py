@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from auxar.data.level_use import unused_levels
-from auxar.distributed.accelerator import make_accelerator
-from auxar.distributed.processes import working_together
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import IMAGES, Previews
@@ -33,6 +31,8 @@ from auxar.training.factors import FactorTraining, chosen_factors
 from auxar.training.lengths import is_trained
 from auxar.training.loop import check_training
 from auxar.training.trackers import check_trackers
+from auxar.work.accelerator import make_accelerator
+from auxar.work.processes import working_together
 
 logger = logging.getLogger("auxar")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -20,12 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         command_line([]).print_help(sys.stderr)
         return 2
-    options = parsed(words)
+    options = command_line(words).parse_args(words)
     from auxar.cli.running import run
 
     return run(options)
-
-
-def parsed(words: Sequence[str]) -> argparse.Namespace:
-    """Parses the arguments of a command. For mistakes in them, argparse prints a message and raises `SystemExit`."""
-    return command_line(words).parse_args(words)

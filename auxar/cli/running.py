@@ -9,8 +9,8 @@ import sys
 from auxar.cli.output import is_death_of_worker, logging_to_stderr, print_result
 from auxar.commandline import Result
 from auxar.commandline.parser import arguments_of
-from auxar.distributed.signals import WORKER_DIED, Interrupted, heeding_signals
 from auxar.errors import UserError, printable, shown
+from auxar.work.signals import WORKER_DIED, Interrupted, heeding_signals
 
 KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
 

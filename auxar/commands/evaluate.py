@@ -71,8 +71,6 @@ def evaluate(
     from auxar.arguments import as_path
     from auxar.commands.results import check_of
     from auxar.data import load_images
-    from auxar.distributed.accelerator import make_accelerator
-    from auxar.distributed.processes import working_together
     from auxar.evaluation.likelihoods import evaluate_run
     from auxar.model import FLOAT
     from auxar.recipe.building import build_model
@@ -82,6 +80,8 @@ def evaluate(
     from auxar.runs.arithmetic import chosen_arithmetic, model_in
     from auxar.runs.opening import open_run, run_facts
     from auxar.runs.weights import check_sizes
+    from auxar.work.accelerator import make_accelerator
+    from auxar.work.processes import working_together
 
     with working_together() as processes:
         with processes.agreeing() as facts:

@@ -60,11 +60,11 @@ def export(
     """
     from auxar.arguments import as_path, check_flag
     from auxar.data.writing import check_new, new_folder
-    from auxar.distributed.processes import working_together
     from auxar.evaluation.exporting import write_exported
     from auxar.runs.layout import RunFolder
     from auxar.runs.opening import open_run
     from auxar.runs.weights import trained_model
+    from auxar.work.processes import working_together
 
     folder, new = as_path(run, "run"), as_path(out, "out")
     check_flag(half, "half")

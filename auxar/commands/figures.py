@@ -46,7 +46,6 @@ def figures(
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
     from auxar.data import load_images
-    from auxar.distributed.processes import working_together
     from auxar.draw.figures import figures_to_folder
     from auxar.draw.loading import opened
     from auxar.model.rule_effects import check_rule
@@ -54,6 +53,7 @@ def figures(
     from auxar.recipe.schema import MOST_IMAGES
     from auxar.report.updating import update_report
     from auxar.runs.lock import holding_for_all
+    from auxar.work.processes import working_together
 
     with working_together() as processes:
         with processes.agreeing() as facts:

@@ -64,12 +64,12 @@ def integers(
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
     from auxar.data import load_images
-    from auxar.distributed.processes import working_together
     from auxar.recipe.options import check_settings
     from auxar.runs.lock import holding_for_all
     from auxar.runs.opening import open_run
     from auxar.runs.weights import trained_model
     from auxar.training.conversion import Integers, convert_run, integer_arithmetic
+    from auxar.work.processes import working_together
 
     path = as_path(run, "run")
     count = as_integer(images, "images", 1)

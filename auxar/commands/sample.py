@@ -96,7 +96,6 @@ def sample(
     import os
 
     from auxar.arguments import as_path, as_paths, check_flag
-    from auxar.distributed.processes import working_together
     from auxar.draw.conditions import conditions_of_samples
     from auxar.draw.given import check_given, read_given
     from auxar.draw.image_files import image_files
@@ -107,6 +106,7 @@ def sample(
     from auxar.draw.samples import Samples, check_count, facts_of_model
     from auxar.errors import UserError
     from auxar.recipe.options import check_settings, naming_options, sampling_options, sets
+    from auxar.work.processes import working_together
 
     with working_together() as processes:
         with processes.agreeing() as facts:

@@ -87,7 +87,6 @@ def score(
         (['000000.png', '000001.png'], 8)
     """
     from auxar.arguments import as_integer, as_path, as_paths
-    from auxar.distributed.processes import check_alone
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import load
     from auxar.draw.scoring import (
@@ -100,6 +99,7 @@ def score(
         values_of,
     )
     from auxar.files import check_replaceable, write_text
+    from auxar.work.processes import check_alone
 
     folder = as_path(run, "run")
     files = None if paths is None else as_paths(paths, "paths")

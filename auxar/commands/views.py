@@ -59,9 +59,9 @@ def write_views(
     from auxar.arguments import as_integer, as_path
     from auxar.data import load_images
     from auxar.data.writing import WrittenViews, check_new, check_pictures, new_folder, view_batches, write_images
-    from auxar.distributed.processes import working_together
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_views
+    from auxar.work.processes import working_together
 
     path, target = as_path(recipe, "recipe"), as_path(out, "out")
     depth = as_integer(depth, "depth")

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from auxar.data.examples import Examples, joined
 from auxar.data.randomness import uniform
-from auxar.distributed.signals import SIGNALS
 from auxar.errors import UserError
+from auxar.work.signals import SIGNALS
 
 
 class Readable(Protocol):

@@ -13,7 +13,6 @@ import torch
 from accelerate import Accelerator
 
 from auxar.arguments import as_path, described
-from auxar.distributed.accelerator import make_accelerator
 from auxar.draw.devices import chosen_device
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
@@ -25,6 +24,7 @@ from auxar.runs.arithmetic import model_in
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, run_facts
+from auxar.work.accelerator import make_accelerator
 
 
 def load(

@@ -12,7 +12,6 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from auxar.distributed.group import Team
 from auxar.draw.plan import Plan
 from auxar.draw.sheets import can_be_shown, save_png, sheet
 from auxar.files import entries, is_file, remove
@@ -20,6 +19,7 @@ from auxar.model import Chain, Factor, SampleRequest, evaluating
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
+from auxar.work.team import Team
 
 logger = logging.getLogger("auxar")
 

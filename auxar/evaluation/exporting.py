@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from auxar.data import load_images
-from auxar.distributed.accelerator import make_accelerator
 from auxar.errors import UserError, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import current_evaluation, other_evaluations, write_evaluation
@@ -41,6 +40,7 @@ from auxar.runs.format import write_format
 from auxar.runs.history import HISTORY, History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import recipe_of_run
+from auxar.work.accelerator import make_accelerator
 
 logger = logging.getLogger("auxar")
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from auxar.data import Examples, ImageSet, evaluation_examples
-from auxar.distributed.group import Team
 from auxar.evaluation.pixels import pixel_hashes
 from auxar.model import Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
+from auxar.work.team import Team
 
 
 @attrs.frozen(eq=False)

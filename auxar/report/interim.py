@@ -8,7 +8,6 @@ import attrs
 from accelerate import Accelerator
 
 from auxar.data import DataSets
-from auxar.distributed.processes import Processes
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.files import entries
 from auxar.locks import user_of
@@ -17,6 +16,7 @@ from auxar.recipe import Recipe
 from auxar.report import write_report
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
+from auxar.work.processes import Processes
 
 logger = logging.getLogger("auxar")
 

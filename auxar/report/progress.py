@@ -1,4 +1,4 @@
-"""The progress of a run's training by factor, which `auxar run --train-only` and `auxar launch --status` print."""
+"""The progress of a run's training by factor, which `auxar run --train-only` prints."""
 
 from __future__ import annotations
 

@@ -18,9 +18,6 @@ figures/                            figures like the paper's
 report.html                         the report
 .lock, .lock.json                   the lock of the folder, and the process that holds it
 factors/<factor>/.lock, ….json      the lock of a factor that is trained
-.jobs.lock, .jobs.lock.json         the lock of the list of jobs
-jobs/launch.json, jobs/<job>.json   the jobs of `auxar launch`, and the state of each
-jobs/<folder>/                      files and messages of jobs
 
 A folder may come from an untrusted source. Links that lead out of it are refused, and its plugin files, which are code,
 are loaded only on request.
@@ -37,11 +34,10 @@ import attrs
 
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, LINK, check_output, entries, is_file, kind, unfinished
-from auxar.locks import note_of
 from auxar.model import FLOAT
 from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
-from auxar.runs.lock import HOLDER, JOBS_LOCK, LOCK
+from auxar.runs.lock import HOLDER, LOCK
 
 PLACES = (
     "*",
@@ -53,7 +49,6 @@ PLACES = (
     "samples/work/*/*",
     "work/*/*",
     "figures/*",
-    "jobs/*",
 )
 """Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
 FILES = (
@@ -195,8 +190,7 @@ def check_folder(path: Path) -> None:
             )
     elif path.exists():
         # A process that was killed before it wrote the recipe may have left these files.
-        names = (LOCK, HOLDER, RECORD, JOBS_LOCK, note_of(Path(JOBS_LOCK)).name)
-        ours = {*(path / name for name in names), *unfinished(path, FILES)}
+        ours = {path / LOCK, path / HOLDER, path / RECORD, *unfinished(path, FILES)}
         if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
     for entry in _checked(path):

@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from auxar.distributed.processes import Processes
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.locks import acquire, holder, note_of, noted
+from auxar.work.processes import Processes
 
 logger = logging.getLogger("auxar")
 
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""
-JOBS_LOCK = ".jobs.lock"
-"""Name of the lock file of the list of a run's jobs."""
 PATIENCE = 5.0
 """Seconds after which a process that waits for the lock of a folder logs which process holds it."""
 SEEN_AFTER = 10.0
@@ -28,10 +26,8 @@ SEEN_AFTER = 10.0
 
 
 @contextlib.contextmanager
-def holding(path: Path, lock_name: str = LOCK, part: str | None = None, patience: float = 0.0) -> Iterator[None]:
+def holding(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Holds the lock of the folder `path` until the block or the process ends. Creates the folder if it is missing.
-
-    A lock with another `lock_name` is that of a part of the folder, which messages call `part`.
 
     Raises `UserError` if another process still holds the lock after `patience` seconds (the message names the process
     if it is known), if the folder cannot be written, or if its file system has no locks.
@@ -39,17 +35,16 @@ def holding(path: Path, lock_name: str = LOCK, part: str | None = None, patience
     try:
         path.mkdir(parents=True, exist_ok=True)
         advice = "choose a folder on another file system"
-        lock = acquire(path / lock_name, advice, timeout=min(patience, PATIENCE))
+        lock = acquire(path / LOCK, advice, timeout=min(patience, PATIENCE))
         if lock is None and patience > PATIENCE:
-            logger.info("waiting for %s, which is in use by %s", part or path, holder(path / lock_name).name)
-            lock = acquire(path / lock_name, advice, timeout=patience - PATIENCE)
+            logger.info("waiting for %s, which is in use by %s", path, holder(path / LOCK).name)
+            lock = acquire(path / LOCK, advice, timeout=patience - PATIENCE)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     if lock is None:
-        found = holder(path / lock_name)
-        advice = found.advice() if part else found.advice("choose another folder")
-        raise UserError(f"{part or path} is in use by {found.name}; {advice}")
-    with noted(path / lock_name, lock):
+        found = holder(path / LOCK)
+        raise UserError(f"{path} is in use by {found.name}; {found.advice('choose another folder')}")
+    with noted(path / LOCK, lock):
         yield
 
 
@@ -66,7 +61,7 @@ def holding_for_all(
         with processes.agreeing():
             if processes.is_main:
                 check(path)
-                held.enter_context(holding(path, patience=patience))
+                held.enter_context(holding(path, patience))
         main = processes.from_main((os.getpid(), socket.gethostname()))
         with processes.agreeing():
             _check_is_shared(path, *main)

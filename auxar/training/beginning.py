@@ -10,7 +10,6 @@ from pathlib import Path
 import attrs
 
 from auxar.data import DataSets, ImageSet, load_images
-from auxar.distributed.processes import Processes
 from auxar.files import entries, is_file
 from auxar.model import FLOAT, Chain
 from auxar.plugins import Registry
@@ -21,6 +20,7 @@ from auxar.runs.opening import begin_run, check_recipe, recipe_of_run, stores
 from auxar.training.conversion import check_options
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, total_steps
+from auxar.work.processes import Processes
 
 PATIENCE = 300.0
 """Maximum time, in seconds, that a call waits for others that use the run's folder, for example that begin, too."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from auxar.data import DataSets
 from auxar.data.examples import joined
-from auxar.distributed.processes import Processes
 from auxar.errors import UserError
 from auxar.files import read_checksum, write_json
 from auxar.model import FLOAT, Arithmetic, Chain, Converted, Factor
@@ -39,6 +38,7 @@ from auxar.runs.converted import (
 )
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import trained_model
+from auxar.work.processes import Processes
 
 logger = logging.getLogger("auxar")
 

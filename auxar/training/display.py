@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import attrs
 
-from auxar.distributed.group import Team
 from auxar.model import Chain, Factor
 from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.progress import Meter
+from auxar.work.team import Team
 
 Preview = Callable[[Chain, Factor, int, Team], None]
 """A function that draws images with the current weights of a factor after a step. All processes of the team call it."""

@@ -13,8 +13,6 @@ from accelerate import Accelerator
 
 from auxar.arguments import check_strings
 from auxar.data import DataSets
-from auxar.distributed.group import Team
-from auxar.distributed.processes import ALONE, Processes
 from auxar.errors import UserError, did_you_mean
 from auxar.files import remove, unfinished
 from auxar.locks import holder, user_of
@@ -33,6 +31,8 @@ from auxar.training.remaining import later_steps
 from auxar.training.trackers import start_trackers
 from auxar.training.validation import ValidationImages
 from auxar.work.chunks import Waiting, take
+from auxar.work.processes import ALONE, Processes
+from auxar.work.team import Team
 
 logger = logging.getLogger("auxar")
 

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from auxar.data import Examples, ImageSet, training_examples
-from auxar.distributed.group import Team
-from auxar.distributed.signals import Interrupted, Requests, between_steps
 from auxar.errors import UserError
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor
@@ -40,6 +38,8 @@ from auxar.training.progress import Meter
 from auxar.training.recomputing import recomputing_if_asked
 from auxar.training.schedules import learning_rates, warn_of_warmup
 from auxar.training.validation import Validation, ValidationImages
+from auxar.work.signals import Interrupted, Requests, between_steps
+from auxar.work.team import Team
 
 
 def seed_of(*parts: object) -> int:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auxar.distributed.group import Team
 from auxar.errors import UserError
 from auxar.files import append_line, is_file, parse_json, read_bytes, to_json, write_text
 from auxar.model import Factor
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
 from auxar.training.remaining import StepBar
+from auxar.work.team import Team
 
 MOST_SKIPPED = 50
 """Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 
-from auxar.distributed.group import Team
 from auxar.model import Factor, recomputable_blocks, recomputing
 from auxar.recipe import TrainingConfig
+from auxar.work.team import Team
 
 logger = logging.getLogger("auxar")
 

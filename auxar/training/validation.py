@@ -11,7 +11,6 @@ from pathlib import Path
 import attrs
 
 from auxar.data import ImageSet
-from auxar.distributed.group import Team
 from auxar.evaluation.image_nats import factor_nats
 from auxar.model import Chain, Factor, evaluating
 from auxar.numerics.threads import ThreadChoice
@@ -20,6 +19,7 @@ from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.best_weights import read_best, remove_later, remove_unneeded, write_best
 from auxar.training.checkpoints import Progress, ValidationProgress
 from auxar.training.progress import Meter
+from auxar.work.team import Team
 
 logger = logging.getLogger("auxar")
 

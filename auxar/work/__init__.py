@@ -1,1 +1,1 @@
-"""Work that processes share: numbered chunks, of which any process that runs the same command takes the next one."""
+"""Work that processes share: chunks, of which any process takes the next one, process groups, and requests to end."""

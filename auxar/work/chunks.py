@@ -19,11 +19,11 @@ from typing import Any
 
 from torch import Tensor
 
-from auxar.distributed.processes import ALONE, Processes
 from auxar.errors import UserError
 from auxar.files import DamagedFile, entries, is_file, read_tensors, remove, to_json, write_tensors
 from auxar.locks import acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
+from auxar.work.processes import ALONE, Processes
 
 logger = logging.getLogger("auxar")
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from auxar.commands.run import run as run_recipe
-from auxar.distributed.signals import Interrupted, heeding_signals
+from auxar.work.signals import Interrupted, heeding_signals
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
 EVERY = 1.0

@@ -21,12 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 import auxar
-from auxar.distributed.group import Team
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import Previews
 from auxar.model import Known, Rule
 from auxar.recipe import SamplingConfig
+from auxar.work.team import Team
 from auxar_rules import Map, Reduced
 from auxar_samplers import RasterSampler
 

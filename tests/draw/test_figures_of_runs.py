@@ -161,7 +161,6 @@ def test_files_of_a_run_are_those_in_the_documentation(drawn):
     found = {(name, file) for name in names for file in files if file.match(f"{name}*" if name[-1] == "/" else name)}
     assert {file for _, file in found} == set(files)
     others = {"plugins/", ".lock.json", "factors/*/best-*.safetensors", "work/", "samples/work/"}
-    others |= {"jobs/", ".jobs.lock"}
     others |= {name for name in names if "integer" in name}
     assert {name for name, _ in found} == {*names} - others
 

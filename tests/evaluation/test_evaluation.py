@@ -37,7 +37,6 @@ import auxar
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
-from auxar.distributed.group import Team
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.image_nats import FactorNats, factor_nats, nats_by_factor
@@ -49,6 +48,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.report.text import evaluation_lines
 from auxar.runs.records import read_record
+from auxar.work.team import Team
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from auxar.distributed import processes
-from auxar.distributed.processes import Processes
+from auxar.work import processes
+from auxar.work.processes import Processes
 from helpers.tiny_runs import command, process_environment
 
 

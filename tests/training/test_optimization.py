@@ -16,8 +16,6 @@ from helpers.tiny_runs import metrics, tiny, weights, with_dropout, write
 from torch import Tensor
 
 from auxar.data import DataSets, StoredImages, load_images
-from auxar.distributed.accelerator import make_accelerator
-from auxar.distributed.group import Team
 from auxar.model import Chain
 from auxar.numerics.threads import threads
 from auxar.recipe import TrainingConfig, load_recipe
@@ -29,6 +27,8 @@ from auxar.training.factors import FactorTraining
 from auxar.training.lengths import total_steps
 from auxar.training.loop import train_factor
 from auxar.training.progress import Meter
+from auxar.work.accelerator import make_accelerator
+from auxar.work.team import Team
 
 # All 18 training images are in every batch, so a batch is the same in any order. Its four parts have 5, 5, 5 and 3.
 IMAGES = 18

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from helpers.tiny_runs import call, command, metrics, run, same, stopping_after, tiny, weights, write
 
-from auxar.distributed.signals import Interrupted, requests
 from auxar.errors import UserError
 from auxar.training.averaging import WeightAverage
+from auxar.work.signals import Interrupted, requests
 
 # A plugin file: an optimizer with two parameter groups and with state of many kinds, and a schedule.
 PLUGIN = '''

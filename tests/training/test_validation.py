@@ -15,12 +15,12 @@ from helpers.evaluations import figures_of
 from helpers.tiny_runs import metrics, run, same, snapshot, tiny, weights
 
 import auxar
-from auxar.distributed.signals import Interrupted, requests
 from auxar.errors import UserError
 from auxar.files import read_tensors
 from auxar.training import loop, validation
 from auxar.training.averaging import WeightAverage
 from auxar.training.validation import Validation
+from auxar.work.signals import Interrupted, requests
 
 # Without a stage there is one factor, so that runs are short. There are evaluations after steps 2, 4, 6 and 7.
 CHANGES = {

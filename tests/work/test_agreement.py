@@ -14,8 +14,6 @@ from helpers.ranks import in_threads, started_by_hand
 from helpers.tiny_runs import VIEW, call, command, run, tiny, write, write_pictures
 from torch.distributed import DistNetworkError
 
-from auxar.distributed import processes
-from auxar.distributed.processes import Processes, Report, objection, working_together
 from auxar.draw.given import read_given
 from auxar.draw.preparation import usual_preparation
 from auxar.errors import UserError
@@ -24,6 +22,8 @@ from auxar.recipe.building import build_model
 from auxar.recipe.facts import recipe_facts
 from auxar.runs import lock
 from auxar.runs.lock import holding, holding_for_all
+from auxar.work import processes
+from auxar.work.processes import Processes, Report, objection, working_together
 
 SAME = "; start all processes with the same command, files and version of auxar"
 

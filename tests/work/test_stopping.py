@@ -32,10 +32,10 @@ from PIL import Image
 
 from auxar.cli import main
 from auxar.commands.run import run as run_recipe
-from auxar.distributed.signals import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors
 from auxar.training.averaging import WeightAverage
+from auxar.work.signals import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 
 CHANGES = {
     "training__steps": 40,

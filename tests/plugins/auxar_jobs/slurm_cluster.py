@@ -1,9 +1,6 @@
 """Starts a Slurm of its own on this machine, with several nodes that are all this machine, for the tests of jobs.
 
-It needs root, and the programs of Debian's packages slurm-wlm and munge. As a script, it runs a command with this Slurm
-and then ends it:
-
-    python tests/jobs/slurm_cluster.py auxar launch quickstart --on slurm --time 30
+It needs root, and the programs of Debian's packages slurm-wlm and munge.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -143,13 +139,3 @@ def slurm(nodes: int = 3) -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster._stop()
-
-
-if __name__ == "__main__":
-    if lacking := missing():
-        sys.exit(f"missing: {', '.join(lacking)} (apt install slurm-wlm munge)")
-    with slurm() as running:
-        code = subprocess.call(sys.argv[1:], env={**os.environ, **running.environment})
-        while running.call("squeue", "--noheader"):
-            time.sleep(1)
-    sys.exit(code)

@@ -1,1 +1,0 @@
-"""Support for several processes that work on one run: starting, sharing work, watching each other and ending."""

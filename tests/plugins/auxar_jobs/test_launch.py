@@ -1,0 +1,189 @@
+"""Tests of `auxar launch`: real processes on this machine, and the commands that it hands to Slurm."""
+
+import filecmp
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+import pytest
+import submitit
+from helpers.tiny_runs import call, command, process_environment, run, same, tiny, weights, write, write_pictures
+
+import auxar
+from auxar.cli import main
+from auxar_jobs import launch, slurm
+from auxar_jobs.copies import Copies, Launched
+
+FAKES = {
+    "sbatch": 'cp "$1" "$FAKE/script"; test -z "$REFUSES" || { echo no such partition >&2; exit 1; }; echo job 7',
+    "srun": "",
+    "squeue": 'n=$(cat "$FAKE/asked"); echo $((n + 1)) > "$FAKE/asked"; test $n -lt 3 || exec cat "$FAKE/last"; exit 1',
+}
+"""Programs of Slurm, in shell: the queue answers when it is asked for the fourth time."""
+
+
+def wait_for(found, limit=1500):
+    end = time.monotonic() + limit
+    while not found():
+        assert time.monotonic() < end, "this takes too long"
+        time.sleep(0.05)
+
+
+def same_pictures(first, second):
+    """Whether two folders of drawn images have the same pictures."""
+    names = sorted(str(path.relative_to(second)) for path in second.rglob("*.png"))
+    return len(names) > 2 and filecmp.cmpfiles(first, second, names, shallow=False)[0] == names
+
+
+@pytest.fixture
+def training(tmp_path):
+    table = tiny(write_pictures(tmp_path / "pictures"), training__steps=150, training__checkpoint_every=1000)
+    return write(tmp_path / "recipe.toml", table), table
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """A folder for Slurm's programs, which are shell scripts here, and for what they are given."""
+    for name, text in FAKES.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "asked").write_text("0")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "PAUSE", 0)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_jobs_on_this_machine_share_work(tmp_path):
+    folder = run(tmp_path / "run", tiny(write_pictures(tmp_path / "pictures"), sampling__images=0))
+    sample = ("auxar", "sample", folder, "-n", "300", "--out", "parts")
+    done = call(command("launch", "-n", "2", "--on", "local", "--", *sample), tmp_path)
+    assert done.returncode == 0, done.stderr
+    auxar.sample(folder, images=300, out=tmp_path / "whole")
+    assert same_pictures(tmp_path / "parts", tmp_path / "whole")
+    assert all("parts" in log.read_text().splitlines() for log in tmp_path.glob("jobs/*/*.log"))
+
+
+def test_ctrl_c_ends_jobs_with_checkpoints_and_the_same_launch_goes_on(tmp_path, training):
+    recipe, table = training
+    line = command("launch", "--on", "local", "--", "run", recipe, "--out", tmp_path / "run")
+    options = {"cwd": tmp_path, "env": process_environment(), "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(line, **options) as process:
+        wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")))
+        os.killpg(process.pid, signal.SIGINT)  # As a terminal does.
+        process.communicate()
+    assert process.returncode == 130
+    (log,) = tmp_path.glob("jobs/*/1.log")
+    assert "ended by SIGTERM" in log.read_text()
+    assert list(tmp_path.glob("run/factors/*/training-*.safetensors"))
+    assert call(line, tmp_path).returncode == 0
+    assert same(weights(tmp_path / "run"), weights(run(tmp_path / "alone", table)))
+
+
+def test_a_job_that_is_asked_for_a_checkpoint_is_requeued_and_goes_on(tmp_path, training):
+    recipe, table = training
+    executor = submitit.LocalExecutor(tmp_path / "jobs")
+    job: Any = executor.submit(slurm.Job(Copies(("run", str(recipe), "--out", str(tmp_path / "run")), 1, 0, None)))
+    wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")))
+    (task,) = psutil.Process(job._process.pid).children()
+    for process in (*task.children(), task):  # Slurm sends the signal to all processes of a job.
+        process.send_signal(signal.SIGUSR2)
+    assert job.result() is None
+    assert "Caught signal SIGUSR2" in job.paths.stdout.read_text()
+    assert "ended by SIGTERM" in job.paths.stderr.read_text()  # The command wrote a checkpoint.
+    assert same(weights(tmp_path / "run"), weights(run(tmp_path / "alone", table)))
+
+
+def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch", "-n", "2", "--on", "local", "--", "sample", "nothing"]) == 2
+    first, _ = sorted(tmp_path.glob("jobs/*/*.log"))
+    assert "nothing is not" in first.read_text()
+    folder = first.parent.relative_to(tmp_path)
+    told = f"job 1 (exit status 2): {folder}/1.log; job 2 (exit status 2): {folder}/2.log\n"
+    assert capsys.readouterr().err.endswith(f"auxar: 2 of 2 jobs have failed; see their messages: {told}")
+    job = submitit.LocalExecutor(tmp_path / "submitted").submit(slurm.Job(Copies(("sample", "nothing"), 1, 0, None)))
+    assert "`auxar sample nothing` has ended with the exit status 2" in str(job.exception())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--on", "local", "--", "evalute", "run"), "there is no command 'evalute'; did you mean 'evaluate'?"),
+        (("--on", "cloud", "--", "evaluate", "run"), "--on: expected slurm or local, got 'cloud'"),
+        (("-n", "0", "--on", "local", "--", "evaluate", "run"), "jobs must be at least 1, got 0"),
+        (("--on", "local", "--time", "1:00", "--", "evaluate", "run"), "only jobs of Slurm have --time, --memory and"),
+        (("--on", "slurm", "--", "evaluate", "run"), "--time: expected the time limit of a job, such as 24:00:00; a"),
+        (("--gpus-per-job", "9", "--on", "local", "--", "evaluate", "run"), "--gpus-per-job: the jobs need 9 GPUs"),
+    ],
+)
+def test_wrong_calls_have_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"auxar: {message}")
+    assert not list(tmp_path.rglob("*.log"))
+
+
+def test_slurm_needs_submitit(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "auxar_jobs.slurm")
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(auxar.UserError, match=r"need submitit, .*; install it with `pip install 'auxar\[launch\]'`$"):
+        launch(["evaluate", "run"], on="slurm", time="30")
+
+
+def test_slurm_gets_the_options_and_its_refusal_is_told(queue, monkeypatch):
+    words = ["auxar", "evaluate", "run"]
+    options: dict[str, Any] = {
+        "gpus_per_job": 2,
+        "cpus_per_job": 4,
+        "memory": "64G",
+        "slurm": ["job-name=x", "exclusive"],
+    }
+    found = launch(words, jobs=300, time="2-12", **options)  # Slurm is chosen because its programs are there.
+    lines = (queue / "script").read_text().splitlines()
+    for option in ("array=0-299%300", "requeue", "time=2-12", "gpus-per-node=2", "cpus-per-task=4", "mem=64G"):
+        assert f"#SBATCH --{option}" in lines
+    assert "#SBATCH --exclusive" in lines
+    assert [line for line in lines if "job-name" in line] == ["#SBATCH --job-name=x"]
+    assert found[299] == Launched("7_299", found[0].log.with_name("7_299_0_log.out"), "submitted")
+    monkeypatch.setenv("REFUSES", "1")
+    with pytest.raises(auxar.UserError, match=r"^Slurm does not accept the jobs: .*no such partition"):
+        launch(words, on="slurm", time="30")
+
+
+@pytest.mark.parametrize(
+    ("last", "failed"),
+    [("7_0 COMPLETED\n7_1 COMPLETED\n", ""), ("7_0 TIMEOUT\n", r"2 of 2 jobs .* 7_0 \(timeout\): .* 7_1 \(lost\): ")],
+)
+def test_the_end_of_jobs_is_waited_for_although_slurm_does_not_answer(queue, last, failed):
+    (queue / "last").write_text(last)
+    if failed:
+        with pytest.raises(auxar.UserError, match=failed):
+            launch(["evaluate", "run"], jobs=2, time="30", wait=True)
+    else:
+        found = launch(["evaluate", "run"], jobs=2, time="30", wait=True)
+        assert [job.state for job in found] == ["completed"] * 2
+    assert (queue / "asked").read_text() == "4\n"
+
+
+def test_each_job_has_gpus_of_its_own_and_a_process_for_each(tmp_path, monkeypatch):
+    started = []
+
+    class Process(subprocess.Popen):
+        def __init__(self, arguments, env, **options):
+            started.append((arguments, env))
+            super().__init__(["true"], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3,5,6,7")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    launch(["evaluate", "run"], jobs=2, on="local", gpus_per_job=2, cpus_per_job=8, logs=tmp_path / "jobs")
+    assert [env["CUDA_VISIBLE_DEVICES"] for _, env in started] == ["0,3", "5,6"]
+    assert {env["OMP_NUM_THREADS"] for _, env in started} == {"4"}
+    words = "-m torch.distributed.run --standalone --nproc-per-node 2 -m auxar evaluate run"
+    assert all(" ".join(arguments).endswith(words) for arguments, _ in started)
