@@ -80,10 +80,10 @@ def test_arguments_that_are_missing_or_wrong(words, capsys):
 
 def test_annotations_may_be_types(capsys):
     usual = {"paths": ["p", "q"], "count": 3, "folder": "d", "names": ["a", "b"], "scale": None, "shuffle": True}
-    usual |= {"twice": False, "condition": None, "command": "x"}
+    usual |= {"twice": False, "condition": None, "values": [], "command": "x"}
     words = ["p", "q", "-n", "3", "--folder", "d"]
     found = check_command(typed, *words)
-    assert {**found, "names": list(found["names"])} == usual
+    assert {**found, "names": list(found["names"]), "values": list(found["values"])} == usual
     others = [
         "--names",
         "c",
@@ -95,12 +95,16 @@ def test_annotations_may_be_types(capsys):
         "u",
         "--condition",
         "v",
+        "--values",
+        "a=1,2",
+        "b=3",
         "--command",
         "y",
     ]
     assert check_command(typed, *words, *others) == {
         **usual,
         **{"names": ["c"], "scale": 2.0, "shuffle": False, "twice": True, "condition": ["u", "v"], "command": "y"},
+        "values": ["a=1,2", "b=3"],
     }
     assert documented(typed).summary == "Returns its arguments"
 

@@ -10,8 +10,8 @@ The docstring of a command has a summary, further paragraphs, and a section `Arg
 The text in parentheses is the usage on the command line: the name of an argument, or the names of an option and of its
 value. It may be left out. If it names no option, a parameter is an option if it can only be given by keyword or is a
 flag, and otherwise an argument. `NAME,…` stands for names that commas separate. An option of the type `Any` may be
-repeated: the function gets the text, or a list of several texts. Parameters of `COMMON` need no entry. Sections after
-`Args:` are for Python only.
+repeated: the function gets the text, or a list of several texts. `Mapping[…] | Sequence[str]` is given as texts
+KEY=VALUE. Parameters of `COMMON` need no entry. Sections after `Args:` are for Python only.
 """
 
 from __future__ import annotations
@@ -166,6 +166,8 @@ def _type(parameter: inspect.Parameter) -> tuple[str, bool, Callable[[str], Any]
     text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)  # Without the names of modules.
     inner = re.fullmatch(r"(?:Sequence|Iterable|list|tuple)\[(.*?)(?:, \.\.\.)?\](?: \| None)?", text)
     parts = {part.strip() for part in (inner[1] if inner else text).split("|")} - {"None"}
+    if "Sequence[str]" in parts and any(part.startswith("Mapping[") for part in parts):
+        return "KEY=VALUE", True, str
     several = inner is not None
     if "Any" in parts:
         return "TEXT", several, str

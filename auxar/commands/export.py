@@ -60,7 +60,7 @@ def export(
     """
     from auxar.arguments import as_path, check_flag
     from auxar.data.writing import check_new, new_folder
-    from auxar.evaluation.exporting import write_exported
+    from auxar.exporting import write_exported
     from auxar.runs.layout import RunFolder
     from auxar.runs.opening import open_run
     from auxar.runs.weights import trained_model

@@ -18,6 +18,7 @@ from auxar.evaluation.evaluated_run import EvaluatedRun, read_evaluated_run
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness, FactorFacts
 from auxar.evaluation.figures import Figures, bits
+from auxar.evaluation.seeds import Setting, by_setting
 from auxar.model import FLOAT, ImageSpec
 
 Pairing = Literal["paired", "unpaired", "none"]
@@ -50,11 +51,6 @@ class ComparedFactor:
     has no factor with the same views."""
     cumulative_kind: Exactness
     """Whether the figures of this factor and all coarser ones together are exact."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The facts, the figures and the difference as plain values."""
-        figures = {"heldout": self.heldout.to_dict(), "margin": self.margin and attrs.asdict(self.margin)}
-        return {**attrs.asdict(self.facts), "cumulative_kind": self.cumulative_kind, **figures}
 
 
 @attrs.frozen(eq=False)
@@ -110,21 +106,12 @@ class ComparedRun:
         return found if found and found.heldout.own is not None else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures and the differences as plain values."""
-        return {
-            "run": self.run,
-            "bits_per_dim": self.bits_per_dim,
-            "standard_error": self.standard_error,
-            "margin": self.margin and attrs.asdict(self.margin),
-            "kind": self.evaluation.kind,
-            "images": self.images,
-            "weights": self.evaluation.weights,
-            "parameters": self.parameters,
-            "data": attrs.asdict(self.evaluation.data),
-            "factors": [factor.to_dict() for factor in self.factors],
-            "notes": self.notes,
-            **self.heldout.wasted.to_dict("wasted_bits_per_dim", "wasted_standard_error"),
-        }
+        """The evaluation as `auxar evaluate --json` prints it, with the differences."""
+        found = self.evaluation.to_dict()
+        margins = [factor.margin and attrs.asdict(factor.margin) for factor in self.factors]
+        factors = [own | {"margin": margin} for own, margin in zip(found["factors"], margins, strict=True)]
+        margin = self.margin and attrs.asdict(self.margin)
+        return {"run": self.run, **found, "factors": factors, "margin": margin, "notes": self.notes}
 
 
 @attrs.frozen(eq=False)
@@ -136,27 +123,23 @@ class Comparison:
     runs: list[ComparedRun]
     """The runs in the given order. Each has `bits_per_dim`, `standard_error`, `factors`, its `evaluation`, and
     `margin`, its difference from the first run."""
+    settings: list[Setting]
+    """The settings in which the runs differ. Each has its `values`, `runs` and `seeds`, and the mean over seeds,
+    `bits_per_dim`, with its `deviation` and `kind`."""
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain values, as `auxar compare --json` prints it."""
-        return {"image": attrs.asdict(self.image), "runs": [run.to_dict() for run in self.runs]}
+        return {
+            "image": attrs.asdict(self.image),
+            "runs": [run.to_dict() for run in self.runs],
+            "settings": [attrs.asdict(setting) for setting in self.settings],
+        }
 
     @property
     def resolutions(self) -> list[ImageSpec]:
         """Descriptions of all images and views that occur in any of the runs, the coarsest first."""
         found = {factor.image for run in self.runs for factor in run.evaluation.factors}
         return sorted(found, key=lambda image: (image.dims, image.shape, image.levels))
-
-    def resolution_name(self, image: ImageSpec) -> str:
-        """A name such as `8×8`, as in the paper's table 2.
-
-        Channels, and then levels, are added if another of the `resolutions` would have the same name.
-        """
-        others = self.resolutions
-        if sum((other.height, other.width) == (image.height, image.width) for other in others) == 1:
-            return f"{image.height}×{image.width}"
-        alike = sum(other.shape == image.shape for other in others)
-        return image.size if alike == 1 else f"{image.size} ({image.levels} levels)"
 
 
 def compare_runs(paths: Sequence[Path], arithmetic: str = FLOAT) -> Comparison:
@@ -176,13 +159,13 @@ def compare_runs(paths: Sequence[Path], arithmetic: str = FLOAT) -> Comparison:
                 f"{run.path} models images of {own}, and {first.path} models images of {expected}, so their bits/dim "
                 "cannot be compared; compare runs with the same [image]"
             )
-    return Comparison(first.evaluation.image, [_compared(run, first) for run in runs])
+    return Comparison(first.evaluation.image, [_compared(run, first) for run in runs], by_setting(runs))
 
 
 def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
     own = run.evaluation
     pairing, note = ("none", None) if run is first else _pairing(run, first)
-    whole = _margin(own.figures("heldout"), first.evaluation.figures("heldout"), pairing)
+    whole = _margin(run, first, pairing)
     margins = [_factor_margin(run, first, number, pairing) for number in range(len(own.factors))]
     factors = [
         ComparedFactor(facts, own.figures("heldout", facts.factor), margin, kind)
@@ -241,15 +224,15 @@ def _factor_margin(run: EvaluatedRun, first: EvaluatedRun, number: int, pairing:
     place = first.place(run.key(number))
     if place is None:
         return None
-    pair = ((run.evaluation, number), (first.evaluation, place))
-    own, other = (each.figures("heldout", each.factors[place].factor) for each, place in pair)
-    return _margin(own, other, pairing)
+    return _margin(run, first, pairing, run.evaluation.factors[number].factor, first.evaluation.factors[place].factor)
 
 
-def _margin(own: Figures, first: Figures, pairing: Pairing) -> Margin | None:
-    """The difference of two factors with the same image."""
-    images = None
-    found = own.bits_per_dim - first.bits_per_dim
-    if pairing == "paired" and own.own is not None and first.own is not None:
-        images, found = len(own.own), bits(own.own - first.own, own.dims)
+def _margin(
+    run: EvaluatedRun, first: EvaluatedRun, pairing: Pairing, factor: str | None = None, other: str | None = None
+) -> Margin | None:
+    """The difference of two runs or, with their names, of two factors with the same image."""
+    own, expected = run.evaluation.figures("heldout", factor), first.evaluation.figures("heldout", other)
+    images, found = None, own.bits_per_dim - expected.bits_per_dim
+    if pairing == "paired" and own.own is not None and expected.own is not None:
+        images, found = len(own.own), bits(own.own - expected.own, own.dims)
     return None if pairing == "none" or found.value is None else Margin(found.value, found.error, images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.stored import read_evaluation
 from auxar.files import DamagedFile, is_file, read_bytes
 from auxar.model import FLOAT
+from auxar.recipe.facts import flat
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
-from auxar.recipe.toml import toml_text
+from auxar.recipe.toml import parse_toml, toml_text
 from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder, check_contents
 from auxar.runs.models import find_run
@@ -29,6 +31,8 @@ class EvaluatedRun:
     evaluation: Evaluation
     views: list[Any]
     """The `view` entry of each stage as it is written in the recipe, the finest stage first."""
+    recipe: Mapping[str, Any]
+    """The values of all keys of the recipe, by dotted keys such as `training.seed`."""
     notes: list[str]
     """Notes to print below the figures, for example about factors that are not trained."""
 
@@ -65,14 +69,17 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
             f"{file} is an evaluation of other weights than those in {run.name}; run `auxar integers {run.name}`, and "
             f"then `auxar evaluate {run.name} --arithmetic {arithmetic}`"
         )
-    views = _views(run)
+    recipe = _recipe(run)
+    views = [stage["view"] for stage in recipe["stage"]]
     names = [*(f"stage{number}" for number in range(len(views))), "prior"]
     if [factor.factor for factor in evaluation.factors] != names:
         raise _outdated(run, f"{file} does not belong to this run's recipe: the factors differ")
     notes = _notes(run, evaluation)
     if file.parent != run.path:
         notes.append(f"evaluated in {file}")
-    return EvaluatedRun(Path(run.name), evaluation, views, notes)
+    return EvaluatedRun(
+        Path(run.name), evaluation, views, {key: value for key, value in flat(recipe) if value != []}, notes
+    )
 
 
 def _evaluation(run: RunFolder, file: Path) -> Evaluation:
@@ -82,10 +89,12 @@ def _evaluation(run: RunFolder, file: Path) -> Evaluation:
         raise _outdated(run, str(error)) from None
 
 
-def _views(run: RunFolder) -> list[Any]:
-    """The `view` entry of each stage as it is written in the recipe, the finest stage first."""
+def _recipe(run: RunFolder) -> dict[str, Any]:
+    """The recipe as it is written, with a table for each stage. Plugins are not loaded."""
     try:
-        return [stage["view"] for stage in written_stages(toml_text(read_bytes(run.recipe, MOST_BYTES)))]
+        text = toml_text(read_bytes(run.recipe, MOST_BYTES))
+        stages = [{**stage, "view": stage["view"]} for stage in written_stages(text)]
+        return {**parse_toml(text), "stage": stages}
     except ValueError as error:
         raise UserError(f"{run.recipe} is damaged: expected a recipe in TOML: {one_line(str(error))}") from None
     except (TypeError, KeyError, AttributeError):
@@ -107,12 +116,7 @@ def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
         notes.append(f"trained after the evaluation: {', '.join(since)}; `auxar evaluate {run.name}` includes them")
     elif missing:
         notes.append(f"no total, because these factors are not trained yet: {', '.join(missing)}")
-    others = [
-        factor.factor
-        for factor in evaluation.factors
-        if factor.trained_on is not None and factor.trained_on != evaluation.data.fingerprint
-    ]
-    if others:
+    if others := evaluation.trained_elsewhere:
         notes.append(
             "these factors were trained on other images than the training set of the evaluation, perhaps on held-out "
             f"images: {', '.join(others)}"

@@ -96,6 +96,12 @@ class Evaluation:
         """Names of the factors that have no figures for a set, because they are not trained or it is not evaluated."""
         return [factor.factor for factor in self.factors if f"{images}.{factor.factor}.{NATS}" not in self.tensors]
 
+    @property
+    def trained_elsewhere(self) -> list[str]:
+        """Names of the factors that were trained on other images than the training images, perhaps on held-out ones."""
+        known = (None, self.data.fingerprint)
+        return [factor.factor for factor in self.factors if factor.trained_on not in known]
+
     def nats(self, images: str, factors: Sequence[FactorFacts], part: str = NATS) -> Tensor | None:
         """Log-likelihood of each image under factors together, (images,). None if it is unknown for one of them."""
         found = [self.tensors.get(f"{images}.{factor.factor}.{part}") for factor in factors]

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 
 import attrs
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from auxar.data import DataSets, ImageSet
-from auxar.evaluation.evaluation import INSIDE, NATS, NULL, Evaluation
+from auxar.data import DataSets, Examples, ImageSet, evaluation_examples
+from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
-from auxar.evaluation.image_nats import Share, joined, nats_by_factor, share_of
+from auxar.evaluation.image_nats import HASHES, INDICES, joined, share_of
 from auxar.evaluation.own_samples import sample_nats
 from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import DamagedFile, is_file, metadata_entry, read_checksum
 from auxar.model import FLOAT, Chain, Factor
 from auxar.numerics.threads import ThreadChoice
+from auxar.progress import progress_bar
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.history import read_history
@@ -32,28 +33,24 @@ from auxar.runs.weights import OWN, WEIGHTS, load_weights
 from auxar.work.chunks import Tensors, Work
 
 logger = logging.getLogger("auxar")
-NULL_CONDITION, OF_CONDITIONS = "null condition", "the conditions"
-"""Names of the passes over images with the null condition, and over the conditions of images."""
 REQUIRED = ("step", "images", "kept", "trained_steps", "complete_at")
 """Metadata keys of weights, which only weights of a user's own training loop may lack."""
-OF_FLOATS = (FLOAT, NULL_CONDITION, OF_CONDITIONS)
-"""Names of the passes whose log-likelihoods are in the evaluation in floating point."""
 CHUNK, MOST_CHUNKS = 64, 256
 """Number of images of a chunk, as far as there are no more chunks than `MOST_CHUNKS`."""
-Shares = Mapping[tuple[str, str], Share]
-"""The log-likelihoods of single images, by the name of the pass and the name of the set."""
 
 
 @attrs.frozen(eq=False)
 class Pass:
     """A pass over the held-out and the training images, which computes the log-likelihoods of chosen factors."""
 
-    name: str
-    """The arithmetic, `NULL_CONDITION` or `OF_CONDITIONS`."""
+    arithmetic: str
+    """The arithmetic of the evaluation that the log-likelihoods belong to."""
     model: Chain
     """The model, which computes the views of an image."""
     chosen: Sequence[Factor]
     """The factors, of which at least one is needed."""
+    label: str = ""
+    """What a progress bar says about it."""
     without_condition: bool = False
     """Whether images have the null condition instead of their own."""
 
@@ -86,16 +83,18 @@ class RunEvaluation(Work):
         """The factors of the model."""
         self.checksums = {name: read_checksum(run.weights(name)) for name in found if is_file(run.weights(name))}
         """The checksums of the weights of the trained factors, which include the factor of conditions."""
-        passes = [
-            Pass(name, chain, [factor for factor in chain.factors if factor.name in self.checksums])
-            for name, chain in {FLOAT: model, **(others or {})}.items()
+        own = [factor for factor in model.factors if factor.name in self.checksums]
+        passes = [Pass(FLOAT, model, own)]
+        passes += [
+            Pass(name, chain, [factor for factor in chain.factors if factor.name in self.checksums], f" ({name})")
+            for name, chain in (others or {}).items()
         ]
         if model.condition is not None and model.condition.optional:
-            passes.append(Pass(NULL_CONDITION, model, passes[0].chosen, without_condition=True))
+            passes.append(Pass(FLOAT, model, own, " (null condition)", without_condition=True))
         if (factor := model.condition_factor) is not None and factor.name in self.checksums:
-            passes.append(Pass(OF_CONDITIONS, model, [factor]))
+            passes.append(Pass(FLOAT, model, [factor], " (the conditions)"))
         self.passes = [each for each in passes if each.chosen]
-        """The passes over the images. The first is in floating point, and those in other arithmetics follow."""
+        """The passes over the images. The first is in floating point."""
         self.found: dict[str, Evaluation] = {}
         """The evaluations by arithmetic, when they are written."""
         facts = {
@@ -110,12 +109,9 @@ class RunEvaluation(Work):
 
     def _chunks(self) -> int:
         """The number of chunks: one for about `CHUNK` images of the largest set, and a single one for a stream."""
-        counts = [1]
-        for images, limit in self.sets.values():
-            if not isinstance(images, Sized):
-                return 1
-            counts.append(math.ceil(min(len(images), limit or len(images)) / CHUNK))
-        return min(MOST_CHUNKS, max(counts))
+        lengths = [_length(images, limit) for images, limit in self.sets.values()]
+        known = [length for length in lengths if length is not None]
+        return min(MOST_CHUNKS, math.ceil(max(known) / CHUNK)) if lengths and len(known) == len(lengths) else 1
 
     @property
     def sets(self) -> dict[str, tuple[ImageSet, int | None]]:
@@ -127,15 +123,6 @@ class RunEvaluation(Work):
         }
         return {name: (images, limit) for name, (images, limit) in found.items() if limit != 0}
 
-    def warn(self) -> None:
-        """Logs a warning for each factor that was trained on other images than the training images."""
-        for factor in self.factors:
-            if factor.trained_on not in (None, self.data.train.fingerprint):
-                logger.warning(
-                    "factor %s was trained on other images than this training set, and perhaps on held-out images",
-                    factor.factor,
-                )
-
     def compute(self, number: int) -> Tensors:
         """Computes the log-likelihoods of the images of a chunk.
 
@@ -144,41 +131,48 @@ class RunEvaluation(Work):
         found: Tensors = {}
         for each in self.passes:
             each.model.eval().to(self.device)
-            for name, (images, limit) in self.sets.items():
+            for name in self.sets:
+                batches = self._batches(number, name, each.label)
                 share = share_of(
-                    each.model,
-                    each.chosen,
-                    images,
-                    rank=number,
-                    processes=self.count,
-                    device=self.device,
-                    batch_size=self.recipe.evaluation.batch_size,
-                    limit=limit,
-                    description=self._description(each.name, name) if self.count == 1 else None,
+                    *(each.model, each.chosen, batches, self.device, self.threads),
                     without_condition=each.without_condition,
-                    threads=self.threads,
                 )
-                found |= {f"{each.name}/{name}/{part}": value for part, value in share.tensors.items()}
+                # All passes over a set give the same numbers and hashes of its images.
+                found |= {f"{each.arithmetic}/{name}/{part}": values for part, values in share.items()}
         return found
+
+    def _batches(self, number: int, name: str, label: str) -> Iterable[tuple[Tensor, Examples]]:
+        """The batches of a set in a chunk. A single chunk shows its progress."""
+        (images, limit), size = self.sets[name], self.recipe.evaluation.batch_size
+        batches = evaluation_examples(images, batch_size=size, limit=limit, rank=number, processes=self.count)
+        if self.count > 1:
+            return batches
+        length = _length(images, limit)
+        total = None if length is None else math.ceil(length / size)
+        return progress_bar(batches, total=total, desc=f"evaluation{label}, {name} images", unit="batch", delay=1)
 
     def conclude(self, found: list[Tensors]) -> None:
         """Writes the evaluation in each arithmetic, from the log-likelihoods of all images."""
-        shares = {
-            (each.name, name): joined([Share.of(own, f"{each.name}/{name}/") for own in found])
-            for each in self.passes
-            for name in self.sets
-        }
-        floats = self._evaluation(shares)
-        passes = {each.name: self._tensors(shares, each) for each in self.passes}
-        tensors = {key: nats for name in OF_FLOATS for key, nats in passes.pop(name, {}).items()}
-        self.found = {FLOAT: attrs.evolve(floats, tensors=tensors | self._samples())}
-        for name, tensors in passes.items():
-            self.found[name] = attrs.evolve(
-                floats, arithmetic=name, digests=digests_of(self.run, name), tensors=tensors
-            )
+        self.found = {name: self._joined(name, found) for name in self.arithmetics}
         # The evaluation in floating point is written last, because it says that the work is done.
         for evaluation in reversed(self.found.values()):
             write_evaluation(self.run.output, evaluation)
+
+    def _joined(self, arithmetic: str, found: list[Tensors]) -> Evaluation:
+        """The evaluation in an arithmetic, from the results of all chunks."""
+        tensors, digest = self._samples() if arithmetic == FLOAT else {}, None
+        for name in self.sets:
+            share = joined([_beginning(f"{arithmetic}/{name}/", own) for own in found])
+            hashes = share.pop(HASHES)
+            digest = digest_of(hashes) if name == "heldout" else digest
+            tensors |= {f"{name}.{part}": nats.T.contiguous() for part, nats in share.items() if part != INDICES}
+        digests = {} if arithmetic == FLOAT else digests_of(self.run, arithmetic)
+        return attrs.evolve(self._evaluation(digest), arithmetic=arithmetic, digests=digests, tensors=tensors)
+
+    @property
+    def arithmetics(self) -> list[str]:
+        """The names of the arithmetics that are evaluated, `float` first."""
+        return list(dict.fromkeys([FLOAT, *(each.arithmetic for each in self.passes)]))
 
     def is_concluded(self) -> bool:
         """Whether the evaluations in all arithmetics are there. Those of streams, whose content may change, never are.
@@ -187,8 +181,8 @@ class RunEvaluation(Work):
         """
         if self.found or not all(isinstance(images, Sized) for images, _ in self.sets.values()):
             return bool(self.found)
-        found, expected = {}, self._evaluation({})
-        for name in dict.fromkeys([FLOAT, *(each.name for each in self.passes if each.name not in OF_FLOATS)]):
+        found, expected = {}, self._evaluation(None)
+        for name in self.arithmetics:
             evaluation = stored_evaluation(self.run.output.evaluation_in(name))
             if evaluation is None or evaluation.key != self.key or not evaluation.has_facts_of(expected):
                 return False
@@ -196,20 +190,15 @@ class RunEvaluation(Work):
         self.found = found
         return True
 
-    @staticmethod
-    def _description(arithmetic: str, images: str) -> str:
-        return f"evaluation{'' if arithmetic == FLOAT else f' ({arithmetic})'}, {images} images"
-
-    def _evaluation(self, shares: Shares) -> Evaluation:
-        """The facts of the evaluation."""
+    def _evaluation(self, digest: str | None) -> Evaluation:
+        """The facts of the evaluation, with the digest of the held-out images."""
         data, condition = self.data, self.model.condition
-        heldout = shares.get((FLOAT, "heldout"))
         facts = DataFacts(
             self.recipe.data.path,
             data.train.fingerprint,
             data.heldout.fingerprint,
             len(data.skipped),
-            None if heldout is None else digest_of(heldout.hashes),
+            digest,
         )
         kind = None if condition is None else condition.kind
         return Evaluation(self.factors, facts, self.checksums, condition=kind, key=self.key)
@@ -226,16 +215,6 @@ class RunEvaluation(Work):
             seed=self.recipe.sampling.seed,
             batch_size=config.batch_size,
         )
-
-    def _tensors(self, shares: Shares, of: Pass) -> dict[str, Tensor]:
-        """The log-likelihoods of a pass, by set, factor and part."""
-        found = {}
-        for name in self.sets:
-            for factor, nats in zip(of.chosen, nats_by_factor(shares[of.name, name], of.chosen), strict=True):
-                found[f"{name}.{factor.name}.{NULL if of.without_condition else NATS}"] = nats.nats
-                if nats.inside is not None and not of.without_condition:
-                    found[f"{name}.{factor.name}.{INSIDE}"] = nats.inside
-        return found
 
 
 def evaluate_run(
@@ -255,9 +234,11 @@ def evaluate_run(
     and nothing is computed if the results are there.
     """
     evaluation = RunEvaluation(run, recipe, model, data, others, accelerator.device)
-    if accelerator.is_main_process:
-        evaluation.warn()
     evaluation.do("evaluation" if accelerator.is_main_process and evaluation.count > 1 else None)
+    for name in evaluation.found[FLOAT].trained_elsewhere if accelerator.is_main_process else ():
+        logger.warning(
+            "factor %s was trained on other images than this training set, and perhaps on held-out images", name
+        )
     return evaluation.found
 
 
@@ -274,3 +255,13 @@ def _facts(run: RunFolder, factor: Factor) -> FactorFacts:
         return FactorFacts.of(factor, metadata, read_history(metadata, path))
     except ValueError as error:
         raise DamagedFile(f"{path} is damaged: its metadata has a wrong number of steps ({error})") from None
+
+
+def _length(images: ImageSet, limit: int | None) -> int | None:
+    """The number of images of a set that are evaluated; None for a stream, whose length is unknown."""
+    return min(len(images), limit or len(images)) if isinstance(images, Sized) else None
+
+
+def _beginning(prefix: str, tensors: Tensors) -> Tensors:
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

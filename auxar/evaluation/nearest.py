@@ -35,15 +35,8 @@ class Neighbors:
     """Images (b, *model.image.shape), and the training images nearest to them by pixels and by coarsest view."""
 
     images: Tensor
-    by_pixels: Nearest
-    """The training images nearest to `images` themselves."""
-    by_coarsest: Nearest | None
-    """The training images with the coarsest views nearest to those of `images`; None for a model without views."""
-
-    @property
-    def nearest(self) -> list[Nearest]:
-        """The nearest training images by pixels and, if the model has views, by the coarsest view."""
-        return [found for found in (self.by_pixels, self.by_coarsest) if found is not None]
+    nearest: tuple[Nearest, ...]
+    """The nearest training images by pixels and, if the model has views, by the coarsest view."""
 
 
 def nearest(
@@ -91,7 +84,7 @@ def neighbors(
     model.image.check(images)
     batches: Batches = evaluation_batches(training, batch_size=batch_size or BATCH, limit=limit)
     found = nearest(images, mirrored(batches) if flip else batches, lambda image: _compared(model, image))
-    return Neighbors(images, found[0], found[1] if len(found) > 1 else None)
+    return Neighbors(images, found)
 
 
 def _compared(model: Chain, image: Tensor) -> list[Tensor]:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -30,8 +31,12 @@ MOST_ARITHMETICS = 8
 
 def write_evaluation(run: RunFolder, evaluation: Evaluation) -> None:
     """Writes an evaluation into a run's folder."""
-    facts = attrs.asdict(evaluation, filter=attrs.filters.exclude(attrs.fields(Evaluation).tensors))
-    write_tensors(run.evaluation_in(evaluation.arithmetic), evaluation.tensors, {FACTS: to_json(facts)})
+    write_tensors(run.evaluation_in(evaluation.arithmetic), evaluation.tensors, {FACTS: to_json(facts_of(evaluation))})
+
+
+def facts_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The facts of an evaluation as plain values."""
+    return attrs.asdict(evaluation, filter=attrs.filters.exclude(attrs.fields(Evaluation).tensors))
 
 
 def read_evaluation(path: Path) -> Evaluation:

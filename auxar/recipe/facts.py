@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from auxar.plugins import Registry
@@ -50,3 +52,15 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(entry, f"{path}[{index}]")
     else:
         yield path, value
+
+
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """The shortest end of each dotted key that tells it apart from the others.
+
+    Examples:
+        >>> short_keys(["training.steps", "prior.filters", "stage[0].decoder.filters"])
+        {'training.steps': 'steps', 'prior.filters': 'prior.filters', 'stage[0].decoder.filters': 'decoder.filters'}
+    """
+    ends = {key: [".".join(key.split(".")[-count:]) for count in range(1, key.count(".") + 2)] for key in keys}
+    counts = collections.Counter(itertools.chain(*ends.values()))
+    return {key: next((end for end in own if counts[end] == 1), key) for key, own in ends.items()}

@@ -5,20 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from auxar.errors import one_line
 from auxar.evaluation.comparison import ComparedRun, Comparison, Margin
+from auxar.recipe.facts import short_keys
 from auxar.report import words
 from auxar.report.evaluation_tables import FACTOR, KIND, WASTED_CAPTION, WASTED_TITLE
 from auxar.report.tables import Column, Measured, Row, RunName, Table, measured
 
 RUN = Column("run", left=True)
 MINUS = Column("minus run 1")
+MOST_KEYS = 5
+"""Maximum number of keys of recipes that have a column in the table of settings."""
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
     """Returns all tables in the order in which they are shown."""
     wasted = wasted_table(comparison)
-    tables = [total_table(comparison), resolution_table(comparison), factor_table(comparison)]
+    settings = [settings_table(comparison)] if len(comparison.runs) > 1 else []
+    tables = [total_table(comparison), *settings, resolution_table(comparison), factor_table(comparison)]
     return tables if wasted is None else [*tables, wasted]
+
+
+def settings_table(comparison: Comparison) -> Table:
+    """Builds the table of means over seeds, with one row for each setting and a column for each key that differs."""
+    settings = comparison.settings
+    keys = list(settings[0].values)
+    names = list(short_keys(keys).values())[:MOST_KEYS]
+    rows = []
+    for setting in settings:
+        values = [words.MISSING if value is None else one_line(f"{value}") for value in setting.values.values()]
+        mean = Measured(setting.bits_per_dim, kind=setting.kind), Measured(setting.deviation)
+        rows.append(Row((", ".join(map(str, setting.runs)), *values[:MOST_KEYS], *mean, str(len(setting.seeds)))))
+    caption = "held-out bits/dim, mean and sample standard deviation over seeds"
+    if any(len(setting.seeds) == 1 for setting in settings):
+        caption += "; a single seed leaves out the noise of training"
+    if len(keys) > MOST_KEYS:
+        caption += f"; the recipes differ in {len(keys) - MOST_KEYS} more keys"
+    columns = [Column("runs", left=True), *map(Column, (*names, "bits/dim", "deviation", "seeds"))]
+    return Table("By setting", caption, columns, rows)
 
 
 def total_table(comparison: Comparison) -> Table:
@@ -61,9 +85,7 @@ def resolution_table(comparison: Comparison) -> Table:
         cells = [measured(each.heldout.cumulative, kind=each.cumulative_kind) if each else Measured() for each in found]
         rows.append(Row((name, *cells)))
     caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
-    return Table(
-        "By resolution", caption, [RUN, *(Column(comparison.resolution_name(image)) for image in images)], rows
-    )
+    return Table("By resolution", caption, [RUN, *map(Column, words.resolution_names(images))], rows)
 
 
 def factor_table(comparison: Comparison) -> Table:

@@ -78,6 +78,7 @@ def factor_table(evaluation: Evaluation) -> Table:
     for images in sets:
         columns += (Column(name, over=words.SETS[images]) for name in (words.OWN_SIZE, words.SHARE))
     columns += (Column("size"), Column("parameters"), Column("steps"))
+    whole = [factor.image for factor in factors]
     rows = []
     for depth, factor in enumerate(factors):
         cells: list[Cell] = [_name(factors, depth), factor.kind]
@@ -85,7 +86,7 @@ def factor_table(evaluation: Evaluation) -> Table:
             found = evaluation.figures(images, factor.factor)
             # Shares have no standard errors here, because the table would be wider than the page.
             cells += (measured(found.bits_per_dim), Measured(found.share.value))
-        size = Annotated(factor.image.size, words.levels_where_mixed(factor.image, factors))
+        size = Annotated(factor.image.size, words.levels_where_mixed(factor.image, whole))
         steps = Annotated(words.count(factor.steps), words.end_of_training(factor))
         rows.append(Row((*cells, size, words.count(factor.parameters), steps)))
     totals = [cell for images in sets for cell in ("", measured(evaluation.bits_per_dim(images)))]
@@ -107,14 +108,15 @@ def factor_table(evaluation: Evaluation) -> Table:
 def resolution_table(evaluation: Evaluation) -> Table:
     """Builds the table of held-out bits/dim from the last view to the image, in the layout of the paper's tables."""
     factors = evaluation.factors
-    columns, scores, kinds = [Column("resolution")], [], []
+    names = words.resolution_names([factor.image for factor in reversed(factors)])
+    scores, kinds = [], []
     for factor, kind in zip(reversed(factors), reversed(evaluation.cumulative_kinds), strict=True):
         found = evaluation.figures("heldout", factor.factor)
-        columns.append(Column(_resolution(factor, factors)))
         scores.append(Measured(found.cumulative.value))
         kinds.append(words.MISSING if found.own is None else kind)
     title = "By resolution, from the last view to the image"
     caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
+    columns = [Column("resolution"), *map(Column, names)]
     return Table(title, caption, columns, [Row(("bits/dim", *scores)), Row(("kind", *kinds))])
 
 
@@ -194,11 +196,3 @@ def _difference(evaluation: Evaluation, factor: str | None = None) -> list[Cell]
 def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:
     """Returns the cells, filled up with dashes to `count` cells."""
     return [*cells, *[words.MISSING] * (count - len(cells))]
-
-
-def _resolution(factor: FactorFacts, factors: Sequence[FactorFacts]) -> str:
-    """Returns height × width. If two images share these, channels and (if mixed) numbers of levels are added."""
-    image = factor.image
-    if len({(other.image.height, other.image.width) for other in factors}) == len(factors):
-        return f"{image.height}×{image.width}"
-    return f"{image.size} {words.levels_where_mixed(image, factors)}".strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auxar.report import words
 from auxar.report.html import Html, join, tag
-from auxar.report.tables import Annotated, Cell, FactorName, Measured, Row, RunName, Table
+from auxar.report.tables import Cell, FactorName, Row, RunName, Table
 
 LONGEST_RUN = 16
 """Maximum length of a run's name in the rows of a table, in characters. Longer names are omitted there."""
@@ -74,21 +74,11 @@ def _row(row: Row, digits: int) -> Html:
 
 
 def _cell(cell: Cell, digits: int) -> Html:
-    match cell:
-        case str():
-            return join(cell)
-        case Measured():
-            own = digits if cell.digits is None else cell.digits
-            error = words.uncertainty(cell.error, own) if cell.value is not None else ""
-            number = words.number(cell.value, own, signed=cell.signed)
-            return _annotated(number, " ".join(filter(None, [error, cell.kind])))
-        case Annotated():
-            return _annotated(cell.text, cell.remark)
-        case FactorName():
-            return join(term(cell.depth, cell.count), " ", tag("small", cell.name))
-        case RunName():
-            # A long name would leave too little space for the numbers. The full name is shown above the tables.
-            return _annotated(str(cell.number), cell.name if len(cell.name) <= LONGEST_RUN else "")
+    text, remark = words.cell_parts(cell, digits)
+    if isinstance(cell, FactorName):
+        return join(term(cell.depth, cell.count), " ", tag("small", text))
+    # A long name would leave too little space for the numbers. The full name is shown above the tables.
+    return _annotated(text, "" if isinstance(cell, RunName) and len(remark) > LONGEST_RUN else remark)
 
 
 def _annotated(text: str, remark: str) -> Html:

@@ -248,10 +248,11 @@ def _formula(count: int) -> Html:
 
 def _sizes(factors: Sequence[FactorFacts]) -> Html:
     parts: list[object] = []
-    for depth, factor in enumerate(factors):
+    images = [factor.image for factor in factors]
+    for depth, image in enumerate(images):
         name = symbol(depth) if len(factors) > 1 else tag("i", "X")
-        levels = words.levels_where_mixed(factor.image, factors)
+        levels = words.levels_where_mixed(image, images)
         remark = tag("small", " ", levels) if levels else None
-        parts += [", " if depth else None, tag("span", name, " ", factor.image.size, remark)]
-    common = "" if words.mixed_levels(factors) else f", {factors[0].image.levels} levels"
+        parts += [", " if depth else None, tag("span", name, " ", image.size, remark)]
+    common = "" if words.mixed_levels(images) else f", {images[0].levels} levels"
     return tag("p", "Sizes: ", *parts, common, class_="sizes soft")

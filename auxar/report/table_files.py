@@ -159,22 +159,14 @@ def _latex_headings(columns: list[Column]) -> list[str]:
 
 
 def _latex_cell(cell: Cell) -> str:
-    match cell:
-        case str():
-            return _escaped(cell)
-        case Measured():
-            if cell.value is None:
-                return _escaped(words.MISSING)
-            digits = DIGITS if cell.digits is None else cell.digits
-            bound = r"\leq " if cell.kind == "bound" else ""
-            error = words.uncertainty(cell.error, digits).replace("±", r" \pm")
-            return f"${bound}{words.number(cell.value, digits, signed=cell.signed)}{error}$"
-        case Annotated():
-            return _escaped(f"{cell.text} {cell.remark}".strip())
-        case FactorName():
-            return f"{_term(cell)} {_escaped(cell.name)}"
-        case RunName():
-            return _escaped(f"{cell.number} {cell.name}")
+    text, remark = words.cell_parts(cell, DIGITS)
+    if isinstance(cell, FactorName):
+        return f"{_term(cell)} {_escaped(text)}"
+    if isinstance(cell, Measured) and cell.value is not None:
+        bound = r"\leq " if cell.kind == "bound" else ""
+        error = remark.removesuffix(cell.kind or "").strip().replace("±", r" \pm")
+        return f"${bound}{text}{error}$"
+    return _escaped(f"{text} {remark}".strip())
 
 
 def _term(factor: FactorName) -> str:

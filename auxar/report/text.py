@@ -21,7 +21,7 @@ from auxar.report.evaluation_tables import (
     sample_table,
     wasted_table,
 )
-from auxar.report.tables import Annotated, Cell, FactorName, Measured, RunName, Table
+from auxar.report.tables import Cell, RunName, Table
 
 WIDTH = 100
 """Width of the text in characters."""
@@ -125,24 +125,8 @@ def _aligned(text: str, width: int, left: bool) -> str:
 
 
 def _cell(cell: Cell, digits: int) -> str:
-    match cell:
-        case str():
-            return cell
-        case Measured():
-            return _measured(cell, digits)
-        case Annotated():
-            return f"{cell.text} {cell.remark}".strip()
-        case FactorName():
-            return cell.name
-        case RunName():
-            return str(cell.number)
-
-
-def _measured(cell: Measured, digits: int) -> str:
-    digits = digits if cell.digits is None else cell.digits
-    error = words.uncertainty(cell.error, digits) if cell.value is not None else ""
-    parts = (words.number(cell.value, digits, signed=cell.signed), error, cell.kind)
-    return " ".join(filter(None, parts))
+    text, remark = words.cell_parts(cell, digits)
+    return text if isinstance(cell, RunName) else f"{text} {remark}".strip()
 
 
 def _facts(evaluation: Evaluation) -> list[str]:

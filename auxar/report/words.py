@@ -11,6 +11,7 @@ from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness, FactorFacts
 from auxar.evaluation.figures import Mean
 from auxar.model import FLOAT, ImageSpec
+from auxar.report.tables import Annotated, Cell, FactorName, Measured, RunName
 from auxar.runs.history import History
 from auxar.runs.weights import OWN
 
@@ -127,6 +128,27 @@ def measured(mean: Mean, digits: int = DIGITS, *, signed: bool = False) -> str:
     return f"{number(mean.value, digits, signed=signed)} {uncertainty(mean.error, digits)}".strip()
 
 
+def cell_parts(cell: Cell, digits: int = DIGITS) -> tuple[str, str]:
+    """The text of a cell, and the remark beside it, such as a standard error. The remark may be empty.
+
+    Examples:
+        >>> cell_parts(Measured(2.5, 0.0123, "exact")), cell_parts(RunName(2, "plain"))
+        (('2.5000', '± 0.0123 exact'), ('2', 'plain'))
+    """
+    match cell:
+        case Measured():
+            own = digits if cell.digits is None else cell.digits
+            error = "" if cell.value is None else uncertainty(cell.error, own)
+            return number(cell.value, own, signed=cell.signed), " ".join(filter(None, [error, cell.kind]))
+        case Annotated():
+            return cell.text, cell.remark
+        case FactorName():
+            return cell.name, ""
+        case RunName():
+            return str(cell.number), cell.name
+    return cell, ""
+
+
 def uncertainty(error: float | None, digits: int = DIGITS) -> str:
     """Formats a standard error after the sign ±. The text is empty for None: a single image has no standard error.
 
@@ -205,14 +227,27 @@ def saving(without: Mean, saved: Mean) -> str:
     return f"given the null condition {number(without.value)} bits/dim, so the condition saves {measured(saved)}"
 
 
-def mixed_levels(factors: Sequence[FactorFacts]) -> bool:
-    """Whether the image and its views differ in their number of levels."""
-    return len({factor.image.levels for factor in factors}) > 1
+def mixed_levels(images: Sequence[ImageSpec]) -> bool:
+    """Whether images and views differ in their number of levels."""
+    return len({image.levels for image in images}) > 1
 
 
-def levels_where_mixed(image: ImageSpec, factors: Sequence[FactorFacts]) -> str:
-    """The image's number of levels in parentheses; empty if the image and all views have the same number."""
-    return f"({image.levels} levels)" if mixed_levels(factors) else ""
+def levels_where_mixed(image: ImageSpec, images: Sequence[ImageSpec]) -> str:
+    """The image's number of levels in parentheses; empty if all of the images have the same number."""
+    return f"({image.levels} levels)" if mixed_levels(images) else ""
+
+
+def resolution_names(images: Sequence[ImageSpec]) -> list[str]:
+    """Names of images such as `8×8`. Those of one resolution get their channels and, if these are mixed, levels.
+
+    Examples:
+        >>> gray, color = (ImageSpec(channels, height=8, width=8) for channels in (1, 3))
+        >>> resolution_names([gray, color, ImageSpec(height=4, width=4)])
+        ['8×8×1', '8×8×3', '4×4']
+    """
+    names = [f"{image.height}×{image.width}" for image in images]
+    whole = [f"{image.size} {levels_where_mixed(image, images)}".strip() for image in images]
+    return [name if names.count(name) == 1 else full for name, full in zip(names, whole, strict=True)]
 
 
 def channel_names(count: int) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from auxar.data import ImageSet
+from auxar.evaluation.evaluation import NATS
 from auxar.evaluation.image_nats import factor_nats
 from auxar.model import Chain, Factor, evaluating
 from auxar.numerics.threads import ThreadChoice
@@ -126,7 +127,7 @@ class Validation:
 
     def _bits_per_dim(self, data: ValidationImages) -> float:
         """The mean bits/dim of the validation images, computed as in the evaluation of a run."""
-        [nats] = factor_nats(
+        found = factor_nats(
             self.model,
             [self.factor],
             data.images,
@@ -135,4 +136,4 @@ class Validation:
             limit=self.config.validation_images,
             threads=self.threads,
         )
-        return nats.total.mean().item() / (-math.log(2) * self.factor.image.dims)
+        return found[f"{self.factor.name}.{NATS}"].sum(1).mean().item() / (-math.log(2) * self.factor.image.dims)

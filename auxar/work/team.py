@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 
 @attrs.frozen
@@ -46,14 +46,6 @@ class Team:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         found: list[float] = self.accelerator.reduce(tensor, reduction="mean").tolist()
-        return found
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """The sum of tensors over the team, on the device of this process. Every process gets the same values."""
-        tensor = tensor.to(self.device)
-        if self.processes == 1:
-            return tensor
-        found: Tensor = self.accelerator.reduce(tensor, reduction="sum")
         return found
 
     def wait(self) -> None:

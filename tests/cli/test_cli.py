@@ -318,7 +318,7 @@ def test_evaluate_prints_a_table(finished, capsys, monkeypatch):
         bars.append(progress_bar(*arguments, **options))
         return bars[-1]
 
-    monkeypatch.setattr("auxar.evaluation.image_nats.progress_bar", recorded)
+    monkeypatch.setattr("auxar.evaluation.likelihoods.progress_bar", recorded)
     assert main(["evaluate", str(finished), "--set", "evaluation.batch_size=3"]) == 0
     assert [(bar.n, bar.total) for bar in bars] == [(2, 2), (6, 6)]
     shown = capsys.readouterr().out

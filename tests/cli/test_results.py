@@ -118,7 +118,7 @@ SAMPLED = {"folder", "rule", "meaning", "seed", "count", "sampler", "seconds", "
 KEYS: dict[str, tuple[set[str], str, set[str]]] = {
     "run RECIPE --out RUN": (RUN, "factors", {"factor", "steps", "bits_per_dim", "standard_error"}),
     "check RECIPE": ({"recipe", "precision", "factors"}, "factors", FACTOR | {"recompute"}),
-    "compare RUN RUN": ({"image", "runs"}, "runs", {"run", "bits_per_dim"}),
+    "compare RUN RUN": ({"image", "runs", "settings"}, "runs", {"run", "margin", "notes"} | EVALUATED),
     "sample RUN -n 1 --out ψ": (SAMPLED | {"bits_per_dim", "kind", "arithmetic"}, "", set()),
     "figures RUN --rows 1": ({"folder", "figures"}, "figures", {"file", "title", "caption"}),
     "views RECIPE --depth 1 --out ψ": ({"path", "depth", "files"}, "files", {"file", "images"}),

@@ -23,7 +23,7 @@ from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.figures import Mean
 from auxar.files import read_tensors, write_tensors
 from auxar.model import ImageSpec
-from auxar.report.words import measured
+from auxar.report.words import measured, resolution_names
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
 SEED = {"training__seed": 1, "training__ema": 0.0}
@@ -107,7 +107,7 @@ def test_a_difference_of_an_exact_figure_and_a_bound_is_said(mixed):
 def test_what_is_exact_a_bound_and_wasted_is_printed(mixed, capsys):
     assert main(["compare", *map(str, mixed)]) == 0
     blocks = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
-    _, totals, resolutions, factors, wasted, notes = blocks
+    _, totals, _, resolutions, factors, wasted, notes = blocks
     assert [line.split()[4] for line in totals[2:]] == ["bound", "exact", "bound"]
     assert [re.findall("bound|exact", line) for line in resolutions[2:]] == [
         ["exact", "bound", "bound"],
@@ -193,7 +193,7 @@ def test_of_one_image_nothing_can_be_said(own):
 def test_what_a_comparison_holds(runs):
     found = compare_runs([runs / "pyramid", runs / "again", runs / "plain"])
     assert found.image == ImageSpec(height=8, width=8)
-    assert [found.resolution_name(image) for image in found.resolutions] == ["2×2", "4×4", "8×8"]
+    assert resolution_names(found.resolutions) == ["2×2", "4×4", "8×8"]
     for name, compared in zip(("pyramid", "again", "plain"), found.runs, strict=True):
         table = figures_of(runs / name)
         assert compared.run == str(runs / name)
@@ -440,6 +440,8 @@ def test_the_tables_show_the_figures_of_the_files(runs, monkeypatch, capsys, tmp
             factors.append([str(number), factor, kind, own, minus, share, term, parameters[k], "4"])
 
     assert on_screen[0] == totals
+    on_screen.pop(1)
+    assert [row[0] for row in on_page.pop(1)] == ["1", "2", "3"]
     assert on_screen[1] == resolutions
     # The terminal does not show the parameters of factors.
     assert on_screen[2] == [[*row[:-2], row[-1]] for row in factors]
@@ -465,7 +467,7 @@ def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
 def test_views_of_one_resolution_are_told_apart(own, pictures):
     run(own / "gray", tiny(pictures, stage__0__view={"name": "grayscale"}, **CHANGES))
     found = compare_runs([own / "pyramid", own / "gray"])
-    assert [found.resolution_name(image) for image in found.resolutions] == ["2×2", "4×4", "8×8×1", "8×8×3"]
+    assert resolution_names(found.resolutions) == ["2×2", "4×4", "8×8×1 (16 levels)", "8×8×3 (256 levels)"]
 
 
 def test_json(runs, capsys):
@@ -477,6 +479,10 @@ def test_json(runs, capsys):
     assert [each["run"] for each in found["runs"]] == paths
     assert found["runs"][1]["margin"]["standard_error"] == expected.runs[1].margin.standard_error
     assert found["runs"][0]["factors"][2]["heldout"]["nats"] == expected.runs[0].factors[2].heldout.nats.value
+    assert main(["compare", paths[0], str(runs / "again"), "--json"]) == 0
+    margins = [each["margin"]["bits_per_dim"] for each in json.loads(capsys.readouterr().out)["runs"][1]["factors"]]
+    again = compare_runs([runs / "pyramid", runs / "again"]).runs[1]
+    assert margins == [factor.margin.bits_per_dim for factor in again.factors]
 
 
 def test_mistakes_are_told_and_nothing_is_written(own, capsys):
@@ -507,8 +513,8 @@ def test_the_page_is_whole_and_asks_for_nothing(own):
     assert page.all("img") == []
     assert "default-src 'none'" in page.all("meta")[1]["content"]
     assert "width=device-width" in page.all("meta")[2]["content"]
-    assert len(page.all("table")) == 4
-    assert len([each for each in page.all("div") if each.get("class") == "scroll"]) == 4
+    assert len(page.all("table")) == 5
+    assert len([each for each in page.all("div") if each.get("class") == "scroll"]) == 5
     for _, attributes in page.elements:
         for key in ("src", "href", "srcset", "data", "action", "poster"):
             assert attributes.get(key, "data:").startswith("data:")

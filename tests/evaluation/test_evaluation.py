@@ -39,7 +39,7 @@ from auxar.commands.evaluate import evaluate
 from auxar.data import DataSets, load_images
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
-from auxar.evaluation.image_nats import FactorNats, factor_nats, nats_by_factor
+from auxar.evaluation.image_nats import factor_nats, joined
 from auxar.evaluation.stored import read_evaluation
 from auxar.files import DamagedFile, read_checksum
 from auxar.model import CausalDistribution, Chain, Factor, Head, ImageSpec, Prior
@@ -119,16 +119,17 @@ def test_every_image_counts_once_whatever_the_batch(finished, data, nats, batch_
     model = auxar.load(finished).chain
     chain = model.factors
     found = factor_nats(model, chain, data.train, Team(Accelerator()), batch_size=batch_size, limit=limit)
-    assert all(each.total.dtype == torch.float64 for each in found)
-    total = torch.stack([each.total for each in found])
+    rows = [found[f"{factor.name}.nats"] for factor in chain]
+    assert all(each.dtype == torch.float64 for each in rows)
+    total = torch.stack([each.sum(1) for each in rows])
     torch.testing.assert_close(total, nats["training"][:, :limit], rtol=1e-5, atol=1e-3)
 
 
 def test_factors_can_be_evaluated_apart(finished, data, nats):
     model = auxar.load(finished).chain
     for index, factor in enumerate(model.factors):
-        [found] = factor_nats(model, [factor], data.heldout, Team(Accelerator()), batch_size=4)
-        torch.testing.assert_close(found.total, nats["heldout"][index], rtol=1e-5, atol=1e-3)
+        found = factor_nats(model, [factor], data.heldout, Team(Accelerator()), batch_size=4)
+        torch.testing.assert_close(found[f"{factor.name}.nats"].sum(1), nats["heldout"][index], rtol=1e-5, atol=1e-3)
 
 
 def test_the_total_is_that_of_single_images_in_float64(finished, bits):
@@ -387,8 +388,8 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, tmp_pat
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.factors[0].distribution.network.head, "channel_log_prob", lambda parameters, image: None)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    assert [len(each.nats) for each in found] == [1, 3, 3]
-    assert [each.inside is None for each in found] == [False, False, True]
+    assert [found[f"{factor.name}.nats"].shape[1] for factor in model.factors] == [1, 3, 3]
+    assert [f"{factor.name}.inside" in found for factor in model.factors] == [True, True, False]
     monkeypatch.setattr(LogisticMixtureHead, "channel_log_prob", Head.channel_log_prob)
     path = Path(shutil.copytree(finished, tmp_path / "run"))
     (path / "evaluation.safetensors").unlink()
@@ -414,9 +415,9 @@ class Uniform(Prior):
 
 def test_any_prior_can_be_evaluated(data):
     model = Chain([Factor(Uniform(data.heldout.image))])
-    [found] = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    assert found.nats.shape == (1, 6)
-    assert (found.total / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
+    nats = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)["prior.nats"]
+    assert nats.shape == (6, 1)
+    assert (nats[:, 0] / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
 
 
 FACTS = DataFacts("pictures", "f00d", "feed", 0, None)
@@ -474,12 +475,11 @@ def strict(text: str) -> Any:
 def test_figures_of_a_diverged_model_are_valid_json(finished, tmp_path, monkeypatch, value, capsys):
     path = Path(shutil.copytree(finished, tmp_path / "run"))
 
-    def diverged(*args: Any, **options: Any) -> list[FactorNats]:
-        return [
-            attrs.evolve(found, nats=torch.full_like(found.nats, value)) for found in nats_by_factor(*args, **options)
-        ]
+    def diverged(shares: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        found = joined(shares)
+        return {key: torch.full_like(part, value) if key.endswith("nats") else part for key, part in found.items()}
 
-    monkeypatch.setattr("auxar.evaluation.likelihoods.nats_by_factor", diverged)
+    monkeypatch.setattr("auxar.evaluation.likelihoods.joined", diverged)
     (path / "evaluation.safetensors").unlink()
     assert main(["evaluate", str(path), "--json"]) == 0
     spelled = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
@@ -555,14 +555,14 @@ def test_what_is_wasted_is_what_restricting_the_same_weights_saves(data, view, h
     """Restricting the same weights saves the bits that a free decoder wastes, for each image and channel."""
     build = free_and_restricted(view, head)
     free, restricted = (
-        factor_nats(model, model.factors[:1], data.heldout, Team(Accelerator()), batch_size=4)[0] for model in build
+        factor_nats(model, model.factors[:1], data.heldout, Team(Accelerator()), batch_size=4) for model in build
     )
-    assert restricted.inside is None
-    assert free.inside.shape == (3, 6)
-    assert free.inside.sum(0).max() < -1
-    torch.testing.assert_close(free.nats - free.inside, restricted.nats, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(free.total - free.inside.sum(0), restricted.total, rtol=1e-9, atol=1e-9)
-    assert restricted.total.isfinite().all()
+    assert "stage0.inside" not in restricted
+    inside = free["stage0.inside"]
+    assert inside.shape == (6, 3)
+    assert inside.sum(1).max() < -1
+    torch.testing.assert_close(free["stage0.nats"] - inside, restricted["stage0.nats"], rtol=1e-9, atol=1e-9)
+    assert restricted["stage0.nats"].isfinite().all()
 
 
 def free_and_restricted(view: str, head: str) -> list[Chain]:
@@ -603,8 +603,8 @@ def test_the_standard_errors_of_what_is_wasted(finished, data):
     stages = factor_nats(model, model.factors[:2], data.heldout, Team(Accelerator()), batch_size=4)
     table = figures_of(evaluate(finished).path)
     whole = np.zeros(6)
-    for stage, entry, dims in zip(stages, table["factors"], DIMS, strict=False):
-        lost, figures = -stage.inside.numpy() / math.log(2), entry["heldout"]
+    for entry, dims in zip(table["factors"][:2], DIMS, strict=False):
+        lost, figures = -stages[f"{entry['factor']}.inside"].numpy().T / math.log(2), entry["heldout"]
         whole += lost.sum(0) / 192
         assert figures["wasted_standard_error"] == near(error_of(lost.sum(0) / dims))
         assert figures["wasted_standard_error_of_image"] == near(error_of(lost.sum(0) / 192))
@@ -637,7 +637,7 @@ def test_a_decoder_that_cannot_be_restricted_does_not_tell(finished, data, monke
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.factors[0].distribution, "restricts", False)
     found = factor_nats(model, model.factors, data.heldout, Team(Accelerator()), batch_size=4)
-    assert [each.inside is None for each in found] == [True, False, True]
+    assert [f"{factor.name}.inside" in found for factor in model.factors] == [False, True, False]
 
 
 # Printed tables

@@ -96,7 +96,7 @@ def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_view(stages, seed, 
     if flip:
         candidates = torch.stack([candidates, candidates.flip(-1)], 1).flatten(0, 1)
     assert found.images is images
-    assert (found.by_coarsest is None) == (stages == 0)
+    assert len(found.nearest) == (1 if stages == 0 else 2)
     for part, depth in zip(found.nearest, (0, -1)[: len(found.nearest)], strict=True):
         wanted, among = model.views(images)[depth], model.views(candidates)[depth]
         for row in range(3):
@@ -118,7 +118,7 @@ def test_a_copy_is_found(seed, place, size, turned):
         assert part.numbers[1] == place
         assert part.distances[1] == 0
         assert torch.equal(part.images[1], images[1])
-    assert (found.by_pixels.distances[::2] > 50).all(), "noise is far from other noise"
+    assert (found.nearest[0].distances[::2] > 50).all(), "noise is far from other noise"
 
 
 def test_of_copies_the_first_is_named():

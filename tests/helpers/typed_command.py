@@ -1,6 +1,6 @@
 """A command whose annotations are types, not texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ def typed(
     shuffle: bool = True,
     twice: bool = False,
     condition: Any = None,
+    values: Mapping[str, Sequence[Any]] | Sequence[str] = (),
     command: str = "x",
 ) -> dict[str, Any]:
     """Returns its arguments. All of them.
@@ -31,6 +32,7 @@ def typed(
         shuffle: shuffle the files
         twice: do it twice
         condition (--condition TEXT): a condition
+        values: values of keys
         command: a text
     """
     return {**locals(), "folder": str(folder)}

@@ -7,7 +7,6 @@ import math
 import shutil
 from pathlib import Path
 
-import attrs
 import pytest
 import torch
 from helpers.evaluations import figures_of
@@ -17,7 +16,7 @@ from safetensors.torch import load_file
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.evaluation.exporting import portable
+from auxar.exporting import portable
 from auxar.files import read_json, read_metadata, read_tensors, write_tensors
 from auxar.runs.format import FORMAT
 
@@ -117,25 +116,19 @@ def test_weights_in_half_precision(finished, pictures, work):
     assert same(weights(started), {name: tensor.float() for name, tensor in weights(half).items()})
 
 
-@attrs.frozen
-class Digits:
-    """Images from a file."""
-
-    file: Path
-    digit: int = 3
-
-
-def test_every_path_in_a_recipe_becomes_relative():
-    recipe, registry = auxar.load_recipe("quickstart", ["training.init=/home/me/run", "data.path=/home/me/pictures"])
-    small = portable(recipe, registry)
-    assert (small.data.path, small.training.init) == ("./pictures", "./run")
-    slash = attrs.evolve(recipe, data=attrs.evolve(recipe.data, path="/home/me/pictures/"))
-    assert portable(slash, registry).data.path == "./pictures"
-    known = auxar.Component("dataset", "digits", Digits, lambda config: config.file)
-    registry = attrs.evolve(registry, components={**registry.components, ("dataset", "digits"): known})
-    data = attrs.evolve(recipe.data, path="digits", options={"file": "/home/me/digits.npz", "digit": 4})
-    small = portable(attrs.evolve(recipe, data=data), registry)
-    assert (small.data.path, small.data.options) == ("digits", {"file": "digits.npz", "digit": 4})
+def test_every_path_in_plain_values_becomes_relative():
+    table = {
+        "data": {"path": "/home/me/pictures/", "options": {"file": "/home/me/digits.npz", "digit": 4}},
+        "training": {"init": "~/runs/first", "factor": {"prior": {"init": "/home/me/run"}}},
+        "plugins": ["plugins/views.py"],
+        "columns": ("a/b", None),
+    }
+    assert portable(table) == {
+        "data": {"path": "./pictures", "options": {"file": "./digits.npz", "digit": 4}},
+        "training": {"init": "./first", "factor": {"prior": {"init": "./run"}}},
+        "plugins": ["plugins/views.py"],
+        "columns": ["a/b", None],
+    }
 
 
 def test_a_weight_beyond_half_precision_is_refused(finished, work):

@@ -7,23 +7,32 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
+import tomli_w
 import torch
 from torch import Tensor
 
 from auxar.data import load_images
 from auxar.errors import UserError, one_line
 from auxar.evaluation.likelihoods import evaluate_run
-from auxar.evaluation.stored import current_evaluation, other_evaluations, write_evaluation
-from auxar.files import is_file, read_bytes, read_checksum, read_tensors, write_json, write_tensors, write_text
+from auxar.evaluation.stored import current_evaluation, facts_of, other_evaluations
+from auxar.files import (
+    is_file,
+    read_bytes,
+    read_checksum,
+    read_tensors,
+    to_json,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from auxar.model import FLOAT
 from auxar.plugins import Registry
-from auxar.recipe import ComponentChoice, Recipe, recipe_text
+from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_model
-from auxar.recipe.data_options import data_set_config
-from auxar.recipe.loading import MOST_BYTES
-from auxar.recipe.structuring import unstructure
+from auxar.recipe.loading import MOST_BYTES, recipe_table
 from auxar.runs.converted import (
     Record,
     Recorded,
@@ -37,9 +46,10 @@ from auxar.runs.converted import (
     write_converted,
 )
 from auxar.runs.format import write_format
-from auxar.runs.history import HISTORY, History, read_history
+from auxar.runs.history import HISTORY, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import recipe_of_run
+from auxar.runs.records import FACTS
 from auxar.work.accelerator import make_accelerator
 
 logger = logging.getLogger("auxar")
@@ -54,64 +64,52 @@ def write_exported(
     new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *, half: bool, evaluate: bool
 ) -> None:
     """Writes the files of the exported run `new`: those of `run`, in the ways that `auxar.export` describes."""
-    own = portable(recipe, registry)
-    if half and own.arithmetic.name != FLOAT:
+    if half and recipe.arithmetic.name != FLOAT:
         logger.info("the rounded weights have no integers, so the exported recipe has the arithmetic '%s'", FLOAT)
-        own = attrs.evolve(own, arithmetic=ComponentChoice(FLOAT))
+        recipe = attrs.evolve(recipe, arithmetic=ComponentChoice(FLOAT))
     write_format(new.path)
-    write_text(new.recipe, _header(run.recipe) + recipe_text(recipe_of_run(own)))
+    table = portable(recipe_table(recipe_of_run(recipe)))
+    write_text(new.recipe, _header(run.recipe) + tomli_w.dumps(table))
     for file, content in registry.files.items():
         copy = new.path / "plugins" / file.name
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(content)
     for name in recipe.factor_names:
-        tensors, metadata = read_tensors(run.weights(name))
-        metadata[HISTORY] = _portable_history(read_history(metadata, run.weights(name))).text()
-        if half:
-            tensors = _halved(tensors, run.weights(name))
-        write_tensors(new.weights(name), tensors, metadata)
-        metrics = run.metrics(name)
-        if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
-            new.metrics(name).write_bytes(read_bytes(metrics))
-    if not half:
-        for arithmetic in registry.names("arithmetic"):
-            _copy_converted(new, run, recipe, arithmetic)
+        _copy_factor(new, run, name, half=half)
     if evaluate:
         data = load_images(recipe.data, recipe.image, registry, recipe.condition)
         accelerator = make_accelerator(recipe.training.precision, new.path)
-        evaluate_run(new, own, build_model(own, registry), data, accelerator)
-    elif not half:
-        _copy_evaluation(new, run, recipe)
+        evaluate_run(new, recipe, build_model(recipe, registry), data, accelerator)
+    if not half:
+        for arithmetic in registry.names("arithmetic"):
+            _copy_converted(new, run, recipe, arithmetic)
+    if evaluate or not half:
+        _copy_evaluation(new, new if evaluate else run, recipe)
 
 
-def portable(recipe: Recipe, registry: Registry) -> Recipe:
-    """Returns a recipe without absolute paths: each is replaced by `./` and its last part."""
-    data = attrs.evolve(recipe.data, path=_portable(recipe.data.path))
-    config = data_set_config(recipe.data, registry)
-    if config is not None:
-        paths = {field.alias: getattr(config, field.name) for field in attrs.fields(type(config))}
-        changes = {name: Path(_portable(str(value))) for name, value in paths.items() if isinstance(value, Path)}
-        data = attrs.evolve(data, options=unstructure(attrs.evolve(config, **changes)))
-    return attrs.evolve(
-        recipe,
-        data=data,
-        training=attrs.evolve(recipe.training, init=recipe.training.init and _portable(recipe.training.init)),
-        factor_training={
-            name: attrs.evolve(config, init=config.init and _portable(config.init))
-            for name, config in recipe.factor_training.items()
-        },
-    )
+def portable(value: Any) -> Any:
+    """Returns plain values in which each absolute path is replaced by `./` and its last part.
 
-
-def _portable(path: str) -> str:
+    Examples:
+        >>> portable({"data": {"path": "/home/me/pictures"}, "plugins": ["plugins/views.py"]})
+        {'data': {'path': './pictures'}, 'plugins': ['plugins/views.py']}
+    """
+    if isinstance(value, Mapping):
+        return {key: portable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(entry) for entry in value]
     # The prefix says that it is a path, not the name of a data set on the hub.
-    return f"./{Path(path).name}" if os.path.isabs(path) or path.startswith("~") else path
+    return f"./{Path(value).name}" if isinstance(value, str) and (os.path.isabs(value) or value[:1] == "~") else value
 
 
-def _portable_history(history: History) -> History:
-    if history.init is None:
-        return history
-    return attrs.evolve(history, init=attrs.evolve(history.init, run=_portable(history.init.run)))
+def _copy_factor(new: RunFolder, run: RunFolder, name: str, *, half: bool) -> None:
+    tensors, metadata = read_tensors(run.weights(name))
+    history = read_history(metadata, run.weights(name))
+    metadata[HISTORY] = to_json(portable(attrs.asdict(history)))
+    write_tensors(new.weights(name), _halved(tensors, run.weights(name)) if half else tensors, metadata)
+    metrics = run.metrics(name)
+    if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
+        new.metrics(name).write_bytes(read_bytes(metrics))
 
 
 def _header(recipe: Path) -> str:
@@ -156,12 +154,8 @@ def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
     if evaluation is None:
         logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
         return
-    factors = [
-        attrs.evolve(factor, history=factor.history and _portable_history(factor.history))
-        for factor in evaluation.factors
-    ]
-    data = attrs.evolve(evaluation.data, path=_portable(evaluation.data.path))
     # The new files of weights have other metadata, so their checksums differ.
     checksums = {name: read_checksum(new.weights(name)) for name in recipe.factor_names}
     for each in (evaluation, *other_evaluations(run.path, evaluation)):
-        write_evaluation(new, attrs.evolve(each, factors=factors, data=data, checksums=checksums))
+        facts = portable(facts_of(each)) | {"checksums": checksums}
+        write_tensors(new.evaluation_in(each.arithmetic), each.tensors, {FACTS: to_json(facts)})

@@ -1,0 +1,67 @@
+"""The means of runs over seeds: of runs whose recipes are the same, except for the seed of their training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import torch
+
+from auxar.evaluation.evaluated_run import EvaluatedRun
+from auxar.evaluation.facts import Exactness
+
+SEED = "training.seed"
+"""The key of a recipe in which runs of the same setting may differ."""
+OTHER_TABLES = ("sampling.", "evaluation.")
+"""Beginnings of the keys that do not change a model, which may differ, too."""
+
+
+@attrs.frozen
+class Setting:
+    """Runs with the same settings, and the mean of their held-out bits/dim over seeds."""
+
+    values: dict[str, Any]
+    """The values of the keys in which the compared runs differ; None for a key that a recipe lacks."""
+    runs: list[int]
+    """Numbers of the runs, from 1. Of several runs with the same seed, the first counts."""
+    seeds: list[Any]
+    """Seeds of these runs."""
+    bits_per_dim: float | None
+    """Mean over seeds; None if the bits/dim of a run are unknown."""
+    deviation: float | None
+    """Sample standard deviation of a single run's bits/dim over seeds; None for a single seed."""
+    kind: Exactness
+    """Whether these bits/dim are exact or a bound."""
+
+
+def by_setting(runs: Sequence[EvaluatedRun]) -> list[Setting]:
+    """Groups runs by their settings and by the held-out images that they were evaluated on, in the order of the runs.
+
+    Seeds of training, and the keys of drawing and of evaluation, are no settings.
+    """
+    used = [key for run in runs for key in run.recipe if key != SEED and not key.startswith(OTHER_TABLES)]
+    differing = [key for key in dict.fromkeys(used) if len({repr(run.recipe.get(key)) for run in runs}) > 1]
+    groups: dict[str, dict[str, int]] = {}
+    for number, run in enumerate(runs):
+        values = [run.recipe.get(key) for key in differing]
+        group = groups.setdefault(repr([run.evaluation.data.heldout_digest, values]), {})
+        group.setdefault(repr(run.recipe.get(SEED, 0)), number)
+    return [_setting(runs, differing, list(group.values())) for group in groups.values()]
+
+
+def _setting(runs: Sequence[EvaluatedRun], differing: Sequence[str], numbers: Sequence[int]) -> Setting:
+    """The setting of the runs with these numbers, from 0, which have different seeds."""
+    own = [runs[number] for number in numbers]
+    bits = [run.evaluation.bits_per_dim().value for run in own]
+    values = torch.tensor([math.nan if value is None else value for value in bits], dtype=torch.float64)
+    known = None not in bits
+    return Setting(
+        {key: own[0].recipe.get(key) for key in differing},
+        [number + 1 for number in numbers],
+        [run.recipe.get(SEED, 0) for run in own],
+        values.mean().item() if known else None,
+        values.std().item() if known and len(bits) > 1 else None,
+        own[0].evaluation.kind,
+    )

@@ -1,0 +1,171 @@
+"""Tests that several seeds and values of a recipe make the runs that single commands make, and share them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.tiny_runs import (
+    call,
+    command,
+    metrics,
+    process_environment,
+    run,
+    same,
+    snapshot,
+    stopping_after,
+    tiny,
+    weights,
+    write,
+)
+
+import auxar
+from auxar.cli import main
+from auxar.errors import UserError
+from auxar.recipe import read_recipe
+from auxar.sweeps import sweep_values
+
+CHANGES = {"sampling__images": 0, "evaluation__train_images": 0, "training__steps": 2, "stage": None}
+RATE = "training.optimizer.learning_rate"
+
+
+@pytest.fixture
+def recipe(pictures, tmp_path) -> Path:
+    return write(tmp_path / "recipe.toml", tiny(pictures, **CHANGES))
+
+
+def test_seeds_are_those_of_single_runs(recipe, pictures, tmp_path):
+    found = auxar.run(recipe, seeds=2, settings=["training.seed=3"], out=tmp_path / "runs")
+    assert [each.path for each in found] == [tmp_path / "runs" / "seed=3", tmp_path / "runs" / "seed=4"]
+    alone = run(tmp_path / "alone", tiny(pictures, **CHANGES, training__seed=4))
+    assert same(weights(found[1].path), weights(alone))
+    assert not same(weights(found[0].path), weights(alone))
+    assert found[1].bits_per_dim == auxar.compare([alone]).runs[0].bits_per_dim
+
+
+def test_each_combination_of_values_and_seeds_is_a_run(recipe, tmp_path):
+    sweep: dict[str, list[Any]] = {RATE: [0.001, 0.003], "training.schedule": ["constant", {"name": "cosine"}]}
+    found = auxar.run(recipe, sweep=sweep, seeds=2, only=["prior"], train_only=True, out=tmp_path / "runs")
+    assert [each.path.name for each in found[:5]] == [
+        "learning_rate=0.001,schedule=constant,seed=0",
+        "learning_rate=0.001,schedule=constant,seed=1",
+        "learning_rate=0.001,schedule=name-cosine,seed=0",
+        "learning_rate=0.001,schedule=name-cosine,seed=1",
+        "learning_rate=0.003,schedule=constant,seed=0",
+    ]
+    assert sorted(each.path for each in found) == sorted((tmp_path / "runs").iterdir())
+    training = [read_recipe(each.recipe).training for each in found]
+    settings = {(each.optimizer.options["learning_rate"], each.schedule.name, each.seed) for each in training}
+    assert settings == {
+        (rate, name, seed) for rate in (0.001, 0.003) for name in ("constant", "cosine") for seed in (0, 1)
+    }
+
+
+def test_the_command_prints_the_means_over_seeds(recipe, tmp_path, capsys):
+    line = ["run", str(recipe), "--sweep", f"{RATE}=0.001,0.003", "--seeds", "2", "--out", str(tmp_path / "runs")]
+    assert main(line) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()[-3:]
+    assert heading.split() == ["runs", "learning_rate", "bits/dim", "deviation", "seeds"]
+    assert [row.split()[:3] for row in rows] == [["1,", "2", "0.001"], ["3,", "4", "0.003"]]
+    before = snapshot(tmp_path / "runs")
+    assert main([*line, "--json"]) == 0
+    first, *_ = json.loads(capsys.readouterr().out)
+    assert Path(first["run"]).name == "learning_rate=0.001,seed=0"
+    assert snapshot(tmp_path / "runs") == before
+
+
+def test_a_stopped_sweep_continues(recipe, tmp_path):
+    with stopping_after(3):
+        auxar.run(recipe, seeds=2, out=tmp_path / "stopped")
+    first = snapshot(tmp_path / "stopped" / "seed=0")
+    assert "report.html" in first
+    found = auxar.run(recipe, seeds=2, out=tmp_path / "stopped")
+    assert snapshot(tmp_path / "stopped" / "seed=0") == first
+    for each, whole in zip(found, auxar.run(recipe, seeds=2, out=tmp_path / "whole"), strict=True):
+        assert same(weights(each.path), weights(whole.path))
+
+
+def test_processes_that_run_the_same_line_share_the_runs(recipe, tmp_path):
+    line = command("run", recipe, "--seeds", "3", "--out", tmp_path / "runs")
+    options = {"cwd": tmp_path, "env": process_environment(), "text": True}
+    both = [subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) for _ in range(2)]
+    ends = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
+    assert call(command("run", recipe, "--seeds", "3", "--out", tmp_path / "alone"), tmp_path).returncode == 0
+    for seed in range(3):
+        ours, alone = (tmp_path / name / f"seed={seed}" for name in ("runs", "alone"))
+        assert same(weights(ours), weights(alone))
+        assert len(metrics(ours)) == len(metrics(alone))
+
+
+@pytest.mark.slow
+def test_processes_of_a_launcher_work_on_each_run_together(recipe, tmp_path):
+    line = command("run", recipe, "--seeds", "2", "--out", tmp_path / "runs", processes=2)
+    end = call(line, tmp_path)
+    assert end.returncode == 0, end.stderr
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["seed=0", "seed=1"]
+    assert [len(auxar.compare([path]).runs) for path in (tmp_path / "runs").iterdir()] == [1, 1]
+
+
+def test_what_other_processes_train_comes_last(recipe, tmp_path, monkeypatch):
+    calls = []
+
+    def recorded(load, run, only, *, train_only, wait):
+        calls.append((run.path.name, wait))
+        return wait or run.path.name != "seed=0"
+
+    monkeypatch.setattr("auxar.sweeps.run_pipeline", recorded)
+    found = auxar.run(recipe, seeds=3, out=tmp_path / "runs")
+    assert calls == [("seed=0", False), ("seed=1", False), ("seed=2", False), ("seed=0", True)]
+    assert [each.only_trained for each in found] == [False] * 3
+    found = auxar.run(recipe, seeds=3, wait=False, out=tmp_path / "runs")
+    assert [each.only_trained for each in found] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"sweep": ["training.steps=1,2", "training.stepz=3"]}, "training: unknown key 'stepz'"),
+        ({"sweep": {"training.steps": [1, 2, -3]}}, "training: 'steps' must be >= 0: -3"),
+        ({"sweep": {"prior.filters": [4, 0]}}, "prior"),
+        ({"sweep": {"training.steps": [1, 1]}}, "several values have the folder steps=1;"),
+        ({"sweep": {"training.steps": []}}, "training.steps: expected a list of values"),
+        ({"sweep": {"training.steps": 3}}, "training.steps: expected a list of values, got 3 (int)"),
+        ({"sweep": {"data.path": [Path("a")]}}, "data.path: expected values of TOML"),
+        ({"sweep": ["training.steps"]}, "expected KEY=VALUE,VALUE…"),
+        ({"sweep": ["training.steps=1", "training.steps=2"]}, "expected each key once"),
+        ({"sweep": {"training.seed": [1, 2]}, "seeds": 2}, "give either the seeds or this key"),
+        ({"sweep": {"training.seed": [1, 2]}, "seeds": 0}, "seeds: expected an integer of at least 1, got 0"),
+        ({"seeds": 1001}, "expected at most 1,000 runs, got 1,001"),
+        ({"seeds": 2, "only": ["stage7"]}, "stage7"),
+    ],
+)
+def test_a_mistake_in_one_run_leaves_nothing_written(recipe, tmp_path, arguments, said):
+    with pytest.raises(UserError) as caught:
+        auxar.run(recipe, **arguments, out=tmp_path / "runs")
+    assert said in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_folder_of_a_run_takes_no_further_runs(recipe, tmp_path):
+    auxar.run(recipe, out=tmp_path / "run")
+    before = snapshot(tmp_path / "run")
+    with pytest.raises(UserError, match="is the folder of a run; choose another folder"):
+        auxar.run(recipe, out=tmp_path / "run", seeds=2)
+    assert snapshot(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("training.steps=100,200", [100, 200]),
+        ("data.path=a/b, c", ["a/b", "c"]),
+        ('training.schedule={name="cosine"},"constant"', [{"name": "cosine"}, "constant"]),
+        ("training.flip=true", [True]),
+    ],
+)
+def test_values_are_those_of_toml(text, values):
+    assert sweep_values([text]) == {text.partition("=")[0]: values}
