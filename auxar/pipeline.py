@@ -63,7 +63,7 @@ def run_pipeline(
         recipe, steps = begin(task, processes, check)
         # No process may write before all processes have found which files exist, or they would disagree.
         with processes.agreeing() as facts:
-            finished = facts["whether the run is finished"] = is_finished(run, recipe, task.network, steps)
+            finished = facts["whether the run is finished"] = is_finished(run, recipe, steps)
             missing = [name for name in names if not is_trained(run, name, steps[name])]
             if own := [name for name in names if has_own_weights(run, name)]:
                 logger.info("these factors keep the weights of your own training loop: %s", ", ".join(own))

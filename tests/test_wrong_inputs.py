@@ -18,13 +18,14 @@ TYPES = (
     "of these, got "
 )
 SHAPE = "images: expected shape (n, 3, 8, 8) or (3, 8, 8), got "
+PREPARE = "; model.prepare(images, resize='cover') converts pictures"
+SCALED = "; values that are scaled to [0, 1] are converted with (x * 255).round()"
 RANGE = "images: expected integers in [0, 256), got "
 A_PATH = "expected a path (a string or a pathlib.Path), got "
 PATH = f"path: {A_PATH}"
 RUN = f"run: {A_PATH}"
 RECIPE = PATH.replace("path", "recipe", 1)
-MARGINS = "crop: expected margins in pixels, such as {'top': 20}, got "
-KNOWN = " (known: auto, cpu, cuda, cuda:N)"
+KNOWN = " (known: auto, cpu, cuda)"
 
 WRONG = [
     # Folders of runs
@@ -58,15 +59,10 @@ WRONG = [
     ("load_recipe(recipe)", f"{PATH}an object of type Recipe"),
     ("write_views(None, 1, 'out')", f"recipe: {A_PATH}None"),
     # Devices
-    ("load('runs/first', device='gpu')", f"device: there is no device named 'gpu'; did you mean 'cuda'?{KNOWN}"),
-    ("load('runs/first', 'cud')", f"device: there is no device named 'cud'; did you mean 'cuda'?{KNOWN}"),
-    ("load('runs/first', device=3)", "device: expected the name of a device, got the number 3; did you mean 'cuda:3'?"),
-    ("load('runs/first', None)", "device: expected the name of a device, such as 'cuda', got None"),
+    ("load('runs/first', device='cudo')", f"device: there is no device named 'cudo'; did you mean 'cuda'?{KNOWN}"),
+    ("load('runs/first', device=3)", f"device: there is no device named '3'{KNOWN}"),
+    ("load('runs/first', None)", f"device: there is no device named 'None'{KNOWN}"),
     ("model.to(torch.device('meta'))", f"device: there is no device named 'meta'{KNOWN}"),
-    (
-        "model.to('mps')",
-        "device: 'mps' is not supported, because Apple's GPUs do not have float64; use 'cpu'",
-    ),
     # Lists, numbers and flags
     (
         "run('tiny.toml', only='prior')",
@@ -124,21 +120,13 @@ WRONG = [
     ),
     ("sample('runs/first', given=[picture])", f"given[0]: {A_PATH}an object of type Image"),
     ("sample('runs/first', given=image)", f"given[0]: {A_PATH}an object of type Tensor"),
-    ("sample('runs/first', given=['a.png'], stage='0')", "stage: expected an integer, got '0'"),
+    ("sample('runs/first', given=['pictures'], stage='0')", "stage: expected an integer from 0 to 0, got '0'"),
     ("sample('runs/first', given=['a.png'], as_view=1)", "as_view: expected True or False, got 1 (int)"),
-    (
-        "sample('runs/first', given=['a.png'], keep=image)",
-        "keep: expected a number of rows, the path of a mask, or None, got an object of type Tensor",
-    ),
-    (
-        "sample('runs/first', given=['a.png'], keep=['3', '4'])",
-        "keep: expected a number of rows, the path of a mask, or None, got ['3', '4'] (list)",
-    ),
     ("sample('runs/first', given=[])", "given: expected at least one image file, or a folder of images"),
     ("sample('runs/first', keep=3)", "keep: expected images to draw from, which --given names"),
     (
         "ImageModel('runs/first')",
-        "chain: expected a model, such as a Chain, got 'runs/first'; auxar.load loads the model of a run",
+        "chain: expected a Chain, got 'runs/first'; auxar.load loads the model of a run",
     ),
     # The chain, which takes only tensors
     ("model.chain.bits_per_dim(picture)", "image: expected a tensor of integers, got an object of type Image"),
@@ -146,111 +134,28 @@ WRONG = [
     # Images of a wrong type
     ("model.log_prob(None)", f"{TYPES}None"),
     ("model.log_prob(3)", f"{TYPES}3 (int)"),
-    ("model.log_prob(b'PNG')", f"{TYPES}bytes; decode an image file with PIL.Image.open(io.BytesIO(…))"),
-    ("model.log_prob(x for x in image)", f"{TYPES}a generator; give list(…) of it"),
-    ("model.log_prob({'image': image})", f"{TYPES}a dict ('image'); give the entry with the images"),
-    ("model.log_prob(loader)", f"{TYPES}a DataLoader; give the images of one of its batches"),
-    ("model.log_prob(loader.dataset)", f"{TYPES}the data set TensorDataset; give a list of its images"),
+    ("model.log_prob(b'PNG')", f"{TYPES}b'PNG' (bytes)"),
+    ("model.log_prob(loader)", f"{TYPES}an object of type DataLoader"),
     ("model.log_prob([])", "images: expected at least one image, got an empty list"),
-    (
-        "model.log_prob([image, labels])",
-        "images: got a pair of images and labels; give only the images, which are the first entry",
-    ),
-    (
-        "model.log_prob((picture, 3))",
-        "images: got a pair of images and labels; give only the images, which are the first entry",
-    ),
-    (
-        "model.log_prob([(image, 1), (image, 2)])",
-        f"{TYPES}a tuple in a list; give only the images, without labels".replace("images:", "images[0]:"),
-    ),
-    (
-        "model.log_prob([[1, 2], [3, 4]])",
-        f"{TYPES}a list in a list; convert lists of numbers with torch.tensor".replace("images:", "images[0]:"),
-    ),
+    ("model.log_prob([[1, 2], [3, 4]])", f"{TYPES}[1, 2] (list)".replace("images:", "images[0]:")),
+    ("model.log_prob((picture, 3))", f"{TYPES}3 (int)".replace("images:", "images[1]:")),
     # Tensors and arrays that do not fit
-    (
-        "model.log_prob(image / 255)",
-        f"{RANGE}floats (a tensor of torch.float32) from 0 to 1; if they are scaled to [0, 1], convert them with "
-        "(x * 255).round().to(torch.uint8)",
-    ),
-    (
-        "model.log_prob(image / 127.5 - 1)",
-        f"{RANGE}floats (a tensor of torch.float32) from -1 to 1; if they are scaled to [-1, 1], convert them "
-        "with ((x + 1) * 127.5).round().to(torch.uint8)",
-    ),
-    (
-        "model.log_prob(image.numpy() * 1.0)",
-        f"{RANGE}floats (a NumPy array of float64) from 0 to 255; convert them with x.round().astype(np.uint8)",
-    ),
-    (
-        "model.log_prob(image * float('nan'))",
-        f"{RANGE}floats (a tensor of torch.float32), some of them NaN or infinite",
-    ),
-    ("model.log_prob(image > 3)", f"{RANGE}booleans (a tensor of torch.bool)"),
-    ("model.log_prob(image + 1j)", f"{RANGE}complex numbers (a tensor of torch.complex64)"),
-    (
-        "model.log_prob(np.array([1, None]))",
-        f"{RANGE}a NumPy array of object; its entries have different shapes or are no numbers: give them as a list",
-    ),
-    (
-        "model.log_prob(image.to('meta'))",
-        "images: expected a dense tensor with values, got one of torch.strided on meta",
-    ),
+    ("model.log_prob(image / 255)", f"{RANGE}values of torch.float32{SCALED}"),
+    ("model.log_prob(image.numpy() * 1.0)", f"{RANGE}values of float64{SCALED}"),
+    ("model.log_prob(image > 3)", f"{RANGE}values of torch.bool{SCALED}"),
+    ("model.log_prob(np.array([1, None]))", f"{RANGE}values of object{SCALED}"),
     ("model.log_prob(image + 1)", f"{RANGE}1 … 256"),
     ("model.log_prob(-image)", f"{RANGE}-255 … 0"),
-    (
-        "model.log_prob(image.permute(0, 2, 3, 1))",
-        f"{SHAPE}(1, 8, 8, 3); the channels are last, so use x.permute(0, 3, 1, 2)",
-    ),
-    (
-        "model.log_prob(image[0].permute(1, 2, 0))",
-        f"{SHAPE}(8, 8, 3); the channels are last, so use x.permute(2, 0, 1)",
-    ),
-    ("model.log_prob(image[:, :1])", f"{SHAPE}(1, 1, 8, 8); the images have 1 channel(s) instead of 3"),
-    ("model.log_prob(image[:, [0, 1, 2, 2]])", f"{SHAPE}(1, 4, 8, 8); without an alpha channel, it fits: x[:, :3]"),
-    ("model.log_prob(image[None])", f"{SHAPE}(1, 1, 3, 8, 8); use x.flatten(0, 1)"),
-    (
-        "model.log_prob(image.flatten(1))",
-        f"{SHAPE}(1, 192); if the values are in the order channel, row, column, use x.reshape(-1, *(3, 8, 8))",
-    ),
-    (
-        "model.log_prob(image[..., :4])",
-        f"{SHAPE}(1, 3, 8, 4); the images have 8×4 pixels instead of 8×8; model.prepare(images, resize='cover') "
-        "resizes 8-bit images",
-    ),
-    (
-        "model.log_prob([image, image[:, :2]])",
-        f"{SHAPE}(1, 2, 8, 8); the images have 2 channel(s) instead of 3".replace("images:", "images[1]:", 1),
-    ),
-    ("model.log_prob(torch.tensor(3))", f"{SHAPE}()"),
+    ("model.log_prob(image[:, :1])", f"{SHAPE}(1, 1, 8, 8){PREPARE}"),
+    ("model.log_prob(image[None])", f"{SHAPE}(1, 1, 3, 8, 8){PREPARE}"),
+    ("model.log_prob(image[..., :4])", f"{SHAPE}(1, 3, 8, 4){PREPARE}"),
+    ("model.log_prob([image, image[:, :2]])", f"{SHAPE}(1, 2, 8, 8){PREPARE}".replace("images:", "images[1]:", 1)),
+    ("model.log_prob(torch.tensor(3))", f"{SHAPE}(){PREPARE}"),
     ("model.log_prob(image, batch_size=0)", "batch_size: expected an integer of at least 1, got 0 (int)"),
     ("model.log_probs(image, batch_size='8')", "batch_size: expected an integer of at least 1, got '8'"),
     ("model.bits_per_dim(image, batch_size=True)", "batch_size: expected an integer of at least 1, got True"),
     # Pictures and files
-    (
-        "model.log_prob(picture.resize((10, 8)))",
-        "images: the picture has 8×10 pixels; expected 8×8; model.prepare(images, resize='cover') scales it and "
-        "cuts off its margins",
-    ),
-    (
-        "model.log_prob(picture.convert('L'))",
-        "images: the picture is grayscale; an RGB image is expected; model.prepare(images) converts it",
-    ),
-    (
-        "model.log_prob(Image.new('RGBA', (8, 8)))",
-        "images: the picture is partly transparent, and models have no alpha channel; save it without "
-        "transparency; model.prepare(images) converts it",
-    ),
-    (
-        "model.log_prob('https://example.org/a.png')",
-        "images: https://example.org/a.png is a URL; download the image, and give the path of the file",
-    ),
-    (
-        "model.log_prob('images.parquet')",
-        "images: images.parquet is a parquet file; give its pictures, for example "
-        "datasets.load_dataset('parquet', data_files=…)",
-    ),
+    ("model.log_prob(picture.resize((10, 8)))", f"images: the picture has 8×10 pixels; expected 8×8{PREPARE}"),
     (
         "model.log_prob('pictures/nine.png')",
         "images: there is no file or folder pictures/nine.png; did you mean 'pictures/one.png'?",
@@ -274,33 +179,22 @@ WRONG = [
         "images: tiny.toml cannot be read: the format is unknown or not supported; expected AVIF, BMP, GIF, "
         "JPEG, PNG, PPM, TIFF, WEBP",
     ),
-    (
-        "model.log_prob('nested')",
-        "images: there is no image in the folder nested; looked for .avif, .bmp, .gif, .jpeg, .jpg, .pbm, .pgm, .png, "
-        ".ppm, .tif, .tiff, .webp; did you mean 'nested/inner'?",
-    ),
-    ("model.log_prob('')", "images: expected the path of an image or of a folder of images, got ''"),
+    ("model.log_prob('')", "images: expected a path, got ''"),
     (
         "model.prepare(picture, resize='crop')",
-        "resize: expected 'none', 'cover' or 'stretch', got 'crop'",
+        "resize must be one of none, cover, stretch, got 'crop'",
     ),
     (
         "model.prepare(picture.resize((10, 8)))",
-        "images: the picture has 8×10 pixels; expected 8×8: set resize to 'cover' (cuts off margins) or 'stretch'",
+        "images: the picture has 8×10 pixels; expected 8×8; set resize to 'cover' (cuts off margins) or 'stretch'",
     ),
+    ("model.prepare(picture, crop=20)", "crop: expected a table"),
     (
-        "model.prepare(picture, resize=image)",
-        "resize: expected 'none', 'cover' or 'stretch', got an object of type Tensor",
+        "model.prepare(picture, crop={'upper': 2})",
+        "crop: unknown key 'upper' (known: bottom, left, right, top)",
     ),
-    ("model.prepare(picture, crop=20)", f"{MARGINS}20 (int)"),
-    ("model.prepare(picture, crop={'upper': 2})", "crop: unknown side 'upper' (known: bottom, left, right, top)"),
-    ("model.prepare(picture, crop={'top': -1})", "crop: top: expected an integer of at least 0, got -1 (int)"),
     ("model.prepare(image * 2)", "images: expected 8-bit values, 0 … 255, got 0 … 510"),
     ("model.prepare(image.flatten())", "images: expected pictures of shape (n, channels, height, width), got (192,)"),
-    (
-        "model.prepare(image.permute(0, 2, 3, 1))",
-        "images: the channels of (1, 8, 8, 3) are last; use x.permute(0, 3, 1, 2)",
-    ),
     (
         "model.prepare('broken.png')",
         "images: broken.png cannot be read: the format is unknown or not supported; expected AVIF, BMP, GIF, "
@@ -318,12 +212,10 @@ def names(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNam
     model = auxar.load(run(folder / "runs" / "first", recipe))
     (folder / "runs" / "first.toml").unlink()
     (folder / "pictures").mkdir()
-    (folder / "nested" / "inner").mkdir(parents=True)
     (folder / "broken.png").write_bytes(b"no picture")
     image = torch.arange(192).reshape(1, 3, 8, 8) * 255 // 191
     picture = Image.fromarray(image[0].permute(1, 2, 0).numpy().astype(np.uint8))
-    for place in ("pictures", "nested/inner"):
-        picture.save(folder / place / "one.png")
+    picture.save(folder / "pictures" / "one.png")
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(image))
     values = {"model": model, "recipe": model.recipe, "image": image, "picture": picture, "loader": loader}
     public = {name: getattr(auxar, name) for name in auxar.__all__}
@@ -350,7 +242,7 @@ def test_gpus_that_do_not_exist(names, monkeypatch):
     assert model.to("auto").device == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(auxar.UserError, match=r"^device: there is no GPU 'cuda:7'; the GPUs are cuda:0, cuda:1$"):
+    with pytest.raises(auxar.UserError, match=r"^device: there is no device named 'cuda:7'; did you mean 'cuda:"):
         model.to("cuda:7")
 
 

@@ -83,10 +83,10 @@ def classify(
         >>> sorted(classes.images[0].names), classes.kind
         (['cat', 'dog'], 'exact')
     """
-    from auxar.draw.accuracy import heldout_accuracy
     from auxar.draw.classification import label_condition, most_probable
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import load
+    from auxar.draw.scoring import heldout_accuracy
     from auxar.work.processes import check_alone
 
     folder = as_path(run, "run")

@@ -27,6 +27,9 @@ def figures(
     samples. Figures of views, and of rules that change nothing in the model, are left out. For a model that comes
     trained, the sheets are written into ./NAME/figures, without a report.
 
+    Several processes, on one or more machines with the same folder, share the figures if all of them run this command
+    with the same options. A command that was stopped continues, and nothing is drawn if the folder has the figures.
+
     Args:
         rows: number of rows of images in each figure
         settings: set keys of [sampling], data.path, data.options and data.workers, such as sampling.seed=1 or
@@ -46,13 +49,12 @@ def figures(
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
     from auxar.data import load_images
-    from auxar.draw.figures import figures_to_folder
+    from auxar.draw.figures import Figures
     from auxar.draw.loading import opened
     from auxar.model.rule_effects import check_rule
     from auxar.recipe.options import check_settings
     from auxar.recipe.schema import MOST_IMAGES
     from auxar.report.updating import update_report
-    from auxar.runs.lock import holding_for_all
     from auxar.work.processes import working_together
 
     with working_together() as processes:
@@ -62,13 +64,14 @@ def figures(
             source = opened(as_path(run, "run"), settings, trust_plugins=trust_plugins)
             accelerator, model, recipe = source.accelerator(), source.model.chain, source.recipe
             check_rule(model, recipe.sampling.draw_rule(), model.arithmetic, key="sampling.rule")
+            output = source.folder.output
+            check_of(source.folder)(output.path)
             facts |= {"command": "figures", "--rows": rows, **source.facts}
-        output = source.folder.output
-        with holding_for_all(output.path, processes, check_of(source.folder)):
-            with processes.agreeing() as facts:
-                data = load_images(recipe.data, recipe.image, source.registry, recipe.condition)
-                facts |= data.facts
-            figures_to_folder(model, recipe, rows, data.heldout, data.train, output.figures, accelerator)
-            if source.folder.model is None:
-                update_report(source.folder, accelerator)
+        with processes.agreeing() as facts:
+            data = load_images(recipe.data, recipe.image, source.registry, recipe.condition)
+            facts |= data.facts
+        found = Figures(source.folder, recipe, source.registry, model, data, data.train, rows)
+        found.do("figures" if accelerator.is_main_process else None)
+        if source.folder.model is None:
+            update_report(source.folder, accelerator)
     return output.figures

@@ -101,9 +101,8 @@ def sample(
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import opened
     from auxar.draw.plan import plan_of_recipe
-    from auxar.draw.sample_folder import check_samples
-    from auxar.draw.sample_names import name_of_samples
-    from auxar.draw.samples import Samples, check_count, facts_of_model
+    from auxar.draw.sample_folder import check_samples, name_of_samples
+    from auxar.draw.samples import Samples, facts_of_model
     from auxar.errors import UserError
     from auxar.recipe.options import check_settings, naming_options, sampling_options, sets
     from auxar.work.processes import working_together
@@ -133,7 +132,6 @@ def sample(
                 raise UserError("sampling.images (-n) is 0: expected at least 1")
             content = None
             if pictures:
-                check_count(len(pictures), config.images)
                 usual = source.model.preparation
                 content = read_given(model, pictures, usual, stage=stage or 0, as_view=as_view, keep=keep)
             given_images = None if content is None else len(content)
@@ -146,5 +144,5 @@ def sample(
             samples = Samples(model, plan, config, folder, common, replace=replace)
             facts |= {"command": "sample", "--out": os.path.abspath(folder), "the images": samples.key}
             check_samples(folder, samples.key, replace)
-        samples.draw(progress=accelerator.is_main_process)
+        samples.do("sampling" if accelerator.is_main_process else None)
     return folder

@@ -67,6 +67,9 @@ def score(
     files of PNG, WebP and, with `pip install pillow-jxl-plugin`, JPEG XL. The headers of these files weigh more in
     small images.
 
+    Several processes, on one or more machines with the same folder, share the images of a table if all of them run this
+    command with the same options. A command that was stopped continues, and nothing is computed if FILE has the scores.
+
     Args:
         paths (PATH): image files, or folders of image files (default: held-out images)
         condition (--condition KIND=VALUE): condition of a model that has one, one for all images or one for each:
@@ -89,37 +92,22 @@ def score(
     from auxar.arguments import as_integer, as_path, as_paths
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import load
-    from auxar.draw.scoring import (
-        ImageScore,
-        Scores,
-        check_needs_images,
-        heldout_means,
-        heldout_values,
-        ranks_among,
-        values_of,
-    )
-    from auxar.files import check_replaceable, write_text
+    from auxar.draw.scoring import heldout_means, scored
+    from auxar.errors import UserError
     from auxar.work.processes import check_alone
 
     folder = as_path(run, "run")
     files = None if paths is None else as_paths(paths, "paths")
     as_integer(heldout, "heldout", least=0)
     table = None if out is None else as_path(out, "out")
-    if table is not None:
-        check_replaceable(table, replace)
     if files is None:
-        check_needs_images({"condition": condition, "resize": resize, "out": out}, heldout)
+        for name, value in {"condition": condition, "resize": resize, "out": out}.items():
+            if value is not None:
+                raise UserError(f"{name}: expected images to score; held-out images are measured as they are")
+        as_integer(heldout, "heldout", least=1)
     found = [] if files is None else image_files(files, "paths")
     check_alone("auxar score")
     model = load(folder, device, trust_plugins=trust_plugins)
     if files is None:
         return heldout_means(model, heldout)
-    values = values_of(model, model.prepare(found, resize=resize), condition)
-    others = heldout_values(model, heldout, conditioned=condition is not None) if heldout else None
-    ranks = [ranks_among(*pair) for pair in zip(values, others, strict=True)] if others else [[None] * len(found)] * 3
-    rows = zip(found, *values, ranks[0], ranks[2], strict=True)
-    count = len(others[0]) if others else 0
-    scores = Scores(tuple(ImageScore(*row) for row in rows), "exact" if model.exact else "bound", count)
-    if table is not None:
-        write_text(table, scores.csv())
-    return scores
+    return scored(model, found, model.prepare(found, resize=resize), condition, heldout, table, replace=replace)

@@ -14,6 +14,7 @@ from torch import Tensor
 from auxar.draw.likelihoods import factor_log_probs
 from auxar.errors import UserError
 from auxar.evaluation.facts import Exactness
+from auxar.evaluation.figures import Mean
 from auxar.model import Chain, Condition, device_of, evaluating
 
 
@@ -96,10 +97,10 @@ class Accuracy:
     @classmethod
     def of(cls, found: Tensor, own: Tensor, names: tuple[str, ...]) -> Accuracy:
         """The accuracy of the most probable labels `found` of images with their `own` labels, both int64, (n,)."""
-        right = (found == own).double()
+        right = Mean.of((found == own).double())
         counts = torch.bincount(own * len(names) + found, minlength=len(names) ** 2).view(len(names), len(names))
-        error = (right.std() / math.sqrt(len(right))).item() if len(right) > 1 else None
-        return cls(right.mean().item(), error, len(right), names, tuple(map(tuple, counts.tolist())))
+        assert right.value is not None
+        return cls(right.value, right.error, len(found), names, tuple(map(tuple, counts.tolist())))
 
 
 @attrs.frozen

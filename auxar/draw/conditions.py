@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.arguments import described
+from auxar.arguments import as_path, described
 from auxar.data import Examples, ImageSet, evaluation_examples
 from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conditions import ConditionReader, condition_reader
@@ -32,7 +32,7 @@ ALL, NONE, DRAWN = "all", "none", "drawn"
 DRAWN_AT_ONCE = 256
 """Number of conditions that are drawn at once."""
 HELDOUT = 16
-"""Default number of held-out images whose conditions drawn images are given, if they are no labels."""
+"""Number of held-out images whose conditions drawn images are given, if they are no labels."""
 LONGEST_NAME = 40
 """Maximum number of characters of a condition's name on a sheet."""
 
@@ -49,20 +49,18 @@ class Conditions:
     first: int = 0
     """Number of an image that is given the first condition."""
 
-    def of(self, numbers: Sequence[int]) -> Tensor | None:
+    def of(self, numbers: Sequence[int] | Tensor) -> Tensor | None:
         """The conditions of the images with these numbers: int64, (len(numbers), …); None if `values` is None."""
         if self.values is None:
             return None
         if not len(self.values):
             raise UserError("condition: expected at least one condition, got none")
-        return self.values[(torch.tensor(numbers, dtype=torch.int64) - self.first) % len(self.values)]
+        return self.values[(torch.as_tensor(numbers, dtype=torch.int64) - self.first) % len(self.values)]
 
     @property
     def digest(self) -> str | None:
         """A hash of the values; None if there are none."""
-        if self.values is None:
-            return None
-        return hashlib.sha256(repr(tuple(self.values.shape)).encode() + self.values.numpy().tobytes()).hexdigest()
+        return None if self.values is None else digest_of(self.values)
 
     def for_each(self, count: int) -> Tensor | None:
         """The condition of each of `count` images: int64, (count, …); None if `values` is None.
@@ -74,6 +72,15 @@ class Conditions:
         return self.of(range(self.first, self.first + count))
 
 
+def digest_of(*tensors: Tensor | None, text: str = "") -> str:
+    """A hash of tensors and of a text."""
+    found = hashlib.sha256(text.encode())
+    for tensor in tensors:
+        found.update(b"none" if tensor is None else repr(tuple(tensor.shape)).encode())
+        found.update(b"" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 def reader_of(condition: Condition | None, recipe: Recipe | None) -> ConditionReader | None:
     """The reader of conditions for a model. None for a model without a condition or without a recipe."""
     if condition is None or recipe is None or recipe.condition is None:
@@ -81,32 +88,24 @@ def reader_of(condition: Condition | None, recipe: Recipe | None) -> ConditionRe
     return condition_reader(recipe.condition, recipe.image, recipe.data)
 
 
-def every_class(condition: Condition) -> Conditions:
-    """All classes of a label, in turn."""
-    values = torch.arange(condition.spec.levels).reshape(-1, 1, 1, 1)
-    return Conditions(values, tuple(name_of(condition, row) for row in values))
-
-
-def usual_conditions(condition: Condition | None, heldout: ImageSet | None = None, count: int = HELDOUT) -> Conditions:
+def usual_conditions(condition: Condition | None, heldout: ImageSet | None = None) -> Conditions:
     """The conditions of images that are drawn without naming any.
 
-    These are all classes of a label in turn, and for other conditions those of the first `count` held-out images. If
+    These are all classes of a label in turn, and for other conditions those of the first `HELDOUT` held-out images. If
     there are no held-out images, it is the null condition. Raises `UserError` if the model does not accept the null
     condition.
     """
     if condition is None:
         return Conditions()
     if condition.kind == "label":
-        return every_class(condition)
+        return as_conditions([*range(condition.spec.levels)], condition, None)
     if heldout is not None:
-        return of_examples(condition, first_examples(heldout, count))
-    if not condition.optional:
-        raise UserError(f"condition: required, because this model needs the {condition.kind} of each image")
-    return Conditions()
+        return of_examples(condition, first_examples(heldout, HELDOUT))
+    return as_conditions(None, condition, None)
 
 
-def drawn_conditions(model: Chain, sampler: Sampler, count: int, seed: int, first: int = 0) -> Conditions:
-    """Draws a condition from p(y) for each of `count` images.
+def drawn_conditions(model: Chain, sampler: Sampler, numbers: range, seed: int) -> Conditions:
+    """Draws a condition from p(y) for each image with one of these numbers.
 
     Together with images that are drawn given them, with the same numbers and seed, they are exact samples of
     p(X, X̂, y). Raises `UserError` if the model's condition is not modelled.
@@ -116,27 +115,30 @@ def drawn_conditions(model: Chain, sampler: Sampler, count: int, seed: int, firs
         raise UserError("condition: this model has no p(y) to draw from; its recipe has no condition.prior")
     found = []
     with evaluating(factor):
-        for start in range(first, first + count, DRAWN_AT_ONCE):
-            numbers = tuple(range(start, min(start + DRAWN_AT_ONCE, first + count)))
-            found.append(factor.draw(SampleRequest(numbers, seed), sampler).cpu())
+        for start in range(0, len(numbers), DRAWN_AT_ONCE):
+            request = SampleRequest(tuple(numbers[start : start + DRAWN_AT_ONCE]), seed)
+            found.append(factor.draw(request, sampler).cpu())
     values = torch.cat(found) if found else model.condition.nulls(0)
-    names = (name_of(model.condition, row) or f"{model.condition.kind} {number}" for number, row in enumerate(values))
-    return Conditions(values, tuple(names), first)
+    return attrs.evolve(named(model.condition, values), first=numbers.start)
 
 
 def of_examples(condition: Condition | None, examples: Examples) -> Conditions:
     """The conditions of given images."""
     if condition is None or examples.condition is None:
         return Conditions()
-    values = examples.condition.to(torch.int64)
-    names = (name_of(condition, row) or f"{condition.kind} {number}" for number, row in enumerate(values))
-    return Conditions(values, tuple(names))
+    return named(condition, examples.condition.to(torch.int64))
 
 
 def first_examples(images: ImageSet, count: int) -> Examples:
     """The first `count` examples of a set, or all if there are fewer."""
     _, found = next(iter(evaluation_examples(images, batch_size=count, limit=count)))
     return found
+
+
+def named(condition: Condition, values: Tensor) -> Conditions:
+    """Conditions with their names: classes, attributes, or numbers of masks and images."""
+    names = (name_of(condition, row) or f"{condition.kind} {number}" for number, row in enumerate(values))
+    return Conditions(values, tuple(names))
 
 
 def name_of(condition: Condition, row: Tensor) -> str:
@@ -168,7 +170,7 @@ def conditions_of_samples(value: Any, model: Chain, recipe: Recipe, given: int |
     condition, sampling = model.condition, recipe.sampling
     if isinstance(value, str) and value == DRAWN and (condition is None or DRAWN not in condition.names):
         count = sampling.images if given is None else given
-        return drawn_conditions(model, own_sampler(model), count, sampling.seed)
+        return drawn_conditions(model, own_sampler(model), range(count), sampling.seed)
     if value is None and given is None:
         return usual_conditions(condition)
     return as_conditions(value, condition, reader_of(condition, recipe))
@@ -195,8 +197,8 @@ def as_conditions(value: Any, condition: Condition | None, reader: ConditionRead
             return value
         value = value.values
     if value is None:
-        if condition is not None and not condition.optional:
-            condition.or_null(None, 1)
+        if condition is not None:
+            condition.or_null(None, 1)  # It raises an error if the model needs a condition.
         return Conditions()
     if condition is None:
         raise UserError("condition: this model has no condition; leave it out")
@@ -209,12 +211,14 @@ def as_conditions(value: Any, condition: Condition | None, reader: ConditionRead
         is_integers = value.dtype.kind in "iub"
         value = torch.from_numpy(np.ascontiguousarray(value).astype(np.int64)) if is_integers else value.tolist()
     if isinstance(value, Tensor):
-        return _from_array(value, condition)
+        return named(condition, _from_array(value, condition))
     several = isinstance(value, list | tuple) and not _are_attributes(value, condition)
-    entries = list(value) if several else [value]
-    if not entries:
+    parts = value if several else [value]
+    found = [_one(entry, condition, reader) for part in parts for entry in _entries(part, condition)]
+    if not found:
         raise UserError("condition: expected at least one condition, got an empty list")
-    return _joined([_one(entry, condition, reader) for entry in entries])
+    values = torch.cat([each.values for each in found if each.values is not None])
+    return Conditions(values, tuple(name for each in found for name in each.names))
 
 
 def _are_attributes(values: Sequence[Any], condition: Condition) -> bool:
@@ -225,34 +229,27 @@ def _are_attributes(values: Sequence[Any], condition: Condition) -> bool:
     )
 
 
-def _joined(found: Sequence[Conditions]) -> Conditions:
-    values = [each.values for each in found if each.values is not None]
-    return Conditions(torch.cat(values), tuple(name for each in found for name in each.names))
+def _entries(value: Any, condition: Condition) -> Iterable[Any]:
+    """The single conditions that an entry of a list stands for, which may be a text or a folder; None for null."""
+    if isinstance(value, str) and not (condition.is_vector and value in condition.names):
+        if value == NONE:
+            return [None]
+        value = _without_kind(value, condition)
+        if condition.kind == "label" and value not in condition.names:
+            return range(condition.spec.levels) if value == ALL else [part.strip() for part in value.split(",")]
+    if not condition.is_vector and isinstance(value, str | os.PathLike):
+        return images_at(as_path(value, "condition"), "condition")
+    return [value]
 
 
 def _one(value: Any, condition: Condition, reader: ConditionReader | None) -> Conditions:
-    """Converts an entry of a list, which may be a text or a folder that stands for several conditions."""
     if value is None:
-        return _nulls(condition)
+        return Conditions(condition.or_null(None, 1), (NONE,))
     if isinstance(value, Tensor | np.ndarray):
         return as_conditions(value, condition, reader)
-    if isinstance(value, str) and not (condition.is_vector and value in condition.names):
-        if value == NONE:
-            return _nulls(condition)
-        value = _without_kind(value, condition)
-        if condition.kind == "label" and value not in condition.names:
-            if value == ALL:
-                return every_class(condition)
-            return _joined([_from_names(part.strip(), condition) for part in value.split(",")])
     if condition.is_vector:
-        return _from_names(value, condition)
-    return _joined([_from_picture(each, condition, reader) for each in _files(value)])
-
-
-def _nulls(condition: Condition) -> Conditions:
-    if not condition.optional:
-        raise UserError("condition: this model was not trained without a condition (condition.drop = 0)")
-    return Conditions(condition.nulls(1), (NONE,))
+        return named(condition, _from_names(value, condition))
+    return _from_picture(value, condition, reader)
 
 
 def _without_kind(text: str, condition: Condition) -> str:
@@ -271,17 +268,7 @@ def _without_kind(text: str, condition: Condition) -> str:
     )
 
 
-def _files(value: Any) -> Sequence[Any]:
-    """The image files at a path, which may be a folder; any other value alone."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        return [value]
-    try:
-        return images_at(Path(value))
-    except UserError as error:
-        raise UserError(f"condition: {error}") from None
-
-
-def _from_names(value: Any, condition: Condition) -> Conditions:
+def _from_names(value: Any, condition: Condition) -> Tensor:
     """The condition of a label, or of attributes."""
     if condition.kind == "attributes" and isinstance(value, str) and value in condition.names:
         value = [value]  # A text is divided at commas.
@@ -290,44 +277,31 @@ def _from_names(value: Any, condition: Condition) -> Conditions:
         found = [label_number(value, condition)] if is_label else attribute_values(value, condition)
     except UserError as error:
         raise UserError(f"condition: {error}") from None
-    row = torch.tensor(found).reshape(1, *condition.spec.shape)
-    return Conditions(row, (name_of(condition, row[0]),))
+    return torch.tensor(found).reshape(1, *condition.spec.shape)
 
 
-def _from_array(array: Tensor, condition: Condition) -> Conditions:
+def _from_array(array: Tensor, condition: Condition) -> Tensor:
     shape = condition.spec.shape
-    if condition.is_vector and array.dim() <= 1 and condition.spec.channels == 1:
-        array = array.reshape(-1, 1, 1, 1)
-    elif condition.is_vector and array.dim() in (1, 2) and array.shape[-1:] == shape[:1]:
+    sides = (shape, tuple(side for side in shape if side > 1))  # Sides of length 1 may be left out.
+    if tuple(array.shape) in sides or tuple(array.shape[1:]) in sides:
         array = array.reshape(-1, *shape)
-    elif array.dim() == 2 and shape[0] == 1:
-        array = array[None, None]
-    elif array.dim() == 3 and tuple(array.shape) == shape:
-        array = array[None]
     if not array.is_floating_point() and not array.is_complex():
-        array = array.to(torch.int64)
+        array = array.to("cpu", torch.int64)
     condition.check(array)
-    array = array.to("cpu", torch.int64)
     if not len(array):
         raise UserError("condition: expected at least one condition, got none")
-    return Conditions(array, tuple(name_of(condition, row) or f"{condition.kind} {k}" for k, row in enumerate(array)))
+    return array
 
 
 def _from_picture(value: Any, condition: Condition, reader: ConditionReader | None) -> Conditions:
-    name = "the picture"
-    if isinstance(value, str | os.PathLike):
-        name = one_line(str(os.fspath(value)))
-        if not name:
-            raise UserError("condition: expected the path of a picture, got an empty text")
-        value = content_of(Path(value), "condition")
-    if not isinstance(value, bytes | Image.Image):
+    if not isinstance(value, Path | Image.Image):
         raise UserError(f"condition: expected a picture, its path, or a tensor of integers, got {described(value)}")
     if reader is None:
         raise UserError("condition: this model has no recipe, which says how pictures are converted; give a tensor")
+    is_file = isinstance(value, Path)
+    name = one_line(str(value)) if is_file else "the picture"
     try:
-        values = reader.picture(value, name)
+        values = reader.picture(content_of(value, "condition") if isinstance(value, Path) else value, name)
     except BrokenImage as error:
         raise UserError(f"condition: {name} cannot be read as an image: {error}") from None
-    except UserError as error:
-        raise UserError(f"condition: {str(error).removeprefix('condition: ')}") from None
     return Conditions(torch.from_numpy(values.astype(np.int64))[None], (Path(name).name[:LONGEST_NAME],))

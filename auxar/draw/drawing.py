@@ -52,7 +52,7 @@ def drawn(model: Chain, plan: Plan, *, progress: bool = False) -> list[Tensor]:
     """Draws all images of a plan: they and the views that they were drawn from, by depth, int64 on the CPU."""
     found = [[view.cpu() for view in batch.views] for batch in batches(model, plan, progress=progress)]
     if not found:
-        specs = model.specs if plan.given is None or plan.given.view is None else model.specs[: plan.given.depth + 1]
+        specs = model.specs if plan.from_depth is None else model.specs[: plan.from_depth + 1]
         return [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in specs]
     return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
@@ -62,11 +62,11 @@ def _draw(model: Chain, plan: Plan, numbers: Sequence[int]) -> Drawn:
     device = device_of(model)
     request = plan.request(numbers, device)
     with evaluating(model):
-        if plan.given is None or plan.given.view is None:
+        if plan.view is None or plan.from_depth is None:
             views = model.draw_views(request, plan.sampler)
         else:
-            view = plan.given.view[plan.rows(numbers)].to(device)
-            views = model.draw_from(view, request, plan.sampler, from_depth=plan.given.depth)
+            view = plan.view[plan.rows(numbers)].to(device)
+            views = model.draw_from(view, request, plan.sampler, from_depth=plan.from_depth)
     return Drawn(request.numbers, views, request.condition)
 
 

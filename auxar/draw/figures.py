@@ -2,268 +2,243 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+import contextlib
+import math
+from collections.abc import Callable, Sequence, Sized
 
 import attrs
+import numpy as np
 import torch
-from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
-from auxar.data import Examples, ImageSet
+from auxar.data import DataSets, ImageSet
 from auxar.draw.conditions import Conditions, first_examples, of_examples, usual_conditions
 from auxar.draw.drawing import drawn
 from auxar.draw.plan import Given, Plan, plan_of_recipe
-from auxar.draw.sheets import can_be_shown, labeled, save_png
+from auxar.draw.samples import facts_of_model
+from auxar.draw.sheets import Column, labeled, save_png
+from auxar.errors import UserError
 from auxar.evaluation.nearest import Neighbors, neighbors
-from auxar.files import is_file, write_json
+from auxar.files import is_file, read_json, write_json
 from auxar.model import Adjusted, Adjustments, Chain, ImageSpec, Rule, device_of
 from auxar.model.rule_effects import kinds_of_heads, users
-from auxar.progress import progress_bar
-from auxar.recipe import Recipe, SamplingConfig
+from auxar.plugins import Registry
+from auxar.recipe import Recipe
+from auxar.runs.layout import RunFolder
+from auxar.runs.lock import holding
+from auxar.work.chunks import Tensors, Work
 
 DRAWS = 4
 """The number of images that are drawn from each view and shown side by side."""
 REDUCTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Values of `reduction`, one for each column of the figure `reduction` (paper, figure 4)."""
-FILES = {"reduction": "reduction.png", "centers": "map.png"}
-"""The files of the figures of adjustments, by the names of the adjustments."""
+CENTERS = 6
+"""Number of columns of the figure `map`."""
 MIN_WEIGHT = 0.05
 """The `min_weight` of the figures of rules, if the recipe's rule leaves mixtures as they are."""
 NEAREST_ROWS = 8
 """Maximum number of samples, and of held-out images, in the figure of nearest training images."""
+RECORD = "figures.json"
+"""Name of the file with the titles and captions of the figures, which is written last."""
 
 
-@attrs.frozen
-class Figure:
-    """One figure, which is a sheet of images with a title and a caption."""
+TEXTS = {
+    "views": (
+        "Views, and images drawn from them",
+        "Each row shows one drawn view, and {draws} images drawn given this view. {how}",
+    ),
+    "given": (
+        "Images drawn from the view of a held-out image",
+        "Each row shows one held-out image, its view, and {draws} images drawn given this view. {how}",
+    ),
+    "reduction": (
+        "From the model's distribution to centers of components",
+        "Each row shows one image, drawn with the same noise in every column. The number above a column is subtracted "
+        "from the predicted log-scales before drawing (0: exact samples of the model). {last}{of_reduced_mixtures}"
+        "{not_reduced}Seed {seed}.",
+    ),
+    "map": (
+        "Images drawn by the rule ‘map’",
+        "Each pixel is the center of a drawn mixture component, so the images are not samples of the model. "
+        "{of_mixtures}{not_centered}Seed {seed}.",
+    ),
+    "growth": (
+        "From coarse to fine",
+        "Each row shows one image from coarse to fine: its coarsest view, then each finer image, drawn given the one "
+        "to its left. {how}",
+    ),
+    "memorization": (
+        "Nearest training images",
+        "Each row shows a sampled image or, further down, a held-out image, and the training images nearest to it, by "
+        "pixels and, for models with views, by the coarsest view. The numbers are distances: root mean square "
+        "differences of values. If the model copied training images, samples would be much nearer to them than "
+        "held-out images are. {how}",
+    ),
+}
+"""The title and the caption of each figure, by its name."""
+LAST = "The last column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. "
+"""A sentence of the caption of the figure `reduction`."""
 
-    name: str
-    """Name of the file, without `.png`."""
-    title: str
-    caption: str
-    """One or more sentences that say what the figure shows and how it was drawn."""
-    draw: Callable[[], Image.Image]
-    """The function that draws the sheet."""
 
+class Figures(Work):
+    """The work of drawing the figures of a run with its trained model. Each figure is a chunk.
 
-class Figures:
-    """The figures of a model.
-
-    `plan` has the rule, the noise and the conditions of drawn images, and a number for each row. `config` names the
-    rule in captions. Each figure has a row for each number, except the figure of nearest training images: it has at
-    most `NEAREST_ROWS` rows of samples, and as many of held-out images. `heldout` holds as many held-out images, with
-    their conditions, or fewer. `flip` says whether training images were mirrored. Without `training`, the figure of
-    nearest training images is left out.
+    They are written into `figures`, and at last `figures.json` with their titles and captions. A figure has `rows` rows
+    of images, except the figure of nearest training images: it has at most `NEAREST_ROWS` rows of samples, and as many
+    of held-out images. Without `training`, it is left out. The images of a stream may change, so its figures are a
+    single chunk and are always drawn.
     """
 
     def __init__(
         self,
+        run: RunFolder,
+        recipe: Recipe,
+        registry: Registry,
         model: Chain,
-        plan: Plan,
-        config: SamplingConfig,
-        heldout: Examples,
+        data: DataSets,
         training: ImageSet | None,
-        flip: bool,
+        rows: int,
     ) -> None:
-        self.model = model
-        self.plan = plan
-        self.config = config
-        self.heldout = heldout.image.to(torch.int64)
-        self.of_heldout = of_examples(model.condition, heldout)
-        self.training = training
-        self.flip = flip
-        self.specs = model.specs
-        self.of_rules = _figures_of_rules(model)
-        adjustments = plan.rule.adjustments(0)
-        narrows = adjustments.min_weight or adjustments.reduction or adjustments.centers
-        self.min_weight = adjustments.min_weight if narrows else MIN_WEIGHT
-        """The `min_weight` of the figures of rules: that of the plan, unless its rule leaves mixtures as they are."""
+        self.model, self.training, self.flip = model, training, recipe.training.flip
+        self.plan = plan_of_recipe(model, recipe, rows, usual_conditions(model.condition, data.heldout))
+        examples = first_examples(data.heldout, rows)
+        self.heldout, self.of_heldout = examples.image.to(torch.int64), of_examples(model.condition, examples)
+        self.min_weight = min_weight_of(self.plan.rule)
+        self.rule = recipe.sampling.rule
+        self.draws = self._drawings()
+        self.is_fixed = isinstance(data.heldout, Sized) and isinstance(data.train, Sized)
+        facts = {
+            **facts_of_model(run, recipe, registry, model),
+            "sampling": [self.rule.table, self.plan.seed, rows, self.plan.conditions.digest],
+            "images": [data.heldout.fingerprint, None if training is None else [training.fingerprint, self.flip]],
+        }
+        super().__init__(run.output.figures, facts, len(self.draws) if self.is_fixed else 1)
 
-    def all(self) -> Iterator[Figure]:
-        """Yields the figures of the model.
+    @torch.no_grad()
+    def compute(self, number: int) -> Tensors:
+        """Draws the sheets of a chunk: uint8, (height, width, 4)."""
+        names = [list(self.draws)[number]] if self.is_fixed else self.draws
+        return {name: torch.from_numpy(np.array(self.draws[name]())) for name in names}
+
+    def conclude(self, found: list[Tensors]) -> None:
+        """Writes the pictures and the record. Other processes may write figures of other options."""
+        with holding(self.output, patience=math.inf):
+            for name, sheet in ((name, sheet) for own in found for name, sheet in own.items()):
+                save_png(Image.fromarray(sheet.numpy()), self.output / f"{name}.png")
+            write_json(self.output / RECORD, self._record())
+
+    def is_concluded(self) -> bool:
+        """Whether the pictures and the record are there."""
+        with contextlib.suppress(UserError):
+            is_recorded = self.is_fixed and read_json(self.output / RECORD) == self._record()
+            return is_recorded and all(is_file(self.output / f"{name}.png") for name in self.draws)
+        return False
+
+    def _record(self) -> list[dict[str, str]]:
+        """The entries of `figures.json`: the file, title and caption of each figure, and the key of the work."""
+        captions = captions_of(self.model, self.plan, self.rule.name)
+        return [
+            {"file": f"{name}.png", "title": TEXTS[name][0], "caption": captions[name], "key": self.key}
+            for name in self.draws
+        ]
+
+    def _drawings(self) -> dict[str, Callable[[], Image.Image]]:
+        """The functions that draw the figures, by name, in their order.
 
         Figures of views are left out if the model has no views, and figures of a drawing rule if no head uses the rule.
         """
-        if len(self.specs) > 1:
-            yield Figure(
-                "views",
-                "Views, and images drawn from them",
-                f"Each row shows one drawn view, and {DRAWS} images drawn given this view. {self._drawn()}",
-                self._views,
-            )
-            yield Figure(
-                "given",
-                "Images drawn from the view of a held-out image",
-                f"Each row shows one held-out image, its view, and {DRAWS} images drawn given this view. "
-                f"{self._drawn()}",
-                self._given,
-            )
-        if "reduction" in self.of_rules:
-            last = (
-                "The last column is drawn by the rule ‘map’, which takes the center of a drawn mixture component. "
-                if "centers" in self.of_rules
-                else ""
-            )
-            yield Figure(
-                "reduction",
-                "From the model's distribution to centers of components",
-                "Each row shows one image, drawn with the same noise in every column. The number above a column is "
-                f"subtracted from the predicted log-scales before drawing (0: exact samples of the model). {last}"
-                f"{self._left_out('Except in column 0, mixture')}{self._unaffected('reduction')}"
-                f"Seed {self.plan.seed}.",
-                self._reduction,
-            )
-        if "centers" in self.of_rules:
-            yield Figure(
-                "map",
-                "Images drawn by the rule ‘map’",
-                "Each pixel is the center of a drawn mixture component, so the images are not samples of the model. "
-                f"{self._left_out('Mixture')}{self._unaffected('centers')}Seed {self.plan.seed}.",
-                self._map,
-            )
-        if len(self.specs) > 1:
-            yield Figure(
-                "growth",
-                "From coarse to fine",
-                "Each row shows one image from coarse to fine: its coarsest view, then each finer image, drawn given "
-                f"the one to its left. {self._drawn()}",
-                self._growth,
-            )
-        if self.training is not None:
-            yield Figure(
-                "memorization",
-                "Nearest training images",
-                "Each row shows a sampled image or, further down, a held-out image, and the training images nearest to "
-                "it, by pixels and, for models with views, by the coarsest view. The numbers are distances: root mean "
-                "square differences of values. If the model copied training images, samples would be much nearer to "
-                f"them than held-out images are. {self._drawn()}",
-                self._memorization,
-            )
+        has_views = len(self.model.specs) > 1
+        found = {
+            "views": (has_views, self._views),
+            "given": (has_views, self._given),
+            "reduction": (users(self.model, "reduction"), self._reduction),
+            "map": (users(self.model, "centers"), self._map),
+            "growth": (has_views, self._growth),
+            "memorization": (self.training is not None, self._memorization),
+        }
+        return {name: draw for name, (is_drawn, draw) in found.items() if is_drawn}
 
-    def _unaffected(self, option: str) -> str:
-        """The sentence of a caption that names the factors whose heads do not use an option; empty if all use it."""
-        used = users(self.model, option)
-        unaffected = [factor for factor in self.model.factors if factor.name not in {other.name for other in used}]
-        names = ", ".join(factor.name for factor in unaffected)
-        return f"Unaffected: {names} ({kinds_of_heads(unaffected)}). " if unaffected else ""
-
-    def _left_out(self, beginning: str) -> str:
-        """The sentence of a caption that says which components the rules leave out; empty if they leave out none."""
-        if not self.min_weight or not users(self.model, "min_weight"):
-            return ""
-        return (
-            f"{beginning} components of less than {self.min_weight:g} times the heaviest one's weight are not drawn. "
-        )
-
-    def _drawn(self) -> str:
-        """The sentence of a caption that names the rule and the seed."""
-        return f"Rule ‘{self.config.rule.name}’ ({self.plan.rule.meaning}), seed {self.plan.seed}."
-
-    def _drawn_views(self, rule: Rule | None = None, columns: int = 1) -> list[Tensor]:
+    def _drawn(self, rule: Rule | None = None, columns: int = 1) -> list[Tensor]:
         """Draws `columns` images for each row. Returns them and the views they were drawn from, by depth."""
         numbers = range(columns * len(self.plan.numbers))
         return drawn(self.model, attrs.evolve(self.plan, numbers=numbers, rule=rule or self.plan.rule))
 
-    def _beside(self, columns: Sequence[tuple[str, Tensor, ImageSpec]]) -> Image.Image:
-        """A sheet of titled columns. Columns that are neither gray nor RGB are left out."""
-        shown = [column for column in columns if can_be_shown(column[2])]
-        return labeled([(images, spec) for _, images, spec in shown], [title for title, _, _ in shown])
-
-    def _with_draws(
-        self, columns: list[tuple[str, Tensor, ImageSpec]], view: Tensor, conditions: Conditions
-    ) -> Image.Image:
+    def _with_draws(self, columns: list[Column], view: Tensor, conditions: Conditions) -> Image.Image:
         """A sheet of the given columns, and of the images drawn from `view` to their right."""
         numbers, given = range(len(view) * DRAWS), Given(1, view)
         plan = attrs.evolve(self.plan, numbers=numbers, conditions=conditions, given=given, draws=DRAWS)
         images = drawn(self.model, plan)[0]
-        return self._beside([*columns, *((f"draw {k}", images[k::DRAWS], self.specs[0]) for k in range(DRAWS))])
+        columns += [("view", view, self.model.specs[1])]
+        return labeled([*columns, *((f"draw {k}", images[k::DRAWS], self.model.specs[0]) for k in range(DRAWS))])
 
     def _views(self) -> Image.Image:
-        view = self._drawn_views()[1]
-        return self._with_draws([("view", view, self.specs[1])], view, self.plan.conditions)
+        return self._with_draws([], self._drawn()[1], self.plan.conditions)
 
     def _given(self) -> Image.Image:
-        view = self.model.views(self.heldout, 1)[1]
-        columns = [("held out", self.heldout, self.specs[0]), ("view", view, self.specs[1])]
-        return self._with_draws(columns, view, self.of_heldout)
+        columns = [("held out", self.heldout, self.model.specs[0])]
+        return self._with_draws(columns, self.model.views(self.heldout, 1)[1], self.of_heldout)
 
     def _reduction(self) -> Image.Image:
-        rules = [
-            (f"{value:g}", Adjusted(Adjustments(value, min_weight=self.min_weight if value else 0.0)))
-            for value in REDUCTIONS
-        ]
-        if "centers" in self.of_rules:
-            rules.append(("map", Adjusted(Adjustments(centers=True, min_weight=self.min_weight))))
-        return self._beside([(t, self._drawn_views(rule)[0], self.specs[0]) for t, rule in rules])
+        rules = {f"{value:g}": Adjustments(value, min_weight=self.min_weight if value else 0.0) for value in REDUCTIONS}
+        if "map" in self.draws:
+            rules["map"] = Adjustments(centers=True, min_weight=self.min_weight)
+        return labeled([(title, self._drawn(Adjusted(rule))[0], self.model.specs[0]) for title, rule in rules.items()])
 
     def _map(self) -> Image.Image:
-        columns = 6
-        rule = Adjusted(Adjustments(centers=True, min_weight=self.min_weight))
-        images = self._drawn_views(rule, columns)[0]
-        return self._beside([("", images[k::columns], self.specs[0]) for k in range(columns)])
+        images = self._drawn(Adjusted(Adjustments(centers=True, min_weight=self.min_weight)), CENTERS)[0]
+        return labeled([("", images[k::CENTERS], self.model.specs[0]) for k in range(CENTERS)])
+
+    def _growth(self) -> Image.Image:
+        shown = list(zip(self._drawn(), self.model.specs, strict=True))[::-1]
+        # The titles have the letter x, because Pillow's default font has no ×.
+        return labeled([(f"{spec.height} x {spec.width}", view, spec) for view, spec in shown])
 
     def _memorization(self) -> Image.Image:
         assert self.training is not None
         samples, heldout = (
             neighbors(self.model, images.to(device_of(self.model)), self.training, flip=self.flip)
-            for images in (self._drawn_views()[0], self.heldout)
+            for images in (self._drawn()[0], self.heldout)
         )
-        return memorization_sheet(samples, heldout, self.specs[0])
-
-    def _growth(self) -> Image.Image:
-        shown = list(zip(self._drawn_views(), self.specs, strict=True))[::-1]
-        # The titles have the letter x, because Pillow's default font has no ×.
-        return self._beside([(f"{spec.height} x {spec.width}", view, spec) for view, spec in shown])
+        return memorization_sheet(samples, heldout, self.model.specs[0])
 
 
-def _figures_of_rules(model: Chain) -> list[str]:
-    """The adjustments that figures show, without those that change nothing in this model."""
-    return [name for name in ("reduction", "centers") if users(model, name)]
+def captions_of(model: Chain, plan: Plan, rule: str) -> dict[str, str]:
+    """The captions of all figures by name, for images that are drawn by a plan, whose rule has the name `rule`."""
+    left_out = _left_out(model, min_weight_of(plan.rule))
+    words = {
+        "draws": DRAWS,
+        "seed": plan.seed,
+        "how": f"Rule ‘{rule}’ ({plan.rule.meaning}), seed {plan.seed}.",
+        "last": LAST if users(model, "centers") else "",
+        "of_mixtures": f"Mixture {left_out}" if left_out else "",
+        "of_reduced_mixtures": f"Except in column 0, mixture {left_out}" if left_out else "",
+        "not_reduced": _unaffected(model, "reduction"),
+        "not_centered": _unaffected(model, "centers"),
+    }
+    return {name: caption.format(**words) for name, (_, caption) in TEXTS.items()}
 
 
-def are_drawn(folder: Path, recipe: Recipe, model: Chain) -> bool:
-    """Whether the folder holds the files of all figures that a run of the recipe draws with its model."""
-    names = ["figures.json", *(FILES[name] for name in _figures_of_rules(model))]
-    if recipe.stage:
-        names += ["views.png", "given.png", "growth.png"]
-    if not recipe.data.streaming:
-        names.append("memorization.png")
-    return all(is_file(folder / name) for name in names)
+def _unaffected(model: Chain, option: str) -> str:
+    """The sentence of a caption that names the factors whose heads do not use an option; empty if all use it."""
+    used = {factor.name for factor in users(model, option)}
+    unaffected = [factor for factor in model.factors if factor.name not in used]
+    names = ", ".join(factor.name for factor in unaffected)
+    return f"Unaffected: {names} ({kinds_of_heads(unaffected)}). " if unaffected else ""
 
 
-@torch.no_grad()
-def draw_figures(figures: Figures, folder: Path) -> None:
-    """Draws all figures into `folder`, and saves each when it is finished.
-
-    After each figure, `figures.json` is written with the file names, titles and captions of the figures so far.
-    """
-    entries = []
-    for figure in progress_bar(list(figures.all()), desc="figures", unit="figure"):
-        save_png(figure.draw(), folder / f"{figure.name}.png")
-        entries.append({"file": f"{figure.name}.png", "title": figure.title, "caption": figure.caption})
-        write_json(folder / "figures.json", entries)
+def _left_out(model: Chain, min_weight: float) -> str:
+    """The sentence of a caption that says which components the rules leave out; empty if they leave out none."""
+    if not min_weight or not users(model, "min_weight"):
+        return ""
+    return f"components of less than {min_weight:g} times the heaviest one's weight are not drawn. "
 
 
-def figures_to_folder(
-    model: Chain,
-    recipe: Recipe,
-    rows: int,
-    heldout: ImageSet,
-    training: ImageSet | None,
-    folder: Path,
-    accelerator: Accelerator,
-) -> None:
-    """Draws the figures of a recipe's model, with `rows` rows each. The main process draws; the other processes wait.
-
-    Without `training`, the figure of nearest training images is left out.
-    """
-    if accelerator.is_main_process:
-        examples = first_examples(heldout, rows)
-        plan = plan_of_recipe(model, recipe, rows, usual_conditions(model.condition, heldout))
-        draw_figures(Figures(model, plan, recipe.sampling, examples, training, recipe.training.flip), folder)
-    accelerator.wait_for_everyone()
+def min_weight_of(rule: Rule) -> float:
+    """The `min_weight` of the figures of rules: a rule's own, unless it leaves mixtures as they are."""
+    adjustments = rule.adjustments(0)
+    narrows = adjustments.min_weight or adjustments.reduction or adjustments.centers
+    return adjustments.min_weight if narrows else MIN_WEIGHT
 
 
 def memorization_sheet(samples: Neighbors, heldout: Neighbors, image: ImageSpec) -> Image.Image:
@@ -273,13 +248,14 @@ def memorization_sheet(samples: Neighbors, heldout: Neighbors, image: ImageSpec)
     gives its distances. Samples are copies of training images if they are much nearer to them than held-out images are.
     Raises `UserError` if there are no images.
     """
-    shown = {"sample": samples, "held out": heldout}
-    parts = [[few.images, *(found.images for found in few.nearest)] for few in shown.values()]
+    parts = [[few.images, *(found.images for found in few.nearest)] for few in (samples, heldout)]
     columns = [torch.cat([part[:NEAREST_ROWS].cpu() for part in column]) for column in zip(*parts, strict=True)]
-    names = [
-        f"{what} {row}: " + ", ".join(f"{found.distances[row]:.2f}" for found in few.nearest)
-        for what, few in shown.items()
-        for row in range(len(few.images[:NEAREST_ROWS]))
-    ]
     titles = ("image", "nearest by pixel", "nearest by view")
-    return labeled([(column, image) for column in columns], titles[: len(columns)], names)
+    names = [*_names("sample", samples), *_names("held out", heldout)]
+    return labeled([(title, column, image) for title, column in zip(titles, columns, strict=False)], names)
+
+
+def _names(what: str, few: Neighbors) -> Sequence[str]:
+    """The names of rows, with the distances of the nearest images."""
+    distances = zip(*(found.distances[:NEAREST_ROWS].tolist() for found in few.nearest), strict=True)
+    return [f"{what} {row}: " + ", ".join(f"{each:.2f}" for each in own) for row, own in enumerate(distances)]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Unpack
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -17,21 +18,21 @@ from auxar.draw.classification import Classification
 from auxar.draw.conditions import Conditions, as_conditions, drawn_conditions, reader_of
 from auxar.draw.devices import chosen_device
 from auxar.draw.drawing import drawn, linked
+from auxar.draw.forms import WrongForm, usual_preparation
 from auxar.draw.images import Draws, Images
-from auxar.draw.inputs import as_batch
+from auxar.draw.inputs import as_batch, prepared
 from auxar.draw.likelihoods import factor_log_probs, pixel_bits
-from auxar.draw.plan import DrawOptions, Given, Plan, check_names, chosen_sampler, plan_of
-from auxar.draw.preparation import prepared, usual_preparation
+from auxar.draw.plan import DrawOptions, Given, Plan, chosen_sampler, numbered, plan_of
 from auxar.draw.saving import save_as_run
 from auxar.errors import UserError
 from auxar.model import Chain, Condition, Factor, FactorLogProb, ImageSpec, Rule, Sampler, device_of, summary
 from auxar.plugins import Registry, load_plugins
-from auxar.recipe import Recipe, SamplingConfig
-from auxar.recipe.schema import MOST_SAMPLES
+from auxar.recipe import Recipe
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 
 
+@attrs.define(eq=False, repr=False, slots=False)
 class ImageModel:
     """A model of images with its recipe: likelihoods and samples, without gradients and in bounded memory.
 
@@ -39,10 +40,10 @@ class ImageModel:
     2). `chain` is the module underneath, whose `log_prob` is differentiable. `auxar.load` loads the model of a run.
 
     Methods accept images of many types, single or batched: integer tensors of shape (n, c, h, w) or (c, h, w) with
-    values in [0, levels), NumPy arrays of integers with the channels first or last, Pillow images, paths of image files
-    or of folders of images, drawn images, and lists of these. Pictures (Pillow images and files) have 8 bits, and are
-    cropped and resized as the recipe says; see also `prepare`. Other types, and images of another size, raise
-    `UserError`.
+    values in [0, levels), or with the channels last, NumPy arrays of such integers, Pillow images, paths of image files
+    or of folders of images, drawn images, and lists of these. Pictures (Pillow images and files) have 8 bits. They are
+    cropped and resized as the recipe says and become gray or RGB as the model requires it; see also `prepare`. Other
+    types, and images of another size, raise `UserError`.
 
     Examples:
         >>> import torch
@@ -74,33 +75,26 @@ class ImageModel:
         [('stage0', torch.Size([5])), ('prior', torch.Size([5]))]
         >>> model.bits_per_dim(images / 255)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        auxar.errors.UserError: images: expected integers in [0, 256), got floats ...
+        auxar.errors.UserError: images: expected integers in [0, 256), got values of torch.float32; ...
     """
 
-    def __init__(
-        self,
-        chain: Chain,
-        recipe: Recipe | None = None,
-        registry: Registry | None = None,
-        origins: Mapping[str, Origin] | None = None,
-        run: RunFolder | None = None,
-    ) -> None:
-        if not isinstance(chain, Chain):
-            raise UserError(
-                f"chain: expected a model, such as a Chain, got {described(chain)}; auxar.load loads the model of a run"
-            )
-        if recipe is not None:
-            chain.picture_values = recipe.data.values
-        self.chain = chain
-        """The joint distribution of images and their views, with the weights."""
-        self.recipe = recipe
-        """The recipe that the model was built from; None if there is none."""
-        self.registry = registry
-        """The components of the recipe; None if there is no recipe."""
-        self.origins = origins or {}
-        """The files that the weights of a loaded model come from, by factor. `save` records them in the new run."""
-        self.run = run
-        """The run that the model was loaded from; None if it was built."""
+    chain: Chain = attrs.field()
+    """The joint distribution of images and their views, with the weights."""
+    recipe: Recipe | None = None
+    """The recipe that the model was built from; None if there is none."""
+    registry: Registry | None = None
+    """The components of the recipe; None if there is no recipe."""
+    origins: Mapping[str, Origin] = attrs.field(factory=dict)
+    """The files that the weights of a loaded model come from, by factor. `save` records them in the new run."""
+    run: RunFolder | None = None
+    """The run that the model was loaded from; None if it was built."""
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.chain, Chain):
+            found = described(self.chain)
+            raise UserError(f"chain: expected a Chain, got {found}; auxar.load loads the model of a run")
+        if self.recipe is not None:
+            self.chain.picture_values = self.recipe.data.values
 
     @property
     def image(self) -> ImageSpec:
@@ -180,7 +174,7 @@ class ImageModel:
 
         Their sum is `log_prob`. Arguments, results and errors are those of `log_prob`.
         """
-        batch = as_batch(images, self.image, self.preparation)
+        batch = self._batch(images)
         return factor_log_probs(self.chain, batch, batch_size, self.conditions(condition, len(batch)))
 
     def bits_per_dim(self, images: Any, *, condition: Any = None, batch_size: int | None = None) -> Tensor:
@@ -205,7 +199,7 @@ class ImageModel:
             >>> bits.shape, torch.allclose(bits.mean((1, 2)) / 3, model.bits_per_dim(images), rtol=1e-4)
             (torch.Size([2, 32, 32]), True)
         """
-        batch = as_batch(images, self.image, self.preparation)
+        batch = self._batch(images)
         return pixel_bits(self.chain, batch, self.conditions(condition, len(batch)))
 
     def sample(
@@ -260,9 +254,8 @@ class ImageModel:
             <Draws: 2 draws for each of 4 images of 8×8×3 with 256 levels>
         """
         check_flag(progress, "progress")
-        plan = self._plan(
-            n, first=first, rule=rule, seed=seed, condition=condition, batch_size=batch_size, sampler=sampler
-        )
+        options = {"seed": seed, "condition": condition, "batch_size": batch_size, "sampler": sampler}
+        plan = self._plan(numbers=numbered(n, first), rule=rule, **options)
         return linked(self.chain, drawn(self.chain, plan, progress=progress))
 
     def conditions(self, value: Any, count: int) -> Tensor | None:
@@ -295,9 +288,8 @@ class ImageModel:
             >>> conditions = model.sample_conditions(2, seed=1)
             >>> images = model.sample(2, condition=conditions, seed=1)
         """
-        n, first = as_integer(n, "n", 0, MOST_SAMPLES), as_integer(first, "first", 0, MOST_SAMPLES)
-        sampler = chosen_sampler(self.chain, None, SamplingConfig().sampler, self.registry or load_plugins())
-        return drawn_conditions(self.chain, sampler, n, as_integer(seed, "seed"), first)
+        sampler = chosen_sampler(self.chain, None, self.recipe, self.registry or load_plugins())
+        return drawn_conditions(self.chain, sampler, numbered(n, first), as_integer(seed, "seed"))
 
     def classify(self, images: Any, *, batch_size: int | None = None) -> Classification:
         """Computes the probability of each class of a label given images: p(y | X) ∝ p(X | y) p(y).
@@ -316,7 +308,7 @@ class ImageModel:
             >>> found.probabilities.shape, found.exact
             (torch.Size([3, 2]), True)
         """
-        batch = as_batch(images, self.image, self.preparation)
+        batch = self._batch(images)
         return classification.classify(self.chain, batch, batch_size)
 
     def views(self, images: Any) -> tuple[Images, ...]:
@@ -330,8 +322,7 @@ class ImageModel:
             >>> [view.shape for view in model.views(model.sample(2))]
             [(2, 3, 32, 32), (2, 3, 16, 16), (2, 3, 8, 8)]
         """
-        batch = as_batch(images, self.image, self.preparation).long()
-        return linked(self.chain, self.chain.views(batch)).views
+        return linked(self.chain, self.chain.views(self._batch(images).long())).views
 
     def colorize(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws color images that have the gray view of the given images.
@@ -354,7 +345,7 @@ class ImageModel:
             >>> model.colorize(Image.new("L", (8, 8), 200), draws=2)
             <Draws: 2 draws for each of 1 image of 8×8×3 with 256 levels, drawn from 8×8×1 with 16 levels>
         """
-        return self._draws(*given.to_colorize(self.chain, images, self.preparation), draws, options)
+        return self._draws(given.to_colorize(self.chain, images, self.preparation), draws, options)
 
     def enlarge(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws images of the model's size from small images.
@@ -374,7 +365,7 @@ class ImageModel:
             >>> model.enlarge(Image.new("RGB", (16, 16), "red"), draws=2).shape
             (1, 2, 3, 32, 32)
         """
-        return self._draws(*given.to_enlarge(self.chain, images), draws, options)
+        return self._draws(given.to_enlarge(self.chain, images), draws, options)
 
     def complete(self, images: Any, keep: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Keeps a part of the given images and draws the rest.
@@ -395,8 +386,7 @@ class ImageModel:
             >>> model.complete(Image.new("RGB", (32, 32), "red"), keep=16, draws=2).shape
             (1, 2, 3, 32, 32)
         """
-        batch = as_batch(images, self.image, self.preparation)
-        return self._draws(*given.to_complete(self.chain, batch, keep), draws, options)
+        return self._draws(given.to_complete(self.chain, self._batch(images), keep), draws, options)
 
     def draw_given(self, views: Any, depth: int = 1, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws images from views at a depth: exact samples of p(image | view).
@@ -415,7 +405,7 @@ class ImageModel:
             >>> model.draw_given(views[2], depth=2, draws=4).shape
             (3, 4, 3, 32, 32)
         """
-        return self._draws(given.from_view(self.chain, views, depth), None, draws, options)
+        return self._draws(given.from_view(self.chain, views, depth), draws, options)
 
     def save(
         self, path: str | PathLike[str], *, only: Sequence[str] = (), steps: int | Mapping[str, int] | None = None
@@ -452,19 +442,25 @@ class ImageModel:
         """The condition that the model is given: its kind, shape and names. None for a model without a condition."""
         return self.chain.condition
 
-    def _draws(self, source: Given, pictures: Images | None, draws: int, options: DrawOptions) -> Draws:
-        """Draws `draws` images for each given image. `pictures` are the given images, or None if views were given."""
-        check_names(options)
+    def _batch(self, images: Any) -> Tensor:
+        try:
+            return as_batch(images, self.image, self.preparation)
+        except WrongForm as error:
+            raise UserError(f"{error}; model.prepare(images, resize='cover') converts pictures") from None
+
+    def _draws(self, source: Given, draws: int, options: DrawOptions) -> Draws:
+        """Draws `draws` images for each given image."""
         check_flag(progress := options.pop("progress", True), "progress")
-        plan = self._plan(draws, given=source, **options)
+        plan = self._plan(given=source, draws=draws, **options)
         shape = len(source), plan.draws
         views = [view.view(*shape, *view.shape[1:]) for view in drawn(self.chain, plan, progress=progress)]
         images = linked(self.chain, views)
         known = None if source.known is None else source.known.mask
-        return Draws(images.tensor, images.spec, images.view, pictures, known, values=images.values)
+        condition = plan.shown_conditions(self.condition, len(source))
+        return Draws(images.tensor, images.spec, images.view, source.image, known, condition, values=images.values)
 
-    def _plan(self, count: int, **options: Any) -> Plan:
+    def _plan(self, **options: Any) -> Plan:
         """The plan of drawing with some options. Raises `UserError` if one is invalid, or the rule has no effect."""
-        plan = plan_of(self.chain, self.recipe, self.registry, count, **options)
+        plan = plan_of(self.chain, self.recipe, self.registry, **options)
         plan.check(self.chain)
         return plan

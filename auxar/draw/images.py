@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -17,17 +17,12 @@ from torch import Tensor
 
 from auxar.arguments import as_path, described
 from auxar.data.pixels import pixels
-from auxar.draw.sheets import SHEET_DRAWS, can_be_shown, draws_sheet, save_png, sheet, with_note
+from auxar.draw.sheets import SHEET_DRAWS, SHEET_ROWS, Column, can_be_shown, labeled, save_png, sheet, with_note
 from auxar.errors import UserError, one_line
 from auxar.files import FOLDER, entries, kind
 from auxar.model import INTEGER_DTYPES, ImageSpec
 from auxar.numerics.levels import SCALED
 from auxar.recipe.paths import EXTENSIONS
-
-SHOWN_IMAGES = 64
-"""Maximum number of images that a notebook shows."""
-SHOWN_ROWS = 16
-"""Maximum number of rows of `Draws` that a notebook shows."""
 
 
 def _integers(values: Any) -> Tensor:
@@ -60,8 +55,11 @@ class Images:
         PosixPath('images.png')
         >>> images.save("images.png")
         Traceback (most recent call last):
-        auxar.errors.UserError: images.png exists; images are never saved over an existing file
+        auxar.errors.UserError: images.png exists; images are saved to a new file .png, or to a new or empty folder
     """
+
+    most_shown: ClassVar[int] = 64
+    """Maximum number of images that a notebook shows."""
 
     tensor: Tensor = attrs.field(converter=_integers)
     """The values, int64 on the CPU, 0 … levels - 1, shape (n, channels, height, width). For a single image, the shape
@@ -75,8 +73,6 @@ class Images:
 
     @tensor.validator
     def _fits(self, attribute: attrs.Attribute[Any], tensor: Tensor) -> None:
-        if tensor.dim() < 3:
-            self.spec.check(tensor, "images")
         flat = tensor.reshape(-1, *tensor.shape[-3:])
         self.spec.check(flat, "images")
         self.spec.check_range(flat, "images")
@@ -108,8 +104,6 @@ class Images:
         """The index of a tensor for an index of images: an integer, a slice, or a tensor."""
         if self.tensor.dim() == 3:
             raise TypeError("a single image cannot be indexed; its pixels are in `tensor`")
-        if isinstance(index, tuple):
-            raise TypeError("images are indexed by one index; pixels are in `tensor`")
         if isinstance(index, slice):
             return index
         if isinstance(index, list | np.ndarray | Tensor) and np.ndim(index):
@@ -117,12 +111,12 @@ class Images:
         return operator.index(index)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        found: np.ndarray = self.tensor.numpy()
-        return np.array(found, dtype=dtype) if copy else found.astype(dtype or found.dtype, copy=False)
+        return np.array(self.tensor.numpy(), dtype=dtype)
 
     def numpy(self) -> np.ndarray:
         """The values as an array: int64, shape (n, channels, height, width)."""
-        return self.__array__()
+        found: np.ndarray = self.tensor.numpy()
+        return found
 
     def to_pil(self) -> Any:
         """The images as a list of Pillow images of their own size, or one Pillow image for a single image.
@@ -155,25 +149,19 @@ class Images:
         be shown.
         """
         file = as_path(path, "path")
-        suffix = file.suffix.lower()
-        if suffix == ".png":
-            if kind(file) is not None:
-                raise UserError(f"{file} exists; images are never saved over an existing file")
-            save_png(self.to_pil() if self.tensor.dim() == 3 else self.sheet(columns), file)
-            return file
-        if suffix in EXTENSIONS:
+        is_sheet = file.suffix.lower() == ".png"
+        if file.suffix.lower() in EXTENSIONS and not is_sheet:
             raise UserError(
                 f"{one_line(str(file))}: images are saved as PNG; expected a name that ends in .png, or a folder"
             )
-        self._save_to_folder(file)
+        if kind(file) is not None and (is_sheet or kind(file, follow_links=True) != FOLDER or entries(file)):
+            raise UserError(f"{file} exists; images are saved to a new file .png, or to a new or empty folder")
+        if is_sheet:
+            save_png(self.to_pil() if self.tensor.dim() == 3 else self.sheet(columns), file)
+        else:
+            for name, picture in self._pictures():
+                save_png(picture, file / f"{name}.png")
         return file
-
-    def _save_to_folder(self, folder: Path) -> None:
-        found = kind(folder, follow_links=True)
-        if found not in (None, FOLDER) or entries(folder):
-            raise UserError(f"{folder} exists; images are saved to a new or an empty folder, or to a file .png")
-        for name, picture in self._pictures():
-            save_png(picture, folder / f"{name}.png")
 
     def _pictures(self) -> Iterator[tuple[str, Image.Image]]:
         """Yields the name and the picture of each image."""
@@ -195,13 +183,10 @@ class Images:
         if not can_be_shown(self.spec) or not self.tensor.numel():
             return None
         buffer = io.BytesIO()
-        self._shown().save(buffer, format="PNG")
+        shown = self if self.tensor.dim() == 3 or len(self) <= self.most_shown else self[: self.most_shown]
+        note = "" if shown is self else f"the first {len(shown)} of {len(self):,}"
+        (with_note(shown.sheet(), note) if note else shown.sheet()).save(buffer, format="PNG")
         return buffer.getvalue()
-
-    def _shown(self) -> Image.Image:
-        if self.tensor.dim() == 3 or len(self) <= SHOWN_IMAGES:
-            return self.sheet()
-        return with_note(self[:SHOWN_IMAGES].sheet(), f"the first {SHOWN_IMAGES} of {len(self):,} images")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -222,34 +207,43 @@ class Draws(Images):
         True
     """
 
+    most_shown: ClassVar[int] = SHEET_ROWS
+
     given: Images | None = None
     """The given images, g of them; None if views were given."""
     known: Tensor | None = None
     """The pixels of the given images that were kept: booleans (g, height, width); None if images were drawn from
     views."""
+    condition: Images | None = None
+    """The masks or images that the draws have as their condition, g of them; None if there are none."""
 
     def __getitem__(self, index: int | slice | Sequence[int]) -> Images:
         chosen = self._index(index)
         found = super().__getitem__(index)
         if isinstance(chosen, int):
             return found
-        given = None if self.given is None else self.given[chosen]
-        known = None if self.known is None else self.known[chosen]
-        return Draws(found.tensor, self.spec, found.view, given, known, values=self.values)
+        own = {name: getattr(self, name) for name in ("given", "known", "condition")}
+        chosen_too = {name: each[chosen] for name, each in own.items() if each is not None}
+        return Draws(found.tensor, self.spec, found.view, values=self.values, **chosen_too)
 
     def sheet(self, columns: int | None = None, zoom: int | None = None) -> Image.Image:
         """A sheet with a row for each given image: the image, its view or its known part, and `columns` draws.
 
-        Without `columns`, it shows at most 8 draws of each given image. Each pixel is enlarged to `zoom` × `zoom`
-        pixels; without `zoom`, small images are enlarged.
+        Without `columns`, it shows at most 8 draws of each given image. Conditions that are masks or images have a
+        column, too. Each pixel is enlarged to `zoom` × `zoom` pixels; without `zoom`, small images are enlarged.
         """
-        columns = SHEET_DRAWS if columns is None else columns
-        given = None if self.given is None else (self.given.tensor, self.given.spec)
-        view = None
-        if self.known is None and self.view is not None:
-            deepest = self.views[-1]
-            view = (deepest.tensor[:, 0], deepest.spec)
-        return draws_sheet(self.tensor[:, :columns], self.spec, given=given, view=view, known=self.known, zoom=zoom)
+        given, deepest = self.given, self.views[-1]
+        shown: list[Column] = [] if given is None else [("given", given.tensor, given.spec)]
+        if given is not None and self.known is not None:
+            # Unknown pixels are gray, so that they differ from known black pixels.
+            known = torch.where(self.known[:, None], given.tensor, given.spec.levels // 2)
+            shown.append(("known", known, given.spec))
+        elif deepest is not self:
+            shown.append(("view", deepest.tensor[:, 0], deepest.spec))
+        if self.condition is not None:
+            shown.append(("condition", self.condition.tensor, self.condition.spec))
+        draws = range(min(self.tensor.shape[1], SHEET_DRAWS if columns is None else columns))
+        return labeled([*shown, *((f"draw {draw}", self.tensor[:, draw], self.spec) for draw in draws)], zoom=zoom)
 
     def _pictures(self) -> Iterator[tuple[str, Image.Image]]:
         for row, images in enumerate(self):
@@ -259,10 +253,3 @@ class Draws(Images):
     def _count(self) -> str:
         draws = self.tensor.shape[1]
         return f"{draws} draw{'s' * (draws != 1)} for each of {super()._count()}"
-
-    def _shown(self) -> Image.Image:
-        rows, draws = self.tensor.shape[:2]
-        if rows <= SHOWN_ROWS and draws <= SHEET_DRAWS:
-            return self.sheet()
-        parts = [f"{min(rows, SHOWN_ROWS)} of {rows:,} given images", f"{min(draws, SHEET_DRAWS)} of {draws:,} draws"]
-        return with_note(self[:SHOWN_ROWS].sheet(), "the first " + " and ".join(parts))

@@ -12,7 +12,7 @@ import attrs
 import torch
 from accelerate import Accelerator
 
-from auxar.arguments import as_path, described
+from auxar.arguments import as_path
 from auxar.draw.devices import chosen_device
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
@@ -60,7 +60,9 @@ def load(
     """
     folder = as_path(path, "path")
     if revision is not None:
-        folder = _at_revision(folder, revision)
+        if hub_name(folder) is None:
+            raise UserError(f"revision: only models on the Hugging Face hub have revisions, and {path} is none of them")
+        folder = Path(f"{folder.as_posix()}@{revision}")
     place = chosen_device(device)
     return opened(folder, arithmetic=arithmetic, trust_plugins=trust_plugins).model.to(place)
 
@@ -106,14 +108,3 @@ def opened(
     where = run.model or os.path.abspath(run.path)
     origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}
     return OpenedRun(run, recipe, registry, ImageModel(chain, recipe, registry, origins, run))
-
-
-def _at_revision(path: Path, revision: Any) -> Path:
-    """The name of a model on the hub at a revision. Raises `UserError` if `path` is not such a name."""
-    if not isinstance(revision, str) or not revision or any(letter.isspace() for letter in revision):
-        raise UserError(f"revision: expected the name of a branch, a tag or a commit, got {described(revision)}")
-    if (found := hub_name(path)) is None:
-        raise UserError(f"revision: only models on the Hugging Face hub have revisions, and {path} is not one of them")
-    if found[1] is not None:
-        raise UserError(f"revision: {path} names the revision '{found[1]}' already; give one of the two")
-    return Path(f"{path.as_posix()}@{revision}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -10,10 +9,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.arguments import as_integer, described
-from auxar.draw.conditions import Conditions, as_conditions, reader_of
-from auxar.errors import UserError, did_you_mean
-from auxar.model import CausalNetwork, Chain, Known, Rule, Sampler, SampleRequest
+from auxar.arguments import as_integer
+from auxar.draw.conditions import Conditions, as_conditions, digest_of, reader_of
+from auxar.draw.images import Images
+from auxar.model import CausalNetwork, Chain, Condition, Known, Rule, Sampler, SampleRequest
 from auxar.model.rule_effects import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe import Recipe, SamplingConfig
@@ -34,14 +33,6 @@ class DrawOptions(TypedDict, total=False):
     progress: bool
 
 
-def check_names(options: Mapping[str, Any]) -> None:
-    """Raises `UserError` if a keyword argument is not one of `DrawOptions`."""
-    known = DrawOptions.__annotations__
-    for name in options:
-        if name not in known:
-            raise UserError(f"unknown keyword '{name}'{did_you_mean(name, known)}")
-
-
 @attrs.frozen(eq=False)
 class Given:
     """The views or known pixels that images are drawn from. The first dimension g of each tensor is their number."""
@@ -51,8 +42,8 @@ class Given:
     the depth at which the agreement of a drawn image with its view is measured."""
     view: Tensor | None
     """The given views, integers (g, *model.specs[depth].shape); None if `known` is set."""
-    image: Tensor | None = None
-    """The given images, integers (g, *spec.shape); None if the user gave views."""
+    image: Images | None = None
+    """The given images, g of them; None if the user gave views."""
     known: Known | None = None
     """The known pixels of images to complete; None if a view is given."""
     names: tuple[str, ...] = ()
@@ -64,18 +55,11 @@ class Given:
         return len(source)
 
     @property
-    def from_depth(self) -> int | None:
-        """Depth of the view that images are drawn from; None if all depths are drawn."""
-        return None if self.view is None else self.depth
-
-    @property
     def digest(self) -> str:
         """A hash of all values, equal in all processes that were given the same images."""
-        found = hashlib.sha256(repr((self.names, self.depth)).encode())
         known = (None, None) if self.known is None else (self.known.values, self.known.mask)
-        for tensor in (self.view, self.image, *known):
-            found.update(b"none" if tensor is None else tensor.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        image = None if self.image is None else self.image.tensor
+        return digest_of(self.view, image, *known, text=repr((self.names, self.depth)))
 
 
 @attrs.frozen(eq=False)
@@ -101,21 +85,32 @@ class Plan:
     """Number of images for each given image: image i · draws + j is draw j of given image i. These images have the same
     condition."""
 
-    def condition(self, numbers: Sequence[int]) -> Tensor | None:
-        """The condition of each image with these numbers, on the CPU; None for the null condition."""
-        return self.conditions.of([number // self.draws for number in numbers])
+    @property
+    def view(self) -> Tensor | None:
+        """The given views that images are drawn from; None if all depths are drawn."""
+        return None if self.given is None else self.given.view
+
+    @property
+    def from_depth(self) -> int | None:
+        """Depth of `view`; None if all depths are drawn."""
+        return None if self.given is None or self.given.view is None else self.given.depth
+
+    def shown_conditions(self, condition: Condition | None, rows: int) -> Images | None:
+        """The conditions of the first rows, if they are masks or images. `condition` is the model's."""
+        if condition is None or condition.is_vector or (values := self.conditions.of(range(rows))) is None:
+            return None
+        return Images(values.clamp_min(0), condition.spec)
 
     def check(self, model: Chain, key: str = "rule") -> None:
         """Raises `UserError`, beginning with `key`, if the rule changes nothing for any head of the drawn factors."""
-        from_depth = None if self.given is None else self.given.from_depth
-        check_rule(model, self.rule, model.arithmetic, from_depth=from_depth, key=key)
+        check_rule(model, self.rule, model.arithmetic, from_depth=self.from_depth, key=key)
 
     def request(self, numbers: Sequence[int], device: torch.device) -> SampleRequest:
         """The request for the images with these numbers, with their conditions and known pixels on a device."""
-        condition, known = self.condition(numbers), None
-        if self.given is not None and self.given.known is not None:
-            rows = self.rows(numbers)
-            known = Known(self.given.known.values[rows].to(device), self.given.known.mask[rows].to(device))
+        rows, known = self.rows(numbers), None if self.given is None else self.given.known
+        if known is not None:
+            known = Known(known.values[rows].to(device), known.mask[rows].to(device))
+        condition = self.conditions.of(rows)
         condition = None if condition is None else condition.to(device)
         return SampleRequest(tuple(numbers), self.seed, self.rule, known=known, condition=condition)
 
@@ -124,14 +119,20 @@ class Plan:
         return torch.tensor([number // self.draws for number in numbers])
 
 
+def numbered(n: Any, first: Any = 0) -> range:
+    """The numbers of `n` images from `first`. Raises `UserError` if they are no integers in the allowed range."""
+    n, first = as_integer(n, "n", 0, MOST_SAMPLES), as_integer(first, "first", 0, MOST_SAMPLES)
+    return range(first, first + n)
+
+
 def plan_of(
     model: Chain,
     recipe: Recipe | None,
     registry: Registry | None,
-    count: int,
+    numbers: range | None = None,
     *,
-    first: int = 0,
     given: Given | None = None,
+    draws: int = 1,
     rule: str | Mapping[str, Any] | Rule = "ancestral",
     seed: int = 0,
     condition: Any = None,
@@ -140,23 +141,21 @@ def plan_of(
 ) -> Plan:
     """Checks the options of drawing, which `ImageModel.sample` describes, and fills in the defaults of the recipe.
 
-    `count` is the number of images or, with `given`, of draws for each given image. Raises `UserError` if an option is
-    invalid.
+    With `given`, `draws` images are drawn for each given image, and `numbers` is None. Raises `UserError` if an option
+    is invalid.
     """
     registry = load_plugins() if registry is None else registry
-    usual = SamplingConfig() if recipe is None else recipe.sampling
-    if given is None:
-        count, draws = as_integer(count, "n", 0, MOST_SAMPLES), 1
-    else:
-        draws = as_integer(count, "draws", 1, MOST_SAMPLES)
-        count = as_integer(len(given) * draws, "draws times the number of given images", 0, MOST_SAMPLES)
-    first = as_integer(first, "first", 0, MOST_SAMPLES)
+    if given is not None:
+        count = as_integer(draws, "draws", 1, MOST_SAMPLES) * len(given)
+        numbers = range(as_integer(count, "draws times the number of given images", 0, MOST_SAMPLES))
+    assert numbers is not None
+    usual = _sampling(recipe).batch_size
     return Plan(
-        range(first, first + count),
+        numbers,
         build_rule(rule, registry, "rule"),
-        chosen_sampler(model, sampler, usual.sampler, registry),
+        chosen_sampler(model, sampler, recipe, registry),
         as_integer(seed, "seed"),
-        usual.batch_size if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
+        usual if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
         as_conditions(condition, model.condition, reader_of(model.condition, recipe)),
         given,
         draws,
@@ -166,27 +165,33 @@ def plan_of(
 def plan_of_recipe(
     model: Chain, recipe: Recipe, count: int, conditions: Conditions, given: Given | None = None
 ) -> Plan:
-    """The plan of drawing with the rule, the seed, the batch size and the sampler of a recipe. See `plan_of`."""
-    config = recipe.sampling
+    """The plan of drawing with the rule, the seed, the batch size and the sampler of a recipe.
+
+    `count` is the number of images or, with `given`, of draws for each given image.
+    """
+    config, numbers = recipe.sampling, range(count) if given is None else None
+    rule, draws = config.draw_rule(), 1 if given is None else count
     return plan_of(
-        model, recipe, None, count, given=given, rule=config.draw_rule(), seed=config.seed, condition=conditions
+        model, recipe, None, numbers, given=given, draws=draws, rule=rule, seed=config.seed, condition=conditions
     )
 
 
 def chosen_sampler(
-    model: Chain, sampler: str | Mapping[str, Any] | Sampler | None, usual: ComponentChoice, registry: Registry
+    model: Chain, sampler: str | Mapping[str, Any] | Sampler | None, recipe: Recipe | None, registry: Registry
 ) -> Sampler:
-    """The sampler that is given, or named, or the model's own; the usual one if the model has none."""
+    """The sampler that is given, or named, or the model's own; the recipe's if the model has none."""
     if isinstance(sampler, Sampler):
         found = sampler
     elif sampler is None and model.sampler is not None:
         return model.sampler
-    elif sampler is None or isinstance(sampler, str | Mapping):
-        choice = usual if sampler is None else ComponentChoice(*named_options(sampler, "sampler", "sampler"))
-        found = build_sampler(choice, registry, "sampler")
     else:
-        raise UserError(f"sampler: expected the name of a sampler or a Sampler, got {described(sampler)}")
+        named = None if sampler is None else ComponentChoice(*named_options(sampler, "sampler", "sampler"))
+        found = build_sampler(named or _sampling(recipe).sampler, registry, "sampler")
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             found.check(network)
     return found
+
+
+def _sampling(recipe: Recipe | None) -> SamplingConfig:
+    return SamplingConfig() if recipe is None else recipe.sampling

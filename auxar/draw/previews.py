@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor
 
 from auxar.draw.plan import Plan
@@ -25,8 +23,6 @@ logger = logging.getLogger("auxar")
 
 IMAGES = 8
 """The number of images in each picture."""
-MOST_PICTURES = 64
-"""Maximum number of pictures that are kept for each factor. If there are more, every second picture is removed."""
 NAME = re.compile(r"samples-(\d{9,18})\.png")
 
 
@@ -52,42 +48,33 @@ class Previews:
 
     @torch.no_grad()
     def __call__(self, model: Chain, factor: Factor, step: int, team: Team) -> None:
-        """Writes a picture of images that the factor draws after `step` steps. All processes of the team call it.
+        """Writes a picture of images that the factor draws after `step` steps, in the first process of a team.
 
         Nothing is drawn if coarser factors are not trained yet, so that there are no views, or if images of this kind
         cannot be shown. A message says so once.
         """
-        if factor.name == CONDITION_FACTOR:
-            return
-        if not can_be_shown(factor.image):
-            self._leave_out(factor, f"images with {factor.image.channels} channels cannot be shown")
-            return
         coarser = model.factors[factor.depth + 1 :]
-        missing = [other.name for other in coarser if not is_file(self.run.weights(other.name))]
-        # Processes may see a new file at different times.
-        if team.mean([float(bool(missing))]) != [0.0]:
-            # This process may find all files that another process does not see yet.
-            names = f": {', '.join(missing)}" if missing else ""
-            self._leave_out(factor, f"coarser factors are not trained yet{names}")
+        if team.rank or factor.name == CONDITION_FACTOR or not self._can_draw(factor, coarser):
             return
-        numbers = tuple(range(team.rank, IMAGES, team.processes))
-        found: list[tuple[int, Tensor]] = []
-        if numbers:
-            request = self.plan.request(numbers, team.device)
-            if coarser and factor.name not in self.views:
-                self.views[factor.name] = self._views(coarser, request, team)
-            images = self._draw(factor, self.views.get(factor.name), request, team)
-            found = list(zip(numbers, images, strict=True))
-        if team.processes > 1:
-            found = sorted(gather_object(found), key=lambda entry: entry[0])
-        if team.rank == 0:
-            folder = self.run.factor(factor.name)
-            for later, path in pictures(folder):
-                if later > step:  # Training was killed and continues from an earlier step, perhaps to fewer steps.
-                    remove(path)
-            picture = sheet(torch.stack([image for _, image in found]), factor.image, columns=len(found))
-            save_png(picture, folder / f"samples-{step:09d}.png")
-            _thin_out(folder)
+        request = self.plan.request(range(IMAGES), team.device)
+        if coarser and factor.name not in self.views:
+            self.views[factor.name] = self._views(coarser, request, team)
+        images = self._draw(factor, self.views.get(factor.name), request, team)
+        folder = self.run.factor(factor.name)
+        for later, path in pictures(folder):
+            if later > step:  # Training was killed and continues from an earlier step, perhaps to fewer steps.
+                remove(path)
+        save_png(sheet(images, factor.image, columns=IMAGES), folder / f"samples-{step:09d}.png")
+
+    def _can_draw(self, factor: Factor, coarser: Sequence[Factor]) -> bool:
+        missing = [other.name for other in coarser if not is_file(self.run.weights(other.name))]
+        why = f"coarser factors are not trained yet: {', '.join(missing)}" if missing else ""
+        if not can_be_shown(factor.image):
+            why = f"images with {factor.image.channels} channels cannot be shown"
+        if why and factor.name not in self.left_out:
+            self.left_out.add(factor.name)
+            logger.info("no images are drawn during the training of %s, because %s", factor.name, why)
+        return not why
 
     def _views(self, coarser: Sequence[Factor], request: SampleRequest, team: Team) -> Tensor:
         """Draws the views from which images are drawn, by all `coarser` factors with their trained weights."""
@@ -105,22 +92,3 @@ class Previews:
         with evaluating(factor):
             view = None if view is None else view.to(team.device)
             return factor.draw(request.deeper(factor.depth), self.plan.sampler, view).cpu()
-
-    def _leave_out(self, factor: Factor, why: str) -> None:
-        if factor.name not in self.left_out:
-            self.left_out.add(factor.name)
-            logger.info("no images are drawn during the training of %s, because %s", factor.name, why)
-
-
-def _thin_out(folder: Path) -> None:
-    """Removes pictures if there are more than `MOST_PICTURES`, so that the steps of the others are evenly spaced."""
-    found = pictures(folder)
-    # The step of the last picture may not be a multiple of the interval, so this picture is kept.
-    kept = [step for step, _ in found[:-1]]
-    interval = min((after - before for before, after in itertools.pairwise(kept)), default=1)
-    while len(kept) >= MOST_PICTURES:
-        interval *= 2
-        kept = [step for step in kept if step % interval == 0]
-    for step, path in found[:-1]:
-        if step not in kept:
-            remove(path)

@@ -32,16 +32,9 @@ def load_images(source: ImageModel | Recipe, registry: Registry | None = None) -
         >>> next(images.train.shuffled(16)).shape
         torch.Size([16, 3, 32, 32])
     """
-    if isinstance(source, ImageModel):
-        recipe, registry = source.recipe, source.registry
-        if recipe is None or registry is None:
-            raise UserError("this model has no recipe, so it has no images; auxar.build makes a model from a recipe")
-    else:
-        recipe = source
+    recipe, registry = (source.recipe, source.registry) if isinstance(source, ImageModel) else (source, registry)
     if not isinstance(recipe, Recipe) or not isinstance(registry, Registry):
-        raise UserError(
-            "load_images: expected an ImageModel, or both results of load_recipe: load_images(recipe, registry)"
-        )
+        raise UserError("load_images: expected a model with a recipe, or both results of load_recipe")
     found = load_data(recipe.data, recipe.image, registry, recipe.condition)
     for name in found.skipped:
         logger.warning("this image cannot be read and is left out: %s", one_line(name))

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from auxar.data import DataSets
 from auxar.draw.conditions import usual_conditions
-from auxar.draw.figures import figures_to_folder
+from auxar.draw.figures import Figures
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.samples import Samples, facts_of_model
 from auxar.model import Chain
@@ -33,11 +33,12 @@ def draw_run(
     if not recipe.sampling.images:
         return
     model.eval().to(accelerator.device)
+    progress = accelerator.is_main_process
     plan = plan_of_recipe(model, recipe, recipe.sampling.images, usual_conditions(model.condition, data.heldout))
     facts = {**facts_of_model(run, recipe, registry, model), "held-out images": data.heldout.fingerprint}
     samples = Samples(model, plan, recipe.sampling, run.samples, facts, heldout=data.heldout, replace=True)
-    samples.draw(progress=accelerator.is_main_process)
+    samples.do("sampling" if progress else None)
     if rows := recipe.sampling.figure_rows:
         # The figure of nearest training images would read a whole stream, so only `auxar figures` draws it for streams.
         training = None if recipe.data.streaming else data.train
-        figures_to_folder(model, recipe, rows, data.heldout, training, run.figures, accelerator)
+        Figures(run, recipe, registry, model, data, training, rows).do("figures" if progress else None)

@@ -1,15 +1,21 @@
-"""The folder of drawn images: its files, and the protection of other files in it."""
+"""The folder of drawn images: its name, its files, and the protection of other files in it."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from auxar.draw.conditions import LONGEST_NAME, NONE, Conditions
+from auxar.draw.plan import Given
 from auxar.errors import UserError
-from auxar.files import FILE, FOLDER, entries, kind, read_json, remove, unfinished, write_json
+from auxar.files import FILE, FOLDER, TEMPORARY, check_output, entries, kind, read_json, remove, write_json
+from auxar.model import FLOAT, Chain
+from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK, holding
 from auxar.work.chunks import user_of_work
 
@@ -29,7 +35,7 @@ def begin(folder: Path, mark: Mapping[str, Any], replace: bool) -> None:
     Several processes may draw samples with the same key. Raises `UserError`, and changes nothing, as `check_samples`.
     """
     with holding(folder, patience=math.inf):
-        if mark[KEY] in (key_of(folder / MARK), key_of(folder / RECORD)):
+        if mark[KEY] == key_of(folder):
             return  # Other processes draw, or have drawn, the same images.
         earlier = check_samples(folder, mark[KEY], replace)
         # The mark is written first, so that pictures of a call that was stopped are always recognized.
@@ -49,74 +55,79 @@ def finish(folder: Path, record: dict[str, Any]) -> None:
 def check_samples(folder: Path, key: str | None = None, replace: bool = True) -> list[Path]:
     """Returns the files of samples in a folder, of which samples with a key may replace those of another key.
 
-    Raises `UserError` if the folder exists and holds files that are not samples, if it holds samples of another key and
-    `replace` is False, or if another process draws such samples.
+    Files with the names of samples, and temporary files, count as samples only if auxar has drawn samples in this
+    folder. Raises `UserError` if the folder holds other files, if it holds samples of another key and `replace` is
+    False, or if another process draws such samples.
     """
-    try:
-        files = files_of_samples(folder)
-    except UserError:
-        # Another process may have begun to draw the same images while the files were listed.
-        if key is None or key not in (key_of(folder / MARK), key_of(folder / RECORD)):
-            raise
-        return []
-    found = next((each for name in (MARK, RECORD) if (each := key_of(folder / name)) is not None), None)
-    if found is not None and found != key:
-        if (user := user_of_work(folder, found)) is not None:
+    for name in SHEETS:
+        check_output(folder / name)
+    images = folder / "images"
+    if (found := kind(images)) not in (None, FOLDER):
+        raise UserError(f"{images} cannot be written: expected a folder, found a {found}")
+    paths = [*entries(folder), *entries(images)]
+    own = key_of(folder)  # It is read after the files are listed, because another process may just begin to draw.
+    samples = {path: _is_sample(path, folder, own is not None) for path in paths}
+    for path, is_sample in samples.items():
+        # Other folders are allowed: they hold samples of other rules and seeds. Another process may rename a file.
+        if not is_sample and path.name not in (LOCK, HOLDER) and kind(path) not in (None, FOLDER):
+            raise UserError(f"{path} is not a sample of an earlier call; choose an empty folder with --out")
+    if own not in (None, key):
+        if (user := user_of_work(folder, str(own))) is not None:
             raise UserError(f"{folder} is in use: {user} draws other samples into it; choose another folder with --out")
         if not replace:
             raise UserError(
                 f"{folder} holds samples of other options, weights or images; replace them with --replace, or choose "
                 "another folder with --out"
             )
-    return files
+    return [path for path, is_sample in samples.items() if is_sample]
 
 
-def key_of(path: Path) -> str | None:
-    """The key in a record or in a mark; None if the file is none of auxar."""
-    record = _record(path)
-    return None if record is None else str(record.get(KEY, ""))
-
-
-def is_sampled(folder: Path) -> bool:
-    """Whether auxar has drawn samples in this folder, or has begun to draw them.
+def key_of(folder: Path, names: Sequence[str] = (MARK, RECORD)) -> str | None:
+    """Key of the samples that auxar draws or has drawn in a folder; None if there are none.
 
     The lock of the folder says nothing about this, because other programs use files of its name, too.
     """
-    return any(_record(folder / name) is not None for name in (RECORD, MARK))
+    for name in names:
+        with contextlib.suppress(UserError):
+            record = read_json(folder / name)
+            if isinstance(record, dict) and record.keys() >= {"rule", "seed", "count"}:
+                return str(record.get(KEY, ""))
+    return None
 
 
-def files_of_samples(folder: Path) -> list[Path]:
-    """The files of samples in `folder`. Raises `UserError` if it holds other files; lock files are ignored.
+def _is_sample(path: Path, folder: Path, is_of_samples: bool) -> bool:
+    if (temporary := TEMPORARY.fullmatch(path.name)) is not None:
+        is_named = is_of_samples or temporary[1] in (MARK, HOLDER)
+    else:
+        is_named = path.name in SHEETS if path.parent == folder else PICTURE.fullmatch(path.name) is not None
+        is_named = is_named and is_of_samples
+    return is_named and kind(path) == FILE
 
-    Files with the names of samples, and temporary files of any name, count as samples only if auxar has drawn samples
-    in this folder.
+
+def name_of_samples(model: Chain, config: SamplingConfig, given: Given | None, conditions: Conditions | None) -> str:
+    """The name of the default folder of drawn images, in the folder of the run's samples.
+
+    It contains the rule, the options of the rule that are not its defaults, `conditions` unless they are None, and the
+    seed, so that draws with other options do not replace each other.
     """
-    images = folder / "images"
-    if (found := kind(images)) not in (None, FOLDER):
-        raise UserError(f"{images} cannot be written: expected a folder, found a {found}")
-    is_of_samples = is_sampled(folder)
-    left = {*unfinished(folder), *unfinished(images)} if is_of_samples else {*unfinished(folder, (MARK, HOLDER))}
-    samples = []
-    for path in (*entries(folder), *entries(images)):
-        is_picture = path.parent == images and PICTURE.fullmatch(path.name)
-        is_named = is_picture or (path.parent == folder and path.name in SHEETS)
-        if is_named and kind(path) == FILE:
-            samples.append(path)
-        # Other folders are allowed: they hold samples of other rules and seeds.
-        elif path not in left and path.name not in (LOCK, HOLDER) and (is_named or not path.is_dir()):
-            raise UserError(f"{path} is not a sample of an earlier call; choose an empty folder with --out")
-    if samples and not is_of_samples:
-        raise UserError(
-            f"{samples[0]} is not a sample of an earlier call: the folder has neither a {RECORD} nor a {MARK} of "
-            "auxar; choose an empty folder with --out"
-        )
-    return [*left, *samples]
+    kind = "" if given is None else "completed-" if given.known is not None else f"given-depth{given.depth}-"
+    if model.arithmetic != FLOAT:
+        kind = f"{model.arithmetic}-{kind}"
+    chosen = [_text({"name": config.rule.name, **config.rule.changed})]
+    is_vector = model.condition is None or model.condition.is_vector
+    if conditions is not None:
+        chosen.append("-".join(conditions.names) or NONE)
+    plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:LONGEST_NAME] for text in chosen]
+    if plain != chosen or (conditions is not None and not is_vector):
+        # Other options or conditions could have the same name, so a part of their digest is added.
+        whole = repr((chosen, None if conditions is None else conditions.digest))
+        plain.append(hashlib.sha256(whole.encode()).hexdigest()[:8])
+    return f"{kind}{'-'.join(plain)}-seed{config.seed}"
 
 
-def _record(path: Path) -> dict[str, Any] | None:
-    """The record in a file; None if it is none of auxar."""
-    try:
-        record = read_json(path)
-    except UserError:
-        return None
-    return record if isinstance(record, dict) and record.keys() >= {"rule", "seed", "count"} else None
+def _text(option: Any) -> str:
+    """The value of an option in the name of a folder. A component is written with its name and its options."""
+    if isinstance(option, Mapping):
+        others = (f"-{key}{_text(value)}" for key, value in option.items() if key != "name")
+        return str(option["name"]) + "".join(others)
+    return str(option)

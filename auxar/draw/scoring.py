@@ -1,11 +1,12 @@
-"""Bits/dim of images under a model and in files of codecs, and their ranks among held-out images."""
+"""Bits/dim and labels of images beside those of held-out images: scores, means and accuracy."""
 
 from __future__ import annotations
 
-import bisect
+import contextlib
 import csv
 import io
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,24 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar.draw.classification import Accuracy, Classes
+from auxar.draw.conditions import digest_of
 from auxar.draw.image_model import ImageModel
 from auxar.draw.recipe_images import load_images
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, codec_sizes, has_codec
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import Mean
+from auxar.files import check_replaceable, is_file, read_bytes, write_text
 from auxar.progress import BAR_DELAY, progress_bar
+from auxar.work.chunks import Tensors, Work
 
 logger = logging.getLogger("auxar")
+
+KEY = "key"
+"""Name of the last column of a table of scores: the key of the work that made it."""
+CHUNK = 64
+"""Number of images in a chunk of a table of scores."""
 
 
 @attrs.frozen
@@ -33,16 +43,20 @@ class ImageScore:
     """The image file."""
     bits_per_dim: float
     """Bits/dim of the image under the model. Large values are unusual for the model, or complex."""
-    codec_bits_per_dim: float | None
+    codec_bits_per_dim: float | None = None
     """Bits/dim of the image in a lossless file (PNG or WebP, whichever is smaller); None if these codecs cannot store
     the model's images."""
-    difference: float | None
+    difference: float | None = None
     """`bits_per_dim` minus `codec_bits_per_dim` (Serrà et al. 2020). Large values are unusual for the
     model, whether the image is complex or not."""
     rank: float | None = None
     """Share of held-out images with smaller `bits_per_dim`, 0 … 1; None if there are no held-out images."""
     difference_rank: float | None = None
     """Share of held-out images with a smaller `difference`, 0 … 1; None if it is unknown."""
+
+
+FIELDS = [field.name for field in attrs.fields(ImageScore)]
+"""The columns of a table of scores, without the key."""
 
 
 @attrs.frozen
@@ -59,35 +73,57 @@ class Scores:
     """Mean bits/dim of held-out images under the model (`model`) and in files of lossless codecs (`PNG`, …). Empty if
     images were given."""
 
-    def csv(self) -> str:
-        """The scores as a table of comma-separated values, with a line of headings. Unknown values are empty."""
+    def csv(self, key: str | None = None) -> str:
+        """The scores as a table of comma-separated values, with a line of headings. Unknown values are empty.
+
+        With a `key`, which says how they were computed, it is the last value of each line.
+        """
         text = io.StringIO()
-        names = [field.name for field in attrs.fields(ImageScore)]
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([getattr(image, name) for name in names] for image in self.images)
+        names = FIELDS if key is None else [*FIELDS, KEY]
+        writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**attrs.asdict(image, recurse=False), KEY: key} for image in self.images)
         return text.getvalue()
 
 
-Values = tuple[Sequence[float], Sequence[float | None], Sequence[float | None]]
-"""Bits/dim of the model, of a codec, and their difference, for each image."""
+class ScoreTable(Work):
+    """The work of writing the scores of images into a table (CSV)."""
 
+    def __init__(
+        self, model: ImageModel, files: Sequence[Path], images: Tensor, condition: Tensor | None, table: Path
+    ) -> None:
+        """`images` are first those of the files and then held-out images, with their conditions, or None."""
+        self.model, self.files, self.images, self.condition = model, files, images, condition
+        weights = {name: origin.checksum for name, origin in model.origins.items()}
+        facts = {"weights": weights, "digests": model.chain.digests, "images": digest_of(images, condition)}
+        count = math.ceil(len(images) / CHUNK)
+        super().__init__(table, {**facts, "files": list(map(str, files))}, count)
 
-def values_of(model: ImageModel, images: Tensor, condition: Any) -> Values:
-    bits = model.bits_per_dim(images, condition=condition).tolist()
-    if not has_codec(model.image):
-        return bits, [None] * len(bits), [None] * len(bits)
-    stored = [codec_bits_per_dim(image) for image in images]
-    return bits, stored, [own - other for own, other in zip(bits, stored, strict=True)]
+    def compute(self, number: int) -> Tensors:
+        """The values of the images of a chunk."""
+        rows = slice(number * CHUNK, (number + 1) * CHUNK)
+        return _values(self.model, self.images[rows], None if self.condition is None else self.condition[rows])
 
+    def conclude(self, found: list[Tensors]) -> None:
+        """Writes the table."""
+        columns = {name: torch.cat([own[name] for own in found]) for name in found[0]}
+        write_text(self.output, _scores(self.model, self.files, columns).csv(self.key))
 
-def check_needs_images(options: Mapping[str, Any], heldout: int) -> None:
-    """Raises `UserError` if an option is given that only images of the user have, or if there is nothing to measure."""
-    for name, value in options.items():
-        if value is not None:
-            raise UserError(f"{name}: expected images to score; held-out images are measured as they are")
-    if not heldout:
-        raise UserError("heldout: expected at least 1, because no images are given, got 0")
+    def is_concluded(self) -> bool:
+        """Whether the table is there."""
+        return self.read() is not None
+
+    def read(self) -> Scores | None:
+        """The scores in the table; None if there is none, or another one."""
+        text = read_bytes(self.output).decode("utf-8", "replace") if is_file(self.output) else ""
+        rows = list(csv.DictReader(io.StringIO(text)))
+        if [row.get(KEY) for row in rows] != [self.key] * len(self.files):
+            return None
+        with contextlib.suppress(KeyError, ValueError):  # The table was changed.
+            values = [[float(row[name]) if row[name] else None for name in FIELDS[1:]] for row in rows]
+            images = (ImageScore(file, *own) for file, own in zip(self.files, values, strict=True))  # type: ignore[arg-type]
+            return Scores(tuple(images), _kind(self.model), len(self.images) - len(self.files))
+        return None
 
 
 def heldout_means(model: ImageModel, count: int) -> Scores:
@@ -95,29 +131,86 @@ def heldout_means(model: ImageModel, count: int) -> Scores:
     found = load_images(model).heldout.spaced_examples(count)
     means = {"model": Mean.of(model.bits_per_dim(found.image, condition=found.condition))}
     if has_codec(model.image):
-        sizes = [
-            codec_sizes(image) for image in progress_bar(found.image, desc="codecs", unit="image", delay=BAR_DELAY)
-        ]
+        images = progress_bar(found.image, desc="codecs", unit="image", delay=BAR_DELAY)
+        sizes = [codec_sizes(image) for image in images]
         for name in sizes[0]:
-            bits = torch.tensor([8 * size[name] / model.image.dims for size in sizes], dtype=torch.float64)
-            means[name] = Mean.of(bits)
-    return Scores((), "exact" if model.exact else "bound", len(found.image), means)
+            means[name] = Mean.of(8 * torch.tensor([size[name] for size in sizes]).double() / model.image.dims)
+    return Scores((), _kind(model), len(found.image), means)
 
 
-def ranks_among(values: Sequence[float | None], others: Sequence[float | None]) -> list[float | None]:
-    """The share of `others` that are smaller than each value; None where values are unknown."""
-    known = sorted(other for other in others if other is not None)
-    return [None if value is None or not known else bisect.bisect_left(known, value) / len(known) for value in values]
+def scored(
+    model: ImageModel,
+    files: Sequence[Path],
+    images: Tensor,
+    condition: Any,
+    heldout: int,
+    table: Path | None = None,
+    *,
+    replace: bool = False,
+) -> Scores:
+    """Scores images, which are read from files, and ranks them among up to `heldout` held-out images.
 
-
-def heldout_values(model: ImageModel, count: int, *, conditioned: bool) -> Values | None:
-    """The values of evenly spaced held-out images; None, with a warning, if these cannot be loaded.
-
-    `conditioned` images are given their own conditions, others the null condition.
+    If some `condition` is given, held-out images are given their own, and otherwise the null condition. Without
+    held-out images, or if they cannot be loaded, which a warning says, there are no ranks. The scores are also written
+    into a `table`, which processes write together. Raises `UserError` if it exists with other scores and `replace` is
+    False.
     """
-    try:
-        found = load_images(model).heldout.spaced_examples(count)
-        return values_of(model, found.image, found.condition if conditioned else None)
-    except UserError as error:
-        logger.warning("images are not compared with held-out images: %s", error)
-        return None
+    given = model.conditions(condition, len(images))
+    if heldout:
+        try:
+            found = load_images(model).heldout.spaced_examples(heldout)
+            images = torch.cat([images, found.image])
+            given = None if given is None or found.condition is None else torch.cat([given, found.condition])
+        except UserError as error:
+            logger.warning("images are not compared with held-out images: %s", error)
+    if table is None:
+        return _scores(model, files, _values(model, images, given))
+    work = ScoreTable(model, files, images, given, table)
+    if not work.is_concluded():
+        check_replaceable(table, replace)
+    work.do("scores")
+    scores = work.read()
+    assert scores is not None
+    return scores
+
+
+def _scores(model: ImageModel, files: Sequence[Path], columns: dict[str, Tensor]) -> Scores:
+    """The scores of the images of files from the values of these and, further down, of held-out images."""
+    own = {name: values[: len(files)] for name, values in columns.items()}
+    others = {name: values[len(files) :] for name, values in columns.items()}
+    count = len(others["bits_per_dim"])
+    for name, rank in (("bits_per_dim", "rank"), ("difference", "difference_rank")):
+        if count and name in others:
+            own[rank] = torch.searchsorted(others[name].sort().values, own[name]).double() / count
+    rows = zip(*(values.tolist() for values in own.values()), strict=True)
+    images = (ImageScore(file, **dict(zip(own, row, strict=True))) for file, row in zip(files, rows, strict=True))
+    return Scores(tuple(images), _kind(model), count)
+
+
+def _kind(model: ImageModel) -> Exactness:
+    return "exact" if model.exact else "bound"
+
+
+def _values(model: ImageModel, images: Tensor, condition: Any) -> dict[str, Tensor]:
+    """Fields of `ImageScore` for each image, float64 (n,): bits/dim of the model, of a codec, and their difference."""
+    own = model.bits_per_dim(images, condition=condition)
+    if not has_codec(model.image):
+        return {"bits_per_dim": own}
+    stored = torch.tensor([codec_bits_per_dim(image) for image in images], dtype=torch.float64)
+    return {"bits_per_dim": own, "codec_bits_per_dim": stored, "difference": own - stored}
+
+
+def heldout_accuracy(model: ImageModel, count: int) -> Classes:
+    """Classifies up to `count` held-out images of a model with labels. Images without a label are left out.
+
+    Raises `UserError` if no held-out image has a label.
+    """
+    examples = load_images(model).heldout.spaced_examples(count)
+    assert examples.condition is not None
+    own = examples.condition.flatten()
+    known = own >= 0
+    if not known.any():
+        raise UserError("paths: no held-out image has a label; give images to classify")
+    found = model.classify(examples.image[known])
+    accuracy = Accuracy.of(found.labels, own[known].long(), found.names)
+    return Classes((), "exact" if found.exact else "bound", model.chain.condition_factor is not None, accuracy)

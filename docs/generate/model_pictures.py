@@ -71,7 +71,7 @@ def given_images(model: auxar.ImageModel) -> Image.Image:
         ("upper half", upper, image),
         *_draws("completed", completed, image),
     ]
-    return labeled([(batch, spec) for _, batch, spec in columns], [title for title, _, _ in columns], zoom=3)
+    return labeled(columns, zoom=3)
 
 
 def colorings(model: auxar.ImageModel) -> Image.Image:
@@ -84,7 +84,7 @@ def colorings(model: auxar.ImageModel) -> Image.Image:
         ("view", gray.tensor, model.factors[1].image),
         *_draws("colored", colored, model.image),
     ]
-    return labeled([(batch, spec) for _, batch, spec in columns], [title for title, _, _ in columns], zoom=3)
+    return labeled(columns, zoom=3)
 
 
 def heldout_images(model: auxar.ImageModel, numbers: Sequence[int]) -> Tensor:

@@ -69,12 +69,12 @@ def views() -> bytes:
     quarter = PyramidView(PyramidConfig(factor=2), half.view)
     gray = GrayscaleView(GrayscaleConfig(levels=16), image)
     columns = [
-        (images, image),
-        (half(images), half.view),
-        (quarter(half(images)), quarter.view),
-        (gray(images), gray.view),
+        ("image", images, image),
+        ("pyramid", half(images), half.view),
+        ("pyramid twice", quarter(half(images)), quarter.view),
+        ("grayscale", gray(images), gray.view),
     ]
-    return as_png(labeled(columns, ["image", "pyramid", "pyramid twice", "grayscale"]))
+    return as_png(labeled(columns))
 
 
 def emoji() -> bytes:
@@ -85,8 +85,8 @@ def emoji() -> bytes:
         pixels = np.array(Image.open(io.BytesIO(row["image"]["bytes"])))
         images.setdefault(row["emoji"], {})[row["vendor"]] = torch.from_numpy(pixels).permute(2, 0, 1)
     complete = [found for found in images.values() if len(found) == len(VENDORS)][:EMOJI_OF_ALL]
-    columns = [(torch.stack([found[vendor] for vendor in VENDORS]), image) for found in complete]
-    return as_png(labeled(columns, [""] * len(columns), list(VENDORS), zoom=1))
+    columns = [("", torch.stack([found[vendor] for vendor in VENDORS]), image) for found in complete]
+    return as_png(labeled(columns, list(VENDORS), zoom=1))
 
 
 def as_png(sheet: Image.Image) -> bytes:

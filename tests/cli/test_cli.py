@@ -434,12 +434,11 @@ def test_interrupted_sampling_keeps_the_images_that_are_finished(finished, tmp_p
                 break
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130
     kept = sorted(pictures.iterdir())
-    assert f"stopped after {len(kept)} of 1000000 images; the finished ones are in {pictures}" in errors
     assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
     expected = sorted((whole / "images").iterdir())
     assert [file.read_bytes() for file in kept[:4]] == [file.read_bytes() for file in expected]

@@ -175,15 +175,17 @@ def test_draws_of_python_are_those_of_single_given_images(path, plain, condition
             expected = plain.drawn(number, 5, RULE, **own)
             assert torch.equal(draws.tensor[number // 3, number % 3], expected[0][0])
             assert torch.equal(draws.views[1].tensor[number // 3, number % 3], expected[1][0])
-        # The column "view" shows the views from which images were drawn, at any depth.
+        # The column "view" shows the views from which images were drawn, at any depth; another one shows masks.
         if draws.given is None and depth:
-            sheet = cells(draws.sheet(), 3, 4, 128, 128)
-            for line, view, own_draws in zip(sheet, views[depth].tensor, draws.tensor, strict=True):
-                columns = [shown(view[None], plain.specs[depth].levels), *(shown(draw[None]) for draw in own_draws)]
-                assert all(
-                    np.array_equal(cell, enlarged(picture, 128, 128))
-                    for cell, picture in zip(line, columns, strict=True)
-                )
+            given = [(views[depth].tensor, plain.specs[depth])]
+            if draws.condition is not None:
+                given.append((draws.condition.tensor, draws.condition.spec))
+            sheet = cells(draws.sheet(), 3, len(given) + 3, 128, 128)
+            for number, (line, own_draws) in enumerate(zip(sheet, draws.tensor, strict=True)):
+                columns = [shown(tensor[number][None], spec.levels) for tensor, spec in given]
+                columns += [shown(draw[None]) for draw in own_draws]
+                for cell, picture in zip(line, columns, strict=True):
+                    assert np.array_equal(cell, enlarged(picture, 128, 128))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from auxar.draw.plan import chosen_sampler
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import Chain, Factor, SampleRequest
-from auxar.recipe import SamplingConfig
 
 
 @pytest.fixture(params=["labels", "masks"])
@@ -167,7 +166,7 @@ def test_labels_are_drawn_with_noise_of_their_own(labels_run):
     factor = model.chain.condition_factor
     numbers = tuple(range(20))
     # The image has depth 0 and its view depth 1.
-    sampler = chosen_sampler(model.chain, "raster", SamplingConfig().sampler, model.registry)
+    sampler = chosen_sampler(model.chain, "raster", None, model.registry)
     by_depth = [
         factor.distribution.draw(SampleRequest(numbers, 5, depth=depth), sampler).flatten() for depth in range(3)
     ]

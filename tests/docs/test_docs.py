@@ -392,7 +392,7 @@ def test_another_word_in_a_drawn_title_is_another_picture(write):
 
     def drawn(title: str) -> bytes:
         content = io.BytesIO()
-        labeled([(images, spec)] * 4, ["image", "pyramid", title, "gray"]).save(content, format="PNG")
+        labeled([(name, images, spec) for name in ("image", "pyramid", title, "gray")]).save(content, format="PNG")
         return content.getvalue()
 
     assert write.same_picture(".png", drawn("twice"), drawn("twice"))
@@ -421,7 +421,7 @@ def test_references_give_signatures_defaults_and_docstrings(generate):
     assert '<a id="auxar.model.image.ImageSpec.check"></a>' in spec
     assert "check_view(" in reference.module("auxar.testing")
     assert "__init__" not in reference.module("auxar_layers.convolutions")
-    assert reference.module("auxar.draw.sheets", "growth").count("\n### ") == 1
+    assert reference.module("auxar.draw.sheets", "labeled").count("\n### ") == 1
 
 
 def test_units_are_of_keys_that_there_are(generate):

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from auxar.draw.images import Images
 from auxar.draw.plan import Given, plan_of
 from auxar.draw.samples import Samples
 from auxar.draw.sheets import to_uint8
@@ -87,13 +88,13 @@ def drawn(model, source, folder, sampler=None, **config):
         model,
         None,
         None,
-        sampling.images,
         given=source,
+        draws=sampling.images,
         seed=sampling.seed,
         batch_size=sampling.batch_size,
         sampler=sampler or AutoSampler(),
     )
-    Samples(model, plan, sampling, folder, {}, replace=True).draw(progress=False)
+    Samples(model, plan, sampling, folder, {}, replace=True).do()
     return arrays_of(folder), read_json(folder / "samples.json")
 
 
@@ -102,11 +103,11 @@ def names(count):
 
 
 def from_images(model, images, stage):
-    return Given(stage + 1, model.views(images)[stage + 1], images, names=names(len(images)))
+    return Given(stage + 1, model.views(images)[stage + 1], Images(images, model.image), names=names(len(images)))
 
 
-def completing(images, mask):
-    return Given(1, None, images, Known(images, mask), names(len(images)))
+def completing(model, images, mask):
+    return Given(1, None, Images(images, model.image), Known(images, mask), names(len(images)))
 
 
 # Drawn from a view ---------------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ def test_noise_follows_from_the_numbers_of_image_and_draw(tmp_path, case, seed, 
     mask = torch.rand(images[:, 0].shape, generator=generator(seed)) < 0.4
 
     def source(upto):
-        return completing(images[:upto], mask[:upto]) if completes else from_images(model, images[:upto], stage)
+        return completing(model, images[:upto], mask[:upto]) if completes else from_images(model, images[:upto], stage)
 
     few, _ = drawn(model, source(count), tmp_path, images=each, seed=seed, batch_size=sizes[0])
     many, _ = drawn(model, source(count + more), tmp_path, images=each, seed=seed, batch_size=sizes[1])
@@ -194,7 +195,7 @@ def test_completion_never_changes_a_pixel_that_is_kept(tmp_path, case, seed, cou
     model, _ = case
     images = random_images(count, model.image, seed)
     mask = data.draw(masks(model.image, count))
-    arrays, facts = drawn(model, completing(images, mask), tmp_path, images=each, seed=seed, batch_size=4)
+    arrays, facts = drawn(model, completing(model, images, mask), tmp_path, images=each, seed=seed, batch_size=4)
     kept = np.broadcast_to(mask.numpy()[:, None, None], arrays["images"].shape)
     given_pixels = np.broadcast_to(images.numpy()[:, None], arrays["images"].shape)
     assert (arrays["images"][kept] == given_pixels[kept]).all()
@@ -271,7 +272,7 @@ def test_figures_are_those_of_the_drawn_images(tmp_path, case, seed, count, each
     specs = model.specs
     images = random_images(count, model.image, seed)
     mask = torch.rand(images[:, 0].shape, generator=generator(seed)) < 0.4
-    source = completing(images, mask) if completes else from_images(model, images, stage)
+    source = completing(model, images, mask) if completes else from_images(model, images, stage)
     arrays, facts = drawn(model, source, tmp_path, images=each, seed=seed, batch_size=4)
     rows = torch.arange(count).repeat_interleave(each)
     request = SampleRequest(tuple(range(count * each)), seed)
@@ -310,7 +311,7 @@ def test_agreement_is_whole_where_the_view_leaves_no_choice(tmp_path):
     model = MODELS["nested pyramids"]
     images = random_images(2, model.image)
     whole = torch.ones_like(images[:, 0], dtype=torch.bool)
-    arrays, facts = drawn(model, completing(images, whole), tmp_path, images=2)
+    arrays, facts = drawn(model, completing(model, images, whole), tmp_path, images=2)
     assert (arrays["view_agreement"] == 1).all()
     assert facts["view_agreement"] == 1
     assert (arrays["images"] == images.numpy()[:, None]).all()
@@ -321,7 +322,7 @@ def test_the_sheet_shows_what_is_given_and_what_is_drawn(tmp_path):
     images = random_images(2, model.image)
     mask = torch.zeros_like(images[:, 0], dtype=torch.bool)
     mask[:, :3] = True
-    for source, stage in ((from_images(model, images, 1), 2), (completing(images, mask), 0)):
+    for source, stage in ((from_images(model, images, 1), 2), (completing(model, images, mask), 0)):
         arrays, _ = drawn(model, source, tmp_path, images=2)
         picture = Image.open(tmp_path / "samples.png")
         second = source.view

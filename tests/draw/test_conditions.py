@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import auxar
-from auxar.draw.conditions import Conditions, as_conditions, every_class
+from auxar.draw.conditions import Conditions, as_conditions
 from auxar.errors import UserError
 from auxar.model import Condition, ImageSpec
 
@@ -97,7 +97,7 @@ def test_masks():
         ([[1, 0, 5]], ATTRIBUTES, "the attribute 'c' is 5; expected true or false"),
         (torch.tensor([-1, 1, 1]), ATTRIBUTES, r"expected integers in \[0, 2\), got -1 … 1"),
         (None, MASK, "this model requires a condition"),
-        ("", MASK, "expected the path of a picture, got an empty text"),
+        ("", MASK, "condition: expected a path, got ''"),
         ("no.png", MASK, "condition: there is no file or folder no.png"),
         ([], MASK, "expected at least one condition, got an empty list"),
         (torch.zeros((0, 1, 2, 3), dtype=torch.int64), MASK, "expected at least one condition"),
@@ -163,7 +163,7 @@ def test_texts_are_conditions(texts, condition, expected):
         ("label=cat", MASK, "condition: expected mask=FILE, because .* of the kind 'mask', got 'label=cat'"),
         ("mask=no.png", MASK, "condition: there is no file or folder no.png"),
         ("a=b/no.png", MASK, "condition: there is no file or folder a=b/no.png"),
-        ("none", MASK, "condition: this model was not trained without a condition"),
+        ("none", MASK, "condition: this model requires a condition"),
         ("label=cat", None, "condition: this model has no condition"),
     ],
     ids=str,
@@ -174,11 +174,11 @@ def test_wrong_texts_are_one_error(text, condition, message):
 
 
 def test_conditions_are_given_in_turn_by_the_numbers_of_images():
-    found = every_class(LABEL).of([0, 4, 8])
+    found = as_conditions("all", LABEL, None).of([0, 4, 8])
     assert found is not None
     assert found.flatten().tolist() == [0, 1, 2]
     with pytest.raises(UserError, match="expected one, or one for each of 2 images, got 3"):
-        every_class(LABEL).for_each(2)
+        as_conditions("all", LABEL, None).for_each(2)
     with pytest.raises(UserError, match="expected at least one condition, got none"):
         Conditions(torch.zeros((0, 1, 1, 1), dtype=torch.int64)).of([0])
 

@@ -17,15 +17,14 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
-from auxar.data import Examples, load_images
-from auxar.draw.figures import Figures, are_drawn
-from auxar.draw.plan import Plan
+from auxar.data import load_images
+from auxar.draw.figures import Figures, min_weight_of
 from auxar.draw.sheets import labeled, sheet, sheet_columns
 from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.model import Ancestral, ImageSpec, SampleRequest
 from auxar.recipe import SamplingConfig, load_recipe
-from auxar.recipe.building import build_model
+from auxar.report.finished import has_figures
 from auxar_rules import Map, Reduced
 from auxar_samplers import AutoSampler
 
@@ -140,7 +139,7 @@ def test_figures_show_what_was_drawn_and_the_report_shows_them(
             wanted = np.stack([[enlarged(image, 128, 128) for image in row] for row in by_row])
             assert np.array_equal(cells(picture, *wanted.shape[:4]), wanted), entry["file"]
             specs = [ImageSpec(height=column.shape[2], width=column.shape[3]) for column in columns]
-            sheet_of_all = labeled(list(zip(columns, specs, strict=True)), titles, rows_names)
+            sheet_of_all = labeled(list(zip(titles, columns, specs, strict=True)), rows_names)
             assert np.array_equal(np.asarray(picture), np.asarray(sheet_of_all)), f"the names in {entry['file']}"
         if entry["file"] not in ("reduction.png", "map.png"):
             assert entry["caption"].endswith(f"Rule ‘{rule.name}’ ({rule.meaning}), seed {seed}.")
@@ -173,16 +172,47 @@ def test_a_finished_run_does_nothing_more(drawn, table):
 
 def test_a_missing_figure_is_drawn_again(drawn, table):
     before = {file: file.read_bytes() for file in (drawn / "figures").iterdir() if file.name != ".lock"}
-    recipe, registry = load_recipe(drawn / "recipe.toml")
-    model = build_model(recipe, registry, on="meta")
     for file, content in before.items():
         file.unlink()
-        assert not are_drawn(drawn / "figures", recipe, model), file
+        assert not has_figures(auxar.RunFolder(drawn)), file
         file.write_bytes(content)
+    assert has_figures(auxar.RunFolder(drawn))
     assert len(before) == 7
     (drawn / "figures" / "map.png").unlink()
     run(drawn, table)
     assert {file: file.read_bytes() for file in before} == before
+
+
+class Stopped(BaseException):
+    """The end of a process that was killed."""
+
+
+def test_a_stopped_command_goes_on_with_the_figures_that_are_left(drawn, tmp_path, monkeypatch):
+    whole, parts = (auxar.RunFolder(shutil.copytree(drawn, tmp_path / name)) for name in ("whole", "parts"))
+    auxar.figures(whole, rows=1)
+    before, compute, computed = snapshot(parts.figures), Figures.compute, list[int]()
+
+    def stopping(self, number):
+        if len(computed) == 2:
+            computed.append(-1)
+            raise Stopped
+        computed.append(number)
+        return compute(self, number)
+
+    monkeypatch.setattr(Figures, "compute", stopping)
+    with pytest.raises(Stopped):
+        auxar.figures(parts, rows=1)
+    assert snapshot(parts.figures) == before
+    auxar.figures(parts, rows=1, settings=["sampling.seed=1"])
+    assert computed == [0, 1, -1, *range(6)], "figures of another seed are others"
+    auxar.figures(parts, rows=1)
+    assert computed[9:] == [2, 3, 4, 5], "no figure is drawn twice"
+    assert {name: content for name, (_, content) in snapshot(parts.figures).items()} == {
+        name: content for name, (_, content) in snapshot(whole.figures).items()
+    }
+    assert not (parts.path / "work").exists()
+    auxar.figures(parts, rows=1)
+    assert len(computed) == 13, "the figures are there already"
 
 
 def test_a_model_without_views_has_the_figures_that_need_none(tmp_path, pictures):
@@ -266,9 +296,5 @@ def test_the_sheet_of_held_out_images_shows_the_first_of_them(drawn, images):
         (chosen("rule", "reduced", min_weight=0.25), 0.25),
     ],
 )
-def test_figures_of_rules_use_the_min_weight_of_the_recipe_unless_it_draws_exact_samples(drawn, rule, used):
-    model = auxar.load(drawn).chain
-    config = SamplingConfig(rule=rule)
-    none = torch.empty(0, *model.image.shape)
-    plan = Plan(range(1), config.draw_rule(), AutoSampler())
-    assert Figures(model, plan, config, Examples(none), None, flip=False).min_weight == used
+def test_figures_of_rules_use_the_min_weight_of_the_recipe_unless_it_draws_exact_samples(rule, used):
+    assert min_weight_of(SamplingConfig(rule=rule).draw_rule()) == used

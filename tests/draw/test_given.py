@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import random_images
-from helpers.tiny_runs import write_pictures
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from auxar.data.conversion import Preparation
 from auxar.data.pixels import pixels
-from auxar.draw.given import Form
-from auxar.draw.inputs import as_batch, gathered
-from auxar.draw.pictures import mask_values
+from auxar.draw.forms import Form, usual_preparation
+from auxar.draw.given import _mask
+from auxar.draw.inputs import as_batch, read
 from auxar.draw.sheets import to_uint8
 from auxar.errors import UserError
 from auxar.model import ImageSpec
@@ -30,13 +29,12 @@ DATA = DataConfig("pictures")
 
 def read_images(file, spec, data=DATA):
     """Reads an image file as `auxar sample --given` does."""
-    return as_batch([file], spec, Preparation.of(spec, data), what="given", of_command=True).long()
+    return as_batch([file], spec, Preparation.of(spec, data), "given").long()
 
 
 def read_views(file, spec, values=SCALED):
     """Reads the picture of a view as `auxar sample --given --as-view` does."""
-    form = Form(1, spec, values)
-    return gathered([file], form.array, lambda *picture: form.picture(*picture[:2]), "given").long()
+    return read([file], [Form(spec, usual_preparation(spec, values=values))], "given")[1].long()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -69,29 +67,12 @@ def test_no_picture_shows_a_view_of_other_channels_or_levels(tmp_path, spec):
         read_views(file, spec)
 
 
-def test_images_are_read_as_training_reads_them(pictures):
-    files = sorted(pictures.iterdir())[:3]
-    for levels in (2, 16, 255, 256):
-        for file in files:
-            [image] = read_images(file, ImageSpec(3, height=8, width=8, levels=levels))
-            with Image.open(file) as picture:
-                assert (image.numpy() == np.asarray(picture).transpose(2, 0, 1).astype(int) * levels // 256).all()
-
-
-def test_images_of_another_size_are_brought_to_it_as_the_recipe_says(tmp_path):
-    file = write_pictures(tmp_path / "large", 1, side=16) / "000.png"
-    spec = ImageSpec(3, height=8, width=8)
-    with Image.open(file) as picture:
-        expected = np.asarray(picture.resize((8, 8), Image.Resampling.LANCZOS))
-    found = read_images(file, spec, attrs.evolve(DATA, resize="cover"))[0]
-    assert (found.numpy().transpose(1, 2, 0) == expected).all()
-
-
 def test_a_mask_is_known_where_it_is_light():
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    mask = mask_values(Image.fromarray(values), ImageSpec(3, height=16, width=16), "keep")
-    assert mask.dtype == bool
-    assert (mask == (values >= 128)).all()
+    for keep in (Image.fromarray(values), values, values >= 128):
+        mask = _mask(keep, ImageSpec(3, height=16, width=16, levels=8), 2)
+        assert (mask.dtype, mask.shape) == (torch.bool, (2, 16, 16))
+        assert (mask.numpy() == (values >= 128)).all()
 
 
 def outcome(function, *arguments):

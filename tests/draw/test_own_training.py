@@ -193,11 +193,11 @@ def test_a_stream_has_batches_but_no_epochs(pictures, tmp_path):
 
 def test_images_need_a_recipe(finished):
     model = auxar.load(finished)
-    with pytest.raises(UserError, match=r"this model has no recipe, .* auxar\.build makes a model"):
+    with pytest.raises(UserError, match=r"load_images: expected a model with a recipe"):
         auxar.load_images(auxar.ImageModel(model.chain))
     sources: list[Any] = ["recipes/quickstart.toml", model.recipe]
     for source in sources:
-        with pytest.raises(UserError, match=r"load_images\(recipe, registry\)"):
+        with pytest.raises(UserError, match=r"load_images: expected a model with a recipe"):
             auxar.load_images(source)
 
 
@@ -264,13 +264,11 @@ DAMAGE = {
     "nan": (put_nan, r"the weights of factor prior are not finite: distribution\..*; nothing was saved"),
     "overflow": (too_large, r"the weights of factor prior are not finite: "),
     "layer": (other_layer, r"network of factor stage0 is not the recipe's: .* only one of them: Identity"),
-    "tensor": (other_shape, r"factor stage0 do not fit the recipe: embedding\.more: the recipe's model has no such"),
-    "meta": (lambda model: model.chain.to("meta"), r"on the device meta, so it has no values"),
+    "tensor": (other_shape, r"factor stage0 is not the recipe's: embedding\.more: expected shape None, found \(2,\)"),
     "views": (
         lambda model: setattr(model, "chain", Chain([model.chain.factors[-1]])),
         r"the model has the factors prior, but its",
     ),
-    "chain": (lambda model: setattr(model, "chain", nn.Linear(1, 1)), r"model\.chain is a Linear; expected the chain"),
     "recipe": (lambda model: setattr(model, "recipe", None), r"without a recipe cannot be saved .*auxar\.build makes"),
 }
 
@@ -293,8 +291,8 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(finished, tm
             f"only: the recipe has no factor named 'piror'; did you mean {NEAR}",
         ),
         ({"only": "prior"}, "only: expected a list of names of factors, got the string 'prior'; write ['prior']"),
-        ({"steps": -1}, "steps: expected a number of training steps from 0, or one by factor, got -1"),
-        ({"steps": 1.5}, "steps: expected a number of training steps from 0, or one by factor, got 1.5"),
+        ({"steps": -1}, "steps: expected an integer from 0 to 1,000,000,000,000,000,000, got -1 (int)"),
+        ({"steps": 1.5}, "steps: expected an integer from 0 to 1,000,000,000,000,000,000, got 1.5 (float)"),
         (
             {"steps": {"piror": 1}},
             f"steps: no saved factor is named 'piror'; did you mean {NEAR}",
@@ -316,7 +314,7 @@ def test_a_folder_with_anything_in_it_is_not_replaced(finished, tmp_path):
     (tmp_path / "locked" / ".lock").touch()
     (tmp_path / "file").touch()
     for path in (finished, tmp_path / "locked", tmp_path / "file"):
-        with pytest.raises(UserError, match="exists and is not replaced; choose a new folder, or delete this one"):
+        with pytest.raises(UserError, match="exists and is not replaced; choose another name, or delete it first"):
             model.save(path)
     assert snapshot(finished) == before
     (tmp_path / "empty").mkdir()

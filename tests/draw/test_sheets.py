@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from auxar.draw.sheets import MARGIN, TITLE, growth, labeled, save_png, sheet, to_uint8
+from auxar.draw.sheets import MARGIN, TITLE, labeled, save_png, sheet, to_uint8
 from auxar.errors import UserError
 from auxar.model import ImageSpec
 
@@ -122,12 +122,12 @@ def test_growth_shows_each_view_at_the_size_of_the_finest(count, scales, top):
         shapes.append(
             ImageSpec(1 if index % 2 else 3, height=below.height * scale, width=below.width * scale, levels=256)
         )
-    views = [(random_images(count, spec, seed), spec) for seed, spec in enumerate(shapes)]
-    picture = growth(views)
+    views = [("", random_images(count, spec, seed), spec) for seed, spec in enumerate(shapes)]
+    picture = labeled(views)
     finest = shapes[-1]
     zoom = ((picture.size[0] - MARGIN) // len(views) - MARGIN) // finest.width
     assert zoom >= 1
-    for column, (images, spec) in enumerate(views):
+    for column, (_, images, spec) in enumerate(views):
         factor = finest.height // spec.height * zoom
         for row, colors in enumerate(to_uint8(images, spec)):
             pixels = tile(picture, (finest.height, finest.width), zoom, row, column)
@@ -136,21 +136,17 @@ def test_growth_shows_each_view_at_the_size_of_the_finest(count, scales, top):
 
 def test_growth_of_a_view_whose_size_does_not_divide():
     coarse, fine = ImageSpec(1, height=1, width=2, levels=2), ImageSpec(1, height=1, width=128, levels=2)
-    picture = growth([(torch.tensor([[[[0, 1]]]]), coarse), (torch.zeros(1, 1, 1, 128, dtype=torch.int64), fine)])
+    picture = labeled(
+        [("", torch.tensor([[[[0, 1]]]]), coarse), ("", torch.zeros(1, 1, 1, 128, dtype=torch.int64), fine)]
+    )
     row = tile(picture, (1, 128), 1, 0, 0)[0, :, 0]
     assert row.tolist() == [0] * 64 + [255] * 64
     odd = ImageSpec(1, height=1, width=3, levels=3)
-    picture = growth([(torch.tensor([[[[0, 1, 2]]]]), odd), (torch.zeros(1, 1, 1, 128, dtype=torch.int64), fine)])
+    picture = labeled(
+        [("", torch.tensor([[[[0, 1, 2]]]]), odd), ("", torch.zeros(1, 1, 1, 128, dtype=torch.int64), fine)]
+    )
     row = tile(picture, (1, 128), 1, 0, 0)[0, :, 0]
     assert row.tolist() == [0] * 43 + [128] * 43 + [255] * 42
-
-
-def test_growth_needs_the_same_images_in_every_view():
-    spec = ImageSpec(height=2, width=2)
-    with pytest.raises(UserError, match="no images to show"):
-        growth([])
-    with pytest.raises(UserError, match="same number of images; they hold 2, 1"):
-        growth([(random_images(2, spec), spec), (random_images(1, spec), spec)])
 
 
 @pytest.mark.parametrize(
@@ -159,13 +155,14 @@ def test_growth_needs_the_same_images_in_every_view():
 def test_labeled_columns_show_each_image_below_its_title_and_beside_its_name(title, height, width):
     """The columns are at least as wide as the titles, and coarse images are enlarged to the size of the others."""
     fine, coarse = ImageSpec(height=16, width=32), ImageSpec(1, height=3, width=6, levels=3)
-    columns = [(random_images(3, spec, seed), spec) for seed, spec in enumerate((fine, coarse, fine))]
     titles, names = ["", title, "last"], ["", "second", "third: 1.25"]
-    picture = labeled(columns, titles, names)
+    specs = enumerate((fine, coarse, fine))
+    columns = [(titles[number], random_images(3, spec, number), spec) for number, spec in specs]
+    picture = labeled(columns, names)
     assert picture.width == 8 * len(names[2]) + MARGIN + 3 * (width + MARGIN)
     assert picture.height == TITLE + MARGIN + 3 * (height + MARGIN)
     shown = cells(picture, 3, 3, height, width)
-    for column, (images, spec) in enumerate(columns):
+    for column, (_, images, spec) in enumerate(columns):
         for row, colors in enumerate(to_uint8(images, spec)):
             assert np.array_equal(shown[row, column], enlarged(colors, height, width))
     ink = np.asarray(picture)[..., 3] > 0
@@ -184,13 +181,15 @@ def test_labeled_columns_show_each_image_below_its_title_and_beside_its_name(tit
         assert not text or abs(beside[[0, -1]].mean() - height / 2) < 5
 
 
-def test_labeled_columns_need_the_same_number_of_images():
-    spec = ImageSpec(height=2, width=2)
-    with pytest.raises(UserError, match="no images to show"):
-        labeled([], [])
-    columns = [(random_images(2, spec), spec), (random_images(1, spec), spec)]
-    with pytest.raises(UserError, match="same number of images; they hold 2, 1"):
-        labeled(columns, ["first", "second"])
+def test_columns_may_end_early_and_those_that_cannot_be_shown_are_left_out():
+    spec, other = ImageSpec(height=2, width=2), ImageSpec(2, height=2, width=2)
+    columns = [("", random_images(count, own), own) for count, own in ((2, spec), (3, other), (1, spec))]
+    shown = np.asarray(labeled(columns, zoom=1))
+    assert shown.shape == (2 * 4 + MARGIN, 2 * 4 + MARGIN, 4)
+    assert (shown[..., 3] == 255).sum() == 3 * 4
+    for none in ([], columns[1:2]):
+        with pytest.raises(UserError, match="no images to show"):
+            labeled(none)
 
 
 def test_png_files_come_back_as_written(tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
+from auxar.draw.scoring import ScoreTable
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, codec_sizes
 
@@ -86,11 +89,43 @@ def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys):
         rows = list(csv.DictReader(io.StringIO(file.read())))
     assert [row["file"] for row in rows] == images
     assert [float(row["rank"]) for row in rows] == [image.rank for image in scores.images]
-    assert main([*command, "-o", "scores.csv"]) == 2
+    assert main([*command[:-3], "-q", "-o", "scores.csv"]) == 2
     assert "scores.csv exists; files are replaced only with --replace" in capsys.readouterr().err
-    assert main([*command, "-o", "scores.csv", "--replace", "--json"]) == 0
+    assert main([*command[:-3], "-q", "-o", "scores.csv", "--replace", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [image["file"] for image in record["images"]] == images
+
+
+class Stopped(BaseException):
+    """The end of a process that was killed."""
+
+
+def test_a_stopped_command_goes_on_with_the_images_that_are_left(finished, images, monkeypatch):
+    expected = auxar.score(finished, images, heldout=5)
+    computed, compute = list[int](), ScoreTable.compute
+
+    def stopping(self: ScoreTable, number: int) -> Any:
+        computed.append(number)
+        if computed == [0, 1]:
+            raise Stopped
+        return compute(self, number)
+
+    monkeypatch.setattr("auxar.draw.scoring.CHUNK", 3)
+    monkeypatch.setattr(ScoreTable, "compute", stopping)
+    with pytest.raises(Stopped):
+        auxar.score(finished, images, heldout=5, out="scores.csv")
+    assert not Path("scores.csv").exists()
+    for _ in range(2):  # The second call reads the table.
+        found = auxar.score(finished, images, heldout=5, out="scores.csv")
+        for image, other in zip(found.images, expected.images, strict=True):
+            values, others = attrs.astuple(image), attrs.astuple(other)
+            assert values[0] == others[0]
+            assert values[1:] == pytest.approx(others[1:], rel=1e-5)
+        assert (found.kind, found.heldout_images) == (expected.kind, expected.heldout_images)
+    assert computed == [0, 1, 1, 2], "no chunk is computed twice"
+    assert sorted(path.name for path in Path().iterdir()) == ["noise.png", "own.png", "plain.png", "scores.csv"]
+    with pytest.raises(UserError, match=r"^scores\.csv exists; files are replaced only with --replace$"):
+        auxar.score(finished, images, heldout=4, out="scores.csv")
 
 
 def test_held_out_images_are_measured_if_no_images_are_given(finished, capsys, monkeypatch):
@@ -113,7 +148,7 @@ def test_held_out_images_are_measured_if_no_images_are_given(finished, capsys, m
     for wrong in wrongs:
         with pytest.raises(UserError, match=f"^{next(iter(wrong))}: expected images to score"):
             auxar.score(finished, **wrong)
-    with pytest.raises(UserError, match=r"^heldout: expected at least 1"):
+    with pytest.raises(UserError, match=r"^heldout: expected an integer of at least 1"):
         auxar.score(finished, heldout=0)
 
 

@@ -9,8 +9,7 @@ from helpers.causal_networks import needs_native
 from helpers.choices import chosen
 from helpers.right_network import Net
 
-from auxar.data import Examples
-from auxar.draw.figures import Figures
+from auxar.draw.figures import captions_of
 from auxar.draw.image_model import ImageModel
 from auxar.draw.plan import plan_of
 from auxar.errors import UserError
@@ -241,10 +240,7 @@ def test_integers_refuse_a_rule_with_an_operation():
 def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
     def captions(prior_head):
         chain = model(mixture, prior_head)
-        heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
-        plan = plan_of(chain, None, None, 1, sampler=RasterSampler())
-        figures = Figures(chain, plan, SamplingConfig(), Examples(heldout), None, False)
-        return {figure.name: figure.caption for figure in figures.all()}
+        return captions_of(chain, plan_of(chain, None, None, range(1), sampler=RasterSampler()), "ancestral")
 
     for name in ("reduction", "map"):
         assert captions(SoftmaxHead)[name].endswith(". Unaffected: prior (softmax heads). Seed 0.")
@@ -261,12 +257,9 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
     ],
 )
 def test_figures_of_rules_leave_out_the_components_that_the_recipe_leaves_out(rule, expected):
-    heldout = torch.zeros(1, *IMAGE.shape, dtype=torch.int64)
     chain, config = model(mixture, mixture), SamplingConfig(rule=rule)
-    plan = plan_of(chain, None, None, 1, rule=config.draw_rule(), sampler=RasterSampler())
-    figures = Figures(chain, plan, config, Examples(heldout), None, False)
-    assert figures.min_weight == expected
-    found = {figure.name: figure.caption for figure in figures.all()}
+    plan = plan_of(chain, None, None, range(1), rule=config.draw_rule(), sampler=RasterSampler())
+    found = captions_of(chain, plan, config.rule.name)
     sentence = f"components of less than {expected:g} times the heaviest one's weight are not drawn."
     assert (f"Mixture {sentence}" in found["map"]) == (f"Except in column 0, mixture {sentence}" in found["reduction"])
     assert ("components of less" in found["map"]) == (expected > 0)

@@ -14,7 +14,7 @@ from helpers.html_page import HOSTILE, Page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.draw.sheets import growth, save_png, sheet
+from auxar.draw.sheets import labeled, save_png, sheet
 from auxar.errors import UserError
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
@@ -147,9 +147,9 @@ def run(tmp_path):
     (folder / "recipe.toml").write_text(RECIPE)
     write_evaluation(RunFolder(folder), evaluation())
     write_metrics(folder, [line for name in NAMES for line in metrics(name)])
-    views = [(torch.randint(256, (4, *spec.shape)), spec) for spec in SPECS]
-    save_png(sheet(*views[0]), samples / "samples.png")
-    save_png(growth(views[::-1]), samples / "growth.png")
+    views = [("", torch.randint(256, (4, *spec.shape)), spec) for spec in SPECS]
+    save_png(sheet(*views[0][1:]), samples / "samples.png")
+    save_png(labeled(views[::-1]), samples / "growth.png")
     write_samples(folder)
     return folder
 

@@ -226,13 +226,12 @@ def test_planted_pickles_are_not_loaded(finished, own, tmp_path):
         assert not marker.exists()
     assert not any(messages.pop(verb) for verb in ("load", "check", "sample"))
     damaged = f"{own}/evaluation.safetensors is damaged: "
-    no_lock = f"{own}/.lock cannot be locked: expected an empty file"
     for verb, start in (
         ("report", damaged),
         ("compare", damaged),
-        ("run", f"{own}/samples/growth.png is not a sample of an earlier call: "),
+        ("run", f"{own}/samples/growth.png is not a sample of an earlier call; "),
         ("evaluate", f"{own}/samples/samples.json is damaged: "),
-        ("figures", no_lock),
+        ("figures", f"{own}/figures/.lock cannot be locked: expected an empty file"),
     ):
         assert messages.pop(verb).startswith(start)
     assert not messages
@@ -1083,7 +1082,7 @@ def test_a_damaged_evaluation_is_made_again(finished, own, caplog):
     assert figures_of(own) == before
 
 
-def test_a_note_of_who_is_at_work_may_be_anything(own):
+def test_a_note_of_who_is_at_work_may_be_anything(finished, own):
     with holding(own):
         for text in (
             "",
@@ -1094,7 +1093,7 @@ def test_a_note_of_who_is_at_work_may_be_anything(own):
             json.dumps({"pid": 1, "host": "x" * 999}),
         ):
             (own / ".lock.json").write_text(text)
-            message = said(figures, own)
+            message = said(verbs(finished)["run"], own)
             assert "is in use by" in message
             assert len(message) < 600
 

@@ -194,7 +194,7 @@ def test_a_mask_is_given_to_all_factors(tmp_path, drop):
     if drop:
         auxar.sample(out, images=2)
     else:
-        with pytest.raises(UserError, match="condition: required, because this model needs the mask of each image"):
+        with pytest.raises(UserError, match=r"condition: this model requires a condition \(mask\) for each image"):
             auxar.sample(out, images=2)
 
 

@@ -14,8 +14,8 @@ from helpers.ranks import in_threads, started_by_hand
 from helpers.tiny_runs import VIEW, call, command, run, tiny, write, write_pictures
 from torch.distributed import DistNetworkError
 
+from auxar.draw.forms import usual_preparation
 from auxar.draw.given import read_given
-from auxar.draw.preparation import usual_preparation
 from auxar.errors import UserError
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model

@@ -1,0 +1,166 @@
+"""The forms in which a user can give images, and the conversion of integers and pictures in a form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from auxar.arguments import described
+from auxar.data.conversion import BrokenImage, Preparation, WrongSize, opened
+from auxar.draw.image_files import content_of
+from auxar.draw.images import Images
+from auxar.errors import UserError, one_line
+from auxar.model import INTEGER_DTYPES, ImageSpec
+from auxar.numerics.levels import SCALED
+from auxar.recipe import Crop, Recipe
+from auxar.recipe.schema import CHANNELS, MOST_LEVELS
+
+Picture = bytes | Image.Image
+"""The content of an image file, or a Pillow image."""
+EXPECTED = "a tensor or an array of integers, a Pillow image, the path of an image or of a folder, or a list of these"
+"""The types of images that are accepted, for messages."""
+
+
+class WrongForm(UserError):
+    """The error for an image whose shape or size is not that of a form."""
+
+
+@attrs.frozen
+class Form:
+    """A form in which images can be given: the images of one depth, or gray images in place of its color images."""
+
+    spec: ImageSpec
+    """Shape and range of an image as it is given."""
+    pictures: Preparation | None
+    """The conversion of pictures. A picture that already has the size of `spec` is not cropped. None if pictures cannot
+    show the images, or are not given in this form."""
+    depth: int = 0
+    """Depth of the images that the form is converted to."""
+    repeat: int = 1
+    """Number of times that the channel of a gray image is repeated."""
+
+    def convert(self, source: Any, what: str) -> Tensor:
+        """Converts an array, `Images`, a Pillow image or a file to a batch of integers: uint8 or int64 on the CPU.
+
+        Raises `WrongForm` if the image is not in this form, and `UserError` if its type is not accepted, its values are
+        out of range, or it cannot be read. Messages begin with `what`.
+        """
+        if isinstance(source, Images):
+            if source.spec != self.spec:
+                raise WrongForm(f"{what}: got images of {source.spec}; expected {self.spec}")
+            source = source.tensor
+        if isinstance(source, Tensor | np.ndarray):
+            found = self.array(source, what)
+        elif isinstance(source, Path | Image.Image):
+            found = self._of_picture(source, what)
+        else:
+            raise UserError(f"{what}: expected {EXPECTED}, got {described(source)}")
+        return found.repeat_interleave(self.repeat, 1)
+
+    def array(self, array: Tensor | np.ndarray, what: str) -> Tensor:
+        """Converts one or several images: uint8 or int64 on the CPU, (n, *spec.shape)."""
+        values = integers(array, self.spec.levels, what)
+        batch = _batch(values, self.spec)
+        if batch is None:
+            shape = ", ".join(map(str, self.spec.shape))
+            raise WrongForm(f"{what}: expected shape (n, {shape}) or ({shape}), got {tuple(values.shape)}")
+        self.spec.check_range(batch, what)
+        return batch
+
+    def picture(self, source: Picture, name: str, preparation: Preparation) -> np.ndarray:
+        """Converts a picture: uint8, (channels, height, width)."""
+        if preparation.crop != Crop():
+            with opened(source) as picture:
+                is_fitting = picture.size == (self.spec.width, self.spec.height)
+            preparation = attrs.evolve(preparation, crop=Crop()) if is_fitting else preparation
+        return preparation(source, name)
+
+    def _of_picture(self, source: Path | Image.Image, what: str) -> Tensor:
+        name = one_line(str(source)) if isinstance(source, Path) else "the picture"
+        return self._values(content_of(source, what) if isinstance(source, Path) else source, f"{what}: {name}", name)
+
+    def _values(self, source: Picture, label: str, name: str) -> Tensor:
+        if self.pictures is None:
+            raise WrongForm(f"{label} is a picture, which cannot show values of {self.spec}; give integers")
+        try:
+            return torch.from_numpy(self.picture(source, name, self.pictures))[None]
+        except BrokenImage as error:
+            raise UserError(f"{label} cannot be read: {error}") from None
+        except WrongSize as error:
+            raise WrongForm(f"{label} has {error.found}; expected {self.spec.height}×{self.spec.width}") from None
+
+
+class AnyPicture(Form):
+    """The form of pictures of any size, which are always cropped.
+
+    Arrays are pictures too: integers 0 … 255 with 1, 3 or 4 channels, first or last.
+    """
+
+    def array(self, array: Tensor | np.ndarray, what: str) -> Tensor:
+        pictures = enumerate(_pictures(array, what))
+        return torch.cat([self._values(each, f"{what}: picture {at}", f"picture {at}") for at, each in pictures])
+
+    def picture(self, source: Picture, name: str, preparation: Preparation) -> np.ndarray:
+        return preparation(source, name)
+
+
+def usual_preparation(image: ImageSpec, recipe: Recipe | None = None, values: str = SCALED) -> Preparation | None:
+    """The conversion of pictures by [data] of a recipe. Without one, other sizes are refused, and `values` is used.
+
+    None if pictures cannot show images with these channels or levels.
+    """
+    if image.channels not in CHANNELS or image.levels > MOST_LEVELS:
+        return None
+    return Preparation(image, Crop(), "none", values) if recipe is None else Preparation.of(image, recipe.data)
+
+
+def integers(array: Tensor | np.ndarray, levels: int, what: str) -> Tensor:
+    """Converts an array of integers to a tensor on the CPU: uint8 if it has 8 bits, and int64 otherwise.
+
+    Raises `UserError`, beginning with `what`, for other types. `levels` is the number of levels in the message.
+    """
+    if isinstance(array, np.ndarray) and array.dtype.kind in "iu":
+        # Arrays with negative strides, such as mirrored ones, and arrays that cannot be written are copied.
+        array = torch.from_numpy(np.array(array, np.uint8 if array.dtype == np.uint8 else np.int64))
+    if not isinstance(array, Tensor) or array.dtype not in INTEGER_DTYPES:
+        raise UserError(
+            f"{what}: expected integers in [0, {levels}), got values of {array.dtype}; values that are scaled to "
+            f"[0, 1] are converted with (x * {levels - 1}).round()"
+        )
+    return array.detach().to("cpu", torch.uint8 if array.dtype == torch.uint8 else torch.int64)
+
+
+def _batch(values: Tensor, spec: ImageSpec) -> Tensor | None:
+    """The values with the shape (n, *spec.shape), or None if their shape is wrong. Channels may also be last."""
+    channels, height, width = spec.shape
+    shape, sides = tuple(values.shape), values.dim()
+    if shape[-3:] == spec.shape and sides in (3, 4):
+        return values.reshape(-1, *spec.shape)
+    if channels == 1 and shape[-2:] == (height, width) and sides in (2, 3):
+        return values.reshape(-1, *spec.shape)
+    if shape[-3:] == (height, width, channels) and sides in (3, 4):
+        return values.reshape(-1, height, width, channels).permute(0, 3, 1, 2).contiguous()
+    return None
+
+
+def _pictures(array: Tensor | np.ndarray, what: str) -> Iterator[Image.Image]:
+    """The pictures in an array of 8-bit values."""
+    values = integers(array, 256, what)
+    if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < 256:
+        raise UserError(f"{what}: expected 8-bit values, 0 … 255, got {int(values.min())} … {int(values.max())}")
+    shape, has_channels = values.shape, False
+    if values.dim() > 2:
+        has_channels = shape[-3] in (1, 3, 4) or shape[-1] in (1, 3, 4)
+        values = values.movedim(-3, -1) if shape[-3] in (1, 3, 4) else values
+    values = values if has_channels else values[..., None]  # Gray pictures may lack the dimension of the channel.
+    if values.dim() not in (3, 4) or 0 in shape:
+        raise UserError(f"{what}: expected pictures of shape (n, channels, height, width), got {tuple(shape)}")
+    for picture in values.reshape(-1, *values.shape[-3:]).to(torch.uint8).numpy():
+        yield Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
