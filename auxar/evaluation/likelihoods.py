@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from auxar.data import DataSets, Examples, ImageSet, evaluation_examples
-from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.evaluation import SAMPLES, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.image_nats import HASHES, INDICES, joined, share_of
-from auxar.evaluation.own_samples import sample_nats
+from auxar.evaluation.own_samples import share_of_samples
 from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import DamagedFile, is_file, metadata_entry, read_checksum
@@ -115,11 +115,16 @@ class RunEvaluation(Work):
 
     @property
     def sets(self) -> dict[str, tuple[ImageSet, int | None]]:
-        """The sets of images that are evaluated, and the maximum number of images of each, by name."""
+        """The sets of images that are evaluated, and the maximum number of images of each, by name.
+
+        `SAMPLES` are the held-out images for which samples are drawn, if all factors are trained.
+        """
         config = self.recipe.evaluation
+        samples = config.samples if all(factor.factor in self.checksums for factor in self.factors) else 0
         found = {
             "heldout": (self.data.heldout, config.heldout_images),
             "training": (self.data.train, config.train_images),
+            SAMPLES: (self.data.heldout, min(samples, config.heldout_images or samples)),
         }
         return {name: (images, limit) for name, (images, limit) in found.items() if limit != 0}
 
@@ -129,9 +134,13 @@ class RunEvaluation(Work):
         Chunk i of n has the batches i, i + n, … of each set.
         """
         found: Tensors = {}
+        if SAMPLES in self.sets:
+            batches, seed = self._batches(number, SAMPLES, ""), self.recipe.sampling.seed
+            share = share_of_samples(self.model, batches, self.device, seed)
+            found |= {f"{FLOAT}/{SAMPLES}/{part}": values for part, values in share.items()}
         for each in self.passes:
             each.model.eval().to(self.device)
-            for name in self.sets:
+            for name in (name for name in self.sets if name != SAMPLES):
                 batches = self._batches(number, name, each.label)
                 share = share_of(
                     *(each.model, each.chosen, batches, self.device, self.threads),
@@ -149,7 +158,8 @@ class RunEvaluation(Work):
             return batches
         length = _length(images, limit)
         total = None if length is None else math.ceil(length / size)
-        return progress_bar(batches, total=total, desc=f"evaluation{label}, {name} images", unit="batch", delay=1)
+        what = "bits of samples" if name == SAMPLES else f"evaluation{label}, {name} images"
+        return progress_bar(batches, total=total, desc=what, unit="batch", delay=1)
 
     def conclude(self, found: list[Tensors]) -> None:
         """Writes the evaluation in each arithmetic, from the log-likelihoods of all images."""
@@ -160,11 +170,12 @@ class RunEvaluation(Work):
 
     def _joined(self, arithmetic: str, found: list[Tensors]) -> Evaluation:
         """The evaluation in an arithmetic, from the results of all chunks."""
-        tensors, digest = self._samples() if arithmetic == FLOAT else {}, None
-        for name in self.sets:
+        tensors: Tensors = {}
+        digest = None
+        for name in (name for name in self.sets if arithmetic == FLOAT or name != SAMPLES):
             share = joined([_beginning(f"{arithmetic}/{name}/", own) for own in found])
-            hashes = share.pop(HASHES)
-            digest = digest_of(hashes) if name == "heldout" else digest
+            hashes = share.pop(HASHES, None)
+            digest = digest_of(hashes) if hashes is not None and name == "heldout" else digest
             tensors |= {f"{name}.{part}": nats.T.contiguous() for part, nats in share.items() if part != INDICES}
         digests = {} if arithmetic == FLOAT else digests_of(self.run, arithmetic)
         return attrs.evolve(self._evaluation(digest), arithmetic=arithmetic, digests=digests, tensors=tensors)
@@ -202,19 +213,6 @@ class RunEvaluation(Work):
         )
         kind = None if condition is None else condition.kind
         return Evaluation(self.factors, facts, self.checksums, condition=kind, key=self.key)
-
-    def _samples(self) -> dict[str, Tensor]:
-        """The log-likelihoods of samples of the model, if the recipe asks for them and all factors are trained."""
-        config = self.recipe.evaluation
-        if not config.samples or not all(factor.factor in self.checksums for factor in self.factors):
-            return {}
-        return sample_nats(
-            self.model,
-            self.data.heldout,
-            min(config.samples, config.heldout_images or config.samples),
-            seed=self.recipe.sampling.seed,
-            batch_size=config.batch_size,
-        )
 
 
 def evaluate_run(

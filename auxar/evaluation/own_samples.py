@@ -7,35 +7,38 @@ the bits/dim of held-out images. If it is larger, the model gives much probabili
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from auxar.data import ImageSet, evaluation_examples
-from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, SAMPLES
-from auxar.model import Chain, Factor, SampleRequest, device_of
-from auxar.progress import progress_bar
+from auxar.data import Examples
+from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN
+from auxar.evaluation.image_nats import INDICES
+from auxar.model import Chain, Factor, SampleRequest
 from auxar.recipe.building import own_sampler
+from auxar.work.chunks import Tensors
 
 
 @torch.no_grad()
-def sample_nats(model: Chain, heldout: ImageSet, count: int, *, seed: int, batch_size: int) -> dict[str, Tensor]:
-    """Draws exact samples of a model and returns their log-likelihoods, in the form of `Evaluation.tensors`.
+def share_of_samples(
+    model: Chain, batches: Iterable[tuple[Tensor, Examples]], device: torch.device, seed: int
+) -> Tensors:
+    """Draws exact samples of a model and returns their log-likelihoods, in the form of `image_nats.share_of`.
 
-    There are as many samples as held-out images, but at most `count`. A sample has the condition of the held-out image
-    with the same number. A factor with a view is measured on samples of the whole chain, and on samples that it draws
-    given the views of held-out images.
+    There is a sample for each held-out image in `batches`, which also have the numbers of the images, with the same
+    number and condition. A factor with a view is measured on samples of the whole chain, and on samples that it draws
+    given the views of held-out images: the parts `IN_CHAIN` and `FROM_VIEWS`, nats, float64 (images, 1).
     """
-    sampler = own_sampler(model)
     found: dict[str, list[Tensor]] = defaultdict(list)
 
-    def add(kind: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
-        found[f"{SAMPLES}.{factor.name}.{kind}"].append(factor(image, view, condition).double().cpu())
+    def add(part: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
+        found[f"{factor.name}.{part}"].append(factor(image, view, condition).double().cpu()[:, None])
 
-    model.eval()
-    batches = evaluation_examples(heldout, batch_size=batch_size, limit=count)
-    for numbers, batch in progress_bar(batches, desc="bits of samples", unit="batch", delay=1):
-        batch = batch.to(device_of(model))
+    sampler = own_sampler(model.eval().to(device))
+    for numbers, batch in batches:
+        found[INDICES].append(numbers)
+        batch = batch.to(device)
         views = model.views(batch.image)
         # Both kinds have noise of their own.
         from_views, in_chain = (
@@ -48,4 +51,4 @@ def sample_nats(model: Chain, heldout: ImageSet, count: int, *, seed: int, batch
                 view = views[depth + 1]
                 image = factor.draw(from_views.deeper(depth), sampler, view)
                 add(FROM_VIEWS, factor, image, view, batch.condition)
-    return {key: torch.cat(parts)[None] for key, parts in found.items()}
+    return {name: torch.cat(parts) for name, parts in found.items()}

@@ -10,8 +10,10 @@ from helpers.listed_images import Listed
 from helpers.tiny_runs import run, tiny
 
 from auxar.commands.evaluate import evaluate
+from auxar.data import evaluation_examples
 from auxar.evaluation.figures import Mean
-from auxar.evaluation.own_samples import sample_nats
+from auxar.evaluation.image_nats import INDICES, joined
+from auxar.evaluation.own_samples import share_of_samples
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
 from auxar.report.text import evaluation_lines
@@ -48,7 +50,10 @@ def entropies(model):
 def test_bits_of_samples_are_entropies(restricted):
     model = model_of(restricted)
     pixels = torch.randint(3, (COUNT, *IMAGE.shape), generator=generator(1)) // 2
-    found = sample_nats(model, Listed(IMAGE, pixels), COUNT, seed=0, batch_size=500)
+    # Two processes share the images.
+    batches = [evaluation_examples(Listed(IMAGE, pixels), batch_size=500, rank=rank, processes=2) for rank in (0, 1)]
+    found = joined([share_of_samples(model, each, torch.device("cpu"), seed=0) for each in batches])
+    assert torch.equal(found.pop(INDICES), torch.arange(COUNT))
     bits, probabilities = entropies(model)
     heldout = model.views(pixels)[1].flatten().bincount(minlength=3) / COUNT
     expected = {
@@ -57,16 +62,16 @@ def test_bits_of_samples_are_entropies(restricted):
     }
     # A mistake of views or images would be seen: the two kinds differ by many standard errors.
     assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
-    assert {key: nats.shape for key, nats in found.items()} == {
-        f"samples.{key}": (1, COUNT) for key in ("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain")
-    }
-    measured = {key: Mean.of(nats[0] / -math.log(2)) for key, nats in found.items()}
+    assert {key: nats.shape for key, nats in found.items()} == dict.fromkeys(
+        ("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain"), (COUNT, 1)
+    )
+    measured = {key: Mean.of(nats[:, 0] / -math.log(2)) for key, nats in found.items()}
     for kind, value in expected.items():
-        mean = measured[f"samples.stage0.{kind}"]
+        mean = measured[f"stage0.{kind}"]
         assert 0 < mean.error / IMAGE.dims < 0.01
         assert abs(mean.value / IMAGE.dims - value) < 4 * mean.error / IMAGE.dims
     entropy = -(probabilities * probabilities.log2()).sum().item()
-    mean = measured["samples.prior.in_chain"]
+    mean = measured["prior.in_chain"]
     assert abs(mean.value - entropy) < 4 * mean.error
 
 
