@@ -29,6 +29,9 @@ class ConvNetworkConfig:
     """Number of residual blocks, 1 … 256."""
     dropout: float = _rate()
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
+    noise: float = _rate()
+    """Share of the images in training of which the network sees a random part of the pixels replaced by noise,
+    0 ≤ noise < 1. With 0.02, samples do not fall into noise after an unlikely pixel."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
 
@@ -57,6 +60,7 @@ def network(config: ConvNetworkConfig, image: ImageSpec, features_channels: int 
         blocks=config.blocks,
         features_channels=features_channels,
         dropout=config.dropout,
+        noise=config.noise,
     )
 
 

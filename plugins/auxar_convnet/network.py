@@ -29,6 +29,10 @@ class ConvNetwork(CausalNetwork):
     second from the second, and so on, if this removes most of the channel's variance. In the embedding `convnet`, these
     features are the view, so that the network sees the small differences between image and view. The layer drops the
     channel of ones, because features of a view with this channel tell where the image ends.
+
+    In training, `noise` is the share of images of which the network sees a random part of the pixels replaced by noise.
+    A network that has only seen images does not know what follows an unlikely pixel, and may draw nothing but noise
+    after it.
     """
 
     marks_pixels = True
@@ -43,10 +47,12 @@ class ConvNetwork(CausalNetwork):
         blocks: int,
         features_channels: int,
         dropout: float,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         self.image = image
         self.head = head
+        self.noise = noise
         self.features_channels = features_channels
         inputs = image.channels + 1
         self.difference = None
@@ -72,6 +78,8 @@ class ConvNetwork(CausalNetwork):
         self.out = Pointwise([filters], head.parameter_count, normalized=False)
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        if self.training and self.noise:
+            image = self._with_noise(image)
         if self.difference is None or self.features is None:
             x = self.start(image)
         else:
@@ -80,6 +88,15 @@ class ConvNetwork(CausalNetwork):
             x = block(x)
         found: Tensor = self.out(x)
         return found
+
+    def _with_noise(self, image: Tensor) -> Tensor:
+        """Replaces pixels of some encoded images by uniform noise: each in a share that is drawn for the image."""
+        batch, _, height, width = image.shape
+        own, rest = image.split([self.image.channels, image.shape[1] - self.image.channels], 1)
+        random = torch.rand(2, batch, 1, 1, 1, device=image.device)
+        shares = random[0] * (random[1] < self.noise)
+        is_noise = torch.rand(batch, 1, height, width, device=image.device) < shares
+        return torch.cat([torch.where(is_noise, 2 * torch.rand_like(own) - 1, own), rest], 1)
 
     def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
         if features is not None:

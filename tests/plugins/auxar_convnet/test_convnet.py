@@ -250,3 +250,21 @@ def test_training_begins_near_the_distribution_of_all_pixels():
 def test_an_option_out_of_range_is_refused(config, key, value):
     with pytest.raises((UserError, ValueError), match=key):
         config(**{key: value})
+
+
+def test_noise_replaces_pixels_of_a_share_of_the_images_in_training():
+    """Only the pixels that the network sees: in evaluation nothing changes, and likelihoods are those of the images."""
+    network = components.network(ConvNetworkConfig(filters=2, hidden=2, blocks=1, noise=0.25), IMAGE)
+    images = network.encode(random_images(4000, IMAGE))
+    torch.manual_seed(1)
+    noisy = network._with_noise(images)
+    changed = (noisy != images)[:, :3].any(1)
+    assert torch.equal(noisy[:, 3:], images[:, 3:])
+    assert noisy.min() >= -1
+    assert noisy.max() <= 1
+    shares = changed.double().mean((1, 2))
+    # Images of 80 pixels in which less than one in hundred is replaced have no noise.
+    assert (shares > 0).double().mean() == pytest.approx(0.25, abs=0.02)
+    assert shares[shares > 0].mean() == pytest.approx(0.5, abs=0.03)
+    assert not torch.equal(network.train()(images), network(images))
+    assert torch.equal(network.eval()(images), network(images))
