@@ -8,8 +8,8 @@
 
 `load` loads a trained model as an `ImageModel`; `run` trains the model of a recipe, evaluates it and draws samples.
 Most other commands are functions, too: `sample`, `evaluate`, `compare`. Plugins implement `View`,
-`CausalNetwork`, `Head` and other interfaces, and register them as a `Component`. The page docs/api.md describes
-every name in one line.
+`CausalNetwork`, `Head` and other interfaces, and register them as a `Component`. The site's section
+on Python describes every name.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """The table of the public names of auxar: the only place that names them.
 
 `auxar/__init__.py` reads at run time where each name is defined. Type checkers and editors read this file as the types
-of the package. The pages of the reference show the names in this order, in the sections that comments `# Title` begin.
+of the package.
 """
 
 # ruff: isort: skip_file

@@ -19,9 +19,9 @@ from auxar.numerics.range_coder import TOTAL, encode
 class FactorCoder:
     """Encodes the images of a factor in integers to bytes, and decodes them.
 
-    An image takes about -log₂ p bits, given its view and its condition. `docs/files.md` describes the streams. Both
-    directions need the same `lag`: the number of columns by which each row is coded behind the row above. `sampler`
-    draws the pixels when they are decoded.
+    An image takes about -log₂ p bits, given its view and its condition. The plugin `auxar_codec` describes the streams.
+    Both directions need the same `lag`: the number of columns by which each row is coded behind the row above.
+    `sampler` draws the pixels when they are decoded.
 
     Raises `UserError` if the factor has no integer frequencies.
 

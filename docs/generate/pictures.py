@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import io
-import itertools
-import json
-import math
 from collections.abc import Callable
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -19,7 +15,6 @@ from PIL import Image
 from auxar.data import load_images
 from auxar.draw.sheets import labeled
 from auxar.model import ImageSpec
-from auxar.numerics import logistic
 from auxar.plugins import load_plugins
 from auxar.recipe import DataConfig
 from auxar_emoji.selection import FILES
@@ -51,11 +46,7 @@ class Picture:
 
 def picture(name: str) -> str:
     """Formats a picture and its caption as Markdown, for a page in the top folder of the site."""
-    return markdown(name, PICTURES[name])
-
-
-def markdown(name: str, shown: Picture) -> str:
-    """Formats a picture with the file name `name` and its caption as Markdown."""
+    shown = PICTURES[name]
     return f"![{shown.alternative}](pictures/{name})\n\n*{shown.caption}*"
 
 
@@ -125,25 +116,6 @@ def pixels_read(network: LightNetwork, row: int, column: int) -> torch.Tensor:
     encoded = network.encode(torch.zeros((1, *network.image.shape), dtype=torch.int64)).requires_grad_()
     (gradient,) = torch.autograd.grad(network(encoded)[0, :, row, column].abs().sum(), encoded)
     return (gradient[0] != 0).any(0)
-
-
-def head() -> str:
-    """Draws a bar chart of a mixture of two discretized logistic distributions over 16 values."""
-    levels = 16
-    values = torch.arange(levels)
-    logits = torch.tensor([0.6, 0.4]).log()
-    means, log_scales = torch.tensor([-0.45, 0.7]), torch.tensor([-2.3, -1.4])
-    joint = logits + logistic.log_mass(values[:, None], means, log_scales, levels)
-    probabilities = joint.logsumexp(1).exp().tolist()
-    height = 180
-    scale = height / max(probabilities)
-    parts = []
-    for value, probability in zip(range(levels), probabilities, strict=True):
-        left = 4 + CELL * value
-        parts.append(svg.box(left, 20 + height - scale * probability, CELL - 4, scale * probability, svg.BLUE))
-        parts.append(svg.words(left + CELL / 2 - 2, height + 34, str(value)))
-        parts.append(svg.words(left + CELL / 2 - 2, 10 + height - scale * probability, f"{probability:.2f}", size=11))
-    return svg.drawing(CELL * levels + 4, height + 48, *parts)
 
 
 def support() -> str:
@@ -221,36 +193,6 @@ def small_network(image: ImageSpec) -> LightNetwork:
     return network.eval()
 
 
-def soak() -> str:
-    """Draws the measured memory and open files of a process that runs the quickstart repeatedly."""
-    rows = json.loads(Path(__file__).with_name("soak.json").read_text(encoding="utf-8"))["rows"]
-    end = max(seconds for seconds, *_ in rows)
-    most = 100 * math.ceil(max(row[2] for row in rows) / 100)
-    left, width, height = 70, 560, 130
-
-    def panel(top: float, title: str, column: int, highest: float, ink: str) -> list[str]:
-        def place(row: list[float]) -> tuple[float, float]:
-            return left + width * row[0] / end, top + height * (1 - row[column] / highest)
-
-        parts = [svg.words(left, top - 14, title, anchor="start")]
-        for value in (0, highest / 2, highest):
-            y = top + height * (1 - value / highest)
-            parts.append(svg.path([(left, y), (left + width, y)], svg.FAINT))
-            parts.append(svg.words(left - 8, y, f"{value:g}", anchor="end", size=12))
-        for before, row in itertools.pairwise(rows):
-            if row[1] != before[1]:
-                x = place(row)[0]
-                parts.append(svg.path([(x, top), (x, top + height)], svg.FAINT))
-        return [*parts, svg.path([place(row) for row in rows], ink)]
-
-    parts = panel(30, "resident memory, MB", 2, most, svg.ORANGE)
-    parts += panel(220, "open files", 3, 20, svg.LINE)
-    for minutes in range(0, int(end / 60) + 1, 5):
-        parts.append(svg.words(left + width * 60 * minutes / end, 366, str(minutes), size=12))
-    parts.append(svg.words(left + width, 386, "minutes", anchor="end"))
-    return svg.drawing(left + width + 20, 400, *parts)
-
-
 PICTURES = {
     "views.png": Picture(
         views,
@@ -269,11 +211,6 @@ PICTURES = {
         "A grid of pixels. The pixels that one prediction depends on lie above it and to its left",
         "The pixels that one prediction of a small causal network depends on, found from gradients.",
     ),
-    "head.svg": Picture(
-        head,
-        "A bar chart of sixteen probabilities",
-        "A mixture of two logistic distributions, discretized to 16 values. The probabilities add up to one.",
-    ),
     "support.svg": Picture(
         support,
         "Four bars from 0 to 255. The interval of possible values becomes narrower with each pixel that is drawn",
@@ -286,11 +223,5 @@ PICTURES = {
         "row above",
         "The step in which the wavefront sampler draws each pixel of an 8×16 image with a `pixelcnn` network of one "
         "block, whose lag is 4. Each row is 4 columns behind the row above.",
-    ),
-    "soak.svg": Picture(
-        soak,
-        "Two lines over thirty minutes: memory, which hardly grows after the first run, and open files",
-        "Memory and open files of one process that runs the quickstart repeatedly on a CPU, for thirty minutes. A "
-        "vertical line marks the start of a run.",
     ),
 }

@@ -29,44 +29,6 @@ TABLES: dict[str, type] = {
     "evaluation": EvaluationConfig,
     "sampling": SamplingConfig,
 }
-UNITS = {
-    "image.height": "pixels",
-    "image.width": "pixels",
-    "image.levels": "values",
-    "data.split.train": "fraction",
-    "data.split.validation": "fraction",
-    "data.crop.left": "pixels",
-    "data.crop.right": "pixels",
-    "data.crop.top": "pixels",
-    "data.crop.bottom": "pixels",
-    "data.limit": "images",
-    "data.shuffle_buffer": "images",
-    "data.workers": "processes",
-    "stage.repeat": "stages",
-    "condition.classes": "classes",
-    "condition.height": "pixels",
-    "condition.width": "pixels",
-    "training.steps": "steps",
-    "training.epochs": "passes",
-    "training.batch_size": "images",
-    "training.accumulate": "parts",
-    "training.warmup": "steps",
-    "training.clip": "bits/dim",
-    "training.ema": "per step",
-    "training.initialization_images": "images",
-    "training.checkpoint_every": "steps",
-    "training.log_every": "steps",
-    "training.evaluate_every": "steps",
-    "training.validation_images": "images",
-    "training.patience": "evaluations",
-    "training.sample_every": "steps",
-    "evaluation.batch_size": "images",
-    "evaluation.heldout_images": "images",
-    "evaluation.train_images": "images",
-    "sampling.images": "images",
-    "sampling.batch_size": "images",
-}
-"""The unit of each key that has one."""
 TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}
 KINDS = {"dataset": "Data sets"}
 
@@ -82,12 +44,8 @@ class Key:
 
 
 def keys(name: str) -> str:
-    """Formats the keys of a recipe's table as a Markdown table of type, default, unit and meaning."""
-    rows = [
-        [f"`{key.name}`", key.type, key.default, UNITS.get(f"{name}.{key.name}", ""), key.meaning]
-        for key in keys_of(TABLES[name])
-    ]
-    return table(["key", "type", "default", "unit", "meaning"], rows)
+    """Formats the keys of a recipe's table as a Markdown table of type, default and meaning."""
+    return _rows("key", TABLES[name])
 
 
 def components() -> str:
@@ -131,10 +89,14 @@ def _is_ours(registry: Registry, kind: str, name: str) -> bool:
 
 
 def _component(component: Component) -> str:
-    options = list(keys_of(component.config))
-    rows = [[f"`{key.name}`", key.type, key.default, key.meaning] for key in options]
     text = f"### `{component.name}` ({component.kind})\n\n{inspect.cleandoc(component.config.__doc__ or '')}"
-    return text + "\n\n" + (table(["option", "type", "default", "meaning"], rows) if options else "It has no options.")
+    options = _rows("option", component.config) if attrs.fields(component.config) else "It has no options."
+    return f"{text}\n\n{options}"
+
+
+def _rows(title: str, cls: type) -> str:
+    rows = [[f"`{key.name}`", key.type, key.default, key.meaning] for key in keys_of(cls)]
+    return table([title, "type", "default", "meaning"], rows)
 
 
 def _type_name(hint: Any) -> str:

@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation (tables, references and pictures), and the JSON Schema of recipes.
+"""Writes the generated parts of the documentation (tables and pictures), and the JSON Schema of recipes.
 
     python docs/generate/write.py            # write the files that are out of date
     python docs/generate/write.py --check    # write nothing; the exit status is 1 if a file is out of date
@@ -20,14 +20,8 @@ from pathlib import Path
 import numpy as np
 import pictures
 from command_tables import command_list, commands
-from costs import costs
-from measurements import read_measurements
 from PIL import Image
-from python_reference import module, names, section
 from recipe_tables import components, keys, schema
-from result_pictures import curves, result_pictures
-from result_sheets import sheets
-from result_tables import results
 
 DOCS = Path(__file__).parents[1]
 SCHEMA = DOCS.parent / "recipes" / "auxar.schema.json"
@@ -36,21 +30,12 @@ GENERATORS: dict[str, Callable[..., str]] = {
     "command_list": command_list,
     "commands": commands,
     "components": components,
-    "costs": costs,
-    "curves": curves,
     "keys": keys,
-    "module": module,
-    "names": names,
     "picture": pictures.picture,
-    "results": results,
-    "section": section,
-    "sheets": sheets,
 }
-PICTURES = pictures.PICTURES | result_pictures(read_measurements())
+PICTURES = pictures.PICTURES
 REGION = re.compile(r"^(<!-- generated: (\S+)([^\n]*?) -->\n)(.*?)^(<!-- end -->)$", re.DOTALL | re.MULTILINE)
-NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-COSTS_TOLERANCE = 0.2
-"""Largest relative difference of a cost. Versions of PyTorch store different tensors for the backward pass."""
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 PLACE_TOLERANCE = 0.2
 """Largest difference of a coordinate in an SVG file, in its own units. Processors round the last digit differently."""
 PIXEL_TOLERANCE = 0.03
@@ -94,14 +79,11 @@ def outdated_files() -> Iterator[tuple[Path, bytes]]:
 
 
 def filled(page: str) -> str:
-    """Returns the page with every region generated again. Costs that differ within the tolerance stay unchanged."""
+    """Returns the page with every region generated again."""
 
     def generated(region: re.Match[str]) -> str:
-        begin, name, arguments, written, end = region.groups()
-        text = f"\n{GENERATORS[name](*arguments.split())}\n\n"
-        if name == "costs" and same_but_numbers(written, text, relative=COSTS_TOLERANCE):
-            text = written
-        return f"{begin}{text}{end}"
+        begin, name, arguments, _, end = region.groups()
+        return f"{begin}\n{GENERATORS[name](*arguments.split())}\n\n{end}"
 
     return REGION.sub(generated, page)
 
@@ -109,19 +91,16 @@ def filled(page: str) -> str:
 def same_picture(suffix: str, written: bytes, drawn: bytes) -> bool:
     """Whether two pictures are equal within the tolerance of their format."""
     if suffix == ".svg":
-        return same_but_numbers(written.decode(), drawn.decode(), absolute=PLACE_TOLERANCE)
+        return same_but_places(written.decode(), drawn.decode())
     first, second = (np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), float) for content in (written, drawn))
     return first.shape == second.shape and float(abs(first - second).mean()) <= PIXEL_TOLERANCE
 
 
-def same_but_numbers(written: str, generated: str, *, relative: float = 0.0, absolute: float = 0.0) -> bool:
-    """Whether two texts are equal, where numbers may differ within the tolerances."""
-    if NUMBER.sub("", written) != NUMBER.sub("", generated):
-        return False
-    first, second = (
-        np.array([float(number.replace(",", "")) for number in NUMBER.findall(text)]) for text in (written, generated)
-    )
-    return first.shape == second.shape and np.allclose(first, second, rtol=relative, atol=absolute)
+def same_but_places(written: str, drawn: str) -> bool:
+    """Whether two SVG files are equal, where numbers may differ within the tolerance of places."""
+    first, second = ([float(number) for number in NUMBER.findall(text)] for text in (written, drawn))
+    same = NUMBER.sub("", written) == NUMBER.sub("", drawn) and len(first) == len(second)
+    return same and np.allclose(first, second, rtol=0, atol=PLACE_TOLERANCE)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,75 @@
-"""The format of files, described to the byte in docs/files.md: a header, an index, and a record for each image."""
+"""The format of files: a header, an index, and a record for each image.
+
+All numbers are unsigned integers with their lowest byte first.
+
+- 8 bytes: `89 41 55 58 41 52 0D 0A` (`\\x89AUXAR\\r\\n`)
+- 4 bytes: number of bytes of the header, at most 2¹⁶
+- the header, JSON in UTF-8
+- 4 bytes: CRC-32 of the header
+- 4 bytes: number of bytes of the index
+- the index
+- 4 bytes: CRC-32 of the index
+- a record for each image, in the order of the index
+
+The header has the keys `format` (1), `model` (the name of the run's folder, which helps to find it), `channels`,
+`height`, `width` and `levels` of the model's images, and `factors`: for each factor, the coarsest first, its `name`,
+the `digest` of its integers (`integer.json` of a run) and its `lag`, 1 … width. If images are coded given labels or
+attributes, there is also `condition`, with its `kind`, the number of `values` of an image, 1 … 1024, and their number
+of `levels`, 2 … 2²⁴. Other keys are refused.
+
+The index is a file of the format .xz (LZMA2, made without a checksum, and read with at most 64 MiB of memory) of at
+most 2²⁵ bytes, with this content of at most 2²⁵ bytes, for n images:
+
+- 4 bytes: n
+- for each image, its name in UTF-8 and a zero byte. A name has 1 … 200 bytes, without `/`, `\\` and the zero byte, is
+  not `.` or `..`, and not the name of another image
+- 4n bytes: 1 for each image that is gray although the model has 3 channels, and 0 for the others
+- 4n bytes: number of rows of each image
+- 4n bytes: number of columns; an image has 1 … 10⁸ pixels
+- 4n bytes: number of bytes of the color profile, at most 2¹⁸
+- 4n bytes: number of bytes of the EXIF data, at most 2¹⁸
+- 4n bytes: CRC-32 of the record without the streams of the finest factor
+- 4n bytes: CRC-32 of the image's values, in the order of rows, columns and channels; of one channel if it is gray
+- 4t bytes: for each factor, the coarsest first: number of bytes of the streams of all images' tiles, t in all. The
+  tiles of an image are in raster order. A stream has at most 4·d + 16 bytes, for the d sub-pixels of the model's
+  images
+- 4n bytes: for each of the `values` of a condition, if the header has one: 0 for an image with the null condition,
+  and otherwise the value plus 1
+
+The numbers of such a row of 4n or 4t bytes are written in four parts: the lowest bytes of all numbers, their second
+bytes, their third bytes, and their highest bytes. Numbers of the same kind are similar, so most of the parts compress
+well: an image of the model's size takes about 14 bytes in the index of a model with five factors, in addition to its
+name. 8 of them are the checksums.
+
+A record is the color profile, the EXIF data (as Pillow reads it from the picture, and gives it to the PNG file), and
+the streams: for each factor, the coarsest first, those of the tiles in raster order. A view at depth k is decoded
+from the streams of the factors down to this depth, and only the part of the record before the finest factor's streams
+is read and compared with its checksum. The values of an image itself are compared with their checksum after it is
+decoded, which finds all other damage, and a decoder that computes other frequencies.
+
+**Streams.** A stream holds the sub-pixels of one tile for one factor, given the tile's view. The pixel at row r and
+column c is coded at time r · lag + c, and of pixels with the same time, that of the upper row comes first. With this
+order, a sampler decodes many rows at once; lag = width is raster order. The lag is derived from the network, and a
+sampler that cannot follow it is refused. The channels of a pixel follow each other.
+
+A value is coded with the cumulative frequency *start* of all lower values and its own *frequency*, which the head
+gives for the integer parameters that the network predicts for the pixel. In a restricted decoder, only the values in
+the sub-pixel's interval have frequencies. All frequencies add up to 2²⁴. If only one value is possible, nothing is
+coded.
+
+The range coder has a lower end `low` and a `width`, both of 64 bits, which begin with 0 and 2⁶⁴ − 1. For each value:
+
+    scale = width >> 24
+    low   = low + start · scale          (a carry out of 64 bits is added to the bytes written so far)
+    width = frequency · scale
+    while width < 2⁵⁶:  write the highest byte of low;  low = low << 8;  width = width << 8
+
+At the end, `low` is rounded up to a multiple of 2⁵⁶ (a carry is added as above), its highest byte is written, and
+zero bytes at the end of the stream are left out. A decoder begins with `code`, the first 8 bytes as a number with the
+highest byte first, and reads zeros after the end of the stream. For each value, it finds the one whose range contains
+⌊code / scale⌋ (at most 2²⁴ − 1), subtracts start · scale from `code`, sets `width` as above, and then appends bytes
+to `code` where the coder wrote them. A stream takes at most 2 bytes more than the bits of its frequencies.
+"""
 
 from __future__ import annotations
 

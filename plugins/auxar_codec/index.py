@@ -1,4 +1,4 @@
-"""The index of a file, described to the byte in docs/files.md: it says where each image is, without decoding it."""
+"""The index of a file, described to the byte in `container.py`: it says where each image is, without decoding it."""
 
 from __future__ import annotations
 

@@ -1,20 +1,17 @@
 """Checks whether a process that runs the quickstart again and again leaks memory or open files.
 
-    python tests/benchmarks/soak.py --minutes 30 --out docs/generate/soak.json
+    python tests/benchmarks/soak.py --minutes 30
 
 Runs recipes/quickstart.toml to its report, each time into a new folder, until `--minutes` have passed. The process then
 sends itself SIGTERM, so that the run in progress saves and ends. Prints the highest and the mean resident memory of
 each run and its open files at the end, and how these changed from the second run to the last complete one. The first
-run is left out because libraries allocate memory in it that they keep. `--out` saves memory and open files over time as
-JSON; a figure of the documentation is drawn from this file.
+run is left out because libraries allocate memory in it that they keep.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import signal
 import statistics
 import tempfile
@@ -30,8 +27,6 @@ from auxar.work.signals import Interrupted, heeding_signals
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
 EVERY = 1.0
 """Seconds between two measurements."""
-ROWS = 360
-"""Largest number of measurements that `--out` saves."""
 Row = tuple[float, int, int, int]
 
 
@@ -83,11 +78,10 @@ def summary(rows: list[Row]) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Prints the table, and saves the measurements if `--out` is given."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change keys of the recipe")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="save the measurements as JSON")
     options = parser.parse_args()
     rows = soak(options.minutes, options.set)
     runs = summary(rows)
@@ -101,13 +95,6 @@ def main() -> None:
     if len(whole) > 1:
         for key in ("highest_mb", "mean_mb", "open_files"):
             print(f"{key}: {whole[-1][key] - whole[0][key]:+.1f} from run {whole[0]['run']} to run {whole[-1]['run']}")
-    if options.out is not None:
-        step = max(1, -(-len(rows) // ROWS))
-        course = [
-            [round(seconds, 1), run, round(resident / 1e6, 1), files] for seconds, run, resident, files in rows[::step]
-        ]
-        facts = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "columns": ["s", "run", "MB", "files"]}
-        options.out.write_text(json.dumps({**facts, "rows": course}, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

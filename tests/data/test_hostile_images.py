@@ -1,4 +1,4 @@
-"""Tests of unusual, damaged and malicious image files. The tables of docs/images.md say what happens to each kind."""
+"""Tests of unusual, damaged and malicious image files. The tables of image_files.md say what happens to each kind."""
 
 from __future__ import annotations
 
@@ -303,9 +303,9 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
 
 
 def documented() -> dict[str, tuple[str, list[str]]]:
-    """Returns the tables of docs/images.md by kind of file: the outcome, and regular expressions of the errors."""
+    """Returns the tables of image_files.md by kind of file: the outcome, and regular expressions of the errors."""
     rows = {}
-    for line in (PROJECT / "docs" / "images.md").read_text(encoding="utf-8").splitlines():
+    for line in Path(__file__).with_name("image_files.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("| ") and not line.startswith(("| kind", "| ---")):
             kind, outcome, words = (cell.strip() for cell in line.strip("|").split("|"))
             assert kind not in rows
@@ -433,7 +433,7 @@ def file_name(kind: str, name: str) -> str:
 
 
 def told(kind: str, message: str) -> bool:
-    """Whether a message matches an error that docs/images.md gives for this kind."""
+    """Whether a message matches an error that image_files.md gives for this kind."""
     return any(re.search(text, message) for text in ROWS[kind][1])
 
 

@@ -460,7 +460,8 @@ def test_column_of_paths_alone(tmp_path):
 
 
 def test_page_gives_the_reasons():
-    page = " ".join(Path("docs/images.md").read_text(encoding="utf-8").split())
+    pages = [Path(file).read_text(encoding="utf-8") for file in ("docs/images.md", "tests/data/image_files.md")]
+    page = " ".join(" ".join(pages).split())
     assert all(f'"{reason}"' in page for reason in PATHS.values())
 
 

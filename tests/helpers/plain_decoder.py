@@ -1,4 +1,7 @@
-"""A decoder of files in plain Python, written from docs/files.md. It shares only the networks and heads with auxar."""
+"""A decoder of files in plain Python, written from the docstring of `auxar_codec.container`.
+
+It shares only the networks and heads with auxar.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def described(name="a", **fields):
 
 
 def test_the_index_takes_few_bytes_for_an_image():
-    """With five factors, an image of the model's size takes at most 16 bytes, its name included: see docs/files.md."""
+    """With five factors, an image of the model's size takes at most 16 bytes, its name included."""
     numbers = random.Random(0)
     entries = [
         described(

@@ -60,7 +60,7 @@ def test_both_commands_keep_the_contract_of_commands(run, images, tmp_path):
 
 
 def test_a_decoder_in_plain_python_reads_the_same_images(run, packed):
-    """The decoder follows docs/files.md. Only networks, frequencies and intervals come from auxar."""
+    """The decoder follows the docstring of `container.py`. Only networks, frequencies and intervals come from auxar."""
     found = decoded_images(packed.read_bytes(), auxar.load(run, arithmetic="integer"), most=1)
     assert len(found) == 1
     for name, image in found.items():
