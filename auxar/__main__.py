@@ -7,6 +7,9 @@ import os
 import signal
 import sys
 
+READER_GONE = 141
+"""Exit status if the reader of standard output ended before the output was written: that of SIGPIPE in a shell."""
+
 
 def start() -> None:
     """Runs the command line of this process, and ends the process with its exit status."""
@@ -15,14 +18,21 @@ def start() -> None:
         signal.signal(signal.SIGINT, _interrupted)
 
     # Imported here, so that an interrupt during the imports is handled.
-    from auxar.cli import main, streams
+    from auxar.cli import main
 
-    output = streams.guard()
     try:
-        status: str | int | None = main()
-    except SystemExit as end:  # Raised by argparse, after help and after mistakes.
-        status = end.code
-    sys.exit(status or output.status())
+        try:
+            status: str | int | None = main()
+        except SystemExit as end:  # Raised by argparse, after help and after mistakes.
+            status = end.code
+        sys.stdout.flush()
+    except OSError as error:
+        # Commands report their own errors, so standard output cannot be written. Python would try again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = READER_GONE if isinstance(error, BrokenPipeError) else 2
+        if status == 2:
+            print(f"auxar: standard output cannot be written: {error.strerror}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _interrupted(number: int, frame: object) -> None:

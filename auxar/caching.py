@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import inspect
@@ -10,13 +11,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from auxar.errors import UserError, one_line
-from auxar.files import FOLDER, UNFINISHED, entries, kind, read_bytes
+from auxar.files import FOLDER, UNFINISHED, entries, give_usual_permissions, kind, read_bytes
 from auxar.locks import holding
 
 LONGEST_NAME = 60
@@ -56,13 +57,9 @@ def cached_folder(
     # An existing folder is complete. It is read without the lock, because the cache may be read-only.
     if kind(folder) != FOLDER:
         with contextlib.ExitStack() as stack:
-            try:
+            with _writing(folder):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(
-                    holding(Path(f"{folder}.lock"), f"generate the files of {one_line(name)}", CACHE_ADVICE)
-                )
-            except OSError as error:
-                raise _cannot_be_written(folder, error) from error
+                stack.enter_context(holding(Path(f"{folder}.lock"), f"generate the files of {one_line(name)}"))
             if kind(folder) != FOLDER:  # Another process may have written it while this one waited.
                 _write(folder, write)
     return folder
@@ -73,37 +70,46 @@ def _write(folder: Path, write: Callable[[Path], object]) -> None:
     prefix = f".{folder.name}."
     for left in entries(folder.parent, f"{prefix}*{UNFINISHED}"):
         shutil.rmtree(left, ignore_errors=True)
-    try:
+    with _writing(folder):
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=UNFINISHED))
-    except OSError as error:
-        raise _cannot_be_written(folder, error) from error
     try:
         write(temporary)
-        try:
+        with _writing(folder):
             _to_disk(temporary)
             temporary.rename(folder)
-        except OSError as error:
-            raise _cannot_be_written(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _to_disk(folder: Path) -> None:
-    """Waits until all files are on the disk, and gives the folder the permissions of an ordinary new folder.
-
-    `mkdtemp` creates a folder that only its owner can open.
-    """
+    """Waits until all files are on the disk, and gives the folder the permissions of an ordinary new folder."""
     for parent, _, names in os.walk(folder):
         for name in names:
             with Path(parent, name).open("rb") as file:
                 os.fsync(file.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    folder.chmod(0o777 & ~umask)
+    give_usual_permissions(folder, 0o777)
 
 
-def _cannot_be_written(folder: Path, error: OSError) -> UserError:
-    return UserError(f"{folder} cannot be written: {error.strerror or error}; free disk space, or {CACHE_ADVICE}")
+def cannot_be_written(path: Path, error: OSError) -> UserError:
+    """The error for a file or folder in the cache that cannot be written."""
+    return UserError(f"{path} cannot be written: {error.strerror or error}; free disk space, or {CACHE_ADVICE}")
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """The error of a full or read-only disk among an error and its causes, which libraries wrap in others."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise cannot_be_written(folder, error) from error
 
 
 def _stamp(source: str | PathLike[str]) -> str:

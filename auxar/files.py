@@ -35,16 +35,8 @@ TEMPORARY = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOT
 """The names of temporary files: a dot, the name of the file, eight characters that `tempfile` chose, and `.part`."""
 ABANDONED_AFTER = 3600.0
 """Seconds without a change after which a temporary file counts as left by a killed process."""
-FILE, FOLDER, LINK = "regular file", "folder", "link"
-KINDS = {
-    stat.S_IFREG: FILE,
-    stat.S_IFDIR: FOLDER,
-    stat.S_IFLNK: LINK,
-    stat.S_IFIFO: "pipe",
-    stat.S_IFSOCK: "socket",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-}
+FILE, FOLDER = "regular file", "folder"
+KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: "link"}
 """The kinds of files, by the part of the mode that says the kind."""
 MOST_TEXT = 2**28
 """Maximum size in bytes of a text file that is read, enough for a million lines of metrics."""
@@ -167,16 +159,20 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # `mkstemp` creates a file that only its owner can read. It gets the permissions of an ordinary new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        give_usual_permissions(temporary, 0o666)
         temporary.replace(path)
     except OSError as error:
         raise _refusal(path, "written", error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def give_usual_permissions(path: Path, most: int) -> None:
+    """Gives a temporary file or folder, which only its owner can read, the permissions of an ordinary new one."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(most & ~umask)
 
 
 def unfinished(folder: Path, names: Collection[str] | None = None) -> list[Path]:

@@ -42,18 +42,7 @@ def shows_bars() -> bool:
     """Whether progress is shown as bars: standard error is a terminal, or the program runs in a notebook."""
     if is_hidden():
         return False
-    return _is_terminal(sys.stderr) or hasattr(_shell(), "kernel")
-
-
-def _is_terminal(stream: Any) -> bool:
-    # A closed stream is None.
-    if stream is None or not stream.isatty():
-        return False
-    try:
-        # Some programs make terminals without a width, on which a bar would be empty.
-        return os.get_terminal_size(stream.fileno()).columns > 0
-    except (OSError, ValueError):
-        return True
+    return sys.stderr.isatty() or hasattr(_shell(), "kernel")
 
 
 def _shell() -> Any:

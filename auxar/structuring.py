@@ -21,14 +21,6 @@ from cattrs.gen import make_dict_structure_fn
 from auxar.errors import did_you_mean, one_line, shown
 
 T = TypeVar("T")
-LONGEST_TEXT = 10_000
-"""Maximum number of characters of a string."""
-LONGEST_KEY = 100
-"""Maximum number of characters of an unknown key that an error quotes."""
-MOST_UNKNOWN = 3
-"""Maximum number of unknown keys of a table that an error names."""
-MOST_ENTRIES = 12
-"""A list or mapping with more wrong entries than this is not checked to its end."""
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """Strings that stand for floats in JSON, which has no such numbers."""
 A_LIST, A_TABLE, OF_64_BITS = "a list", "a table", "an integer of at most 64 bits"
@@ -57,10 +49,6 @@ class Messages:
         """The message about a wrong value. `expected` describes the expected type, choices or range."""
         return f"expected {expected}, got {shown(value)}"
 
-    def too_long(self, text: str) -> str:
-        """The message about a string of more than `LONGEST_TEXT` characters."""
-        return f"expected at most {LONGEST_TEXT} characters, got {len(text)}"
-
 
 @attrs.frozen
 class Hook:
@@ -81,7 +69,7 @@ class Hook:
 class StrictConverter:
     """A converter that accepts exact types only: for example, it refuses a boolean where an integer is expected.
 
-    Integers have at most 64 bits, and strings at most `LONGEST_TEXT` characters. An integer is accepted as a float.
+    Integers have at most 64 bits. An integer is accepted as a float.
     Scalars, `Literal`, `pathlib.Path` (as a string), lists, tuples, mappings with string keys, optional values and
     attrs classes are supported and may be nested.
 
@@ -148,8 +136,6 @@ class StrictConverter:
                     raise ValueError(f"expected a finite number, got {shown(value)}")
             elif type(value) is int and not -(2**63) <= value < 2**63:
                 raise ValueError(self._messages.wrong(OF_64_BITS, value))
-            if kind is str and len(value) > LONGEST_TEXT:
-                raise ValueError(self._messages.too_long(value))
             return kind(value)
 
         return read
@@ -194,8 +180,6 @@ class StrictConverter:
             except Exception as error:
                 error.add_note(IterableValidationNote(f"entry {place}", place, own))
                 errors.append(error)
-                if len(errors) > MOST_ENTRIES:
-                    break
         if errors:
             raise IterableValidationError("some entries are wrong", errors, kind)
         return found
@@ -245,11 +229,8 @@ def _sentence(error: BaseException) -> str:
 
 
 def _unknown_keys(keys: Sequence[str], known: Sequence[str]) -> Iterator[str]:
-    for key in keys[:MOST_UNKNOWN]:
-        name = one_line(key, LONGEST_KEY)
-        yield f"unknown key '{name}'{did_you_mean(name, known)}"
-    if len(keys) > MOST_UNKNOWN:
-        yield f"and {len(keys) - MOST_UNKNOWN} more unknown keys"
+    for key in keys:
+        yield f"unknown key '{key}'{did_you_mean(key, known)}"
 
 
 def _origin(kind: Any) -> Any:

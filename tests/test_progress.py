@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-import os
 import sys
-import termios
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -152,14 +150,3 @@ def test_a_variable_that_is_off_hides_nothing(clock, lines, monkeypatch, variabl
     monkeypatch.setenv("TQDM_DISABLE", variable)
     work(clock, 1, 1)
     assert lines()
-
-
-def test_a_terminal_without_a_width_gets_lines(monkeypatch):
-    main, other = os.openpty()
-    with open(other, "w") as terminal:
-        monkeypatch.setattr("sys.stderr", terminal)
-        termios.tcsetwinsize(other, (0, 0))
-        assert not shows_bars()
-        termios.tcsetwinsize(other, (24, 80))
-        assert shows_bars()
-    os.close(main)

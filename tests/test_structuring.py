@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from auxar.errors import UserError
 from auxar.recipe.structuring import RECIPES, TYPES
 from auxar.runs.records import RECORDS
-from auxar.structuring import LONGEST_TEXT, MOST_ENTRIES, Hook, Misfit, StrictConverter
+from auxar.structuring import Hook, Misfit, StrictConverter
 
 BOTH = pytest.mark.parametrize("converter", [RECIPES, RECORDS], ids=["recipes", "records"])
 
@@ -98,7 +98,6 @@ def test_values_of_the_right_types_are_read_and_written_back(converter):
         ({"inner": {"number": 1.0}}, "inner.number: expected int, got "),
         ({"inner": {"number": 1, "share": "1"}}, "inner.share: expected float, got "),
         ({"name": 1}, "name: expected str, got "),
-        ({"name": "x" * (LONGEST_TEXT + 1)}, "name: expected at most 10000 characters, got 10001"),
         ({"on": 1}, "on: expected bool, got "),
         ({"kind": "c"}, "kind: expected one of a, b, 3, got "),
         ({"kind": 3.0}, "kind: expected one of a, b, 3, got "),
@@ -129,10 +128,8 @@ def test_a_value_of_another_type_is_named_with_its_path(converter, changes, begi
 
 
 @BOTH
-def test_all_mistakes_are_told_and_of_a_long_list_some(converter):
+def test_all_mistakes_are_told(converter):
     assert len(problems(converter, {"inner": {"number": "1", "share": "2"}, "on": 3, "name": 4})) == 4
-    assert len(problems(converter, with_inner(several=[{}] * 1000))) == MOST_ENTRIES + 1
-    assert len(problems(converter, with_inner(counts={str(k): "" for k in range(1000)}))) == MOST_ENTRIES + 1
 
 
 def test_recipes_refuse_unknown_keys_and_records_ignore_them():

@@ -36,6 +36,8 @@ def _done(options: argparse.Namespace) -> int:
         return error.code if isinstance(error, Interrupted) else 130
     except SystemExit as error:  # No command raises it, but the code of a plugin or library may.
         raise RuntimeError(f"the command was ended by sys.exit({shown(error.code)}) in other code") from error
+    except BrokenPipeError:  # Standard output has no reader, which the caller handles.
+        raise
     except OSError as error:  # A full disk or a lack of permission is no bug, so no traceback is shown.
         _say(str(error))
         return 2

@@ -16,15 +16,12 @@ if TYPE_CHECKING:
 
 
 def _shown(found: Registry | dict[str, Any]) -> Result:
-    import sys
-
     import attrs
 
     from auxar.recipe.json_schema import schema_text
 
     if isinstance(found, dict):
-        encoding = "utf-8" if sys.__stdout__ is None else sys.__stdout__.encoding
-        return Result(schema_text(found, encoding).splitlines(), found)
+        return Result(schema_text(found).splitlines(), found)
     lines, records = [], []
     for (kind, name), component in sorted(found.components.items()):
         provider = found.providers[kind, name]

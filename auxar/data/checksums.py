@@ -6,19 +6,14 @@ somebody who can write to the cache, because the checksum can be replaced as wel
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import os
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 
-from auxar.errors import UserError
-from auxar.files import replacing
+from auxar.files import is_file, read_bytes, reading, replacing
 
 LONGEST_LINE = 1000
-"""Maximum number of bytes that are read from the file with the checksum, more than a valid one can have."""
+"""Maximum size in bytes of the file with the checksum, more than a valid one can have."""
 SUFFIX = ".sha256"
 """Suffix of the file with the checksum, after the whole name of the cached file.
 
@@ -29,36 +24,27 @@ It holds one line in the format of the program `sha256sum`.
 def problem(file: Path) -> str | None:
     """Reads the whole file and returns the reason why it cannot be used, as a predicate, or None if it is intact.
 
-    Raises `OSError` if the file or its checksum exists but cannot be read, because that does not mean damage.
+    Raises `UserError` if the file or its checksum exists but cannot be read, because that does not mean damage.
     """
-    try:
-        for path in (file, beside(file)):
-            if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe or a device may never end.
-                raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        with beside(file).open("rb") as checksum:
-            expected = checksum.read(LONGEST_LINE)
-    except (FileNotFoundError, NotADirectoryError):
-        return "has no checksum" if file.exists() else "does not exist"
-    return None if _line(file, file.name) == expected else "is damaged: its content does not match its checksum"
+    if not is_file(file):
+        return "does not exist"
+    if not is_file(beside(file)):
+        return "has no checksum"
+    intact = _line(file, file.name) == read_bytes(beside(file), LONGEST_LINE)
+    return None if intact else "is damaged: its content does not match its checksum"
 
 
 def publish(made: Path, file: Path) -> None:
     """Moves a finished file to its final name on the same file system, and writes its checksum beside it.
 
     Both are flushed to the disk before they get their names. The checksum gets its name last, so a process that is
-    killed in between leaves a file that `problem` refuses. Raises `OSError` if a file cannot be written; if the disk is
-    full, neither name is changed.
+    killed in between leaves a file that `problem` refuses. Raises `OSError` or `UserError` if a file cannot be written.
     """
     with made.open("rb") as content:
         os.fsync(content.fileno())
-    with _written(file, _line(made, file.name)):
+    with replacing(beside(file)) as temporary:
+        temporary.write_bytes(_line(made, file.name))
         made.replace(file)
-
-
-def record(file: Path) -> None:
-    """Writes the checksum of a file. Raises `OSError` if it cannot be written."""
-    with _written(file, _line(file, file.name)):
-        pass
 
 
 def beside(file: Path) -> Path:
@@ -66,17 +52,7 @@ def beside(file: Path) -> Path:
     return file.with_name(file.name + SUFFIX)
 
 
-@contextlib.contextmanager
-def _written(file: Path, line: bytes) -> Iterator[None]:
-    """Writes the checksum of a file. It gets its name after the block."""
-    try:
-        with replacing(beside(file)) as temporary:
-            temporary.write_bytes(line)
-            yield
-    except UserError as error:  # The caller knows how to choose another folder.
-        raise error.__cause__ or error from None
-
-
 def _line(file: Path, name: str) -> bytes:
-    with file.open("rb") as content:
-        return f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {name}\n".encode()
+    with reading(file) as content:
+        digest = hashlib.file_digest(content, "sha256")  # type: ignore[arg-type]  # It needs a method of every open file.
+    return f"{digest.hexdigest()}  {name}\n".encode()

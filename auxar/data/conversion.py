@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import logging
-import stat
 import struct
 import textwrap
 import threading
@@ -41,12 +39,6 @@ MAX_SIDE = 1_000_000
 """Maximum width or height of an image in pixels. Resizing takes 48 bytes for each pixel of a row or column."""
 MAX_BYTES = 4 * MAX_PIXELS
 """Maximum size of an image file in bytes: that of `MAX_PIXELS` uncompressed pixels with transparency."""
-MAX_SCANS = 500
-"""Maximum number of scans in a JPEG file. A progressive JPEG needs about ten.
-
-The limit bounds the decoding time: an empty scan of an image of `MAX_PIXELS` takes 5 ms, and a file of one megabyte can
-hold 50,000 of them.
-"""
 KEEPING = ("BMP", "GIF", "PNG", "TIFF", "WEBP")
 """The formats whose values of pixels can be taken as levels. JPEG and AVIF change values, and Pillow scales PPM's."""
 LARGE = MAX_PIXELS // 8
@@ -266,14 +258,11 @@ _silence = _Silence()
 def read_file(path: Path) -> bytes:
     """Returns the content of a file. If it is larger than `MAX_BYTES`, only `MAX_BYTES + 1` bytes are read.
 
-    Raises `OSError` if the file cannot be read, or if it is not a regular file, because reading a pipe or device may
-    never end.
+    Raises `OSError` if the file cannot be read.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file")
+    size = path.stat().st_size  # Reading a given number of bytes would reserve memory for all of them.
     with path.open("rb") as file:
-        return file.read() if found.st_size <= MAX_BYTES else file.read(MAX_BYTES + 1)
+        return file.read() if size <= MAX_BYTES else file.read(MAX_BYTES + 1)
 
 
 @contextlib.contextmanager
@@ -332,8 +321,6 @@ def _check_extent(picture: Image.Image, source: bytes | Image.Image) -> None:
             raise BrokenImage(f"each tile of the TIFF file has more than {MAX_PIXELS:,} pixels")
     if isinstance(source, bytes) and picture.format == "PNG":
         png_bits(source)
-    if isinstance(source, bytes) and picture.format in ("JPEG", "MPO") and source.count(b"\xff\xda") > MAX_SCANS:
-        raise BrokenImage(f"the JPEG file has more than {MAX_SCANS:,} scans")
 
 
 def _upright(picture: Image.Image, original: Image.Image) -> Image.Image:

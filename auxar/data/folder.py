@@ -11,12 +11,16 @@ from typing import Any, NoReturn
 
 import datasets
 
-from auxar.data.card import copy_configurations
 from auxar.data.conditions import COLUMN, companion, label_of_folder
-from auxar.data.space import disk_problem
 from auxar.errors import UserError
+from auxar.files import is_file, read_bytes
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.paths import EXTENSIONS
+
+CARDS = ("README.md", ".huggingface.yaml")
+"""Names of the file in which a folder of parquet files can describe its splits, in the format of the hub."""
+MOST_TEXT = 2**22
+"""Maximum size of that file in bytes."""
 
 
 def digest(*parts: str) -> str:
@@ -117,29 +121,28 @@ def folder_splits(
 def parquet_splits(folder: Path, files: Sequence[Path], config: str | None) -> dict[str, list[Path]]:
     """Divides the parquet files of a folder into splits, by their names or by the configuration `config` of its card.
 
-    Raises `UserError` if a file's name contains a line break, if the card cannot be read or names files outside the
-    folder, or if the configuration does not exist or is invalid.
+    Raises `UserError` if the card cannot be read or names files outside the folder, or if the configuration does not
+    exist or is invalid.
     """
     # `datasets` knows the rules, but reads the path of a folder as a pattern, which may match other folders. It gets
     # empty files of the same names in a temporary folder instead, whose path has no special characters.
     with tempfile.TemporaryDirectory() as name:
         twin = Path(name).resolve()
         for file in files:
-            inside = file.relative_to(folder)
-            if "\n" in str(inside):  # `datasets` would leave it out.
+            if "\n" in file.name:  # `datasets` would leave it out.
                 raise UserError(f"data.path: the name of the parquet file {file} contains a line break; rename it")
-            empty = twin / inside
+            empty = twin / file.relative_to(folder)
             empty.parent.mkdir(parents=True, exist_ok=True)
             empty.touch()
-        copy_configurations(folder, twin)
+        for card in filter(is_file, (folder / name for name in CARDS)):
+            (twin / card.name).write_bytes(read_bytes(card, MOST_TEXT))
         try:
             splits = datasets.load_dataset_builder(str(twin), config).config.data_files
+            found = {split: [Path(member).relative_to(twin) for member in members] for split, members in splits.items()}
         except Exception as error:  # Names and configurations that do not fit raise various exceptions.
             reason = str(error).replace(str(twin), str(folder)).strip().split("\n")[0]
-            message = disk_problem(error, "the copy of the data set")
-            raise UserError(message or f"data.path: the splits of {folder} cannot be found: {reason}") from error
-        found = {split: [Path(member) for member in members] for split, members in splits.items()}
-        return {split: [folder / member.relative_to(twin) for member in members] for split, members in found.items()}
+            raise UserError(f"data.path: the splits of {folder} cannot be found: {reason}") from error
+        return {split: [folder / member for member in members] for split, members in found.items()}
 
 
 def _stamp(file: Path) -> tuple[str, str]:

@@ -12,20 +12,19 @@ from typing import Any
 import datasets
 import huggingface_hub
 
-from auxar.data.copies import Copy, load
+from auxar.caching import cannot_be_written, disk_error
 from auxar.data.reach import Reach
-from auxar.data.space import disk_problem
 from auxar.errors import UserError, did_you_mean
 from auxar.files import nearest_path
 
 
 def load_from_hub(
     name: str, config: str | None, streaming: bool, registered: Collection[str]
-) -> tuple[Mapping[str, Any], Copy | None, Reach]:
+) -> tuple[Mapping[str, Any], Reach]:
     """Loads all splits of a data set from the hub or, if it cannot be reached, from the local cache of `datasets`.
 
-    Also returns the copy in the cache that the splits are read from, or None if they are streamed, and the files that
-    paths in the data set may lead to: its own files on the hub, and their downloads in the cache.
+    Also returns the files that paths in the data set may lead to: its own files on the hub, and their downloads in the
+    cache.
 
     Raises `UserError` if the hub cannot be reached and the data set is not in the cache, if the data set cannot be
     loaded, if the cache cannot be written, or if `datasets` has a file format of this name.
@@ -39,11 +38,10 @@ def load_from_hub(
     reachable = _reachable()
     try:
         with nullcontext() if reachable else _offline():
-            return *load(name, config, streaming=streaming), _own_files(name)
+            return datasets.load_dataset(name, config, streaming=streaming), _own_files(name)
     except Exception as error:  # The network, the hub, file formats and metadata all raise different exceptions.
-        disk = disk_problem(error, f"the copy of the data set '{name}'")
-        if disk is not None:
-            raise UserError(disk) from error
+        if (disk := disk_error(error)) is not None:
+            raise cannot_be_written(Path(datasets.config.HF_DATASETS_CACHE), disk) from error
         reason = " ".join(str(error).split())
         if reachable:
             problem = f"'{name}' could not be loaded from the Hugging Face hub: {reason}"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 from datasets import Dataset
 
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import Preparation
-from auxar.data.copies import DamagedCopy
 from auxar.data.division import Side, divided_rows, sides_of_stream
 from auxar.data.progress import progress_in_main_process
 from auxar.data.registered import build_data_set
 from auxar.data.sets import DataSets
 from auxar.data.source import Source, open_source
-from auxar.data.space import disk_problem
 from auxar.data.stored import StoredImages, prepare, usable_rows
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError, one_line
@@ -23,8 +19,6 @@ from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig
 from auxar.recipe.condition import ConditionConfig
-
-logger = logging.getLogger("auxar")
 
 
 def load_images(
@@ -54,16 +48,7 @@ def load_images(
             source = open_source(config, built, known, condition)
             if config.streaming:
                 return _streamed(config, preparation, reader, source)
-            try:
-                return _stored(config, preparation, reader, source)
-            except DamagedCopy as error:
-                logger.warning("%s; it is generated again", error)
-                try:
-                    error.copy.replace()
-                except Exception as cause:  # The network, file formats and the disk all raise different exceptions.
-                    problem = disk_problem(cause, "the copy of the data set") or cause.__cause__ or cause
-                    raise UserError(f"{error}, and it cannot be generated again: {problem}") from cause
-                return _stored(config, preparation, reader, open_source(config, built, known, condition))
+            return _stored(config, preparation, reader, source)
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.

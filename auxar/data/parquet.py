@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet
 from datasets.data_files import DataFilesList
 
-from auxar.data.columns import EXPECTED, choose_column
+from auxar.caching import cannot_be_written, disk_error
+from auxar.data.columns import choose_column
 from auxar.data.conditions import check_condition_columns
-from auxar.data.copies import Copy, load
 from auxar.data.folder import check_names, parquet_splits
-from auxar.data.space import disk_problem
 from auxar.errors import LONGEST_VALUE, UserError, one_line
 from auxar.files import parse_json
 from auxar.recipe import DataConfig
@@ -34,22 +33,18 @@ FILES = {"bytes": BYTES, "path": BYTES}
 
 def open_parquet(
     path: Path, files: Sequence[Path], config: DataConfig, where: str, condition: ConditionConfig | None = None
-) -> tuple[dict[str, Any], Copy | None]:
+) -> dict[str, Any]:
     """Opens the parquet file `path`, or the parquet files `files` of the folder `path`.
 
-    Returns the splits by name, with the columns of images and of their conditions alone, and the copy that they are
-    read from, which is None if they are streamed.
+    Returns the splits by name, with the columns of images and of their conditions alone.
 
     Raises `UserError` if a file cannot be read, if the column of images is missing or ambiguous, if the files have no
-    rows, or if the copy cannot be written.
+    rows, or if the cache of `datasets` cannot be written.
     """
     check_names(files)
     for file in files:
-        if "::" in str(file):
-            raise UserError(
-                f"data.path: the parquet file {file} cannot be read, because its path contains '::', which `datasets` "
-                "reads as a file inside an archive; rename it"
-            )
+        if "::" in str(file):  # `datasets` would read a file inside an archive.
+            raise UserError(f"data.path: the path of the parquet file {file} contains '::'; rename it")
     schemas, rows = {}, {}
     for file in files:
         schemas[file], rows[file] = _schema(file)
@@ -57,7 +52,8 @@ def open_parquet(
         raise UserError(f"data.path: {where} contains no images, because it has no rows")
     others = () if condition is None else condition.columns or (str(condition.column),)
     column, feature = _column(schemas, config.column, where, others)
-    features = {column: feature, **_condition_features(schemas, others)}
+    features = {column: feature, **{name: _condition_feature(schemas, name) for name in others}}
+    _check_same(schemas, list(features))
     try:
         named = {"train": files} if path.is_file() else parquet_splits(path, files, config.config)
         # `datasets` cannot read a split without rows.
@@ -65,7 +61,7 @@ def open_parquet(
         for name in (config.train, config.validation, config.heldout):
             if name in named and name not in exact:
                 raise UserError(f"data.path: the split '{name}' of {where} contains no images, because it has no rows")
-        splits, copy = load(
+        found: dict[str, Any] = datasets.load_dataset(
             "parquet",
             data_files=exact,
             streaming=config.streaming,
@@ -76,12 +72,12 @@ def open_parquet(
     except UserError:
         raise
     except Exception as error:  # A damaged file can raise errors of pyarrow, of `datasets` and of Python itself.
+        if (disk := disk_error(error)) is not None:
+            raise cannot_be_written(Path(datasets.config.HF_DATASETS_CACHE), disk) from error
         for file in files:
-            for each in features:
-                _check_pages(file, each)
-        problem = disk_problem(error, "the copy of the data set")
-        raise UserError(problem or f"data.path: {where} cannot be read as parquet: {_reason(error)}") from error
-    return splits, copy
+            _check_pages(file, list(features))
+        raise UserError(f"data.path: {where} cannot be read as parquet: {_reason(error)}") from error
+    return found
 
 
 def exactly(files: Sequence[Path]) -> DataFilesList:
@@ -96,8 +92,6 @@ def exactly(files: Sequence[Path]) -> DataFilesList:
 
 def _schema(file: Path) -> tuple[pa.Schema, int]:
     """Returns the columns of a parquet file and the number of its rows. Raises `UserError` if it cannot be read."""
-    if not file.is_file():  # Reading a pipe or a device may never end.
-        raise UserError(f"data.path: the parquet file {file} is not a regular file, or does not exist")
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
             return opened.schema_arrow, opened.metadata.num_rows
@@ -105,11 +99,11 @@ def _schema(file: Path) -> tuple[pa.Schema, int]:
         raise _unreadable(file, error) from error
 
 
-def _check_pages(file: Path, column: str) -> None:
-    """Reads a column of a parquet file. Raises `UserError` if this fails."""
+def _check_pages(file: Path, columns: list[str]) -> None:
+    """Reads columns of a parquet file. Raises `UserError` if this fails."""
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            for _ in opened.iter_batches(ROWS, columns=[column]):
+            for _ in opened.iter_batches(ROWS, columns=columns):
                 pass
     except Exception as error:  # See `open_parquet`.
         raise _unreadable(file, error) from error
@@ -126,38 +120,37 @@ def _reason(error: Exception) -> str:
     return str(error.__cause__ or error).strip().split("\n")[0].rstrip(".")
 
 
-def _condition_features(schemas: Mapping[Path, pa.Schema], columns: Collection[str]) -> dict[str, Any]:
-    """Returns the types of the columns of conditions for `datasets`. Raises `UserError` if a file has another type."""
-    found: dict[str, Any] = {}
+def _condition_feature(schemas: Mapping[Path, pa.Schema], column: str) -> Any:
+    """Returns the type of a column of conditions for `datasets`."""
+    kind = next(iter(schemas.values())).field(column).type
+    try:
+        found = _feature(kind)
+        return found or datasets.Features.from_arrow_schema(pa.schema([pa.field(column, _plain(kind))]))[column]
+    except Exception as error:  # `datasets` raises various exceptions.
+        raise UserError(f"condition.column: column '{column}' has the type {_name(kind)}, which cannot be read") from (
+            error
+        )
+
+
+def _check_same(schemas: Mapping[Path, pa.Schema], columns: Collection[str]) -> None:
+    """Raises `UserError` unless all files have these columns once, and with the same types."""
     first, schema = next(iter(schemas.items()))
     for column in columns:
-        kinds = {
-            file: _plain(other.field(column).type) if column in other.names else None for file, other in schemas.items()
-        }
-        for file, kind in kinds.items():
-            if kind is None or kind != kinds[first]:
-                problem = "is missing" if kind is None else f"has the type {_name(kind)}"
+        for file, other in schemas.items():
+            kinds = [field.type for field in other if field.name == column]
+            expected = schema.field(column).type
+            if [_feature(kind) or _plain(kind) for kind in kinds] != [_feature(expected) or _plain(expected)]:
+                found = " and ".join(map(_name, kinds)) or "no such column"
                 raise UserError(
-                    f"condition.column: column '{column}' {problem} in {file}, but has the type "
-                    f"{_name(schema.field(column).type)} in {first}"
+                    f"data.path: expected one column '{column}' of the type {_name(expected)}, as in {first}; found "
+                    f"{found} in {file}"
                 )
-        found[column] = _feature(schema.field(column).type)
-        if found[column] is None:
-            try:
-                plain = pa.schema([pa.field(column, kinds[first])])
-                found[column] = datasets.Features.from_arrow_schema(plain)[column]
-            except Exception as error:  # `datasets` raises various exceptions.
-                raise UserError(
-                    f"condition.column: column '{column}' has the type {_name(schema.field(column).type)}, which "
-                    "cannot be read"
-                ) from error
-    return found
 
 
 def _column(
     schemas: Mapping[Path, pa.Schema], wanted: str | None, where: str, others: Collection[str]
 ) -> tuple[str, Any]:
-    """Returns the column of images, which all files must have, and its type for `datasets`.
+    """Returns the column of images in the first file, and its type for `datasets`.
 
     `others` are the columns of conditions, which hold no images.
     """
@@ -171,17 +164,6 @@ def _column(
     marked = [name for name in _declared_images(schema) if name in usable]
     types = {field.name: "Image" if field.name in marked else _name(field.type) for field in schema}
     column = choose_column(types, marked, usable, wanted, where if len(schemas) == 1 else str(first))
-    for file, other in schemas.items():
-        number = other.names.count(column)
-        if number != 1:
-            problem = f"has {number} columns of this name" if number else "has no such column"
-            raise UserError(f"data.column: the images are in column '{column}', but {file} {problem}")
-        kind = other.field(column).type
-        if _feature(kind) != usable[column]:
-            raise UserError(
-                f"data.column: column '{column}' has the type {_name(kind)} in {file}, but "
-                f"{types[column]} in {first}; {EXPECTED} in all files"
-            )
     return column, usable[column]
 
 

@@ -14,8 +14,6 @@ import datasets
 from auxar.data.conversion import MAX_BYTES, BrokenImage, read_file
 from auxar.errors import UserError, one_line
 
-MOST_PATH = 4096
-"""Maximum length of a path, in characters. Linux refuses longer ones."""
 ARCHIVES = ("zip://", "tar://", "gzip://", "bz2://", "xz://", "lz4://", "zstd://")
 """Beginnings of the addresses by which `datasets` names a file inside an archive."""
 UNREADABLE = "the file does not exist, is not a regular file, or is not readable"
@@ -39,8 +37,6 @@ class Reach:
         Raises `BrokenImage` if the path leads elsewhere, or if the file cannot be read. Raises `UserError` if it cannot
         be downloaded, because that does not mean that the image is broken.
         """
-        if len(path) > MOST_PATH:
-            raise BrokenImage(f"its path has more than {MOST_PATH:,} characters")
         if "://" in path:
             if not self._is_own(path):
                 raise BrokenImage("it is stored as an address, which auxar does not open")

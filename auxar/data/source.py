@@ -12,7 +12,6 @@ import datasets
 from auxar.data.columns import EXPECTED, choose_column
 from auxar.data.conditions import ConditionReader, check_condition_columns, check_not_beside
 from auxar.data.conversion import BrokenImage, read_file
-from auxar.data.copies import Copy
 from auxar.data.folder import digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
 from auxar.data.parquet import open_parquet
@@ -41,9 +40,6 @@ class EncodedImages:
     cache_key: str
     """A hash that identifies the images on this machine and changes when their files change. It is not used for
     streams."""
-    copy: Copy | None = None
-    """The copy in the cache of `datasets` that the rows are read from, if there is one."""
-
     reach: Reach | None = None
     """The files that paths in the data set may lead to. If it is None, auxar itself has found the files."""
     conditions: ConditionReader | None = None
@@ -105,8 +101,6 @@ class Source:
     used for streams, and may be empty for them."""
     root: Path | None = None
     """Folder that the names of images are relative to, if there is one."""
-    copy: Copy | None = None
-    """The copy in the cache of `datasets` that the splits are read from, if there is one."""
     reach: Reach | None = None
     """The files that paths in the data set may lead to. If it is None, auxar itself has found the files."""
 
@@ -144,7 +138,6 @@ class Source:
             self.root,
             digest(self.identity[split], column, limit),
             digest(self.cache_key[split], column, limit),
-            self.copy,
             self.reach,
             reader,
         )
@@ -214,17 +207,15 @@ def open_source(
     if path is not None:
         return _open_local(path, config, config.path, condition)
     check_not_beside(condition, config.path)
-    splits, copy, reach = load_from_hub(config.path, config.config, config.streaming, registered)
+    splits, reach = load_from_hub(config.path, config.config, config.streaming, registered)
     identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
-    return Source(config.path, splits, identity, _fingerprints(splits), copy=copy, reach=reach)
+    return Source(config.path, splits, identity, _fingerprints(splits), reach=reach)
 
 
 def _open_local(path: Path, config: DataConfig, where: str, condition: ConditionConfig | None) -> Source:
     path = path.expanduser().resolve()
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise UserError(f"data.path: {where} is a file; expected a folder of images or a .parquet file")
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise UserError(f"data.path: {where} is neither a folder nor a regular file")
     if not path.exists():
         raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))
@@ -232,11 +223,11 @@ def _open_local(path: Path, config: DataConfig, where: str, condition: Condition
         splits, identity, keys = folder_splits(path, config.train, config.streaming, condition)
         return Source(where, splits, identity, keys, path)
     check_not_beside(condition, where)
-    splits, copy = open_parquet(path, parquet, config, where, condition)
+    splits = open_parquet(path, parquet, config, where, condition)
     root = path.parent if path.is_file() else path
     content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
     identity = {name: f"{content}/{name}" for name in splits}
-    return Source(where, splits, identity, _fingerprints(splits), copy=copy, reach=Reach((root,), base=root))
+    return Source(where, splits, identity, _fingerprints(splits), reach=Reach((root,), base=root))
 
 
 def _fingerprints(splits: Mapping[str, Any]) -> dict[str, str]:

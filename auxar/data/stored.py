@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.caching import CACHE_ADVICE
+from auxar.caching import cannot_be_written, disk_error
 from auxar.data import checksums, conditions, conversion
 from auxar.data.conditions import ConditionReader
 from auxar.data.conversion import BrokenImage, Preparation
@@ -28,9 +28,8 @@ from auxar.data.progress import without_bars
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
-from auxar.data.space import cannot_be_written, disk_problem
 from auxar.errors import UserError
-from auxar.files import FOLDER, UNFINISHED, kind, remove
+from auxar.files import UNFINISHED
 from auxar.locks import holding
 from auxar.model import Condition, ImageSpec
 from auxar.progress import progress_bar
@@ -66,8 +65,7 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     is damaged or has no checksum, or if an image that was broken can be read now, the images are converted again. If
     several processes call at the same time, one converts the images and the others wait.
 
-    Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be read or written,
-    and `DamagedCopy` if the images are read from a copy that is damaged.
+    Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be read or written.
     """
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
     parts = [images.cache_key, preparation.identity, inspect.getsource(conversion)]
@@ -76,39 +74,27 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     key = digest(*parts)
     file = Path(datasets.config.HF_DATASETS_CACHE, "auxar", f"{key}.arrow")
     # An intact file is read without the lock, because a lock file cannot be written to a read-only cache.
-    problem = _problem(file, images, preparation)
-    if problem is not None:
+    if _problem(file, images, preparation) is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with holding(Path(f"{file}.lock"), "prepare images", CACHE_ADVICE):
+            with holding(Path(f"{file}.lock"), "prepare images"):
                 # Another process may have written the file while this one waited.
                 problem = _problem(file, images, preparation)
                 if problem is not None:
                     if file.exists():
                         logger.warning("%s %s; its images are prepared again", file, problem)
                     _write(file, images, preparation)
-        except UserError:
-            raise
-        except Exception as error:  # pyarrow and `datasets` hide the errors of a full disk in others.
-            damage = f", and {file} {problem}" if file.exists() else ""
-            message = disk_problem(error, "prepared images", damage)
-            if message is None and isinstance(error, OSError):
-                message = cannot_be_written("prepared images", file.parent, f"{error}{damage}")
-            if message is None:
+        except Exception as error:
+            cause = error if isinstance(error, OSError) else disk_error(error)
+            if cause is None:
                 raise
-            raise UserError(message) from error
+            raise cannot_be_written(file, cause) from error
     return datasets.Dataset.from_file(str(file))
 
 
 def _problem(file: Path, images: EncodedImages, preparation: Preparation) -> str | None:
     """The reason why prepared images cannot be taken from `file`, or None if they can."""
-    try:
-        damage = checksums.problem(file)
-    except OSError as error:
-        raise UserError(
-            f"data: prepared images cannot be read from {error.filename or file}: {error.strerror or error}; make the "
-            "file readable, or set the environment variable HF_DATASETS_CACHE to another folder"
-        ) from error
+    damage = checksums.problem(file)
     if damage is None and _is_repaired(file, images, preparation):
         return "lacks images that can be read now"
     return damage
@@ -120,25 +106,16 @@ def _batch(preparation: Preparation) -> int:
 
 
 def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
-    """Converts every image and writes the result to `file`. The caller holds the lock of `file`.
-
-    Raises `DamagedCopy` if the copy that the images are read from is damaged.
-    """
-    if images.copy is not None:
-        images.copy.verify()
+    """Converts every image and writes the result to `file`. The caller holds the lock of `file`."""
     batch = _batch(preparation)
     # `Dataset.map` writes to temporary files of its own. In a folder of this file's own, those of a killed process can
     # be recognized and removed.
     folder = file.with_suffix(UNFINISHED)
     shutil.rmtree(folder, ignore_errors=True)
-    if kind(folder) not in (None, FOLDER):
-        remove(folder)
     folder.mkdir()
     try:
         made = folder / file.name
-        convert = functools.partial(
-            _convert, images=attrs.evolve(images, rows=None, copy=None), preparation=preparation
-        )
+        convert = functools.partial(_convert, images=attrs.evolve(images, rows=None), preparation=preparation)
         with (
             without_bars(datasets),
             progress_bar(total=len(images.rows), desc="preparing images", unit="image", delay=1) as progress,

@@ -23,7 +23,7 @@ from auxar.data.conversion import MAX_PIXELS
 from auxar.data.pixels import pixels
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
-from auxar.files import UNFINISHED, kind, replacing, to_json
+from auxar.files import UNFINISHED, give_usual_permissions, kind, replacing, to_json
 from auxar.model import ImageSpec, View
 from auxar.numerics.levels import SCALED
 from auxar.progress import progress_bar
@@ -138,10 +138,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
         yield temporary
         check_new(path)
-        # `mkdtemp` creates a folder that only its owner can open. It gets the permissions of an ordinary new folder.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        give_usual_permissions(temporary, 0o777)
         temporary.rename(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error

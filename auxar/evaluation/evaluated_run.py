@@ -18,7 +18,8 @@ from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.stages import written_stages
 from auxar.recipe.toml import parse_toml, toml_text
 from auxar.runs.converted import digests_of
-from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.format import check_format
+from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run
 
 
@@ -58,7 +59,7 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
     together. The message names the run or the file and, if a command can help, suggests the command.
     """
     run = find_run(path)
-    check_contents(run)
+    check_format(run.path)
     file = next((path for each in (run.output, run) if is_file(path := each.evaluation_in(arithmetic))), None)
     if file is None:
         name, option = run.evaluation_in(arithmetic).name, "" if arithmetic == FLOAT else f" --arithmetic {arithmetic}"

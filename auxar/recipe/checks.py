@@ -10,9 +10,6 @@ import attrs
 from auxar.errors import shown
 from auxar.validation import checks
 
-LONGEST_CHOICE = 1000
-"""Number of characters of a wrong value that are compared with the choices."""
-
 
 @checks(exclusiveMinimum=0, exclusiveMaximum=1)
 def fraction(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -34,7 +31,7 @@ def one_of(*choices: str) -> Any:
     @checks(enum=list(choices))
     def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
         if value not in choices:
-            near = difflib.get_close_matches(str(value)[:LONGEST_CHOICE], choices, n=1)
+            near = difflib.get_close_matches(str(value), choices, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}{hint}")
 

@@ -52,17 +52,9 @@ def recipe_schema(registry: Registry | None = None) -> dict[str, Any]:
     return _Builder(registry or load_plugins()).recipe()
 
 
-def schema_text(schema: Schema, encoding: str = "utf-8") -> str:
-    """Formats a schema as JSON. Each value that fits on a line is on one line.
-
-    If the encoding lacks a character, all characters outside ASCII are escaped.
-    """
-    text = _format(schema, "", 0) + "\n"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
-    return text
+def schema_text(schema: Schema) -> str:
+    """Formats a schema as JSON. Each value that fits on a line is on one line."""
+    return _format(schema, "", 0) + "\n"
 
 
 @attrs.frozen

@@ -32,7 +32,7 @@ from auxar.recipe.paths import place_init, sets_images, with_full_paths
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, Stage, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import component_table, structure, unstructure
-from auxar.recipe.toml import LongInteger, parse_toml, toml_text, toml_value
+from auxar.recipe.toml import parse_toml, toml_text, toml_value
 from auxar.recipe.validation import check_stream_shards, check_validation, check_values
 
 T = TypeVar("T")
@@ -40,8 +40,6 @@ COMMON_KEYS = ("precision", "trackers")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
 LONGEST_KEY = 100
 """Maximum number of characters of a key in an error message."""
-MOST_PARTS = 20
-"""Maximum number of parts, separated by dots or brackets, in the key of a `--set` setting."""
 MOST_BYTES = 2**20
 """Maximum size of a recipe file in bytes."""
 
@@ -158,8 +156,6 @@ def _parse(
 ) -> Recipe:
     try:
         table = parse_toml(text)
-    except LongInteger as error:
-        raise UserError(str(error)) from None
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     check_strings(settings, "settings", "key=value strings")
@@ -318,16 +314,11 @@ def _apply(table: dict[str, Any], setting: str) -> None:
     setting = one_line(setting, 2 * LONGEST_KEY)
     if not equals or not parts:
         raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")
-    if len(parts) > MOST_PARTS:
-        raise UserError(f"--set {setting}: expected a key of at most {MOST_PARTS} parts, got {len(parts)}")
     if len(parts) == 1 and parts[0] not in attrs.fields_dict(Recipe) and (near := keys_in_tables(parts[0])):
         raise UserError(f"--set {setting}: this key is in a table; did you mean {' or '.join(near)}?")
     if not is_unicode(text):
         raise UserError(f"--set {setting}: expected UTF-8 text")
-    try:
-        value = toml_value(text.strip())
-    except LongInteger as error:
-        raise UserError(f"--set {setting}: {error}") from None
+    value = toml_value(text.strip())
     node: Any = table
     names = [one_line(part, LONGEST_KEY) for part in parts]
     for depth, part in enumerate(parts):

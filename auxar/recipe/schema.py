@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -18,7 +18,7 @@ from auxar.recipe.checks import fraction, fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.structuring import NO_KEY
-from auxar.validation import at_most, checks, positive
+from auxar.validation import at_most, positive
 
 Table = Mapping[str, Any]
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"arithmetic": (FLOAT,)}
@@ -37,30 +37,14 @@ CHANNELS = (1, 3)
 """The numbers of channels that images from files can have: gray or RGB."""
 MOST_LEVELS = 256
 """Maximum number of levels of images from files."""
-LONGEST_PATH = 1000
-"""Maximum number of characters in the path of a plugin file."""
 RESIZES = ("none", "cover", "stretch")
 """The values of `data.resize`."""
-LONGEST_PATH_PART = 255
-"""Maximum number of bytes of each folder or file name in the path of a plugin file."""
 
 
 def _integer(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
     # Values from TOML have been checked already, but values that are passed in Python may have any type.
     if type(value) is not int or not -(2**63) <= value < 2**63:
         raise ValueError(f"{attribute.name} must be an integer from -2^63 to 2^63 - 1, got {shown(value)}")
-
-
-@checks(items={"maxLength": LONGEST_PATH})
-def _names_of_files(instance: object, attribute: attrs.Attribute[Any], names: Sequence[str]) -> None:
-    for name in names:
-        # Names that a file system would refuse are rejected here, because each file system raises a different error.
-        fits = name.isprintable() and len(name) <= LONGEST_PATH
-        if not fits or max(map(len, name.encode().split(b"/"))) > LONGEST_PATH_PART:
-            raise ValueError(
-                f"{attribute.name} must be paths of printable characters, with at most {LONGEST_PATH} characters in "
-                f"total and {LONGEST_PATH_PART} bytes for each folder or file name, got {shown(name)}"
-            )
 
 
 def check_image(image: ImageSpec) -> None:
@@ -328,7 +312,7 @@ class Recipe:
     arithmetic: ComponentChoice = attrs.field(factory=lambda: ComponentChoice(FLOAT))
     """The arithmetic of evaluation and sampling: `float`, or `integer`, whose frequencies and samples are the same on
     every machine. If it is `integer`, the trained factors are converted to integers at the end of the run."""
-    plugins: tuple[str, ...] = attrs.field(default=(), validator=_names_of_files)
+    plugins: tuple[str, ...] = ()
     """Paths of Python files with plugins, relative to the folder of the recipe."""
 
     @property

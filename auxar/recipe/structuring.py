@@ -8,13 +8,11 @@ from typing import Any, TypeVar
 from auxar.errors import UserError, shown
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.toml import is_value, toml_value
-from auxar.structuring import A_LIST, A_TABLE, LONGEST_TEXT, OF_64_BITS, Hook, Messages, Misfit, StrictConverter
+from auxar.structuring import A_LIST, A_TABLE, OF_64_BITS, Hook, Messages, Misfit, StrictConverter
 
 T = TypeVar("T")
 LONGEST_NAME = 100
 """Maximum number of characters in the name of a component."""
-MOST_COMMAS = 100
-"""Maximum number of commas at which a text of options is divided."""
 MOST_PROBLEMS = 12
 """Maximum number of problems that are reported at once."""
 BRIEF = {
@@ -35,9 +33,6 @@ class _RecipeMessages(Messages):
             return BRIEF[expected]
         quotes = _in_quotes(value) if expected == "str" else ""
         return f"expected {TYPES.get(expected, expected)}, got {_with_type(value)}{quotes}"
-
-    def too_long(self, text: str) -> str:
-        return f"expected at most {LONGEST_TEXT} characters, got {len(text)}: {shown(text)}"
 
 
 def _in_quotes(value: Any) -> str:
@@ -82,7 +77,7 @@ def options_in(text: str, whole: str) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     # A comma in a list or a string does not end a value: a value that is not valid TOML may go on after the comma.
-    entries = text.split(",", MOST_COMMAS)
+    entries = text.split(",")
     while entries:
         found = [",".join(entries[: n + 1]).partition("=") for n in range(len(entries))]
         count = next((n for n, (_, _, value) in enumerate(found) if is_value(value)), 0)

@@ -24,7 +24,8 @@ from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
 from auxar.recipe.stages import written_stages
 from auxar.report.metrics import Curve, read_curves
-from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.format import check_format
+from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
 
 T = TypeVar("T")
@@ -124,7 +125,7 @@ def read_run(folder: Path) -> RunContent:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    check_contents(RunFolder(folder))
+    check_format(folder)
     recipe = folder / "recipe.toml"
     pictures = _Pictures(folder)
     evaluation = read_evaluation(path) if is_file(path := RunFolder(folder).evaluation) else None

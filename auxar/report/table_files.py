@@ -57,8 +57,7 @@ def csv_text(table: Table) -> str:
     """A table as CSV: a line of headings, then a line for each row. An unknown value is an empty field.
 
     A column of numbers is followed by a column of their standard errors and, if the cells say whether they are exact
-    or bounds, by a column of kinds. Control characters in names are escaped, and an apostrophe precedes a text that
-    begins like a formula of a spreadsheet.
+    or bounds, by a column of kinds.
     """
     columns, rows = _with_runs(table)
     extras = [("", *_extras([row[place] for row in rows])) for place in range(len(columns))]
@@ -69,7 +68,7 @@ def csv_text(table: Table) -> str:
     )
     for row in rows:
         fields = [(_fields(cell), own) for cell, own in zip(row, extras, strict=True)]
-        writer.writerow(_field(values.get(extra, "")) for values, own in fields for extra in own)
+        writer.writerow(values.get(extra, "") for values, own in fields for extra in own)
     return out.getvalue()
 
 
@@ -89,18 +88,6 @@ def latex_text(table: Table) -> str:
         lines.append(f"    {' & '.join(map(_latex_cell, cells))} \\\\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
-
-
-def _field(text: str) -> str:
-    """A field of CSV. A text that a spreadsheet would run as a formula is preceded by an apostrophe."""
-    text = one_line(text)
-    if not text.startswith(("=", "+", "-", "@")):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text
 
 
 def _with_runs(table: Table) -> tuple[list[Column], list[list[Cell]]]:

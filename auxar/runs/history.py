@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 from attrs.validators import ge
 
-from auxar.errors import shown
 from auxar.recipe import TrainingConfig
 from auxar.recipe.overrides import LENGTHS
 from auxar.recipe.structuring import unstructure
@@ -27,14 +26,6 @@ RATES = ("schedule", "warmup")
 """The keys of [training] that, with the optimizer's learning rate, set the learning rate of each step."""
 HISTORY = "history"
 """Metadata key of the history in files of weights and checkpoints."""
-MOST_PARTS = 1000
-"""Maximum number of parts that are read from a file."""
-
-
-def _settings(instance: object, attribute: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
-    for entry in value.values():
-        if type(entry) not in (int, float, str, bool):
-            raise ValueError(f"expected numbers and strings, got {shown(entry)}")
 
 
 @attrs.frozen
@@ -55,7 +46,7 @@ class Part:
     """Number of the first step. The first step of training has number 1."""
     last_step: int = attrs.field(validator=ge(0))
     """Number of the last step; `first_step` - 1 if the part has no steps."""
-    settings: Mapping[str, Any] = attrs.field(factory=dict, validator=_settings)
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
     """The settings of length and learning rate, see `settings_of`. The mapping is empty if a user's own training loop
     trained this part."""
 
@@ -64,17 +55,9 @@ class Part:
 class History:
     """The parts of a factor's training, in order, and the weights that it began with."""
 
-    parts: tuple[Part, ...] = attrs.field(default=(), validator=attrs.validators.max_len(MOST_PARTS))
+    parts: tuple[Part, ...] = ()
     init: Origin | None = None
     """The weights of another run that training began with; None if the weights were initialized."""
-
-    @parts.validator
-    def _are_consecutive(self, attribute: attrs.Attribute[Any], parts: tuple[Part, ...]) -> None:
-        last = 0
-        for part in parts:
-            if part.first_step != last + 1 or part.last_step < last:
-                raise ValueError(f"expected consecutive steps after {last}, got {part.first_step} … {part.last_step}")
-            last = part.last_step
 
     def continued(self, step: int, config: TrainingConfig) -> History:
         """Returns the history of a training that continues after `step` steps with the settings in `config`."""

@@ -19,38 +19,23 @@ report.html                         the report
 .lock, .lock.json                   the lock of the folder, and the process that holds it
 factors/<factor>/.lock, ….json      the lock of a factor that is trained
 
-A folder may come from an untrusted source. Links that lead out of it are refused, and its plugin files, which are code,
-are loaded only on request.
+A folder may come from an untrusted source. Its plugin files, which are code, are loaded only on request.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import FILE, FOLDER, LINK, check_output, entries, is_file, kind, unfinished
+from auxar.files import check_output, entries, is_file, kind, unfinished
 from auxar.model import FLOAT
 from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
 
-PLACES = (
-    "*",
-    "factors/*",
-    "factors/*/*",
-    "plugins/*",
-    "samples/*",
-    "samples/*/*",
-    "samples/work/*/*",
-    "work/*/*",
-    "figures/*",
-)
-"""Glob patterns of the paths that are checked in a run's folder. A folder comes before its contents."""
 FILES = (
     RECORD,
     "recipe.toml",
@@ -178,9 +163,9 @@ class RunFolder:
 def check_folder(path: Path) -> None:
     """Checks a folder before a run is created or continued in it, or changed.
 
-    Raises `UserError` if `path` exists and is not a run's folder, if `check_contents` finds a problem, or if something
-    other than a regular file is in the place of a file that may be written. An empty folder, or one with only a lock,
-    temporary files and run.json, is accepted.
+    Raises `UserError` if `path` exists and is not a run's folder, if its format is another one than `FORMAT`, or if
+    something other than a regular file is in the place of a file that may be written. An empty folder, or one with only
+    a lock, temporary files and run.json, is accepted.
     """
     run = RunFolder(path)
     if is_file(run.recipe):
@@ -193,44 +178,7 @@ def check_folder(path: Path) -> None:
         ours = {path / LOCK, path / HOLDER, path / RECORD, *unfinished(path, FILES)}
         if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
-    for entry in _checked(path):
-        if kind(entry) == LINK and not entry.is_dir():
-            check_output(entry)
     for name in FILES:
         check_output(path / name)
     if run.made:
         check_format(path)
-
-
-def check_contents(run: RunFolder) -> None:
-    """Checks a run's folder before anything in it is read.
-
-    Raises `UserError` for a link that leads out of the folder, for an entry that is neither a file nor a folder (such
-    as a pipe), for a missing or damaged run.json, and for another format version than `FORMAT`. Files of an installed
-    package may be links, so links are allowed in the folder of a model that comes trained.
-    """
-    if run.model is None:
-        for _ in _checked(run.path):
-            pass
-    check_format(run.path)
-
-
-def _checked(path: Path) -> Iterator[Path]:
-    """Yields the files, folders and links at `PLACES` in a run's folder, after checking each.
-
-    Raises `UserError` for a link that leads out of the folder, and for any other entry than these.
-    """
-    root = os.path.realpath(path)
-    for entry in (entry for place in PLACES for entry in entries(path, place)):
-        found = kind(entry)
-        if found is None:
-            continue  # Another process, which works on another factor or shard, has just replaced or removed the file.
-        if found == LINK:
-            target = os.path.realpath(entry)
-            if os.path.commonpath([root, target]) != root:
-                raise UserError(
-                    f"{entry} is a link to {target}, outside of the run's folder; replace the link with a copy"
-                )
-        elif found not in (FILE, FOLDER):
-            raise UserError(f"{entry} is neither a file nor a folder; remove it from the run's folder")
-        yield entry

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from auxar.errors import UserError
 from auxar.files import read_json
-from auxar.locks import acquire, holder, note_of, noted
+from auxar.locks import ADVICE, acquire, holder, note_of, noted
 from auxar.work.processes import Processes
 
 logger = logging.getLogger("auxar")
@@ -30,20 +30,18 @@ def holding(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Holds the lock of the folder `path` until the block or the process ends. Creates the folder if it is missing.
 
     Raises `UserError` if another process still holds the lock after `patience` seconds (the message names the process
-    if it is known), if the folder cannot be written, or if its file system has no locks.
+    if it is known), if the folder cannot be written, or if its file system refuses locks.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        advice = "choose a folder on another file system"
-        lock = acquire(path / LOCK, advice, timeout=min(patience, PATIENCE))
+        lock = acquire(path / LOCK, timeout=min(patience, PATIENCE))
         if lock is None and patience > PATIENCE:
-            logger.info("waiting for %s, which is in use by %s", path, holder(path / LOCK).name)
-            lock = acquire(path / LOCK, advice, timeout=patience - PATIENCE)
+            logger.info("waiting for %s, which is in use by %s", path, holder(path / LOCK))
+            lock = acquire(path / LOCK, timeout=patience - PATIENCE)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     if lock is None:
-        found = holder(path / LOCK)
-        raise UserError(f"{path} is in use by {found.name}; {found.advice('choose another folder')}")
+        raise UserError(f"{path} is in use by {holder(path / LOCK)}; {ADVICE}, or choose another folder")
     with noted(path / LOCK, lock):
         yield
 

@@ -15,9 +15,9 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
-from auxar.runs.format import write_format
+from auxar.runs.format import check_format, write_format
 from auxar.runs.history import LEARNING_RATE, RATES
-from auxar.runs.layout import RunFolder, check_contents, check_folder
+from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.models import find_run
 
 # Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
@@ -100,7 +100,7 @@ def open_run(
     False.
     """
     run = find_run(path)
-    check_contents(run)
+    check_format(run.path)
     recipe, registry = load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
     return run, recipe, registry
 

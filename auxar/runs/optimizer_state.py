@@ -26,10 +26,6 @@ PREFIX = "optimizer."
 NOT_STORED = ("params", "lr", "fused", "foreach", "capturable", "differentiable")
 """Keys of parameter groups that are not stored. The training loop sets the learning rate in every step, and the
 device on which training continues decides on the implementation, such as a fused one."""
-MOST_DEPTH = 20
-"""Maximum depth of nested lists, tuples and dictionaries."""
-MOST_TEXT = 2**22
-"""Maximum number of characters of the document, enough for the state of about 20,000 parameters."""
 
 
 @attrs.frozen(eq=False)
@@ -99,28 +95,17 @@ def stored_state(optimizer: Any, table: Mapping[str, Any], factor: Factor) -> tu
         "groups": writer.plain(groups, ("groups",)),
         "state": writer.plain(saved["state"], ()),
     }
-    text = json.dumps(document, allow_nan=False)
-    if len(text) > MOST_TEXT:
-        raise UserError(
-            f"the optimizer '{table['name']}' has too large a state outside of tensors: {len(text):,} characters; "
-            f"expected at most {MOST_TEXT:,}"
-        )
-    return writer.tensors, text
+    return writer.tensors, json.dumps(document, allow_nan=False)
 
 
 def read_state(path: Path, text: str, tensors: Mapping[str, Tensor]) -> OptimizerState:
     """Reads a state from the tensors and the document in a file. Raises `DamagedFile` unless they fit each other."""
-    left = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
-    unused = set(left)
     try:
         document = parse_json(text)
-        groups, state = (_value(document[key], left, unused) for key in ("groups", "state"))
-        optimizer, parameters = document["optimizer"], document["parameters"]
-        if unused or not (all(map(_is_dict, (optimizer, state, *groups))) and isinstance(optimizer["name"], str)):
-            raise ValueError(f"{len(unused)} tensors do not occur in the state")
-    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+        groups, state = (_value(document[key], tensors) for key in ("groups", "state"))
+        return OptimizerState(path, document["optimizer"], document["parameters"], groups, state)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise DamagedFile(f"{path} is damaged: its optimizer state is incomplete ({one_line(str(error))})") from None
-    return OptimizerState(path, optimizer, parameters, groups, state)
 
 
 class _Writer:
@@ -139,13 +124,12 @@ class _Writer:
             return {"float": str(float(value))}
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        if len(path) < MOST_DEPTH:
-            if isinstance(value, Mapping):
-                pairs = [[self.plain(key, (*path, "key")), self.plain(own, (*path, key))] for key, own in value.items()]
-                return {"dict": pairs}
-            if isinstance(value, list | tuple):
-                entries = [self.plain(own, (*path, index)) for index, own in enumerate(value)]
-                return {"tuple": entries} if isinstance(value, tuple) else entries
+        if isinstance(value, Mapping):
+            pairs = [[self.plain(key, (*path, "key")), self.plain(own, (*path, key))] for key, own in value.items()]
+            return {"dict": pairs}
+        if isinstance(value, list | tuple):
+            entries = [self.plain(own, (*path, index)) for index, own in enumerate(value)]
+            return {"tuple": entries} if isinstance(value, tuple) else entries
         place, found = ".".join(map(str, path)), one_line(shown(value))
         raise UserError(
             f"the optimizer '{self.optimizer}' has {found} in its state at {place}; a "
@@ -169,21 +153,20 @@ class _Writer:
         return {"tensor": name, "order": order}
 
 
-def _value(node: Any, tensors: Mapping[str, Tensor], unused: set[str]) -> Any:
-    """Converts a part of a document back to a value, and removes the names of its tensors from `unused`."""
+def _value(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Converts a part of a document back to a value."""
     if isinstance(node, list):
-        return [_value(own, tensors, unused) for own in node]
+        return [_value(own, tensors) for own in node]
     if not isinstance(node, dict):
         return node
     if "tensor" in node:
-        unused.discard(node["tensor"])
         tensor = tensors[node["tensor"]]
         return tensor.permute(*map(node["order"].index, range(tensor.ndim))) if "order" in node else tensor
     if "float" in node:
         return float(node["float"])
     if "tuple" in node:
-        return tuple(_value(node["tuple"], tensors, unused))
-    return {_value(key, tensors, unused): _value(own, tensors, unused) for key, own in node["dict"]}
+        return tuple(_value(node["tuple"], tensors))
+    return {_value(key, tensors): _value(own, tensors) for key, own in node["dict"]}
 
 
 def _as_saved(value: Any, like: Any, placed: dict[Any, Tensor]) -> Any:

@@ -11,14 +11,14 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from auxar.errors import UserError, shown
-from auxar.files import DamagedFile, metadata_entry, parse_json, read_metadata
+from auxar.errors import UserError
+from auxar.files import DamagedFile, read_metadata
 from auxar.model import Factor
 from auxar.runs.layout import RunFolder
+from auxar.runs.records import read_entry
 
 ENTRY = "versions"
 """The metadata entry that holds the versions, as a JSON object by class name."""
@@ -40,19 +40,13 @@ def check_versions(factor: Factor, metadata: Mapping[str, str], path: Path) -> N
 
     `metadata` is that of the file `path`. Raises `DamagedFile` if its entry is missing or invalid.
     """
-    text = metadata_entry(metadata, ENTRY, path)
-    try:
-        stored: Any = parse_json(text)
-    except ValueError:
-        stored = None
-    if not isinstance(stored, dict):
-        raise DamagedFile(f"{path} is damaged: the metadata entry '{ENTRY}' must be a JSON object")
+    stored = read_entry(metadata, ENTRY, dict[str, int], path)
     for name, own in versions_of(factor).items():
         # A file without a version of this class belongs to another network, which the check of shapes refuses.
         found = stored.get(name, own)
         if found != own:
             raise UserError(
-                f"{path} was trained with version {shown(found)} of the network's {name}, but this auxar has version "
+                f"{path} was trained with version {found} of the network's {name}, but this auxar has version "
                 f"{own}, which computes other values from the same weights; use the auxar that trained it, or train "
                 "the factor in a new folder (--out)"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,7 +158,7 @@ def has_own_weights(run: RunFolder, name: str) -> bool:
 
 def _count(metadata: Mapping[str, str], key: str, path: Path) -> int:
     text = metadata_entry(metadata, key, path)
-    if not re.fullmatch("[0-9]{1,18}", text):
+    if not (text.isascii() and text.isdecimal()):
         raise DamagedFile(f"{path} is damaged: the metadata entry '{key}' is {shown(text)}; expected a number of steps")
     return int(text)
 

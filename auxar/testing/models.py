@@ -16,8 +16,9 @@ from auxar.model import SampleRequest
 from auxar.recipe import load_recipe_of_run, read_recipe, recipe_table
 from auxar.recipe.building import own_sampler
 from auxar.recipe.facts import flat
+from auxar.runs.format import check_format
 from auxar.runs.history import HISTORY
-from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.layout import RunFolder
 from auxar.runs.records import FACTS
 from auxar.runs.weights import trained_model
 from auxar.runs.wrong_path import check_is_run
@@ -52,7 +53,7 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
     run = RunFolder(path)
     with _law("path"):
         check_is_run(path)
-        check_contents(run)
+        check_format(run.path)
     before = _stamps(path)
     with _law("complete"):
         recipe, registry = load_recipe_of_run(run.recipe, trust_plugins=True)

@@ -6,9 +6,7 @@ A checkpoint holds all state that changes between steps. Training continues from
 from __future__ import annotations
 
 import itertools
-import json
 import logging
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,20 +22,19 @@ from auxar.files import (
     Shapes,
     entries,
     metadata_entry,
-    parse_json,
     read_metadata,
     read_tensors,
     remove,
+    to_json,
     write_tensors,
 )
 from auxar.model import Factor
 from auxar.recipe import ComponentChoice
 from auxar.runs.history import History, read_history
 from auxar.runs.optimizer_state import OptimizerState, read_state, stored_state
-from auxar.runs.records import RECORDS
+from auxar.runs.records import read_entry
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
-from auxar.structuring import Misfit
 from auxar.training.averaging import WeightAverage
 
 logger = logging.getLogger("auxar")
@@ -45,6 +42,8 @@ logger = logging.getLogger("auxar")
 NAME = re.compile(r"training-(\d+)\.safetensors")
 OPTIMIZER = "optimizer"
 """The metadata entry with the optimizer's name, and with the part of its state that is not in tensors."""
+PROGRESS = "progress"
+"""The metadata entry with the progress, as JSON."""
 COMPILED = "compiled"
 """The metadata entry that is "true" if the networks were compiled in training."""
 
@@ -123,8 +122,8 @@ def step_of(checkpoint: Path) -> int:
 def best_step(checkpoint: Path) -> int | None:
     """The step of the best weights so far that a checkpoint names in its header; None if it is damaged."""
     try:
-        return _validation(read_metadata(checkpoint)).best_step
-    except (DamagedFile, Misfit, KeyError, ValueError):
+        return read_entry(read_metadata(checkpoint), PROGRESS, Progress, checkpoint).validation.best_step
+    except DamagedFile:
         return None
 
 
@@ -155,10 +154,9 @@ def save(
             "checkpoints are intact. To try a lower training.optimizer.learning_rate or training.clip, start a new run "
             "in another folder (--out)"
         )
-    numbers = {key: json.dumps(value) for key, value in attrs.asdict(progress).items()}
     path = folder / f"training-{progress.step:09d}.safetensors"
     state, document = stored_state(optimizer, choice.table, factor)
-    write_tensors(path, tensors | state, {**numbers, OPTIMIZER: document, **facts})
+    write_tensors(path, tensors | state, {PROGRESS: to_json(attrs.asdict(progress)), OPTIMIZER: document, **facts})
     # Files of later steps are damaged: `newest` skipped them when training started. They are removed and do not count
     # among the `keep` files.
     found = checkpoints(folder)
@@ -183,12 +181,12 @@ def newest(
     for path in checkpoints(folder):
         try:
             tensors, metadata = read_tensors(path, _check(path, factor, average))
-            progress = _progress(path, metadata, steps)
+            progress = read_entry(metadata, PROGRESS, Progress, path)
             check(progress)
             images, compiled, state = (metadata_entry(metadata, key, path) for key in ("images", COMPILED, OPTIMIZER))
             history = read_history(metadata, path)
-            if not history.parts or history.parts[-1].last_step != progress.step:
-                raise DamagedFile(f"{path} is damaged: expected a history of {progress.step} steps")
+            if not history.parts or history.parts[-1].last_step != progress.step or progress.step > steps:
+                raise DamagedFile(f"{path} is damaged: expected a history of {progress.step} of {steps} steps")
             optimizer = read_state(path, state, tensors)
             checkpoint = Checkpoint(path, progress, images, history, compiled == "true", optimizer, tensors)
         except DamagedFile as error:
@@ -232,34 +230,3 @@ def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mappi
             raise DamagedFile(f"{path} is damaged: its weight average has other names or shapes than the factor")
 
     return check
-
-
-def _progress(path: Path, metadata: Mapping[str, str], steps: int) -> Progress:
-    try:
-        step, skipped = _count(metadata["step"]), _count(metadata["skipped"])
-        seconds, losses = json.loads(metadata["seconds"]), json.loads(metadata["losses"])
-        numbers = [seconds, *losses] if isinstance(losses, list) else [None]
-        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-            raise ValueError("seconds and losses must be finite numbers")
-        # Training later logs the mean of the losses. A sum that overflows is found here.
-        math.fsum(losses)
-        if not skipped <= step <= steps:
-            raise ValueError(f"expected skipped ≤ step ≤ {steps}, got step {step} with {skipped} skipped")
-        validation = _validation(metadata)
-        if not (validation.best_step or 0) <= validation.step <= step:
-            raise ValueError(f"expected evaluations up to step {step}, got {validation}")
-    except (Misfit, KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DamagedFile(
-            f"{path} is damaged: a value of its training progress is missing or invalid ({error})"
-        ) from None
-    return Progress(step, skipped, float(seconds), tuple(map(float, losses)), validation)
-
-
-def _validation(metadata: Mapping[str, str]) -> ValidationProgress:
-    return RECORDS.structure(parse_json(metadata["validation"]), ValidationProgress)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"expected a number of steps in decimal digits, got {text[:40]!r}")
-    return int(text)

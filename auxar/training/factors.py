@@ -90,7 +90,7 @@ class FactorTraining:
             elif wait:
                 waiting.pause(self._lock(factors[0].name))
             else:
-                user = holder(self._lock(factors[0].name)).name
+                user = holder(self._lock(factors[0].name))
                 logger.info("factor %s is trained by %s, and this command does not wait", factors[0].name, user)
                 return None
         return model

@@ -18,8 +18,9 @@ from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.choices import with_options_before
 from auxar.recipe.model_names import names_model, near_model
+from auxar.runs.format import check_format
 from auxar.runs.history import Origin
-from auxar.runs.layout import RunFolder, check_contents
+from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import CONDITION, advising, check_shapes, networks_of, read_weights, recipe_part, recorded_part
@@ -87,7 +88,7 @@ def _source(init: str, factor: Factor) -> Path:
         if not is_file(source.recipe):
             near = near_model(Path(source.path.name)) or "; expected the folder of a trained run"
             raise UserError(f"{init} is not a run's folder: it has no recipe.toml{near}")
-    check_contents(source)
+    check_format(source.path)
     names = read_recipe(source.recipe).factor_names
     if factor.name not in names:
         raise UserError(f"the run {init} has no factor named '{factor.name}'{did_you_mean(factor.name, names)}")

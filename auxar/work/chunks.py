@@ -21,7 +21,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.files import DamagedFile, entries, is_file, read_tensors, remove, to_json, write_tensors
-from auxar.locks import acquire, holder, noted, user_of
+from auxar.locks import ADVICE, acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.processes import ALONE, Processes
 
@@ -181,7 +181,7 @@ def _is_free(path: Path, held: contextlib.ExitStack) -> bool:
     """Holds a lock until the end of `held`. Returns False if another process holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire(path, "choose an output on another file system", timeout=0)
+        lock = acquire(path, timeout=0)
     except OSError as error:
         raise UserError(f"{path.parent} cannot be written: {error.strerror or error}") from None
     if lock is not None:
@@ -205,8 +205,7 @@ class Waiting:
     def pause(self, lock: Path) -> None:
         """Sleeps, longer each time. After `PATIENCE` seconds, logs once which process holds a lock."""
         if not self.told and time.monotonic() - self.since > PATIENCE:
-            found = holder(lock)
-            logger.info("waiting for %s, which works on a part of this; to go on, %s", found.name, found.advice())
+            logger.info("waiting for %s, which works on a part of this; to go on, %s", holder(lock), ADVICE)
             self.told = True
         time.sleep(self.seconds)
         self.seconds = min(2 * self.seconds, LONGEST_PAUSE)

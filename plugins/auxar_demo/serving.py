@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 
 import gradio
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from auxar import ImageModel, UserError
 from auxar_demo.page import page
@@ -30,7 +28,6 @@ def serve(model: ImageModel, host: str, port: int | None) -> None:
 
     Raises `UserError` if the port cannot be used.
     """
-    names = LOCAL if host in LOCAL else ("*",)
     if host not in LOCAL:
         logger.warning("anyone who can reach %s can use this page", host)
     for name in ("NO_PROXY", "no_proxy"):  # Gradio asks its own page whether it can be reached.
@@ -51,8 +48,6 @@ def serve(model: ImageModel, host: str, port: int | None) -> None:
                 theme=THEME,
                 max_file_size=MOST_UPLOAD,
                 footer_links=[],
-                # A page of another server could otherwise use this one under a name of its own (DNS rebinding).
-                app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=names)]},
             )
             logger.info("page: %s (Ctrl-C ends it)", blocks.local_url)
             while True:

@@ -73,13 +73,6 @@ def test_a_wrong_recipe(recipe, refused, verb, setting, message):
     assert not Path("runs").exists()
 
 
-def test_an_integer_with_thousands_of_digits_is_named(recipe, refused):
-    message = "expected integers from -2^63 to 2^63 - 1, got one of thousands of digits"
-    assert refused("check", recipe, "--set", f"training.steps={DIGITS}").endswith(f" … {DIGITS[:100]}: {message}")
-    recipe.write_text(f"seed = [{DIGITS}]\n", encoding="utf-8")
-    assert refused("check", recipe) == f"{recipe}: {message}"
-
-
 def test_a_recipe_may_begin_with_a_byte_order_mark(recipe, finished, capsys):
     recipe.write_bytes(codecs.BOM_UTF8 + recipe.read_bytes())
     assert main(["check", str(recipe)]) == 0

@@ -371,10 +371,10 @@ def test_local_path_is_no_pattern(tmp_path, name, streaming):
 def test_path_that_datasets_cannot_read_is_refused(tmp_path):
     (tmp_path / "x").write_bytes(write_parquet(tmp_path / "other.parquet").read_bytes())
     file = write_parquet(tmp_path / "x::y.parquet")
-    assert f"the parquet file {file} cannot be read, because its path contains '::'" in message(file)
+    assert f"the path of the parquet file {file} contains '::'; rename it" in message(file)
     assert "rename it" in message(write_parquet(tmp_path / "a::b" / "train.parquet").parent)
     write_parquet(tmp_path / "c" / "two\nlines.parquet")
-    assert rf"the parquet file {tmp_path}/c/two\nlines.parquet contains a line break" in message(tmp_path / "c")
+    assert "rename it" in message(tmp_path / "c")
 
 
 def test_parquet_is_read_beside_more_images(tmp_path):
@@ -794,7 +794,7 @@ def test_cached_set_that_cannot_be_loaded(monkeypatch):
         raise ValueError("BuilderConfig 'b' not found.\nAvailable: ['c']")
 
     monkeypatch.setattr("auxar.data.hub._reachable", lambda: False)
-    monkeypatch.setattr(datasets, "load_dataset_builder", other)
+    monkeypatch.setattr(datasets, "load_dataset", other)
     text = message("a/b")
     assert "could not be loaded from the local cache of `datasets`: BuilderConfig 'b' not found. Available" in text
     assert "registered" not in text
@@ -805,7 +805,7 @@ def test_hub_that_has_no_such_set(monkeypatch):
         raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist\non the Hub")
 
     monkeypatch.setattr("auxar.data.hub._reachable", lambda: True)
-    monkeypatch.setattr(datasets, "load_dataset_builder", missing)
+    monkeypatch.setattr(datasets, "load_dataset", missing)
     assert "'a/b' could not be loaded from the Hugging Face hub: Dataset 'a/b' doesn't exist on the Hub" in message(
         "a/b"
     )
@@ -851,11 +851,6 @@ def test_folder_that_cannot_be_read(tmp_path, monkeypatch, place, kind):
 def test_path_that_cannot_be_looked_up(tmp_path):
     assert "cannot be read: File name too long" in message(f"{tmp_path}/{'a' * 300}")
     assert "cannot be read: Could not determine home directory" in message("~nobody-of-this-name/x")
-
-
-def test_pipe_in_place_of_a_parquet_file(tmp_path):
-    os.mkfifo(tmp_path / "x.parquet")
-    assert "x.parquet is not a regular file" in message(tmp_path)
 
 
 def test_parquet_name_that_is_not_valid_utf8(tmp_path):
@@ -924,7 +919,7 @@ def test_each_column_gives_its_own_images(tmp_path, monkeypatch, source):
         rows = datasets.Dataset.from_parquet(path)
 
         def load_from_hub(name: str, config: str | None, streaming: bool, registered: Any) -> Any:
-            return {"train": rows.to_iterable_dataset() if streaming else rows}, None, Reach(())
+            return {"train": rows.to_iterable_dataset() if streaming else rows}, Reach(())
 
         monkeypatch.setattr("auxar.data.source.load_from_hub", load_from_hub)
         path = "own/set"
@@ -963,4 +958,4 @@ def test_images_of_unusable_values_are_broken(tmp_path):
 def test_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "file")
-    assert "prepared images cannot be written to" in message(folder)
+    assert "cannot be written: Not a directory; free disk space, or set" in message(folder)

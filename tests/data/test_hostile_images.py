@@ -12,7 +12,6 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +78,6 @@ def tiled(side: int) -> bytes:
     entries = [(256, 1), (257, 1), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side), (324, 8), (325, 1)]
     table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     return b"II*\0" + struct.pack("<I", 10) + b"x\0" + struct.pack("<H", len(entries)) + table + bytes(4)
-
-
-def with_scans(count: int) -> bytes:
-    """Returns a progressive JPEG file that contains its last scan `count` times."""
-    content = encode(RED, "JPEG", progressive=True)
-    start = content.rindex(b"\xff\xda")
-    return content[:start] + content[start:-2] * count + content[-2:]
 
 
 def with_tag(content: bytes, tag: int, value: int) -> bytes:
@@ -209,7 +201,6 @@ BROKEN: dict[str, dict[str, bytes]] = {
         "column": png(1, 1_000_001, 8, 0, b""),
     },
     "TIFF with tiles of more than 100,000,000 pixels": {"": tiled(10_016)},
-    "JPEG with more than 500 scans": {"": with_scans(501)},
     "PNG with several headers (chunks IHDR)": {"two": png(8, 8, 8, 0, bytes(72), png(8, 8, 8, 0, b"")[8:33])},
     "PNG in a variant of Apple (chunk CgBI)": {"later": png(8, 8, 8, 0, bytes(72), chunk(b"CgBI", bytes(4)))},
     "PNG with a compressed text or profile of more than 1 MiB": {
@@ -317,26 +308,6 @@ def documented() -> dict[str, tuple[str, list[str]]]:
 ROWS = documented()
 
 
-@contextmanager
-def pipe(path: Path) -> Iterator[None]:
-    """Creates a named pipe that nobody writes to. A reader that blocks on it is released after 5 seconds."""
-    os.mkfifo(path)
-
-    def release() -> None:
-        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
-
-    timer = threading.Timer(5, release)
-    timer.start()
-    yield
-    timer.cancel()
-
-
-def pipe_or_device(folder: Path) -> Iterator[list[str]]:
-    with pipe(folder / "pipe.png"):
-        (folder / "device.png").symlink_to("/dev/zero")
-        yield ["pipe.png", "device.png"]
-
-
 def leading_nowhere(folder: Path) -> Iterator[list[str]]:
     (folder / "nowhere.png").symlink_to(folder / "not there.png")
     (folder / "itself.png").symlink_to(folder / "itself.png")
@@ -351,7 +322,6 @@ def too_many_bytes(folder: Path) -> Iterator[list[str]]:
 
 # Kinds of files that cannot be given as bytes. Each function creates them in a folder and yields their names.
 MADE: dict[str, Callable[[Path], Iterator[list[str]]]] = {
-    "pipe or device": pipe_or_device,
     "link to a file that does not exist": leading_nowhere,
     "more than 400,000,000 bytes": too_many_bytes,
 }
@@ -528,7 +498,6 @@ STREAMED = {
     "cut off in its pixels": encode(NOISE, "PNG")[:100],
     "more than 100,000,000 pixels": png(10_001, 10_000, 1, 0, b""),
     "PostScript file with the extension of an image": encode(RED, "EPS"),
-    "pipe or device": None,
 }
 
 
@@ -547,14 +516,12 @@ def test_streams_are_read_alike(tmp_path, caplog, gs, kind):
         batches = training_batches(train, batch_size=2, steps=1, seed=0, flip=False)
         return next(iter(batches)).numpy()
 
-    with pipe(path if content is None else tmp_path / "other"):
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(UserError, match=r"^data\.path: a\.png cannot be read as an image: ") as caught:
-            first("error")
-        assert told(kind, str(caught.value))
-        with caplog.at_level(logging.WARNING):
-            assert (first("skip") == RED.transpose(2, 0, 1)).all()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^data\.path: a\.png cannot be read as an image: ") as caught:
+        first("error")
+    assert told(kind, str(caught.value))
+    with caplog.at_level(logging.WARNING):
+        assert (first("skip") == RED.transpose(2, 0, 1)).all()
     assert all(told(kind, message) for message in caplog.messages)
     assert caplog.messages
     assert not gs.exists()
@@ -597,14 +564,6 @@ def test_given_images_stand_upright(tmp_path):
         assert (found.numpy() == UPRIGHT.transpose(2, 0, 1)).all()
 
 
-def test_pipes_and_devices_that_are_given(tmp_path):
-    with pipe(tmp_path / "pipe.png"):
-        for path in (tmp_path / "pipe.png", Path("/dev/zero")):
-            assert refusal(read_mask, path) == f"keep: there is no file or folder {path}"
-            for read in (read_images, lambda path: image_files([path], "given")):
-                assert refusal(read, path) == f"given: there is no file or folder {path}"
-
-
 def test_folders_that_are_given(tmp_path):
     (tmp_path / "a.png").mkdir()
     for name in (".b.png", "c.png", "d.AVIF", "e.txt"):
@@ -620,7 +579,6 @@ def test_sizes_up_to_the_limits_are_read():
     # This size is just accepted; decoding fails because the file has no pixels.
     with pytest.raises(BrokenImage, match=r"^decoding failed"):
         decode(png(10_000, 10_000, 1, 0, b""), "L")
-    assert decode(with_scans(400), "RGB").size == (8, 8)
 
 
 @pytest.mark.parametrize("resize", ["cover", "stretch"])

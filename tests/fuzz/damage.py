@@ -1,4 +1,4 @@
-"""Damages runs at random: changes bytes, JSON, TOML and tensor headers; replaces files by links, pipes or folders."""
+"""Damages runs at random: changes bytes, JSON, TOML and tensor headers; replaces files by folders."""
 
 from __future__ import annotations
 
@@ -208,36 +208,12 @@ def _no_folder(random: Random, place: Place, name: str) -> None:
         parent.write_bytes(b"x")
 
 
-def _linked_folder(random: Random, place: Place, name: str) -> None:
-    """Replaces the file's folder by a link to a folder elsewhere, which may contain files of the same names."""
-    parent = (place.folder / name).parent
-    if parent == place.folder:
-        raise NotFitting
-    shutil.rmtree(parent)
-    target = random.choice((place.outside, place.outside / "images", place.outside / "missing", parent.parent))
-    parent.symlink_to(os.path.relpath(target, parent.parent) if random.random() < 0.3 else target)
-
-
 def _folder(random: Random, place: Place, name: str) -> None:
     path = place.folder / name
     path.unlink()
     path.mkdir()
     if random.random() < 0.5:
         (path / "inside").write_bytes(b"x")
-
-
-def _pipe(random: Random, place: Place, name: str) -> None:
-    (place.folder / name).unlink()
-    os.mkfifo(place.folder / name)
-
-
-def _link(random: Random, place: Place, name: str) -> None:
-    path = place.folder / name
-    sibling = place.folder / random.choice(place.files())
-    targets = (place.outside / "precious", place.outside / "missing", place.outside, path, sibling, Path("/dev/zero"))
-    target = random.choice(targets)
-    path.unlink()
-    path.symlink_to(os.path.relpath(target, path.parent) if random.random() < 0.3 else target)
 
 
 def _terabyte(random: Random, place: Place, name: str) -> None:
@@ -457,5 +433,5 @@ def _key(random: Random, place: Place, name: str) -> None:
         _write(path, tomli_w.dumps(table).encode())
 
 
-KINDS = [_bytes, _bytes, _splice, _other, _odd_content, _pickle, _nothing, _no_folder, _folder, _pipe, _link, _terabyte]
-KINDS += [_more, _linked_folder]
+KINDS = [_bytes, _bytes, _splice, _other, _odd_content, _pickle, _nothing, _no_folder, _folder, _terabyte]
+KINDS += [_more]

@@ -23,8 +23,6 @@ from auxar.recipe import cost, load_recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
-from auxar.recipe.toml import parse_toml
-from auxar.structuring import LONGEST_TEXT
 
 SEED, COUNT = 1, 100
 SUBSAMPLED = {
@@ -202,49 +200,11 @@ def test_a_spec_has_limits_in_python_too():
 LONG = "9" * 1_000_000
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        tiny(data__path=LONG),
-        tiny(prior=LONG),
-        tiny(prior={"name": LONG}),
-        tiny(prior__filters=LONG),
-        tiny(prior__head="h" * LONGEST_TEXT),
-        tiny(plugins=[LONG]),
-        tiny(plugins=LONG),
-        tiny(training__steps=[0.5] * 100_000),
-        tiny(training__optimizer__betas=[0.5] * 100_000),
-        tiny(training__optimizer__betas=["x"] * 100_000),
-        tiny(training__optimizer__betas={str(key): 0.5 for key in range(10_000)}),
-        tiny(training__factor={LONG: {}}),
-        tiny(**{LONG: 1}),
-        tiny(**{"a\nb\x1b[2J\u202e": 1}),
-        tiny(prior="a\nb\x1b[2J"),
-        tiny(data__split={f"key{number}": 1 for number in range(10_000)}),
-        tiny(stage=[{"view": 1, "embedding": 2, "decoder": 3, "more": 4}] * 64),
-        tiny(stage=LONG),
-        TINY.replace("steps = 4", "steps = 0x" + "f" * 500_000),
-        TINY.replace('path = "pictures"', "path = 0x" + "f" * 500_000),
-        TINY.replace("steps = 4", "steps = " + LONG),
-        TINY.replace("steps = 4", "ema = -" + "1" * 4000),
-        "['" + LONG[:500_000] + "']\n" * 2,
-    ],
-    ids=lambda text: f"{len(text)} characters",
-)
-def test_errors_quote_no_more_than_can_be_read(text):
-    start = time.monotonic()
-    told(text)
-    assert time.monotonic() - start < 10
-
-
 def test_a_few_of_many_mistakes_are_told():
     message = told(tiny(stage=[{"view": 1}] * 64))
     first, *_, last = message.splitlines()
     assert first == 'stage[0].view: expected a component, "NAME" or { name = "NAME", … }, got the integer 1'
     assert last == "… and more problems, shown once these are fixed"
-    assert told(tiny(image={"height": 8, "width": 8} | {f"key{k}": 1 for k in range(9)})).endswith(
-        "; and 6 more unknown keys"
-    )
 
 
 def test_an_integer_that_cannot_be_written_is_told_by_its_size():
@@ -257,29 +217,8 @@ def test_an_integer_that_cannot_be_written_is_told_by_its_size():
 # Text
 
 
-@pytest.mark.parametrize(
-    "text", ["a." * 200_000 + "a = 1", "[" + "a." * 200_000 + "a]", "x = {" + "a." * 9000 + "a = 1}"]
-)
-def test_keys_of_many_parts_take_no_time(text):
-    start = time.monotonic()
-    assert "keys with thousands of parts" in told(text)
-    assert time.monotonic() - start < 5
-
-
 def test_depth_has_an_end():
-    for text in ("x = " + "[" * 60 + "]" * 60, ".".join(["a"] * 60) + " = 1", "x = " + "[" * 100_000):
-        assert told(text) == "not valid TOML: nested too deeply; expected at most 50 levels of tables and lists"
-    assert parse_toml("x = [" + "0.5, " * 2000 + "]")["x"] == [0.5] * 2000
-
-
-def test_toml_at_the_limits_is_read():
-    dots = 10 * ("#" + 1000 * "." + "\n")  # The squared numbers of dots have the sum 10⁷.
-    assert parse_toml(dots) == {}
-    with pytest.raises(ValueError, match="too many dots"):
-        parse_toml(dots + "#.")
-    assert parse_toml("x = " + "[" * 49 + "]" * 49)
-    with pytest.raises(ValueError, match="at most 50 levels of tables and lists"):
-        parse_toml("x = " + "[" * 50 + "]" * 50)
+    assert told("x = " + "[" * 100_000) == "not valid TOML: nested too deeply"
 
 
 # Settings
@@ -291,10 +230,7 @@ def test_toml_at_the_limits_is_read():
         ("data.path=\udc80", r"--set data.path=\udc80: expected UTF-8 text"),
         ("\x1b[2J", r"--set \x1b[2J: expected key=value, such as training.steps=100"),
         ("a\nb", r"--set a\nb: expected key=value, such as training.steps=100"),
-        ("a" + ".a" * 50_000 + "=1", ": expected a key of at most 20 parts, got 50001"),
         ("stage[\n]=1", r"--set stage[\n]=1: stage.\n does not exist; stage is a list of length 1, numbered from 0"),
-        ("data.path=x" + LONG, "data.path: expected at most 10000 characters, got 1000001: 'x99"),
-        ("data.path=" + LONG, "9: expected integers from -2^63 to 2^63 - 1, got one of thousands of digits"),
     ],
 )
 def test_settings_are_quoted_so_that_they_can_be_read(setting, message):

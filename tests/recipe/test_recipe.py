@@ -509,12 +509,11 @@ def test_a_factors_length_set_by_hand_may_change_its_unit():
         ("0=1", "--set 0=1: 0 does not exist; the recipe has no numbered entries"),
         ("steps=3", "--set steps=3: this key is in a table; did you mean training.steps?"),
         ("seed=3", "--set seed=3: this key is in a table; did you mean training.seed or sampling.seed?"),
-        ("a" + ".a" * 20 + "=1", "expected a key of at most 20 parts, got 21"),
         ("stage.first=2", "stage.first does not exist"),
         ("training.steps.deep=2", "training.steps is not a table, so it has no key 'deep'"),
         ("training.stepz=2", "training: unknown key 'stepz'; did you mean 'steps'?"),
         ("training.steps=many", "training.steps: expected an integer, got the string 'many'"),
-        ("training.steps=" + "9" * 5000, "9: expected integers from -2^63 to 2^63 - 1, got one of thousands of digits"),
+        ("training.steps=" + "9" * 5000, "training.steps: expected an integer, got the string"),
     ],
 )
 def test_settings_that_cannot_be_applied(setting, message):

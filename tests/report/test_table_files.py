@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import auxar
 from auxar.cli import main
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.report.table_files import csv_text, file_name, latex_text
 from auxar.report.tables import Annotated, Column, FactorName, Measured, Row, RunName, Table
@@ -92,15 +92,6 @@ def table(rows: list[Row], *columns: Column) -> Table:
     return Table("By factor, always", "what it is", [Column("factor", left=True), *columns], rows)
 
 
-@pytest.mark.parametrize(
-    ("name", "field"),
-    [("=1+1", "'=1+1"), ("@a", "'@a"), ("-x", "'-x"), ("+x", "'+x"), ("-1.5", "-1.5"), ("a=b", "a=b"), ("", "")],
-)
-def test_no_text_is_a_formula_of_a_spreadsheet(name, field):
-    [found] = records(csv_text(table([Row((name, Measured(-0.5, signed=True)))], Column("bits"))))
-    assert (found["factor"], found["bits"]) == (field, "-0.5")
-
-
 def test_csv_has_errors_and_kinds_in_columns_of_their_own():
     rows = [
         Row((FactorName("stage0", 0, 2), Measured(1.25, 0.5, "bound"), "1,234", Annotated("7", "best of 9"))),
@@ -122,8 +113,7 @@ def test_csv_gives_all_texts_and_numbers_back(values):
     ]
     found = records(csv_text(table(rows, Column("bits"))))
     assert [(float(row["bits"]), float(row["bits standard error"])) for row in found] == [each[1:] for each in values]
-    expected = [one_line(name).removeprefix("'") for name, _, _ in values]
-    assert [row["factor"].removeprefix("'") for row in found] == expected
+    assert [row["factor"] for row in found] == [name for name, _, _ in values]
     assert [row["run"] for row in found] == [str(number) for number in range(len(values))]
 
 

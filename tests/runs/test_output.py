@@ -1,12 +1,10 @@
-"""Tests that output goes only to new files and to files that auxar made, and never to links, pipes or devices."""
+"""Tests that output goes only to new files and to files that auxar made, and never to links or folders."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ from helpers.tiny_runs import run, snapshot, tiny, write
 from PIL import Image
 
 from auxar.cli import main
-from auxar.commands.evaluate import evaluate
-from auxar.commands.figures import figures
 from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
 from auxar.draw import samples
@@ -55,19 +51,7 @@ def dangling(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
-def bound(path: Path) -> None:
-    with chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
-        made.bind(path.name)  # The path of a socket must be shorter than about 100 characters.
-
-
-def device(path: Path) -> None:
-    try:
-        os.mknod(path, 0o020600, os.makedev(1, 3))  # /dev/null
-    except OSError:
-        pytest.skip("needs the right to make devices")
-
-
-SPECIAL = {link: "link", dangling: "link", os.mkfifo: "pipe", bound: "socket", device: "device", Path.mkdir: "folder"}
+SPECIAL = {link: "link", dangling: "link", Path.mkdir: "folder"}
 WRITERS = {
     "text": lambda path: write_text(path, "text"),
     "json": lambda path: write_json(path, {}),
@@ -156,21 +140,6 @@ def test_a_run_that_was_killed_at_its_start_is_continued(pictures, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "name", ["evaluation.safetensors", "report.html", "factors/prior/metrics.jsonl", "samples/samples.png"]
-)
-def test_links_in_a_run_are_told_before_any_work(pictures, own, name):
-    """A link within the run's folder would only be found when the file is written, perhaps after days of training."""
-    path = own / name
-    path.rename(own / "factors" / "kept")
-    path.symlink_to(own / "factors" / "kept")
-    before = snapshot(own)
-    expected = f"{path} cannot be written: expected a new or a regular file, found a link"
-    for command in (evaluate, figures, lambda folder: run(folder, tiny(pictures))):
-        assert refusal(command, own) == expected
-    assert snapshot(own) == before
-
-
-@pytest.mark.parametrize(
     "name", ["evaluation.safetensors", "factors/prior/weights.safetensors", "samples/samples.json"]
 )
 def test_folders_in_place_of_files_of_a_run_are_told_before_training(pictures, own, name):
@@ -180,15 +149,6 @@ def test_folders_in_place_of_files_of_a_run_are_told_before_training(pictures, o
     before = snapshot(own)
     assert refusal(run, own, tiny(pictures)).startswith(f"{own / name} ")
     assert snapshot(own) == before
-
-
-def test_a_lock_follows_no_link(tmp_path):
-    link(tmp_path / ".lock")
-    before = snapshot(tmp_path)
-    assert "/.lock cannot be written: expected a new or a regular file, found a link" in refusal(
-        lambda: holding(tmp_path).__enter__()
-    )
-    assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", [".lock", ".lock.json"])

@@ -82,12 +82,6 @@ def damage_weights(source: Path) -> None:
     (source / "factors" / "stage0" / "weights.safetensors").write_bytes(b"damaged")
 
 
-def link_out(source: Path) -> None:
-    outside = source.with_name("outside")
-    (source / "factors" / "stage0" / "weights.safetensors").rename(outside)
-    (source / "factors" / "stage0" / "weights.safetensors").symlink_to(outside)
-
-
 def forget_recipe(source: Path) -> None:
     file = source / "factors" / "stage0" / "weights.safetensors"
     tensors, metadata = read_tensors(file)
@@ -101,7 +95,6 @@ def forget_recipe(source: Path) -> None:
         (shutil.rmtree, {}, "training.init: {source} is not a run's folder: it has no recipe.toml"),
         (remove_weights, {}, "training.init: {file} is missing: factor stage0 of that run is not trained"),
         (damage_weights, {}, "training.init: {file} is damaged: "),
-        (link_out, {}, "training.init: {file} is a link to "),
         (
             None,
             {"stage__0__repeat": 2},

@@ -123,7 +123,7 @@ def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
     assert all(math.isfinite(line["bits_per_dim"]) for line in lines)
     assert [line["learning_rate"] for line in lines] == [0.01 * 0.5 ** (line["step"] - 1) for line in lines]
     state, facts = read_tensors(folder / "factors" / "prior" / "training-000000009.safetensors")
-    assert json.loads(facts["skipped"]) == 3
+    assert json.loads(facts["progress"])["skipped"] == 3
     assert state["optimizer.0.step"].item() == 6
     # Repeat the training: Adam on a loss of w² / ln 2 bits/dim with the learning rates of the completed steps, and the
     # average of the weights over these steps.

@@ -723,35 +723,6 @@ def test_no_code_is_loaded_through_a_link(compilations, bare, caplog):
 
 
 @needs_native
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="other systems have no path to an open folder")
-def test_no_code_is_loaded_from_a_folder_that_takes_the_place_of_the_right_one(
-    compilations, bare, monkeypatch, tmp_path, caplog
-):
-    compiling.library()
-    compiling.attempt.cache_clear()
-    # The copy has another path. A library that this process has loaded from a path before is not loaded from it again.
-    cache = tmp_path / "copy"
-    shutil.copytree(bare, cache)
-    shutil.copytree(bare / "auxar", cache / "planted-folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    (right,) = libraries(cache / "auxar")
-    path, mark = plant(cache / "planted-folder")
-    path.rename(path.with_name(right.name))
-    intact = compiling._intact
-
-    def exchanged(folder, key):
-        found = intact(folder, key)
-        (cache / "auxar").rename(cache / "right")
-        (cache / "planted-folder").rename(cache / "auxar")
-        return found
-
-    monkeypatch.setattr(compiling, "_intact", exchanged)
-    assert engine_of(caplog, "auto", layout_of()) == "NativeEngine"
-    assert warnings(caplog) == []
-    assert not mark.exists()
-
-
-@needs_native
 def test_a_planted_library_would_leave_its_mark(compilations, bare):
     """The library of the tests above is loaded, and noticed, from a folder in which only this user can plant it."""
     compiling.library()

@@ -127,25 +127,20 @@ def _cache() -> Iterator[Path]:
             raise UserError(f"the cache folder {base} is a relative path; {REMEDY}")
         folder = base / "auxar"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        found = folder.lstat()
     except (OSError, RuntimeError) as error:  # `Path.home` raises RuntimeError for a user without a home folder.
         raise UserError(f"the cache folder cannot be opened: {error}; {REMEDY}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise UserError(f"{folder} is not a folder; {REMEDY}")
+    if found.st_uid != os.geteuid():
+        raise UserError(f"{folder} belongs to another user (number {found.st_uid}); {REMEDY}")
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise UserError(f"{folder} is open to other users (mode {mode:04o}, expected 0700); delete it, or {REMEDY}")
     try:
-        found = os.fstat(handle)
-        if found.st_uid != os.geteuid():
-            raise UserError(f"{folder} belongs to another user (number {found.st_uid}); {REMEDY}")
-        if found.st_mode & 0o077:
-            mode = stat.S_IMODE(found.st_mode)
-            raise UserError(f"{folder} is open to other users (mode {mode:04o}, expected 0700); delete it, or {REMEDY}")
-        # On Linux, this path leads to the folder that was checked, even if another user, who can write to a folder
-        # above it, gives its name to a different folder.
-        opened = Path(f"/proc/self/fd/{handle}")
-        try:
-            yield opened if opened.is_dir() else folder
-        except (OSError, UserError) as error:
-            raise UserError(f"{str(error).replace(str(opened), str(folder))}; {REMEDY}") from error
-    finally:
-        os.close(handle)
+        yield folder
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}; {REMEDY}") from error
 
 
 def _loaded(folder: Path, command: list[str], key: str, code: str = "", name: str = ENGINE) -> ctypes.CDLL:
@@ -154,7 +149,7 @@ def _loaded(folder: Path, command: list[str], key: str, code: str = "", name: st
     Raises `BrokenError` if it cannot be compiled or does not fit, and `OSError` or `UserError` if it cannot be stored
     or loaded.
     """
-    with holding(folder / f"sampler-{key}.lock", f"compile {name}", "its file system has no locks"):
+    with holding(folder / f"sampler-{key}.lock", f"compile {name}"):
         path = _intact(folder, key)
         if path is None:
             logger.info("compiling %s, which takes some seconds", name)
