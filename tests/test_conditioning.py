@@ -258,7 +258,7 @@ def test_the_contract_finds_a_condition_that_leaks_to_other_images():
     model = prior(CONDITIONS["label"], IMAGE)
     [factor] = model.factors
     factor.conditioning = Leaking(factor.conditioning)  # type: ignore[assignment]
-    with pytest.raises(ContractError, match="batch: the factor prior depends on the conditions of other images"):
+    with pytest.raises(ContractError, match="batch: the factor prior in reversed order must be the same"):
         check_conditions(model)
 
 

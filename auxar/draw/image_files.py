@@ -24,7 +24,10 @@ def image_files(paths: Sequence[Path], what: str) -> list[Path]:
 
 def images_at(path: Path, what: str) -> list[Path]:
     """The path itself if it is a file, or the image files in a folder, sorted by name. Raises as `image_files` does."""
-    found = kind(path, follow_links=True)
+    try:
+        found = kind(path, follow_links=True)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
     if found == FILE:
         return [path]
     if found != FOLDER:

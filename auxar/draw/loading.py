@@ -60,8 +60,10 @@ def load(
     """
     folder = as_path(path, "path")
     if revision is not None:
-        if hub_name(folder) is None:
+        if (found := hub_name(folder)) is None:
             raise UserError(f"revision: only models on the Hugging Face hub have revisions, and {path} is none of them")
+        if found[1] is not None:
+            raise UserError(f"revision: {path} names the revision '{found[1]}' already; give one of the two")
         folder = Path(f"{folder.as_posix()}@{revision}")
     place = chosen_device(device)
     return opened(folder, arithmetic=arithmetic, trust_plugins=trust_plugins).model.to(place)

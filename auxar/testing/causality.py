@@ -1,13 +1,14 @@
-"""Checks of causal networks: each pixel is encoded alone, and predicted from earlier pixels alone."""
+"""Checks of causal networks: each pixel is encoded alone, and predicted from earlier pixels alone, also in steps."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from auxar.model import CausalNetwork
+from auxar.model import CausalNetwork, StepwiseNetwork
 from auxar.testing.examples import random_images
-from auxar.testing.laws import broken, described, runs, unchanged
+from auxar.testing.laws import broken, calling, check_equal, check_tensor, described
+from auxar.testing.modules import CLOSE
 
 ROUNDING = 1e-12
 """The relative and absolute tolerance of the causality check, in float64. Smaller changes count as rounding."""
@@ -42,13 +43,12 @@ def check_some_causality(network: CausalNetwork, features: Tensor | None, seed: 
 def _check_encode(network: CausalNetwork, image: Tensor) -> None:
     """Checks the law `encode`: each pixel is encoded alone, as samplers do, and in the same way at every place."""
     pixels = image.flatten(2)[0].T[:, :, None, None]
-    with unchanged("encode", network, image), runs("encode", image=image), torch.no_grad():
+    with calling("encode", image, module=network, image=image), torch.no_grad():
         whole, alone = network.encode(image), network.encode(pixels)
     if whole.dim() != 4 or tuple(whole.shape[2:]) != tuple(image.shape[2:]):
         broken("encode", f"encode must return one vector for each pixel, got {described(whole)}", image=network.image)
-    if not torch.equal(alone.flatten(1), whole.flatten(2)[0].T):
-        message = "encode must convert each pixel alone and in the same way at every place"
-        broken("encode", message, image=network.image)
+    message = "encode must convert each pixel alone and in the same way at every place"
+    check_equal("encode", message, alone.flatten(1), whole.flatten(2)[0].T, image=network.image)
 
 
 def _check_ahead(
@@ -66,14 +66,12 @@ def _check_ahead(
         pixels.copy_((pixels + 1) % spec.levels)
     if features is not None:
         features = features.expand(len(places), -1, -1, -1)
-    state = unchanged("the network", network, before, after, features, random=network.training)
-    with state, runs("the network", image=spec), torch.no_grad():
+    with calling("the network", before, after, features, module=network, random=network.training), torch.no_grad():
         # The original and the changed image have the same index in two batches, because vectorized functions may
         # round differently at different indices of one batch.
         one, two = (_predictions(network, images, features) for images in (before, after))
     expected = (len(places), network.head.parameter_count, spec.height, spec.width)
-    if not isinstance(one, Tensor) or tuple(one.shape) != expected:
-        broken("shape", f"the network must return parameters of shape {expected} for its head, got {described(one)}")
+    check_tensor("the network", one, expected)
     # Changes up to rounding are ignored: fast Fourier transforms, for example, spread rounding errors over all pixels.
     differs = ((one - two).abs() > ROUNDING * (1 + one.abs())).any(1).flatten(1)
     ahead = (differs & (torch.arange(differs.shape[1]) <= places[:, None])).nonzero()
@@ -96,3 +94,23 @@ def _predictions(network: CausalNetwork, images: Tensor, features: Tensor | None
         torch.default_generator.manual_seed(0)
     found: Tensor = network(network.encode(images), features)
     return found
+
+
+def check_steps(network: StepwiseNetwork, features: Tensor | None, seed: int) -> None:
+    """Checks the law `steps`, for two images at once and for one of them alone, whose steps take turns.
+
+    `features` are those of two images.
+    """
+    images = random_images(2, network.image, seed)
+    alone = None if features is None else features[1:]
+    with calling("the network's stepper", images, features, module=network), torch.no_grad():
+        expected = network(network.encode(images), features).flatten(2)
+        steppers = network.stepper(2, features), network.stepper(1, alone)
+        pixels: list[Tensor | None] = [None, *network.encode(images).flatten(2).unbind(2)]
+        for place, (pixel, parameters) in enumerate(zip(pixels, expected.unbind(2), strict=False)):
+            found = steppers[0](pixel), steppers[1](None if pixel is None else pixel[1:])
+            row, column = divmod(place, network.image.width)
+            message = f"the step for row {row}, column {column} predicts other parameters than the network"
+            for own, right in zip(found, (parameters, parameters[1:]), strict=True):
+                check_tensor("a step", own, right.shape, right.dtype, law="steps")
+                check_equal("steps", message, own, right, CLOSE, image=network.image, images=len(right))

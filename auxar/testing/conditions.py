@@ -9,8 +9,9 @@ from auxar.errors import UserError
 from auxar.model import Chain, Condition, Factor, SampleRequest
 from auxar.testing.drawing import DistinctSampler
 from auxar.testing.examples import all_images, extreme_images, random_images, randomized
-from auxar.testing.laws import broken, described, runs, unchanged
-from auxar.testing.networks import close
+from auxar.testing.invariances import Function, Results, check_invariances
+from auxar.testing.laws import broken, calling, check_equal, described
+from auxar.testing.modules import CLOSE
 
 MOST_IMAGES = 5000
 """Maximum number of images and their views over which probabilities are summed."""
@@ -66,19 +67,17 @@ def _conditions(condition: Condition, seed: int) -> Tensor:
 
 def _check_factor(model: Chain, factor: Factor, condition: Condition, given: Tensor, seed: int) -> None:
     name = f"the factor {factor.name}"
-    image = random_images(1, model.image, seed).expand(len(given), *model.image.shape)
-    views = model.views(image)
-    with unchanged(name, factor, image, given), runs(name, condition=given), torch.no_grad():
-        found = factor(*factor.inputs(views, given))
+    views = model.views(random_images(1, model.image, seed).expand(len(given), *model.image.shape))
+
+    def compute(*inputs: Tensor) -> Results:
+        return {name: factor(*factor.inputs([*inputs[:-1]], inputs[-1]))}
+
+    specs = [model.image, *(each.view_spec for each in model.factors if each.view_spec is not None)]
+    function = Function(name, compute, tuple(spec.levels for spec in specs), factor, CLOSE)
+    found = check_invariances(function, *views, given)[name]
     for number in range(1, len(given)):
         if torch.equal(found[number], found[0]):
             broken("condition", f"{name} ignores its condition", condition=given[number], other=given[0])
-    with torch.no_grad():
-        for number in range(len(given)):
-            part = slice(number, number + 1)
-            alone = factor(*factor.inputs([view[part] for view in views], given[part]))
-            if not close(alone, found[part]):
-                broken("batch", f"{name} depends on the conditions of other images", alone=alone, together=found[part])
     _check_null(factor, condition, views, name)
     wrong = torch.zeros((len(given), condition.spec.channels + 1, *condition.spec.shape[1:]), dtype=torch.int64)
     if not _refuses(factor, views, wrong):
@@ -91,10 +90,9 @@ def _check_null(factor: Factor, condition: Condition, views: list[Tensor], name:
             broken("null", f"{name} accepts the null condition, which its condition does not allow")
         return
     nulls = condition.nulls(len(views[0]))
-    with torch.no_grad(), runs(name, condition=None):
+    with calling(name, condition=None), torch.no_grad():
         none, null = (factor(*factor.inputs(views, each)) for each in (None, nulls))
-    if not close(none, null):
-        broken("null", f"{name}: None must be the same as the null condition", none=none, null=null)
+    check_equal("null", f"{name}: None must be the same as the null condition", none, null, CLOSE)
 
 
 def _refuses(factor: Factor, views: list[Tensor], condition: Tensor | None) -> bool:
@@ -133,12 +131,11 @@ def _check_draws(model: Chain, given: Tensor, seed: int) -> None:
     count = max(len(given), min(DRAWN, DRAWN_PIXELS // (model.image.height * model.image.width)))
     numbers = tuple(range(count))
     rows = given[torch.arange(count) % len(given)]
-    with unchanged("draw", model, rows), runs("draw", condition=given), torch.no_grad():
+    with calling("draw", rows, module=model, condition=given), torch.no_grad():
         together = model.draw(SampleRequest(numbers, seed, condition=rows), sampler)
         alone = [model.draw(SampleRequest((n,), seed, condition=rows[n : n + 1]), sampler) for n in numbers[:4]]
         others = model.draw(SampleRequest(numbers, seed, condition=rows.roll(1, 0)), sampler)
-    if not torch.equal(torch.cat(alone), together[:4]):
-        broken("batch", "a drawn image depends on the conditions of other images", condition=rows)
+    check_equal("batch", "a drawn image depends on the conditions of other images", torch.cat(alone), together[:4])
     if torch.equal(together, others):
         broken("draws", f"{count} drawn images are the same with other conditions", condition=rows)
 

@@ -23,7 +23,7 @@ from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.recipe import DataConfig
 from auxar.recipe.structuring import structure, unstructure
-from auxar.testing.laws import ContractError, broken
+from auxar.testing.laws import ContractError, broken, runs
 
 MOST_IMAGES = 10_000
 """The number of images of each split that are decoded."""
@@ -64,40 +64,44 @@ def check_dataset(
     Raises `ContractError` if a law is broken.
     """
     _check_config(config)
+
+    def images(path: Path) -> Hashes:
+        return _images(path, splits, column, image)
+
     with _empty_cache() as cache:
         before = _now(cache)
         path = _built(build, config)
-        stamps = _stamps(path)
-        _check_place(path, stamps, cache, before)
-        first = _images(path, splits, column, image)
+        first, found = stamps(path), images(path)
+        _check_place(first, cache, before)
         second = _built(build, config)
-        if path.exists() and (changed := [file for file, stamp in _stamps(path).items() if stamps.get(file) != stamp]):
+        if path.exists() and (changed := [file for file, stamp in stamps(path).items() if first.get(file) != stamp]):
             broken("repeat", "the second call of build writes a file that the first one has written", file=changed[0])
-        _check_same("repeat", "a second call of build", first, _images(second, splits, column, image))
+        _check_same("repeat", "a second call of build", found, images(second))
         for options in refused:
             _check_refused(build, options)
     with _empty_cache():
-        barrier = threading.Barrier(BUILDERS)
+        many = [images(path) for path in _built_together(build, config)]
+    for other in many[1:]:
+        _check_same("together", "another call of build at the same time", many[0], other)
+    _check_same("again", "build with an empty cache", found, many[0])
 
-        def start(_: int) -> tuple[Path, dict[Path, Stamp]]:
-            barrier.wait()
-            path = build(config)
-            return path, _stamps(path)
 
-        with ThreadPoolExecutor(BUILDERS) as pool:
-            found = [pool.submit(start, number) for number in range(BUILDERS)]
-        for each in found:
-            if (error := each.exception()) is not None:
-                message = f"build fails if it is called {BUILDERS} times at once: {type(error).__name__}: {error}"
-                raise ContractError("together", message) from error
-        for path, stamps in (each.result() for each in found):
-            if _stamps(path) != stamps:
-                message = "build returns while another call still writes the files; write them with auxar.cached_folder"
-                broken("together", message, path=path)
-        many = [_images(path, splits, column, image) for path in {each.result()[0] for each in found}]
-        for other in many[1:]:
-            _check_same("together", "another call of build at the same time", many[0], other)
-        _check_same("again", "build with an empty cache", first, many[0])
+def _built_together(build: Callable[[Any], Path], config: object) -> set[Path]:
+    """The paths that several calls of build at the same time return."""
+    barrier = threading.Barrier(BUILDERS)
+
+    def start(_: int) -> tuple[Path, dict[Path, Stamp]]:
+        barrier.wait()
+        path = build(config)
+        return path, stamps(path)
+
+    with ThreadPoolExecutor(BUILDERS) as pool, runs(f"build, called {BUILDERS} times at once,", law="together"):
+        found = list(pool.map(start, range(BUILDERS)))
+    for path, before in found:
+        if stamps(path) != before:
+            message = "build returns while another call still writes the files; write them with auxar.cached_folder"
+            broken("together", message, path=path)
+    return {path for path, _ in found}
 
 
 @contextmanager
@@ -125,9 +129,7 @@ def _check_config(config: object) -> None:
     try:
         again = structure(table, cls, "data.options")
     except UserError as error:
-        raise ContractError(
-            "config", f"the options cannot be read from a recipe: {error}\n  options = {table}"
-        ) from None
+        raise ContractError("config", f"the options cannot be read from a recipe: {error}") from None
     if again != config:
         broken("config", "the options change if they are written to a recipe and read", before=config, after=again)
 
@@ -144,10 +146,8 @@ def _is_frozen(config: object) -> bool:
 
 
 def _built(build: Callable[[Any], Path], config: object) -> Path:
-    try:
+    with runs("build", law="build"):
         path: Any = build(config)
-    except Exception as error:  # A plugin's code may raise any exception.
-        raise ContractError("build", f"build failed with {type(error).__name__}: {error}") from error
     if not isinstance(path, Path):
         broken("path", f"build must return a pathlib.Path, got {path!r}")
     if not path.is_absolute():
@@ -158,17 +158,16 @@ def _built(build: Callable[[Any], Path], config: object) -> Path:
 
 
 def _check_refused(build: Callable[[Any], Path], options: object) -> None:
-    try:
-        build(options)
-    except UserError:
-        return
-    except Exception as error:
-        message = f"for invalid options, build must raise UserError; it raised {type(error).__name__}: {error}"
-        raise ContractError("build", f"{message}\n  options = {options}") from error
+    with runs("build, which must refuse invalid options with UserError,", law="build"):
+        try:
+            build(options)
+        except UserError:
+            return
     broken("build", "build accepts options that it must refuse with UserError", options=options)
 
 
-def _stamps(path: Path) -> dict[Path, Stamp]:
+def stamps(path: Path) -> dict[Path, Stamp]:
+    """The inode, size and time of the last change of a file, or of every file in a folder."""
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
     found = {file: file.stat() for file in files}
     return {file: (stat.st_ino, stat.st_size, stat.st_ctime_ns) for file, stat in found.items()}
@@ -180,20 +179,15 @@ def _now(cache: Path) -> int:
     return (cache / "now").stat().st_ctime_ns
 
 
-def _check_place(path: Path, stamps: dict[Path, Stamp], cache: Path, before: int) -> None:
-    hub = Path(os.path.realpath(_hub()))
-    for file, (_, _, time) in stamps.items():
+def _check_place(found: dict[Path, Stamp], cache: Path, before: int) -> None:
+    import huggingface_hub.constants  # The folder to which it downloads files is also a cache.
+
+    hub = Path(os.path.realpath(huggingface_hub.constants.HF_HUB_CACHE))
+    for file, (_, _, time) in found.items():
         real = file.resolve()
         if time > before and not real.is_relative_to(cache) and not real.is_relative_to(hub):
             message = "build writes a file outside of the cache; write it with auxar.cached_folder"
             broken("cache", message, file=file)
-
-
-def _hub() -> str:
-    """The folder to which `huggingface_hub` downloads files."""
-    import huggingface_hub.constants
-
-    return huggingface_hub.constants.HF_HUB_CACHE
 
 
 def _images(path: Path, splits: Sequence[str] | None, column: str | None, image: ImageSpec | None) -> Hashes:
@@ -207,22 +201,25 @@ def _images(path: Path, splits: Sequence[str] | None, column: str | None, image:
     except UserError as error:
         law = "splits" if re.search("contains no images|has no images", str(error)) else "path"
         raise ContractError(law, f"the set cannot be read: {error}\n  path = {path}") from error
-    hashes: Hashes = {}
-    for split, images in found.items():
-        hashes[split] = []
-        for number, row in enumerate(images.rows):
-            value = row[images.column]
-            name = f"{images.name(value, number)} in the split '{split}'"
-            try:
-                encoded = images.content(value)
-                if number < MOST_IMAGES:
-                    with opened(encoded) as picture:
-                        size, bands = (picture.height, picture.width), picture.getbands()
-                    _check_size(size, bands, image, name)
-            except BrokenImage as error:
-                raise ContractError("images", f"{name} cannot be read: {error}\n  path = {path}") from error
-            hashes[split].append(hashlib.sha256(encoded).hexdigest())
-    return hashes
+    return {
+        split: [_hash(images, number, split, image) for number in range(len(images.rows))]
+        for split, images in found.items()
+    }
+
+
+def _hash(images: Any, number: int, split: str, image: ImageSpec | None) -> str:
+    """The hash of an image's file. Checks the law `images` for the first `MOST_IMAGES` of a split."""
+    value = images.rows[number][images.column]
+    name = f"{images.name(value, number)} in the split '{split}'"
+    try:
+        encoded = images.content(value)
+        if number < MOST_IMAGES:
+            with opened(encoded) as picture:
+                size, bands = (picture.height, picture.width), picture.getbands()
+            _check_size(size, bands, image, name)
+    except BrokenImage as error:
+        raise ContractError("images", f"{name} cannot be read: {error}") from error
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def _check_size(size: tuple[int, int], bands: tuple[str, ...], image: ImageSpec | None, name: str) -> None:
@@ -235,12 +232,9 @@ def _check_size(size: tuple[int, int], bands: tuple[str, ...], image: ImageSpec 
 
 
 def _check_same(law: str, call: str, first: Hashes, second: Hashes) -> None:
-    if first.keys() != second.keys():
-        broken(law, f"{call} gives other splits", before=sorted(first), after=sorted(second))
+    if (splits := {split: len(hashes) for split, hashes in first.items()}) != {k: len(v) for k, v in second.items()}:
+        broken(law, f"{call} gives other splits, or other numbers of images", before=splits)
     for split, hashes in first.items():
-        others = second[split]
-        if len(hashes) != len(others):
-            broken(law, f"{call} gives another number of images in '{split}'", before=len(hashes), after=len(others))
-        for number, pair in enumerate(zip(hashes, others, strict=True)):
+        for number, pair in enumerate(zip(hashes, second[split], strict=True)):
             if pair[0] != pair[1]:
                 broken(law, f"{call} gives other images; the first that differs is image {number} of '{split}'")

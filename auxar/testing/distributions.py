@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from hypothesis import strategies as st
 
 from auxar.model import ImageSpec, StepwiseNetwork
 from auxar.testing import drawing, heads, networks
-from auxar.testing.causality import check_causality, check_some_causality
-from auxar.testing.conditionals import check_conditionals
+from auxar.testing.causality import check_causality, check_some_causality, check_steps
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
+from auxar.testing.head_draws import check_conditionals, check_drawn_pixels
 from auxar.testing.laws import ContractError, fitting, search
+from auxar.testing.modules import check_narrow, check_saved, check_training
 from auxar.testing.networks import Distribution
-from auxar.testing.restricting import check_given, check_large_restricted, check_restricted
-from auxar.testing.stepwise import check_steps
+from auxar.testing.restricting import check_given, check_large_restricted
 
 EXAMPLES = 15
 """The largest number of examples that each search tries."""
@@ -56,73 +56,77 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
     largest = max(specs, key=lambda spec: spec.dims)
     if images is None:
         specs = [spec for spec in specs if spec.dims <= ENOUGH] or specs[:1]
-
-    def check(spec: ImageSpec, channels: int, seed: int, size: float) -> None:
-        model = make(spec, channels)
-        randomized(model.module, seed, size)
-        networks.check_values(model, seed)
-        if model.network is not None:
-            check_causality(model.network, model.features(1, seed), seed)
-        if isinstance(model.network, StepwiseNetwork):
-            check_steps(model.network, model.features(2, seed), seed)
-        networks.check_channels(model, seed)
-
-    def check_sum(spec: ImageSpec, channels: int, seed: int, size: float) -> None:
-        model = make(spec, channels)
-        randomized(model.module, seed, size)
-        networks.check_sum(model, seed)
-
-    drawn = {"channels": st.sampled_from(channels), "seed": SEEDS, "size": SCALES}
-    for spec in {(spec.channels, spec.levels): spec for spec in specs}.values():
-        network = make(spec, most).network
-        if network is not None:
-            for seed, size in enumerate(HEAD_SIZES):
-                heads.check_likelihoods(network.head, spec, seed, size)
-            if spec.levels**spec.channels > heads.MOST_VALUES:
-                check_conditionals(network.head, spec, 0)
-    search(check, _examples(specs), spec=st.sampled_from(specs), **drawn)
     counted = _counted(make, most, images)
+
+    def random(spec: ImageSpec, channels: int = most, seed: int = 0, size: float = 0.5) -> Distribution:
+        model = make(spec, channels)
+        randomized(model.module, seed, size)
+        return model
+
+    for spec in {(spec.channels, spec.levels): spec for spec in specs}.values():
+        _check_head(make(spec, most), spec)
+
+    def searched(check: Callable[[Distribution, int], None], specs: Sequence[ImageSpec]) -> None:
+        def test(spec: ImageSpec, channels: int, seed: int, size: float) -> None:
+            check(random(spec, channels, seed, size), seed)
+
+        drawn = {"channels": st.sampled_from(channels), "seed": SEEDS, "size": SCALES}
+        search(test, min(EXAMPLES, EXAMPLES_EACH * len(specs)), spec=st.sampled_from(specs), **drawn)
+
+    searched(_check_values, specs)
     if counted:
-        search(check_sum, _examples(counted), spec=st.sampled_from(counted), **drawn)
-        for spec in {spec.channels: spec for spec in counted}.values():
-            model = make(spec, most)
-            randomized(model.module, 1, 1.0)
-            networks.check_channels(model, 1)
-            drawing.check_draws(model, 1)
-            check_restricted(model, 1)
-            check_given(model, 1)
-            if model.network is not None:
-                heads.check_drawn_pixels(model.network.head, spec, 1)
+        searched(networks.check_sum, counted)
+    for spec in {spec.channels: spec for spec in counted}.values():
+        _check_counted(random(spec, most, 1, 1.0), spec)
     for spec in specs[-2:]:
-        model = make(spec, most)
-        randomized(model.module, 0)
-        networks.check_saved(model, make(spec, most), 0)
-        networks.check_training(make(spec, most), 0)
-    model = make(largest, most)
-    randomized(model.module, 0)
-    networks.check_large(model, 0)
-    if model.network is not None:
-        randomized(model.module, 0)
-        check_some_causality(model.network, model.features(1), 0)
+        check_saved(random(spec), make(spec, most), 0)
+        check_training(make(spec, most), 0)
+    check_narrow(random(largest), 0)
+    if (network := (model := random(largest)).network) is not None:
+        check_some_causality(network, model.features(1), 0)
+    _check_single(random, specs, counted)
+
+
+def _check_single(
+    random: Callable[[ImageSpec], Distribution], specs: list[ImageSpec], counted: list[ImageSpec]
+) -> None:
+    """Checks the laws for which one spec is enough. `random` builds a distribution with random weights."""
     larger = [spec for spec in specs if min(spec.height, spec.width) > SQUARE] or specs
-    model = make(min(larger, key=lambda spec: spec.dims), most)
-    randomized(model.module, 0)
-    check_large_restricted(model, 0)
-    middle = min(specs, key=lambda spec: abs(spec.height * spec.width - DRAWN_PIXELS))
-    counted.sort(key=lambda spec: -abs(spec.height * spec.width - COMPARED_PIXELS))
-    small = list({spec.channels: spec for spec in counted}.values()) or [middle]
-    model = make(small[0], most)
-    randomized(model.module, 0)
-    drawing.check_requests(model, 0)
-    model = make(middle, most)
-    randomized(model.module, 0)
-    drawing.check_draw(model, 0)
-    networks.check_features(model, 0)
-    networks.check_devices(model, 0)
+    check_large_restricted(random(min(larger, key=lambda spec: spec.dims)), 0)
+    middle = _nearest(specs, DRAWN_PIXELS)
+    drawing.check_requests(random(_nearest(counted or [middle], COMPARED_PIXELS)), 0)
+    drawing.check_draw(random(middle), 0)
+    networks.check_features(random(middle), 0)
 
 
-def _examples(specs: Sequence[ImageSpec]) -> int:
-    return min(EXAMPLES, EXAMPLES_EACH * len(specs))
+def _check_head(model: Distribution, spec: ImageSpec) -> None:
+    if model.network is None:
+        return
+    for seed, size in enumerate(HEAD_SIZES):
+        heads.check_likelihoods(model.network.head, spec, seed, size)
+    check_conditionals(model.network.head, spec, 0)
+
+
+def _check_values(model: Distribution, seed: int) -> None:
+    networks.check_likelihoods(model, seed)
+    if model.network is not None:
+        check_causality(model.network, model.features(1, seed), seed)
+    if isinstance(model.network, StepwiseNetwork):
+        check_steps(model.network, model.features(2, seed), seed)
+    networks.check_channels(model, seed)
+
+
+def _check_counted(model: Distribution, spec: ImageSpec) -> None:
+    """Checks the laws that sum over all images of a tiny spec, or draw thousands of them."""
+    networks.check_channels(model, 1)
+    drawing.check_draws(model, 1)
+    check_given(model, 1)
+    if model.network is not None:
+        check_drawn_pixels(model.network.head, spec, 1)
+
+
+def _nearest(specs: Iterable[ImageSpec], pixels: int) -> ImageSpec:
+    return min(specs, key=lambda spec: abs(spec.height * spec.width - pixels))
 
 
 def _made(make: Make, channels: int, spec: ImageSpec) -> Distribution:

@@ -22,8 +22,9 @@ from auxar.model import (
 from auxar.plugins import load_plugins
 from auxar.testing.examples import all_images, random_images
 from auxar.testing.frequencies import check_frequencies
-from auxar.testing.laws import broken, described, runs, unchanged
-from auxar.testing.networks import Distribution, nats, rows_of
+from auxar.testing.invariances import Function, Results, check_invariances
+from auxar.testing.laws import broken, calling, check_equal, check_range, check_tensor
+from auxar.testing.networks import Distribution, nats, repeated
 
 DRAWN = 5000
 """The number of images drawn to compare their frequencies with the model's probabilities."""
@@ -72,35 +73,28 @@ def _distinct(image: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def check_draws(model: Distribution, seed: int) -> None:
     """Checks the law `draws`: on a tiny spec, the frequencies of drawn images match their probabilities."""
-    everything = all_images(model.image)
-    features = model.features(1, seed)
-    many = None if features is None else features.expand(DRAWN, -1, -1, -1)
-    drawn = draws(model, many, SampleRequest(tuple(range(DRAWN)), seed))
+    everything, features = all_images(model.image), model.features(1, seed)
+    drawn = draws(model, repeated(features, DRAWN), SampleRequest(tuple(range(DRAWN)), seed))
     # The log-likelihood of a lower bound says nothing about frequencies.
     if model.exact:
-        every = None if features is None else features.expand(len(everything), -1, -1, -1)
-        check_frequencies(drawn, everything, nats(model, everything, every), model.image.levels, "image")
+        likely = nats(model, everything, repeated(features, len(everything)))
+        check_frequencies(drawn, everything, likely, model.image.levels, "image")
 
 
 def draws(
     model: Distribution, features: Tensor | None, request: SampleRequest, sampler: Sampler | None = None
 ) -> Tensor:
     """Draws images, by default with `DistinctSampler`. Checks the laws `draw`, `range`, `inputs` and `mode`."""
-    with unchanged("draw", model.module, features), runs("draw", image=model.image, rule=request.rule):
+    with calling("draw", features, module=model.module, image=model.image, rule=request.rule):
         drawn = model.draw(features, request, sampler or DistinctSampler())
-    expected = (len(request.numbers), *model.image.shape)
-    if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or tuple(drawn.shape) != expected:
-        broken("draw", f"draw must return torch.int64 of shape {expected}, got {described(drawn)}")
-    outside = ((drawn < 0) | (drawn >= model.image.levels)).flatten(1).any(1)
-    if outside.any():
-        broken("range", f"a drawn image has a value outside [0, {model.image.levels})", drawn=drawn[outside][0])
+    check_tensor("draw", drawn, (len(request.numbers), *model.image.shape), torch.int64, law="draw")
+    check_range("draw", drawn, model.image.levels)
     return drawn
 
 
 def check_requests(model: Distribution, seed: int) -> None:
     """Checks that drawn images depend on each part of the request: the laws `draw`, `known` and `rule`."""
-    features = model.features(1, seed)
-    many = None if features is None else features.expand(COMPARED, -1, -1, -1)
+    many = repeated(model.features(1, seed), COMPARED)
     request = SampleRequest(tuple(range(COMPARED)), seed)
     drawn = draws(model, many, request)
     others = {
@@ -123,17 +117,15 @@ def check_requests(model: Distribution, seed: int) -> None:
 
 def check_answer(model: Distribution, features: Tensor | None, request: SampleRequest, drawn: Tensor) -> None:
     """Checks that images which `draw` returned fit their request: the laws `known` and `rule`."""
-    known = request.known
-    if known is not None and ((drawn < known.lowest()) | (drawn > known.highest(model.image.levels))).any():
-        broken("known", "draw must keep known pixels and the limits of the other pixels", image=model.image)
+    if request.known is not None:
+        check_known(drawn, request.known, model.image)
     if model.network is None:
         return
     with torch.no_grad():
         expected = DistinctSampler().sample(model.network, features, DrawSource.of(model.network, request))
-    if not torch.equal(drawn, expected):
-        message = "for this request, draw must return the images that a sampler draws with auxar.DrawSource"
-        restricted = request.given is not None and request.given.restricted
-        broken("rule", message, image=model.image, rule=request.rule, restricted=restricted)
+    message = "for this request, draw must return the images that a sampler draws with auxar.DrawSource"
+    restricted = request.given is not None and request.given.restricted
+    check_equal("rule", message, drawn, expected, image=model.image, rule=request.rule, restricted=restricted)
 
 
 def random_known(image: ImageSpec, count: int, seed: int) -> Known:
@@ -145,20 +137,21 @@ def random_known(image: ImageSpec, count: int, seed: int) -> Known:
 
 
 def check_draw(model: Distribution, seed: int) -> None:
-    """Checks the laws `draw`, `range` (of drawn images) and `known` (known pixels keep their values)."""
+    """Checks the invariances of drawn images: they depend on their features and their numbers alone."""
     sampler = reference_sampler()
-    features = model.features(3, seed)
-    numbers = (5, 0, 2)
-    drawn = draws(model, features, SampleRequest(numbers, seed), sampler)
-    again = draws(model, features, SampleRequest(numbers, seed), sampler)
-    single = draws(model, rows_of(features, torch.tensor([1])), SampleRequest((0,), seed), sampler)
-    if not torch.equal(drawn, again) or not torch.equal(drawn[1:2], single):
-        message = "a drawn image differs between calls or batches; it must depend only on its features and its request"
-        broken("draw", message, seed=seed)
-    known = attrs.evolve(random_known(model.image, 3, seed), limits=None)
-    completed = draws(model, features, SampleRequest(numbers, seed, known=known), sampler)
-    if not torch.equal(attrs.evolve(known, values=completed).filled(), known.filled()):
-        broken("known", "drawing changed a known pixel", mask=known.mask, drawn=completed)
+
+    def compute(features: Tensor | None, numbers: Tensor) -> Results:
+        request = SampleRequest(tuple(numbers.flatten().tolist()), seed)
+        return {"a drawn image": draws(model, features, request, sampler)}
+
+    function = Function("draw", compute, module=model.module)
+    check_invariances(function, model.features(3, seed), torch.tensor([[5], [0], [2]]), skip=("device",))
+
+
+def check_known(drawn: Tensor, known: Known, image: ImageSpec) -> None:
+    """Checks the law `known`: drawn images keep the known pixels, and lie in the limits of the others."""
+    if ((drawn < known.lowest()) | (drawn > known.highest(image.levels))).any():
+        broken("known", "draw must keep known pixels and the limits of the other pixels", mask=known.mask, drawn=drawn)
 
 
 def reference_sampler() -> Sampler:

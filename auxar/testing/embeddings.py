@@ -8,14 +8,13 @@ from typing import Any
 import attrs
 import torch
 from hypothesis import strategies as st
-from safetensors.torch import load, save
 from torch import Tensor
 
 from auxar.model import Embedding, ImageSpec
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
-from auxar.testing.laws import broken, described, devices, fitting, keeps_state, runs, search, unchanged, untouched
-from auxar.testing.networks import CLOSE, FORMS, MANY, NARROW
-from auxar.testing.recomputation import check_recomputation
+from auxar.testing.invariances import Inputs
+from auxar.testing.laws import broken, check_built, check_count, check_tensor, fitting, search
+from auxar.testing.modules import Trained, check_narrow, check_saved, check_training, check_values
 
 EXAMPLES = 15
 """The number of examples that the search tries."""
@@ -71,131 +70,52 @@ def check_embedding(
     """
     chosen = fitting(lambda pair: build(config, *pair), pairs or PAIRS, pairs is not None, "pairs")
 
-    def check(pair: Pair, seed: int, size: float) -> None:
+    def built(pair: Pair) -> _Features:
         embedding = build(config, *pair)
-        _check_spec(embedding, *pair)
-        randomized(embedding, seed, size)
-        _check_values(embedding, seed)
-        _check_saved(embedding, build(config, *pair), seed)
-        _check_devices(embedding, seed)
+        check_built(embedding, Embedding, view=pair[0], image=pair[1])
+        check_count(embedding, "features_channels", 1)
+        return _Features(embedding)
+
+    def check(pair: Pair, seed: int, size: float) -> None:
+        model = built(pair)
+        randomized(model.module, seed, size)
+        found = check_values(model, seed)
+        if all(torch.equal(features, found[0]) for features in found):
+            broken("view", "black, white, checkerboard and noise views all have the same features", view=pair[0])
+        check_saved(model, built(pair), seed)
 
     search(check, EXAMPLES, pair=st.sampled_from(chosen), seed=SEEDS, size=SCALES)
     for pair in chosen:
-        _check_training(build(config, *pair))
-    _check_many(randomized(build(config, *max(chosen, key=lambda pair: pair[0].dims)), 0))
+        check_training(built(pair), 0)
+    model = built(max(chosen, key=lambda pair: pair[0].dims))
+    randomized(model.module, 0)
+    check_narrow(model, 0)
 
 
-def _check_spec(embedding: Embedding, view: ImageSpec, image: ImageSpec) -> None:
-    if not isinstance(embedding, Embedding):
-        broken("spec", f"build must return an auxar.Embedding, got {type(embedding).__name__}")
-    for name, expected in (("view", view), ("image", image)):
-        if getattr(embedding, name, None) != expected:
-            got = getattr(embedding, name, None)
-            broken("spec", f"the embedding's `{name}` must be the spec passed to build, got {got}", built_for=expected)
-    channels = getattr(embedding, "features_channels", None)
-    if not isinstance(channels, int) or channels < 1:
-        broken("spec", f"`features_channels` must be an integer ≥ 1, got {channels!r}")
+@attrs.frozen(eq=False)
+class _Features(Trained):
+    """The features of an embedding."""
 
+    module: Embedding
+    what = "features"
 
-def _features(embedding: Embedding, view: Tensor) -> Tensor:
-    with unchanged("the embedding", embedding, view), runs("the embedding", view=view), torch.no_grad():
-        found = embedding(view)
-    expected = (len(view), embedding.features_channels, embedding.image.height, embedding.image.width)
-    if not isinstance(found, Tensor) or tuple(found.shape) != expected or not found.is_floating_point():
-        broken("shape", f"the features must be floating point of shape {expected}, got {described(found)}")
-    return found
+    @property
+    def levels(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (self.module.view.levels,)
 
+    def inputs(self, count: int, seed: int, *, extreme: bool = False) -> Inputs:
+        view = random_images(count, self.module.view, seed)
+        return (torch.cat([extreme_images(self.module.view), view]) if extreme else view,)
 
-def _check_values(embedding: Embedding, seed: int) -> None:
-    view = torch.cat([extreme_images(embedding.view), random_images(1, embedding.view, seed)])
-    found = _features(embedding, view)
-    if not found.isfinite().all():
-        broken("finite", "features are not finite", view=embedding.view)
-    if not torch.equal(_features(embedding, view), found):
-        message = "features of the same views differ between calls; in evaluation mode, dropout must be off"
-        broken("determinism", message)
-    alone = torch.cat([_features(embedding, view[k : k + 1]) for k in range(len(view))])
-    if not torch.allclose(alone, found, rtol=CLOSE, atol=CLOSE):
-        broken("batch", "features depend on the other views of the batch", view=embedding.view)
-    if all(torch.equal(features, found[0]) for features in found):
-        broken("view", "black, white, checkerboard and noise views all have the same features", view=embedding.view)
-    for dtype, layout in FORMS:
-        # A view may have any integer dtype: for example uint8 in training and int64 in sampling.
-        if embedding.view.levels - 1 > torch.iinfo(dtype).max:
-            dtype = torch.int64
-        if torch.allclose(_features(embedding, layout(view.to(dtype))), found, rtol=CLOSE, atol=CLOSE):
-            continue
-        if torch.equal(_features(embedding, view.to(dtype)), found):
-            broken("layout", "the features depend on the memory layout of the view", view=embedding.view)
-        message = f"the features of a view in {dtype} differ from its features in torch.int64"
-        broken("dtype", message, view=embedding.view)
+    def compute(self, view: Tensor) -> Tensor:  # type: ignore[override]
+        found: Tensor = self.module(view)
+        size = self.module.image.shape[1:]
+        check_tensor("features", found, (len(view), self.module.features_channels, *size))
+        return found
 
-
-def _check_many(embedding: Embedding) -> None:
-    """Checks the laws `determinism`, `batch` and `precision` with many views in float32, as in training."""
-    view = random_images(3, embedding.view, 0)
-    expected = _features(embedding, view)
-    embedding.float()
-    numbers = torch.arange(MANY) % len(view)
-    with runs("the embedding", view=embedding.view):
-        found, again = (embedding(view[numbers]).detach() for _ in range(2))
-    if not torch.equal(found, again):
-        broken("determinism", "the features of the same views in float32 differ between calls", view=embedding.view)
-    few = _features(embedding, view).double()
-    if not torch.allclose(few, expected, rtol=NARROW, atol=NARROW):
-        broken("precision", "features in float32 differ from those in float64", view=embedding.view)
-    if not torch.allclose(found.double(), expected[numbers], rtol=NARROW, atol=NARROW):
-        broken("batch", f"the features of {MANY} views differ from those of the same views in a small batch")
-
-
-def _check_saved(embedding: Embedding, fresh: Embedding, seed: int) -> None:
-    view = random_images(2, embedding.view, seed)
-    embedding.train()
-    with runs("initialize", view=embedding.view), torch.no_grad():
-        embedding.initialize(view)
-    embedding.eval()
-    with runs("saving and loading the weights"):
-        state = {name: tensor.contiguous() for name, tensor in embedding.state_dict().items()}
-        fresh.double().load_state_dict(load(save(state)))
-    if not torch.equal(_features(fresh.eval(), view), _features(embedding, view)):
-        message = "features differ after loading saved weights; part of the embedding's state is not in state_dict()"
-        broken("save", message)
-
-
-def _check_training(embedding: Embedding) -> None:
-    view = torch.cat([extreme_images(embedding.view), random_images(4, embedding.view, 0)])
-    embedding.train()
-    before = [module.training for module in embedding.modules()]
-    with (
-        untouched("initialize", view),
-        keeps_state("initialize", True),
-        runs("initialize", view=embedding.view),
-        torch.no_grad(),
-    ):
-        embedding.initialize(view)
-    if [module.training for module in embedding.modules()] != before:
-        broken("initialize", "`initialize` must not change the training mode of any module")
-    with unchanged("the embedding", embedding, random=True), runs("the embedding", view=embedding.view):
-        features = embedding(view)
-    with runs("training", view=embedding.view):
+    def loss(self, view: Tensor) -> Tensor:  # type: ignore[override]
         # Squares are averaged, because the terms of a plain mean may cancel.
-        if features.requires_grad:
-            features.square().mean().backward()
-    if not features.isfinite().all():
-        broken("finite", "features after initialization are not finite", view=embedding.view)
-    for name, parameter in embedding.named_parameters():
-        if parameter.requires_grad and parameter.grad is None:
-            broken("gradient", f"the features do not depend on the parameter {name}", view=embedding.view)
-        if parameter.grad is not None and not parameter.grad.isfinite().all():
-            broken("gradient", f"the gradient of {name} is not finite", view=embedding.view)
-    check_recomputation(embedding, lambda: embedding(view).square().mean())
+        return self.compute(view).square().mean()
 
-
-def _check_devices(embedding: Embedding, seed: int) -> None:
-    view = random_images(2, embedding.view, seed)
-    expected = _features(embedding, view)
-    for device in devices()[1:]:
-        found = _features(embedding.to(device), view.to(device)).cpu()
-        embedding.to("cpu")
-        if not torch.allclose(found, expected, rtol=1e-6, atol=1e-6):
-            broken("device", f"the features on {device} differ from those on the CPU", view=embedding.view)
+    def initialize(self, view: Tensor) -> None:  # type: ignore[override]
+        self.module.initialize(view)

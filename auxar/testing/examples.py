@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,40 +29,24 @@ RULES = st.sampled_from(
     ]
 )
 
+
+def specs_of(text: str) -> list[ImageSpec]:
+    """Image specs from a text such as "2×3×1 4, …": height × width × channels, and the levels."""
+    numbers = [[int(number) for number in re.findall(r"\d+", each)] for each in text.split(",")]
+    return [ImageSpec(c, height=h, width=w, levels=levels) for h, w, c, levels in numbers]
+
+
 SIZES = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (2, 4), (4, 2), (4, 4), (5, 7), (6, 6), (8, 8), (12, 12), (16, 16))
 SPECS = [
     ImageSpec(channels, height=height, width=width, levels=levels)
     for (height, width), channels, levels in itertools.product(SIZES, (1, 3), (2, 3, 16, 256))
 ]
 """Image specs for views, smallest first, because hypothesis shrinks counterexamples toward the first element."""
-NETWORK_SPECS = [
-    ImageSpec(channels, height=height, width=width, levels=levels)
-    for (height, width), channels, levels in [
-        ((1, 1), 1, 2),
-        ((2, 3), 1, 4),
-        ((3, 2), 3, 3),
-        ((4, 4), 1, 16),
-        ((4, 4), 3, 256),
-        ((5, 7), 3, 256),
-        ((8, 8), 3, 256),
-        ((16, 16), 3, 256),
-        ((32, 32), 3, 256),
-    ]
-]
+NETWORK_SPECS = specs_of(
+    "1×1×1 2, 2×3×1 4, 3×2×3 3, 4×4×1 16, 4×4×3 256, 5×7×3 256, 8×8×3 256, 16×16×3 256, 32×32×3 256"
+)
 """Image specs for networks. There are fewer than in `SPECS`, because networks are slower than views."""
-TINY_SPECS = [
-    ImageSpec(channels, height=height, width=width, levels=levels)
-    for (height, width), channels, levels in [
-        ((1, 1), 1, 5),
-        ((1, 1), 3, 3),
-        ((2, 2), 1, 3),
-        ((2, 1), 3, 2),
-        ((1, 1), 3, 5),
-        ((3, 3), 1, 2),
-        ((2, 4), 1, 2),
-        ((4, 2), 1, 2),
-    ]
-]
+TINY_SPECS = specs_of("1×1×1 5, 1×1×3 3, 2×2×1 3, 2×1×3 2, 1×1×3 5, 3×3×1 2, 2×4×1 2, 4×2×1 2")
 """Image specs with so few images that all of them can be enumerated."""
 
 
@@ -139,3 +124,10 @@ class Between(Support):
 def between(image: ImageSpec, interval: Interval, *, restricted: bool = True) -> GivenView:
     """Given views that restrict images to an interval of each sub-pixel, (b, c, h, w)."""
     return GivenView(Between(image), torch.cat([interval.low, interval.high], dim=1), restricted)
+
+
+def random_features(module: nn.Module, image: ImageSpec, channels: int, count: int, seed: int) -> Tensor | None:
+    """Normally distributed features for `count` images, with device and dtype of the weights. None for no channels."""
+    noise = torch.randn(count, channels, image.height, image.width, generator=torch.Generator().manual_seed(seed))
+    weight = next(module.parameters(), noise)
+    return noise.to(weight.device, weight.dtype) if channels else None

@@ -29,9 +29,7 @@ def check_frequencies(drawn: Tensor, everything: Tensor, nats: Tensor, levels: i
     common = expected >= 5
     pairs = [(counts[common], expected[common]), (counts[~common].sum()[None], expected[~common].sum()[None])]
     found, likely = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    statistic = ((found - likely).square() / likely.clamp(min=1.0)).sum().item()
-    freedom = len(found)
-    if statistic > freedom + CAREFUL * (2 * freedom) ** 0.5 + CAREFUL**2:
+    if _deviates((found - likely).square() / likely.clamp(min=1.0)):
         worst = int(((counts - expected).abs() / expected.clamp(min=1.0).sqrt()).argmax())
         broken(
             "draws",
@@ -39,6 +37,12 @@ def check_frequencies(drawn: Tensor, everything: Tensor, nats: Tensor, levels: i
             f"{expected[worst]:.1f} times are expected",
             **{what: everything[worst]},
         )
+
+
+def _deviates(terms: Tensor) -> bool:
+    """Whether the sum of the terms of a χ² statistic, one for each bin, exceeds the limit."""
+    freedom = len(terms)
+    return bool(terms.sum() > freedom + CAREFUL * (2 * freedom) ** 0.5 + CAREFUL**2)
 
 
 def check_uniform(numbers: Tensor, message: str, **example: object) -> None:
@@ -49,8 +53,7 @@ def check_uniform(numbers: Tensor, message: str, **example: object) -> None:
     """
     counts = torch.histc(numbers.cpu(), BINS, 0, 1)
     expected = len(numbers) / BINS
-    statistic = (counts - expected).square().sum().item() / expected
-    if statistic > BINS + CAREFUL * (2 * BINS) ** 0.5 + CAREFUL**2:
+    if _deviates((counts - expected).square() / expected):
         worst = int((counts - expected).abs().argmax())
         share = f"{worst / BINS:.3g} … {(worst + 1) / BINS:.3g}"
         found = f"of {len(numbers):,} draws, {int(counts[worst])} have a cumulative probability of {share}"
@@ -62,10 +65,7 @@ def check_alike(first: Tensor, second: Tensor, law: str, message: str, **example
     values = max(int(first.max()), int(second.max())) + 1
     one, two = (torch.bincount(drawn.cpu(), minlength=values).double() for drawn in (first, second))
     both = one + two
-    common = both >= 10
-    statistic = ((one - two).square() / both.clamp(min=1))[common].sum().item()
-    freedom = int(common.sum())
-    if statistic > freedom + CAREFUL * (2 * freedom) ** 0.5 + CAREFUL**2:
+    if _deviates(((one - two).square() / both.clamp(min=1))[both >= 10]):
         worst = int(((one - two).abs() / both.clamp(min=1).sqrt()).argmax())
         counts = (
             f"the value {worst} was drawn {int(one[worst])} and {int(two[worst])} times in {len(first):,} draws each"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -37,18 +37,14 @@ def broken(law: str, message: str, **example: object) -> NoReturn:
 
 
 @contextlib.contextmanager
-def runs(what: str, **example: object) -> Iterator[None]:
+def runs(what: str, *, law: str = "runs", example: Mapping[str, object] | None = None) -> Iterator[None]:
     """Checks the law `runs`: any exception in the block becomes a `ContractError`, since valid input must not raise."""
     try:
         yield
     except (ContractError, errors.HypothesisException):
         raise
     except Exception as error:  # A plugin's code may raise any exception.
-        parts = [
-            f"{what} failed with {type(error).__name__}: {error}",
-            *(f"{k} = {shown(v)}" for k, v in example.items()),
-        ]
-        raise ContractError("runs", "\n  ".join(parts)) from error
+        broken(law, f"{what} failed with {type(error).__name__}: {error}", **(example or {}))
 
 
 @contextlib.contextmanager
@@ -78,27 +74,79 @@ def keeps_state(what: str, random: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def unchanged(what: str, module: nn.Module, *inputs: Tensor | None, random: bool = False) -> Iterator[None]:
-    """Checks the laws `inputs`, `mode` and `state` of the calls in the block.
+def calling(
+    what: str, *inputs: Tensor | None, module: nn.Module | None = None, random: bool = False, **example: object
+) -> Iterator[None]:
+    """Checks the laws that all calls of a component have in common: `runs`, `inputs`, `state` and `mode`.
 
-    They change neither the tensors, nor the mode of any part of the module, nor the state that all code shares. If
-    `random`, they may draw random numbers.
+    The calls in the block raise no exception. They change neither the tensors `inputs`, nor the mode of any part of
+    `module`, nor the state that all code shares. If `random`, they may draw random numbers.
     """
-    modes = [part.training for part in module.modules()]
-    with untouched(what, *inputs), keeps_state(what, random):
-        yield
-    if [part.training for part in module.modules()] != modes:
-        broken("mode", f"{what} must not change the mode (training or evaluation) of any part of the model")
-
-
-@contextlib.contextmanager
-def untouched(what: str, *inputs: Tensor | None) -> Iterator[None]:
-    """Checks the law `inputs`: the calls in the block do not change the tensors."""
+    parts = [] if module is None else list(module.modules())
+    modes = [part.training for part in parts]
     before = [None if each is None else each.detach().clone() for each in inputs]
-    yield
+    with keeps_state(what, random), runs(what, example=example):
+        yield
     for each, copy in zip(inputs, before, strict=True):
         if each is not None and copy is not None and not torch.equal(each, copy):
             broken("inputs", f"{what} changes one of its inputs", before=copy, after=each)
+    if [part.training for part in parts] != modes:
+        broken("mode", f"{what} must not change the mode (training or evaluation) of any part of the model")
+
+
+def check_tensor(
+    what: str,
+    found: object,
+    shape: Sequence[int],
+    dtype: torch.dtype | None = None,
+    *,
+    law: str = "shape",
+    **example: object,
+) -> None:
+    """Checks that a value is a tensor of a shape and a dtype. None stands for any floating point dtype."""
+    right = isinstance(found, Tensor) and tuple(found.shape) == tuple(shape)
+    if not right or not (found.is_floating_point() if dtype is None else found.dtype == dtype):  # type: ignore[attr-defined]
+        expected = f"{dtype or 'floating point'} of shape {tuple(shape)}"
+        broken(law, f"{what} must be {expected}, got {described(found)}", **example)
+
+
+def check_equal(law: str, message: str, found: Tensor, expected: Tensor, error: float = 0.0, **example: object) -> None:
+    """Checks that two tensors of the same shape are equal, up to `error` relatively and absolutely.
+
+    The message shows the first pair of values that differ, and the parts of the example.
+    """
+    wide = found.detach().to(expected.dtype)
+    if wide.shape == expected.shape and torch.allclose(wide, expected, rtol=error, atol=error):
+        return
+    if wide.shape == expected.shape:
+        place = (~torch.isclose(wide, expected, rtol=error, atol=error)).nonzero()[0]
+        at = tuple(place.tolist())
+        example = {"at": at, "found": wide[at].item(), "expected": expected[at].item(), **example}
+    broken(law, message, **example)
+
+
+def check_range(what: str, found: Tensor, levels: int, **example: object) -> None:
+    """Checks the law `range` of integers (b, …): they lie in [0, levels)."""
+    values = found.to(torch.int64)  # Levels may exceed the range of a short dtype.
+    outside = ((values < 0) | (values >= levels)).flatten(1).any(1)
+    if outside.any():
+        broken("range", f"{what} has a value outside [0, {levels})", found=found[outside][0], **example)
+
+
+def check_built(found: Any, kind: type, **attributes: object) -> None:
+    """Checks the law `spec`: `build` returns an object of the class `kind` with these attributes."""
+    if not isinstance(found, kind):
+        broken("spec", f"build must return an auxar.{kind.__name__}, got {type(found).__name__}")
+    for name, expected in attributes.items():
+        if (got := getattr(found, name, None)) != expected:
+            broken("spec", f"the {kind.__name__}'s `{name}` must be {expected}, as passed to build, got {got}")
+
+
+def check_count(found: Any, name: str, least: int) -> None:
+    """Checks the law `spec` of an attribute that is an integer ≥ `least`."""
+    count = getattr(found, name, None)
+    if not isinstance(count, int) or count < least:
+        broken("spec", f"`{name}` must be an integer ≥ {least}, got {count!r}")
 
 
 def search(test: Callable[..., None], examples: int, **strategies: SearchStrategy[Any]) -> None:
@@ -151,16 +199,6 @@ def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, k
     return found
 
 
-def channels_last(values: Tensor) -> Tensor:
-    """A copy of (b, c, h, w) in which the channels of a pixel lie side by side in memory."""
-    return values.contiguous(memory_format=torch.channels_last)
-
-
-def columns_first(values: Tensor) -> Tensor:
-    """A copy of (…, h, w) in which the pixels of a column lie side by side in memory."""
-    return values.mT.contiguous().mT
-
-
 def described(value: object) -> str:
     """A description of a returned value for messages: dtype and shape of a tensor, the `repr` of anything else."""
     return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r}"
@@ -176,9 +214,3 @@ def shown(value: object) -> str:
     few = ", ".join(f"{tuple(place.tolist())}: {value[tuple(place)].item()}" for place in places[:8])
     more = f" and {len(places) - 8} more" if len(places) > 8 else ""
     return f"shape {tuple(value.shape)} ({value.dtype}), nonzero elements: {few or 'none'}{more}"
-
-
-def devices() -> list[torch.device]:
-    """The devices of this machine that support float64: the CPU, then CUDA if available."""
-    names = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    return [torch.device(name) for name in names]

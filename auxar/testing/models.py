@@ -22,6 +22,7 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.records import FACTS
 from auxar.runs.weights import trained_model
 from auxar.runs.wrong_path import check_is_run
+from auxar.testing.datasets import stamps
 from auxar.testing.laws import ContractError, broken
 
 OTHERS = (".*", "*/.*", "factors/*/.*", "factors/*/training-*", "factors/*/best-*", "samples/*", "figures/*")
@@ -54,7 +55,7 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
     with _law("path"):
         check_is_run(path)
         check_format(run.path)
-    before = _stamps(path)
+    before = stamps(path)
     with _law("complete"):
         recipe, registry = load_recipe_of_run(run.recipe, trust_plugins=True)
         model = trained_model(run, recipe, registry).eval()
@@ -70,7 +71,7 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
         broken("small", f"the files have {size:,} bytes, more than {most_bytes:,}")
     with _law("draws"), torch.no_grad():
         model.draw_views(SampleRequest((0,), recipe.sampling.seed, recipe.sampling.draw_rule()), own_sampler(model))
-    if _stamps(path) != before:
+    if stamps(path) != before:
         broken("draws", "a file in the folder was written while an image was drawn", path=path)
 
 
@@ -81,12 +82,6 @@ def _law(name: str) -> Iterator[None]:
         yield
     except UserError as error:
         raise ContractError(name, str(error)) from error
-
-
-def _stamps(path: Path) -> dict[Path, tuple[int, int, int]]:
-    """The inode, size and time of the last change of every file."""
-    found = {file: file.stat() for file in sorted(path.rglob("*")) if file.is_file()}
-    return {file: (stat.st_ino, stat.st_size, stat.st_ctime_ns) for file, stat in found.items()}
 
 
 def _texts(run: RunFolder) -> Iterator[tuple[str, str]]:

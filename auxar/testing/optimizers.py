@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from auxar.errors import UserError
 from auxar.recipe.component_choice import takes_steps
 from auxar.runs.optimizer_state import read_state, stored_state
-from auxar.testing.laws import broken, runs
+from auxar.testing.laws import broken, check_equal, runs
 
 STEPS = 40
 """Number of training steps."""
@@ -47,17 +47,16 @@ def check_optimizer(build: Callable[..., Any], config: Any) -> None:
     for number in range(STEPS // 2, STEPS):
         _step(continued, other, number)
     for name, value in continued.state_dict().items():
-        if not torch.equal(value, network.state_dict()[name]):
-            message = "training that continues from the stored state gives other weights"
-            broken("resume", message, name=name, expected=network.state_dict()[name], found=value)
+        message = "training that continues from the stored state gives other weights"
+        check_equal("resume", message, value, network.state_dict()[name], name=name)
     if network.unused.item() != 1:
         broken("weights", "a weight without a gradient changes", found=network.unused)
     before = [weight.detach().clone() for weight in network.parameters()]
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     _step(network, optimizer, STEPS)
-    if not all(map(torch.equal, before, network.parameters())):
-        broken("rates", "a step with lr = 0 in every parameter group changes weights")
+    for found, expected in zip(network.parameters(), before, strict=True):
+        check_equal("rates", "a step with lr = 0 in every parameter group changes weights", found, expected)
 
 
 class _Network(nn.Module):

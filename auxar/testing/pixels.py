@@ -7,46 +7,54 @@ import torch
 from torch import Tensor
 
 from auxar.model import Adjustments, DrawnPixels, Head, ImageSpec, Interval, RestrictableHead, Walk
-from auxar.testing.laws import broken, described, keeps_state, runs
+from auxar.model.rule import EXACT
+from auxar.testing.laws import broken, calling, check_range, check_tensor
 
 
 def drawn_pixels(
     head: Head,
     spec: ImageSpec,
     parameters: Tensor,
-    uniforms: Tensor,
-    adjustments: Adjustments,
+    seed: int,
+    adjustments: Adjustments = EXACT,
     possible: Possible | None = None,
 ) -> Tensor:
-    """Draws a pixel for each row of the parameters, restricted if `possible` is given.
+    """Draws a pixel for each row of the parameters with random noise, restricted if `possible` is given."""
+    uniforms = uniforms_for(head, len(parameters), seed, possible)
+    return draw_with(head, spec, parameters, uniforms, adjustments, possible)
+
+
+def uniforms_for(head: Head, count: int, seed: int, possible: Possible | None) -> Tensor:
+    """Random noise for drawing `count` pixels, restricted if `possible` is given."""
+    if possible is None or not isinstance(head, RestrictableHead):
+        return random_uniforms((count, head.uniform_count), seed)
+    return random_uniforms((count, head.restricted_uniform_count), seed)
+
+
+def draw_with(
+    head: Head,
+    spec: ImageSpec,
+    parameters: Tensor,
+    uniforms: Tensor,
+    adjustments: Adjustments,
+    possible: Possible | None,
+) -> Tensor:
+    """Draws a pixel for each row of the parameters with the given noise, restricted if `possible` is given.
 
     Checks the laws `draw`, `range`, `inputs`, `inside` and `walk`.
     """
-    count = len(parameters)
-    before = parameters.clone(), uniforms.clone()
-    if possible is None:
-        name = "draw"
-        with keeps_state(name), runs(name, image=spec, adjustments=adjustments), torch.no_grad():
+    shape = len(parameters), spec.channels
+    name = "draw" if possible is None else "draw_restricted"
+    with calling(name, parameters, uniforms, image=spec, adjustments=adjustments), torch.no_grad():
+        if possible is None:
             drawn = head.draw(parameters, uniforms, adjustments)
-    else:
-        name = "draw_restricted"
-        assert isinstance(head, RestrictableHead)
-        walk = CheckedWalk(possible, torch.zeros((count, spec.channels), dtype=torch.int64))
-        pixels = DrawnPixels(walk, spec.levels, torch.arange(count))
-        with keeps_state(name), runs(name, image=spec, adjustments=adjustments), torch.no_grad():
+        else:
+            assert isinstance(head, RestrictableHead)
+            walk = CheckedWalk(possible, torch.zeros(shape, dtype=torch.int64))
+            pixels = DrawnPixels(walk, spec.levels, torch.arange(shape[0]))
             drawn = head.draw_restricted(parameters, uniforms, adjustments, pixels)
-    if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or tuple(drawn.shape) != (count, spec.channels):
-        broken("draw", f"{name} must return torch.int64 of shape {(count, spec.channels)}, got {described(drawn)}")
-    outside = ((drawn < 0) | (drawn >= spec.levels)).any(1)
-    if outside.any():
-        broken(
-            "range",
-            f"{name} returned a value outside [0, {spec.levels})",
-            adjustments=adjustments,
-            drawn=drawn[outside][0],
-        )
-    if not torch.equal(parameters, before[0]) or not torch.equal(uniforms, before[1]):
-        broken("inputs", f"{name} changed the parameters or the noise")
+    check_tensor(name, drawn, shape, torch.int64, law="draw")
+    check_range(name, drawn, spec.levels, adjustments=adjustments)
     if possible is not None:
         if walk.taken != spec.channels or not torch.equal(walk.pixels, drawn):
             broken("walk", "the values passed to `take` must be those that draw_restricted returns, for every channel")
@@ -81,10 +89,6 @@ class Possible:
         """Intervals that contain all values."""
         ends = torch.zeros((1, spec.channels), dtype=torch.int64), torch.full((1, spec.channels), spec.levels - 1)
         return cls(Interval(*ends), Interval(*ends))
-
-    def rows(self, rows: Tensor | slice) -> Possible:
-        """The intervals of some of the pixels."""
-        return Possible(*(Interval(of.low[rows], of.high[rows]) for of in (self.even, self.odd)))
 
     def of(self, pixels: Tensor) -> Interval:
         """The intervals of all channels of pixels (n, c), given their earlier channels: (n, c)."""

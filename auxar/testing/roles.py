@@ -7,7 +7,7 @@ from typing import Any
 
 from auxar.model import CausalDistribution, CausalNetwork, Decoder, ImageSpec, Prior
 from auxar.testing.distributions import check_distribution
-from auxar.testing.laws import broken
+from auxar.testing.laws import check_built
 from auxar.testing.networks import Distribution
 
 FEATURES = (1, 17)
@@ -40,7 +40,7 @@ def check_network(
 
     def make(spec: ImageSpec, channels: int) -> Distribution:
         network = build(config, spec, channels)
-        _check_built(network, CausalNetwork, spec, channels)
+        check_built(network, CausalNetwork, image=spec, features_channels=channels)
         return Distribution(CausalDistribution(network), spec, channels)
 
     check_distribution(make, images, (0,))
@@ -60,7 +60,8 @@ def check_prior(
     - `finite`: `log_prob` is finite, also for extreme images and after `initialize`.
     - `range`: no probability is greater than 1, and drawn values lie in [0, levels).
     - `determinism`: in evaluation mode, equal images have equal `log_prob`.
-    - `batch`: the `log_prob` of an image does not depend on the other images of the batch, few or many.
+    - `batch`: neither the `log_prob` of an image nor a drawn image depends on the other images of the batch, few or
+      many.
     - `precision`: in float32, `log_prob` is nearly the same as in float64.
     - `dtype`: an image has the same `log_prob` in uint8, int16, int32 and int64.
     - `layout`: `log_prob` does not depend on the memory layout of the image.
@@ -93,7 +94,7 @@ def check_prior(
 
     def make(spec: ImageSpec, channels: int) -> Distribution:
         prior = build(config, spec)
-        _check_built(prior, Prior, spec, None)
+        check_built(prior, Prior, image=spec)
         return Distribution(prior, spec)
 
     check_distribution(make, images, (0,))
@@ -130,19 +131,7 @@ def check_decoder(
 
     def make(spec: ImageSpec, channels: int) -> Distribution:
         decoder = build(config, spec, channels)
-        _check_built(decoder, Decoder, spec, channels)
+        check_built(decoder, Decoder, image=spec, features_channels=channels)
         return Distribution(decoder, spec, channels)
 
     check_distribution(make, images, features)
-
-
-def _check_built(found: Any, expected: type, spec: ImageSpec, channels: int | None) -> None:
-    """Checks the law `spec`; `channels` is the number of channels of the features, None for a prior."""
-    noun = expected.__name__
-    if not isinstance(found, expected):
-        broken("spec", f"build must return an auxar.{noun}, got {type(found).__name__}")
-    if (got := getattr(found, "image", None)) != spec:
-        broken("spec", f"the {noun}'s `image` must be the spec passed to build, got {got}", built_for=spec)
-    if channels is not None and (number := getattr(found, "features_channels", None)) != channels:
-        message = f"`features_channels` must be {channels}, the number passed to build, got {number}"
-        broken("spec", f"the {noun}'s {message}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from auxar.model import Adjustments, Head, Rule
-from auxar.testing.laws import broken, keeps_state, runs
+from auxar.testing.invariances import Function, Results, check_invariances
+from auxar.testing.laws import broken, calling, check_tensor
 from auxar.testing.pixels import normal_noise
 
 DEPTHS = 6
@@ -25,14 +26,15 @@ def check_rule(rule: Rule, *heads: Head) -> None:
     - `meaning`: `changes` returns a list of texts, which is empty if and only if the rule draws exact samples at all
       depths
     - `operation`: at least one head is given for a rule with an operation. The operation returns parameters of the same
-      shape and dtype, without NaN and with a finite number for each pixel. They are equal for equal arguments and for
-      each pixel alone. The operation does not change its arguments
+      shape and dtype, without NaN and with a finite number for each pixel
+    - `determinism`, `batch`, `layout`, `device`: changed parameters of a pixel depend on its own parameters alone
+    - `inputs`: the operation does not change its arguments
     - `state`: nothing that other code shares is changed
     - `runs`: nothing else fails
     """
     exact = True
     for depth in range(DEPTHS):
-        with runs("adjustments or operation", depth=depth), keeps_state("a rule"):
+        with calling("a rule", depth=depth):
             first, again = rule.adjustments(depth), rule.adjustments(depth)
             operation = rule.operation(depth)
         if not isinstance(first, Adjustments) or first != again:
@@ -43,7 +45,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
             broken("operation", "the rule has an operation; give check_rule heads whose parameters it changes")
         for head in heads if operation is not None else ():
             _check_operation(operation, head, depth)
-    with runs("changes"):
+    with calling("changes"):
         changes = rule.changes()
     if isinstance(changes, str) or not all(isinstance(phrase, str) and phrase for phrase in changes):
         broken("meaning", f"changes must return a list of texts, got {changes!r}")
@@ -53,16 +55,11 @@ def check_rule(rule: Rule, *heads: Head) -> None:
 
 
 def _check_operation(operation: Any, head: Head, depth: int) -> None:
-    parameters = normal_noise((PIXELS, head.parameter_count), depth)
-    before = parameters.clone()
-    with runs("the operation", depth=depth), keeps_state("the operation"):
-        found, again = operation(head, parameters), operation(head, parameters)
-        alone = torch.cat([operation(head, row) for row in parameters.split(1)])
-    if not isinstance(found, torch.Tensor) or (found.shape, found.dtype) != (before.shape, before.dtype):
-        broken("operation", "expected parameters of the same shape and dtype", depth=depth, found=found)
-    if found.isnan().any() or not found.isfinite().any(1).all():
-        broken("operation", "changed parameters are NaN, or all infinite for a pixel", depth=depth, found=found)
-    if not torch.equal(parameters, before):
-        broken("operation", "the operation changes its argument", depth=depth)
-    if not torch.equal(found, again) or not torch.equal(found, alone):
-        broken("operation", "changed parameters depend on more than the parameters of the same pixel", depth=depth)
+    def compute(parameters: Tensor) -> Results:
+        found = operation(head, parameters)
+        check_tensor("changed parameters", found, parameters.shape, parameters.dtype, law="operation", depth=depth)
+        if found.isnan().any() or not found.isfinite().any(1).all():
+            broken("operation", "changed parameters are NaN, or all infinite for a pixel", depth=depth, found=found)
+        return {"changed parameters": found}
+
+    check_invariances(Function("the operation", compute), normal_noise((PIXELS, head.parameter_count), depth))

@@ -28,24 +28,24 @@ from auxar.model import (
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import HeadChoice
 from auxar.testing.drawing import reference_sampler
-from auxar.testing.examples import RULES, SEEDS, random_images, randomized, sum_support
-from auxar.testing.laws import ContractError, broken, columns_first, described, runs, search, unchanged
-from auxar.testing.networks import CLOSE, MANY, NARROW
+from auxar.testing.examples import RULES, SEEDS, random_features, random_images, randomized, specs_of, sum_support
+from auxar.testing.invariances import Function, Results, check_invariances
+from auxar.testing.laws import (
+    ContractError,
+    broken,
+    calling,
+    check_built,
+    check_equal,
+    check_range,
+    check_tensor,
+    search,
+)
+from auxar.testing.modules import CLOSE, MANY, NARROW
 from auxar.testing.sources import NotingSource
 
 EXAMPLES = 30
 """The number of examples that the search tries."""
-IMAGES = [
-    ImageSpec(channels, height=height, width=width, levels=levels)
-    for (height, width), channels, levels in [
-        ((1, 1), 1, 2),
-        ((1, 4), 3, 16),
-        ((5, 1), 1, 256),
-        ((3, 4), 3, 256),
-        ((6, 7), 1, 4),
-        ((7, 5), 3, 256),
-    ]
-]
+IMAGES = specs_of("1×1×1 2, 1×4×3 16, 5×1×1 256, 3×4×3 256, 6×7×1 4, 7×5×3 256")
 
 
 LARGE = ImageSpec(3, height=15, width=11)
@@ -85,42 +85,21 @@ def check_sampler(
     networks of the shipped `pixelcnn` and `pixelcnn++` are used, with and without features, if `Sampler.check` accepts
     them. The largest of the networks is also drawn from in float32. Raises `ContractError` if a law is broken.
     """
-    sampler = build(config)
-    if not isinstance(sampler, Sampler):
-        broken("spec", f"build must return an auxar.Sampler, got {type(sampler).__name__}")
-    reference = reference_sampler()
+    sampler, reference = build(config), reference_sampler()
+    check_built(sampler, Sampler)
     given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]
     chosen = given or _accepted(sampler, IMAGES)
-    for network in chosen:
-        network.train()
-        with unchanged("Sampler.check", network), runs("Sampler.check", image=network.image):
-            sampler.check(network)
-        network.eval()
 
-    def check(
-        place: int,
-        seed: int,
-        count: int,
-        rule: Rule,
-        depth: int,
-        share: float,
-        sums: str | None,
-        restricted: bool,
-        limits: bool,
-    ) -> None:
+    def check(place: int, seed: int, count: int, restricted: bool, sums: str | None, **options: Any) -> None:
         network = chosen[place]
-        numbers = tuple(range(seed, seed + 7 * count, 7))
-        known = _known(network.image, count, seed, share)
-        request = SampleRequest(numbers, seed, rule, depth, known)
-        case = _Case(network, _features(network, count, seed), request)
-        if limits:
-            case = attrs.evolve(case, request=attrs.evolve(request, known=_limited(known, network.image, count, seed)))
+        restricted = restricted and isinstance(network.head, RestrictableHead)
+        request = _request(network.image, seed, count, **options)
         if sums:
             view = random_images(count, network.image, seed)
-            restricted = restricted and isinstance(network.head, RestrictableHead)
-            given = GivenView(sum_support(network.image, sums), view, restricted)
-            case = attrs.evolve(case, request=attrs.evolve(case.request, given=given))
+            request = attrs.evolve(request, given=GivenView(sum_support(network.image, sums), view, restricted))
+        case = _Case(network, _features(network, count, seed), request)
         _check_case(sampler, reference, case)
+        _check_invariances(sampler, case)
         _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3, ordered=seed % 2 == 0)
 
     search(
@@ -138,9 +117,19 @@ def check_sampler(
         limits=st.booleans(),
     )
     check_many(sampler, given)
+    for network in chosen:
+        _check_check(sampler, network)
     for network in (chosen[0], chosen[-1]):
         _check_failure(sampler, network)
         _check_new_weights(sampler, reference, network)
+
+
+def _check_check(sampler: Sampler, network: CausalNetwork) -> None:
+    """Checks the laws `mode`, `state` and `runs` of `Sampler.check`."""
+    network.train()
+    with calling("Sampler.check", module=network, image=network.image):
+        sampler.check(network)
+    network.eval()
 
 
 @attrs.frozen(eq=False)
@@ -155,89 +144,63 @@ class _Case:
         """Draws the images of this case with a sampler."""
         return sampler.sample(self.network, self.features, DrawSource.of(self.network, self.request))
 
-    def last(self) -> _Case:
-        """The same case reduced to its last image."""
+    def rows(self, features: Tensor | None, rows: Tensor) -> _Case:
+        """The same case with some of its images, and with given features."""
         request = self.request
-        last = slice(len(request.numbers) - 1, None)
-        given = request.given
-        alone = attrs.evolve(
+        part = attrs.evolve(
             request,
-            numbers=request.numbers[last],
-            known=None if request.known is None else request.known.of(last),
-            given=given and attrs.evolve(given, view=given.view[last]),
+            numbers=tuple(request.numbers[row] for row in rows.tolist()),
+            known=request.known and request.known.of(rows),  # type: ignore[arg-type]
+            given=request.given and attrs.evolve(request.given, view=request.given.view[rows]),
         )
-        return attrs.evolve(self, features=None if self.features is None else self.features[last], request=alone)
+        return attrs.evolve(self, features=features, request=part)
 
 
 def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
     network = case.network
-    with runs("the reference sampler", network=type(network).__name__):
+    with calling("the reference sampler", network=type(network).__name__):
         expected = case.drawn(reference)
     before = copy.deepcopy(network.state_dict())
     for training in (False, True):
         network.train(training)
         # A frozen part may stay in evaluation mode during training.
         list(network.modules())[-1].eval()
-        with (
-            unchanged("the sampler", network, case.features),
-            runs("the sampler", image=network.image, rule=case.request.rule),
-        ):
+        with calling("the sampler", case.features, module=network, image=network.image, rule=case.request.rule):
             found = case.drawn(sampler)
         _check_equal(case, found, expected, training)
         network.eval()
-    if not all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items()):
-        broken("weights", "the sampler changed weights or buffers of the network")
-    _check_batch(sampler, case, found)
+    for name, tensor in network.state_dict().items():
+        check_equal("weights", f"the sampler must not change {name} of the network", tensor, before[name])
+
+
+def _check_invariances(sampler: Sampler, case: _Case) -> None:
+    """Checks the invariances of drawn images, but for the device: noise may then be rounded to another value."""
+
+    def compute(features: Tensor | None, rows: Tensor) -> Results:
+        return {"an image": case.rows(features, rows.flatten()).drawn(sampler)}
+
+    rows = torch.arange(len(case.request.numbers))[:, None]
+    function = Function("the sampler", compute, module=case.network)
+    check_invariances(function, case.features, rows, skip=("device",))
 
 
 def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -> None:
-    network, known = case.network, case.request.known
-    if not isinstance(found, Tensor) or found.shape != expected.shape:
-        broken("shape", f"the drawn images must have shape {tuple(expected.shape)}, got {described(found)}")
-    if found.dtype != torch.int64:
-        broken("dtype", f"the drawn images must be torch.int64, got {found.dtype}")
-    if int(found.min()) < 0 or int(found.max()) >= network.image.levels:
-        broken("range", f"a drawn image has a value outside [0, {network.image.levels})", drawn=found)
-    if not torch.equal(found, expected):
-        wrong = (found != expected).any(1).nonzero()[0].tolist()
-        law = "mode" if training else "equality"
-        broken(
-            law,
-            f"{'for a network in training mode, ' if training else ''}drawn images must equal those of the sampler "
-            f"`raster`, but differ in image {wrong[0]}, row {wrong[1]}, column {wrong[2]}",
-            network=type(network).__name__,
-            image=network.image,
-            rule=case.request.rule,
-            given=_described(case.request.given),
-            known="none" if known is None else f"{int(known.mask.sum())} pixels",
-        )
-
-
-def _described(given: GivenView | None) -> str:
-    return "nothing" if given is None else f"sums of pixels{', restricted' if given.restricted else ''}"
-
-
-def _check_batch(sampler: Sampler, case: _Case, found: Tensor) -> None:
-    """Checks the laws `batch` and `layout`: the last image drawn alone, with features in another memory layout."""
-    case = case.last()
-    other = case if case.features is None else attrs.evolve(case, features=columns_first(case.features))
-    with runs("the sampler, for a single image", image=case.network.image):
-        alone = other.drawn(sampler)
-    if torch.equal(alone, found[-1:]):
-        return
-    if other is not case and torch.equal(case.drawn(sampler), found[-1:]):
-        broken("layout", "an image depends on the memory layout of the features", image=case.network.image)
-    broken("batch", "an image changes if it is drawn alone instead of in a batch", alone=alone, in_batch=found[-1:])
+    check_tensor("the drawn images", found, expected.shape, getattr(found, "dtype", None))
+    check_tensor("the drawn images", found, expected.shape, torch.int64, law="dtype")
+    check_range("the drawn images", found, case.network.image.levels)
+    message = f"images must equal those of the sampler `raster`{', also of a network in training mode' * training}"
+    example: dict[str, Any] = {"network": type(case.network).__name__, "request": case.request}
+    check_equal("mode" if training else "equality", message, found, expected, **example)
 
 
 def _check_new_weights(sampler: Sampler, reference: Sampler, network: CausalNetwork) -> None:
     """Checks the law `weights`: after the weights of a network change, images are drawn with the new ones."""
     for seed in (1, 2):
         case = _Case(randomized(network, seed), _features(network, 2, 0), SampleRequest((0, 1)))
-        with runs("the sampler", image=network.image):
+        with calling("the sampler", image=network.image):
             found = case.drawn(sampler)
-        if not torch.equal(found, case.drawn(reference)):
-            broken("weights", "after the weights of a network changed, images must be drawn with the new weights")
+        message = "after the weights of a network changed, images must be drawn with the new weights"
+        check_equal("weights", message, found, case.drawn(reference))
 
 
 class _FailingSource(ForceSource):
@@ -253,7 +216,7 @@ def _check_failure(sampler: Sampler, network: CausalNetwork) -> None:
     """Checks the law `mode` if the pixel source fails. Its exception must reach the caller."""
     network.train()
     source = _FailingSource(random_images(2, network.image, 0), network.image)
-    with unchanged("the sampler, whose pixel source fails,", network):
+    with calling("the sampler, whose pixel source fails,", module=network):
         try:
             sampler.sample(network, _features(network, 2, 0), source)
         except ArithmeticError:
@@ -268,27 +231,22 @@ def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int, *, o
     network = case.network
     lag = None
     if ordered:
-        with unchanged("Sampler.lag", network), runs("Sampler.lag", image=network.image):
+        with calling("Sampler.lag", module=network, image=network.image):
             lag = sampler.lag(network, reach)
         if type(lag) is not int or not 1 <= lag <= network.image.width:
             broken("order", f"Sampler.lag must return an integer from 1 to the width, got {lag!r}", image=network.image)
     source = NotingSource(image, network.image, network.head.parameter_count, reach, lag)
-    with (
-        unchanged("the sampler", network, case.features),
-        runs("the sampler, with a custom pixel source", image=network.image),
-    ):
+    with calling("the sampler, with a custom pixel source,", case.features, module=network, image=network.image):
         found = sampler.sample(network, case.features, source)
     source.check_finished()
-    if not torch.equal(found, image):
-        broken("source", "the sampler's image differs from the pixels of the source", image=image, found=found)
+    check_equal("source", "the sampler's image differs from the pixels of the source", found, image)
     with torch.no_grad():
         expected = network(network.encode(image), case.features)
     # A sampler may sum in another order or use faster implementations of functions, which round differently.
     close = CLOSE if expected.dtype == torch.float64 else NARROW
-    if not torch.allclose(source.parameters, expected.double(), rtol=close, atol=close):
-        message = f"the parameters passed to the source differ from the network's predictions in {expected.dtype}"
-        example = {"network": type(network).__name__, "image": network.image}
-        broken("source", f"{message}, for {len(image)} images", **example)
+    message = f"the parameters passed to the source differ from the network's predictions in {expected.dtype}"
+    example: dict[str, Any] = {"network": type(network).__name__, "image": network.image, "images": len(image)}
+    check_equal("source", message, source.parameters, expected.double(), close, **example)
 
 
 def check_many(sampler: Sampler, given: Sequence[CausalNetwork]) -> None:
@@ -299,7 +257,7 @@ def check_many(sampler: Sampler, given: Sequence[CausalNetwork]) -> None:
     networks = sorted(given, key=lambda network: network.image.dims) or _accepted(sampler, [LARGE])
     network = copy.deepcopy(networks[-1]).float()
     features = _features(network, MANY, 0)
-    case = _Case(network, None if features is None else features.float(), SampleRequest(tuple(range(MANY))))
+    case = _Case(network, features, SampleRequest(tuple(range(MANY))))
     _check_source(sampler, case, random_images(MANY, network.image, 0), reach=1)
 
 
@@ -320,10 +278,7 @@ def _accepted(sampler: Sampler, images: Sequence[ImageSpec]) -> list[CausalNetwo
 
 def _networks(registry: Registry, images: Sequence[ImageSpec]) -> list[CausalNetwork]:
     """Small networks of the shipped kinds `pixelcnn` and `pixelcnn++`."""
-    sizes: dict[str, dict[str, Any]] = {
-        "pixelcnn": {"filters": 3, "blocks": 2},
-        "pixelcnn++": {"filters": 2, "nr_resnet": 1},
-    }
+    sizes = {"pixelcnn": {"filters": 3, "blocks": 2}, "pixelcnn++": {"filters": 2, "nr_resnet": 1}}
     found = []
     for name, options in sizes.items():
         network = registry.get("network", name, "auxar.testing")
@@ -335,25 +290,15 @@ def _networks(registry: Registry, images: Sequence[ImageSpec]) -> list[CausalNet
 
 
 def _features(network: CausalNetwork, count: int, seed: int) -> Tensor | None:
-    if not network.features_channels:
-        return None
-    shape = (count, network.features_channels, network.image.height, network.image.width)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return random_features(network, network.image, network.features_channels, count, seed)
 
 
-def _known(image: ImageSpec, count: int, seed: int, share: float) -> Known | None:
-    if not share:
-        return None
+def _request(
+    image: ImageSpec, seed: int, count: int, rule: Rule, depth: int, share: float, limits: bool
+) -> SampleRequest:
+    """A request with a share of known pixels, and random limits of the others if there are `limits`."""
     mask = torch.rand(count, image.height, image.width, generator=torch.Generator().manual_seed(seed)) < share
-    return Known(random_images(count, image, seed), mask)
-
-
-def _limited(known: Known | None, image: ImageSpec, count: int, seed: int) -> Known:
-    """The known pixels with random limits for all others."""
-    if known is None:
-        known = Known(
-            torch.zeros((count, *image.shape), dtype=torch.int64),
-            torch.zeros((count, image.height, image.width), dtype=torch.bool),
-        )
     ends = random_images(count, image, seed + 1), random_images(count, image, seed + 2)
-    return attrs.evolve(known, limits=Interval(torch.minimum(*ends), torch.maximum(*ends)))
+    interval = Interval(torch.minimum(*ends), torch.maximum(*ends))
+    known = Known(random_images(count, image, seed), mask, interval if limits else None)
+    return SampleRequest(tuple(range(seed, seed + 7 * count, 7)), seed, rule, depth, known if share or limits else None)

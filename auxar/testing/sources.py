@@ -7,7 +7,7 @@ from torch import Tensor
 
 from auxar.model import ImageSpec, PixelSource
 from auxar.model.sources import coding_order
-from auxar.testing.laws import broken, described
+from auxar.testing.laws import broken, check_tensor, described
 
 
 class NotingSource(PixelSource):
@@ -37,9 +37,8 @@ class NotingSource(PixelSource):
             broken("source", f"places must be int64 of shape (n,) with n ≥ 1, got {described(places)}")
         if int(places.min()) < 0 or int(places.max()) >= count:
             broken("source", f"places must lie in 0 … {count - 1}, got {places.tolist()}")
-        expected = (len(places) * self.count, self.parameters.shape[1])
-        if tuple(parameters.shape) != expected:
-            broken("source", f"parameters must have shape {expected}, got {tuple(parameters.shape)}")
+        expected = len(places) * self.count, self.parameters.shape[1]
+        check_tensor("parameters", parameters, expected, law="source")
         rows, columns = places.cpu() // self.spec.width, places.cpu() % self.spec.width
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             self._check_order(row, column)

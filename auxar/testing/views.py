@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.model import INTEGER_DTYPES, ImageSpec, Interval, Known, View
+from auxar.model import ImageSpec, Interval, Known, View
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
-from auxar.testing.laws import (
-    broken,
-    channels_last,
-    columns_first,
-    described,
-    devices,
-    fitting,
-    keeps_state,
-    runs,
-    search,
-)
+from auxar.testing.invariances import Function, check_invariances, columns_first
+from auxar.testing.laws import broken, calling, check_built, check_equal, check_range, check_tensor, fitting, search
 from auxar.testing.supports import check_supports
 
 EXAMPLES = 100
@@ -50,9 +39,8 @@ def check_view(
     - `shape`: the view of an image has the shape that `view` describes.
     - `dtype`: the view has the dtype of the image, and its values do not depend on the dtype.
     - `range`: the values of the view lie in [0, levels).
-    - `input`: neither the view nor `View.known` modifies its input.
-    - `state`: the view does not change torch's gradient mode or default dtype, or draw from or seed torch's random
-      numbers.
+    - `inputs`: neither the view, nor `View.known`, nor the support changes its arguments.
+    - `state`: no method changes torch's gradient mode or default dtype, or draws from or seeds torch's random numbers.
     - `batch`: the view of an image does not depend on the other images of the batch.
     - `layout`: the view does not depend on the memory layout of the image.
     - `device`: the view on a GPU equals that on the CPU.
@@ -61,11 +49,13 @@ def check_view(
     - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
       one.
     - `centers` (if the support gives them): centers are integers in range that depend on the view and on earlier pixels
-      alone, not on batch, dtype, memory layout or device. A walk gives the same, also if pixels are known.
+      alone. A walk gives the same, also if pixels are known.
     - `support` (if the view has a support): given the earlier sub-pixels, an interval contains exactly the values that
       can be completed to an image with the given view. Known pixels and limits only narrow the intervals of a walk, and
       exclude no value of an image that has them and the view.
     - `runs`: valid input raises no exception.
+
+    The laws `determinism`, `dtype`, `batch`, `layout` and `device` hold for the intervals and centers of a support too.
 
     `images` lists the image specs to build the view for. `build` must accept each of them. By default, small specs of
     many shapes and a larger one are tried, and specs that `build` refuses with `UserError` are skipped. Raises
@@ -73,41 +63,55 @@ def check_view(
     """
     specs = fitting(lambda spec: build(config, spec), images or [*SPECS, LARGE], images is not None, "images")
     views = {spec: build(config, spec) for spec in specs}
-    large = max(specs, key=lambda spec: spec.dims)
     for spec, view in views.items():
-        _check_spec(view, spec)
-        # Determinism is checked before the search, because the search relies on reproducible failures.
-        for image in (random_images(2, spec, 0), torch.zeros(2, *spec.shape, dtype=torch.int64)):
-            _check_determinism(view, build(config, spec), image)
+        check_built(view, View, image=spec)
+        if not isinstance(getattr(view, "view", None), ImageSpec):
+            broken("spec", "the View's `view` must be an auxar.ImageSpec", built_for=spec)
+        _check_images(view, build(config, spec))
     small = [spec for spec in specs if spec != LARGE] or specs
+
+    def check(example: tuple[View, Tensor, Tensor, Tensor]) -> None:
+        _check_image(*example)
+
     search(
-        lambda example: _check_image(*example),
+        check,
         EXAMPLES,
         example=st.sampled_from(small).flatmap(lambda spec: _examples(views[spec], spec)),
     )
-    # The search rarely produces images whose sums overflow a byte, or images just below white.
-    for spec, view in views.items():
-        if view.monotone:
-            for value in (0, spec.levels - 2):
-                _check_monotone(view, torch.full((1, *spec.shape), value))
-        extremes = extreme_images(spec)
-        mask = torch.ones(len(extremes), spec.height, spec.width, dtype=torch.bool)
-        for dtype in _dtypes(view):
-            _check_image(view, extremes, dtype, extremes, mask)
+    large = max(specs, key=lambda spec: spec.dims)
     many, others = random_images(MANY, large, 0), random_images(MANY, large, 1)
-    _check_image(views[large], many, torch.int64, others, _mask(large, 1, MANY))
+    _check_image(views[large], many, others, _mask(large, 1, MANY))
     check_supports(lambda spec: build(config, spec), views, chosen=images is not None)
 
 
-def _examples(view: View, spec: ImageSpec) -> st.SearchStrategy[tuple[View, Tensor, torch.dtype, Tensor, Tensor]]:
+def _check_images(view: View, again: View) -> None:
+    """Checks a view, and another one that is built from the same options, with images that a search rarely produces.
+
+    These are images whose sums overflow a byte, and images just below white.
+    """
+    extremes = extreme_images(view.image)
+    mask = torch.ones(len(extremes), view.image.height, view.image.width, dtype=torch.bool)
+    found = _check_image(view, extremes, extremes, mask)
+    other = _function(again)(extremes)
+    check_equal("determinism", "a view that is built again must be the same", other["the view"], found, image=extremes)
+    for value in (0, view.image.levels - 2) if view.monotone else ():
+        _check_monotone(view, torch.full((1, *view.image.shape), value))
+
+
+def _examples(view: View, spec: ImageSpec) -> st.SearchStrategy[tuple[View, Tensor, Tensor, Tensor]]:
     masks = st.integers(0, 2**16).map(lambda seed: _mask(spec, seed))
-    return st.tuples(st.just(view), images(spec), st.sampled_from(_dtypes(view)), images(spec), masks)
+    return st.tuples(st.just(view), images(spec), images(spec), masks)
 
 
-def _dtypes(view: View) -> list[torch.dtype]:
-    """The integer dtypes that can hold all values of the image and of the view, widest first."""
-    largest = max(view.image.levels, view.view.levels) - 1
-    return [dtype for dtype in INTEGER_DTYPES[::-1] if largest <= torch.iinfo(dtype).max]
+def _function(view: View) -> Function:
+    def compute(image: Tensor) -> dict[str, Tensor]:
+        found = view(image)
+        check_tensor("the view", found, (len(image), *view.view.shape), getattr(found, "dtype", None), image=image)
+        check_tensor("the view", found, found.shape, image.dtype, law="dtype", image=image)
+        check_range("the view", found, view.view.levels, image=image)
+        return {"the view": found}
+
+    return Function("the view", compute, (max(view.image.levels, view.view.levels),))
 
 
 def _mask(spec: ImageSpec, seed: int, count: int = 2) -> Tensor:
@@ -119,97 +123,24 @@ def _mask(spec: ImageSpec, seed: int, count: int = 2) -> Tensor:
     return noise < (1.0 if seed == 0 else 0.8)
 
 
-def _check_spec(view: View, spec: ImageSpec) -> None:
-    if not isinstance(view, View):
-        broken("spec", f"build must return an auxar.View, got {type(view).__name__}")
-    if getattr(view, "image", None) != spec:
-        broken(
-            "spec",
-            "the view's `image` must be the spec passed to build",
-            built_for=spec,
-            image=getattr(view, "image", None),
-        )
-    if not isinstance(getattr(view, "view", None), ImageSpec):
-        found = type(getattr(view, "view", None)).__name__
-        broken("spec", f"the view's `view` must be an auxar.ImageSpec, got {found}", built_for=spec)
-
-
-def _check_determinism(view: View, again: View, image: Tensor) -> None:
-    results = []
-    for seed, each in enumerate((view, view, again)):
-        # A view must not depend on the random state, so each call gets another seed. Only the CPU's generator is
-        # seeded: the images are on the CPU here, and seeding absent devices takes milliseconds.
-        torch.default_generator.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)
-        with keeps_state("the view"), runs("the view", image=image):
-            results.append(each(image.clone()))
-    _check_result(view, image, results[0])
-    if not all(isinstance(result, Tensor) and torch.equal(result, results[0]) for result in results):
-        broken("determinism", "repeated calls with the same image give different views", image=image, views=results)
-
-
-def _check_image(view: View, image: Tensor, dtype: torch.dtype, other: Tensor, mask: Tensor) -> None:
-    image = image.to(dtype)
-    before = image.clone()
-    with runs("the view", image=image):
-        found = view(image)
-    _check_result(view, before, found)
-    if not torch.equal(image, before):
-        broken("input", "the view modifies its input image", before=before, after=image)
-    if not torch.equal(view(before.clone()), found):
-        broken("determinism", "repeated calls with the same image give different views", image=before)
-    with runs("the view", image=before.to(torch.int64)):
-        wide = view(before.to(torch.int64))
-    if not torch.equal(wide, found.to(torch.int64)):
-        message = f"the view of an image in {dtype} differs from the view of the same image in torch.int64"
-        broken("dtype", message, image=before, view=found, expected=wide)
-    for index in range(len(image)):
-        with runs("the view of a single image", image=before[index : index + 1]):
-            alone = view(before[index : index + 1])
-        if not torch.equal(alone, found[index : index + 1]):
-            message = f"the view of image {index} alone differs from its view in a batch"
-            broken("batch", message, images=before, alone=alone, in_batch=found)
-    with runs("the view of an empty batch"):
-        empty = view(before[:0])
-    if tuple(empty.shape) != (0, *view.view.shape):
-        broken("batch", f"the view of an empty batch must have shape {(0, *view.view.shape)}, got {tuple(empty.shape)}")
-    for strided in (channels_last(before), columns_first(before)):
-        with runs("the view of an image in another memory layout", strides=strided.stride()):
-            same = torch.equal(view(strided), found)
-        if not same:
-            broken(
-                "layout", "the view depends on the memory layout of the image", image=before, strides=strided.stride()
-            )
-    for device in devices()[1:]:
-        moved = view(before.to(device))
-        if moved.device.type != device.type or not torch.equal(moved.cpu(), found):
-            message = f"the view of an image on {device} must be on that device and equal to the view on the CPU"
-            broken("device", message, image=before)
-    _check_known(view, before.to(torch.int64), other, mask)
+def _check_image(view: View, image: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+    """Checks all laws for images, and returns their views. `other` are as many images, and `mask` known pixels."""
+    function = _function(view)
+    found = check_invariances(function, image)["the view"]
+    function(image[:0])
+    _check_known(view, image, other, mask)
     if view.monotone:
-        _check_monotone(view, before.to(torch.int64))
-
-
-def _check_result(view: View, image: Tensor, found: Tensor) -> None:
-    expected = (len(image), *view.view.shape)
-    if not isinstance(found, Tensor) or tuple(found.shape) != expected:
-        broken("shape", f"the view must have shape {expected}, got {described(found)}", image=image)
-    if found.dtype != image.dtype:
-        broken("dtype", f"the view must have the dtype of the image, {image.dtype}, got {found.dtype}", image=image)
-    if int(found.min()) < 0 or int(found.max()) >= view.view.levels:
-        broken("range", f"the view has a value outside [0, {view.view.levels})", image=image, view=found)
+        _check_monotone(view, image)
+    return found
 
 
 def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None:
     """Checks the law `known`: images with equal known pixels have equal views wherever the views are known."""
     known = _known(view, Known(image, mask))
-    shape = (len(image), view.view.height, view.view.width)
-    if known.mask.dtype != torch.bool or tuple(known.mask.shape) != shape:
-        broken("known", f"the mask of View.known must be torch.bool of shape {shape}, got {described(known.mask)}")
-    if known.values.dtype != image.dtype or tuple(known.values.shape) != (len(image), *view.view.shape):
-        needed = f"{image.dtype} of shape {(len(image), *view.view.shape)}"
-        broken("known", f"the values of View.known must be {needed}, got {described(known.values)}")
+    size = (len(image), view.view.height, view.view.width)
+    check_tensor("the mask of View.known", known.mask, size, torch.bool, law="known")
+    shape = (len(image), *view.view.shape)
+    check_tensor("the values of View.known", known.values, shape, image.dtype, law="known")
     if mask.all() and not known.mask.all():
         message = "all pixels of the image are known, but View.known does not mark the whole view as known"
         broken("known", message, mask=known.mask)
@@ -236,13 +167,9 @@ def _check_known_view(view: View, known: Known, image: Tensor, mask: Tensor) -> 
 
 
 def _known(view: View, known: Known) -> Known:
-    tensors = [known.values, known.mask, *([] if known.limits is None else [known.limits.low, known.limits.high])]
-    before = [values.clone() for values in tensors]
-    with runs("View.known", image=known.values, mask=known.mask, limits=known.limits):
-        found = view.known(known)
-    if not all(torch.equal(*pair) for pair in zip(tensors, before, strict=True)):
-        broken("input", "View.known changes the known pixels", before=before[0], after=known.values, mask=known.mask)
-    return found
+    limits = () if known.limits is None else (known.limits.low, known.limits.high)
+    with calling("View.known", known.values, known.mask, *limits, image=known.values, mask=known.mask):
+        return view.known(known)
 
 
 def _check_monotone(view: View, image: Tensor) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from auxar.numerics.threads import threads
 from auxar_layers.convolution_gradients import added, cast, divided
@@ -42,16 +41,26 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return functional.linear(x, weight)
+        return _product(x, weight.T)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
-        of_input = gradient @ weight if ctx.needs_input_grad[0] else None
+        of_input = _product(gradient, weight) if ctx.needs_input_grad[0] else None
         rows, inputs = gradient.flatten(0, -2), x.flatten(0, -2)
         parts = divided(len(rows), weight.numel() * len(rows))
         return of_input, added(each(lambda part: rows[parts[part]].T @ inputs[parts[part]], len(parts)))
+
+
+def _product(x: Tensor, matrix: Tensor) -> Tensor:
+    """The product of the last dimension and a matrix, in parts that do not depend on the number of threads.
+
+    Libraries may add in another order in the last rows of each thread's share.
+    """
+    rows = x.flatten(0, -2)
+    parts = divided(len(rows), matrix.numel() * len(rows))
+    return torch.cat(each(lambda part: rows[parts[part]] @ matrix, len(parts))).unflatten(0, x.shape[:-1])
 
 
 class _LayerNorm(torch.autograd.Function):

@@ -7,7 +7,7 @@ from helpers.right_embedding import Features
 from torch import nn
 
 from auxar.model import ImageSpec
-from auxar.testing import ContractError, check_embedding, embeddings
+from auxar.testing import ContractError, check_embedding, invariances
 
 
 class Constant(Features):
@@ -202,36 +202,33 @@ class Steep(Unused):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (no_embedding, "spec: build must return an auxar.Embedding, got Identity"),
-        (WithoutChannels, "spec: `features_channels` must be an integer ≥ 1, got 0"),
-        (ChannelsInWords, "spec: `features_channels` must be an integer ≥ 1, got 'two'"),
-        (Alternating, "determinism: features of the same views differ between calls; …"),
-        (AlternatingInSingle, "determinism: the features of the same views in float32 differ between calls (view)"),
-        (Stuck, "initialize: `initialize` must not change the training mode of any module"),
-        (InfiniteAtFirst, "finite: features after initialization are not finite (view)"),
-        (Unused, "gradient: the features do not depend on the parameter spare (view)"),
-        (Steep, "gradient: the gradient of spare is not finite (view)"),
-        (Writing, "inputs: the embedding changes one of its inputs (before, after)"),
-        (WritesFirst, "inputs: initialize changes one of its inputs (before, after)"),
-        (MemoryOrder, "layout: the features depend on the memory layout of the view (view)"),
-        (Sleeping, "mode: the embedding must not change the mode …"),
-        (Reseeding, "state: the embedding draws from or seeds the random numbers of torch, …"),
-        (Gradientless, "state: the embedding turns gradients off for all other code"),
-        (ShortIntegers, "dtype: the features of a view in torch.int16 differ from its features in torch.int64 (view)"),
-        (Constant, "view: black, white, checkerboard and noise views all have the same features (view)"),
-        (TooSmall, "shape: the features must be floating point of shape (…), got torch.float64 of shape (…)"),
-        (Averaging, "batch: features depend on the other views of the batch (view)"),
-        (Noisy, "state: the embedding draws from or seeds the random numbers of torch, …"),
-        (Logarithmic, "finite: features are not finite (view)"),
-        (Swapped, "spec: the embedding's `view` must be the spec passed to build, got … (built_for)"),
-        (Wrapping, "dtype: the features of a view in torch.uint8 differ from its features in torch.int64 (view)"),
-        (Hidden, "save: features differ after loading saved weights; part of the embedding's state is not …"),
-        (FirstOfMany, "batch: the features of 17 views differ from those of the same views in a small batch"),
-        (OtherInSingle, "precision: features in float32 differ from those in float64 (view)"),
-        (
-            InitializedOutside,
-            "save: features differ after loading saved weights; part of the embedding's state is not …",
-        ),
+        (no_embedding, "spec"),
+        (WithoutChannels, "spec"),
+        (ChannelsInWords, "spec"),
+        (Alternating, "determinism"),
+        (AlternatingInSingle, "determinism"),
+        (Stuck, "initialize"),
+        (InfiniteAtFirst, "finite"),
+        (Unused, "gradient"),
+        (Steep, "gradient"),
+        (Writing, "inputs"),
+        (WritesFirst, "inputs"),
+        (MemoryOrder, "layout"),
+        (Sleeping, "mode"),
+        (Reseeding, "state"),
+        (Gradientless, "state"),
+        (ShortIntegers, "dtype"),
+        (Constant, "view"),
+        (TooSmall, "shape"),
+        (Averaging, "batch"),
+        (Noisy, "state"),
+        (Logarithmic, "finite"),
+        (Swapped, "spec"),
+        (Wrapping, "dtype"),
+        (Hidden, "save"),
+        (FirstOfMany, "batch"),
+        (OtherInSingle, "precision"),
+        (InitializedOutside, "save"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -252,10 +249,10 @@ def test_an_embedding_is_compared_on_all_devices(monkeypatch):
         def forward(self, view):
             return super().forward(view) + 0.1 * (self.place == torch.device("cpu:0"))
 
-    monkeypatch.setattr(embeddings, "devices", lambda: [torch.device("cpu"), torch.device("cpu:0")])
+    monkeypatch.setattr(invariances, "devices", lambda: [torch.device("cpu"), torch.device("cpu:0")])
     with pytest.raises(ContractError) as error:
         check_embedding(OtherElsewhere, None)
-    tells(error, "device: the features on cpu:0 differ from those on the CPU (view)")
+    tells(error, "device")
     check_embedding(Features, None, pairs=[(ImageSpec(1, height=2, width=2, levels=300), ImageSpec(height=4, width=4))])
 
 

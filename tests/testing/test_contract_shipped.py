@@ -159,9 +159,9 @@ class UncoupledMixture(LogisticMixtureHead):
 
     @staticmethod
     def _coupled_mean(means, couplings, scaled, channel):
-        mean = means[:, :, channel]
+        mean = means[:, channel]
         for earlier in range(channel):
-            mean = mean + couplings[:, :, 0] * scaled[:, None, earlier]
+            mean = mean + couplings[:, 0] * scaled[:, None, earlier]
         return mean
 
 

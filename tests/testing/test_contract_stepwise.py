@@ -6,8 +6,8 @@ from helpers.right_network import Net
 
 from auxar.model import ImageSpec, StepwiseNetwork
 from auxar.testing import ContractError
+from auxar.testing.causality import check_steps
 from auxar.testing.examples import random_images
-from auxar.testing.stepwise import check_steps
 
 IMAGE = ImageSpec(3, height=3, width=4)
 
@@ -69,8 +69,8 @@ def test_right_steps_pass():
     [
         (Forgetful, "the step for row 0, column 1 predicts other parameters than the network"),
         (Featureless, "the step for row 0, column 0 predicts other parameters"),
-        (Single, "must return parameters of shape \\(2, "),
-        (Misshapen, "must return parameters of shape \\(2, "),
+        (Single, "a step must be torch.float64 of shape \\(2, "),
+        (Misshapen, "a step must be torch.float64 of shape \\(2, "),
     ],
 )
 def test_wrong_steps_are_caught(kind, message):

@@ -10,9 +10,10 @@ from helpers.contract import tells
 from auxar.model import ImageSpec, Interval, RepeatedWalk, SumSupport, Support, View, Walk
 from auxar.model.support import SumWalk
 from auxar.testing import ContractError, check_view
+from auxar.testing.enumeration import MOST_IMAGES, SPACES
 from auxar.testing.examples import SPECS
 from auxar.testing.laws import fitting, keeps_state
-from auxar.testing.supports import MOST_IMAGES, SPACES, check_supports
+from auxar.testing.supports import check_supports
 from auxar_grayscale import BLUE, GREEN, RED, GrayscaleConfig, GrayscaleView
 from auxar_pyramid import PyramidConfig, PyramidView
 
@@ -380,157 +381,44 @@ class Elsewhere(SumSupport):
         super().__init__(attrs.evolve(right.image, levels=right.image.levels + 1), right._groups, right.ranges)
 
 
-COMPLETED = (
-    "support: the interval at (channel, row, column) (0, …) must be …: given the earlier sub-pixels, exactly these "
-    "values can be completed to an image with the view (built_for, image, view, interval)"
-)
-AHEAD = (
-    "support: the interval at … must depend on earlier sub-pixels alone, but changes with sub-pixels from (0, 0, 0) on "
-    "(image, with_another, view)"
-)
-OUTSIDE = (
-    "support: given the image's own view, the interval at … extends outside [0, levels) "
-    "(built_for, image, view, interval)"
-)
-WALKED = "support: a walk along possible values gives an image with another view (built_for, view, image, its_view)"
 BROKEN = {
-    "rounded half down": (pyramid(HalfDown), SQUARE, COMPLETED),
-    "rounded half down, large": (pyramid(HalfDown), LARGE, WALKED),
-    "overflow of uint8": (
-        pyramid(Narrow),
-        LARGE,
-        "support: the intervals change for a view in torch.uint8: at …, got …, expected … (built_for, image, view)",
-    ),
-    "channels in reverse": (grayscale(Backwards), COLORS, COMPLETED),
-    "channels in reverse, large": (
-        grayscale(Backwards),
-        MANY_COLORS,
-        AHEAD,
-    ),
-    "without the clip": (pyramid(Unclipped), SQUARE, COMPLETED),
-    "without the clip, large": (
-        pyramid(Unclipped),
-        LARGE,
-        OUTSIDE,
-    ),
-    "below 0": (
-        pyramid(edited(clipped_too_late)),
-        LARGE,
-        OUTSIDE,
-    ),
-    "looks at the sub-pixel itself": (pyramid(edited(looking_at_itself)), SQUARE, COMPLETED),
-    "looks at the sub-pixel itself, large": (
-        pyramid(edited(looking_at_itself)),
-        LARGE,
-        AHEAD,
-    ),
-    "looks ahead": (
-        pyramid(edited(looking_ahead)),
-        SQUARES,
-        AHEAD,
-    ),
-    "mixes the batch": (
-        pyramid(edited(mixing_the_batch)),
-        LARGE,
-        "support: the intervals of an image alone differ from its intervals in a batch: at …, got … (image, index)",
-    ),
-    "floats": (
-        pyramid(edited(floating)),
-        SQUARE,
-        "support: Support.intervals must return torch.int64 of shape (…), got torch.float64 of shape … (image)",
-    ),
-    "another shape": (
-        pyramid(edited(of_another_shape)),
-        SQUARE,
-        "support: Support.intervals must return torch.int64 of shape (…), got torch.int64 of shape (…, 4) (image)",
-    ),
-    "changes the view": (
-        pyramid(edited(changing_the_view)),
-        SQUARE,
-        "support: Support.intervals changes its input image or view (image, view)",
-    ),
-    "depends on strides": (
-        pyramid(edited(strided)),
-        SQUARES,
-        "support: the intervals depend on the memory layout: at …, got …, expected … (built_for, image, view)",
-    ),
-    "another image": (
-        pyramid(Elsewhere),
-        SQUARE,
-        "support: the support's `image` must be the view's `image`, got 2×2×1 with 5 levels (built_for)",
-    ),
-    "no support": (
-        pyramid(lambda right: right.intervals),
-        SQUARE,
-        "support: the view's `support` must be an auxar.Support or None, got … (built_for)",
-    ),
-    "reach too small": (
-        pyramid(walking(Short)),
-        SQUARES,
-        "support: the interval at … depends on pixels … than the walk's reach of 0 columns (image, with_another, view)",
-    ),
-    "reach no integer": (
-        pyramid(walking(Fractional)),
-        SQUARES,
-        "support: Support.walk must return an auxar.Walk whose reach is an integer ≥ 0 (walk)",
-    ),
-    "counts outside": (
-        pyramid(walking(Careless)),
-        SQUARES,
-        "support: in a walk along possible values, the interval is empty at … (view, image)",
-    ),
-    "nothing outside": (
-        pyramid(walking(Closed)),
-        SQUARES,
-        "support: Walk.interval must allow every value at a place outside the image (view)",
-    ),
-    "walk mixes the batch": (
-        pyramid(walking(Mixing)),
-        SQUARES,
-        "support: in a walk along possible values, the interval is empty at … (view, image)",
-    ),
-    "walk forgets": (pyramid(walking(Late)), SQUARES, WALKED),
-    "walk of floats": (
-        pyramid(walking(Rounding)),
-        SQUARES,
-        "support: Walk.interval must return torch.int64 of shape (…, 2), got torch.float64 of shape (…, 2)",
-    ),
-    "ignores limits": (pyramid(walking(Boundless)), SQUARES, "support: if the known pixels come from …"),
-    "mixes limits": (pyramid(walking(LimitsOfTheFirst)), SQUARES, "support: …does not contain …"),
-    "walk changes the view": (pyramid(walking(Clearing)), SQUARE, "support: the walk changes its input view (view)"),
-    "walk fails": (
-        pyramid(walking(Failing)),
-        SQUARE,
-        "runs: Walk.interval failed with RuntimeError: lost (view, places)",
-    ),
-    "walk does not take": (
-        pyramid(walking(Full)),
-        SQUARE,
-        "runs: Walk.take failed with RuntimeError: full (view, places)",
-    ),
-    "changes values": (
-        pyramid(walking(Taking)),
-        SQUARES,
-        "support: Walk.take changes the values that it gets (view, values)",
-    ),
-    "too narrow if pixels are known": (
-        pyramid(walking(Cautious)),
-        SQUARES,
-        "support: in a walk along …, … does not contain … (built_for, image, view, known, interval)",
-    ),
-    "too wide if pixels are known": (
-        pyramid(walking(Widening)),
-        SQUARES,
-        "support: in a walk along …, … extends beyond … (built_for, image, view, known, interval)",
-    ),
-    "one walk for all": (pyramid(OneForAll), SQUARES, WALKED),
-    "few images": (pyramid(walking(FewImages)), LARGEST, WALKED),
-    "few places": (pyramid(walking(FewPlaces)), LARGEST, WALKED),
-    "does not look ahead": (
-        pyramid(walking(Blind)),
-        SQUARES,
-        "support: if the known pixels come from …, a walk must give … (built_for, view, image, its_view)",
-    ),
+    "rounded half down": (pyramid(HalfDown), SQUARE, "support"),
+    "rounded half down, large": (pyramid(HalfDown), LARGE, "support"),
+    "overflow of uint8": (pyramid(Narrow), LARGE, "dtype"),
+    "channels in reverse": (grayscale(Backwards), COLORS, "support"),
+    "channels in reverse, large": (grayscale(Backwards), MANY_COLORS, "support"),
+    "without the clip": (pyramid(Unclipped), SQUARE, "support"),
+    "without the clip, large": (pyramid(Unclipped), LARGE, "support"),
+    "below 0": (pyramid(edited(clipped_too_late)), LARGE, "support"),
+    "looks at the sub-pixel itself": (pyramid(edited(looking_at_itself)), SQUARE, "support"),
+    "looks at the sub-pixel itself, large": (pyramid(edited(looking_at_itself)), LARGE, "support"),
+    "looks ahead": (pyramid(edited(looking_ahead)), SQUARES, "support"),
+    "mixes the batch": (pyramid(edited(mixing_the_batch)), LARGE, "batch"),
+    "floats": (pyramid(edited(floating)), SQUARE, "support"),
+    "another shape": (pyramid(edited(of_another_shape)), SQUARE, "support"),
+    "changes the view": (pyramid(edited(changing_the_view)), SQUARE, "inputs"),
+    "depends on strides": (pyramid(edited(strided)), SQUARES, "layout"),
+    "another image": (pyramid(Elsewhere), SQUARE, "support"),
+    "no support": (pyramid(lambda right: right.intervals), SQUARE, "support"),
+    "reach too small": (pyramid(walking(Short)), SQUARES, "support"),
+    "reach no integer": (pyramid(walking(Fractional)), SQUARES, "support"),
+    "counts outside": (pyramid(walking(Careless)), SQUARES, "support"),
+    "nothing outside": (pyramid(walking(Closed)), SQUARES, "support"),
+    "walk mixes the batch": (pyramid(walking(Mixing)), SQUARES, "support"),
+    "walk forgets": (pyramid(walking(Late)), SQUARES, "support"),
+    "walk of floats": (pyramid(walking(Rounding)), SQUARES, "support"),
+    "ignores limits": (pyramid(walking(Boundless)), SQUARES, "support"),
+    "mixes limits": (pyramid(walking(LimitsOfTheFirst)), SQUARES, "support"),
+    "walk changes the view": (pyramid(walking(Clearing)), SQUARE, "inputs"),
+    "walk fails": (pyramid(walking(Failing)), SQUARE, "runs"),
+    "walk does not take": (pyramid(walking(Full)), SQUARE, "runs"),
+    "changes values": (pyramid(walking(Taking)), SQUARES, "inputs"),
+    "too narrow if pixels are known": (pyramid(walking(Cautious)), SQUARES, "support"),
+    "too wide if pixels are known": (pyramid(walking(Widening)), SQUARES, "support"),
+    "one walk for all": (pyramid(OneForAll), SQUARES, "support"),
+    "few images": (pyramid(walking(FewImages)), LARGEST, "support"),
+    "few places": (pyramid(walking(FewPlaces)), LARGEST, "support"),
+    "does not look ahead": (pyramid(walking(Blind)), SQUARES, "support"),
 }
 
 
@@ -557,12 +445,13 @@ def catches(build, images):
         warnings.filterwarnings("ignore", "intervals of a support were not compared with all images")
         with pytest.raises(ContractError) as error:
             check_supports(make, {spec: make(spec) for spec in images}, chosen=True)
-    assert error.value.law in ("support", "runs")
     return error
 
 
 def test_the_contract_of_views_has_the_law():
-    with pytest.raises(ContractError, match=r"^support: .*\n  built_for = 2×2×1 with 4 levels\n  image = "):
+    with pytest.raises(
+        ContractError, match=r"^support: .*\n  built_for = 2×2×1 with 4 levels\n  place = .*\n  image = "
+    ):
         check_view(pyramid(HalfDown), None, images=SQUARE)
 
 

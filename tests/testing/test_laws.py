@@ -28,7 +28,7 @@ def test_an_error_shows_each_part_of_the_example_on_its_own_line():
 
 
 def test_an_exception_of_a_component_breaks_the_law_runs():
-    with pytest.raises(ContractError) as error, runs("the view", image=torch.tensor([3])):
+    with pytest.raises(ContractError) as error, runs("the view", example={"image": torch.tensor([3])}):
         raise ZeroDivisionError("never")
     assert str(error.value) == "runs: the view failed with ZeroDivisionError: never\n  image = [3] (torch.int64)"
     with pytest.raises(ContractError) as error, runs("the view"):

@@ -7,7 +7,7 @@ import torch
 
 from auxar.model import Head, ImageSpec
 from auxar.testing import ContractError
-from auxar.testing.starting import check_start
+from auxar.testing.heads import check_start
 from auxar_heads import logistic_mixture, softmax
 from auxar_pixelcnn import components
 
@@ -72,8 +72,8 @@ class Starting(Head):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found: found[:-1], "must have shape"),
-        (lambda found: found + torch.rand(()), "the same for equal images"),
+        (lambda found: found[:-1], "initial_parameters must be"),
+        (lambda found: found + torch.rand(()), "draws from or seeds the random numbers"),
         (lambda found: found + torch.inf, "not finite"),
     ],
 )

@@ -1,0 +1,150 @@
+"""The invariances that all functions of components share, whatever they compute.
+
+A function gets inputs for several images and returns results for each. The results for an image depend on its own
+inputs alone: not on earlier calls, on the rest of the batch, or on the memory layout, dtype and device of tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auxar.model import INTEGER_DTYPES
+from auxar.testing.laws import broken, calling, check_equal
+
+ROUNDING = 1e-6
+"""The tolerance of results on another device, if they are no integers."""
+
+Inputs = tuple[Tensor | None, ...]
+Results = Mapping[str, Tensor]
+Change = tuple[str, str, slice, Callable[[Inputs], Inputs]]
+"""Name of a law, what changes, the images that are computed again, and a function that changes their inputs."""
+
+
+@attrs.frozen(eq=False)
+class Function:
+    """A function of a component that computes results for a batch."""
+
+    what: str
+    """Name of the function, for messages."""
+    compute: Callable[..., Results]
+    """Computes results by name. The first dimension of inputs and results is the batch. Checks shapes and dtypes."""
+    levels: tuple[int, ...] = ()
+    """Levels of the first inputs, which are integers in 0 … levels - 1 of any dtype that holds them. The other inputs
+    keep their dtype."""
+    module: nn.Module | None = None
+    """Module in evaluation mode that computes the results, if any."""
+    error: float = 0.0
+    """The relative and absolute difference of results that counts as rounding. It is 0 for integers."""
+
+    def __call__(self, *inputs: Tensor | None) -> Results:
+        """Computes the results. Checks the laws `runs`, `inputs`, `state`, `mode`, and that devices are kept."""
+        with calling(self.what, *inputs, module=self.module, input=inputs[0]), torch.no_grad():
+            found = self.compute(*inputs)
+            devices = {values.device.type for values in found.values()}
+            if devices - {each.device.type for each in inputs if each is not None}:
+                broken("device", f"{self.what} must return results on the device of the inputs, got {devices}")
+        return found
+
+
+def check_invariances(function: Function, *inputs: Tensor | None, skip: Collection[str] = ()) -> Results:
+    """Checks the laws `determinism`, `batch`, `layout`, `dtype` and `device`, except for those in `skip`.
+
+    Returns the results for the inputs. Raises `ContractError` if a law is broken.
+    """
+    # A seed of its own for each call shows functions that draw from the random numbers of other libraries.
+    random.seed(0)
+    np.random.seed(0)
+    found = function(*inputs)
+    _check_repeated(function, inputs, found)
+    for law, how, rows, change in _changes(function):
+        if law in skip:
+            continue
+        again = function(*change(tuple(None if each is None else each[rows] for each in inputs)))
+        _compare(law, how, function, again, {name: values[rows] for name, values in found.items()})
+    for device in () if "device" in skip else devices()[1:]:
+        with _on(device, function.module):
+            again = function(*(None if each is None else each.to(device) for each in inputs))
+        _compare("device", f"on {device}", function, {name: values.cpu() for name, values in again.items()}, found)
+    return found
+
+
+def _check_repeated(function: Function, inputs: Inputs, found: Results) -> None:
+    """Checks the laws `determinism` and `batch`: another call, images in reversed order, and memory that held them."""
+    random.seed(1)
+    np.random.seed(1)
+    exact = attrs.evolve(function, error=0.0)
+    _compare("determinism", "in a second call", exact, function(*inputs), found)
+    copies = _each(functools.partial(torch.flip, dims=(0,)), inputs)
+    turned = function(*copies)
+    _compare("batch", "in reversed order", function, {k: v.flip(0) for k, v in turned.items()}, found)
+    # Memory is soon used again for other inputs, so a function must not recognize inputs by their place in memory.
+    for copy, each in zip(copies, inputs, strict=True):
+        if copy is not None and each is not None:
+            copy.copy_(each)
+    again = function(*copies)
+    _compare("determinism", "in memory that held other inputs before", exact, again, found)
+
+
+def _changes(function: Function) -> Iterator[Change]:
+    for how, rows in (("for the first image alone", slice(0, 1)), ("for the last image alone", slice(-1, None))):
+        yield "batch", how, rows, lambda inputs: inputs
+    for layout in (channels_last, columns_first):
+        how = f"with {layout.__name__.replace('_', ' ')} in memory"
+        yield "layout", how, slice(None), functools.partial(_each, layout)
+    for dtype in INTEGER_DTYPES:
+        if any(_fits(levels, dtype) for levels in function.levels):
+            change = functools.partial(_converted, function.levels, dtype)
+            yield "dtype", f"for integers in {dtype}", slice(None), change
+
+
+def _each(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    return tuple(None if each is None else change(each) for each in inputs)
+
+
+def _converted(levels: tuple[int, ...], dtype: torch.dtype, inputs: Inputs) -> Inputs:
+    fits = [_fits(each, dtype) for each in levels] + [False] * (len(inputs) - len(levels))
+    pairs = zip(inputs, fits, strict=True)
+    return tuple(each.to(dtype) if fit and each is not None else each for each, fit in pairs)
+
+
+def _fits(levels: int, dtype: torch.dtype) -> bool:
+    return levels - 1 <= torch.iinfo(dtype).max
+
+
+def _compare(law: str, how: str, function: Function, found: Results, expected: Results) -> None:
+    error = max(function.error, ROUNDING) if law == "device" and function.error else function.error
+    for name, values in found.items():
+        check_equal(law, f"{name} {how} must be the same", values, expected[name], error)
+
+
+@contextlib.contextmanager
+def _on(device: torch.device, module: nn.Module | None) -> Iterator[None]:
+    if module is not None:
+        module.to(device)
+    yield
+    if module is not None:
+        module.to("cpu")
+
+
+def channels_last(values: Tensor) -> Tensor:
+    """A copy in which the channels of a pixel lie side by side in memory, for a tensor (b, c, h, w)."""
+    return values.contiguous(memory_format=torch.channels_last) if values.dim() == 4 else values.clone()
+
+
+def columns_first(values: Tensor) -> Tensor:
+    """A copy of (…, h, w) in which the pixels of a column lie side by side in memory."""
+    return values.mT.contiguous().mT
+
+
+def devices() -> list[torch.device]:
+    """The devices of this machine that support float64: the CPU, then CUDA if available."""
+    names = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    return [torch.device(name) for name in names]
