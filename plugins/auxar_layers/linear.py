@@ -60,7 +60,8 @@ def _product(x: Tensor, matrix: Tensor) -> Tensor:
     """
     rows = x.flatten(0, -2)
     parts = divided(len(rows), matrix.numel() * len(rows))
-    return torch.cat(each(lambda part: rows[parts[part]] @ matrix, len(parts))).unflatten(0, x.shape[:-1])
+    found = torch.cat(each(lambda part: rows[parts[part]] @ matrix, len(parts)))
+    return found.reshape(*x.shape[:-1], -1)
 
 
 class _LayerNorm(torch.autograd.Function):
