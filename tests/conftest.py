@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import datasets
 import pytest
+from filelock import FileLock
 from helpers.tiny_runs import run, tiny, write_pictures
 
 # A shell makes background processes and all their children ignore SIGINT, which some tests send. Restore the handler.
@@ -36,11 +37,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return LoadFileScheduling(config, log)
 
 
+class Imported:
+    """The number of modules whose objects are excluded from garbage collection."""
+
+    count = 0
+
+
 def pytest_collection_finish() -> None:
-    """Excludes from garbage collection all objects that imports created. They live until the end, and scanning them
-    would take a quarter of a second in each collection, including the collections in runs."""
+    """Excludes from garbage collection all objects that imports created."""
+    freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Excludes objects of modules that the test imported, such as those that the first training needs."""
+    if len(sys.modules) > Imported.count + 100:
+        freeze()
+
+
+def freeze() -> None:
+    """Excludes all present objects from garbage collection.
+
+    Objects of modules live until the end, and scanning them takes a quarter of a second in each collection. A training
+    has a collection for each factor, which takes as long as all its steps.
+    """
     gc.collect()
     gc.freeze()
+    Imported.count = len(sys.modules)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -67,16 +90,44 @@ def entry_points_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_is_flushed() -> Iterator[None]:
+    """Writes no file through to the disk, which takes a third of the time of a tiny run. It matters only if the machine
+    loses its power, and no test takes it away; killed processes lose nothing that they have written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Path]:
+    """A function that returns a folder by its name. The first of the parallel test processes that asks for it calls
+    `make` with the folder's path, and the others wait. Tests must not change the folder."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+    def made(name: str, make: Callable[[Path], Any]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def pictures(made_once: Callable[..., Path]) -> Path:
     """A folder of 24 PNG files, 8×8, smooth enough to have something to learn from."""
-    return write_pictures(tmp_path_factory.mktemp("images") / "pictures")
+    return made_once("images/pictures", write_pictures)
 
 
 @pytest.fixture(scope="session")
-def tiny_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(made_once: Callable[..., Path], pictures: Path) -> Path:
     """A finished run of the tiny recipe, of which each file of tests has a copy."""
-    return run(tmp_path_factory.mktemp("tiny") / "run", tiny(pictures))
+    return made_once("tiny/run", lambda folder: run(folder, tiny(pictures)))
 
 
 @pytest.fixture(scope="module")

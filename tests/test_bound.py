@@ -34,6 +34,7 @@ SPACES = {
 CHAIN = (ImageSpec(3, height=2, width=2, levels=2), [pyramid, grayscale])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=2)
 @given(model=random_models(CHAIN))
 def test_the_bound_holds_for_grayscale_under_a_pyramid(model):

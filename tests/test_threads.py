@@ -157,6 +157,7 @@ assert seen[-1] == 3
 """
 
 
+@pytest.mark.slow
 def test_the_number_of_pytorch_threads_is_restored():
     """Two Python threads use one thread of PyTorch, and the one that began first ends first."""
     subprocess.run([sys.executable, "-c", NESTED], check=True, timeout=120)
@@ -169,7 +170,7 @@ def pictures(tmp_path_factory):
 
 def test_results_of_a_run_do_not_depend_on_the_numbers_of_threads(pictures, tmp_path, monkeypatch):
     """One thread is used, then numbers that change from call to call, as if other programs came and went."""
-    table = with_dropout(tiny(pictures, training__steps=4, training__clip=0.5, evaluation__batch_size=2))
+    table = with_dropout(tiny(pictures, training__steps=2, training__clip=0.5, evaluation__batch_size=2))
     with threads(1):
         first = run(tmp_path / "first", table)
     numbers, chosen = itertools.cycle([2, 1, 1]), set()

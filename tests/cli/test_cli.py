@@ -5,10 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.evaluations import figures_of
-from helpers.tiny_runs import PROJECT, VIEW, call, command, run, snapshot, tiny, write_pictures
+from helpers.tiny_runs import PROJECT, VIEW, call, run, snapshot, tiny, write_pictures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -413,28 +410,6 @@ def test_an_interrupted_command_says_how_to_go_on(recipe, monkeypatch, capsys):
     monkeypatch.setattr("auxar.training.factors.train_factor", interrupt)
     assert main(["run", str(recipe)]) == 130
     assert "the same command continues a run from its last checkpoint" in capsys.readouterr().err
-
-
-def test_interrupted_sampling_keeps_the_images_that_are_finished(finished, tmp_path):
-    whole = tmp_path / "whole"
-    assert main(["sample", str(finished), "-n", "4", "--out", str(whole)]) == 0
-    pictures = tmp_path / "stopped" / "images"
-    stopped = command("sample", finished, "-n", "1000000", "--batch-size", "2", "--out", pictures.parent)
-    process = subprocess.Popen(stopped, stderr=subprocess.PIPE, text=True)
-    try:
-        for _ in range(600):
-            if (pictures / "000003.png").is_file():
-                break
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    kept = sorted(pictures.iterdir())
-    assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
-    expected = sorted((whole / "images").iterdir())
-    assert [file.read_bytes() for file in kept[:4]] == [file.read_bytes() for file in expected]
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

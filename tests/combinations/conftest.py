@@ -21,23 +21,19 @@ def one_picture_at_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def pictures_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pictures_of(made_once: Callable[..., Path]) -> dict[str, Path]:
     """The folder of images of each run in `MATRIX`."""
-    folder = tmp_path_factory.mktemp("matrix-data")
-    labeled, masked = write_labeled(folder / "labeled"), write_masked(folder / "masked")
+    labeled, masked = made_once("matrix-data/labeled", write_labeled), made_once("matrix-data/masked", write_masked)
     return {"labels": labeled, "masks": masked, "plain": labeled}
 
 
 @pytest.fixture(scope="session")
-def run_of(pictures_of: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def run_of(pictures_of: dict[str, Path], made_once: Callable[..., Path]) -> Callable[[str], Path]:
     """A function that returns a run of `MATRIX` by name. The run is trained once, and tests must not change it."""
-    folder, made = tmp_path_factory.mktemp("matrix"), dict[str, Path]()
 
     def trained(name: str) -> Path:
-        if name not in made:
-            with at_once(1):
-                made[name] = run(folder / name, MATRIX[name](pictures_of[name]))
-        return made[name]
+        with at_once(1):
+            return made_once(f"matrix/{name}", lambda folder: run(folder, MATRIX[name](pictures_of[name])))
 
     return trained
 
@@ -67,16 +63,15 @@ def plain_run(run_of: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def random_run_of(pictures_of: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def random_run_of(pictures_of: dict[str, Path], made_once: Callable[..., Path]) -> Callable[[str], Path]:
     """A function that returns a run with random weights by a name in `CONDITIONS`. Tests must not change it."""
-    folder, made = tmp_path_factory.mktemp("random"), dict[str, Path]()
+
+    def make(folder: Path) -> None:
+        source = pictures_of["masks" if folder.name == "masks" else "labels"]
+        auxar.integers(random_run(folder.parent, folder.name, source))
 
     def of(name: str) -> Path:
-        if name not in made:
-            source = pictures_of["masks" if name == "masks" else "labels"]
-            with at_once(1):
-                made[name] = random_run(folder, name, source)
-                auxar.integers(made[name])
-        return made[name]
+        with at_once(1):
+            return made_once(f"random/{name}", make)
 
     return of

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import random_images, randomized
-from helpers.tiny_runs import arrays_of, run, tiny
+from helpers.tiny_runs import arrays_of
 from PIL import Image
 
 import auxar
@@ -24,15 +25,11 @@ from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_rules import Map, Reduced
 from auxar_samplers import RasterSampler
 
-GRAYS = 16
-
 
 @pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    """A run of two stages: 8×8 color images, their means over squares, and the gray values of the means."""
-    table = tiny(pictures, training__steps=1)
-    table["stage"].append({**table["stage"][0], "view": {"name": "grayscale", "levels": GRAYS}})
-    return run(tmp_path_factory.mktemp("finished") / "run", table)
+def finished(grayscale_run, tmp_path_factory) -> Path:
+    """A copy of `grayscale_run`, which the tests of this file share."""
+    return Path(shutil.copytree(grayscale_run, tmp_path_factory.mktemp("finished") / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +69,7 @@ def chain_of(*views):
 
 COLOR = ImageSpec(height=6, width=4)
 PYRAMID = PyramidView(PyramidConfig(2), COLOR)
-GRAY = GrayscaleView(GrayscaleConfig(GRAYS), COLOR)
+GRAY = GrayscaleView(GrayscaleConfig(16), COLOR)
 
 
 @pytest.fixture(scope="module")

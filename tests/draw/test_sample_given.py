@@ -26,7 +26,6 @@ from auxar.model import SampleRequest
 from auxar_rules import Reduced
 from auxar_samplers import AutoSampler
 
-GRAYS = 16
 SHARE = "the views of the drawn images equal %s at"
 
 
@@ -34,12 +33,9 @@ SHARE = "the views of the drawn images equal %s at"
 
 
 @pytest.fixture(scope="module")
-def finished(pictures, tmp_path_factory) -> Path:
-    """A run of two stages: 8×8 color images, their means over squares, and the gray values of the means."""
-    table = tiny(pictures)
-    view = {"name": "grayscale", "levels": GRAYS}
-    table["stage"].append({**table["stage"][0], "view": view})
-    return run(tmp_path_factory.mktemp("finished") / "run", table)
+def finished(grayscale_run, tmp_path_factory) -> Path:
+    """A copy of `grayscale_run`, which the tests of this file share."""
+    return Path(shutil.copytree(grayscale_run, tmp_path_factory.mktemp("finished") / "run"))
 
 
 @pytest.fixture(scope="module")

@@ -36,11 +36,9 @@ GOLDEN = {
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def run(request, tmp_path_factory):
+def run(request, made_once):
     """A run with fixed weights, and its integers."""
-    folder = tmp_path_factory.mktemp("files") / request.param
-    make_golden_run(folder, request.param)
-    return folder
+    return made_once(f"golden/{request.param}", lambda folder: make_golden_run(folder, request.param))
 
 
 @pytest.fixture(scope="module")

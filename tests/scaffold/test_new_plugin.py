@@ -25,10 +25,9 @@ LONG = ("sampler", "network")
 """The kinds of packages whose own tests take long."""
 QUICK = tuple(kind for kind in KINDS if kind not in LONG)
 FEWER = """
-from auxar.testing import distributions, embeddings, heads, views
+from auxar.testing import views
 
-for module in (distributions, embeddings, heads, views):
-    module.EXAMPLES = 5
+views.EXAMPLES = 5
 """
 """A `conftest.py` with which the checks in the quick packages' tests try fewer examples than usual, to save time."""
 

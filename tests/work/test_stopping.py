@@ -32,6 +32,7 @@ from PIL import Image
 
 from auxar.cli import main
 from auxar.commands.run import run as run_recipe
+from auxar.commands.sample import sample
 from auxar.errors import UserError
 from auxar.files import read_json, read_tensors
 from auxar.training.averaging import WeightAverage
@@ -249,14 +250,23 @@ def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
     assert errors.rstrip().endswith("and the same command continues a run from its last checkpoint")
 
 
-def test_what_is_no_training_ends_at_once(finished, tmp_path):
-    process = started("sample", finished, "-n", "100000", "--out", tmp_path / "samples")
-    wait_for(lambda: (tmp_path / "samples" / "images" / "000003.png").is_file(), process)
-    process.terminate()
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "told"), [(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")]
+)
+def test_drawing_ends_at_once_and_keeps_the_images_that_are_finished(finished, tmp_path, number, code, told):
+    whole, pictures = sample(finished, images=4, out=tmp_path / "whole"), tmp_path / "samples" / "images"
+    process = started("sample", finished, "-n", "1000000", "--batch-size", "2", "--out", pictures.parent)
+    wait_for(lambda: (pictures / "000003.png").is_file(), process)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 143, errors
-    assert "auxar: ended by SIGTERM; finished work is kept" in errors
+    assert process.returncode == code, errors
+    assert f"auxar: {told}; finished work is kept" in errors
     assert "Traceback" not in errors
+    kept = sorted(pictures.iterdir())
+    assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
+    expected = sorted((whole / "images").iterdir())
+    assert [file.read_bytes() for file in kept[:4]] == [file.read_bytes() for file in expected]
 
 
 def test_an_interruption_without_words_is_told(monkeypatch, capsys):

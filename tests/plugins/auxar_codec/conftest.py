@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from helpers.golden_models import MODELS, golden_images, make_golden_run
 from PIL import Image
 
 
-@pytest.fixture(scope="session", params=MODELS)
-def run(request, tmp_path_factory):
-    """A run with fixed weights, and its integers. Its images have 8×8 pixels."""
-    folder = tmp_path_factory.mktemp("files") / request.param
-    make_golden_run(folder, request.param)
-    return folder
+@pytest.fixture(scope="module")
+def run(request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> Path:
+    """A run with fixed weights, and its integers. Its images have 8×8 pixels. Tests of what depends on the model choose
+    others of `MODELS` by an indirect parameter."""
+    name = getattr(request, "param", next(iter(MODELS)))
+    return made_once(f"golden/{name}", lambda folder: make_golden_run(folder, name))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,9 @@ from auxar.testing import check_command
 from auxar_codec import compress, decompress
 from auxar_codec.container import read_container, write_container
 
+every_model = pytest.mark.parametrize("run", MODELS, indirect=True)
+"""Repeats a test for each model. Tests that lack it examine what does not depend on the model."""
+
 
 @pytest.fixture(scope="module")
 def packed(run, images, tmp_path_factory):
@@ -40,6 +43,7 @@ def same(one, other):
     return pixels(one)[0] == pixels(other)[0] and np.array_equal(pixels(one)[1], pixels(other)[1])
 
 
+@every_model
 def test_images_are_decoded_without_loss(run, images, packed, tmp_path):
     found = decompress(packed, tmp_path / "out", run=run)
     assert not found.damaged
@@ -59,6 +63,7 @@ def test_both_commands_keep_the_contract_of_commands(run, images, tmp_path):
     assert decompress(out, list=True).container.entries == read_container(out).entries
 
 
+@every_model
 def test_a_decoder_in_plain_python_reads_the_same_images(run, packed):
     """The decoder follows the docstring of `container.py`. Only networks, frequencies and intervals come from auxar."""
     found = decoded_images(packed.read_bytes(), auxar.load(run, arithmetic="integer"), most=1)
@@ -67,6 +72,7 @@ def test_a_decoder_in_plain_python_reads_the_same_images(run, packed):
         assert np.array_equal(image, golden_images()[int(name.removesuffix(".png"))].numpy())
 
 
+@every_model
 def test_the_file_has_the_bits_of_the_likelihoods(run, images, packed):
     model = auxar.load(run, arithmetic="integer")
     bits = float(model.bits_per_dim([images]).sum()) * model.image.dims
@@ -93,6 +99,7 @@ def test_sizes_colors_and_metadata_are_kept(run, tmp_path):
         assert picture.info["icc_profile"] == b"profile"
 
 
+@every_model
 def test_views_are_decoded_from_a_part_of_the_file(run, images, packed, tmp_path):
     found = decompress(packed, tmp_path, depth=1, run=run, only=["3.png"])
     model = auxar.load(run)
@@ -236,6 +243,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path, capsys):
     assert not (tmp_path / "new.auxar").exists()
 
 
+@pytest.mark.parametrize("run", ["pyramid", "grayscale"], indirect=True)
 def test_many_tiles_views_of_tiles_and_gray_pictures(run, tmp_path):
     """More tiles than are coded at once, of two pictures and of a picture of its own."""
     numbers = np.random.default_rng(1)

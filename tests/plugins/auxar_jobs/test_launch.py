@@ -99,6 +99,7 @@ def test_a_job_that_is_asked_for_a_checkpoint_is_requeued_and_goes_on(tmp_path, 
     assert same(weights(tmp_path / "run"), weights(run(tmp_path / "alone", table)))
 
 
+@pytest.mark.slow
 def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["launch", "-n", "2", "--on", "local", "--", "sample", "nothing"]) == 2
