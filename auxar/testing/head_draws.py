@@ -131,7 +131,8 @@ def check_conditionals(head: Head, spec: ImageSpec, seed: int) -> None:
     uniformly between the probabilities of the values below x and of the values up to x is uniform in (0, 1). The
     numbers of different channels are independent.
     """
-    parameters = normal_noise((COMPARED, head.parameter_count), seed) * SIZE
+    # The noise of draws has the seed itself, and must not depend on the parameters.
+    parameters = normal_noise((COMPARED, head.parameter_count), seed + 2) * SIZE
     if not isinstance(head, RestrictableHead):
         _check_few(head, spec, parameters, seed)
         return

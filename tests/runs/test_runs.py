@@ -371,7 +371,9 @@ def test_weights_of_another_version_of_a_network_are_refused(pictures, copied):
     write_tensors(file, tensors, metadata)
     assert refusal(copied).startswith(f"{file} is damaged: its metadata entry 'versions' is missing")
     write_tensors(file, tensors, {**metadata, "versions": "[]"})
-    assert refusal(copied).startswith(f"{file} is damaged: the metadata entry 'versions' must be a JSON object")
+    assert refusal(copied).startswith(
+        f"{file} is damaged: its metadata entry 'versions' is not valid (expected a table, got [])"
+    )
     assert versions["CausalConv2d"] == 2
     for found in (1, 3):
         write_tensors(file, tensors, {**metadata, "versions": json.dumps({**versions, "CausalConv2d": found})})

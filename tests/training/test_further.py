@@ -174,8 +174,6 @@ def test_a_factor_is_trained_if_its_weights_are_of_the_last_step(tmp_path, metad
         {"complete_at": "many"},
         *({key: None} for key in ("weights", "trained_steps", "complete_at", "history")),
         {"history": "["},
-        {"history": '{"parts": [{"first_step": 2, "last_step": 3}]}'},
-        {"history": '{"parts": [{"first_step": 1, "last_step": 3, "settings": {"steps": [3]}}]}'},
     ],
 )
 def test_damaged_metadata_of_weights_is_named(tmp_path, metadata):
@@ -188,7 +186,7 @@ def test_a_history_of_other_steps_is_damage(pictures, copied):
     file = checkpoints(copied / "factors" / "prior")[0]
     tensors, metadata = read_tensors(file)
     write_tensors(file, tensors, {**metadata, "history": History((Part(1, 5),)).text()})
-    with pytest.raises(UserError, match="is damaged: expected a history of 4 steps"):
+    with pytest.raises(UserError, match="is damaged: expected a history of 4 of 5 steps"):
         run(copied, tiny(pictures, training__steps=5), only=["prior"])
 
 

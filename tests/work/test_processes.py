@@ -305,7 +305,7 @@ def test_processes_asked_to_end_save_together(pictures, tmp_path):
     assert seconds < 15
     assert errors.count("auxar: ended by SIGTERM; finished work is kept") == 2
     (state,) = out.glob("factors/prior/training*")
-    step = int(read_tensors(state)[1]["step"])
+    step = json.loads(read_tensors(state)[1]["progress"])["step"]
     assert 0 < step < 5000
 
 

@@ -224,7 +224,7 @@ def test_training_that_is_asked_to_end_saves_and_says_so(recipe, tmp_path, numbe
     assert not list(out.glob("factors/prior/weights*"))
     check_whole(out)
     assert not list(out.rglob("*.part"))
-    step = int(read_tensors(state)[1]["step"])
+    step = json.loads(read_tensors(state)[1]["progress"])["step"]
     assert 0 < step < 40
     # The stop may fall between two lines of metrics, so the next line is the mean of steps from before and after it.
     run_recipe(recipe, out=out, settings=settings, only=["prior"])
