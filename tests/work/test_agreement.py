@@ -266,7 +266,7 @@ def differ(first: str, second: str) -> tuple[str, str]:
 
 RUN = ["run", "tiny.toml", "--out", "{root}/out"]
 OTHER_RUN = [*RUN[:3], "{root}/other"]
-MISTAKE = "--stage: expected the number of a stage of this model, from 0 to 0, got 7"
+MISTAKE = "--stage: expected an integer from 0 to 0, got 7 (int)"
 DIFFERENCES: dict[str, tuple[list[str], list[str], tuple[str, str]]] = {
     "batch size": (RUN, [*RUN, "--set", "training.batch_size=2"], differ("training.batch_size = 4", "2")),
     "folder": (RUN, OTHER_RUN, differ("--out = '{root}/out'", "'{root}/other'")),
