@@ -26,7 +26,7 @@ logger = logging.getLogger("auxar")
 PATIENCE = 5.0
 """Seconds that a process waits for a lock before it logs a warning."""
 ADVICE = "wait until it is done, or end it"
-"""What a user can do about a process that holds a lock, as a clause of a sentence."""
+"""Advice about a process that holds a lock, for the end of a message."""
 # The documentation explains what happens on such file systems. The warning would show lines of code.
 warnings.filterwarnings("ignore", message="flock not supported on this filesystem")
 
@@ -101,7 +101,8 @@ def holder(path: Path) -> str:
 
 def user_of(path: Path) -> str | None:
     """The description of the process that holds the lock file `path`; None if none does."""
-    if not is_file(path):
+    # Without a note, nobody holds the lock. To try it would make others believe for a moment that it is held.
+    if _noted(path) is None:
         return None
     lock = acquire(path, timeout=0)
     if lock is None:

@@ -50,7 +50,7 @@ class Pass:
     chosen: Sequence[Factor]
     """The factors, of which at least one is needed."""
     label: str = ""
-    """What a progress bar says about it."""
+    """The end of its name in a progress bar, such as " (null condition)"."""
     without_condition: bool = False
     """Whether images have the null condition instead of their own."""
 

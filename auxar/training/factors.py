@@ -97,14 +97,11 @@ class FactorTraining:
 
     def _take(self, model: Chain, factor: Factor, names: Sequence[str]) -> bool:
         """Trains a factor, unless another worker holds it or has trained it. Returns whether this one has."""
-
         later = [other.name for other in model.all_factors[: factor.depth] if other.name in names]
         taken = take(
             self._lock(factor.name),
             lambda: not self._missing([factor.name]),
-            lambda: self._train(
-                model, factor, [name for name in self._missing(later) if not user_of(self._lock(name))]
-            ),
+            lambda: self._train(model, factor, later),
             self.processes,
         )
         if taken and self.report is not None and self.processes.from_main(self._missing(later)):
@@ -133,8 +130,9 @@ class FactorTraining:
         factor.to("cpu")
 
     def _display(self, name: str, later: Sequence[str]) -> Display:
-        """The display of the training of a factor, after which this worker trains the factors `later`."""
+        """The display of a factor's training. This worker trains the factors `later` next, unless others do."""
         images = number_of_images(self.data.train)
+        later = [each for each in self._missing(later) if not user_of(self._lock(each))]
         steps = functools.partial(later_steps, self.recipe, self.registry, name, later, self.run, images)
         return Display(self.recipe.training_of(name).sample_every, self.preview, steps if later else None)
 

@@ -31,7 +31,7 @@ class ConvNetworkConfig:
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     noise: float = _rate()
     """Share of the images in training of which the network sees a random part of the pixels replaced by noise,
-    0 ≤ noise < 1. With 0.02, samples do not fall into noise after an unlikely pixel."""
+    0 ≤ noise < 1. It keeps samples from falling into noise after an unlikely pixel, and costs some bits/dim."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
 

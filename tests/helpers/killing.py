@@ -19,7 +19,7 @@ REPETITIONS = int(os.environ.get("REPETITIONS", "1"))
 
 
 def outputs_of_killed(line: Sequence[str | Path], seed: int) -> list[tuple[str, str]]:
-    """What the processes that were not killed have printed, to standard output and to standard error."""
+    """Returns the standard output and the standard error of each process that was not killed."""
     numbers = random.Random(seed)
 
     def start() -> subprocess.Popen[str]:
