@@ -27,7 +27,7 @@ class Stopped(BaseException):
 def converted(tmp_path_factory) -> Path:
     """A run with a free decoder, which was converted to integers and not evaluated."""
     pictures = write_pictures(tmp_path_factory.mktemp("data") / "pictures", 40)
-    table = tiny(pictures, data__split__train=0.5, sampling__images=0, evaluation__batch_size=3)
+    table = tiny(pictures, data__split__train=0.5, sampling__images=0, evaluation__batch_size=3, evaluation__samples=7)
     folder = run(tmp_path_factory.mktemp("run") / "run", table)
     auxar.integers(folder, images=4)
     for name in FILES:
