@@ -32,7 +32,9 @@ class ConvNetwork(CausalNetwork):
 
     In training, `noise` is the share of images of which the network sees a random part of the pixels replaced by noise.
     A network that has only seen images does not know what follows an unlikely pixel, and may draw nothing but noise
-    after it.
+    after it. Measured on CIFAR-10, 16×16 given 8×8, 1,500 steps of 16 images, one seed: bits/dim of 500 held-out
+    images, and how many of 64 samples of the chain have a difference of more than 200 between neighbors in over 2 % of
+    the places, as no held-out image has. `noise` = 0: 2.410, 4 samples; 0.02: 2.417, none; 0.1: 2.452, none.
     """
 
     marks_pixels = True

@@ -16,6 +16,13 @@ fastest number of rows. `weights_gb` is the size of the weights that the sampler
 bytes; `read_gb_per_second` divides it by the time, and `peak_read_gb_per_second` is the rate at which `torch.sum` reads
 the same matrices. For one image, reading weights can take longer than multiplying them. The raster sampler is timed on
 `raster_pixels` pixels of each network; its time is extrapolated to all pixels.
+
+Measured on one thread of an Intel Xeon with AVX-512 and AMX, for 1 and 16 images: seconds, and `gflops` /
+`peak_gflops`.
+
+    light32     0.12 and 0.62   0.25 and 0.67
+    light128    0.81 and 9.29   0.55 and 0.69
+    full32      1.82 and 7.33   0.16 and 0.59
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from typing import Any
 
@@ -15,14 +14,6 @@ NAMES = sorted(file.name for file in FOLDER.glob("*.ipynb"))
 SETTINGS = ["training.steps=1", "training.initialization_images=8", "evaluation.heldout_images=4", "sampling.images=0"]
 MOST_BYTES = 500_000
 """Maximum size of a notebook, which the repository stores with its pictures."""
-
-
-@pytest.fixture(scope="module")
-def notebooks():
-    """The module `docs/generate/notebooks.py`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(PROJECT / "docs" / "generate")
-        yield importlib.import_module("notebooks")
 
 
 def stored(name: str) -> Any:
@@ -41,28 +32,19 @@ def code(book: Any) -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_notebooks_run_and_show_as_many_pictures_as_they_are_stored_with(name, notebooks, tmp_path):
-    book = notebooks.executed(FOLDER / name, tmp_path, SETTINGS)
+def test_notebooks_run_and_show_as_many_pictures_as_they_are_stored_with(name, generate, tmp_path):
+    book = generate("notebooks").executed(FOLDER / name, tmp_path, SETTINGS)
     assert pictures(book) == pictures(stored(name)) > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebooks_are_stored_as_run_from_top_to_bottom(name):
+def test_notebooks_are_small_linked_and_stored_as_run_from_top_to_bottom(name):
+    assert (FOLDER / name).stat().st_size <= MOST_BYTES
+    assert f"notebooks/{name}" in (PROJECT / "docs" / "index.md").read_text(encoding="utf-8")
     cells = code(stored(name))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     for output in (output for cell in cells for output in cell.outputs):
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
-        assert not re.search(
-            r"/tmp|/home|/root|/work", str(output.get("text", output.get("data", {}).get("text/plain")))
-        )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_notebooks_are_small(name):
-    assert (FOLDER / name).stat().st_size <= MOST_BYTES
-
-
-def test_the_pages_link_to_every_notebook():
-    index = (PROJECT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert [name for name in NAMES if f"notebooks/{name}" not in index] == []
+        text = str(output.get("text", output.get("data", {}).get("text/plain")))
+        assert not re.search(r"/tmp|/home|/root|/work", text)
