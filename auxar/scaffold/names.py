@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib.metadata
 import importlib.util
 import keyword
 import re
 import sys
+from collections.abc import Iterator
 
 import attrs
 
@@ -64,28 +66,26 @@ def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
 
     A name may be taken by a component of this kind, or by an installed plugin, module or project.
     """
-    project, component = names.project, names.component
-    provider = registry.providers.get((kind, component))
-    if provider:
-        raise UserError(f"name '{project}' is taken: the {kind} '{component}' is provided by {provider}{_other(names)}")
+    for reason in _taken(names, kind, registry):
+        raise UserError(f"name '{names.project}' is taken: {reason}{_other(names)}")
+
+
+def _taken(names: PluginNames, kind: str, registry: Registry) -> Iterator[str]:
+    component, function = names.component, names.function
+    if provider := registry.providers.get((kind, component)):
+        yield f"the {kind} '{component}' is provided by {provider}"
     group, what = (COMMANDS, "command") if kind == "command" else (GROUP, "plugin")
     for entry in importlib.metadata.entry_points(group=group, name=component):
         origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-        raise UserError(f"name '{project}' is taken: {origin} has a {what} named '{component}'{_other(names)}")
-    function = names.function
+        yield f"{origin} has a {what} named '{component}'"
     if kind == "command" and (keyword.iskeyword(function) or hasattr(builtins, function) or _is_of_auxar(function)):
-        raise UserError(f"name '{project}': the function of the command cannot be named '{function}'{_other(names)}")
+        yield f"the function of the command cannot be named '{function}'"
     spec = importlib.util.find_spec(names.module)
     # A plain folder on the path is found as a module without an origin. It does not conflict with the new module.
     if spec is not None and spec.origin is not None:
-        raise UserError(
-            f"name '{project}' is taken: the module '{names.module}' is installed ({spec.origin}){_other(names)}"
-        )
-    try:
-        version = importlib.metadata.version(project)
-    except importlib.metadata.PackageNotFoundError:
-        return
-    raise UserError(f"name '{project}' is taken: the project is installed in version {version}{_other(names)}")
+        yield f"the module '{names.module}' is installed ({spec.origin})"
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        yield f"the project is installed in version {importlib.metadata.version(names.project)}"
 
 
 def _is_of_auxar(name: str) -> bool:

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import attrs
 import datasets
 
-from auxar.data.conversion import BrokenImage, opened
+from auxar.data.decoding import BrokenImage, opened
 from auxar.data.source import open_source
 from auxar.errors import UserError
 from auxar.model import ImageSpec
@@ -31,8 +32,8 @@ BUILDERS = 3
 """The number of threads that build the set at the same time."""
 Stamp = tuple[int, int, int]
 """The inode, the size and the time of the last change of a file."""
-Hashes = dict[str, list[str]]
-"""The hash of each image's file, by split."""
+Hashes = dict[tuple[str, int], str]
+"""The hash of each image's file, by split and number."""
 
 
 def check_dataset(
@@ -107,13 +108,11 @@ def _built_together(build: Callable[[Any], Path], config: object) -> set[Path]:
 @contextmanager
 def _empty_cache() -> Iterator[Path]:
     """A context in which the cache of `datasets` is an empty folder, whose path it yields."""
-    before = datasets.config.HF_DATASETS_CACHE
-    with tempfile.TemporaryDirectory() as folder:
-        datasets.config.HF_DATASETS_CACHE = cache = Path(folder).resolve()
-        try:
-            yield cache
-        finally:
-            datasets.config.HF_DATASETS_CACHE = before
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(datasets.config, "HF_DATASETS_CACHE", Path(folder).resolve()) as cache,
+    ):
+        yield cache
 
 
 def _check_config(config: object) -> None:
@@ -136,12 +135,9 @@ def _check_config(config: object) -> None:
 
 def _is_frozen(config: object) -> bool:
     try:
-        # The copy of a class without fields has no field to set, but a frozen one refuses any name in another way.
-        setattr(copy.copy(config), next((field.name for field in attrs.fields(type(config))), "none"), None)  # type: ignore[arg-type]
-    except attrs.exceptions.FrozenInstanceError:
-        return True
-    except Exception:  # The validator of the field.
-        return False
+        copy.copy(config).none = None  # type: ignore[attr-defined]
+    except AttributeError as error:  # A class with slots refuses this name, too, but in another way.
+        return isinstance(error, attrs.exceptions.FrozenInstanceError)
     return False
 
 
@@ -202,8 +198,9 @@ def _images(path: Path, splits: Sequence[str] | None, column: str | None, image:
         law = "splits" if re.search("contains no images|has no images", str(error)) else "path"
         raise ContractError(law, f"the set cannot be read: {error}\n  path = {path}") from error
     return {
-        split: [_hash(images, number, split, image) for number in range(len(images.rows))]
+        (split, number): _hash(images, number, split, image)
         for split, images in found.items()
+        for number in range(len(images.rows))
     }
 
 
@@ -232,9 +229,6 @@ def _check_size(size: tuple[int, int], bands: tuple[str, ...], image: ImageSpec 
 
 
 def _check_same(law: str, call: str, first: Hashes, second: Hashes) -> None:
-    if (splits := {split: len(hashes) for split, hashes in first.items()}) != {k: len(v) for k, v in second.items()}:
-        broken(law, f"{call} gives other splits, or other numbers of images", before=splits)
-    for split, hashes in first.items():
-        for number, pair in enumerate(zip(hashes, second[split], strict=True)):
-            if pair[0] != pair[1]:
-                broken(law, f"{call} gives other images; the first that differs is image {number} of '{split}'")
+    if differing := sorted(place for place in first.keys() | second.keys() if first.get(place) != second.get(place)):
+        split, number = differing[0]
+        broken(law, f"{call} gives other images; the first that differs is image {number} of '{split}'")

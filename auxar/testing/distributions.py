@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from auxar.model import ImageSpec, StepwiseNetwork
 from auxar.testing import drawing, heads, networks
+from auxar.testing.any_size import check_any_size, is_accepted, other_size
 from auxar.testing.causality import check_causality, check_some_causality, check_steps
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.head_draws import check_conditionals, check_drawn_pixels
-from auxar.testing.laws import ContractError, fitting, search
+from auxar.testing.laws import fitting, search
 from auxar.testing.modules import check_narrow, check_saved, check_training
 from auxar.testing.networks import Distribution
 from auxar.testing.restricting import check_given, check_large_restricted
@@ -32,6 +33,8 @@ DRAWN_PIXELS = 16
 small images are faster."""
 COMPARED_PIXELS = 4
 """The preferred number of pixels in the checks that compare requests and the methods of a prior."""
+SIZES = 2
+"""The number of specs that are compared with another size."""
 SQUARE = 4
 """The number of rows and columns that images must exceed in the larger check of restricted decoders, if possible."""
 HEAD_SIZES = (1.0, 5.0)
@@ -85,6 +88,10 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
     if (network := (model := random(largest)).network) is not None:
         check_some_causality(network, model.features(1), 0)
     _check_single(random, specs, counted)
+    for spec in specs[:SIZES]:
+        other, model = functools.partial(make, other_size(spec), most), random(spec)
+        if is_accepted(other):
+            check_any_size(model, other, functools.partial(_resized, model, other_size(spec)))
 
 
 def _check_single(
@@ -129,6 +136,10 @@ def _nearest(specs: Iterable[ImageSpec], pixels: int) -> ImageSpec:
     return min(specs, key=lambda spec: abs(spec.height * spec.width - pixels))
 
 
+def _resized(model: Distribution, image: ImageSpec) -> Distribution:
+    return Distribution(model.module.at(image), image, model.features_channels)
+
+
 def _made(make: Make, channels: int, spec: ImageSpec) -> Distribution:
     return make(spec, channels)
 
@@ -139,11 +150,8 @@ def _counted(make: Make, channels: int, images: Sequence[ImageSpec] | None) -> l
     Warns if there are none, so that nobody assumes that the laws of whole images were checked.
     """
     found = [spec for spec in images or TINY_SPECS if spec.dims <= 12 and spec.levels**spec.dims <= MOST_IMAGES]
-    if found and images is None:
-        try:
-            found = fitting(functools.partial(_made, make, channels), found, False, "images")
-        except ContractError:
-            found = []
+    if images is None:
+        found = fitting(functools.partial(_made, make, channels), found, False, "images", needed=False)
     if not found:
         message = f"no accepted image spec has at most {MOST_IMAGES:,} possible images"
         warnings.warn(f"the laws normalization, draws and restricted were not checked: {message}", stacklevel=4)

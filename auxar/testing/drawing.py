@@ -12,7 +12,6 @@ from auxar.model import (
     CausalNetwork,
     DrawSource,
     ImageSpec,
-    Interval,
     Known,
     PixelSource,
     Sampler,
@@ -20,7 +19,7 @@ from auxar.model import (
     evaluating,
 )
 from auxar.plugins import load_plugins
-from auxar.testing.examples import all_images, random_images
+from auxar.testing.examples import all_images, random_images, random_known
 from auxar.testing.frequencies import check_frequencies
 from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import broken, calling, check_equal, check_range, check_tensor
@@ -109,7 +108,7 @@ def check_requests(model: Distribution, seed: int) -> None:
         if torch.equal(others["another seed"][:-1], drawn[1:]):
             message = "number n of seed s + 1 draws the same image as number n + 1 of seed s"
             broken("draw", f"{message}; use the noise of SampleRequest.uniforms", image=model.image)
-    known = random_known(model.image, COMPARED, seed)
+    known = random_known(random_images(COMPARED, model.image, seed), model.image, seed)
     for rule in DRAW_RULES:
         limited = attrs.evolve(request, rule=rule, known=known)
         check_answer(model, many, limited, draws(model, many, limited))
@@ -126,14 +125,6 @@ def check_answer(model: Distribution, features: Tensor | None, request: SampleRe
     message = "for this request, draw must return the images that a sampler draws with auxar.DrawSource"
     restricted = request.given is not None and request.given.restricted
     check_equal("rule", message, drawn, expected, image=model.image, rule=request.rule, restricted=restricted)
-
-
-def random_known(image: ImageSpec, count: int, seed: int) -> Known:
-    """Random known pixels, and random limits of the other pixels, for `count` images."""
-    mask = torch.rand(count, image.height, image.width, generator=torch.Generator().manual_seed(seed)) < 0.3
-    ends = random_images(count, image, seed + 1), random_images(count, image, seed + 2)
-    limits = Interval(torch.minimum(*ends), torch.maximum(*ends))
-    return Known(random_images(count, image, seed), mask, limits)
 
 
 def check_draw(model: Distribution, seed: int) -> None:

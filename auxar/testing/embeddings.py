@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.model import Embedding, ImageSpec
+from auxar.testing.any_size import check_any_size, is_accepted, other_size
 from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
 from auxar.testing.invariances import Inputs
 from auxar.testing.laws import broken, check_built, check_count, check_tensor, fitting, search
@@ -56,6 +57,8 @@ def check_embedding(
     - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
       torch's random numbers.
     - `view`: features depend on the view.
+    - `any_size`: `at` gives the embedding of another size with the same weights, or, if `any_size` is False, raises
+      `UserError`.
     - `save`: loading saved weights restores the features exactly, also after `initialize`.
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
@@ -90,6 +93,19 @@ def check_embedding(
     model = built(max(chosen, key=lambda pair: pair[0].dims))
     randomized(model.module, 0)
     check_narrow(model, 0)
+    for pair in chosen:
+        _check_any_size(built, pair)
+
+
+def _check_any_size(built: Callable[[Pair], _Features], pair: Pair) -> None:
+    """Checks the law `any_size` with a larger pair of the same ratio of sizes."""
+    view, image = pair
+    factor = image.height // view.height
+    other = other_size(view), other_size(image, factor)
+    if factor and is_accepted(lambda: built(other)):
+        model = built(pair)
+        randomized(model.module, 0)
+        check_any_size(model, lambda: built(other), lambda: _Features(model.module.at(*other)))
 
 
 @attrs.frozen(eq=False)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from auxar.model import Adjusted, Adjustments, Ancestral, GivenView, ImageSpec, Interval, SumSupport, Support
+from auxar.model import Adjusted, Adjustments, Ancestral, GivenView, ImageSpec, Interval, Known, SumSupport, Support
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -64,6 +64,14 @@ def images(spec: ImageSpec, count: int = 2) -> st.SearchStrategy[Tensor]:
 def random_images(count: int, spec: ImageSpec, seed: int) -> Tensor:
     """Images of uniform noise, int64 (count, *spec.shape)."""
     return torch.randint(spec.levels, (count, *spec.shape), generator=torch.Generator().manual_seed(seed))
+
+
+def random_known(images: Tensor, spec: ImageSpec, seed: int, share: float = 0.3) -> Known:
+    """A random share of the pixels of images, and random limits of the other pixels, which the images keep."""
+    count = len(images)
+    mask = torch.rand(count, spec.height, spec.width, generator=torch.Generator().manual_seed(seed)) < share
+    low, high = (random_images(count, spec, seed + k) for k in (1, 2))
+    return Known(images, mask, Interval(low.minimum(images), high.maximum(images)))
 
 
 def extreme_images(spec: ImageSpec) -> Tensor:

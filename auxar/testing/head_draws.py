@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from auxar.errors import did_you_mean, shown
 from auxar.model import Adjustments, Head, ImageSpec, Interval, RestrictableHead
-from auxar.model.rule import ADJUSTMENTS as NAMES
 from auxar.model.rule import EXACT
 from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies, check_uniform
 from auxar.testing.invariances import Function, Results, check_invariances
@@ -211,39 +209,22 @@ SINGLE = {
 def check_adjustments(build: Callable[[Any, ImageSpec], Head], config: object, specs: Sequence[ImageSpec]) -> None:
     """Checks the law `adjustments` of a head with each of the specs. A head that declares nothing passes."""
     used: set[str] = set()
-    declared: dict[str, None] = {}
+    declared: set[str] = set()
     for seed, spec in enumerate(specs):
         head = build(config, spec)
-        names = _declared(head)
-        if names is None:
+        if head.understands is None:
             continue
-        declared.update(dict.fromkeys(names))
+        declared.update(head.understands)
         for name, adjustments in SINGLE.items():
-            method = _difference(head, spec, adjustments, seed)
-            if method is None:
+            if (method := _difference(head, spec, adjustments, seed)) is None:
                 continue
             used.add(name)
-            if name not in names:
+            if name not in head.understands:
                 message = f"{method} draws other pixels with the adjustment '{name}', which `understands` leaves out"
                 broken("adjustments", message, adjustments=adjustments, image=spec)
-    for name in declared:
-        if name not in used:
-            message = f"`understands` names '{name}', but this adjustment changes no drawn pixel"
-            broken("adjustments", message, adjustments=SINGLE[name])
-
-
-def _declared(head: Head) -> Collection[str] | None:
-    """The names that a head declares. Raises `ContractError` if they are not names of adjustments."""
-    names: Any = head.understands
-    if names is None:
-        return None
-    if isinstance(names, str) or not isinstance(names, Collection):
-        broken("adjustments", f"`understands` must be None or a collection of names, got {shown(names)}")
-    for name in names:
-        if name not in NAMES:
-            hint = did_you_mean(str(name), NAMES)
-            broken("adjustments", f"`understands` has the unknown name '{name}'{hint}")
-    return names
+    if unused := sorted(declared - used):
+        message = f"`understands` names '{unused[0]}', but no adjustment of this name changes a drawn pixel"
+        broken("adjustments", f"{message} (known: {', '.join(SINGLE)})")
 
 
 def _difference(head: Head, spec: ImageSpec, adjustments: Adjustments, seed: int) -> str | None:

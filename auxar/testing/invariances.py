@@ -6,7 +6,6 @@ inputs alone: not on earlier calls, on the rest of the batch, or on the memory l
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -70,8 +69,10 @@ def check_invariances(function: Function, *inputs: Tensor | None, skip: Collecti
         again = function(*change(tuple(None if each is None else each[rows] for each in inputs)))
         _compare(law, how, function, again, {name: values[rows] for name, values in found.items()})
     for device in () if "device" in skip else devices()[1:]:
-        with _on(device, function.module):
-            again = function(*(None if each is None else each.to(device) for each in inputs))
+        module = function.module or nn.Module()
+        module.to(device)
+        again = function(*(None if each is None else each.to(device) for each in inputs))
+        module.to("cpu")
         _compare("device", f"on {device}", function, {name: values.cpu() for name, values in again.items()}, found)
     return found
 
@@ -123,15 +124,6 @@ def _compare(law: str, how: str, function: Function, found: Results, expected: R
     error = max(function.error, ROUNDING) if law == "device" and function.error else function.error
     for name, values in found.items():
         check_equal(law, f"{name} {how} must be the same", values, expected[name], error)
-
-
-@contextlib.contextmanager
-def _on(device: torch.device, module: nn.Module | None) -> Iterator[None]:
-    if module is not None:
-        module.to(device)
-    yield
-    if module is not None:
-        module.to("cpu")
 
 
 def channels_last(values: Tensor) -> Tensor:

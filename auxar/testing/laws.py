@@ -169,12 +169,14 @@ def search(test: Callable[..., None], examples: int, **strategies: SearchStrateg
         raise ContractError("determinism", "the same input passed the check once and failed it another time") from error
 
 
-def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, keyword: str) -> list[Size]:
+def fitting(
+    build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, keyword: str, needed: bool = True
+) -> list[Size]:
     """The specs, or pairs of specs, in `sizes` that `build` accepts.
 
     If `chosen`, the caller of the check passed them as the argument named `keyword`, and `build` must accept all of
-    them. Otherwise, `build` may refuse some with `UserError`. Raises `ContractError` if `build` refuses a chosen spec,
-    raises any other exception, or accepts none.
+    them. Otherwise, `build` may refuse some with `UserError`, and all if none is `needed`. Raises `ContractError` if
+    `build` refuses a chosen spec, raises any other exception, or accepts none that is needed.
     """
     found = []
     for size in sizes:
@@ -193,7 +195,7 @@ def fitting(build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, k
             raise ContractError("build", f"{reason}: {error}") from error
         else:
             found.append(size)
-    if not found:
+    if needed and not found:
         message = f"build accepts none of the default {keyword}; pass supported ones with {keyword}=[…]"
         raise ContractError("build", message)
     return found

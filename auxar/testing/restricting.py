@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from auxar.model import Adjusted, Adjustments, ByChannel, GivenView, Interval, SampleRequest
-from auxar.testing.drawing import COMPARED, DRAWN, check_answer, check_known, draws, random_known
-from auxar.testing.examples import all_images, between, random_images, sum_support
+from auxar.testing.drawing import COMPARED, DRAWN, check_answer, check_known, draws
+from auxar.testing.examples import all_images, between, random_images, random_known, sum_support
 from auxar.testing.frequencies import check_frequencies
 from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import broken, check_equal
@@ -41,7 +41,7 @@ def _check_given(model: Distribution, given: GivenView, seed: int) -> None:
     everything, features = all_images(model.image), model.features(1, seed)
     every, exact = repeated(features, len(everything)), model.exact or given.restricted
     likelihoods = _check_restricted if given.restricted else _likelihoods
-    found, _ = likelihoods(model, everything, every, _repeated(given, len(everything)))
+    found = likelihoods(model, everything, every, _repeated(given, len(everything)))[0]
     law = "restricted" if given.restricted else "given"
     check_total(law, "with a given view, the probabilities of all images", found, exact)
     if exact:
@@ -55,7 +55,7 @@ def _check_views(model: Distribution, seed: int) -> None:
     """Checks images that are drawn given different views, also with known pixels of images that have these views."""
     views, features = random_images(COMPARED, model.image, seed + 1), repeated(model.features(1, seed), COMPARED)
     given = GivenView(sum_support(model.image, "everything"), views, True)
-    known = attrs.evolve(random_known(model.image, COMPARED, seed), values=views, limits=None)
+    known = attrs.evolve(random_known(views, model.image, seed), limits=None)
     for each in (None, known):
         request = SampleRequest(tuple(range(COMPARED)), seed, known=each, given=given)
         drawn = draws(model, features, request)
@@ -77,11 +77,8 @@ def check_large_restricted(model: Distribution, seed: int) -> None:
     _check_restricted(model, image, features, given)
     _check_restricted(model, random_images(MANY, model.image, seed + 3), features, given)
     expected = check_invariances(_function(model, given), image, features, image)["restricted log_prob"]
-    known = random_known(model.image, MANY, seed)
     # The limits allow images with these views, so that drawn images have them.
-    lowest, highest = (random_images(MANY, model.image, seed + k) for k in (1, 2))
-    limits = Interval(lowest.minimum(image), highest.maximum(image))
-    known = attrs.evolve(known, values=image, limits=limits)
+    known = random_known(image, model.image, seed)
     request = SampleRequest(tuple(range(1, MANY + 1)), seed + 1, RULE, depth=1, known=known, given=given)
     drawn = draws(model, features, request)
     _check_drawn(drawn, request)

@@ -76,6 +76,8 @@ def check_prior(
     - `draw`: `draw` returns int64 images. An image depends only on its own number and on the request's seed, depth,
       rule and known pixels. Other numbers, seeds and depths give other images.
     - `known`: `draw` keeps known pixels, and the limits of other pixels (`Known.limits`).
+    - `any_size`: `at` gives the model of another size with the same weights, or, if `any_size` is False, raises
+      `UserError`.
     - `save`: loading saved weights restores `log_prob` exactly, also after `initialize`.
     - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite. The loss depends on the

@@ -18,8 +18,6 @@ from auxar.model import (
     ForceSource,
     GivenView,
     ImageSpec,
-    Interval,
-    Known,
     RestrictableHead,
     Rule,
     Sampler,
@@ -28,7 +26,16 @@ from auxar.model import (
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import HeadChoice
 from auxar.testing.drawing import reference_sampler
-from auxar.testing.examples import RULES, SEEDS, random_features, random_images, randomized, specs_of, sum_support
+from auxar.testing.examples import (
+    RULES,
+    SEEDS,
+    random_features,
+    random_images,
+    random_known,
+    randomized,
+    specs_of,
+    sum_support,
+)
 from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import (
     ContractError,
@@ -297,8 +304,6 @@ def _request(
     image: ImageSpec, seed: int, count: int, rule: Rule, depth: int, share: float, limits: bool
 ) -> SampleRequest:
     """A request with a share of known pixels, and random limits of the others if there are `limits`."""
-    mask = torch.rand(count, image.height, image.width, generator=torch.Generator().manual_seed(seed)) < share
-    ends = random_images(count, image, seed + 1), random_images(count, image, seed + 2)
-    interval = Interval(torch.minimum(*ends), torch.maximum(*ends))
-    known = Known(random_images(count, image, seed), mask, interval if limits else None)
+    known = random_known(random_images(count, image, seed + 3), image, seed, share)
+    known = known if limits else attrs.evolve(known, limits=None)
     return SampleRequest(tuple(range(seed, seed + 7 * count, 7)), seed, rule, depth, known if share or limits else None)

@@ -14,10 +14,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.model import ImageSpec, Interval, Known, RepeatedWalk, Support, View
+from auxar.model import ImageSpec, Known, RepeatedWalk, Support, View
 from auxar.testing.centers import check_centers
 from auxar.testing.enumeration import SPACES, check_space, enumerable_views
-from auxar.testing.examples import SEEDS, extreme_images, images, random_images
+from auxar.testing.examples import SEEDS, extreme_images, images, random_images, random_known
 from auxar.testing.intervals import check_intervals, check_order, check_reach
 from auxar.testing.laws import broken, described, search
 from auxar.testing.walks import check_along, check_drawn, walk_of
@@ -85,23 +85,19 @@ def _check_example(view: View, image: Tensor, seed: int) -> None:
         check_order(view, first, second, given)
         check_reach(view, first, second, given, reach)
     check_intervals(view, drawn)
-    known = _known(image, view.image, noise)
+    known = _known(view, image, seed, noise)
     check_along(view, image, given, known)
     check_drawn(view, given, noise, known)
     check_centers(view, image, noisy, noise)
 
 
-def _known(image: Tensor, spec: ImageSpec, noise: torch.Generator) -> Known:
+def _known(view: View, image: Tensor, seed: int, noise: torch.Generator) -> Known:
     """Some pixels of the images, and sometimes limits of the other pixels that allow those of the images."""
-    share = torch.rand((), generator=noise)
-    mask = torch.rand(len(image), *image.shape[2:], generator=noise) < share
+    share, limited = torch.rand(2, generator=noise).tolist()
+    known = random_known(image, view.image, seed, share)
     # Values of unknown pixels must be ignored, so they are set to -1.
-    known = Known(torch.where(mask[:, None], image, -1), mask)
-    low, high = (
-        (torch.rand(image.shape, generator=noise) * size).to(torch.int64) for size in (image + 1, spec.levels - image)
-    )
-    limited = bool(torch.rand((), generator=noise) < 0.5)
-    return attrs.evolve(known, limits=Interval(image - low, image + high)) if limited else known
+    known = attrs.evolve(known, values=torch.where(known.mask[:, None], image, -1))
+    return known if limited < 0.5 else attrs.evolve(known, limits=None)
 
 
 def _check_many(view: View) -> None:

@@ -11,9 +11,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.model import ImageSpec, Interval, Known, View
+from auxar.testing.any_size import is_accepted, other_size
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
 from auxar.testing.invariances import Function, check_invariances, columns_first
-from auxar.testing.laws import broken, calling, check_built, check_equal, check_range, check_tensor, fitting, search
+from auxar.testing.laws import (
+    broken,
+    calling,
+    check_built,
+    check_equal,
+    check_range,
+    check_tensor,
+    fitting,
+    runs,
+    search,
+)
 from auxar.testing.supports import check_supports
 
 EXAMPLES = 100
@@ -44,6 +55,8 @@ def check_view(
     - `batch`: the view of an image does not depend on the other images of the batch.
     - `layout`: the view does not depend on the memory layout of the image.
     - `device`: the view on a GPU equals that on the CPU.
+    - `any_size`: `at` gives the view that is built for images of another size, or, if `any_size` is False, raises
+      `UserError`.
     - `known`: values that `View.known` marks as known are determined by the known pixels. Limits that it returns allow
       the view of every image with the known pixels, and, if these have limits themselves, within their limits.
     - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
@@ -82,6 +95,24 @@ def check_view(
     many, others = random_images(MANY, large, 0), random_images(MANY, large, 1)
     _check_image(views[large], many, others, _mask(large, 1, MANY))
     check_supports(lambda spec: build(config, spec), views, chosen=images is not None)
+    for view in views.values():
+        _check_any_size(view, config, build)
+
+
+def _check_any_size(view: View, config: object, build: Callable[[Any, ImageSpec], View]) -> None:
+    """Checks the law `any_size`."""
+    other = other_size(view.image)
+    if not is_accepted(lambda: build(config, other)):
+        return
+    if not view.any_size:
+        if is_accepted(lambda: view.at(other)):
+            broken("any_size", "`at` must raise UserError for another size, because `any_size` is False")
+        return
+    with runs("at", law="any_size"):
+        found, expected = view.at(other), build(config, other)
+    image = random_images(3, other, 0)
+    if (found.image, found.view) != (other, expected.view) or not torch.equal(found(image), expected(image)):
+        broken("any_size", f"`at` must give the view that is built for {other}, got one of {found.image}")
 
 
 def _check_images(view: View, again: View) -> None:

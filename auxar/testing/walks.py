@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from auxar.model import ImageSpec, Interval, Known, View, Walk
-from auxar.model.support import SumWalk
+from auxar.model.sum_support import SumWalk
 from auxar.testing.intervals import check_places, intervals
 from auxar.testing.laws import broken, calling, check_equal, check_tensor
 

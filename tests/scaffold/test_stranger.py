@@ -124,13 +124,10 @@ def test_the_environment_has_the_wheels_and_not_the_checkout(stranger, printed):
     assert not {PROJECT, PROJECT / "plugins"} & {Path(path) for path in lines[6:]}
 
 
-def test_the_wheel_has_the_templates(stranger):
+def test_the_wheel_has_the_templates_and_the_recipes(stranger, printed):
     [installed] = stranger.environment.glob("lib/python*/site-packages/auxar/scaffold/templates")
     assert contents(installed) == contents(TEMPLATES)
     assert len(contents(installed)) > len(KINDS)
-
-
-def test_the_wheel_has_the_recipes(stranger, printed):
     [installed] = stranger.environment.glob("lib/python*/site-packages/auxar/recipes")
     assert contents(installed) == contents(PROJECT / "recipes")
     assert stranger.program("auxar").is_file()

@@ -1,482 +1,229 @@
-"""Tests that contract checks of priors and decoders fail for each broken law, and pass for unusual valid ones."""
+"""Tests that contract checks of priors and decoders fail for faults of networks and heads, and pass for valid ones."""
 
-import attrs
+import random
+
 import pytest
 import torch
-from helpers.causal_networks import all_images
-from helpers.contract import free, is_restricted, tells
+from helpers.contract import alternately, before, breaks, cases, mutant, setting, then
+from helpers.right_embedding import Features
 from helpers.right_network import Net
 from torch import nn
 
-from auxar.errors import UserError
-from auxar.model import Ancestral, ByChannel, CausalDistribution, ImageSpec, Prior
-from auxar.testing import ContractError, check_decoder, check_prior
-from auxar.testing.causality import check_some_causality
-from auxar.testing.examples import randomized
+from auxar.model import CausalDistribution, ImageSpec, RecomputableBlock, StepwiseNetwork
+from auxar.testing import ContractError, check_decoder, check_embedding, check_network, check_prior
+from auxar.testing.causality import check_causality, check_some_causality, check_steps
+from auxar.testing.examples import random_images, randomized
+from auxar.testing.modules import check_recomputation, check_training
+from auxar.testing.networks import Distribution
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 
-
-class Ahead(Net):
-    offset = 1
-
-
-class Reversed(Net):
-    """A network that is causal in the reverse of raster order, and therefore invalid."""
-
-    def forward(self, image, features=None):
-        turned = None if features is None else features.flip(2, 3)
-        return super().forward(image.flip(2, 3), turned).flip(2, 3)
+TINY = [ImageSpec(1, height=2, width=2, levels=3), ImageSpec(3, height=1, width=1, levels=3)]
+"""Image specs with which a mutant is built. The defaults of the checks would take longer."""
+IMAGE = ImageSpec(3, height=3, width=4)
 
 
-class Normed(Net):
-    def forward(self, image, features=None):
-        found = super().forward(image, features)
-        return found - found.mean(0, keepdim=True)
+def net(law, forward=None, **edits):
+    return law, mutant(Net, **edits | ({"forward": forward} if forward else {}))
 
 
-class Dropping(Net):
-    def forward(self, image, features=None):
-        return nn.functional.dropout(super().forward(image, features), 0.5)
+def prior_of(network=Net, head=None):
+    return lambda config, image: CausalDistribution(network(image, 0, head and head(image)))
 
 
-class Unsaved(Net):
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.secret = torch.randn(()).item()
-
-    def forward(self, image, features=None):
-        return super().forward(image, features) * self.secret
+def decoder_of(network=Net, head=None):
+    return lambda config, image, channels: CausalDistribution(network(image, channels, head and head(image)))
 
 
-class InitializedOutside(Net):
-    """A network whose `initialize` sets a number that is not part of the state."""
-
-    gain = 1.0
-
-    def initialize(self, image, features=None, centers=None):
-        self.gain = 0.5
-
-    def forward(self, image, features=None):
-        return super().forward(image, features) * self.gain
+def parameter(module):
+    return nn.Parameter(torch.zeros(1))
 
 
-class Unused(Net):
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.spare = nn.Parameter(torch.zeros(1))
+def backwards(self, right, image, features=None):
+    """The network is causal in the reverse of raster order."""
+    return right(image.flip(2, 3), None if features is None else features.flip(2, 3)).flip(2, 3)
 
 
-class Dividing(Net):
-    def forward(self, image, features=None):
-        return super().forward(image, features) / (1 - image.mean((1, 2, 3), keepdim=True))
+def dividing(self, right, image, features=None):
+    return right(image, features) / (1 - image.mean((1, 2, 3), keepdim=True))
 
 
-class Stuck(Net):
-    def initialize(self, image, features=None, centers=None):
-        self.eval()
+def scaled(factor):
+    """An edit that multiplies the parameters by a number, which is computed from the network and the image."""
+    return lambda self, right, image, features=None: right(image, features) * factor(self, image)
 
 
-class Blind(Net):
-    def forward(self, image, features=None):
-        return super().forward(image, None if features is None else features * 0)
+def blind(self, right, image, features=None):
+    return right(image, None if features is None else features * 0)
 
 
-class Unnormalized(SoftmaxHead):
-    def log_prob(self, parameters, image):
-        return SoftmaxHead.channel_log_prob(self, parameters, image).sum(1) * 1.01
-
-    def channel_log_prob(self, parameters, image):
-        return None
+def beyond_columns(self, right, image, features=None):
+    """A pixel sees its successor if there are many columns."""
+    found = right(image, features)
+    return found + image.roll(-1, 3).mean(1, keepdim=True) if image.shape[3] > 8 else found
 
 
-class OneSided(SoftmaxHead):
-    """A head that does not draw from the distribution of its `log_prob`."""
-
-    def draw(self, parameters, uniforms, rule):
-        return super().draw(parameters * 0.5, uniforms, rule)
-
-
-class WrongChannels(SoftmaxHead):
-    def channel_log_prob(self, parameters, image):
-        return super().channel_log_prob(parameters, image) * 0.5
-
-    def log_prob(self, parameters, image):
-        return super().channel_log_prob(parameters, image).sum(1)
+def beyond_rows(self, right, image, features=None):
+    """Some of the first rows see a later one."""
+    found = right(image, features)
+    found[:, :, 5:9] += image[:, :1, 9:10]
+    return found
 
 
-class BoundlessHead(LogisticMixtureHead):
-    def draw(self, parameters, uniforms, rule):
-        return super().draw(parameters, uniforms, rule) + 1
+def leaking_in_training(self, right, image, features=None):
+    """All pixels see each other in training mode, as if normalized over the image."""
+    found = right(image, features)
+    return found - found.mean((2, 3), keepdim=True) if self.training else found
 
 
-class CountsByType(Net):
-    def encode(self, image):
-        return super().encode(image) + (image.dtype == torch.uint8)
+def dropping_in_training(self, right, image, features=None):
+    return nn.functional.dropout(right(image, features), 0.5, self.training)
 
 
-class OtherInSingle(Net):
-    """A network that predicts something else in float32."""
-
-    def forward(self, image, features=None):
-        return super().forward(image, features) * (0.9 if image.dtype == torch.float32 else 1.0)
+def centered(found):
+    return found - found.mean(0, keepdim=True)
 
 
-class OfMany(Net):
-    """A network that normalizes over batches of many images."""
-
-    def forward(self, image, features=None):
-        found = super().forward(image, features)
-        return found - found.mean(0, keepdim=True) if len(found) > 16 else found
+def initialized_outside(self, right, image, features=None, centers=None):
+    self.gain = 0.5
 
 
-class OtherWithGradients(Net):
-    def forward(self, image, features=None):
-        return super().forward(image, features) * (0.9 if torch.is_grad_enabled() else 1.0)
+def infinite_at_first(self, right, image, features=None, centers=None):
+    nn.init.constant_(self.out.bias, torch.inf)
 
 
-class BeyondColumns(Net):
-    """A network in which a pixel sees its successor if there are many columns."""
-
-    def forward(self, image, features=None):
-        found = super().forward(image, features)
-        return found + image.roll(-1, 3).mean(1, keepdim=True) if image.shape[3] > 8 else found
+def neighbors(found):
+    """Encoded pixels, each with the pixel before it, which is causal."""
+    return found + 0.5 * nn.functional.pad(found, (1, 0))[..., :-1]
 
 
-class BeyondRows(Net):
-    """A network in which some of the first rows see a later one."""
-
-    def forward(self, image, features=None):
-        found = super().forward(image, features)
-        found[:, :, 5:9] += image[:, :1, 9:10]
-        return found
+def counts_by_type(self, right, image):
+    return right(image) + (image.dtype == torch.uint8)
 
 
-class LeaksInTraining(Net):
-    """A network in which all pixels see each other in training mode, as if normalized over the image."""
-
-    def forward(self, image, features=None):
-        found = super().forward(image, features)
-        return found - found.mean((2, 3), keepdim=True) if self.training else found
-
-
-class DropsInTraining(Net):
-    """A valid network with dropout."""
-
-    def forward(self, image, features=None):
-        return nn.functional.dropout(super().forward(image, features), 0.5, self.training)
-
-
-def head_of(kind):
-    return lambda image: kind(image, 2) if issubclass(kind, LogisticMixtureHead) else kind(image)
-
-
-NETWORKS = {
-    Ahead: "causality",
-    Reversed: "causality",
-    Dropping: "state",
-    Normed: "batch",
-    Unsaved: "save",
-    Unused: "gradient",
-    Dividing: "finite",
-    Stuck: "initialize",
-    CountsByType: "dtype",
+PRIORS = {
+    "ahead": net("causality", offset=1),
+    "backwards": net("causality", backwards),
+    "dropping": net("state", then(lambda found: nn.functional.dropout(found, 0.5))),
+    "normed": net("batch", then(centered)),
+    "unsaved": net(
+        "save", scaled(lambda self, image: self.secret), __init__=setting(secret=lambda self: torch.randn(()).item())
+    ),
+    "size in a weight": net(
+        "any_size", scaled(lambda self, image: self.side), __init__=setting(side=lambda self: self.image.height)
+    ),
+    "of its own size": net("any_size", at=lambda self, right, image: self),
+    "unused": net("gradient", __init__=setting(spare=parameter)),
+    "dividing": net("finite", dividing),
+    "stuck": net("initialize", initialize=lambda self, right, *given: self.eval()),
+    "counts by type": net("dtype", encode=counts_by_type),
 }
-HEADS = {Unnormalized: "normalization", OneSided: "draws", WrongChannels: "channels", BoundlessHead: "range"}
+SMALL = {
+    "other in single": net("precision", scaled(lambda self, image: 0.9 if image.dtype == torch.float32 else 1.0)),
+    "of many": net("batch", then(lambda found: centered(found) if len(found) > 16 else found)),
+    "with gradients": net("gradient", scaled(lambda self, image: 0.9 if torch.is_grad_enabled() else 1.0)),
+    "initialized outside": net("save", scaled(lambda self, image: self.gain), gain=1.0, initialize=initialized_outside),
+}
+"""Networks that are right in small checks only."""
+ENCODING = {
+    "neighbors": net("encode", encode=then(neighbors)),
+    "places": net("encode", encode=then(lambda found: found + torch.arange(found.shape[3]))),
+}
+SINGLE = {
+    "vectors": (*net("encode", encode=then(lambda found: found.flatten(1))), check_causality),
+    "one parameter": (*net("shape", then(lambda found: found[:, :1])), check_causality),
+    "infinite at first": (*net("finite", initialize=infinite_at_first), check_training),
+    "steep": (
+        *net("gradient", scaled(lambda self, image: 1 + (0 * self.gain).sqrt()), __init__=setting(gain=parameter)),
+        check_training,
+    ),
+}
+"""Faults that the checks before would not find."""
 
 
-def prior_of(network=Net, head=None, kind=CausalDistribution):
-    def build(config, image):
-        return kind(network(image, 0, head and head_of(head)(image)))
-
-    return build
-
-
-def decoder_of(network=Net, head=None, kind=CausalDistribution):
-    def build(config, image, channels):
-        return kind(network(image, channels, head and head_of(head)(image)))
-
-    return build
+def uncoupled(self, right, parameters, *others):
+    """Earlier channels are ignored when a channel is drawn."""
+    parameters = parameters.clone()
+    parameters.view(len(parameters), -1, self.components)[:, 1 + 2 * self.channels :] = 0
+    return right(parameters, *others)
 
 
-# Other tests check right networks that ship or are in the documentation.
-@pytest.mark.slow
-def test_a_right_network_passes_as_prior_and_as_decoder():
-    check_prior(prior_of(), None)
-    check_decoder(decoder_of(), None)
+def nats_of_values(self, right, parameters, image):
+    return SoftmaxHead.channel_log_prob(self, parameters, image).sum(1)
 
 
-@pytest.mark.parametrize(("network", "message"), NETWORKS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_network_is_caught_as_prior(network, message):
-    with pytest.raises(ContractError) as error:
-        check_prior(prior_of(network), None)
-    tells(error, message)
+MIXTURE = mutant(LogisticMixtureHead, __init__=lambda self, right, image: right(image, 2))
+HEADS = {
+    "unnormalized": (
+        "normalization",
+        mutant(
+            SoftmaxHead,
+            log_prob=lambda *given: 1.01 * nats_of_values(*given),
+            channel_log_prob=lambda *given: None,
+        ),
+    ),
+    "draws softly": ("draws", mutant(SoftmaxHead, draw=before(parameters=lambda parameters: parameters * 0.5))),
+    "half of the channels": (
+        "channels",
+        mutant(SoftmaxHead, channel_log_prob=then(lambda nats: nats * 0.5), log_prob=nats_of_values),
+    ),
+    "boundless": ("range", mutant(MIXTURE, draw=then(lambda drawn: drawn + 1))),
+    "uncoupled": ("draws", mutant(MIXTURE, draw=uncoupled)),
+}
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [(OtherInSingle, "precision"), (OfMany, "batch"), (OtherWithGradients, "gradient"), (InitializedOutside, "save")],
-)
+@pytest.mark.parametrize(("law", "network"), cases(PRIORS))
+def test_a_broken_network_is_caught_as_prior(law, network):
+    breaks(law, check_prior, prior_of(network), None)
+
+
+@pytest.mark.parametrize(("law", "network"), cases({"ahead": PRIORS["ahead"], "blind": net("gradient", blind)}))
+def test_a_broken_network_is_caught_as_decoder(law, network):
+    breaks(law, check_decoder, decoder_of(network), None)
+
+
+@pytest.mark.parametrize(("law", "network"), cases(SMALL))
 @pytest.mark.filterwarnings("ignore:the laws normalization, draws and restricted were not checked")
-def test_a_network_that_is_right_in_small_checks_only_is_caught(network, message):
-    with pytest.raises(ContractError) as error:
-        check_decoder(decoder_of(network), None, images=[ImageSpec(1, height=3, width=3, levels=4)], features=[2])
-    tells(error, message)
+def test_a_network_that_is_right_in_small_checks_only_is_caught(law, network):
+    image = ImageSpec(1, height=3, width=3, levels=4)
+    breaks(law, check_decoder, decoder_of(network), None, images=[image], features=[2])
 
 
-@pytest.mark.parametrize("network", [BeyondColumns, BeyondRows])
-def test_a_network_that_is_causal_for_small_images_only_is_caught(network):
-    with pytest.raises(ContractError) as error:
-        check_some_causality(randomized(network(ImageSpec(height=32, width=32), 0), 0), None, 0)
-    assert error.value.law == "causality"
+@pytest.mark.parametrize(("law", "network"), cases(ENCODING, slow=["places"]))
+def test_a_network_that_encodes_pixels_together_is_caught(law, network):
+    breaks(law, check_network, lambda config, image, channels: network(image, channels), None, images=TINY)
+
+
+@pytest.mark.parametrize(("law", "network", "check"), cases(SINGLE))
+def test_a_check_finds_the_fault(law, network, check):
+    model = Distribution(randomized(CausalDistribution(network(TINY[0], 2)), 0), TINY[0], 2)
+    arguments = (model.network, model.features(1, 0)) if check is check_causality else (model,)
+    breaks(law, check, *arguments, 0)
+
+
+@pytest.mark.parametrize("forward", [beyond_columns, beyond_rows])
+def test_a_network_that_is_causal_for_small_images_only_is_caught(forward):
+    network = mutant(Net, forward=forward)(ImageSpec(height=32, width=32), 0)
+    breaks("causality", check_some_causality, randomized(network, 0), None, 0)
 
 
 def test_a_network_that_is_causal_in_evaluation_mode_only_is_caught():
     image = ImageSpec(1, height=3, width=4)
-    check_some_causality(randomized(DropsInTraining(image, 0), 0), None, 0)
-    with pytest.raises(ContractError, match="the predicted pixel itself, in training mode") as error:
-        check_some_causality(randomized(LeaksInTraining(image, 0), 0), None, 0)
-    assert error.value.law == "causality"
+    check_some_causality(randomized(mutant(Net, forward=dropping_in_training)(image, 0), 0), None, 0)
+    leaking = randomized(mutant(Net, forward=leaking_in_training)(image, 0), 0)
+    found = breaks("causality", check_some_causality, leaking, None, 0)
+    assert "the predicted pixel itself, in training mode" in found
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (Ahead, "causality"),
-        # The checks of these laws are the same as for priors, except that `Blind` ignores the features.
-        pytest.param(Unsaved, NETWORKS[Unsaved], marks=pytest.mark.slow),
-        pytest.param(Unused, NETWORKS[Unused], marks=pytest.mark.slow),
-        (Blind, "gradient"),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
-def test_a_broken_network_is_caught_as_decoder(network, message):
-    with pytest.raises(ContractError) as error:
-        check_decoder(decoder_of(network), None)
-    tells(error, message)
-
-
-@pytest.mark.parametrize(("head", "message"), HEADS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_head_is_caught(head, message):
-    for check, build in ((check_prior, prior_of(head=head)), (check_decoder, decoder_of(head=head))):
-        with pytest.raises(ContractError) as error:
-            check(build, None)
-        tells(error, message)
-
-
-class Forgetting(CausalDistribution):
-    """A prior that ignores known pixels."""
-
-    def draw(self, request, sampler):
-        return super().draw(attrs.evolve(request, known=None), sampler)
-
-
-class Unseeded(CausalDistribution):
-    def draw(self, request, sampler):
-        return super().draw(attrs.evolve(request, numbers=tuple(range(len(request.numbers)))), sampler)
-
-
-class Scalar(CausalDistribution):
-    def log_prob(self, image):
-        return super().log_prob(image).sum()
-
-
-class WrongTotal(CausalDistribution):
-    def log_prob_by_channel(self, image):
-        return attrs.evolve(super().log_prob_by_channel(image), total=self.log_prob(image) + 1)
-
-
-class WrongShares(CausalDistribution):
-    def log_prob_by_channel(self, image):
-        return attrs.evolve(super().log_prob_by_channel(image), channels=self.log_prob(image)[:, None])
-
-
-class Mistaken(CausalDistribution):
-    def __init__(self, network):
-        super().__init__(network)
-        self.image = attrs.evolve(network.image, levels=network.image.levels + 1)
-
-
-class Unrestricted(CausalDistribution):
-    """A decoder that ignores intervals."""
-
-    def log_prob(self, image, features, given=None):
-        return super().log_prob(image, features, free(given))
-
-    def log_prob_by_channel(self, image, features, given=None):
-        return super().log_prob_by_channel(image, features, free(given))
-
-
-class Lenient(CausalDistribution):
-    """A restricted decoder that gives a likelihood to images outside."""
-
-    def log_prob(self, image, features, given=None):
-        return super().log_prob(image, features, given).clamp(min=-1e3)
-
-    def log_prob_by_channel(self, image, features, given=None):
-        return ByChannel(self.log_prob(image, features, given))
-
-
-class WrongInside(CausalDistribution):
-    def log_prob_by_channel(self, image, features, given=None):
-        found = super().log_prob_by_channel(image, features, given)
-        return found if found.inside is None else attrs.evolve(found, inside=found.inside - 0.01)
-
-
-class FreeByChannel(CausalDistribution):
-    """A decoder whose `log_prob_by_channel` ignores intervals."""
-
-    def log_prob_by_channel(self, image, features, given=None):
-        return super().log_prob_by_channel(image, features, free(given))
-
-
-class DrawsFreely(CausalDistribution):
-    def draw(self, request, sampler, features):
-        return super().draw(attrs.evolve(request, given=free(request.given)), sampler, features)
-
-
-class DrawsTheFirst(CausalDistribution):
-    """A restricted decoder that draws images with the right view, but not by their probabilities."""
-
-    def draw(self, request, sampler, features):
-        drawn = super().draw(request, sampler, features)
-        return drawn[:1].expand_as(drawn) if is_restricted(request.given) else drawn
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (Unrestricted, "restricted"),
-        (Lenient, "restricted"),
-        (WrongInside, "restricted"),
-        (FreeByChannel, "channels"),
-        (DrawsFreely, "restricted"),
-        (DrawsTheFirst, "draws"),
-    ],
-)
-def test_a_decoder_that_is_restricted_wrongly_is_caught(kind, message):
-    with pytest.raises(ContractError) as error:
-        check_decoder(decoder_of(kind=kind), None, images=[ImageSpec(1, height=2, width=2, levels=3)])
-    tells(error, message)
-
-
-class FreeIfTall(CausalDistribution):
-    """A decoder that ignores the intervals of tall images."""
-
-    def log_prob(self, image, features, given=None):
-        return super().log_prob(image, features, free(given) if image.shape[2] > 4 else given)
-
-    def log_prob_by_channel(self, image, features, given=None):
-        return super().log_prob_by_channel(image, features, free(given) if image.shape[2] > 4 else given)
-
-
-class OneRequest(CausalDistribution):
-    """A decoder that, with a restriction, always draws with the same seed and rule."""
-
-    def draw(self, request, sampler, features):
-        if is_restricted(request.given):
-            request = attrs.evolve(request, seed=0, rule=Ancestral())
-        return super().draw(request, sampler, features)
-
-
-class FeaturesOfFew(CausalDistribution):
-    """A decoder that draws the fifth and later images with the features of the first."""
-
-    def draw(self, request, sampler, features):
-        images = torch.arange(len(features))
-        return super().draw(request, sampler, features[images.where((images < 4) | (len(images) > 16), 0)])
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"), [(FreeIfTall, "restricted"), (OneRequest, "rule"), (FeaturesOfFew, "rule")]
-)
-@pytest.mark.filterwarnings("ignore:the laws normalization, draws and restricted were not checked")
-def test_a_decoder_that_is_restricted_wrongly_for_larger_images_is_caught(kind, message):
-    with pytest.raises(ContractError) as error:
-        check_decoder(decoder_of(kind=kind), None, images=[ImageSpec(1, height=5, width=6, levels=16)], features=[2])
-    tells(error, message)
-
-
-class Table(Prior):
-    """A valid prior without a causal network: a table with the probability of each image of a tiny space."""
-
-    power = 1.0
-
-    def __init__(self, config, image):
-        super().__init__()
-        if image.levels**image.dims > 300:
-            raise UserError(f"{image} has too many images")
-        self.image = image
-        self.logits = nn.Parameter(torch.zeros(image.levels**image.dims))
-
-    def _places(self):
-        dims = self.image.dims
-        return torch.tensor([self.image.levels**k for k in range(dims - 1, -1, -1)])
-
-    def log_prob(self, image):
-        return self.power * self.logits.log_softmax(0)[(image.long().flatten(1) * self._places()).sum(1)]
-
-    def draw(self, request, sampler):
-        known = request.known
-        edges = self.logits.softmax(0).cumsum(0)
-        found = torch.searchsorted(edges, request.uniforms((1,)).to(edges.dtype)).clamp(max=len(edges) - 1)
-        images = all_images(self.image)[found.flatten()]
-        return images if known is None else images.clamp(known.lowest(), known.highest(self.image.levels))
-
-
-class Tempered(Table):
-    power = 2.0
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (Forgetting, "known"),
-        (Unseeded, "draw"),
-        (Scalar, "shape"),
-        (Mistaken, "spec"),
-        (WrongTotal, "channels"),
-        (WrongShares, "channels"),
-    ],
-)
-def test_a_broken_prior_is_caught(kind, message):
-    images = [ImageSpec(1, height=1, width=1, levels=3), ImageSpec(3, height=1, width=2, levels=2)]
-    with pytest.raises(ContractError) as error:
-        check_prior(prior_of(kind=kind), None, images=images)
-    tells(error, message)
-
-
-def test_a_prior_need_not_be_a_causal_network():
-    check_prior(Table, None)
-    with pytest.raises(ContractError) as error:
-        check_prior(Tempered, None)
-    assert error.value.law == "normalization"
+@pytest.mark.parametrize(("law", "head"), cases(HEADS))
+def test_a_broken_head_is_caught(law, head):
+    breaks(law, check_prior, prior_of(head=head), None)
+    breaks(law, check_decoder, decoder_of(head=head), None)
 
 
 def test_what_was_not_checked_is_said():
     with pytest.warns(UserWarning, match="normalization, draws and restricted were not checked"):
         check_prior(prior_of(), None, images=[ImageSpec(height=4, width=4)])
-
-
-class Silent(Net):
-    """A valid network that predicts the same everywhere before training."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.gain = nn.Parameter(torch.zeros(1))
-
-    def forward(self, image, features=None):
-        return super().forward(image, features) * self.gain
-
-
-class Uniform(Table):
-    """A valid prior without trainable parameters."""
-
-    def __init__(self, config, image):
-        super().__init__(config, image)
-        logits = self.logits.detach()
-        del self.logits
-        self.register_buffer("logits", logits)
 
 
 class Frozen(Net):
@@ -492,34 +239,134 @@ class Frozen(Net):
         return self
 
 
-class Uncoupled(LogisticMixtureHead):
-    """A head that ignores earlier channels when it draws a channel."""
-
-    def draw(self, parameters, uniforms, rule):
-        parameters = parameters.clone()
-        parameters.view(len(parameters), -1, self.components)[:, 1 + 2 * self.channels :] = 0
-        return super().draw(parameters, uniforms, rule)
-
-
-class Returnless(CausalDistribution):
-    def log_prob(self, image):
-        super().log_prob(image)
-
-
+# Other tests check right networks that ship or are in the documentation.
 @pytest.mark.slow
-def test_right_networks_of_other_kinds_pass():
-    check_prior(Uniform, None)
-    check_prior(prior_of(Frozen), None)
-    check_decoder(decoder_of(Silent), None)
+def test_right_networks_pass_as_priors_and_as_decoders():
+    # Before training, the last one predicts the same everywhere.
+    silent = mutant(Net, forward=scaled(lambda self, image: self.gain), __init__=setting(gain=parameter))
+    for build in (prior_of(), prior_of(Frozen)):
+        check_prior(build, None)
+    for build in (decoder_of(), decoder_of(silent)):
+        check_decoder(build, None)
     check_decoder(decoder_of(), None, features=[4])
 
 
-def test_a_head_that_forgets_how_channels_hang_together_is_caught():
-    with pytest.raises(ContractError) as error:
-        check_prior(prior_of(head=Uncoupled), None)
-    assert error.value.law == "draws"
+# Networks that predict step by step
 
 
-def test_what_is_no_tensor_is_said():
-    with pytest.raises(ContractError, match=r"^shape: log_prob must be .*, got None"):
-        check_prior(prior_of(kind=Returnless), None)
+class Stepwise(Net, StepwiseNetwork):
+    """A network whose steps keep the whole image so far."""
+
+    def stepper(self, count, features):
+        channels, height, width = self.image.shape
+        image = torch.zeros(count, channels, height * width, dtype=torch.float64)
+        place = -1
+
+        def predict(previous):
+            nonlocal place
+            if previous is not None:
+                image[:, :, place] = previous
+            place += 1
+            return self(image.unflatten(2, (height, width)), features).flatten(2)[:, :, place]
+
+        return predict
+
+
+def of_the_last(self, right, count, features):
+    """Steps belong to the images that were begun last."""
+    self.__dict__["current"] = right(count, features)
+    return lambda previous: self.__dict__["current"](previous)
+
+
+def black(predict):
+    return lambda previous: predict(None if previous is None else torch.zeros_like(previous))
+
+
+STEPS = {
+    "forgetful": (then(black), "the step for row 0, column 1 predicts other parameters than the network"),
+    "featureless": (before(features=torch.zeros_like), "the step for row 0, column 0 predicts other parameters"),
+    "of the last": (of_the_last, r"a step must be torch.float64 of shape \(2, "),
+    "misshapen": (
+        then(lambda predict: lambda previous: predict(previous)[:, :, None]),
+        r"a step must be torch.float64 of shape \(2, ",
+    ),
+}
+
+
+def check_stepper(kind):
+    network = kind(IMAGE, 2).double().eval()
+    check_steps(network, torch.randn(2, 2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), 0)
+
+
+@pytest.mark.parametrize(("stepper", "message"), cases(STEPS))
+def test_wrong_steps_are_caught(stepper, message):
+    check_stepper(Stepwise)
+    with pytest.raises(ContractError, match=f"^steps: .*{message}"):
+        check_stepper(mutant(Stepwise, stepper=stepper))
+
+
+def test_the_example_images_differ():
+    """Equal pixels would hide steps that read the wrong pixel."""
+    assert random_images(2, IMAGE, 0).unique().numel() > 20
+
+
+# Blocks that are computed a second time
+
+
+class Right(RecomputableBlock):
+    """A valid block with random numbers of torch."""
+
+    calls: torch.Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        return x + (torch.rand_like(x) * self.weight * x).exp()
+
+
+def other_random(self, right, x):
+    """Random numbers do not come from torch."""
+    return x + (x * self.weight).exp() * (random.random() if self.training else 1.0)
+
+
+def counting(self, right, x):
+    """Calls in training are counted, as batch normalization does."""
+    if self.training:
+        self.calls += 1
+    return (x * self.weight).exp()
+
+
+def other_sizes():
+    """The block computes with other sizes in the second call."""
+    twice = alternately(lambda x: torch.cat([x, x]))
+    return lambda self, right, x: twice(self, lambda x: x, x).mul(self.weight).exp()[: len(x)]
+
+
+@pytest.mark.parametrize(
+    ("law", "forward"), [("recompute", other_random), ("recompute", counting), ("runs", other_sizes())]
+)
+def test_a_block_that_cannot_be_recomputed_is_caught(law, forward):
+    module = nn.Sequential(mutant(Right, forward=forward)())
+    x = torch.linspace(0, 1, 12).view(4, 3)
+    breaks(law, check_recomputation, module, lambda: module(x).sum())
+
+
+def test_a_right_block_passes():
+    module = nn.Sequential(Right(), nn.Linear(3, 3))
+    state = torch.get_rng_state()
+    check_recomputation(module, lambda: module(torch.ones(4, 3)).sum())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_blocks_of_priors_and_embeddings_are_checked():
+    def with_block(self, right, values, *others):
+        found = right(values, *others)
+        return found * self.block(torch.ones(3, dtype=found.dtype)).sum()
+
+    edits = {"__init__": setting(block=lambda self: mutant(Right, forward=counting)()), "forward": with_block}
+    image = ImageSpec(1, height=2, width=2, levels=2)
+    breaks("recompute", check_prior, prior_of(mutant(Net, **edits)), None, images=[image])
+    breaks("recompute", check_embedding, mutant(Features, **edits), None, pairs=[(image, image)])

@@ -7,19 +7,14 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from helpers.choices import chosen
+from helpers.contract import breaks
 
-from auxar import Adjusted, Adjustments, ImageSpec, Rule, load_plugins
-from auxar.testing import ContractError, check_rule
+from auxar import Adjusted, Adjustments, ImageSpec, Rule
+from auxar.testing import check_rule
 from auxar_heads.softmax import SoftmaxHead
 
 NOTHING: Any = None
 HEAD = SoftmaxHead(ImageSpec(3, height=1, width=1, levels=4))
-
-
-@pytest.mark.parametrize("name", load_plugins().names("rule"))
-def test_the_rules_that_come_with_auxar_keep_the_laws(name):
-    check_rule(chosen("rule", name).build())
 
 
 @attrs.frozen
@@ -76,27 +71,20 @@ def test_an_operation_is_checked_with_heads():
     ],
 )
 def test_a_wrong_rule_is_caught(rule, message):
-    with pytest.raises(ContractError) as error:
-        check_rule(rule)
-    assert str(error.value).startswith(message)
+    assert message in breaks(message.split(":")[0], check_rule, rule)
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("law", "how"),
     [
-        (lambda head, parameters: parameters[:, 1:], "operation: changed parameters must be torch.float64 of shape"),
-        (lambda head, parameters: parameters.float(), "operation: changed parameters must be torch.float64 of shape"),
-        (lambda head, parameters: parameters * torch.nan, "operation: changed parameters are NaN"),
-        (lambda head, parameters: parameters - torch.inf, "operation: changed parameters are NaN"),
-        (lambda head, parameters: parameters.mul_(2), "inputs: the operation changes one of its inputs"),
-        (
-            lambda head, parameters: parameters - parameters.mean(0),
-            "batch: changed parameters",
-        ),
-        (lambda head, parameters: 1 / 0, "runs: the operation failed with ZeroDivisionError"),
+        ("operation", lambda head, parameters: parameters[:, 1:]),
+        ("operation", lambda head, parameters: parameters.float()),
+        ("operation", lambda head, parameters: parameters * torch.nan),
+        ("operation", lambda head, parameters: parameters - torch.inf),
+        ("inputs", lambda head, parameters: parameters.mul_(2)),
+        ("batch", lambda head, parameters: parameters - parameters.mean(0)),
+        ("runs", lambda head, parameters: 1 / 0),
     ],
 )
-def test_a_wrong_operation_is_caught(how, message):
-    with pytest.raises(ContractError) as error:
-        check_rule(Operating(how), HEAD)
-    assert str(error.value).startswith(message)
+def test_a_wrong_operation_is_caught(law, how):
+    breaks(law, check_rule, Operating(how), HEAD)

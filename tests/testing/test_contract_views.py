@@ -3,11 +3,16 @@
 import attrs
 import pytest
 import torch
-from helpers.contract import tells
+from helpers.contract import alternately, before, breaks, cases, first, mutant, setting, then
+from torch.nn import functional
 
 from auxar.errors import UserError
 from auxar.model import ImageSpec, Interval, Known, View
 from auxar.testing import ContractError, check_view, invariances
+from auxar_bitplanes import BitplanesConfig, BitplanesView
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
+from auxar_pyramid import PyramidConfig, PyramidView
+from auxar_subsample import SubsampleConfig, SubsampleView
 
 
 class Darkest(View):
@@ -21,360 +26,312 @@ class Darkest(View):
         return image.amin(1, keepdim=True)
 
 
-class Random(Darkest):
-    def __call__(self, image):
-        return torch.where(torch.rand(image[:, :1].shape) < 0.5, image[:, :1], image[:, -1:] * 0)
+def darkest(law, call=None, **edits):
+    """The darkest view with other values, or with other edits."""
+    return law, mutant(Darkest, **edits | ({"__call__": call} if call else {}))
 
 
-class Counting(Darkest):
-    calls = 0
+def claiming(call=None, **edits):
+    """A view that is wrongly said to be monotone."""
+    return darkest("monotone", call, monotone=True, **edits)
 
-    def __call__(self, image):
-        self.calls += 1
-        return super().__call__(image) * (self.calls % 2)
 
+def known(law, values=lambda values: values, mask=lambda mask: mask, limits=None):
+    """A view whose known values and mask are changed."""
 
-class Range(Darkest):
-    def __call__(self, image):
-        return super().__call__(image) + 1
+    def edit(self, right, found):
+        kept = values(self(found.filled()))
+        return Known(kept, mask(found.mask), limits and limits(kept))
 
+    return darkest(law, known=edit)
 
-class Widened(Darkest):
-    def __call__(self, image):
-        return super().__call__(image).long()
 
+# Faults in values
 
-class Overflowing(Darkest):
-    def __call__(self, image):
-        return (image[:, :1] + image[:, -1:]) // 2
 
+def noisy(self, right, image):
+    return torch.where(torch.rand(image[:, :1].shape) < 0.5, image[:, :1], image[:, -1:] * 0)
 
-class Mixing(Darkest):
-    def __call__(self, image):
-        gray = super().__call__(image)
-        return torch.minimum(gray, gray.flip(0))
 
+def seeded(self, right, image):
+    """The noise has a seed of its own, which resets the noise of everything else."""
+    torch.manual_seed(0)
+    noise = torch.rand(self.image.height, self.image.width) < 0.5
+    return torch.where(noise, right(image), image[:, :1])
 
-class Resized(Darkest):
-    def __call__(self, image):
-        return super().__call__(image)[:, :, :1]
 
+def overflowing(self, right, image):
+    return (image[:, :1] + image[:, -1:]) // 2
 
-class Channels(Darkest):
-    def __init__(self, config, image):
-        super().__init__(config, image)
-        self.view = image
 
+def writing(self, right, image):
+    image[:, 0] = image.amin(1)
+    return image[:, :1].clone()
 
-class Forgetful(Darkest):
-    def __init__(self, config, image):
-        super().__init__(config, image)
-        self.image = attrs.evolve(image, levels=image.levels + 1)
 
+def strided(self, right, image):
+    height, width = self.image.height, self.image.width
+    flat = image.as_strided((len(image), height * width), (image.stride(0), 1))
+    return flat.clone().view(-1, 1, height, width)
 
-class Writing(Darkest):
-    def __call__(self, image):
-        image[:, 0] = image.amin(1)
-        return image[:, :1].clone()
 
+def counting_fours():
+    """The view changes between calls with four images."""
+    other = alternately(torch.zeros_like)
+    return lambda self, right, image: other(self, right, image) if len(image) == 4 else right(image)
 
-class Strided(Darkest):
-    def __call__(self, image):
-        height, width = self.image.height, self.image.width
-        flat = image.as_strided((len(image), height * width), (image.stride(0), 1))
-        return flat.clone().view(-1, 1, height, width)
 
+def filled_up(self, right, image):
+    return right(image) if len(image) else image.new_zeros(1, *self.view.shape)
 
-class Guessing(Darkest):
-    def known(self, known):
-        return Known(self(known.filled()), torch.ones_like(known.mask))
 
+def failing(self, right, image):
+    return right(image) // int(image.max())
 
-class Ignorant(Darkest):
-    def known(self, known):
-        return Known(self(known.filled()), torch.zeros_like(known.mask))
 
+def first_of_many(found):
+    return torch.cat([found[:4], found[:1].expand(max(0, len(found) - 4), -1, -1, -1)])
 
-class Rising(Darkest):
-    monotone = True
 
+def falling(self, right, image):
+    return image.bitwise_not().amax(dim=1, keepdim=True) % self.image.levels
 
-class Falling(Rising):
-    def __call__(self, image):
-        return image.bitwise_not().amax(dim=1, keepdim=True) % self.image.levels
 
+def jumps_at_the_corner(self, right, image):
+    """The value rises by two for one rise of the last pixel, from the second highest value to the highest."""
+    found, levels = right(image), self.image.levels
+    if levels > 3:
+        corner = found[:, :, -1, -1]
+        found[:, :, -1, -1] = torch.where(corner == levels - 2, levels - 3, corner)
+    return found
 
-class Jumping(Rising):
-    """A view that claims to be monotone, but whose values may rise by two if a sub-pixel rises by one."""
 
-    def __call__(self, image):
-        return super().__call__(image) // 2 * 2
+def doubled_column(found):
+    found[..., 13:14] *= 2
+    return found
 
 
-class JumpsAtTheCorner(Rising):
-    """A view whose value rises by two for one rise of the last pixel, from the second highest value to the highest."""
+# Faults in known pixels
 
-    def __call__(self, image):
-        found = super().__call__(image)
-        levels = self.image.levels
-        if levels > 3:
-            corner = found[:, :, -1, -1]
-            found[:, :, -1, -1] = torch.where(corner == levels - 2, levels - 3, corner)
-        return found
 
+def writes_known(self, right, found):
+    kept = Known(self(found.filled()), found.mask.clone())
+    found.mask.zero_()
+    return kept
 
-class Reseeding(Darkest):
-    """A view with noise from a seed of its own, which resets the noise of everything else."""
 
-    def __call__(self, image):
-        torch.manual_seed(0)
-        noise = torch.rand(self.image.height, self.image.width) < 0.5
-        return torch.where(noise, super().__call__(image), image[:, :1])
+def known_in_memory(mask):
+    return mask.as_strided(mask.shape, (mask.stride(0), mask.shape[2], 1))
 
 
-class KnownOfTheFirst(Darkest):
-    """A view that marks the pixels known that are known in the first image."""
+def unexchanged(self, right, found):
+    """Limits are passed on, but their ends are not exchanged."""
+    kept = right(found)
+    if found.limits is None:
+        return kept
+    return attrs.evolve(kept, limits=Interval(self(found.limits.low), self(found.limits.high)))
 
-    def known(self, known):
-        return Known(self(known.filled()), known.mask[:1].expand_as(known.mask))
 
+def no_limits(self, right, found):
+    assert found.limits is None
+    return right(found)
 
-class KnownWithLimits(Darkest):
-    """A view whose known pixels come with limits that exclude possible values."""
 
-    def known(self, known):
-        values = self(known.filled())
-        return Known(values, known.mask, Interval(values, values))
+def rude(self, right, config, image):
+    right(config, image)
+    if image.height % 2:
+        raise ValueError("odd")
 
 
-class KnownFloats(Darkest):
-    def known(self, known):
-        return Known(self(known.filled()).double(), known.mask)
-
-
-class KnownWrites(Darkest):
-    """A view that changes the known pixels of the image."""
-
-    def known(self, known):
-        found = Known(self(known.filled()), known.mask.clone())
-        known.mask.zero_()
-        return found
-
-
-class KnownInMemory(Darkest):
-    """A view that reads the mask in the order of memory."""
-
-    def known(self, known):
-        mask = known.mask.as_strided(known.mask.shape, (known.mask.stride(0), self.image.width, 1))
-        return Known(self(known.filled()), mask)
-
-
-class Negative(Darkest):
-    """A view that passes on limits, but does not exchange their ends."""
-
-    def __call__(self, image):
-        return self.image.levels - 1 - super().__call__(image)
-
-    def known(self, known):
-        found = super().known(known)
-        if known.limits is None:
-            return found
-        return attrs.evolve(found, limits=Interval(self(known.limits.low), self(known.limits.high)))
-
-
-class RefusesLimits(Darkest):
-    def known(self, known):
-        assert known.limits is None
-        return super().known(known)
-
-
-class FirstOfMany(Darkest):
-    """A view that is right for the first 4 images of a batch."""
-
-    def __call__(self, image):
-        found = super().__call__(image)
-        return torch.cat([found[:4], found[:1].expand(max(0, len(found) - 4), -1, -1, -1)])
-
-
-class KnownInFewColumns(Darkest):
-    """A view that marks all pixels beyond the sixteenth column as known."""
-
-    def known(self, known):
-        return Known(self(known.filled()), known.mask | (torch.arange(self.image.width) >= 16))
-
-
-class JumpsInAColumn(Darkest):
-    """A view that claims to be monotone, but whose values rise by two in one column."""
-
-    monotone = True
-
-    def __init__(self, config, image):
-        super().__init__(config, image)
-        self.view = attrs.evolve(self.view, levels=2 * image.levels)
-
-    def __call__(self, image):
-        found = super().__call__(image)
-        found[..., 13:14] *= 2
-        return found
-
-
-class Rude(Darkest):
-    def __init__(self, config, image):
-        super().__init__(config, image)
-        if image.height % 2:
-            raise ValueError("odd")
-
-
-class Picky(Darkest):
-    def __init__(self, config, image):
-        raise UserError("never")
-
-
-class Failing(Darkest):
-    def __call__(self, image):
-        return super().__call__(image) // int(image.max())
-
-
-def no_view(config, image):
-    return "view"
-
-
-class WithoutSpec(Darkest):
-    def __init__(self, config, image):
-        super().__init__(config, image)
-        self.view = None  # type: ignore[assignment]
-
-
-class CountsFours(Darkest):
-    """A view that changes between calls with four images."""
-
-    calls = 0
-
-    def __call__(self, image):
-        self.calls += len(image) == 4
-        return super().__call__(image) * (self.calls % 2 if len(image) == 4 else 1)
-
-
-class FilledUp(Darkest):
-    """A view that returns an image for an empty batch."""
-
-    def __call__(self, image):
-        found = super().__call__(image)
-        return found if len(image) else found.new_zeros(1, *self.view.shape)
-
-
-class InDouble(Darkest):
-    """A view that changes how all other code computes."""
-
-    def __call__(self, image):
-        torch.set_default_dtype(torch.float64)
-        return super().__call__(image)
-
-
-class KnownInBytes(Darkest):
-    def known(self, known):
-        return Known(self(known.filled()), known.mask.byte())
-
-
-class KnownByChannel(Darkest):
-    def known(self, known):
-        return Known(self(known.filled()), known.mask[:, None])
-
-
-class KnownColumn(Darkest):
-    def known(self, known):
-        return Known(self(known.filled())[..., :1], known.mask)
+def picky(*arguments):
+    raise UserError("never")
 
 
 VIEWS = {
-    no_view: "spec",
-    WithoutSpec: "spec",
-    CountsFours: "determinism",
-    FilledUp: "shape",
-    InDouble: "state",
-    KnownInBytes: "known",
-    KnownByChannel: "known",
-    KnownColumn: "known",
-    Random: "state",
-    Counting: "determinism",
-    Range: "range",
-    Widened: "dtype",
-    Overflowing: "dtype",
-    Mixing: "batch",
-    Resized: "shape",
-    Channels: "shape",
-    Forgetful: "spec",
-    Writing: "inputs",
-    Strided: "layout",
-    Guessing: "known",
-    Ignorant: "known",
-    Falling: "monotone",
-    Jumping: "monotone",
-    JumpsAtTheCorner: "monotone",
-    Reseeding: "state",
-    KnownOfTheFirst: "known",
-    KnownWithLimits: "known",
-    KnownFloats: "known",
-    KnownWrites: "inputs",
-    KnownInMemory: "known",
-    Negative: "known",
-    RefusesLimits: "runs",
-    FirstOfMany: "batch",
-    KnownInFewColumns: "known",
-    JumpsInAColumn: "monotone",
-    Rude: "build",
-    Picky: "build",
-    Failing: "runs",
+    "no view": ("spec", lambda config, image: "view"),
+    "without a spec": darkest("spec", __init__=setting(view=None)),
+    "another image": darkest("spec", __init__=setting(image=lambda view: attrs.evolve(view.image, levels=1000))),
+    "counts": darkest("determinism", alternately(torch.zeros_like)),
+    "counts fours": darkest("determinism", counting_fours()),
+    "filled up": darkest("shape", filled_up),
+    "resized": darkest("shape", then(lambda found: found[:, :, :1])),
+    "channels": darkest("shape", __init__=setting(view=lambda view: view.image)),
+    "in double": darkest("state", first(lambda: torch.set_default_dtype(torch.float64))),
+    "noisy": darkest("state", noisy),
+    "seeded": darkest("state", seeded),
+    "out of range": darkest("range", then(lambda found: found + 1)),
+    "widened": darkest("dtype", then(torch.Tensor.long)),
+    "overflowing": darkest("dtype", overflowing),
+    "mixing": darkest("batch", then(lambda found: torch.minimum(found, found.flip(0)))),
+    "first of many": darkest("batch", then(first_of_many)),
+    "writing": darkest("inputs", writing),
+    "strided": darkest("layout", strided),
+    "failing": darkest("runs", failing),
+    "rude": darkest("build", __init__=rude),
+    "picky": darkest("build", __init__=picky),
+    "falling": claiming(falling),
+    "jumping": claiming(then(lambda found: found // 2 * 2)),
+    "jumps at the corner": claiming(jumps_at_the_corner),
+    "jumps in a column": claiming(
+        then(doubled_column), __init__=setting(view=lambda view: attrs.evolve(view.view, levels=2 * view.image.levels))
+    ),
+    "known in bytes": known("known", mask=torch.Tensor.byte),
+    "known by channel": known("known", mask=lambda mask: mask[:, None]),
+    "known column": known("known", values=lambda values: values[..., :1]),
+    "known floats": known("known", values=torch.Tensor.double),
+    "guessing": known("known", mask=torch.ones_like),
+    "ignorant": known("known", mask=torch.zeros_like),
+    "known of the first": known("known", mask=lambda mask: mask[:1].expand_as(mask)),
+    "known in few columns": known("known", mask=lambda mask: mask | (torch.arange(mask.shape[2]) >= 16)),
+    "known in memory": known("known", mask=known_in_memory),
+    "known with limits": known("known", limits=lambda values: Interval(values, values)),
+    "writes known": darkest("inputs", known=writes_known),
+    "unexchanged": darkest("known", lambda self, right, image: self.image.levels - 1 - right(image), known=unexchanged),
+    "no limits": darkest("runs", known=no_limits),
 }
 
 
 def test_a_right_view_passes():
     check_view(Darkest, None)
-    check_view(Rising, None)
+    check_view(mutant(Darkest, monotone=True), None)
     check_view(Darkest, None, images=[ImageSpec(4, height=2, width=3, levels=7)])
 
 
-@pytest.mark.parametrize(("view", "message"), VIEWS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_view_is_caught_by_the_law_it_breaks(view, message, request):
-    if view not in (Widened, Mixing):  # The messages of these name a detail of the smallest example.
+@pytest.mark.parametrize(("law", "view"), cases(VIEWS))
+def test_a_broken_view_is_caught_by_the_law_it_breaks(law, view, request):
+    if law not in ("dtype", "batch"):  # The first example that breaks these laws breaks other laws, too.
         request.getfixturevalue("first_example")
-    with pytest.raises(ContractError) as error:
-        check_view(view, None)
-    tells(error, message)
+    breaks(law, check_view, view, None)
 
 
 def test_the_smallest_counterexample_is_shown():
-    class Late(Darkest):
-        def __call__(self, image):
-            return super().__call__(image) + (image.sum((1, 2, 3), keepdim=True) > 700)
+    def late(self, right, image):
+        return right(image) + (image.sum((1, 2, 3), keepdim=True) > 700)
 
-    with pytest.raises(ContractError, match=r"image = ") as error:
-        check_view(Late, None, images=[ImageSpec(1, height=2, width=2)])
-    assert "255" in str(error.value)
+    found = breaks("range", check_view, mutant(Darkest, __call__=late), None, images=[ImageSpec(1, height=2, width=2)])
+    assert "image = " in found
+    assert "255" in found
 
 
 def test_a_view_that_fails_for_a_single_image_is_shown_this_image():
-    class InPairs(Darkest):
-        def __call__(self, image):
-            return super().__call__(image.view(-1, 2, *image.shape[1:]).flatten(0, 1))
-
-    image = ImageSpec(1, height=1, width=1, levels=2)
+    in_pairs = before(image=lambda image: image.view(-1, 2, *image.shape[1:]).flatten(0, 1))
     message = r"^runs: the view failed with RuntimeError: .*\n  input = \[\[\[\[\d\]\]\]\]"
     with pytest.raises(ContractError, match=message):
-        check_view(InPairs, None, images=[image])
+        check_view(mutant(Darkest, __call__=in_pairs), None, images=[ImageSpec(1, height=1, width=1, levels=2)])
 
 
 def test_a_view_must_stay_on_the_device_of_the_image(monkeypatch):
-    class OnTheCpu(Darkest):
-        def __call__(self, image):
-            return torch.zeros(len(image), *self.view.shape, dtype=image.dtype)
+    def on_the_cpu(self, right, image):
+        return torch.zeros(len(image), *self.view.shape, dtype=image.dtype)
 
     monkeypatch.setattr(invariances, "devices", lambda: [torch.device("cpu"), torch.device("meta")])
-    with pytest.raises(ContractError) as error:
-        check_view(OnTheCpu, None, images=[ImageSpec(1, height=1, width=1)])
-    tells(error, "device")
+    breaks("device", check_view, mutant(Darkest, __call__=on_the_cpu), None, images=[ImageSpec(1, height=1, width=1)])
 
 
 def test_a_size_that_was_asked_for_must_be_accepted():
     with pytest.raises(ContractError, match="never"):
-        check_view(Picky, None, images=[ImageSpec(height=2, width=2)])
+        check_view(VIEWS["picky"][1], None, images=[ImageSpec(height=2, width=2)])
+
+
+# Faults in the views that ship
+
+
+def pyramid(law, factor=2, **edits):
+    return law, mutant(PyramidView, **edits), PyramidConfig(factor)
+
+
+def grayscale(law, levels, **edits):
+    return law, mutant(GrayscaleView, **edits), GrayscaleConfig(levels)
+
+
+def known_if(marks):
+    """An edit of `known` with other marks of known pixels."""
+    return lambda self, right, found: Known(self(found.filled()), marks(self, found.mask))
+
+
+def squares(self, mask):
+    mask = functional.pad(mask, self._missing)
+    return mask.unflatten(1, (-1, self.factor)).unflatten(3, (-1, self.factor))
+
+
+def first_columns(self, mask):
+    return functional.pad(mask, self._missing)[:, :, :: self.factor].unflatten(1, (-1, self.factor)).all(2)
+
+
+def mean(rounded):
+    """An edit that computes means of squares in another way."""
+
+    def edit(self, right, image):
+        parts = functional.pad(image, self._missing).unflatten(2, (-1, self.factor)).unflatten(4, (-1, self.factor))
+        return rounded(parts, self.factor**2).to(image.dtype)
+
+    return edit
+
+
+def white_sums(self, right, view):
+    """The sums of squares just below white include a sum that is too large by one."""
+    lowest, highest = right(view)
+    return lowest, highest + (view.flatten(1) == self.image.levels - 2).to(torch.int64)
+
+
+def border_sums(self, right, view):
+    """The lowest sum of the last square is too large by one."""
+    lowest, highest = right(view)
+    lowest[:, -1] += 1
+    return lowest, highest
+
+
+def turned_squares(found):
+    """The groups of sub-pixels are those of the transposed image, if it is not square."""
+    number, weight = found
+    turned = number.mT.reshape(number.shape) if number.shape[1] != number.shape[2] else number
+    return turned, weight
+
+
+def last_columns(self, right, image):
+    columns = torch.arange(self.view.width) * self.factor + self.factor - 1
+    return image[..., :: self.factor, columns.clamp(max=self.image.width - 1)].clone()
+
+
+def keeps_the_rest(self, right, view):
+    """The support fixes the rows that the view keeps instead of their pixels."""
+    wide = view.to(torch.int64).repeat_interleave(self.factor, 3)[..., : self.image.width]
+    ends = right(view)
+    for values in ends:
+        values.view(len(view), *self.image.shape)[..., :: self.factor, :] = wide
+    return ends
+
+
+SHIPPED = {
+    "any of the square": pyramid("known", known=known_if(lambda self, mask: squares(self, mask).any(4).any(2))),
+    "rows of the square": pyramid("known", known=known_if(first_columns)),
+    "rounded down": pyramid(
+        "support", 3, __call__=mean(lambda parts, area: parts.sum((3, 5), dtype=torch.int64) // area)
+    ),
+    "in bytes": pyramid("dtype", __call__=mean(lambda parts, area: parts.sum((3, 5), dtype=parts.dtype) // area)),
+    "sums below white": pyramid("support", _sums=white_sums),
+    "sums at the border": pyramid("support", _sums=border_sums),
+    "turned squares": pyramid("support", _blocks=then(turned_squares)),
+    "blue first": grayscale("support", 4, __call__=before(image=lambda image: image.flip(1))),
+    "gray below": grayscale("support", 4, _sums=then(lambda ends: tuple(sums + 500 for sums in ends))),
+    "unknown rows": grayscale("known", 2, known=known_if(lambda self, mask: mask.roll(-1, 1))),
+    "not monotone": grayscale("monotone", 3, __call__=lambda self, right, image: self.view.levels - 1 - right(image)),
+    "drops more": (
+        "monotone",
+        mutant(BitplanesView, __call__=lambda self, right, image: (image >> self.drop) & ~1),
+        BitplanesConfig(1),
+    ),
+    "lower bits": (
+        "support",
+        mutant(BitplanesView, _values=then(lambda ends: (ends[0], ends[1] - 1))),
+        BitplanesConfig(1),
+    ),
+    "from the second": ("known", mutant(SubsampleView, __call__=last_columns), SubsampleConfig(2)),
+    "keeps the rest": ("support", mutant(SubsampleView, _values=keeps_the_rest), SubsampleConfig(2)),
+}
+
+
+@pytest.mark.parametrize(("law", "view", "config"), cases(SHIPPED))
+@pytest.mark.usefixtures("first_example")
+def test_a_fault_in_a_shipped_view_is_caught(law, view, config):
+    breaks(law, check_view, view, config)
