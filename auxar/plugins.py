@@ -2,7 +2,8 @@
 
 A plugin is a module (or object) with a function marked by `hookimpl` and an integer `AUXAR_INTERFACE`, the version of
 the interfaces that it was written for. It is part of an installed package that has an entry point in the group `auxar`,
-or it is a Python file that a recipe names. auxar's own plugins have entry points too.
+or it is a Python file that a recipe names. auxar's own plugins have entry points too. Commands are no components: they
+have a group of entry points of their own (`auxar.commandline`).
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ GROUP = "auxar"
 INTERFACE_VERSION = 1
 """Version of the plugin interfaces, which a plugin declares as `AUXAR_INTERFACE`. It is incremented when plugins must
 be adapted, because an interface has a new abstract method or a method has other arguments or results."""
-DECLARATION = "AUXAR_INTERFACE"
-"""Name of the attribute in which a plugin declares the interface version that it supports."""
 KINDS = (
     "view",
     "network",
@@ -102,36 +101,27 @@ class Component:
         16×16×3 with 256 levels
     """
 
-    kind: str = attrs.field()
+    kind: str
     """The kind, one of `KINDS` or a kind that a plugin adds."""
-    name: str = attrs.field()
+    name: str
     """The name that recipes use. It does not contain a colon, which comes before options on the command line."""
-    config: type = attrs.field()
+    config: type
     """The frozen attrs class of the options."""
-    build: Callable[..., Any] = attrs.field(default=_itself)
+    build: Callable[..., Any] = _itself
     """The function that creates the component from an instance of `config`."""
 
-    @kind.validator
-    def _is_kind(self, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, str):
-            raise UserError(f"kind: expected the name of a kind ({', '.join(KINDS)}), got {shown(value)}")
-
-    @name.validator
-    def _text(self, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, str) or not value or ":" in value:
-            raise UserError(f"name: expected a name that recipes can use, without a colon, got {shown(value)}")
-
-    @config.validator
-    def _attrs_class(self, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, type) or not attrs.has(value):
-            raise UserError(f"config must be an attrs class, got {shown(value)}")
-        if "name" in attrs.fields_dict(value):
-            raise UserError(f"config: {value.__name__} has an option 'name', which is the component's name in recipes")
-
-    @build.validator
-    def _function(self, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not callable(value):
-            raise UserError(f"build must be a function or a class, got {shown(value)}")
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.kind, str):
+            raise UserError(f"kind: expected the name of a kind ({', '.join(KINDS)}), got {shown(self.kind)}")
+        if not isinstance(self.name, str) or not self.name or ":" in self.name:
+            raise UserError(f"name: expected a name that recipes can use, without a colon, got {shown(self.name)}")
+        if not isinstance(self.config, type) or not attrs.has(self.config):
+            raise UserError(f"config must be an attrs class, got {shown(self.config)}")
+        if "name" in attrs.fields_dict(self.config):
+            option = f"{self.config.__name__} has an option 'name'"
+            raise UserError(f"config: {option}, which is the component's name in recipes")
+        if not callable(self.build):
+            raise UserError(f"build must be a function or a class, got {shown(self.build)}")
 
     @property
     def summary(self) -> str:
@@ -146,13 +136,13 @@ def _kinds_for(kind: str) -> tuple[str, ...]:
 
 def interface_problem(plugin: object) -> str | None:
     """The reason why a plugin cannot be used, as a text that follows its name; None if there is none."""
-    version = getattr(plugin, DECLARATION, None)
+    version = getattr(plugin, "AUXAR_INTERFACE", None)
     if version == INTERFACE_VERSION and type(version) is int:
         return None
     if version is None:
-        return f"does not declare the version of auxar's interfaces; expected {DECLARATION} = {INTERFACE_VERSION}"
+        return f"does not declare the version of auxar's interfaces; expected AUXAR_INTERFACE = {INTERFACE_VERSION}"
     if type(version) is not int or version < 1:
-        return f"declares {DECLARATION} = {shown(version)}, expected a positive integer such as {INTERFACE_VERSION}"
+        return f"declares AUXAR_INTERFACE = {shown(version)}, expected a positive integer such as {INTERFACE_VERSION}"
     return (
         f"was written for version {shown(version)} of auxar's interfaces, but this auxar has version "
         f"{INTERFACE_VERSION}; use a newer auxar"
@@ -189,9 +179,6 @@ class Registry:
     """The kinds of components: `KINDS`, and those that plugins add."""
     files: Mapping[Path, bytes] = attrs.field(factory=dict, repr=False)
     """The content of each loaded plugin file by its path. The file itself may have changed since."""
-    of_a_run: bool = False
-    """Whether a run's own recipe is read. An option that it lacks is newer than the run, and gets the value `before` of
-    its field's metadata, if there is one, instead of its default."""
 
     def get(self, kind: str, name: str, path: str) -> Component:
         """The component of this kind and name; for a prior or a decoder, it may be of the kind `network`.
@@ -270,23 +257,20 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     for name, origin, is_local, load in _sources(contents):
         try:
             plugin = load()
+            problem = interface_problem(plugin)
         except FAILURES as error:
             if is_local:
                 raise
-            # Other plugins still load.
-            problems.append(f"plugin '{name}' ({origin}) cannot be loaded: {type(error).__name__}: {error}")
-            warnings.warn(problems[-1], stacklevel=2)
-            continue
+            problem = f"cannot be loaded: {type(error).__name__}: {error}"
         key = f"{name}.py" if is_local else name  # A file may have the name of an installed plugin.
         if key in origins:
             raise UserError(f"two plugins are named '{name}': {origins[key][1]} and {origin}; uninstall or rename one")
         origins[key] = name, origin
-        problem = interface_problem(plugin)
         if problem is None:
             _register(manager, plugin, key, origins[key])
         elif is_local:
             raise UserError(f"plugin '{name}' ({origin}) {problem}")
-        else:
+        else:  # Other plugins still load.
             problems.append(f"plugin '{name}' ({origin}) {problem}")
             warnings.warn(problems[-1], stacklevel=2)
     return attrs.evolve(_collect(manager, origins, tuple(problems)), files=dict(contents))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -32,14 +32,12 @@ NO_KEY = "no key"
 class Misfit(Exception):
     """The error for values that do not match their type.
 
-    `problems` has one line for each wrong value, which begins with the path of the value. `reason` is the exception of
-    cattrs, from which an enclosing converter builds longer paths.
+    `problems` has one line for each wrong value, which begins with the path of the value.
     """
 
-    def __init__(self, problems: Sequence[str], reason: Exception) -> None:
+    def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-        self.reason = reason
 
 
 class Messages:
@@ -54,16 +52,15 @@ class Messages:
 class Hook:
     """A custom conversion for types that are not converted field by field.
 
-    An error that `read` raises is reported with the path of the value. If it is a `Misfit`, its paths are appended to
-    that path.
+    An error that `read` raises is reported with the path of the value.
     """
 
     fits: Callable[[Any], bool]
     """Returns whether the hook converts a type."""
     read: Callable[[Any, Any], Any]
     """Converts a plain value to an object; the arguments are the value and the type."""
-    write: Callable[[Any], Any] | None = None
-    """Converts an object back to plain values. If it is None, an attrs class is written field by field."""
+    write: Callable[[Any], Any]
+    """Converts an object back to plain values."""
 
 
 class StrictConverter:
@@ -102,7 +99,7 @@ class StrictConverter:
         try:
             return self._cattrs.structure(value, kind)
         except Exception as error:  # Validators may raise any exception. cattrs collects them in groups.
-            raise Misfit([one_line(problem) for problem in _problems(error, path)], error) from None
+            raise Misfit([one_line(problem) for problem in _problems(error, path)]) from None
 
     def unstructure(self, value: Any) -> Any:
         """Converts an object to plain values, which `structure` can convert back."""
@@ -120,8 +117,7 @@ class StrictConverter:
         converter.register_structure_hook_factory(attrs.has, self._table)
         for hook in self._hooks:
             converter.register_structure_hook_func(hook.fits, hook.read)
-            if hook.write is not None:
-                converter.register_unstructure_hook_func(hook.fits, hook.write)
+            converter.register_unstructure_hook_func(hook.fits, hook.write)
         return converter
 
     def _scalar(self, *accepted: type) -> Callable[[Any, Any], Any]:
@@ -132,7 +128,7 @@ class StrictConverter:
             if type(value) not in accepted:
                 raise TypeError(self._messages.wrong(kind.__name__, value))
             if kind is float and self._finite:
-                if not _is_finite(value):
+                if not abs(value) <= sys.float_info.max:
                     raise ValueError(f"expected a finite number, got {shown(value)}")
             elif type(value) is int and not -(2**63) <= value < 2**63:
                 raise ValueError(self._messages.wrong(OF_64_BITS, value))
@@ -198,8 +194,6 @@ class StrictConverter:
 
 def _problems(error: BaseException, path: str) -> Iterator[str]:
     """Yields one line for each wrong value, which begins with the path of the value."""
-    if isinstance(error, Misfit):  # A hook called another converter. Its paths are appended to `path`.
-        error = error.reason
     if isinstance(error, BaseValidationError):
         for part in error.exceptions:
             yield from _problems(part, path + _place(part))
@@ -223,22 +217,10 @@ def _sentence(error: BaseException) -> str:
         return "this key is required"
     if isinstance(error, ForbiddenExtraKeysError):
         known = [field.name for field in attrs.fields(error.cl) if field.init and NO_KEY not in field.metadata]
-        return "; ".join(_unknown_keys(sorted(error.extra_fields), known))
+        return "; ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in sorted(error.extra_fields))
     # attrs validators put other values after the message into `args`.
     return str(error.args[0]) if error.args else str(error)
 
 
-def _unknown_keys(keys: Sequence[str], known: Sequence[str]) -> Iterator[str]:
-    for key in keys:
-        yield f"unknown key '{key}'{did_you_mean(key, known)}"
-
-
 def _origin(kind: Any) -> Any:
     return get_origin(kind)
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # The integer is too large for a float.
-        return False

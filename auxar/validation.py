@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
@@ -129,6 +130,19 @@ def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not _is_number(value) or not value < limit:
             raise UserError(f"{attribute.name} must be less than {limit}, got {shown(value)}")
+
+    return check
+
+
+def one_of(*choices: str) -> Any:
+    """Returns a validator that accepts these strings."""
+
+    @checks(enum=list(choices))
+    def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
+        if value not in choices:
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}{hint}")
 
     return check
 

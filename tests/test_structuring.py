@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auxar.errors import UserError
 from auxar.recipe.structuring import RECIPES, TYPES
 from auxar.runs.records import RECORDS
-from auxar.structuring import Hook, Misfit, StrictConverter
+from auxar.structuring import Misfit, StrictConverter
 
 BOTH = pytest.mark.parametrize("converter", [RECIPES, RECORDS], ids=["recipes", "records"])
 
@@ -95,7 +94,6 @@ def test_values_of_the_right_types_are_read_and_written_back(converter):
         ({"inner": 3}, "inner: expected a table"),
         ({"inner": {}}, "inner.number: this key is required"),
         ({"inner": {"number": True}}, "inner.number: expected int, got "),
-        ({"inner": {"number": 1.0}}, "inner.number: expected int, got "),
         ({"inner": {"number": 1, "share": "1"}}, "inner.share: expected float, got "),
         ({"name": 1}, "name: expected str, got "),
         ({"on": 1}, "on: expected bool, got "),
@@ -103,17 +101,14 @@ def test_values_of_the_right_types_are_read_and_written_back(converter):
         ({"kind": 3.0}, "kind: expected one of a, b, 3, got "),
         ({"several": {}}, "several: expected a list"),
         ({"several": [{"number": 1}, 2]}, "several[1]: expected a table"),
-        ({"several": [{"number": 1}, {"number": None}]}, "several[1].number: expected int, got "),
         ({"pair": [1]}, "pair: expected a list of 2 entries, got 1: [1]"),
         ({"pair": [1, "2"]}, "pair[1]: expected float, got "),
         ({"names": "ab"}, 'names: expected a list of strings, ["…", …], got '),
         ({"names": ["a", 1]}, 'names: expected a list of strings, ["…", …], got '),
         ({"by_name": []}, "by_name: expected a table"),
         ({"by_name": {"k": {"number": "1"}}}, "by_name['k'].number: expected int, got "),
-        ({"counts": {"k": False}}, "counts['k']: expected int, got "),
         ({"perhaps": "1"}, "perhaps: expected int, got "),
         ({"perhaps": -(2**63) - 1}, "perhaps: expected a"),
-        ({"file": 3}, "file: expected str, got "),
         ({"file": ""}, "file: expected the path of a file or folder, got ''"),
     ],
 )
@@ -160,53 +155,6 @@ def test_messages_have_no_control_characters(converter):
     assert problem.isprintable()
 
 
-@attrs.frozen
-class Choice:
-    """A name with options, like a recipe's choice of a component."""
-
-    name: str
-    options: Inner
-
-
-@attrs.frozen
-class Chooser:
-    choice: Choice
-    others: tuple[Choice, ...] = ()
-
-
-def test_a_hook_reads_types_in_its_own_way_and_its_errors_have_their_path():
-    known = {"inner": Inner}
-
-    def read(value: Any, kind: Any) -> Choice:
-        if value["name"] not in known:
-            raise UserError(f"nothing is named {value['name']}")
-        options = {key: entry for key, entry in value.items() if key != "name"}
-        return Choice(value["name"], converter.structure(options, known[value["name"]]))
-
-    def write(choice: Choice) -> dict[str, Any]:
-        return {"name": choice.name, **converter.unstructure(choice.options)}
-
-    hook = Hook(lambda kind: kind is Choice, read, write)
-    converter = StrictConverter(unknown_keys="refused", finite=True, hooks=[hook])
-    table = {"choice": {"name": "inner", "number": 1}, "others": [{"name": "inner", "number": 2, "share": 1.5}]}
-    found = converter.structure(table, Chooser, "prior")
-    assert found == Chooser(Choice("inner", Inner(1)), (Choice("inner", Inner(2, 1.5)),))
-    assert converter.structure(converter.unstructure(found), Chooser, "prior") == found
-    for wrong, message in (
-        ({"name": "outer"}, "nothing is named outer"),
-        ({"name": "inner", "number": "2", "shar": 1}, "number: expected int, got '2'"),
-    ):
-        with pytest.raises(Misfit) as caught:
-            converter.structure({"choice": table["choice"], "others": [wrong]}, Chooser, "prior")
-        assert caught.value.problems[0] == (
-            f"prior.others[0].{message}" if ": " in message else f"prior.others[0]: {message}"
-        )
-    assert "prior.others[0]: unknown key 'shar'; did you mean 'share'?" in str(caught.value)
-    # Without the hook, `Choice` is read like any other class.
-    with pytest.raises(Misfit, match="unknown key 'number'"):
-        StrictConverter(unknown_keys="refused", finite=True).structure(table, Chooser, "prior")
-
-
 @BOTH
 @given(
     value=st.recursive(
@@ -220,9 +168,3 @@ def test_any_value_is_read_or_is_a_misfit(converter, value):
         assert isinstance(converter.structure(value, Outer), Outer)
         return
     assert all(problem.isprintable() for problem in problems(converter, value))
-
-
-def test_the_converter_is_low_in_the_order_of_imports():
-    text = (Path(__file__).parents[1] / "auxar" / "structuring.py").read_text()
-    imports = [line for line in text.splitlines() if line.startswith(("import auxar", "from auxar"))]
-    assert imports == ["from auxar.errors import did_you_mean, one_line, shown"]

@@ -5,10 +5,11 @@ The seed, the step and the batch size determine which images of the set a traini
 
 from __future__ import annotations
 
+import abc
 import itertools
 import signal
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import torch
@@ -21,23 +22,44 @@ from auxar.errors import UserError
 from auxar.work.signals import SIGNALS
 
 
-class Readable(Protocol):
+class Readable(abc.ABC):
     """The part of an `ImageSet` that batches are read from."""
 
-    @property
-    def most_workers(self) -> int | None:
-        """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
+    most_workers: int | None
+    """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
 
     def own_part(self, rank: int, processes: int) -> Readable | None:
-        """The part of the set that one of several processes reads for training; None if each reads the whole set."""
+        """The part of the set that one of several processes reads for training; None if each reads the whole set.
 
+        Only streams with `data.shards = "own"` are divided.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> print(images.train.own_part(0, 2))
+            None
+        """
+        return None
+
+    @abc.abstractmethod
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
-        """Yields the examples at ranges of positions in the endless training sequence."""
+        """Yields one batch of examples for each range in `shares`.
 
+        A range holds positions in an endless training sequence. The sequence contains every image once in each epoch,
+        in an order determined by `seed` and the number of the epoch. The ranges must be in ascending order, without
+        overlap. Raises `UserError` if an image cannot be read.
+        """
+
+    @abc.abstractmethod
     def every_example(
         self, count: int, first: int, limit: int | None, block: int = 1
     ) -> Iterator[tuple[int, Examples]]:
-        """Yields the numbers and the examples of a part of the set, each as a batch of one."""
+        """Yields pairs of an image's number and its example, as a batch of one, for one part of the set.
+
+        The first `limit` images (all if it is None) are divided into blocks of `block` consecutive images. The part
+        consists of the blocks `first`, `first + count`, `first + 2·count`, … An image's number is its position in the
+        set. Raises `UserError` if an image cannot be read, or if the set has no image and `limit` is not 0.
+        """
 
 
 def training_examples(
@@ -66,13 +88,8 @@ def training_examples(
     `workers` is the number of processes that read batches in advance, limited to `images.most_workers`. If it is 0,
     this process reads each batch when it is needed.
 
-    Raises `UserError` if `batch_size` is not divisible by `processes` or if an image cannot be read.
+    `batch_size` is divisible by `processes`. Raises `UserError` if an image cannot be read.
     """
-    if batch_size % processes:
-        raise UserError(
-            f"training.batch_size: {batch_size} is not divisible by the number of processes, {processes}; "
-            f"use {max(1, batch_size // processes) * processes} or {(batch_size // processes + 1) * processes}"
-        )
     own, share = images.own_part(rank, processes), batch_size // processes
     shares = _Shares(own or images, batch_size, steps, start, seed, flip, rank, share, drop, apart=own is not None)
     if not workers:
@@ -84,12 +101,6 @@ def training_examples(
         shares, batch_size=None, num_workers=workers, worker_init_fn=_leave_signals, generator=torch.Generator()
     )
     return _raise_errors(loader)
-
-
-def training_batches(images: Readable, *, batch_size: int, steps: int, seed: int, **options: Any) -> Iterator[Tensor]:
-    """Yields the images of `training_examples`, which has the same arguments: uint8, (b, c, h, w)."""
-    examples = training_examples(images, batch_size=batch_size, steps=steps, seed=seed, **options)
-    return (batch.image for batch in examples)
 
 
 def _leave_signals(worker: int) -> None:
@@ -118,14 +129,6 @@ def evaluation_examples(
     while batch := list(itertools.islice(part, batch_size)):
         numbers, examples = zip(*batch, strict=True)
         yield torch.tensor(numbers), joined(examples)
-
-
-def evaluation_batches(
-    images: Readable, *, batch_size: int, limit: int | None = None, rank: int = 0, processes: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the numbers and the images, uint8 (b, c, h, w), of `evaluation_examples` with the same arguments."""
-    batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=rank, processes=processes)
-    return ((numbers, examples.image) for numbers, examples in batches)
 
 
 @attrs.frozen(eq=False)

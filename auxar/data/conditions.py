@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from auxar.data.condition_values import attribute_values, label_number
-from auxar.data.conversion import BrokenImage, Preparation, WrongSize, fitted, opened
+from auxar.data.conversion import Preparation, WrongSize, fitted
+from auxar.data.decoding import BrokenImage, opened
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import parse_json
 from auxar.model import Condition, ImageSpec
@@ -35,12 +36,9 @@ class ConditionReader:
     config: ConditionConfig
     condition: Condition
     """The condition that the model gets."""
-    crop: Crop
-    """Margins that are cut off from masks, and from images without a size of their own, like from the images."""
-    resize: str
-    """How a mask or image is resized, as `Preparation.resize`; masks without interpolation."""
-    values: str
-    """The meaning of the pixels of image files, as in `Preparation.values`."""
+    data: DataConfig
+    """The keys [data]. Masks, and images without a size of their own, are cropped and resized like the images, masks
+    without interpolation. `values` is the meaning of the pixels of image files."""
     columns: tuple[str, ...]
     """The columns that the values come from."""
 
@@ -54,7 +52,9 @@ class ConditionReader:
         """A text that changes with the values of conditions, if those in the data set stay the same."""
         config, condition = self.config, self.condition
         places = (config.column, config.columns, config.suffix, config.key, config.folders)
-        return repr((condition.kind, condition.spec, condition.names, places, config.own_size, self.crop, self.resize))
+        return repr(
+            (condition.kind, condition.spec, condition.names, places, config.own_size, self.data.crop, self.data.resize)
+        )
 
     def __call__(self, values: Sequence[Any], image: bytes, name: str, content: Content) -> np.ndarray:
         """Reads the condition of an image: int32, condition.spec.shape.
@@ -115,9 +115,9 @@ class ConditionReader:
 
         Raises `BrokenImage` if it cannot be decoded, and `UserError`, with `name` in the message, if it does not fit.
         """
-        spec = self.condition.spec
+        spec, data = self.condition.spec, self.data
         if self.condition.kind == "image":
-            prepare = Preparation(spec, Crop() if self.config.own_size else self.crop, self.resize, self.values)
+            prepare = Preparation(spec, Crop() if self.config.own_size else data.crop, data.resize, data.values)
             try:
                 return prepare(source, name)
             except WrongSize as error:
@@ -127,7 +127,7 @@ class ConditionReader:
                 raise UserError(f"condition: {name} has {error.found}, but {expected}; set data.resize") from None
         with opened(source) as picture:
             size = (spec.width, spec.height)
-            found = fitted(_classes(picture, name), size, self.crop, self.resize, name, Image.Resampling.NEAREST)
+            found = fitted(_classes(picture, name), size, data.crop, data.resize, name, Image.Resampling.NEAREST)
             values = np.asarray(found)[None]
         if values.min() < 0 or values.max() >= spec.levels:
             wrong = values.min() if values.min() < 0 else values.max()
@@ -164,7 +164,7 @@ def condition_reader(config: ConditionConfig | None, image: ImageSpec, data: Dat
     if config is None:
         return None
     columns = config.columns or ((COLUMN,) if config.column is None else (config.column,))
-    return ConditionReader(config, config.describe(image), data.crop, data.resize, data.values, columns)
+    return ConditionReader(config, config.describe(image), data, columns)
 
 
 def check_condition_columns(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 import torch
@@ -29,9 +29,13 @@ class Examples:
     def __len__(self) -> int:
         return len(self.image)
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Examples:
+        """The batch with the images and the conditions changed in the same way."""
+        return Examples(change(self.image), None if self.condition is None else change(self.condition))
+
     def of(self, rows: slice) -> Examples:
         """The examples of a slice of the batch."""
-        return Examples(self.image[rows], None if self.condition is None else self.condition[rows])
+        return self._each(lambda values: values[rows])
 
     def chunk(self, parts: int) -> list[Examples]:
         """Splits the batch into at most `parts` parts, as `torch.chunk` does."""
@@ -41,15 +45,11 @@ class Examples:
 
     def to(self, device: torch.device) -> Examples:
         """The batch on another device."""
-        condition = None if self.condition is None else self.condition.to(device, non_blocking=True)
-        return Examples(self.image.to(device, non_blocking=True), condition)
+        return self._each(lambda values: values.to(device, non_blocking=True))
 
     def mirrored(self, rows: Tensor) -> Examples:
         """The batch with the examples of some rows, bool (b,), mirrored left to right, both images and conditions."""
-        chosen = rows[:, None, None, None]
-        image = torch.where(chosen, self.image.flip(-1), self.image)
-        condition = None if self.condition is None else torch.where(chosen, self.condition.flip(-1), self.condition)
-        return Examples(image, condition)
+        return self._each(lambda values: torch.where(rows[:, None, None, None], values.flip(-1), values))
 
     def without_condition(self, rows: Tensor) -> Examples:
         """The batch with the null condition in some rows, bool (b,)."""

@@ -12,10 +12,9 @@ from typing import Any
 import datasets
 import huggingface_hub
 
-from auxar.caching import cannot_be_written, disk_error
+from auxar.data.library import loaded
 from auxar.data.reach import Reach
-from auxar.errors import UserError, did_you_mean
-from auxar.files import nearest_path
+from auxar.errors import UserError, did_you_mean, nearest_path
 
 
 def load_from_hub(
@@ -36,27 +35,27 @@ def load_from_hub(
             "files, for example ."
         )
     reachable = _reachable()
-    try:
-        with nullcontext() if reachable else _offline():
-            return datasets.load_dataset(name, config, streaming=streaming), _own_files(name)
-    except Exception as error:  # The network, the hub, file formats and metadata all raise different exceptions.
-        if (disk := disk_error(error)) is not None:
-            raise cannot_be_written(Path(datasets.config.HF_DATASETS_CACHE), disk) from error
-        reason = " ".join(str(error).split())
-        if reachable:
-            problem = f"'{name}' could not be loaded from the Hugging Face hub: {reason}"
-        elif isinstance(error, ConnectionError):
-            problem = f"the Hugging Face hub could not be reached, and '{name}' is not in the local cache of `datasets`"
-        else:
-            problem = (
-                f"the Hugging Face hub could not be reached, and '{name}' could not be loaded from the local cache of "
-                f"`datasets`: {reason}"
-            )
+
+    def explain(error: Exception) -> UserError:
+        problem = _problem(name, error, reachable)
         problem += f"; no file or folder '{name}' is beside the recipe or in {os.getcwd()}{nearest_path(Path(name))}"
         if "/" not in name:
             problem += f"; '{name}' is not a registered data set either{did_you_mean(name, registered)}"
         advice = "if the images are on this machine, give their folder: --set data.path=FOLDER"
-        raise UserError(f"data.path: {problem}; {advice}") from error
+        return UserError(f"data.path: {problem}; {advice}")
+
+    with nullcontext() if reachable else _offline():
+        return loaded(name, config, streaming=streaming, explain=explain), _own_files(name)
+
+
+def _problem(name: str, error: Exception, reachable: bool) -> str:
+    reason = " ".join(str(error).split())
+    if reachable:
+        return f"'{name}' could not be loaded from the Hugging Face hub: {reason}"
+    offline = "the Hugging Face hub could not be reached"
+    if isinstance(error, ConnectionError):
+        return f"{offline}, and '{name}' is not in the local cache of `datasets`"
+    return f"{offline}, and '{name}' could not be loaded from the local cache of `datasets`: {reason}"
 
 
 def _own_files(name: str) -> Reach:

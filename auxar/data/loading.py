@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from datasets import Dataset
 
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import Preparation
-from auxar.data.division import Side, divided_rows, sides_of_stream
-from auxar.data.progress import progress_in_main_process
-from auxar.data.registered import build_data_set
+from auxar.data.library import progress_in_main_process
 from auxar.data.sets import DataSets
 from auxar.data.source import Source, open_source
+from auxar.data.splits import Side, divided_rows, sides_of_stream
 from auxar.data.stored import StoredImages, prepare, usable_rows
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError, one_line
 from auxar.model import ImageSpec
+from auxar.plugin_paths import built_path
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig
 from auxar.recipe.condition import ConditionConfig
+from auxar.recipe.data_options import data_set_config
 
 
 def load_images(
@@ -44,15 +47,23 @@ def load_images(
         preparation, reader = Preparation.of(image, config), condition_reader(condition, image, config)
         _check_names(config)
         with progress_in_main_process():
-            built, known = build_data_set(config, registry), registry.names("dataset")
-            source = open_source(config, built, known, condition)
-            if config.streaming:
-                return _streamed(config, preparation, reader, source)
-            return _stored(config, preparation, reader, source)
+            source = open_source(config, _built(config, registry), registry.names("dataset"), condition)
+            return (_streamed if config.streaming else _stored)(config, preparation, reader, source)
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.
         raise UserError(one_line(str(error))) from error
+
+
+def _built(config: DataConfig, registry: Registry) -> Path | None:
+    """Builds the registered data set that `data.path` names, and returns its path; None if it names none.
+
+    Raises `UserError` if the options are invalid, if `build` raises any exception, or if it returns no path.
+    """
+    options = data_set_config(config, registry)
+    if options is None:
+        return None
+    return built_path(registry, "dataset", config.path, options, f"data.path ('{config.path}')")
 
 
 def _check_names(config: DataConfig) -> None:
@@ -95,14 +106,9 @@ def _stored(config: DataConfig, preparation: Preparation, reader: ConditionReade
 
 def _streamed(config: DataConfig, preparation: Preparation, reader: ConditionReader | None, source: Source) -> DataSets:
     def stream(split: str, side: Side | None) -> StreamedImages:
-        found = StreamedImages.of(
-            source.images(config, split, reader),
-            preparation,
-            side,
-            config.broken == "skip",
-            config.shuffle_buffer,
-            own_shards=config.shards == "own",
-        )
+        side = side or Side()
+        images, is_skipped = source.images(config, split, reader), config.broken == "skip"
+        found = StreamedImages(images, preparation, side, is_skipped, config.shuffle_buffer, config.shards == "own")
         found.check_not_empty()
         return found
 

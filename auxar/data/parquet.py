@@ -1,12 +1,14 @@
-"""Opens parquet files: checks their columns, and loads the column that holds images.
+"""Opens parquet files: checks their columns, and loads the columns of images and conditions.
 
-`datasets` gets the type of this column from here. It would otherwise take the types of all columns from the metadata of
-the files, which may be damaged or contradict the content.
+`datasets` gets the types of these columns from here. It would otherwise take the types of all columns from the metadata
+of the files, which may be damaged or contradict the content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,22 @@ import pyarrow as pa
 import pyarrow.parquet
 from datasets.data_files import DataFilesList
 
-from auxar.caching import cannot_be_written, disk_error
-from auxar.data.columns import choose_column
-from auxar.data.conditions import check_condition_columns
-from auxar.data.folder import check_names, parquet_splits
-from auxar.errors import LONGEST_VALUE, UserError, one_line
-from auxar.files import parse_json
+from auxar.data.columns import file_type, image_column, plain_type, type_name
+from auxar.data.folder import check_names
+from auxar.data.library import loaded
+from auxar.errors import UserError
+from auxar.files import is_file, read_bytes
 from auxar.recipe import DataConfig
 from auxar.recipe.condition import ConditionConfig
 
 ROWS = 1000
 """Number of rows that `datasets` reads at once. By default it reads a whole row group, however large."""
-BYTES = datasets.Value("large_binary")
-FILES = {"bytes": BYTES, "path": BYTES}
-"""The type of a column of structs. Paths are read as bytes, because they may not be valid UTF-8."""
+CARDS = ("README.md", ".huggingface.yaml")
+"""Names of the file in which a folder of parquet files can describe its splits, in the format of the hub."""
+MOST_TEXT = 2**22
+"""Maximum size of that file in bytes."""
+Schemas = Mapping[Path, pa.Schema]
+"""The columns of each file."""
 
 
 def open_parquet(
@@ -42,45 +46,59 @@ def open_parquet(
     rows, or if the cache of `datasets` cannot be written.
     """
     check_names(files)
+    schemas: dict[Path, pa.Schema] = {}
+    filled = set()
     for file in files:
         if "::" in str(file):  # `datasets` would read a file inside an archive.
             raise UserError(f"data.path: the path of the parquet file {file} contains '::'; rename it")
-    schemas, rows = {}, {}
-    for file in files:
-        schemas[file], rows[file] = _schema(file)
-    if not any(rows.values()):
+        with _opened(file) as opened:
+            schemas[file] = opened.schema_arrow
+            filled |= {file} if opened.metadata.num_rows else set()
+    if not filled:
         raise UserError(f"data.path: {where} contains no images, because it has no rows")
-    others = () if condition is None else condition.columns or (str(condition.column),)
-    column, feature = _column(schemas, config.column, where, others)
-    features = {column: feature, **{name: _condition_feature(schemas, name) for name in others}}
-    _check_same(schemas, list(features))
-    try:
-        named = {"train": files} if path.is_file() else parquet_splits(path, files, config.config)
-        # `datasets` cannot read a split without rows.
-        exact = {name: exactly(members) for name, members in named.items() if any(rows[file] for file in members)}
-        for name in (config.train, config.validation, config.heldout):
-            if name in named and name not in exact:
-                raise UserError(f"data.path: the split '{name}' of {where} contains no images, because it has no rows")
-        found: dict[str, Any] = datasets.load_dataset(
-            "parquet",
-            data_files=exact,
-            streaming=config.streaming,
-            columns=list(features),
-            features=datasets.Features(features),
-            batch_size=ROWS,
-        )
-    except UserError:
-        raise
-    except Exception as error:  # A damaged file can raise errors of pyarrow, of `datasets` and of Python itself.
-        if (disk := disk_error(error)) is not None:
-            raise cannot_be_written(Path(datasets.config.HF_DATASETS_CACHE), disk) from error
+    features = _features(schemas, config, where, condition)
+    named = {"train": list(files)} if path.is_file() else _splits(path, files, config.config)
+    for name in (config.train, config.validation, config.heldout):
+        if name in named and filled.isdisjoint(named[name]):
+            raise UserError(f"data.path: the split '{name}' of {where} contains no images, because it has no rows")
+
+    def explain(error: Exception) -> UserError:
         for file in files:
-            _check_pages(file, list(features))
-        raise UserError(f"data.path: {where} cannot be read as parquet: {_reason(error)}") from error
-    return found
+            with _opened(file) as opened:
+                for _ in opened.iter_batches(ROWS, columns=list(features)):
+                    pass
+        return UserError(f"data.path: {where} cannot be read as parquet: {_reason(error)}")
+
+    return loaded(
+        "parquet",
+        # `datasets` cannot read a split without rows.
+        data_files={name: _exactly(members) for name, members in named.items() if not filled.isdisjoint(members)},
+        streaming=config.streaming,
+        columns=list(features),
+        features=features,
+        batch_size=ROWS,
+        explain=explain,
+    )
 
 
-def exactly(files: Sequence[Path]) -> DataFilesList:
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """Opens a parquet file. Raises `UserError` if it cannot be opened or, within the block, read."""
+    try:
+        with pyarrow.parquet.ParquetFile(file) as opened:
+            yield opened
+    except Exception as error:  # A damaged file can raise errors of pyarrow and of Python itself.
+        raise UserError(
+            f"data.path: {file} cannot be read as parquet: {_reason(error)}; expected an intact parquet file that is "
+            "not encrypted"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error.__cause__ or error).strip().split("\n")[0].rstrip(".")
+
+
+def _exactly(files: Sequence[Path]) -> DataFilesList:
     """Returns the files as `datasets` expects them after it has resolved patterns.
 
     It would read a path itself as a pattern: `white[1].parquet` means the file `white1.parquet`. Sizes and times are
@@ -90,120 +108,64 @@ def exactly(files: Sequence[Path]) -> DataFilesList:
     return DataFilesList(list(map(str, files)), [(str(stamp.st_size), str(stamp.st_mtime_ns)) for stamp in stamps])
 
 
-def _schema(file: Path) -> tuple[pa.Schema, int]:
-    """Returns the columns of a parquet file and the number of its rows. Raises `UserError` if it cannot be read."""
+def _features(schemas: Schemas, config: DataConfig, where: str, condition: ConditionConfig | None) -> datasets.Features:
+    """Returns the types for `datasets` of the columns of images and conditions, which all files have."""
+    first, schema = next(iter(schemas.items()))
+    others = () if condition is None else condition.columns or (str(condition.column),)
+    column = image_column(schema, config.column, where if len(schemas) == 1 else str(first), others)
+    features = {name: _feature(schema.field(name).type, name) for name in (column, *others)}
+    _check_same(schemas, features)
+    return datasets.Features(features)
+
+
+def _feature(kind: pa.DataType, column: str) -> Any:
     try:
-        with pyarrow.parquet.ParquetFile(file) as opened:
-            return opened.schema_arrow, opened.metadata.num_rows
-    except Exception as error:  # See `open_parquet`.
-        raise _unreadable(file, error) from error
-
-
-def _check_pages(file: Path, columns: list[str]) -> None:
-    """Reads columns of a parquet file. Raises `UserError` if this fails."""
-    try:
-        with pyarrow.parquet.ParquetFile(file) as opened:
-            for _ in opened.iter_batches(ROWS, columns=columns):
-                pass
-    except Exception as error:  # See `open_parquet`.
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: Path, error: Exception) -> UserError:
-    return UserError(
-        f"data.path: {file} cannot be read as parquet: {_reason(error)}; expected an intact parquet file that is "
-        "not encrypted"
-    )
-
-
-def _reason(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().split("\n")[0].rstrip(".")
-
-
-def _condition_feature(schemas: Mapping[Path, pa.Schema], column: str) -> Any:
-    """Returns the type of a column of conditions for `datasets`."""
-    kind = next(iter(schemas.values())).field(column).type
-    try:
-        found = _feature(kind)
-        return found or datasets.Features.from_arrow_schema(pa.schema([pa.field(column, _plain(kind))]))[column]
+        plain = pa.schema([pa.field(column, plain_type(kind))])
+        return file_type(kind) or datasets.Features.from_arrow_schema(plain)[column]
     except Exception as error:  # `datasets` raises various exceptions.
-        raise UserError(f"condition.column: column '{column}' has the type {_name(kind)}, which cannot be read") from (
-            error
-        )
+        what = f"column '{column}' has the type {type_name(kind)}, which cannot be read"
+        raise UserError(f"condition.column: {what}") from error
 
 
-def _check_same(schemas: Mapping[Path, pa.Schema], columns: Collection[str]) -> None:
+def _check_same(schemas: Schemas, columns: Collection[str]) -> None:
     """Raises `UserError` unless all files have these columns once, and with the same types."""
     first, schema = next(iter(schemas.items()))
     for column in columns:
+        expected = schema.field(column).type
         for file, other in schemas.items():
             kinds = [field.type for field in other if field.name == column]
-            expected = schema.field(column).type
-            if [_feature(kind) or _plain(kind) for kind in kinds] != [_feature(expected) or _plain(expected)]:
-                found = " and ".join(map(_name, kinds)) or "no such column"
+            if [file_type(kind) or plain_type(kind) for kind in kinds] != [file_type(expected) or plain_type(expected)]:
+                found = " and ".join(map(type_name, kinds)) or "no such column"
                 raise UserError(
-                    f"data.path: expected one column '{column}' of the type {_name(expected)}, as in {first}; found "
-                    f"{found} in {file}"
+                    f"data.path: expected one column '{column}' of the type {type_name(expected)}, as in {first}; "
+                    f"found {found} in {file}"
                 )
 
 
-def _column(
-    schemas: Mapping[Path, pa.Schema], wanted: str | None, where: str, others: Collection[str]
-) -> tuple[str, Any]:
-    """Returns the column of images in the first file, and its type for `datasets`.
+def _splits(folder: Path, files: Sequence[Path], config: str | None) -> dict[str, list[Path]]:
+    """Divides the parquet files of a folder into splits, by their names or by the configuration `config` of its card.
 
-    `others` are the columns of conditions, which hold no images.
+    Raises `UserError` if the card cannot be read or names files outside the folder, or if the configuration does not
+    exist or is invalid.
     """
-    first, schema = next(iter(schemas.items()))
-    check_condition_columns(others, wanted, schema.names, where)
-    usable = {
-        field.name: feature
-        for field in schema
-        if field.name not in others and (feature := _feature(field.type)) is not None
-    }
-    marked = [name for name in _declared_images(schema) if name in usable]
-    types = {field.name: "Image" if field.name in marked else _name(field.type) for field in schema}
-    column = choose_column(types, marked, usable, wanted, where if len(schemas) == 1 else str(first))
-    return column, usable[column]
-
-
-def _feature(kind: pa.DataType) -> Any:
-    """Returns the type as which `datasets` reads a column of image files, or None if the column cannot hold any."""
-    kind = _plain(kind)
-    if _is_binary(kind):
-        return BYTES
-    if not pa.types.is_struct(kind) or sorted(field.name for field in kind) != ["bytes", "path"]:
-        return None
-    content, path = (_plain(kind.field(name).type) for name in ("bytes", "path"))
-    if (_is_binary(content) or pa.types.is_null(content)) and (_is_text(path) or pa.types.is_null(path)):
-        return FILES
-    return None
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Returns the type of the values of a dictionary, or of what an extension type is stored as."""
-    while isinstance(kind, pa.DictionaryType | pa.BaseExtensionType):
-        kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind.storage_type
-    return kind
-
-
-def _name(kind: pa.DataType) -> str:
-    return one_line(str(kind), LONGEST_VALUE)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    # Older versions of pyarrow have no functions for views. Binary of a fixed size is more often an identifier.
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or str(kind) == "binary_view"
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
-
-
-def _declared_images(schema: pa.Schema) -> list[str]:
-    """Returns the columns that the metadata of `datasets` declares as images. Metadata of another form is ignored."""
-    try:
-        features = parse_json((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return [name for name, feature in features.items() if feature["_type"] == "Image"]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return []
+    # `datasets` knows the rules, but reads the path of a folder as a pattern, which may match other folders. It gets
+    # empty files of the same names in a temporary folder instead, whose path has no special characters.
+    with tempfile.TemporaryDirectory() as name:
+        twin = Path(name).resolve()
+        for file in files:
+            if "\n" in file.name:  # `datasets` would leave it out.
+                raise UserError(f"data.path: the name of the parquet file {file} contains a line break; rename it")
+            empty = twin / file.relative_to(folder)
+            empty.parent.mkdir(parents=True, exist_ok=True)
+            empty.touch()
+        for card in filter(is_file, (folder / name for name in CARDS)):
+            (twin / card.name).write_bytes(read_bytes(card, MOST_TEXT))
+        try:
+            splits = datasets.load_dataset_builder(str(twin), config).config.data_files
+            return {
+                split: [folder / Path(member).relative_to(twin) for member in members]
+                for split, members in splits.items()
+            }
+        except Exception as error:  # Names and configurations that do not fit raise various exceptions.
+            reason = str(error).replace(str(twin), str(folder)).strip().split("\n")[0]
+            raise UserError(f"data.path: the splits of {folder} cannot be found: {reason}") from error

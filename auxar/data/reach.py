@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import datasets
 
-from auxar.data.conversion import MAX_BYTES, BrokenImage, read_file
+from auxar.data.decoding import MAX_BYTES, BrokenImage, read_file
 from auxar.errors import UserError, one_line
 
 ARCHIVES = ("zip://", "tar://", "gzip://", "bz2://", "xz://", "lz4://", "zstd://")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator, Sized
 
 import attrs
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from auxar.arguments import as_integer
-from auxar.data.batches import evaluation_examples, training_examples
+from auxar.data.batches import Readable, evaluation_examples, training_examples
 from auxar.data.examples import Examples, joined
 from auxar.errors import UserError, shown
 from auxar.model import Condition, ImageSpec
@@ -23,7 +23,7 @@ BATCH = 64
 """The number of images that `ImageSet.spaced_examples` reads from a stream at once."""
 
 
-class ImageSet(Dataset[Tensor], abc.ABC):
+class ImageSet(Readable, Dataset[Tensor]):
     """A set of images, read as uint8 tensors of the shape that `image` gives, with values in [0, image.levels).
 
     Unless it is a stream, `len` gives its number of images and `images[number]` reads one of them, so that PyTorch's
@@ -44,21 +44,6 @@ class ImageSet(Dataset[Tensor], abc.ABC):
 
     For a stream, the source is hashed instead of the images.
     """
-    most_workers: int | None
-    """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
-
-    def own_part(self, rank: int, processes: int) -> ImageSet | None:
-        """The part of the set that one of several processes reads for training; None if each reads the whole set.
-
-        Only streams with `data.shards = "own"` are divided.
-
-        Examples:
-            >>> import auxar
-            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
-            >>> print(images.train.own_part(0, 2))
-            None
-        """
-        return None
 
     def __getitem__(self, number: int) -> Tensor:
         """Reads one image: uint8, (c, h, w). Raises `UserError` if the set is a stream."""
@@ -161,15 +146,6 @@ class ImageSet(Dataset[Tensor], abc.ABC):
         """
         return joined(list(self.in_order_examples(BATCH, limit=count)))
 
-    @abc.abstractmethod
-    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
-        """Yields one batch of examples for each range in `shares`.
-
-        A range holds positions in an endless training sequence. The sequence contains every image once in each epoch,
-        in an order determined by `seed` and the number of the epoch. The ranges must be in ascending order, without
-        overlap. Raises `UserError` if an image cannot be read.
-        """
-
     def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yields the numbers and the images, uint8 (c, h, w), of `every_example` with the same arguments.
 
@@ -180,17 +156,6 @@ class ImageSet(Dataset[Tensor], abc.ABC):
             [1, 3, 5, 7]
         """
         return ((number, batch.image[0]) for number, batch in self.every_example(count, first, limit, block))
-
-    @abc.abstractmethod
-    def every_example(
-        self, count: int, first: int, limit: int | None, block: int = 1
-    ) -> Iterator[tuple[int, Examples]]:
-        """Yields pairs of an image's number and its example, as a batch of one, for one part of the set.
-
-        The first `limit` images (all if it is None) are divided into blocks of `block` consecutive images. The part
-        consists of the blocks `first`, `first + count`, `first + 2·count`, … An image's number is its position in the
-        set. Raises `UserError` if an image cannot be read, or if the set has no image and `limit` is not 0.
-        """
 
     @abc.abstractmethod
     def named(self) -> Iterator[tuple[str, Tensor]]:

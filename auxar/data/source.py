@@ -8,11 +8,12 @@ from typing import Any
 
 import attrs
 import datasets
+import pyarrow as pa
 
-from auxar.data.columns import EXPECTED, choose_column
-from auxar.data.conditions import ConditionReader, check_condition_columns, check_not_beside
-from auxar.data.conversion import BrokenImage, read_file
-from auxar.data.folder import digest, find_files, folder_splits
+from auxar.data.columns import EXPECTED, file_type, image_column, type_name
+from auxar.data.conditions import ConditionReader, check_not_beside
+from auxar.data.decoding import BrokenImage, read_file
+from auxar.data.folder import OpenedSplit, digest, find_files, folder_splits
 from auxar.data.hub import load_from_hub
 from auxar.data.parquet import open_parquet
 from auxar.data.reach import UNREADABLE, Reach
@@ -92,13 +93,8 @@ class Source:
 
     where: str
     """Name of the data set in messages."""
-    splits: Mapping[str, Any]
-    """The splits by name, each a `datasets.Dataset`, or an `IterableDataset` if the data is streamed."""
-    identity: Mapping[str, str]
-    """For each split, a text that identifies its images, equal on every machine."""
-    cache_key: Mapping[str, str]
-    """For each split, a text that identifies its images on this machine and changes when their files change. It is not
-    used for streams, and may be empty for them."""
+    splits: Mapping[str, OpenedSplit]
+    """The splits by name."""
     root: Path | None = None
     """Folder that the names of images are relative to, if there is one."""
     reach: Reach | None = None
@@ -115,75 +111,41 @@ class Source:
             raise UserError(
                 f"data.{keys[split]}: {self.where} has no split '{split}'{did_you_mean(split, self.splits)}"
             )
-        rows = self.splits[split]
+        opened = self.splits[split]
+        rows = opened.rows
+        if rows.features is None:
+            raise UserError(
+                f"data.path: the columns of {self.where} are unknown until it is read; set data.streaming = false, or "
+                "set data.path to a local copy"
+            )
         others = () if reader is None else reader.columns
-        column = image_column(rows.features, config.column, self.where, others)
+        column = image_column(rows.features.arrow_schema, config.column, self.where, others)
+        if reader is not None:
+            _check_holds_pictures(reader, rows.features.arrow_schema, self.where)
         if isinstance(rows, datasets.Dataset) and not len(rows):
             raise UserError(f"data.path: the split '{split}' of {self.where} contains no images")
         if config.limit is not None:
             rows = rows.take(min(config.limit, len(rows)) if isinstance(rows, datasets.Dataset) else config.limit)
         rows = rows.select_columns([column, *others])
-        if reader is not None:
-            for name in others:
-                _check_holds_pictures(reader, name, rows.features[name], self.where)
         for name in (column, *others):
             if isinstance(rows.features[name], datasets.Image):
                 # auxar decodes the images, so that a broken image does not stop `Dataset.map` and can be reported by
                 # name.
                 rows = rows.cast_column(name, datasets.Image(decode=False))
-        limit = "/".join([str(config.limit), *others])
-        return EncodedImages(
-            rows,
-            column,
-            self.root,
-            digest(self.identity[split], column, limit),
-            digest(self.cache_key[split], column, limit),
-            self.reach,
-            reader,
-        )
+        chosen = (column, "/".join([str(config.limit), *others]))
+        identity, key = digest(opened.identity, *chosen), digest(opened.cache_key, *chosen)
+        return EncodedImages(rows, column, self.root, identity, key, self.reach, reader)
 
 
-def image_column(
-    features: datasets.Features | None, wanted: str | None, where: str, others: Collection[str] = ()
-) -> str:
-    """Returns the name of the column that holds images. It is none of `others`, the columns of conditions.
-
-    It is `wanted` if that is given, otherwise the only column of type `datasets.Image`, or the only column of encoded
-    files if no column has that type. Raises `UserError` if `wanted` does not exist or cannot hold images, if there is
-    not exactly one such column, if the columns are unknown, or if one of `others` does not exist.
-    """
-    if features is None:
-        raise UserError(
-            f"data.path: the columns of {where} are unknown until it is read; set data.streaming = false, or set "
-            "data.path to a local copy"
-        )
-    check_condition_columns(others, wanted, features, where)
-    types = {name: _type_name(feature) for name, feature in features.items()}
-    features = {name: feature for name, feature in features.items() if name not in others}
-    marked = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    usable = [name for name, feature in features.items() if name in marked or _holds_files(feature)]
-    return choose_column(types, marked, usable, wanted, where)
-
-
-def _type_name(feature: Any) -> str:
-    return feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
-
-
-def _holds_files(feature: Any) -> bool:
-    """Whether a column of another type than `datasets.Image` can hold files: bytes, or structs of bytes and path."""
-    if isinstance(feature, dict):
-        return set(feature) == {"bytes", "path"} and _holds_files(feature["bytes"])
-    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
-
-
-def _check_holds_pictures(reader: ConditionReader, column: str, feature: Any, where: str) -> None:
+def _check_holds_pictures(reader: ConditionReader, schema: pa.Schema, where: str) -> None:
     """Raises `UserError` if masks or images are to be read from a column that holds no pictures."""
-    holds_pictures = isinstance(feature, datasets.Image) or _holds_files(feature)
-    if not reader.condition.is_vector and not holds_pictures:
-        name = _type_name(feature)
-        raise UserError(
-            f"condition.column: column '{column}' of {where} holds no pictures: its type is {name}; {EXPECTED}"
-        )
+    for column in () if reader.condition.is_vector else reader.columns:
+        kind = schema.field(column).type
+        if file_type(kind) is None:
+            raise UserError(
+                f"condition.column: column '{column}' of {where} holds no pictures: its type is {type_name(kind)}; "
+                f"{EXPECTED}"
+            )
 
 
 def open_source(
@@ -201,34 +163,33 @@ def open_source(
 
     Raises `UserError` if the data set does not exist or cannot be read.
     """
-    if built is not None:
-        return _open_local(built, config, config.path, condition)
-    path = local_path(config.path, registered)
+    path = local_path(config.path, registered) if built is None else built
     if path is not None:
-        return _open_local(path, config, config.path, condition)
+        return _open_local(path, config, condition)
     check_not_beside(condition, config.path)
-    splits, reach = load_from_hub(config.path, config.config, config.streaming, registered)
-    identity = {name: f"{config.path}/{config.config}/{name}" for name in splits}
-    return Source(config.path, splits, identity, _fingerprints(splits), reach=reach)
+    rows, reach = load_from_hub(config.path, config.config, config.streaming, registered)
+    return Source(config.path, _opened(rows, f"{config.path}/{config.config}"), reach=reach)
 
 
-def _open_local(path: Path, config: DataConfig, where: str, condition: ConditionConfig | None) -> Source:
-    path = path.expanduser().resolve()
+def _open_local(path: Path, config: DataConfig, condition: ConditionConfig | None) -> Source:
+    path, where = path.expanduser().resolve(), config.path
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise UserError(f"data.path: {where} is a file; expected a folder of images or a .parquet file")
     if not path.exists():
         raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))
     if not parquet:
-        splits, identity, keys = folder_splits(path, config.train, config.streaming, condition)
-        return Source(where, splits, identity, keys, path)
+        return Source(where, folder_splits(path, config.train, config.streaming, condition), path)
     check_not_beside(condition, where)
-    splits = open_parquet(path, parquet, config, where, condition)
+    rows = open_parquet(path, parquet, config, where, condition)
     root = path.parent if path.is_file() else path
     content = digest(*(f"{file.relative_to(root).as_posix()}:{file.stat().st_size}" for file in parquet))
-    identity = {name: f"{content}/{name}" for name in splits}
-    return Source(where, splits, identity, _fingerprints(splits), reach=Reach((root,), base=root))
+    return Source(where, _opened(rows, content), reach=Reach((root,), base=root))
 
 
-def _fingerprints(splits: Mapping[str, Any]) -> dict[str, str]:
-    return {name: rows._fingerprint if isinstance(rows, datasets.Dataset) else "" for name, rows in splits.items()}
+def _opened(splits: Mapping[str, Any], identity: str) -> dict[str, OpenedSplit]:
+    """The splits that `datasets` loaded, whose fingerprints identify them on this machine."""
+    return {
+        name: OpenedSplit(rows, f"{identity}/{name}", rows._fingerprint if isinstance(rows, datasets.Dataset) else "")
+        for name, rows in splits.items()
+    }

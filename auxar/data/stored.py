@@ -6,8 +6,7 @@ import functools
 import hashlib
 import inspect
 import logging
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,18 @@ from typing import Any
 import attrs
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
 import torch
 from torch import Tensor
 
 from auxar.caching import cannot_be_written, disk_error
-from auxar.data import checksums, conditions, conversion
+from auxar.data import checksums, conditions, conversion, decoding
 from auxar.data.conditions import ConditionReader
-from auxar.data.conversion import BrokenImage, Preparation
+from auxar.data.conversion import Preparation
+from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.folder import digest
-from auxar.data.progress import without_bars
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
@@ -68,7 +69,7 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     Raises `UserError` if the size of an image does not fit `preparation`, or if the cache cannot be read or written.
     """
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
-    parts = [images.cache_key, preparation.identity, inspect.getsource(conversion)]
+    parts = [images.cache_key, preparation.identity, inspect.getsource(conversion), inspect.getsource(decoding)]
     if images.conditions is not None:
         parts += [images.conditions.identity, inspect.getsource(conditions)]
     key = digest(*parts)
@@ -100,48 +101,29 @@ def _problem(file: Path, images: EncodedImages, preparation: Preparation) -> str
     return damage
 
 
-def _batch(preparation: Preparation) -> int:
-    """The number of images that are converted at once."""
-    return max(1, min(1000, BATCH_BYTES // preparation.image.dims))
+def _batches(numbers: Sequence[int], preparation: Preparation) -> Iterator[Sequence[int]]:
+    """The numbers of the images that are converted at once."""
+    size = max(1, min(1000, BATCH_BYTES // preparation.image.dims))
+    return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
 def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
     """Converts every image and writes the result to `file`. The caller holds the lock of `file`."""
-    batch = _batch(preparation)
-    # `Dataset.map` writes to temporary files of its own. In a folder of this file's own, those of a killed process can
-    # be recognized and removed.
-    folder = file.with_suffix(UNFINISHED)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    made = file.with_suffix(UNFINISHED)
+    count = len(images.rows)
+    schema = _features(images).arrow_schema
     try:
-        made = folder / file.name
-        convert = functools.partial(_convert, images=attrs.evolve(images, rows=None), preparation=preparation)
         with (
-            without_bars(datasets),
-            progress_bar(total=len(images.rows), desc="preparing images", unit="image", delay=1) as progress,
+            made.open("wb") as opened,
+            pyarrow.ipc.new_stream(opened, schema) as writer,
+            progress_bar(total=count, desc="preparing images", unit="image", delay=1) as progress,
         ):
-
-            def converted(*columns: list[Any]) -> dict[str, list[Any]]:
-                found = convert(columns[:-1], columns[-1])
-                progress.update(len(columns[-1]))
-                return found
-
-            images.rows.map(
-                converted,
-                with_indices=True,
-                input_columns=images.columns,
-                batched=True,
-                batch_size=batch,
-                writer_batch_size=batch,
-                remove_columns=images.columns,
-                features=_features(images),
-                cache_file_name=str(made),
-                load_from_cache_file=False,
-                new_fingerprint=file.stem,
-            )
+            for numbers in _batches(range(count), preparation):
+                writer.write_table(pa.Table.from_pydict(_convert(numbers, images, preparation), schema))
+                progress.update(len(numbers))
         checksums.publish(made, file)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        made.unlink(missing_ok=True)
 
 
 def _features(images: EncodedImages) -> datasets.Features:
@@ -156,34 +138,25 @@ def _is_repaired(file: Path, images: EncodedImages, preparation: Preparation) ->
     not read. Therefore broken images are never taken from the cache without another attempt.
     """
     prepared = datasets.Dataset.from_file(str(file))
-    broken = np.flatnonzero(prepared.data.column("problem").is_valid().to_numpy(zero_copy_only=False))
-    batch = _batch(preparation)
-    for start in range(0, len(broken), batch):
-        numbers = broken[start : start + batch]
-        rows = images.rows[numbers]
-        found = _convert([rows[column] for column in images.columns], numbers.tolist(), images, preparation)
-        before = prepared[numbers]
+    for numbers in _batches(np.flatnonzero(_broken(prepared)).tolist(), preparation):
+        found, before = _convert(numbers, images, preparation), prepared[numbers]
         # Messages are not compared, because those of decoders may differ from one attempt to the next.
         if any(found[column] != before[column] for column in ("pixels", "source")):
             return True
     return False
 
 
-def _convert(
-    columns: Sequence[Sequence[Any]], numbers: Sequence[int], images: EncodedImages, preparation: Preparation
-) -> dict[str, list[Any]]:
-    """Converts images, given by the values of `images.columns`, and returns the columns of the prepared data set."""
+def _convert(numbers: Sequence[int], images: EncodedImages, preparation: Preparation) -> dict[str, list[Any]]:
+    """Converts the images in these rows, and returns the columns of the prepared data set."""
+    rows = images.rows[numbers]
     nothing = () if images.conditions is None else (None,)
 
     def one(values: Sequence[Any], number: int) -> tuple[Any, ...]:
         value, *others = values
-        name = images.name(value, number)
+        name, source = images.name(value, number), b""
         try:
             encoded = images.content(value)
-        except BrokenImage as error:
-            return name, None, b"", str(error), *nothing
-        source = hashlib.sha256(encoded).digest()[:16]
-        try:
+            source = hashlib.sha256(encoded).digest()[:16]
             pixels = preparation(encoded, name).tobytes()
             if images.conditions is None:
                 return name, pixels, source, None
@@ -194,7 +167,8 @@ def _convert(
 
     # Threads run in parallel here, because Pillow releases the interpreter's lock while it decodes and resizes.
     with ThreadPoolExecutor() as pool:
-        found = zip(*pool.map(one, zip(*columns, strict=True), numbers), strict=True)
+        columns = zip(*(rows[column] for column in images.columns), strict=True)
+        found = zip(*pool.map(one, columns, numbers), strict=True)
         return dict(zip(_features(images), map(list, found), strict=True))
 
 
@@ -204,8 +178,8 @@ def usable_rows(prepared: datasets.Dataset, where: str, skip: bool) -> tuple[np.
     `where` names the images in messages. Raises `UserError` if an image is broken and `skip` is false, or if all images
     are broken.
     """
-    usable = prepared.data.column("problem").is_null().to_numpy(zero_copy_only=False)
-    broken = prepared.select(np.flatnonzero(~usable))
+    is_broken = _broken(prepared)
+    broken = prepared.select(np.flatnonzero(is_broken))
     if len(broken) and not skip:
         others = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         first = broken[0]
@@ -213,13 +187,13 @@ def usable_rows(prepared: datasets.Dataset, where: str, skip: bool) -> tuple[np.
             f"data.path: {first['name']}{others} in {where} cannot be read as an image: {first['problem']}; "
             "set data.broken = 'skip' to leave out broken images"
         )
-    if not usable.any():
+    if is_broken.all():
         first = broken[0]
         raise UserError(
             f"data.path: all {len(broken)} images in {where} are broken; the first is {first['name']}: "
             f"{first['problem']}"
         )
-    return np.flatnonzero(usable), tuple(broken["name"])
+    return np.flatnonzero(~is_broken), tuple(broken["name"])
 
 
 @attrs.frozen(eq=False)
@@ -228,18 +202,24 @@ class StoredImages(ImageSet):
 
     prepared: datasets.Dataset
     """The data set that `prepare` returned."""
-    pixels: datasets.Dataset
-    """The column `pixels` of `prepared`, in Arrow format."""
     rows: np.ndarray
     """Row numbers of the images, int64."""
     image: ImageSpec
     fingerprint: str
-    condition: Condition | None = None
-    conditions: datasets.Dataset | None = None
-    """The column of conditions of `prepared`, in Arrow format; None if there are none."""
-    dtype: type[np.integer[Any]] = np.uint8
-    """The type of the values in `conditions`."""
+    reader: ConditionReader | None = None
+    """The reader of the images' conditions; None if they have none."""
     most_workers: int | None = None
+    columns: Mapping[str, datasets.Dataset] = attrs.field(init=False)
+    """The columns of pixels and of conditions of `prepared`, in Arrow format."""
+
+    @columns.default
+    def _columns(self) -> dict[str, datasets.Dataset]:
+        names = ["pixels", *([] if self.reader is None else [CONDITION])]
+        return {name: self.prepared.select_columns(name).with_format("arrow") for name in names}
+
+    @property
+    def condition(self) -> Condition | None:  # type: ignore[override]
+        return None if self.reader is None else self.reader.condition
 
     @classmethod
     def of(
@@ -256,16 +236,14 @@ class StoredImages(ImageSet):
         # The fingerprint hashes the files instead of the pixels, because decoders on two machines may differ slightly.
         sources = prepared.data.column("source").take(rows).to_pylist()
         fingerprint = hashlib.sha256(preparation.identity.encode() + b"".join(sources)).hexdigest()[:32]
-        pixels = prepared.select_columns("pixels").with_format("arrow")
+        found = cls(prepared, rows, preparation.image, fingerprint, reader)
         if reader is None:
-            return cls(prepared, pixels, rows, preparation.image, fingerprint)
-        found = prepared.select_columns(CONDITION).with_format("arrow")
+            return found
         values = hashlib.sha256()
         for start in range(0, len(rows), ROWS):  # The whole column may not fit into memory.
-            for value in found[rows[start : start + ROWS]][CONDITION]:
+            for value in found.columns[CONDITION][rows[start : start + ROWS]][CONDITION]:
                 values.update(value.as_buffer())
-        fingerprint = digest(fingerprint, reader.identity, values.hexdigest())
-        return cls(prepared, pixels, rows, preparation.image, fingerprint, reader.condition, found, reader.dtype)
+        return attrs.evolve(found, fingerprint=digest(fingerprint, reader.identity, values.hexdigest()))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -284,26 +262,26 @@ class StoredImages(ImageSet):
 
     def fetch(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
         """Reads the images with these numbers: uint8, shape (len(numbers), c, h, w)."""
-        images = torch.empty((len(numbers), *self.image.shape), dtype=torch.uint8)
-        if len(numbers):
-            column = self.pixels[self.rows[numbers]]["pixels"]
-            flat = images.numpy().reshape(len(numbers), -1)
-            for row, value in zip(flat, column, strict=True):
-                row[:] = np.frombuffer(value.as_buffer(), np.uint8)
-        return images
+        return self._read(
+            "pixels", numbers, torch.empty((len(numbers), *self.image.shape), dtype=torch.uint8), np.uint8
+        )
 
     def fetch_conditions(self, numbers: Sequence[int] | np.ndarray) -> Tensor | None:
         """Reads the conditions of the images with these numbers: int32, (len(numbers), *condition.spec.shape).
 
         Returns None if the images have no conditions.
         """
-        if self.condition is None or self.conditions is None:
+        if self.reader is None:
             return None
-        found = torch.empty((len(numbers), *self.condition.spec.shape), dtype=torch.int32)
+        found = torch.empty((len(numbers), *self.reader.condition.spec.shape), dtype=torch.int32)
+        return self._read(CONDITION, numbers, found, self.reader.dtype)
+
+    def _read(self, column: str, numbers: Any, found: Tensor, dtype: type[np.integer[Any]]) -> Tensor:
+        """Reads the values of these images, which are stored in `dtype`, from a column into `found`."""
         if len(numbers):
-            column = self.conditions[self.rows[numbers]][CONDITION]
-            for row, value in zip(found.numpy().reshape(len(numbers), -1), column, strict=True):
-                row[:] = np.frombuffer(value.as_buffer(), self.dtype)
+            (values,) = self.columns[column][self.rows[numbers]].columns
+            for row, value in zip(found.numpy().reshape(len(numbers), -1), values, strict=True):
+                row[:] = np.frombuffer(value.as_buffer(), dtype)
         return found
 
     def examples(self, numbers: Sequence[int] | np.ndarray) -> Examples:
@@ -329,10 +307,14 @@ class StoredImages(ImageSet):
                 yield number, self.examples([number])
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
-        for number in range(len(self)):
-            yield self.name(number), self.fetch([number])[0]
+        return ((self.name(number), self[number]) for number in range(len(self)))
 
     def whole(self) -> StoredImages:
-        usable = self.prepared.data.column("problem").is_null().to_numpy(zero_copy_only=False)
-        fingerprint = digest("whole split", self.fingerprint)
-        return attrs.evolve(self, rows=np.flatnonzero(usable), fingerprint=fingerprint)
+        usable = np.flatnonzero(~_broken(self.prepared))
+        return attrs.evolve(self, rows=usable, fingerprint=digest("whole split", self.fingerprint))
+
+
+def _broken(prepared: datasets.Dataset) -> np.ndarray:
+    """Whether each row is a broken image: bool (n,)."""
+    found: np.ndarray = prepared.data.column("problem").is_valid().to_numpy(zero_copy_only=False)
+    return found

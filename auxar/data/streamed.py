@@ -6,24 +6,26 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.data.conversion import BrokenImage, Preparation
-from auxar.data.division import Side
+from auxar.data.conversion import Preparation
+from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.folder import digest
 from auxar.data.randomness import generator
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
+from auxar.data.splits import Side
 from auxar.errors import UserError, one_line
 from auxar.model import Condition, ImageSpec
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 Row = tuple[int, list[Any]]
 """The position of an image in the stream, and the values of `EncodedImages.columns`."""
 Pixels = tuple[np.ndarray, np.ndarray | None]
@@ -39,39 +41,31 @@ class StreamedImages(ImageSet):
     them only if `skip_broken` is true, because broken images have to be found.
     """
 
-    image: ImageSpec
-    fingerprint: str
     encoded: EncodedImages
     preparation: Preparation
-    assignment: Side | None
+    side: Side
+    """The side of the stream that the images are on."""
     skip_broken: bool
     shuffle_buffer: int
     own_shards: bool = False
     """Whether each of several processes reads its own shards for training."""
-    condition: Condition | None = None
     # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
     # of the images would depend on the number of workers.
-    most_workers: int | None = 1
+    most_workers: int | None = attrs.field(init=False, default=1)
 
-    @classmethod
-    def of(
-        cls,
-        encoded: EncodedImages,
-        preparation: Preparation,
-        assignment: Side | None,
-        skip_broken: bool,
-        shuffle_buffer: int,
-        *,
-        own_shards: bool = False,
-    ) -> StreamedImages:
-        """Creates the set of the images of `encoded` on the side `assignment`, or of all images if it is None."""
+    @property
+    def image(self) -> ImageSpec:  # type: ignore[override]
+        return self.preparation.image
+
+    @property
+    def condition(self) -> Condition | None:  # type: ignore[override]
+        return None if self.encoded.conditions is None else self.encoded.conditions.condition
+
+    @property
+    def fingerprint(self) -> str:  # type: ignore[override]
         # The images are unknown until they are read, so the fingerprint hashes their source.
-        parts, condition = [encoded.identity, preparation.identity, repr(assignment)], None
-        if encoded.conditions is not None:
-            parts.append(encoded.conditions.identity)
-            condition = encoded.conditions.condition
-        settings = (encoded, preparation, assignment, skip_broken, shuffle_buffer, own_shards, condition)
-        return cls(preparation.image, digest(*parts), *settings)
+        own = () if self.encoded.conditions is None else (self.encoded.conditions.identity,)
+        return digest(self.encoded.identity, self.preparation.identity, repr(self.side), *own)
 
     def own_part(self, rank: int, processes: int) -> StreamedImages | None:
         if processes == 1 or not self.own_shards:
@@ -86,7 +80,8 @@ class StreamedImages(ImageSet):
         return attrs.evolve(self, encoded=attrs.evolve(self.encoded, rows=rows))
 
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
-        images = enumerate(self._sequence(seed))
+        epochs = (self._some(self._images(self._shuffled(seed, epoch))) for epoch in itertools.count())
+        images = enumerate(itertools.chain.from_iterable(epochs))
         for share in shares:
             wanted = (convert() for place, convert in images if place >= share.start)
             yield _examples(list(itertools.islice(wanted, len(share))))
@@ -94,52 +89,40 @@ class StreamedImages(ImageSet):
     def every_example(
         self, count: int, first: int, limit: int | None, block: int = 1
     ) -> Iterator[tuple[int, Examples]]:
-        found = limit == 0
-        for number, convert in enumerate(itertools.islice(self._images(self._rows()), limit)):
-            found = True
+        images = self._some(self._images(self._rows()))
+        for number, convert in enumerate(itertools.islice(images, limit)):
             if number // block % count == first:
                 yield number, _examples([convert()])
-        if not found:
-            raise self._no_images()
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
-        found = False
-        for row in self._rows():
+        return self._some(
             # At most one image: none if it is broken and left out.
-            for convert in self._images(iter([row])):
-                found = True
-                yield self._name(row), torch.tensor(convert()[0])
-        if not found:
-            raise self._no_images()
+            (self._name(row), torch.tensor(convert()[0]))
+            for row in self._rows()
+            for convert in self._images([row])
+        )
 
     def whole(self) -> StreamedImages:
-        return StreamedImages.of(self.encoded, self.preparation, None, self.skip_broken, self.shuffle_buffer)
+        return attrs.evolve(self, side=Side(), own_shards=False)
 
     def check_not_empty(self) -> None:
         """Raises `UserError` if the set has no image. Reads its first image, but does not decode it."""
-        if next(self._rows(), None) is None:
-            raise self._no_images()
+        next(self._some(self._rows()))
 
-    def _no_images(self) -> UserError:
-        if self.assignment is None:
-            return UserError("data.path: the stream gives no images: it is empty, or all its images are broken")
-        return UserError(f"data.path: the stream gives no {self.assignment}")
-
-    def _sequence(self, seed: int) -> Iterator[Callable[[], Pixels]]:
-        """Yields the endless training sequence, as functions that convert one image each."""
-        for epoch in itertools.count():
-            found = False
-            for convert in self._images(self._shuffled(seed, epoch)):
-                found = True
-                yield convert
-            if not found:
-                raise self._no_images()
+    def _some(self, found: Iterable[T]) -> Iterator[T]:
+        """Yields the entries. Raises `UserError` if there is none."""
+        empty = True
+        for each in found:
+            empty = False
+            yield each
+        if empty:
+            raise UserError(f"data.path: the stream gives no {self.side}")
 
     def _rows(self) -> Iterator[Row]:
         """Yields (position in the stream, values of the columns) for every image on this side of the split."""
         try:
             for position, row in enumerate(self.encoded.rows):
-                if self.assignment is None or self.assignment.holds(position):
+                if self.side.holds(position):
                     yield position, [row[column] for column in self.encoded.columns]
         except Exception as error:  # The network, pyarrow and `datasets` all raise different exceptions.
             reason = str(error).strip().split("\n")[0]
@@ -177,7 +160,7 @@ class StreamedImages(ImageSet):
             except _Broken as error:
                 logger.warning("%s", error)
                 continue
-            yield functools.partial(_same, pixels)
+            yield lambda pixels=pixels: pixels  # type: ignore[misc]
 
     def _name(self, row: Row) -> str:
         position, values = row
@@ -194,10 +177,6 @@ class StreamedImages(ImageSet):
         except BrokenImage as error:
             outcome = "it is left out" if self.skip_broken else "set data.broken = 'skip' to leave out broken images"
             raise _Broken(f"data.path: {name} cannot be read as an image: {error}; {outcome}") from error
-
-
-def _same(pixels: Pixels) -> Pixels:
-    return pixels
 
 
 def _examples(found: Sequence[Pixels]) -> Examples:

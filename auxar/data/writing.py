@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,11 +19,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.data.conversion import MAX_PIXELS
+from auxar.data.decoding import MAX_PIXELS
 from auxar.data.pixels import pixels
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
-from auxar.files import UNFINISHED, give_usual_permissions, kind, replacing, to_json
+from auxar.files import beside, kind, replacing, to_json
 from auxar.model import ImageSpec, View
 from auxar.numerics.levels import SCALED
 from auxar.progress import progress_bar
@@ -89,28 +89,26 @@ def write_images(
     count = size = 0
     rows: list[dict[str, object]] = []
     check_new(path)
-    with replacing(path) as temporary:
-        # Statistics would repeat whole pictures in the footer, and pictures cannot be compressed further.
-        with (
-            temporary.open("wb") as file,
-            pa.parquet.ParquetWriter(
-                file, SCHEMA, compression="none", use_dictionary=False, write_statistics=False
-            ) as writer,
-            ThreadPoolExecutor() as pool,
-        ):
-            for names, images in batches:
-                # Pillow encodes without the interpreter's lock, so threads run in parallel here.
-                for name, picture in zip(names, pool.map(encode, pixels(images, spec, values)), strict=True):
-                    content, extension = picture
-                    stored = f"{os.path.splitext(name)[0]}.{extension}"
-                    rows.append({"image": {"bytes": content, "path": stored}, "name": name})
-                    count, size = count + 1, size + len(content)
-                    if len(rows) == GROUP_ROWS or size >= GROUP_BYTES:
-                        writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-                        rows, size = [], 0
-            if rows:
-                writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-        check_new(path)  # Writing may have taken hours.
+    # Statistics would repeat whole pictures in the footer, and pictures cannot be compressed further.
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+        pa.parquet.ParquetWriter(file, SCHEMA, **options) as writer,
+        ThreadPoolExecutor() as pool,
+    ):
+        for names, images in batches:
+            # Pillow encodes without the interpreter's lock, so threads run in parallel here.
+            for name, picture in zip(names, pool.map(encode, pixels(images, spec, values)), strict=True):
+                content, extension = picture
+                stored = f"{os.path.splitext(name)[0]}.{extension}"
+                rows.append({"image": {"bytes": content, "path": stored}, "name": name})
+                count, size = count + 1, size + len(content)
+                if len(rows) == GROUP_ROWS or size >= GROUP_BYTES:
+                    writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+                    rows, size = [], 0
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
     return count
 
 
@@ -132,37 +130,26 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises `UserError` if `path` exists and is not an empty folder, or if it cannot be written.
     """
     check_new(path)
-    temporary = None
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
+        temporary.mkdir()
         yield temporary
-        check_new(path)
-        give_usual_permissions(temporary, 0o777)
         temporary.rename(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def view_batches(images: ImageSet, views: Sequence[View], description: str) -> Iterator[tuple[list[str], Tensor]]:
     """Yields the names of images, and the last of their `views`, or the images themselves if there are no views."""
     size = max(1, min(1000, BATCH_VALUES // images.image.dims))
     total = len(images) if isinstance(images, Sized) else None
-    names: list[str] = []
-    batch: list[Tensor] = []
+    named = images.named()
     with progress_bar(total=total, desc=description, unit="image") as progress:
-        for name, image in images.named():
-            names.append(name)
-            batch.append(image)
-            if len(batch) == size:
-                yield names, _view(batch, views)
-                progress.update(len(batch))
-                names, batch = [], []
-        if batch:
-            yield names, _view(batch, views)
+        while batch := list(itertools.islice(named, size)):
+            yield [name for name, _ in batch], _view([image for _, image in batch], views)
             progress.update(len(batch))
 
 

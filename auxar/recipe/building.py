@@ -56,13 +56,11 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     """
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
         factors, condition_factor = _build_factors(recipe, registry)
-    sampler = build_sampler(recipe.sampling.sampler, registry, "sampling.sampler")
+    sampler: Sampler = build_component(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
     model = Chain(factors, condition_factor, sampler=sampler, picture_values=recipe.data.values)
-    for network in model.modules():
-        if isinstance(network, CausalNetwork):
-            sampler.check(network)
+    check_sampler(sampler, model)
     if recipe.arithmetic.name != FLOAT:
-        arithmetic = build_arithmetic(recipe.arithmetic, registry, "arithmetic")
+        arithmetic: Arithmetic = build_component(registry, "arithmetic", recipe.arithmetic, "arithmetic")
         for factor in model.all_factors:
             arithmetic.check(factor)
     return model
@@ -78,10 +76,12 @@ def checked_model(recipe: Recipe, registry: Registry) -> Chain:
     return model
 
 
-def build_sampler(choice: ComponentChoice, registry: Registry, path: str) -> Sampler:
-    """Builds a sampler. Raises `UserError`, with the key `path`, if it is unknown or its options are invalid."""
-    sampler: Sampler = _build(registry, "sampler", choice, path)
-    return sampler
+def build_component(registry: Registry, kind: str, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
+    """Builds the component of a kind that a key of a recipe chooses, for images and numbers that it has to fit.
+
+    Raises `UserError`, with the key `path`, if it is unknown or invalid or does not fit.
+    """
+    return _built(registry.get(kind, choice.name, path), choice, path, registry, *fit)
 
 
 def build_rule(value: Any, registry: Registry, path: str) -> Rule:
@@ -92,14 +92,15 @@ def build_rule(value: Any, registry: Registry, path: str) -> Rule:
     if isinstance(value, Rule):
         return value
     name, options = named_options(value, path, "rule")
-    rule: Rule = _build(registry, "rule", ComponentChoice(name, options), path)
+    rule: Rule = build_component(registry, "rule", ComponentChoice(name, options), path)
     return rule
 
 
-def build_arithmetic(choice: ComponentChoice, registry: Registry, path: str) -> Arithmetic:
-    """Builds an arithmetic. Raises `UserError`, with the key `path`, if it is unknown or its options are invalid."""
-    arithmetic: Arithmetic = _build(registry, "arithmetic", choice, path)
-    return arithmetic
+def check_sampler(sampler: Sampler, model: Chain) -> None:
+    """Raises `UserError` if a sampler does not support a network of a model."""
+    for network in model.modules():
+        if isinstance(network, CausalNetwork):
+            sampler.check(network)
 
 
 def own_sampler(model: Chain) -> Sampler:
@@ -117,7 +118,7 @@ def build_views(recipe: Recipe, registry: Registry) -> list[View]:
     views: list[View] = []
     image = recipe.image
     for index, stage in enumerate(recipe.stage):
-        views.append(_build(registry, "view", stage.view, f"stage[{index}].view", image))
+        views.append(build_component(registry, "view", stage.view, f"stage[{index}].view", image))
         image = views[-1].view
     return views
 
@@ -150,7 +151,7 @@ def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Fa
     factors = [_fitting(f"prior ('{recipe.prior.name}')", distribution, conditioning=conditioning)]
     for index in reversed(range(len(views))):
         stage, view, path = recipe.stage[index], views[index], f"stage[{index}]"
-        embedding = _build(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
+        embedding = build_component(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
         layers = _count_layers(embedding, layers, f"{path}.embedding")
         channels = embedding.features_channels
         conditioning = _build_conditioning(recipe, registry, view.image)
@@ -206,15 +207,11 @@ def _build_conditioning(recipe: Recipe, registry: Registry, image: ImageSpec) ->
         return None
     condition = recipe.condition.describe(recipe.image)
     choice, path = recipe.condition.embedding, "condition.embedding"
-    return Conditioning(condition, _build(registry, "embedding", choice, path, condition.spec, image))
+    return Conditioning(condition, build_component(registry, "embedding", choice, path, condition.spec, image))
 
 
 def _stays_free(path: str, needed: str) -> UserError:
     return UserError(f"{path}.support: 'restricted' needs {needed}; use 'free'")
-
-
-def _build(registry: Registry, kind: str, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
-    return _built(registry.get(kind, choice.name, path), choice, path, registry, *fit)
 
 
 def _built(component: Component, choice: ComponentChoice, path: str, registry: Registry, *fit: ImageSpec | int) -> Any:

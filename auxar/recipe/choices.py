@@ -1,7 +1,7 @@
 """Component options that choose another component by name, such as the head of a network or the engine of a sampler.
 
 The config class of such a component has a field whose type is a subclass of `Choice`, which gives the kind of the
-other component. The default of this field must be a factory. The type may also be any other class with the methods
+other component. The type may also be any other class with the methods
 `from_recipe(value, registry, path)` and `to_recipe()`. If it has no class attribute `kind`, the JSON Schema of recipes
 accepts any value of the option.
 """
@@ -16,12 +16,10 @@ import attrs
 from auxar.errors import UserError
 from auxar.model import Head, ImageSpec
 from auxar.plugins import Component, Registry
+from auxar.recipe.component_choice import default_of
 from auxar.recipe.structuring import component_table, read_component, structure, unstructure
 
 T = TypeVar("T")
-BEFORE = "before"
-"""Metadata key of an option that was added to a component later: the value that keeps the behavior of earlier runs.
-Example: `attrs.field(default=True, metadata={"before": False})`."""
 
 
 @attrs.frozen
@@ -100,37 +98,16 @@ def structure_options(table: Any, config: type[T], path: str, registry: Registry
     """
     if isinstance(table, Mapping):
         table = dict(table)
-        if registry.of_a_run:
-            table = {**_before(config), **table}
         for field in attrs.fields(attrs.resolve_types(config)):  # type: ignore[type-var, arg-type]
             if not is_choice(field.type):
                 continue
             value = table.get(field.name)
             is_incomplete = value is None or (isinstance(value, Mapping) and "name" not in value)
-            if is_incomplete and field.default is not attrs.NOTHING:
-                if not isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]
-                    raise UserError(f"{path}: the default of {config.__name__}.{field.name} must be a factory")
+            if is_incomplete and (default := default_of(field)) is not attrs.NOTHING:
                 # Defaults are looked up in the registry too, because it decides which component a name refers to.
-                usual = field.default.factory().to_recipe()
+                usual = default.to_recipe()
                 named = component_table(usual) if isinstance(usual, str) else usual
                 table[field.name] = usual if value is None else {"name": named["name"], **value}
             if field.name in table:
                 table[field.name] = field.type.from_recipe(table[field.name], registry, f"{path}.{field.name}")
     return structure(table, config, path)
-
-
-def with_options_before(table: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """Adds the options that are newer than a table of options, with the values that keep its behavior (see `BEFORE`).
-
-    `config` is an instance of the config class of the component with these options.
-    """
-    found = {**_before(type(config)), **table}
-    for name, value in found.items():
-        own = getattr(config, name, None)
-        if isinstance(own, Choice) and isinstance(value, Mapping) and value.get("name") == own.component.name:
-            found[name] = with_options_before(value, own.config)
-    return found
-
-
-def _before(config: type[Any]) -> dict[str, Any]:
-    return {field.name: field.metadata[BEFORE] for field in attrs.fields(config) if BEFORE in field.metadata}

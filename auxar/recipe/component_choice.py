@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from auxar.errors import UserError
 from auxar.plugins import Component
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -36,8 +38,8 @@ class ComponentChoice:
     def changed(self) -> dict[str, Any]:
         """The options whose values differ from the component's defaults."""
         assert self.component is not None
-        usual = {field.name: field.default for field in attrs.fields(self.component.config)}
-        return {key: value for key, value in self.options.items() if getattr(self.config, key) != _default(usual[key])}
+        usual = {field.name: default_of(field) for field in attrs.fields(self.component.config)}
+        return {key: value for key, value in self.options.items() if getattr(self.config, key) != usual[key]}
 
     def build(self, *arguments: Any, **named: Any) -> Any:
         """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
@@ -48,9 +50,21 @@ class ComponentChoice:
         except UserError as error:
             raise UserError(f"{self.component.kind} '{self.name}': {error}") from None
 
+    def build_as(self, expected: type[T], *arguments: Any, **named: Any) -> T:
+        """Builds the component. Raises `UserError` as `build` does, or if the result is no `expected`."""
+        found = self.build(*arguments, **named)
+        if not isinstance(found, expected):
+            what = f"{self.component.kind if self.component else ''} '{self.name}'"
+            raise UserError(f"{what}: its build must return a {expected.__name__}, got {type(found).__name__}")
+        return found
 
-def _default(default: Any) -> Any:
-    return default.factory() if isinstance(default, attrs.Factory) and not default.takes_self else default  # type: ignore
+
+def default_of(field: attrs.Attribute[Any]) -> Any:
+    """The default of a field; `attrs.NOTHING` if it has none, or one that depends on other fields."""
+    default: Any = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return attrs.NOTHING if default.takes_self else default.factory()
+    return default
 
 
 def takes_steps(build: Callable[..., object]) -> bool:

@@ -9,9 +9,8 @@ from attrs.validators import max_len, min_len, optional
 
 from auxar.errors import UserError, shown
 from auxar.model import CONDITION_KINDS, MOST_LEVELS, MOST_SIDE, Condition, ImageSpec
-from auxar.recipe.checks import fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
-from auxar.validation import at_least, at_most, positive
+from auxar.validation import at_least, at_most, below, one_of, positive
 
 MOST_ATTRIBUTES = 1024
 """Maximum number of attributes of an image."""
@@ -70,7 +69,7 @@ class ConditionConfig:
     images."""
     width: int | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_SIDE)]))
     """Number of columns of a conditioning image; see `height`."""
-    drop: float = attrs.field(default=0.0, validator=fraction_or_zero)
+    drop: float = attrs.field(default=0.0, validator=[at_least(0), below(1)])
     """Probability with which the condition of a training image is replaced by the null condition each time the image is
     used, at least 0 and less than 1. If it is greater than 0, the model can be used without a condition. It then gives
     p(X | null) as it was learned from these images."""

@@ -8,16 +8,15 @@ entries accept every string and every table.
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from auxar.plugins import Component, Registry, load_plugins
-from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.component_choice import ComponentChoice, default_of
 from auxar.recipe.field_docs import class_summary
 from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
 from auxar.recipe.loading import COMMON_KEYS
@@ -33,8 +32,6 @@ from auxar.recipe.schema import (
 )
 from auxar.recipe.structuring import LONGEST_NAME
 
-WIDTH = 120
-"""Maximum length of a line of `schema_text`, if a line has more than one value."""
 _ANY = [{"type": "string"}, {"type": "object", "additionalProperties": True}]
 
 
@@ -53,8 +50,8 @@ def recipe_schema(registry: Registry | None = None) -> dict[str, Any]:
 
 
 def schema_text(schema: Schema) -> str:
-    """Formats a schema as JSON. Each value that fits on a line is on one line."""
-    return _format(schema, "", 0) + "\n"
+    """Formats a schema as JSON."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 @attrs.frozen
@@ -161,21 +158,12 @@ class _Builder:
         component = self.registry.get(kind, name, kind) if name in self.registry.names(kind) else None
         kind = component.kind if component else kind  # A network is a prior and a decoder.
         if (kind, name) not in self.references:
-            key = self.unused_key(f"{kind}-{name}")
+            # Some tools take keys for equal that differ only in characters other than letters and digits.
+            key = f"{kind}-{urllib.parse.quote(name, safe='').replace('%', '')}"
             self.definitions[key] = {}  # The options may refer to this definition.
             self.references[kind, name] = {"$ref": f"#/definitions/{key}"}
             self.definitions[key] = self.component_table(name, component)
         return self.references[kind, name]
-
-    def unused_key(self, wanted: str) -> str:
-        """Returns a key for a definition that differs from all others in its letters and digits.
-
-        Some tools ignore other characters.
-        """
-        used = {re.sub(r"\W|_", "", key, flags=re.ASCII) for key in self.definitions}
-        plain = re.sub(r"[^\w-]", "", wanted, flags=re.ASCII)
-        candidates = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
-        return next(key for key in candidates if re.sub(r"\W|_", "", key, flags=re.ASCII) not in used)
 
     def component_table(self, name: str, component: Component | None) -> Schema:
         table = self.table(component.config) if component else table_schema(_Nothing, self.choice)
@@ -247,10 +235,7 @@ def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
 
 def _default_name(field: attrs.Attribute[Any]) -> str:
     """The name of the component that a key chooses if it is left out; empty if there is none."""
-    default: Any = field.default
-    if not isinstance(default, attrs.Factory) or default.takes_self:  # type: ignore[arg-type]
-        return ""
-    found = default.factory()
+    found = default_of(field)
     return str(getattr(getattr(found, "component", None) or found, "name", ""))
 
 
@@ -293,20 +278,3 @@ def _has(*keys: str) -> Schema:
 def _open(properties: Schema) -> Schema:
     # tombi warns of keys that are not named, unless additional properties are accepted explicitly.
     return {"properties": properties, "additionalProperties": True}
-
-
-def _format(value: Any, indent: str, used: int) -> str:
-    """Formats a value as JSON. `indent` is that of its line, of which `used` characters come before the value."""
-    line = json.dumps(value, ensure_ascii=False)
-    if len(line) + used < WIDTH or not value or not isinstance(value, dict | list):
-        return line
-    inner = indent + " "
-    if isinstance(value, list):
-        entries = [_format(entry, inner, len(inner)) for entry in value]
-    else:
-        keys = [json.dumps(key, ensure_ascii=False) + ": " for key in value]
-        entries = [
-            key + _format(entry, inner, len(inner) + len(key)) for key, entry in zip(keys, value.values(), strict=True)
-        ]
-    start, end = "[]" if isinstance(value, list) else "{}"
-    return f"{start}\n{inner}" + f",\n{inner}".join(entries) + f"\n{indent}{end}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -12,7 +12,7 @@ import attrs
 from attrs import validators
 
 from auxar.recipe.choices import is_choice
-from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.component_choice import ComponentChoice, default_of
 from auxar.recipe.field_docs import class_summary, field_docs
 from auxar.recipe.structuring import RECIPES
 from auxar.structuring import NO_KEY
@@ -25,16 +25,19 @@ _SCALARS: dict[Any, Schema] = {
     str: {"type": "string"},
     Path: {"type": "string"},
 }
-# The classes of validators from attrs, which have no public names.
-_ALL: Any = type(validators.and_())
-_EACH: Any = type(validators.deep_iterable(validators.ge(0)))
-_OPTIONAL: Any = type(validators.optional(validators.ge(0)))
-_COMPARED: Any = type(validators.ge(0))
-_AMONG: Any = type(validators.in_(()))
-_LONG: Any = type(validators.min_len(1))
-_SHORT: Any = type(validators.max_len(1))
 _OF_LISTS = {"minLength": "minItems", "maxLength": "maxItems"}
 _COMPARISONS = {"<": "exclusiveMaximum", "<=": "maximum", ">=": "minimum", ">": "exclusiveMinimum"}
+Keywords = list[Mapping[str, Any]]
+# The classes of validators from attrs have no public names.
+_OF_ATTRS: dict[type, Callable[[Any], Keywords]] = {
+    type(validators.and_()): lambda found: [keys for each in found._validators for keys in _keywords(each)],
+    type(validators.optional(())): lambda found: _keywords(found.validator),
+    type(validators.deep_iterable(())): lambda found: [{"items": keys} for keys in _keywords(found.member_validator)],
+    type(validators.ge(0)): lambda found: [{_COMPARISONS[found.compare_op]: found.bound}],
+    type(validators.min_len(1)): lambda found: [{"minLength": found.min_length}],
+    type(validators.max_len(1)): lambda found: [{"maxLength": found.max_length}],
+    type(validators.in_(())): lambda found: [{"enum": list(found.options)}] if _is_plain(list(found.options)) else [],
+}
 
 
 def _table_if_given(hint: Any) -> Any:
@@ -66,7 +69,7 @@ def table_schema(cls: type, component: Callable[[attrs.Attribute[Any], Any], Sch
         else:
             found = _restricted(_type_schema(hint), field.validator)
         described = {"description": description} if description else {}
-        properties[field.alias] = described | found | _default(field)
+        properties[field.alias] = described | found | plain_default(field)
         if field.default is attrs.NOTHING:
             required.append(field.alias)
     return {"type": "object", "additionalProperties": False, "properties": properties} | (
@@ -99,15 +102,9 @@ def _type_schema(hint: Any) -> Schema:
         return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     if origin is list or (origin is tuple and arguments[1:] == (Ellipsis,)):
         return {"type": "array", "items": _type_schema(arguments[0])}
-    if origin is tuple and arguments and len(set(arguments)) == 1:
-        return {
-            "type": "array",
-            "items": _type_schema(arguments[0]),
-            "minItems": len(arguments),
-            "maxItems": len(arguments),
-        }
     if origin is tuple:
-        return {"type": "array", "minItems": len(arguments), "maxItems": len(arguments)}
+        items = {"items": _type_schema(arguments[0])} if len(set(arguments)) == 1 else {}
+        return {"type": "array", **items, "minItems": len(arguments), "maxItems": len(arguments)}
     if origin in (dict, Mapping):
         return {"type": "object", "additionalProperties": _type_schema(arguments[1])}
     return {}
@@ -126,39 +123,20 @@ def _restricted(schema: Schema, validator: Any) -> Schema:
     return schema
 
 
-def _keywords(validator: Any) -> Iterator[Mapping[str, Any]]:
-    """Yields the keywords of JSON Schema that a validator checks, as far as they are known.
+def _keywords(validator: Any) -> Keywords:
+    """Returns the keywords of JSON Schema that a validator checks, as far as they are known.
 
     They are known for validators marked with `checks` (auxar/validation.py), and for comparisons, choices
     and lengths from `attrs.validators`.
     """
     if hasattr(validator, "json_schema"):
-        yield validator.json_schema
-    elif isinstance(validator, _ALL):
-        for each in validator._validators:
-            yield from _keywords(each)
-    elif isinstance(validator, _OPTIONAL):
-        yield from _keywords(validator.validator)
-    elif isinstance(validator, _EACH):
-        for keywords in _keywords(validator.member_validator):
-            yield {"items": keywords}
-    elif isinstance(validator, _COMPARED):
-        yield {_COMPARISONS[validator.compare_op]: validator.bound}
-    elif isinstance(validator, _LONG):
-        yield {"minLength": validator.min_length}
-    elif isinstance(validator, _SHORT):
-        yield {"maxLength": validator.max_length}
-    elif isinstance(validator, _AMONG) and all(map(_is_plain, validator.options)):
-        yield {"enum": list(validator.options)}
+        return [validator.json_schema]
+    return _OF_ATTRS.get(type(validator), lambda found: [])(validator)
 
 
-def _default(field: attrs.Attribute[Any]) -> Schema:
+def plain_default(field: attrs.Attribute[Any]) -> Schema:
     """Returns the keyword `default`, or nothing if the default cannot be written in TOML or is a table of its own."""
-    default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        if default.takes_self:
-            return {}
-        default = default.factory()
+    default = default_of(field)
     if default is attrs.NOTHING:
         return {}
     if isinstance(default, ComponentChoice) and not default.options:

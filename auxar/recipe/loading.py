@@ -13,7 +13,7 @@ import attrs
 import tomli_w
 
 from auxar.arguments import as_path, check_flag, check_strings
-from auxar.errors import UserError, did_you_mean, is_unicode, one_line
+from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import kind, read_bytes
 from auxar.plugin_files import plugin_files
 from auxar.plugins import Component, Registry, load_plugins
@@ -21,25 +21,18 @@ from auxar.recipe.choices import structure_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import check_printable, without_unused
 from auxar.recipe.data_options import with_data_options
-from auxar.recipe.options import key_parts, keys_in_tables, sets
-from auxar.recipe.overrides import (
-    merged_training,
-    remove_other_options,
-    remove_replaced,
-    with_names,
-)
-from auxar.recipe.paths import place_init, sets_images, with_full_paths
-from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, Stage, TrainingConfig, check_image
+from auxar.recipe.options import key_parts, sets
+from auxar.recipe.overrides import LONGEST_KEY, apply_setting, merged_training, remove_other_options, with_names
+from auxar.recipe.paths import Places, full_data_path, place_init
+from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
-from auxar.recipe.structuring import component_table, structure, unstructure
-from auxar.recipe.toml import parse_toml, toml_text, toml_value
+from auxar.recipe.structuring import structure, unstructure
+from auxar.recipe.toml import parse_toml, toml_text
 from auxar.recipe.validation import check_stream_shards, check_validation, check_values
 
 T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
-LONGEST_KEY = 100
-"""Maximum number of characters of a key in an error message."""
 MOST_BYTES = 2**20
 """Maximum size of a recipe file in bytes."""
 
@@ -69,13 +62,9 @@ def load_recipe(
     path = as_path(path, "path")
     check_flag(trust_plugins, "trust_plugins")
     file, name = find_recipe(path)
-    folder = None if name is not None else file.parent
+    text = _text(file)
     with _naming(path):
-        recipe = _parse(_text(file), settings, folder=folder)
-        place = Path() if folder is None or sets(settings, "plugins") else folder
-        registry = load_plugins(plugin_files(recipe.plugins, place, trusted=trust_plugins))
-        recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
-        return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
+        return parse_recipe(text, file.parent if name is None else None, settings, trust_plugins=trust_plugins)
 
 
 def load_recipe_of_run(
@@ -88,54 +77,51 @@ def load_recipe_of_run(
     `plugins` names further files, relative to the working directory.
     """
     check_flag(trust_plugins, "trust_plugins")
+    text = _text(path)
     with _naming(path):
         own = [setting for setting in settings if not sets([setting], "plugins")]
-        recipe = _parse(_text(path), own, sampling)
+        recipe = _parse(text, own, sampling=sampling)
         files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)
         if own != list(settings):
-            files += plugin_files(_parse(_text(path), settings).plugins, Path(), trusted=trust_plugins)
-        registry = attrs.evolve(load_plugins(files), of_a_run=True)
-        if sets_images(settings):
-            recipe = with_full_paths(recipe, registry.names("dataset"), None, settings)
-        return _with_full_options(fill_in(recipe, registry), registry, None, settings), registry
+            files += plugin_files(_parse(text, settings).plugins, Path(), trusted=trust_plugins)
+        registry = load_plugins(files)
+        complete = _completed if sets(settings, "data.path") else fill_in
+        return complete(recipe, registry, Places(None, settings)), registry
 
 
 def read_recipe(path: Path) -> Recipe:
     """Reads the recipe in a file without loading plugins and without filling in the defaults of components."""
+    text = _text(path)
     with _naming(path):
-        return _parse(_text(path), ())
+        return _parse(text, ())
 
 
 def parse_recipe(
-    text: str, folder: Path, settings: Sequence[str] = (), *, trust_plugins: bool = False
+    text: str, folder: Path | None, settings: Sequence[str] = (), *, trust_plugins: bool = False
 ) -> tuple[Recipe, Registry]:
     """Loads a recipe from its text and applies `settings`. Returns the recipe and the registry of its plugins.
 
-    Paths in the text are relative to `folder`. Raises `UserError` like `load_recipe`.
+    Paths in the text are relative to `folder`; if it is None, to the working directory. Raises `UserError` like
+    `load_recipe`.
     """
-    recipe = _parse(text, settings, folder=folder)
-    place = Path() if sets(settings, "plugins") else folder
-    registry = load_plugins(plugin_files(recipe.plugins, place, trusted=trust_plugins))
-    recipe = with_full_paths(recipe, registry.names("dataset"), folder, settings)
-    return _with_full_options(fill_in(recipe, registry), registry, folder, settings), registry
+    places = Places(folder, settings)
+    recipe = _parse(text, settings, places)
+    registry = load_plugins(plugin_files(recipe.plugins, places.of("plugins"), trusted=trust_plugins))
+    return _completed(recipe, registry, places), registry
 
 
-def _with_full_options(recipe: Recipe, registry: Registry, folder: Path | None, settings: Sequence[str]) -> Recipe:
-    return attrs.evolve(recipe, data=with_data_options(recipe.data, registry, folder or Path(), settings))
+def _completed(recipe: Recipe, registry: Registry, places: Places) -> Recipe:
+    """The recipe with an absolute `data.path` and all options of its components."""
+    path = full_data_path(recipe.data.path, registry.names("dataset"), places)
+    return fill_in(attrs.evolve(recipe, data=attrs.evolve(recipe.data, path=path)), registry, places)
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     try:
         yield
-    except _Unreadable:
-        raise
     except UserError as error:
         raise UserError("\n".join(f"{path}: {one_line(line)}" for line in str(error).split("\n"))) from None
-
-
-class _Unreadable(UserError):
-    """The error for a recipe file that cannot be read. The message already contains the path."""
 
 
 def _text(path: Path) -> str:
@@ -144,15 +130,18 @@ def _text(path: Path) -> str:
             raise UserError(not_found(path))
         if os.path.isdir(path):
             raise UserError(is_folder(path))
-        return toml_text(read_bytes(path, MOST_BYTES))
-    except ValueError:
-        raise UserError("expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8") from None
+        content = read_bytes(path, MOST_BYTES)
     except UserError as error:
-        raise _Unreadable(f"recipe {error}") from None
+        raise UserError(f"recipe {error}") from None
+    try:
+        return toml_text(content)
+    except ValueError:
+        told = "expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8"
+        raise UserError(f"{path}: {told}") from None
 
 
 def _parse(
-    text: str, settings: Sequence[str], sampling: Mapping[str, Any] | None = None, folder: Path | None = None
+    text: str, settings: Sequence[str], places: Places | None = None, sampling: Mapping[str, Any] | None = None
 ) -> Recipe:
     try:
         table = parse_toml(text)
@@ -161,14 +150,14 @@ def _parse(
     check_strings(settings, "settings", "key=value strings")
     images: dict[str, Any] = {}
     for setting in settings:
-        if sets([setting], "data.path"):
-            _apply(images, setting)
+        if key_parts(setting.partition("=")[0]) == ["data", "path"]:
+            apply_setting(images, setting)
     if images:
         remove_other_options(table, images["data"]["path"])
-    if folder is not None:
-        place_init(table, folder)
     for setting in settings:
-        _apply(table, setting)
+        apply_setting(table, setting)
+    if places is not None:
+        place_init(table, places)
     own = table.get("sampling", {})
     # If [sampling] is not a table, `_structure_recipe` reports it together with all other errors.
     if isinstance(own, Mapping) and sampling:
@@ -210,12 +199,14 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     if isinstance(table.get("stage"), Mapping):
         raise UserError("stage: expected a list of tables; write [[stage]] with double brackets")
     if isinstance(table.get("stage"), list):
-        _check_stages(table["stage"])
+        _check_number(table["stage"])
     recipe = structure(with_names(table, Recipe), Recipe)
     check_image(recipe.image)
     if recipe.condition is not None:
         check_printable(recipe.condition)
-    recipe = attrs.evolve(recipe, stage=_expand(recipe.stage))
+    stages = tuple(attrs.evolve(stage, repeat=1) for stage in recipe.stage for _ in range(stage.repeat))
+    _check_number(stages)
+    recipe = attrs.evolve(recipe, stage=stages)
     recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
     check_validation(recipe)
     check_stream_shards(recipe)
@@ -223,17 +214,9 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def _check_stages(stages: Sequence[Any]) -> None:
-    """Raises `UserError` if a recipe has more than `MOST_STAGES` stages, counting repetitions."""
-    repeats = [stage.get("repeat", 1) if isinstance(stage, Mapping) else 1 for stage in stages]
-    # An invalid `repeat` is reported later, under its own key.
-    total = sum(repeat if type(repeat) is int and 0 < repeat <= MOST_STAGES else 1 for repeat in repeats)
-    if total > MOST_STAGES:
-        raise UserError(f"stage: expected at most {MOST_STAGES} stages, counting repetitions, got {total}")
-
-
-def _expand(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    return tuple(attrs.evolve(stage, repeat=1) for stage in stages for _ in range(stage.repeat))
+def _check_number(stages: Sequence[Any]) -> None:
+    if len(stages) > MOST_STAGES:
+        raise UserError(f"stage: expected at most {MOST_STAGES} stages, counting repetitions, got {len(stages)}")
 
 
 def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) -> dict[str, TrainingConfig]:
@@ -255,17 +238,17 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
     return merged
 
 
-def fill_in(recipe: Recipe, registry: Registry) -> Recipe:
+def fill_in(recipe: Recipe, registry: Registry, places: Places | None = None) -> Recipe:
     """Returns the recipe with all options of its components and its data set, including defaults of omitted options.
 
-    Raises `UserError` if a component is unknown, or if an option is unknown or invalid.
+    With `places`, options of the data set that are paths become absolute. Raises `UserError` if a component is unknown,
+    or if an option is unknown or invalid.
     """
-
     condition = recipe.condition
     prior = registry.prior(recipe.prior.name, "prior", given_features=condition is not None)
     return attrs.evolve(
         _resolved(recipe, "", registry, prior=prior),
-        data=with_data_options(recipe.data, registry),
+        data=with_data_options(recipe.data, registry, places),
         stage=tuple(_resolved(stage, f"stage[{index}].", registry) for index, stage in enumerate(recipe.stage)),
         condition=condition and _resolved(condition, "condition.", registry),
         training=_resolved(recipe.training, "training.", registry),
@@ -302,52 +285,3 @@ def _resolved(table: T, path: str, registry: Registry, **known: Component) -> T:
         own = registry.names("tracker")
         choices["trackers"] = tuple(resolve("tracker", each) if each.name in own else each for each in table.trackers)
     return attrs.evolve(table, **choices)  # type: ignore[misc]
-
-
-def _apply(table: dict[str, Any], setting: str) -> None:
-    """Sets one key of the recipe's table from a `key=value` setting.
-
-    Brackets select an entry of a list, as in `stage[0].decoder.filters=32`.
-    """
-    key, equals, text = setting.partition("=")
-    parts = key_parts(key)
-    setting = one_line(setting, 2 * LONGEST_KEY)
-    if not equals or not parts:
-        raise UserError(f"--set {setting}: expected key=value, such as training.steps=100")
-    if len(parts) == 1 and parts[0] not in attrs.fields_dict(Recipe) and (near := keys_in_tables(parts[0])):
-        raise UserError(f"--set {setting}: this key is in a table; did you mean {' or '.join(near)}?")
-    if not is_unicode(text):
-        raise UserError(f"--set {setting}: expected UTF-8 text")
-    value = toml_value(text.strip())
-    node: Any = table
-    names = [one_line(part, LONGEST_KEY) for part in parts]
-    for depth, part in enumerate(parts):
-        where, above = ".".join(names[: depth + 1]), ".".join(names[:depth])
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            entries = {str(entry): entry for entry in range(len(node))}
-            if part not in entries:
-                size = f"{above} is a list of length {len(node)}, numbered from 0"
-                raise UserError(f"--set {setting}: {where} does not exist; {size}")
-            index: Any = entries[part]
-        elif isinstance(node, dict):
-            if isinstance(node.get(part), str) and (not last or (isinstance(value, dict) and "name" not in value)):
-                node[part] = component_table(node[part])  # A component: the setting adds one of its options.
-            if part.isdigit() and part not in node:
-                table_name = above or "the recipe"
-                raise UserError(f"--set {setting}: {where} does not exist; {table_name} has no numbered entries")
-            index = part
-            if not last:
-                node.setdefault(index, {})
-        else:
-            raise UserError(f"--set {setting}: {above} is not a table, so it has no key '{names[depth]}'")
-        if last:
-            own = node.get(index) if isinstance(node, dict) else node[index]
-            if isinstance(value, dict) and "name" not in value and isinstance(own, dict) and "name" in own:
-                value = {**own, **value}  # Options of the component that is chosen so far.
-            node[index] = value
-        else:
-            node = node[index]
-    # `node` is the table with the new setting: [training] or [training.factor.NAME].
-    if parts[:-1] in (["training"], ["training", "factor", *parts[2:3]]) and isinstance(node, dict):
-        remove_replaced(node, parts[-1])

@@ -27,33 +27,17 @@ def check_settings(settings: Sequence[str], *allowed: str) -> None:
             raise UserError(f"--set {setting}: this command accepts only the keys {keys}")
 
 
-def sampling_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries of `options` that are not None. The keys of `options` are keys of [sampling].
-
-    Raises `UserError`, beginning with the name, if a value is invalid.
-    """
-    fields = attrs.fields_dict(SamplingConfig)
-    given = {name: value for name, value in options.items() if value is not None}
-    for name, value in given.items():
-        validator = fields[name].validator
-        try:
-            if validator is not None:
-                validator(None, fields[name], value)
-        except (UserError, ValueError, TypeError) as error:
-            raise UserError(f"{name}: {error.args[0]}") from None
-    return given
-
-
 @contextlib.contextmanager
 def naming_options(options: Mapping[str, Any]) -> Iterator[None]:
     """A context in which errors name the arguments that set keys of [sampling], in place of the keys."""
     try:
         yield
     except UserError as error:
-        found = re.search(r"sampling\.(\w+)(.*)", str(error), re.DOTALL)
-        if found is None or found[1] not in options:
+        # A value of a wrong type is at `sampling.KEY`, and a value out of range is told at `sampling`.
+        found = re.search(r"sampling(\.|: )('?(\w+).*)", str(error), re.DOTALL)
+        if found is None or found[3] not in options:
             raise
-        raise UserError(f"{found[1]}{found[2]}") from None
+        raise UserError(found[2] if found[1] == "." else f"{found[3]}: {found[2]}") from None
 
 
 def keys_in_tables(name: str) -> list[str]:
@@ -84,5 +68,11 @@ def key_parts(key: str) -> list[str]:
 
 
 def sets(settings: Sequence[str], key: str) -> bool:
-    """Whether one of the `key=value` settings sets `key`."""
-    return any(key_parts(setting.partition("=")[0]) == key_parts(key) for setting in settings)
+    """Whether one of the `key=value` settings sets `key`, alone or with a table that has it.
+
+    Examples:
+        >>> sets(["training={ steps = 3 }"], "training.steps"), sets(["training.steps=3"], "training")
+        (True, False)
+    """
+    own = [key_parts(setting.partition("=")[0]) for setting in settings]
+    return any(parts == key_parts(key)[: len(parts)] for parts in own)

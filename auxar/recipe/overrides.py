@@ -2,19 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 import attrs
 
+from auxar.errors import UserError, is_unicode, one_line
 from auxar.plugins import load_plugins
-from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.component_choice import ComponentChoice, default_of
+from auxar.recipe.options import key_parts, keys_in_tables
+from auxar.recipe.schema import Recipe
 from auxar.recipe.structuring import component_table
+from auxar.recipe.toml import toml_value
 
 LENGTHS = frozenset({"steps", "epochs"})
 """The keys that give the length of training."""
 SPLITS = ("train", "heldout", "validation")
 """The keys of [data] that name a split of a data set."""
+LONGEST_KEY = 100
+"""Maximum number of characters of a key in an error message."""
+
+
+def apply_setting(table: dict[str, Any], setting: str) -> None:
+    """Sets one key of the recipe's table from a `key=value` setting.
+
+    Brackets select an entry of a list, as in `stage[0].decoder.filters=32`. Raises `UserError` if there is no such
+    table or entry.
+    """
+    key, equals, text = setting.partition("=")
+    parts = key_parts(key)
+    try:
+        if not equals or not parts:
+            raise UserError("expected key=value, such as training.steps=100")
+        if len(parts) == 1 and parts[0] not in attrs.fields_dict(Recipe) and (near := keys_in_tables(parts[0])):
+            raise UserError(f"this key is in a table; did you mean {' or '.join(near)}?")
+        if not is_unicode(text):
+            raise UserError("expected UTF-8 text")
+        _set(table, parts, toml_value(text.strip()))
+    except UserError as error:
+        raise UserError(f"--set {one_line(setting, 2 * LONGEST_KEY)}: {error}") from None
+
+
+def _set(node: Any, parts: Sequence[str], value: Any) -> None:
+    for depth in range(len(parts) - 1):
+        index = _index(node, parts[: depth + 1])
+        if isinstance(node, dict):
+            node[index] = _with_name(node.get(index, {}))
+        node = node[index]
+    index = _index(node, parts)
+    own = node.get(index) if isinstance(node, dict) else node[index]
+    if _has_only_options(value) and isinstance(own := _with_name(own), dict) and "name" in own:
+        value = {**own, **value}
+    node[index] = value
+    # `node` is the table with the new setting: [training] or [training.factor.NAME].
+    if parts[:-1] in (["training"], ["training", "factor", *parts[2:3]]) and isinstance(node, dict):
+        remove_replaced(node, parts[-1])
+
+
+def _index(node: Any, parts: Sequence[str]) -> Any:
+    """The key or the number of the entry of `node` that the last of the parts names. `node` is at the others."""
+    names = [one_line(part, LONGEST_KEY) for part in parts]
+    where, above = ".".join(names), ".".join(names[:-1])
+    if isinstance(node, list):
+        if parts[-1] not in map(str, range(len(node))):
+            raise UserError(f"{where} does not exist; {above} is a list of length {len(node)}, numbered from 0")
+        return int(parts[-1])
+    if not isinstance(node, dict):
+        raise UserError(f"{above} is not a table, so it has no key '{names[-1]}'")
+    if parts[-1].isdigit() and parts[-1] not in node:
+        raise UserError(f"{where} does not exist; {above or 'the recipe'} has no numbered entries")
+    return parts[-1]
+
+
+def _with_name(value: Any) -> Any:
+    """The table of a component that is chosen by a text; any other value as it is."""
+    return component_table(value) if isinstance(value, str) else value
 
 
 def remove_replaced(training: dict[str, Any], key: str) -> None:
@@ -51,7 +113,7 @@ def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dic
     for key, value in override.items():
         own = table.get(key)
         if _has_only_options(value) and isinstance(own, str | Mapping):
-            value = {**(component_table(own) if isinstance(own, str) else own), **value}
+            value = {**_with_name(own), **value}
         table[key] = value
     return table
 
@@ -65,9 +127,9 @@ def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             continue
         if hint is ComponentChoice:
-            default: Any = field.default
-            if "name" not in value and isinstance(default, attrs.Factory) and not default.takes_self:  # type: ignore
-                found[field.name] = {"name": default.factory().name, **value}
+            default = default_of(field)
+            if "name" not in value and isinstance(default, ComponentChoice):
+                found[field.name] = {"name": default.name, **value}
         elif attrs.has(hint):
             found[field.name] = with_names(value, hint)
     return found

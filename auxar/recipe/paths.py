@@ -13,75 +13,74 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError, is_unicode, one_line
-from auxar.files import nearest_path
+from auxar.errors import UserError, is_unicode, nearest_path, one_line
 from auxar.recipe.model_names import names_model
 from auxar.recipe.options import sets
-from auxar.recipe.schema import Recipe, TrainingConfig
 
 EXTENSIONS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Extensions of the image files that are read, in lowercase."""
 RULE = "a path in a recipe is relative to the recipe's folder, and a path of --set to the working directory"
 
 
-def place_init(table: Mapping[str, Any], folder: Path) -> None:
-    """Makes the keys `init` of a recipe's table absolute, in place. They are relative to `folder`.
+@attrs.frozen
+class Places:
+    """The folders that relative paths in a recipe start from."""
+
+    folder: Path | None = None
+    """Folder of the recipe. If it is None, because the recipe comes with auxar or belongs to a run, all paths are
+    relative to the working directory."""
+    settings: Sequence[str] = ()
+    """The `key=value` strings that were applied to the recipe. Their paths are relative to the working directory."""
+
+    def of(self, key: str) -> Path:
+        """The folder that a path with this key is relative to."""
+        return Path() if self.folder is None or sets(self.settings, key) else self.folder
+
+
+def place_init(table: Mapping[str, Any], places: Places) -> None:
+    """Makes the keys `init` of a recipe's table absolute, in place.
 
     Names of models that come trained stay as they are. Values that are no strings are left for the validation of the
-    recipe.
+    recipe. A path does not depend on whether the other run still exists: it is compared with the path in the run's
+    recipe when the run is continued.
     """
     training = table.get("training")
     factors = training.get("factor") if isinstance(training, dict) else None
-    for node in (training, *(factors.values() if isinstance(factors, dict) else ())):
-        if isinstance(node, dict) and isinstance(node.get("init"), str) and node["init"]:
-            node["init"] = _full_init(node["init"], folder)
+    own = {f"training.factor.{name}": node for name, node in factors.items()} if isinstance(factors, dict) else {}
+    for path, node in {"training": training, **own}.items():
+        init = node.get("init") if isinstance(node, dict) else None
+        key = f"{path}.init"
+        # A name may hold any characters, and be too long for a file.
+        if isinstance(init, str) and init and not names_model(init, places.of(key)):
+            node["init"] = full_path(init, places, key)
 
 
-def with_full_paths(recipe: Recipe, datasets: Collection[str], folder: Path | None, settings: Sequence[str]) -> Recipe:
-    """Returns the recipe with absolute paths.
+def full_path(path: str, places: Places, key: str) -> str:
+    """The absolute path of the value of a key. Raises `UserError` if it is not valid UTF-8."""
+    return _checked(os.path.abspath(places.of(key) / os.path.expanduser(path)), key)
 
-    `datasets` are the names of registered data sets. `folder` is the folder of the recipe. If it is None, because the
-    recipe comes with auxar or belongs to a run, paths are relative to the working directory. `settings` are the
-    `key=value` strings that were applied to the recipe.
 
-    `data.path` is unchanged if it names a registered data set, begins with `~`, or may be a name on the Hugging Face
-    hub, because there is no such file or folder. Raises `UserError` if the file or folder exists only relative to the
-    other of the two folders, or if an absolute path is not valid UTF-8, because recipes are written in UTF-8.
+def full_data_path(path: str, datasets: Collection[str], places: Places) -> str:
+    """The absolute path of the images that `data.path` names. `datasets` are the names of registered data sets.
+
+    A path is unchanged if it names a registered data set, begins with `~`, or may be a name on the Hugging Face hub,
+    because there is no such file or folder. Raises `UserError` if the file or folder exists only relative to the
+    other folder than `places` gives, or if the absolute path is not valid UTF-8, because recipes are written in UTF-8.
     """
-    full = _full_data_path(recipe.data.path, datasets, folder, is_set=sets_images(settings))
-    return attrs.evolve(
-        recipe,
-        data=attrs.evolve(recipe.data, path=_checked(full, "data.path")),
-        training=_with_full_init(recipe.training, "training"),
-        factor_training={
-            name: _with_full_init(config, f"training.factor.{name}") for name, config in recipe.factor_training.items()
-        },
-    )
-
-
-def sets_images(settings: Sequence[str]) -> bool:
-    """Whether one of the `key=value` settings sets `data.path`, alone or with the whole table [data]."""
-    return sets(settings, "data.path") or sets(settings, "data")
-
-
-def _full_data_path(path: str, datasets: Collection[str], folder: Path | None, *, is_set: bool) -> str:
     if path in datasets or path.startswith("~"):
         return path
-    here = Path.cwd()
-    base = here if is_set or folder is None else Path(os.path.abspath(folder))
+    here, base = Path.cwd(), Path(os.path.abspath(places.of("data.path")))
     # Unlike `Path.exists`, `os.path.exists` raises no error for a path that may not be read. That is reported later.
     if os.path.exists(base / path):
-        return os.path.realpath(base / path)
-    other = base if folder is None else Path(os.path.abspath(folder)) if is_set else here
-    if os.path.exists(other / path):
-        wanted = Path(os.path.relpath(other / path, base)).as_posix()
-        found = f"data.path: {one_line(path)} is not in {base}, but in {other}; {RULE}; "
-        if is_set:
-            raise UserError(f"{found}write --set data.path={one_line(wanted)}")
-        raise UserError(
-            f'{found}write path = "{one_line(wanted)}" in the recipe, or add --set data.path={one_line(path)}'
-        )
-    return os.path.abspath(base / path) if looks_local(path, base) else path
+        return _checked(os.path.realpath(base / path), "data.path")
+    for other in (here, Path(os.path.abspath(places.folder or here))):
+        if os.path.exists(other / path):
+            wanted = one_line(Path(os.path.relpath(other / path, base)).as_posix())
+            advice = f'write path = "{wanted}" in the recipe, or add --set data.path={one_line(path)}'
+            if sets(places.settings, "data.path"):
+                advice = f"write --set data.path={wanted}"
+            raise UserError(f"data.path: {one_line(path)} is not in {base}, but in {other}; {RULE}; {advice}")
+    return _checked(os.path.abspath(base / path), "data.path") if looks_local(path, base) else path
 
 
 def local_path(path: str, datasets: Collection[str]) -> Path | None:
@@ -122,23 +121,6 @@ def looks_local(path: str, folder: Path = Path()) -> bool:
         or file.suffix.lower() in (".parquet", ".zip", *EXTENSIONS)
         or ("/" in path and os.path.isdir((folder / file).parent))
     )
-
-
-def _with_full_init(config: TrainingConfig, key: str) -> TrainingConfig:
-    # A path does not depend on whether the other run still exists: it is compared with the path in the run's recipe
-    # when the run is continued.
-    if config.init is None:
-        return config
-    return attrs.evolve(config, init=_checked(_full_init(config.init, Path()), f"{key}.init"))
-
-
-def _full_init(init: str, folder: Path) -> str:
-    # A name may hold any characters, and be too long for a file.
-    return init if names_model(init, folder) else _full(init, folder)
-
-
-def _full(path: str, folder: Path) -> str:
-    return os.path.abspath(folder / os.path.expanduser(path))
 
 
 def _checked(path: str, key: str) -> str:

@@ -9,16 +9,15 @@ from typing import Any
 import attrs
 from attrs.validators import ge, lt, optional
 
-from auxar.errors import UserError, shown
+from auxar.errors import UserError
 from auxar.model import FLOAT, Ancestral, ImageSpec, Rule
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.levels import SCALED, VALUES
 from auxar.plugins import Component
-from auxar.recipe.checks import fraction, fraction_or_zero, one_of
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.structuring import NO_KEY
-from auxar.validation import at_most, positive
+from auxar.validation import at_least, at_most, below, one_of, positive
 
 Table = Mapping[str, Any]
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"arithmetic": (FLOAT,)}
@@ -39,12 +38,6 @@ MOST_LEVELS = 256
 """Maximum number of levels of images from files."""
 RESIZES = ("none", "cover", "stretch")
 """The values of `data.resize`."""
-
-
-def _integer(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
-    # Values from TOML have been checked already, but values that are passed in Python may have any type.
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-        raise ValueError(f"{attribute.name} must be an integer from -2^63 to 2^63 - 1, got {shown(value)}")
 
 
 def check_image(image: ImageSpec) -> None:
@@ -69,11 +62,11 @@ class Crop:
 class Split:
     """A random division of one set of images into training images, validation images and held-out images."""
 
-    train: float = attrs.field(default=0.95, validator=fraction)
+    train: float = attrs.field(default=0.95, validator=[positive, below(1)])
     """Fraction of the images that is used for training, greater than 0 and less than 1."""
     seed: int = 0
     """Seed of the random division."""
-    validation: float = attrs.field(default=0.0, validator=fraction_or_zero)
+    validation: float = attrs.field(default=0.0, validator=[at_least(0), below(1)])
     """Fraction of the training images that is kept apart as validation images, at least 0 and less than 1. Held-out
     images are the same for every fraction."""
 
@@ -267,29 +260,26 @@ def _ancestral() -> ComponentChoice:
 class SamplingConfig:
     """The table [sampling]: how many images are drawn from the model at the end of a run, and how."""
 
-    images: int = attrs.field(default=16, validator=[_integer, ge(0), at_most(MOST_SAMPLES)])
+    images: int = attrs.field(default=16, validator=[ge(0), at_most(MOST_SAMPLES)])
     """Number of images to draw, at most a billion. If it is 0, a run draws no images and no figures."""
     rule: ComponentChoice = attrs.field(factory=_ancestral)
     """The rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
     lowers the log-scales first, `map` takes the centers of drawn mixture components, `tempered` divides the logits of
     softmax heads, and `by_depth` has a rule for fine images and another for coarse views."""
-    batch_size: int = attrs.field(default=16, validator=[_integer, positive, at_most(MOST_IMAGES)])
+    batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images drawn at once, 1 … 2^20. Images do not depend on it, except for rounding."""
-    seed: int = attrs.field(default=0, validator=_integer)
+    seed: int = 0
     """Seed of the noise. The noise of an image depends only on the seed and the number of the image."""
     sampler: ComponentChoice = attrs.field(factory=lambda: ComponentChoice("auto"))
     """The sampler. `auto` chooses the first of `wavefront`, `cached`, `stepwise` and `raster` that supports the
     network."""
-    figure_rows: int = attrs.field(default=6, validator=[_integer, ge(0), at_most(MOST_IMAGES)])
+    figure_rows: int = attrs.field(default=6, validator=[ge(0), at_most(MOST_IMAGES)])
     """Number of rows of images in each of the paper's figures that the report of a run shows. If it or `images` is 0,
     no figures are drawn."""
 
     def draw_rule(self) -> Rule:
         """Returns the rule. Raises `UserError` if a plugin's component builds no `Rule`."""
-        rule = self.rule.build()
-        if not isinstance(rule, Rule):
-            raise UserError(f"rule '{self.rule.name}': its build must return an auxar.Rule, got {type(rule).__name__}")
-        return rule
+        return self.rule.build_as(Rule)  # type: ignore[type-abstract]
 
 
 @attrs.frozen

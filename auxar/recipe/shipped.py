@@ -7,21 +7,22 @@ is its path in this folder without `.toml`, such as `quickstart` or `small/celeb
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 
 import attrs
 
-from auxar.errors import UserError, did_you_mean, one_line
-from auxar.files import nearest_path
+from auxar.errors import UserError, did_you_mean, nearest_path, one_line
 from auxar.recipe.model_names import is_model
-from auxar.recipe.schema_line import DIRECTIVE, with_schema
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package `auxar`."""
+DIRECTIVE = "#:schema "
+"""The beginning of the first line of a recipe that names the file of its schema, as taplo and tombi read it."""
 FIELDS = {"Time": "time", "Memory": "memory", "Result": "result"}
 """The labels in the header of a shipped recipe, and the attributes of `ShippedRecipe` with their texts."""
 SENTENCE = re.compile(r"(?<!\bal)\.\s+(?=[A-Z(])")
@@ -157,7 +158,7 @@ def read_header(text: str, labels: Collection[str]) -> tuple[str, dict[str, str]
 
     The header is the comment at the beginning of the text. The first paragraph is empty if there is no header.
     """
-    paragraphs = list(_paragraphs(text, labels))
+    paragraphs = _paragraphs(text, labels)
     found = {label: words for label, _, words in (paragraph.partition(": ") for paragraph in paragraphs)}
     return paragraphs[0] if paragraphs else "", {label: found[label] for label in labels if label in found}
 
@@ -168,24 +169,33 @@ def first_sentence(text: str) -> str:
     return f"{sentence}." if sentence else ""
 
 
-def _paragraphs(text: str, labels: Collection[str]) -> Iterator[str]:
-    """Yields the paragraphs of a recipe's header, each on one line.
+def _paragraphs(text: str, labels: Collection[str]) -> list[str]:
+    """Returns the paragraphs of a recipe's header, each on one line.
 
     The header is the comment at the beginning of the file. A paragraph ends at an empty line of the comment, and at the
     next line that begins with one of the labels. Indented lines, which are commands, are left out.
     """
-    paragraph: list[str] = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if line.startswith(DIRECTIVE):
-            continue
-        words = line.removeprefix("#")
-        if not words.strip() or words.startswith("  ") or words.strip().partition(":")[0] in labels:
-            if paragraph:
-                yield " ".join(paragraph)
-            paragraph = []
-        if words.strip() and not words.startswith("  "):
-            paragraph.append(words.strip())
-    if paragraph:
-        yield " ".join(paragraph)
+    found: list[list[str]] = [[]]
+    for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()):
+        is_text = not line.startswith((DIRECTIVE, "#  "))
+        words = line.removeprefix("#").strip() if is_text else ""
+        if not words or words.partition(":")[0] in labels:
+            found.append([])
+        if words:
+            found[-1].append(words)
+    return [" ".join(paragraph) for paragraph in found if paragraph]
+
+
+def with_schema(text: str, schema: Path) -> str:
+    """Returns the text of a recipe with a first line that names the file of its schema by its absolute path.
+
+    The line replaces a first line that names a schema, for example by a relative path. Editors read it.
+
+    Examples:
+        >>> with_schema("#:schema ../auxar.schema.json\\n[data]\\n", Path("/tmp/auxar.schema.json"))
+        '#:schema file:///tmp/auxar.schema.json\\n[data]\\n'
+    """
+    text = text.removeprefix("\ufeff")
+    if text.startswith(DIRECTIVE):
+        text = text.partition("\n")[2]
+    return f"{DIRECTIVE}{Path(os.path.abspath(schema)).as_uri()}\n{text}"

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import copy
 import errno
-import io
+import hashlib
 import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
 
 import datasets
 import numpy as np
 import pytest
 import torch
+from helpers.image_sets import load, write_numbered, write_parquet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from auxar.data import DataSets, StoredImages, checksums, load_images
+from auxar.data import checksums
 from auxar.data.conversion import Preparation
 from auxar.errors import UserError
-from auxar.model import ImageSpec
-from auxar.plugins import Registry
-from auxar.recipe import DataConfig, Split
 
-SPEC = ImageSpec(3, height=4, width=4)
 COUNT = 12
 
 
@@ -42,11 +37,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(0)
-    for number in range(COUNT):
-        Image.fromarray(generator.integers(0, 256, (4, 4, 3), np.uint8)).save(root / f"{number:02}.png")
-    return root
+    return write_numbered(tmp_path_factory.mktemp("images"), COUNT)
 
 
 @pytest.fixture
@@ -63,15 +54,9 @@ def conversions(monkeypatch) -> Counter[str]:
     return count
 
 
-def load(path: Path) -> DataSets:
-    return load_images(DataConfig(str(path), split=Split(0.5)), SPEC, Registry())
-
-
 def pixels(path: Path) -> torch.Tensor:
     sets = load(path)
-    assert isinstance(sets.train, StoredImages)
-    assert isinstance(sets.heldout, StoredImages)
-    return torch.cat([images.fetch(range(len(images))) for images in (sets.train, sets.heldout)])
+    return torch.cat([*sets.train.in_order(COUNT), *sets.heldout.in_order(COUNT)])
 
 
 def prepared(cache: Path) -> Path:
@@ -80,35 +65,31 @@ def prepared(cache: Path) -> Path:
 
 
 def flipped(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return (
-        content[: middle - 250]
-        + bytes(byte ^ 255 for byte in content[middle - 250 : middle + 250])
-        + content[middle + 250 :]
-    )
+    middle = slice(len(content) // 2 - 250, len(content) // 2 + 250)
+    return content[: middle.start] + bytes(byte ^ 255 for byte in content[middle]) + content[middle.stop :]
 
 
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "second half zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
-    "bytes flipped": flipped,
-    "cut": lambda content: content[: len(content) // 2],
-    "cut at the end": lambda content: content[:-1],
-    "longer": lambda content: content + b"\0",
-    "empty": lambda content: b"",
-    "text": lambda content: b"not an Arrow file",
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "bytes flipped": (flipped, "is damaged: its content does not match its checksum"),
+    "longer": (lambda content: content + b"\0", "is damaged: its content does not match its checksum"),
+    "empty": (lambda content: b"", "is damaged: its content does not match its checksum"),
+    "no checksum": (flipped, "has no checksum"),
 }
+"""Changes of the file of prepared images, and what is said about it."""
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_images_are_prepared_again(folder, cache, caplog, conversions, damage):
     expected = pixels(folder)
-    file = prepared(cache)
+    file, (change, said) = prepared(cache), DAMAGE[damage]
     content = file.read_bytes()
-    file.write_bytes(DAMAGE[damage](content))
+    file.write_bytes(change(content))
+    if damage == "no checksum":  # The process was killed before it wrote the checksum.
+        checksums.beside(file).unlink()
     conversions.clear()
     with caplog.at_level(logging.WARNING, "auxar"):
         assert torch.equal(pixels(folder), expected)
-    assert f"{file} is damaged: its content does not match its checksum; its images are prepared again" in caplog.text
+    assert f"{file} {said}; its images are prepared again" in caplog.text
     assert len(conversions) == COUNT
     assert file.read_bytes() == content
     conversions.clear()
@@ -116,21 +97,6 @@ def test_damaged_images_are_prepared_again(folder, cache, caplog, conversions, d
     assert torch.equal(pixels(folder), expected)
     assert not conversions
     assert not caplog.text
-
-
-@pytest.mark.parametrize("damage", ["missing", "empty", "of other images"])
-def test_images_without_a_valid_checksum_are_prepared_again(folder, cache, caplog, damage):
-    expected = pixels(folder)
-    file = prepared(cache)
-    if damage == "missing":  # The process was killed before it wrote the checksum.
-        checksums.beside(file).unlink()
-    else:
-        checksums.beside(file).write_text("" if damage == "empty" else f"{'0' * 64}  {file.name}\n")
-    file.write_bytes(flipped(file.read_bytes()))
-    with caplog.at_level(logging.WARNING, "auxar"):
-        assert torch.equal(pixels(folder), expected)
-    assert ("has no checksum" if damage == "missing" else "is damaged") in caplog.text
-    assert checksums.problem(file) is None
 
 
 @given(st.data())
@@ -141,18 +107,12 @@ def test_every_changed_byte_is_noticed(tmp_path, data):
     file = tmp_path / "file"
     checksums.publish(tmp_path / "made", file)
     assert checksums.problem(file) is None
+    digest = hashlib.sha256(content).hexdigest()
+    assert (tmp_path / "file.sha256").read_text() == f"{digest}  file\n", "the format of the program sha256sum"
     place = data.draw(st.integers(0, len(content) - 1))
     changed = content[place] ^ data.draw(st.integers(1, 255))
     file.write_bytes(content[:place] + bytes([changed]) + content[place + 1 :])
     assert checksums.problem(file) is not None
-
-
-def test_checksum_is_that_of_sha256sum(tmp_path):
-    (tmp_path / "made").write_bytes(b"abc")
-    checksums.publish(tmp_path / "made", tmp_path / "file")
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  file\n"
-    assert (tmp_path / "file.sha256").read_text() == expected
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "file.sha256"]
 
 
 def test_files_are_flushed_before_they_are_renamed(folder, cache, monkeypatch):
@@ -173,32 +133,19 @@ def test_files_are_flushed_before_they_are_renamed(folder, cache, monkeypatch):
     assert {prepared(cache).stat().st_ino, checksums.beside(prepared(cache)).stat().st_ino} <= flushed
 
 
-@pytest.mark.parametrize("renamed", [0, 1])
-def test_preparation_that_is_killed_is_done_again(folder, cache, monkeypatch, renamed):
+@pytest.mark.parametrize("renamed", [False, True])
+def test_preparation_that_was_killed_is_done_again(folder, cache, renamed):
+    """A process was killed before it renamed the file of images, or before it renamed the checksum."""
     expected = pixels(folder)
-    content = prepared(cache).read_bytes()
-    for file in cache.iterdir():
-        file.unlink()
-    replace = Path.replace
-    done: list[Path] = []
-
-    def killed(self: Path, target: Path) -> Path:
-        if target.suffix != ".json":  # The note beside the lock is written first.
-            if len(done) == renamed:
-                raise KeyboardInterrupt
-            done.append(target)
-        return replace(self, target)
-
-    with monkeypatch.context() as patch:
-        # A killed process removes no files.
-        patch.setattr("shutil.rmtree", lambda *_, **__: None)
-        patch.setattr(Path, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            load(folder)
-    assert list(cache.glob("*.part"))
+    file = prepared(cache)
+    content, checksum = file.read_bytes(), checksums.beside(file)
+    checksum.unlink()
+    if not renamed:
+        file.rename(file.with_suffix(".part"))
     assert torch.equal(pixels(folder), expected)
     assert prepared(cache).read_bytes() == content
-    assert not list(cache.glob("*.part"))
+    assert checksums.problem(prepared(cache)) is None
+    assert not file.with_suffix(".part").exists()
 
 
 def failing(error: Exception) -> Callable[..., None]:
@@ -209,22 +156,20 @@ def failing(error: Exception) -> Callable[..., None]:
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
-WRITES = {
-    "creating a folder": "pathlib.Path.mkdir",
-    "writing rows": "datasets.arrow_writer.ArrowWriter.write_table",
-    "ending a file": "datasets.arrow_writer.ArrowWriter.finalize",
-    "flushing": "os.fsync",
-    "checksum": "tempfile.mkstemp",
-    "moving": "shutil.move",
-}
+WRITES = [
+    ("folder", "pathlib.Path.mkdir"),
+    ("folder", "pyarrow.ipc.new_stream"),
+    ("folder", "os.fsync"),
+    ("parquet", "datasets.arrow_writer.ArrowWriter.write_table"),
+    ("parquet", "shutil.move"),
+]
 
 
-@pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize("source", ["folder", "parquet"])
-def test_full_disk_is_told_and_leaves_nothing(request, cache, monkeypatch, write, source):
-    path: Path = request.getfixturevalue(source)
+@pytest.mark.parametrize(("source", "write"), WRITES)
+def test_full_disk_is_told_and_leaves_nothing(folder, tmp_path, cache, monkeypatch, source, write):
+    path = folder if source == "folder" else write_parquet(tmp_path / "set.parquet", COUNT)
     with monkeypatch.context() as patch:
-        patch.setattr(WRITES[write], failing(FULL))
+        patch.setattr(write, failing(FULL))
         with pytest.raises(UserError) as caught:
             load(path)
     assert re.fullmatch(
@@ -240,15 +185,9 @@ def test_full_disk_is_told_and_leaves_nothing(request, cache, monkeypatch, write
     assert len(pixels(path)) == COUNT
 
 
-@pytest.mark.parametrize("damage", ["no file", "damaged", "no checksum"])
-def test_one_process_converts_and_the_others_wait(folder, cache, conversions, damage):
+def test_one_process_converts_and_the_others_wait(folder, cache, conversions):
     expected = pixels(folder)
-    if damage == "no file":
-        prepared(cache).unlink()
-    elif damage == "damaged":
-        prepared(cache).write_bytes(b"")
-    else:
-        checksums.beside(prepared(cache)).unlink()
+    prepared(cache).write_bytes(b"")
     conversions.clear()
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(pixels, [folder] * 4):
@@ -256,20 +195,10 @@ def test_one_process_converts_and_the_others_wait(folder, cache, conversions, da
     assert set(conversions.values()) == {1}
 
 
-@pytest.fixture
-def read_only(monkeypatch) -> Iterator[Callable[[], object]]:
-    """A function that makes the cache read-only, also for the administrator."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    with monkeypatch.context() as patch:
-        yield lambda: [patch.setattr(target, refuse) for target in ("auxar.locks.filelock.FileLock", "os.fsync")]
-
-
-def test_read_only_cache_is_verified_and_read(folder, cache, read_only):
+def test_read_only_cache_is_verified_and_read(folder, cache, monkeypatch):
     expected = pixels(folder)
-    read_only()
+    for target in ("auxar.locks.filelock.FileLock", "os.fsync"):  # They fail for the administrator, too.
+        monkeypatch.setattr(target, failing(OSError(errno.EROFS, "Read-only file system")))
     assert torch.equal(pixels(folder), expected)
     file = prepared(cache)
     damaged = flipped(file.read_bytes())
@@ -277,40 +206,3 @@ def test_read_only_cache_is_verified_and_read(folder, cache, read_only):
     with pytest.raises(UserError, match=r"cannot be written: Read-only file system; .*HF_DATASETS_CACHE"):
         load(folder)
     assert file.read_bytes() == damaged
-
-
-def test_unreadable_cache_is_not_called_damaged(folder, cache, monkeypatch):
-    load(folder)
-    file = prepared(cache)
-    open_file = Path.open
-
-    def refused(self: Path, mode: str) -> IO[Any]:
-        if self.name.startswith(file.name):
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return open_file(self, mode)
-
-    monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(UserError, match=rf"{file} cannot be read: Permission denied"):
-        load(folder)
-
-
-@pytest.fixture
-def parquet(tmp_path) -> Path:
-    """A parquet file of images."""
-
-    def encoded(number: int) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)).save(buffer, "bmp")
-        return buffer.getvalue()
-
-    types = datasets.Features({"image": datasets.Image()})
-    rows = {"image": [{"bytes": encoded(number), "path": None} for number in range(COUNT)]}
-    datasets.Dataset.from_dict(rows, features=types).to_parquet(tmp_path / "set.parquet")
-    return tmp_path / "set.parquet"
-
-
-def test_damaged_parquet_is_named(parquet):
-    content = parquet.read_bytes()
-    parquet.write_bytes(content[:4] + bytes(200) + content[204:])
-    with pytest.raises(UserError, match=rf"{parquet} cannot be read as parquet"):
-        load(parquet)

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from PIL import Image
+from helpers.image_sets import encoded, every_number, load, numbered
+from helpers.image_sets import refusal as refused
 
-from auxar.cli import main
-from auxar.data import load_images
-from auxar.data.conversion import BrokenImage
+from auxar.data.decoding import BrokenImage
 from auxar.data.reach import Reach
 from auxar.data.source import EncodedImages
-from auxar.errors import UserError
-from auxar.model import ImageSpec
-from auxar.plugins import Registry
-from auxar.recipe import DataConfig, Split
 
 COUNT = 3
 EXPECTED = "expected image files as binary, or as struct<bytes: binary, path: string>"
 
 
-def encoded(number: int) -> bytes:
-    """A PNG file of one color, 4×4."""
-    content = io.BytesIO()
-    Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(content, "png")
-    return content.getvalue()
-
-
-FILES = [encoded(number) for number in range(COUNT)]
+FILES = [encoded(numbered(number)) for number in range(COUNT)]
 ONE = pa.array(FILES, pa.binary())
 NAMES = pa.array(["a.png"] * COUNT)
 
@@ -53,18 +39,12 @@ def write(file: Path, columns: dict[str, Any], metadata: bytes | None = None) ->
 
 
 def colors(path: Path, **options: Any) -> list[int]:
-    """Streams all images of a data set and returns their colors."""
-    config = DataConfig(str(path), split=Split(0.5), **{"streaming": True, **options})
-    sets = load_images(config, ImageSpec(3, height=4, width=4), Registry())
-    return sorted(
-        int(pixels[0, 0, 0]) for images in (sets.train, sets.heldout) for _, pixels in images.every(1, 0, None)
-    )
+    """Streams all images of a data set and returns their numbers."""
+    return every_number(load(path, **{"streaming": True, **options}))
 
 
 def refusal(path: Path, **options: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        colors(path, **options)
-    return str(caught.value)
+    return refused(path, **{"streaming": True, **options})
 
 
 class Labeled(pa.ExtensionType):
@@ -84,12 +64,9 @@ class Labeled(pa.ExtensionType):
 INVALID = pa.Array.from_buffers(pa.string(), COUNT, pa.array([b"\xff.png"] * COUNT, pa.binary()).buffers())
 READ = {
     "binary": ONE,
-    "large binary": pa.array(FILES, pa.large_binary()),
-    "binary view": pa.array(FILES, pa.binary_view()),
     "dictionary": ONE.dictionary_encode(),
     "extension": pa.ExtensionArray.from_storage(Labeled(), ONE),
     "struct": struct(ONE, NAMES),
-    "struct in the other order": pa.StructArray.from_arrays([NAMES, ONE], ["path", "bytes"]),
     "struct of views": struct(ONE.cast(pa.binary_view()), NAMES.cast(pa.string_view())),
     "struct of large types": struct(ONE.cast(pa.large_binary()), NAMES.cast(pa.large_string())),
     "struct of a dictionary": struct(ONE.dictionary_encode(), NAMES.dictionary_encode()),
@@ -119,7 +96,6 @@ def test_column_types_that_are_read(tmp_path, kind):
 REFUSED = {
     "fixed_size_binary[8]": pa.array([b"12345678"] * COUNT, pa.binary(8)),
     "string": NAMES,
-    "string_view": NAMES.cast(pa.string_view()),
     "null": pa.nulls(COUNT),
     "int64": pa.array(range(COUNT)),
     "list<element: uint8>": pa.array([list(content) for content in FILES], pa.list_(pa.uint8())),
@@ -150,16 +126,9 @@ def test_choice_of_the_column(tmp_path):
 
 METADATA = {
     "no JSON": b"{",
-    "not UTF-8": b"\xff",
     "nested too deeply": b"[" * 100_000,
-    "list": b"[1]",
-    "number": b'{"info": 3}',
-    "list of features": b'{"info": {"features": [1]}}',
-    "no type": b'{"info": {"features": {"image": 3}}}',
     "unknown type": b'{"info": {"features": {"image": {"_type": "os"}}}}',
-    "unknown dtype": b'{"info": {"features": {"image": {"_type": "Value", "dtype": "nothing"}}}}',
     "another type": b'{"info": {"features": {"image": {"_type": "Value", "dtype": "int32"}}}}',
-    "file of names": b'{"info": {"features": {"image": {"_type": "ClassLabel", "names_file": "/dev/zero"}}}}',
 }
 
 
@@ -196,12 +165,10 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a struct": (lambda file: write(file, {"image": struct(ONE, NAMES)}), "as in {first}; found struct<"),
     "text": (lambda file: file.write_text("text\n" * 9), "{file} cannot be read as parquet: Parquet magic bytes"),
-    "nothing": (lambda file: file.touch(), "{file} cannot be read as parquet: Parquet file size is 0 bytes"),
-    "a cut file": (
-        lambda file: file.write_bytes(write(file, {"image": ONE}).read_bytes()[:-9]),
-        "{file} cannot be read as parquet: ",
+    "an encrypted file": (
+        lambda file: file.write_bytes(b"PARE" + bytes(40) + b"\x04\0\0\0PARE"),
+        "expected an intact parquet file that is not encrypted",
     ),
-    "a dangling link": (lambda file: file.symlink_to("nothing"), "{file} cannot be read as parquet: "),
 }
 
 
@@ -220,25 +187,12 @@ def test_damaged_page_is_told_with_its_file(tmp_path):
         assert place in refusal(tmp_path, streaming=streaming)
 
 
-def test_file_that_changes_while_it_is_streamed(tmp_path):
-    file = write(tmp_path / "set.parquet", {"image": ONE})
-    config = DataConfig(str(file), streaming=True, split=Split(0.5))
-    images = load_images(config, ImageSpec(3, height=4, width=4), Registry()).train
-    file.write_text("text\n" * 9)
-    with pytest.raises(UserError, match=r"reading the stream failed: .*Parquet magic bytes not found"):
-        list(images.every(1, 0, None))
-
-
 def test_file_that_is_replaced_by_one_of_the_same_size_is_read_again(tmp_path):
     found, sizes = [], set()
     for first in (1, 101):
-        pictures = []
-        for number in range(first, first + COUNT):
-            content = io.BytesIO()
-            Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(content, "bmp")
-            pictures.append(content.getvalue())
+        images = [encoded(numbered(number), "BMP") for number in range(first, first + COUNT)]
         pyarrow.parquet.write_table(
-            pa.table({"image": pictures}), tmp_path / "a.parquet", compression="none", use_dictionary=False
+            pa.table({"image": images}), tmp_path / "a.parquet", compression="none", use_dictionary=False
         )
         sizes.add((tmp_path / "a.parquet").stat().st_size)
         found.append(colors(tmp_path / "a.parquet", streaming=False))
@@ -256,70 +210,26 @@ def test_files_that_differ_in_other_ways_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_file_without_rows(tmp_path, streaming):
-    file = write(tmp_path / "set.parquet", {"image": ONE.slice(0, 0)})
-    assert refusal(file, streaming=streaming) == f"data.path: {file} contains no images, because it has no rows"
-
-
-@pytest.mark.parametrize("streaming", [False, True])
-def test_split_without_rows(tmp_path, streaming):
+def test_files_and_splits_without_rows(tmp_path, streaming):
+    empty = write(tmp_path / "test.parquet", {"image": ONE.slice(0, 0)})
+    told = "contains no images, because it has no rows"
+    assert refusal(empty, streaming=streaming) == f"data.path: {empty} {told}"
     write(tmp_path / "train.parquet", {"image": ONE})
-    write(tmp_path / "test.parquet", {"image": ONE.slice(0, 0)})
     assert colors(tmp_path, streaming=streaming) == list(range(COUNT))
-    problem = f"the split 'test' of {tmp_path} contains no images, because it has no rows"
-    assert refusal(tmp_path, streaming=streaming, heldout="test") == f"data.path: {problem}"
-
-
-def test_encrypted_file(tmp_path):
-    (tmp_path / "set.parquet").write_bytes(b"PARE" + bytes(40) + b"\x04\0\0\0PARE")
-    assert "expected an intact parquet file that is not encrypted" in refusal(tmp_path / "set.parquet")
+    assert refusal(tmp_path, streaming=streaming, heldout="test") == f"data.path: the split 'test' of {tmp_path} {told}"
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
-@pytest.mark.parametrize("path", ["../other/*", "/{other}/*", "a/../../other/**"])
-def test_card_that_names_files_elsewhere(tmp_path, path, name):
+@pytest.mark.parametrize("path", ["../other/*", "a/../../other/**"])
+def test_card_that_names_files_elsewhere(tmp_path, path):
     for folder in ("set", "other"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "train.parquet", {"image": ONE})
-    place = path.format(other=tmp_path / "other")
-    text = f"configs: [{{config_name: a, data_files: [{{split: train, path: ['{place}']}}]}}]"
-    (tmp_path / "set" / name).write_text(f"---\n{text}\n---\n" if name == "README.md" else text)
+    text = f"configs: [{{config_name: a, data_files: [{{split: train, path: ['{path}']}}]}}]"
+    (tmp_path / "set" / "README.md").write_text(f"---\n{text}\n---\n")
     assert f"the splits of {tmp_path / 'set'} cannot be found: " in refusal(tmp_path / "set")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "configs: 3",
-        ": [",
-        "configs: [{config_name: [a]}]",
-        "configs: [{config_name: a, data_files: [{split: a-b, path: x}]}]",
-        "configs: [{config_name: a, data_files: b/*}]",
-    ],
-)
-def test_invalid_card(tmp_path, text):
-    write(tmp_path / "train.parquet", {"image": ONE})
-    (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
-    assert f"data.path: the splits of {tmp_path} cannot be found: " in refusal(tmp_path)
-
-
-def test_card_that_names_a_folder(tmp_path):
-    for name, images in (("own", ONE), ("other", ONE.slice(0, 1))):
-        (tmp_path / name).mkdir()
-        write(tmp_path / name / "train.parquet", {"image": images})
-    (tmp_path / "README.md").write_text("---\nconfigs: [{config_name: a, data_dir: own}]\n---\n")
-    assert colors(tmp_path) == list(range(COUNT))
-
-
-@pytest.mark.parametrize("form", ["dataset_info: {{{0}}}", "configs: [{{config_name: default, {0}}}]"])
-def test_columns_that_a_card_describes_are_ignored(tmp_path, form):
-    write(tmp_path / "train.parquet", {"image": ONE})
-    text = form.format("features: [{name: other, dtype: string}]")
-    (tmp_path / "README.md").write_text(f"---\n{text}\n---\n")
-    assert colors(tmp_path) == list(range(COUNT))
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------
@@ -329,7 +239,6 @@ OUTSIDE = "it is stored as a path that leads out of the folder of the data set"
 UNREADABLE = "the file does not exist, is not a regular file, or is not readable"
 PATHS = {
     "http://127.0.0.1:9/a.png": ADDRESS,
-    "https://127.0.0.1:9/a.png": ADDRESS,
     "s3://bucket/a.png": ADDRESS,
     "hf://datasets/own/set@main/a.png": ADDRESS,
     "file://{root}/set/a.png": ADDRESS,
@@ -339,8 +248,6 @@ PATHS = {
     "../set-2/a.png": OUTSIDE,
     "link.png": OUTSIDE,
     "inner/secret.png": OUTSIDE,
-    "/dev/zero": OUTSIDE,
-    "../nothing.png": OUTSIDE,
     "inner": OUTSIDE,
     "nothing.png": UNREADABLE,
     "loop.png": UNREADABLE,
@@ -409,22 +316,13 @@ def test_names_in_a_data_set_are_short(root):
         name = images.name({"bytes": b"", "path": path}, 0)
         assert len(name) <= 260
         assert name.isprintable()
-    assert [images.name({"bytes": b"", "path": path}, 7) for path in ("a/b.png", "a/", "/")] == [
-        "b.png",
-        "a",
-        "image 7",
-    ]
+    names = [images.name({"bytes": b"", "path": path}, 7) for path in ("a/b.png", "a/", "/")]
+    assert names == ["b.png", "a", "image 7"]
 
 
 def test_column_of_paths_alone(tmp_path):
     (tmp_path / "a.png").write_bytes(FILES[2])
     assert colors(write(tmp_path / "set.parquet", {"image": struct(pa.nulls(COUNT), NAMES)})) == [2] * COUNT
-
-
-def test_page_gives_the_reasons():
-    pages = [Path(file).read_text(encoding="utf-8") for file in ("docs/images.md", "tests/data/image_files.md")]
-    page = " ".join(" ".join(pages).split())
-    assert all(f'"{reason}"' in page for reason in PATHS.values())
 
 
 def test_row_without_an_image_counts_as_broken(tmp_path):
@@ -436,12 +334,3 @@ def test_row_without_an_image_counts_as_broken(tmp_path):
     )
     assert refusal(file, streaming=False).startswith(f"{told}{ADDRESS}; set data.broken = 'skip'")
     assert colors(file, streaming=False, broken="skip") == [0, 0]
-
-
-def test_command_ends_with_one_sentence(tmp_path, capsys):
-    file = write(tmp_path / "set.parquet", {"image": NAMES})
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(Path("recipes/quickstart.toml").read_text())
-    options = ["--set", f"data.path={file}", "--set", "data.streaming=false"]
-    assert main(["run", str(recipe), "--out", str(tmp_path / "run"), *options]) == 2
-    assert EXPECTED in capsys.readouterr().err.splitlines()[-1]

@@ -12,7 +12,7 @@ from helpers.tiny_runs import tiny, write, write_pictures
 
 from auxar.cli import main
 from auxar.data import stored
-from auxar.data.progress import progress_in_main_process
+from auxar.data.library import progress_in_main_process
 from auxar.progress import progress_bar
 
 

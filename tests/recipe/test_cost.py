@@ -1,13 +1,11 @@
-"""Tests that costs of recipes are those that follow from the layers of their networks, counted in the tests."""
+"""Tests of the costs of recipes: multiply-adds, and the memory of priors of which it is known."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import tomli_w
 import torch
@@ -16,168 +14,21 @@ from torch import Tensor, nn
 
 from auxar.model import Chain, Factor, ImageSpec, Prior, RecomputableBlock
 from auxar.recipe import Recipe, cost, load_recipe
-from auxar.recipe.cost import factor_costs
+from auxar.recipe.building import build_model
+from auxar.recipe.cost import FactorCost, factor_costs
 from auxar.recipe.loading import parse_recipe
-
-# A convolution: the places where its kernel is applied, its input and output channels, and the size of its kernel. In a
-# residual block, a fifth number follows.
-Layer = tuple[int, ...]
-
-
-def parameters(layers: list[Layer]) -> int:
-    """Each weight-normalized layer has its kernel, and a gain and a bias for each output channel."""
-    return sum(inputs * outputs * kernel + 2 * outputs for _, inputs, outputs, kernel, *_ in layers)
-
-
-def multiply_adds(layers: list[Layer]) -> int:
-    return sum(places * inputs * outputs * kernel for places, inputs, outputs, kernel, *_ in layers)
-
-
-def block(places: int, filters: int, sides: int, kernel: int) -> Iterator[Layer]:
-    """A gated residual block. concat-ELU doubles the channels, and `sides` are those of all side inputs."""
-    yield places, 2 * filters, filters, kernel, 1
-    if sides:
-        yield places, 2 * sides, filters, 1, 1
-    yield places, 2 * filters, 2 * filters, kernel, 1
-
-
-def blocks(count: int, places: int, filters: int, sides: int, rows: int) -> Iterator[Layer]:
-    """Blocks of both streams: rows × 3 kernels for u, and rows × rows kernels and the output of u for ul."""
-    for _ in range(count):
-        yield from block(places, filters, sides, 3 * rows)
-        yield from block(places, filters, sides + filters, rows * rows)
-
-
-def streams(image: ImageSpec, filters: int) -> Iterator[Layer]:
-    """The first layers: 2×3 for u, 1×3 and 2×1 for ul. The input has a further channel of ones."""
-    for kernel in (6, 3, 2):
-        yield image.height * image.width, image.channels + 1, filters, kernel
-
-
-def light(image: ImageSpec, options: Any, features: int, outputs: int) -> Iterator[Layer]:
-    places, filters = image.height * image.width, options["filters"]
-    yield from streams(image, filters)
-    yield from blocks(options["blocks"], places, filters, features, options["kernel"])
-    yield places, filters, outputs, 1
-
-
-def full(image: ImageSpec, options: Any, features: int, outputs: int) -> Iterator[Layer]:
-    """Three resolutions down and up again, with a skip connection to each block on the way up."""
-    n, filters, rows = options["nr_resnet"], options["filters"], options["kernel"]
-    places = [image.height * image.width // 4**k for k in range(3)]
-    yield from streams(image, filters)
-    for k in range(3):
-        yield from blocks(n, places[k], filters, features, rows)
-        yield from blocks(n + (k < 2), places[k], filters, features + filters, rows)
-    for coarse in places[1:]:
-        # Down by 2×3 and 2×2, and up by 2×3 and 2×2, which are applied at each place of the coarse input.
-        yield from ((coarse, filters, filters, kernel) for kernel in (6, 4, 6, 4))
-        if features:
-            yield coarse, features, features, 9
-    yield places[0], filters, outputs, 1
-
-
-def group(count: int, places: int, filters: int, sides: int = 0) -> Iterator[Layer]:
-    for _ in range(count):
-        yield from block(places, filters, sides, 9)
-
-
-def enlarging(view: ImageSpec, options: Any) -> Iterator[Layer]:
-    """Five groups of blocks: at the view's size, twice at half of it, at the view's size, and at twice its size."""
-    places, filters, n = view.height * view.width, options["filters"], options["blocks_per_group"]
-    yield places, view.channels + 1, filters, 9
-    yield from group(n, places, filters)
-    yield places // 4, filters, filters, 9
-    yield from group(n, places // 4, filters)
-    yield from group(n, places // 4, filters, filters)
-    yield places // 4, filters, filters, 9
-    yield from group(n, places, filters, filters)
-    yield places, filters, filters, 9
-    yield from group(n, 4 * places, filters)
-    yield 4 * places, filters, filters, 9
-
-
-def same_size(view: ImageSpec, options: Any) -> Iterator[Layer]:
-    filters, n = options["filters"], options["blocks_per_group"]
-    places = [view.height * view.width // 4**k for k in range(3)]
-    yield places[0], view.channels + 1, filters, 9
-    for k in range(3):
-        yield from group(n, places[k], filters)
-        yield from group(n + (k < 2), places[k], filters, filters)
-    for coarse in places[1:]:
-        yield from ((coarse, filters, filters, 9) for _ in ("down", "up"))
-    yield places[0], filters, filters, 9
-
-
-def outputs(image: ImageSpec, head: Any) -> int:
-    """A weight, three means, three scales and three couplings for each component, or one output for each value."""
-    if head["name"] == "softmax":
-        return image.channels * image.levels
-    return head["components"] * {1: 3, 3: 10}[image.channels]
-
-
-def layers(recipe: Recipe) -> dict[str, list[Layer]]:
-    """The layers of each factor of a recipe of pyramids and gray views."""
-    networks = {"pixelcnn": light, "pixelcnn++": full}
-    found: dict[str, list[Layer]] = {}
-    image = recipe.image
-    for index, stage in enumerate(recipe.stage):
-        if stage.view.name == "pyramid":
-            view = attrs.evolve(image, height=image.height // 2, width=image.width // 2)
-            embedding = enlarging(view, stage.embedding.options)
-        else:
-            view = attrs.evolve(image, channels=1, levels=stage.view.options["levels"])
-            embedding = same_size(view, stage.embedding.options)
-        features, options = stage.embedding.options["filters"], stage.decoder.options
-        decoder = networks[stage.decoder.name](image, options, features, outputs(image, options["head"]))
-        found[f"stage{index}"] = [*embedding, *decoder]
-        image = view
-    options = recipe.prior.options
-    found["prior"] = list(networks[recipe.prior.name](image, options, 0, outputs(image, options["head"])))
-    return found
-
-
-FULL = {"name": "pixelcnn++", "filters": 3, "nr_resnet": 2}
-# The stages are recomputed, the prior is not.
-RECOMPUTE = {"training__recompute": True, "training__factor": {"prior": {"recompute": False}}}
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"stage__0__repeat": 2, "stage__0__decoder__blocks": 2, "image__height": 16, "prior__kernel": 3, **RECOMPUTE},
-        {
-            "stage__0__view": {"name": "grayscale", "levels": 16},
-            "stage__0__embedding__blocks_per_group": 2,
-            "stage__0__decoder": {**FULL, "filters": 5},
-            "prior": {**FULL, "kernel": 3, "head": "softmax"},
-            **RECOMPUTE,
-        },
-    ],
-    ids=["pyramid", "grayscale"],
-)
-def test_parameters_and_multiply_adds_are_those_of_the_layers(changes):
-    recipe, registry = parse_recipe(tomli_w.dumps(tiny(Path("x"), **changes)), Path("."))
-    costs = {cost.factor: cost for cost in factor_costs(recipe, registry)}
-    expected = layers(recipe)
-    assert {name: cost.parameters for name, cost in costs.items()} == {k: parameters(v) for k, v in expected.items()}
-    found = {name: cost.multiply_adds for name, cost in costs.items()}
-    assert found == {name: multiply_adds(own) for name, own in expected.items()}
-    in_blocks = {name: multiply_adds([layer for layer in own if len(layer) == 5]) for name, own in expected.items()}
-    assert {name: cost.training_multiply_adds for name, cost in costs.items()} == {
-        name: 3 * found[name] + (in_blocks[name] if name != "prior" else 0) for name in found
-    }
 
 
 @pytest.mark.parametrize("name", ["grayscale_cifar10", "pixelcnnpp_cifar10", "pyramid_celeba", "pyramid_cifar10"])
-def test_multiply_adds_in_the_headers_of_shipped_recipes(name):
+def test_multiply_adds_are_those_in_the_headers_of_shipped_recipes(name):
     path = PROJECT / "recipes" / f"{name}.toml"
-    costs = [multiply_adds(own) / 1e9 for own in layers(load_recipe(path)[0]).values()]
+    model = build_model(*load_recipe(path), on="meta")
+    costs = [cost._multiply_adds(factor)[0] / 1e9 for factor in model.all_factors]
     said = re.findall(r"([\d.]+) G\b", path.read_text("utf-8").split("\n\n[data]")[0])
     assert said
     for number in said:
         digits = len(number.partition(".")[2])
-        assert number in [f"{cost:.{digits}f}" for cost in (*costs, sum(costs))]
+        assert number in [f"{each:.{digits}f}" for each in (*costs, sum(costs))]
 
 
 class Known(Prior):
@@ -197,8 +48,8 @@ class Known(Prior):
         raise NotImplementedError
 
 
-def memory_of(monkeypatch: pytest.MonkeyPatch, prior: type[Known], training: dict[str, Any]) -> int:
-    """Returns the memory of a recipe that consists of this prior."""
+def cost_of(monkeypatch: pytest.MonkeyPatch, prior: type[Known], training: dict[str, Any]) -> FactorCost:
+    """Returns the cost of a recipe that consists of this prior."""
     table = tiny(Path("x"), stage=None, **{f"training__{key}": value for key, value in training.items()})
     recipe, registry = parse_recipe(tomli_w.dumps(table), Path("."))
 
@@ -209,7 +60,7 @@ def memory_of(monkeypatch: pytest.MonkeyPatch, prior: type[Known], training: dic
     monkeypatch.setattr(cost, "build_model", build)
     (found,) = factor_costs(recipe, registry)
     assert found.parameters == 1000
-    return found.memory
+    return found
 
 
 @pytest.mark.parametrize(
@@ -223,7 +74,7 @@ def memory_of(monkeypatch: pytest.MonkeyPatch, prior: type[Known], training: dic
     ],
 )
 def test_memory_is_that_of_the_weights_and_of_the_largest_part_of_a_batch(monkeypatch, training, part, copies):
-    assert memory_of(monkeypatch, Known, training) == 4 * (copies * 1000 + 2 * part * 3 * 8 * 8)
+    assert cost_of(monkeypatch, Known, training).memory == 4 * (copies * 1000 + 2 * part * 3 * 8 * 8)
 
 
 class Exponentials(RecomputableBlock):
@@ -236,6 +87,7 @@ class Exponentials(RecomputableBlock):
     def forward(self, x: Tensor) -> Tensor:
         for _ in range(self.count):
             x = x.exp()
+        torch.mm(torch.empty(2, 3, device=x.device), torch.empty(3, 5, device=x.device))  # 30 multiply-adds
         return x
 
 
@@ -262,10 +114,13 @@ def test_recomputed_blocks_keep_their_inputs_and_one_of_them_everything(monkeypa
     """
     tensor = 4 * 6 * 3 * 8 * 8
     weights = 4 * 5 * 1000
-    training = {"batch_size": 6}
-    assert memory_of(monkeypatch, KnownBlocks, training) == weights + (1 + 5 + 7 + 4) * tensor
-    recomputed = memory_of(monkeypatch, KnownBlocks, {**training, "recompute": True})
-    assert recomputed == weights + (1 + 3 + 1 + 6) * tensor
+    plain, recomputed = (
+        cost_of(monkeypatch, KnownBlocks, {"batch_size": 6, "recompute": each}) for each in (False, True)
+    )
+    assert plain.memory == weights + (1 + 5 + 7 + 4) * tensor
+    assert recomputed.memory == weights + (1 + 3 + 1 + 6) * tensor
+    assert (plain.multiply_adds, plain.training_multiply_adds) == (90, 270)
+    assert (recomputed.multiply_adds, recomputed.training_multiply_adds) == (90, 360)
 
 
 class KnownProduct(Known):
@@ -282,5 +137,6 @@ def test_memory_is_that_of_the_precision(monkeypatch, precision, size):
     """The product keeps both of its inputs, and the exponential keeps its result. Weights remain in float32."""
     copy_of_weights = 1000 if precision == "bf16" else 0
     kept = size * (copy_of_weights + 6 * 100 + 6 * 10)
-    found = memory_of(monkeypatch, KnownProduct, {"batch_size": 6, "precision": precision})
-    assert found == 4 * 5 * 1000 + kept
+    found = cost_of(monkeypatch, KnownProduct, {"batch_size": 6, "precision": precision})
+    assert found.memory == 4 * 5 * 1000 + kept
+    assert (found.multiply_adds, found.training_multiply_adds) == (100 * 10, 3 * 100 * 10)

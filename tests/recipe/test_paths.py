@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
 import pytest
-from helpers.tiny_runs import snapshot, tiny, write, write_pictures
+from helpers.tiny_runs import tiny, write
 
-import auxar
-from auxar.cli import main
 from auxar.errors import UserError
 from auxar.recipe import load_recipe
 from auxar.recipe.shipped import text_of_shipped
@@ -71,47 +68,6 @@ def test_other_runs_are_looked_for_beside_the_recipe(recipe, tmp_path):
     assert both.factor_training["prior"].init == str(tmp_path / "recipes" / "first")
     both, _ = load_recipe(Path("recipes", "two.toml"), ["training.factor.prior.init=second"])
     assert both.factor_training["prior"].init == str(tmp_path / "second")
-
-
-def test_check_reports_missing_images_and_unknown_trackers(recipe, tmp_path, capsys, caplog):
-    caplog.set_level(logging.INFO, "auxar")
-    assert main(["check", str(recipe)]) == 0
-    assert (
-        "'photos' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub" in caplog.text
-    )
-    (tmp_path / "recipes" / "photos").mkdir()
-    capsys.readouterr()
-    for setting, said in [
-        (
-            "data.path=./recipes/fotos",
-            f"data.path: {tmp_path}/recipes/fotos does not exist; did you mean '{tmp_path}/rec",
-        ),
-        (
-            'training.trackers=["tensorbord"]',
-            "training.trackers: Accelerate has no tracker named 'tensorbord'; did you",
-        ),
-    ]:
-        assert main(["check", str(recipe), "--set", setting]) == 2
-        output = capsys.readouterr()
-        assert output.err.startswith(f"auxar: {said}")
-        assert "multiply-adds" in output.out, "the costs do not depend on the machine"
-
-
-def test_a_run_by_name_continues_from_its_folder_and_elsewhere(tmp_path, monkeypatch):
-    """The quickstart on other images: paths of settings are relative to each working directory."""
-    write_pictures(tmp_path / "data" / "pictures")
-    settings = ["image.height=8", "image.width=8", "training.steps=1", "training.initialization_images=4"]
-    settings += ["training.batch_size=4", "sampling.images=0", "evaluation.train_images=0"]
-    monkeypatch.chdir(tmp_path)
-    run = auxar.run("small/emoji/plain", settings=[*settings, "data.path=data/pictures"], only=["prior"])
-    assert run.path == Path("runs/small/emoji/plain")
-    before = snapshot(run.path.resolve())
-    monkeypatch.chdir(tmp_path / "data")
-    out = "../runs/small/emoji/plain"
-    auxar.run("small/emoji/plain", settings=[*settings, "data.path=pictures"], only=["prior"], out=out)
-    assert load_recipe(Path(out, "recipe.toml"))[0].data.path == str(tmp_path / "data" / "pictures")
-    trained = "factors/prior/weights.safetensors"
-    assert snapshot(Path(out).resolve())[trained] == before[trained]
 
 
 def test_other_images_do_not_have_the_splits_and_options_of_a_registered_set(tmp_path, monkeypatch):

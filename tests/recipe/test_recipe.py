@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import string
 import tomllib
@@ -17,31 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.model import ImageSpec
-from auxar.plugins import Registry, load_plugins
 from auxar.recipe import Recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import load_recipe, parse_recipe
-from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+from auxar.recipe.schema import TrainingConfig
 from auxar_optimizers.cosine import Cosine
 from auxar_optimizers.exponential import Exponential
 
 OPTIMIZER, FINITE = "training.optimizer", "expected a finite number"
 
 RECIPES = PROJECT / "recipes"
-SHIPPED = sorted(RECIPES.rglob("*.toml"))
 # Paths of keys that can be set in the tiny recipe, since their parents are tables.
 KEYS = [
-    *(
-        "data",
-        "data.path",
-        "data.split",
-        "data.split.train",
-        "data.crop",
-        "data.limit",
-        "data.broken",
-        "data.streaming",
-    ),
+    *("data", "data.path", "data.split", "data.split.train", "data.crop", "data.limit", "data.broken"),
     *("image", "image.height", "image.levels", "stage", "stage[0]", "stage[0].view", "stage[0].view.factor"),
     *("stage[0].repeat", "stage[0].decoder", "stage[0].decoder.head", "stage[0].embedding.filters", "prior"),
     *("prior.name", "prior.filters", "prior.dropout", "training", "training.steps", "training.epochs"),
@@ -74,20 +61,6 @@ def outcome(text: str, *sets: str) -> str:
         return str(error) or "an error without a message"
     assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
     return ""
-
-
-def build(recipe: Recipe, registry: Registry) -> list[ImageSpec]:
-    return build_model(recipe, registry, on="meta").specs
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RECIPES)))
-def test_shipped_recipes(path):
-    recipe, registry = load_recipe(path)
-    again, _ = parse_recipe(recipe_text(recipe), path.parent)
-    assert again == recipe
-    specs = build(recipe, registry)
-    assert specs[0] == recipe.image
-    assert len(specs) == len([name for name in recipe.factor_names if name != "condition"])
 
 
 @pytest.mark.parametrize(
@@ -146,15 +119,10 @@ def outcome_of(path: str, value: Any) -> str:
     return message
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(st.sampled_from(KEYS), values())
 def test_a_wrong_value_is_named(path, value):
     outcome_of(path, value)
-
-
-def test_no_key_takes_a_date():
-    """A date is a value that is certainly wrong for each key."""
-    assert all(outcome_of(path, datetime.date(2000, 1, 1)) for path in KEYS)
 
 
 def paths(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
@@ -173,19 +141,12 @@ def parent(table: Any, path: tuple[str | int, ...]) -> Any:
 
 
 ALL_PATHS = paths(tomllib.loads(TINY))
-CONFIGS = [Recipe, DataConfig, Split, Crop, ImageSpec, Stage, TrainingConfig, EvaluationConfig, SamplingConfig]
-# Keys of any table of a recipe, or options of any component. `factor` is the key of the tables for single factors.
-KNOWN = {"name", "components", "factor"} | {
-    field.name
-    for config in (*CONFIGS, *(component.config for component in load_plugins().components.values()))
-    for field in attrs.fields(config)
-}
 
 
 @settings(deadline=None, max_examples=80)
 @given(
     st.sampled_from(ALL_PATHS),
-    st.text(alphabet=string.ascii_lowercase + "_", min_size=1, max_size=12).filter(lambda name: name not in KNOWN),
+    st.text(alphabet=string.ascii_lowercase + "_", max_size=12).map("z".__add__),
 )
 def test_a_renamed_key_is_unknown_by_name(path, name):
     table = tomllib.loads(TINY)
@@ -227,100 +188,76 @@ def test_the_nearest_key_is_suggested():
 
 
 @pytest.mark.parametrize(
-    ("key", "choices"),
+    ("changes", "message"),
     [
-        ("data.resize", "none, cover, stretch"),
-        ("data.broken", "error, skip"),
-        ("stage[0].support", "free, restricted"),
-        ("training.precision", "float32, bf16"),
-        ("training.nonfinite", "stop, skip"),
-    ],
-)
-def test_the_choices_of_a_key_are_accepted_and_no_other_values(key, choices):
-    for choice in choices.split(", "):
-        parse_recipe(TINY, Path("."), [f"{key}={choice}"])
-    with pytest.raises(UserError) as caught:
-        parse_recipe(TINY, Path("."), [f"{key}=x"])
-    table, name = key.split(".")
-    assert str(caught.value) == f"{table}: {name} must be one of {choices}, got 'x'"
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("training__batch_size", True, "training.batch_size: expected an integer, got the boolean True"),
-        ("training__batch_size", "100", "training.batch_size: expected an integer, got the string '100'"),
-        ("training__batch_size", 1.5, "training.batch_size: expected an integer, got the float 1.5"),
-        ("training__batch_size", 0, "training: batch_size must be greater than 0, got 0"),
-        ("training__batch_size", 2**63, "training.batch_size: expected an integer from -2^63 to 2^63 - 1"),
-        ("training__optimizer__learning_rate", math.inf, f"{OPTIMIZER}.learning_rate: {FINITE}, got inf"),
-        ("training__flip", 1, "training.flip: expected a boolean, got the integer 1"),
-        ("training__optimizer__betas", [0.9, 1.0], f"{OPTIMIZER}: 'betas' must be < 1.0: 1.0"),
-        ("training__optimizer__betas", 0.9, f"{OPTIMIZER}.betas: expected a list"),
-        ("training__optimizer", "adaw", f"{OPTIMIZER}: no optimizer is named 'adaw'; did you mean 'adamw'?"),
-        ("training__schedule", 3, 'training.schedule: expected a component, "NAME" or { name = "NAME", … }, got the '),
-        ("training__warmup", -1, "training: 'warmup' must be >= 0: -1"),
-        ("training__optimizer__weight_decay", 0.0, f"{OPTIMIZER}: unknown key 'weight_decay'"),
-        ("training__schedule", "cosine:decay=0.5", "training.schedule: unknown key 'decay'"),
-        ("training__schedule", "exponential", "training.schedule.decay: this key is required"),
-        ("training__trackers", "wandb", "training.trackers: expected a list"),
-        ("training__trackers", [3], "training.trackers[0]: expected a component, "),
-        ("plugins", "views.py", "plugins: expected a list of strings, [\"…\", …], got the string 'views.py'"),
-        ("prior__filters", "x", "prior.filters: expected an integer, got the string 'x'"),
-        ("prior__filters", -1, "prior: filters must be greater than 0, got -1"),
-        ("prior", 3, 'prior: expected a component, "NAME" or { name = "NAME", … }, got the integer 3'),
-        ("data", 3, "data: expected a table"),
-        ("stage", 3, "stage: expected a list"),
-        ("stage", {"view": "pyramid"}, "stage: expected a list of tables; write [[stage]] with double brackets"),
+        ({"training__batch_size": 0}, "training: batch_size must be greater than 0, got 0"),
+        ({"training__batch_size": 2**63}, "training.batch_size: expected an integer from -2^63 to 2^63 - 1"),
+        ({"training__optimizer__learning_rate": math.inf}, f"{OPTIMIZER}.learning_rate: {FINITE}, got inf"),
+        ({"training__optimizer__betas": [0.9, 1.0]}, f"{OPTIMIZER}: 'betas' must be < 1.0: 1.0"),
+        ({"training__optimizer": "adaw"}, f"{OPTIMIZER}: no optimizer is named 'adaw'; did you mean 'adamw'?"),
+        ({"training__optimizer__weight_decay": 0.0}, f"{OPTIMIZER}: unknown key 'weight_decay'"),
         (
-            "sampling__reduction",
-            0.5,
-            "sampling: unknown key 'reduction' (known: batch_size, figure_rows, images, rule, sampler, seed)",
+            {"training__schedule": 3},
+            'training.schedule: expected a component, "NAME" or { name = "NAME", … }, got the ',
         ),
-        ("factor_training", {}, "factor_training: unknown key; use [training.factor.NAME] instead"),
-        ("image__channels", 2, "image.channels: expected 1 (gray) or 3 (RGB) for images from files, got 2"),
-        ("image__levels", 257, "image.levels: expected 2 to 256 for images from files, got 257"),
+        ({"training__schedule": "exponential"}, "training.schedule.decay: this key is required"),
+        ({"training__warmup": -1}, "training: 'warmup' must be >= 0: -1"),
+        ({"training__trackers": [3]}, "training.trackers[0]: expected a component, "),
+        ({"plugins": "views.py"}, "plugins: expected a list of strings, [\"…\", …], got the string 'views.py'"),
+        ({"stage": {"view": "pyramid"}}, "stage: expected a list of tables; write [[stage]] with double brackets"),
+        ({"sampling__reduction": 0.5}, "sampling: unknown key 'reduction' (known: batch_size, figure_rows, "),
+        ({"factor_training": {}}, "factor_training: unknown key; use [training.factor.NAME] instead"),
+        ({"data__resize": "x"}, "data: resize must be one of none, cover, stretch, got 'x'"),
+        ({"stage__0__support": "x"}, "stage[0]: support must be one of free, restricted, got 'x'"),
+        ({"image__channels": 2}, "image.channels: expected 1 (gray) or 3 (RGB) for images from files, got 2"),
+        ({"image__levels": 257}, "image.levels: expected 2 to 256 for images from files, got 257"),
+        ({"training__steps": None}, "training: exactly one of steps and epochs must be given, got neither"),
+        ({"training__epochs": 2}, "training: exactly one of steps and epochs must be given, got both"),
+        ({"training__factor__priör": {}}, "training.factor.priör: no factor is named 'priör'; did you mean 'prior'?"),
+        ({"training__factor__prior": 3}, "training.factor.prior: expected a table"),
+        ({"training__factor__prior__step": 3}, "training.factor.prior: unknown key 'step'; did you mean 'steps'?"),
+        ({"training__factor__prior__batch_size__x": 1}, "training.factor.prior.batch_size: expected an integer"),
+        ({"training__factor__prior__optimizer__x": 1}, "training.factor.prior.optimizer: unknown key 'x'"),
+        ({"training__factor__prior__steps": "3"}, "training.factor.prior.steps: expected an integer, got the string"),
+        ({"training__factor__prior": {"steps": 3, "epochs": 3}}, "training.factor.prior: exactly one of steps and "),
+        ({"training__factor__prior__precision": "bf16"}, "training.factor.prior.precision: this key cannot differ "),
+        ({"training__factor": 3}, "training.factor: expected a table for each factor, [training.factor.NAME]"),
+        (
+            {"training__factor__prior__patience": 3, "data__split__validation": 0.1},
+            "training.factor.prior.patience: it needs evaluations during training; set "
+            "training.factor.prior.evaluate_every",
+        ),
+        (
+            {"training__evaluate_every": 5},
+            "training.evaluate_every: the recipe has no validation images; set data.split.validation, for example to "
+            "0.05, or data.validation to the name of a split",
+        ),
+        (
+            {"data__validation": "val", "data__split__validation": 0.1},
+            "data.validation: 'val' is given together with data.split.validation = 0.1; remove one of them",
+        ),
+        ({"data__split__validation": 1}, "data.split: validation must be less than 1, got 1.0"),
     ],
 )
-def test_wrong_values(key, value, message):
-    assert refusal(**{key: value}).startswith(message)
-
-
-def test_an_integer_is_taken_for_a_float():
-    assert tiny(training__optimizer__learning_rate=1).training.optimizer.config.learning_rate == 1.0
-
-
-def test_an_unknown_component_lists_those_there_are():
-    message = refusal(stage__0__view="pyramyd")
-    known = "(known: bitplanes, grayscale, pyramid, subsample)"
-    assert message == f"stage[0].view: no view is named 'pyramyd'; did you mean 'pyramid'? {known}"
-    assert "prior: no prior is named 'nothing' (known: " in refusal(prior="nothing")
-
-
-def test_several_mistakes_are_told_at_once():
-    message = refusal(training__batch_size="a", image__height=1.5)
-    assert sorted(line.partition(":")[0] for line in message.splitlines()) == ["image.height", "training.batch_size"]
+def test_wrong_values(changes, message):
+    assert refusal(**changes).startswith(message)
 
 
 @pytest.mark.parametrize("repeat", [1, 2, 3])
 def test_a_view_that_does_not_fit_names_its_stage(repeat):
-    recipe, registry = parse_recipe(TINY, Path("."), [f"stage[0].repeat={repeat}", "image.height=12"])
+    view = "stage[0].view={ name = 'bitplanes', drop = 3 }"
+    recipe, registry = parse_recipe(TINY, Path("."), [f"stage[0].repeat={repeat}", view])
     if repeat <= 2:
-        assert build(recipe, registry)[-1].height == 12 // 2**repeat
+        assert build_model(recipe, registry, on="meta").specs[-1].levels == 256 // 8**repeat
     else:
-        with pytest.raises(UserError, match=r"stage\[2\]\.view \('pyramid'\): the height must be divisible .*got 3×2"):
-            build(recipe, registry)
+        with pytest.raises(UserError, match=r"stage\[2\]\.view \('bitplanes'\): drop must be at most 1 "):
+            build_model(recipe, registry, on="meta")
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    (tmp_path / "quickstart.toml").write_text(TINY)
-    with pytest.raises(UserError, match=r"does not exist; did you mean 'quickstart\.toml'"):
-        load_recipe(tmp_path / "quikstart.toml")
+def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "picture.toml").write_bytes(b"\x89PNG\xff")
     with pytest.raises(UserError, match=r"picture\.toml: expected a recipe in UTF-8"):
         load_recipe(tmp_path / "picture.toml")
-    with pytest.raises(UserError, match="is a folder; expected a TOML file or the name of a recipe"):
-        load_recipe(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["a = ", "a = " + "[" * 5000, "[a]\n[a]"])
@@ -343,57 +280,11 @@ def test_repeated_stages_are_stages_of_their_own():
     assert "repeat" in refusal(stage__0__repeat=10**9)
 
 
-def test_a_recipe_without_stages_is_its_prior_alone():
-    recipe = tiny(stage=None)
-    assert recipe.factor_names == ("prior",)
-    assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
-
-
-@pytest.mark.parametrize(("lengths", "found"), [({}, "neither"), ({"steps": 3, "epochs": 2}, "both")])
-def test_a_length_is_given_in_one_unit(lengths, found):
-    table = tomllib.loads(TINY)
-    del table["training"]["steps"]
-    table["training"] |= lengths
-    with pytest.raises(UserError, match=f"training: exactly one of steps and epochs must be given, got {found}$"):
-        parse(table)
-
-
 @given(st.integers(0, 10**6), st.integers(1, 500))
 def test_steps_are_steps_and_epochs_follow_from_the_images(count, batch_size):
     assert TrainingConfig(steps=count).total_steps(7) == count
     steps = TrainingConfig(epochs=2, batch_size=batch_size).total_steps(count)
     assert (steps - 1) * batch_size < 2 * count <= steps * batch_size
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"training__keep_best": True},
-            "training.keep_best: it needs evaluations during training; set training.evaluate_every",
-        ),
-        (
-            {"training__factor__prior": {"patience": 3}, "data__split__validation": 0.1},
-            "training.factor.prior.patience: it needs evaluations during training; set "
-            "training.factor.prior.evaluate_every",
-        ),
-        (
-            {"training__evaluate_every": 5},
-            "training.evaluate_every: the recipe has no validation images; set data.split.validation, for example to "
-            "0.05, or data.validation to the name of a split",
-        ),
-        (
-            {"data__validation": "val", "data__split__validation": 0.1},
-            "data.validation: 'val' is given together with data.split.validation = 0.1; remove one of them",
-        ),
-        (
-            {"data__split__validation": 1},
-            "data.split: validation must be at least 0 and less than 1, got 1.0",
-        ),
-    ],
-)
-def test_validation_needs_images_and_evaluations(changes, message):
-    assert refusal(**changes) == message
 
 
 def test_evaluations_may_be_those_of_one_factor():
@@ -409,30 +300,6 @@ def test_a_factors_own_training():
     assert (prior.steps, prior.epochs, prior.clip, prior.batch_size) == (None, 2.5, 1.0, 4)
     assert (stage.steps, stage.epochs, stage.clip, stage.batch_size) == (4, None, 3.0, 8)
     assert parse_recipe(recipe_text(recipe), Path("."))[0] == recipe
-
-
-@pytest.mark.parametrize(
-    ("own", "message"),
-    [
-        ({"priör": {}}, "training.factor.priör: no factor is named 'priör'; did you mean 'prior'?"),
-        ({"prior": 3}, "training.factor.prior: expected a table"),
-        ({"prior": {"step": 3}}, "training.factor.prior: unknown key 'step'; did you mean 'steps'?"),
-        ({"prior": {"steps": "3"}}, "training.factor.prior.steps: expected an integer, got the string '3'"),
-        (
-            {"prior": {"steps": 3, "epochs": 3}},
-            "training.factor.prior: exactly one of steps and epochs must be given, got both",
-        ),
-        (
-            {"prior": {"schedule": {"name": "cosine", "decay": 0.9}}},
-            "training.factor.prior.schedule: unknown key 'decay'",
-        ),
-        ({"prior": {"precision": "bf16"}}, "training.factor.prior.precision: this key cannot differ between "),
-        ({"prior": {"trackers": ["wandb"]}}, "training.factor.prior.trackers: this key cannot differ between "),
-        (3, "training.factor: expected a table for each factor, [training.factor.NAME]"),
-    ],
-)
-def test_mistakes_in_a_factors_own_training(own, message):
-    assert refusal(training__factor=own).startswith(message)
 
 
 def test_a_factor_changes_options_or_has_its_own_component():
@@ -462,10 +329,6 @@ def test_settings_reach_any_key():
     assert (recipe.training_of("prior").steps, recipe.training_of("stage0").steps) == (7, 4)
     assert recipe.data.path == "/some where/it's = here"
     assert (recipe.sampling.rule.name, recipe.sampling.sampler.name, recipe.data.crop.left) == ("map", "raster", 1)
-
-
-def test_the_last_setting_of_a_key_stands():
-    assert tiny("training.steps=5", "training.steps=6").training.steps == 6
 
 
 def test_a_component_that_is_set_replaces_options_of_factors_but_not_their_components():
@@ -511,18 +374,11 @@ def test_a_factors_length_set_by_hand_may_change_its_unit():
         ("seed=3", "--set seed=3: this key is in a table; did you mean training.seed or sampling.seed?"),
         ("stage.first=2", "stage.first does not exist"),
         ("training.steps.deep=2", "training.steps is not a table, so it has no key 'deep'"),
-        ("training.stepz=2", "training: unknown key 'stepz'; did you mean 'steps'?"),
-        ("training.steps=many", "training.steps: expected an integer, got the string 'many'"),
         ("training.steps=" + "9" * 5000, "training.steps: expected an integer, got the string"),
     ],
 )
 def test_settings_that_cannot_be_applied(setting, message):
     assert message in refusal(setting)
-
-
-def test_a_setting_of_an_entry_of_an_empty_list():
-    message = refusal("plugins[0]=a.py", plugins=[])
-    assert message.endswith("plugins.0 does not exist; plugins is a list of length 0, numbered from 0")
 
 
 @settings(deadline=None, max_examples=150)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from auxar.recipe.building import build_model
-from auxar.recipe.loading import load_recipe
+from auxar.recipe.loading import load_recipe, parse_recipe, recipe_text
 from auxar.recipe.shapes import WithoutDrawing
 
 RECIPES = PROJECT / "recipes"
@@ -22,15 +22,12 @@ NOISE = torch.Generator()
 # Initializers of a 6×4 matrix: functions of `torch.nn.init`, methods of tensors, and layers.
 FILLS = {
     "normal": nn.init.normal_,
-    "uniform": nn.init.uniform_,
     "truncated": nn.init.trunc_normal_,
-    "xavier": nn.init.xavier_uniform_,
     "kaiming": nn.init.kaiming_normal_,
     "of a tensor": lambda weight: weight.normal_(0, 0.1).exponential_(),
     "by name": lambda weight: nn.init.kaiming_uniform_(tensor=weight, a=5**0.5),
     "layer": lambda weight: nn.Linear(4, 6).weight,
     "numbers": lambda weight: torch.randn(6, 4, dtype=weight.dtype, generator=NOISE) * 2,
-    "shares": lambda weight: torch.rand((6, 4)),
     "zeros": nn.init.zeros_,
 }
 
@@ -53,11 +50,15 @@ def contents(model: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(RECIPES)))
-def test_nothing_is_drawn_for_shipped_recipes(path):
+def test_shipped_recipes_are_read_written_and_built_without_drawing(path):
+    recipe, registry = load_recipe(path)
+    assert parse_recipe(recipe_text(recipe), path.parent)[0] == recipe
     with Draws() as draws:
-        model = build_model(*load_recipe(path), on="meta")
+        model = build_model(recipe, registry, on="meta")
     assert not draws.found
     assert all(value.is_meta for value in model.state_dict().values())
+    assert model.specs[0] == recipe.image
+    assert len(model.specs) == len([name for name in recipe.factor_names if name != "condition"])
 
 
 @pytest.mark.parametrize("name", ["quickstart", "small/emoji/transformer"])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+import tomli_w
 import torch
 from helpers.tiny_runs import tiny, write
 
 import auxar
+from auxar.plugins import Registry
+from auxar.recipe.choices import structure_options
+from auxar.recipe.loading import parse_recipe
 from auxar_rules import ByDepth, Reduced
 
 TORCH = {"name": "torch", "record": True}
@@ -65,15 +70,13 @@ def test_an_option_is_added_to_the_component_that_is_chosen(recipe):
     assert sampler(recipe, "sampling.sampler.engine=torch", "sampling.sampler=cached").options == {"engine": "auto"}
 
 
-def test_a_table_without_a_name_changes_the_default_component(recipe):
-    found = sampler(recipe, "sampling.sampler={ engine = 'torch' }")
-    assert found == sampler(recipe, "sampling.sampler=auto:engine=torch")
-
-
-def test_a_text_with_options_is_the_same_as_a_table(recipe):
+def test_a_text_with_options_is_the_same_as_a_table_and_a_table_without_a_name_has_options_of_the_default(recipe):
     found = sampler(recipe, "sampling.sampler=cached:engine=torch")
     assert found == sampler(recipe, "sampling.sampler={ name = 'cached', engine = 'torch' }")
     assert found.build().engine.name == "torch"
+    assert sampler(recipe, "sampling.sampler={ engine = 'torch' }") == sampler(
+        recipe, "sampling.sampler=auto:engine=torch"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,21 +116,74 @@ def test_a_table_of_a_setting_without_a_name_changes_the_component_that_is_chose
     assert (found.options["weight_decay"], found.options["learning_rate"]) == (0.5, 0.5)
 
 
+MIXTURE = {"name": "logistic_mixture", "components": 2}
+
+
+def refusal(**changes: Any) -> str:
+    """Returns the error of the tiny recipe, in one line."""
+    with pytest.raises(auxar.UserError) as caught:
+        parse_recipe(tomli_w.dumps(tiny(Path("x"), **changes)), Path("."))
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "sofmax"}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'? (known: "),
+        ({"head": 3}, "prior.head: expected a head, "),
+        ({"head": {"component": 3}}, "prior.head: unknown key 'component'; did you mean 'components'?"),
+        ({"head": "h" * 10_000}, "prior.head: expected a head name of at most 100 printable characters, got 'hhh"),
+        ({"head": {"name": "a\x1b[2J"}}, r"prior.head: expected a head name of at most 100 printable characters, got "),
+        ({"head": {"name": 3}}, "prior.head: a head needs the key `name` with a string: "),
+        ({"head": {**MIXTURE, "components": 2.5}}, "prior.head.components: expected an integer, got the float 2.5"),
+        ({"head": {"name": "softmax", "components": 3}}, "prior.head: unknown key 'components'"),
+        ({"head": "logistic_mixture", "components": 3}, "prior: unknown key 'components'"),
+    ],
+)
+def test_a_wrong_nested_choice_is_one_error_at_its_key(options, message):
+    assert refusal(prior={"name": "pixelcnn", "filters": 4, **options}).startswith(message)
+
+
+def test_a_nested_choice_is_named_by_its_place():
+    message = "no head is named 'sofmax'; did you mean 'softmax'?"
+    assert refusal(stage__0__decoder__head="sofmax").startswith(f"stage[0].decoder.head: {message}")
+    for sampler, message in (
+        ({"name": "auto", "engine": "nativ"}, ".engine: no engine is named 'nativ'; did you mean 'native'?"),
+        ({"name": "wavefront", "engine": {"threads": 3}}, ".engine: unknown key 'threads'"),
+        ({"name": "raster", "engine": "torch"}, ": unknown key 'engine'"),
+    ):
+        assert refusal(sampling__sampler=sampler).startswith(f"sampling.sampler{message}")
+
+
+@pytest.mark.parametrize("head", [None, "logistic_mixture", {"name": "logistic_mixture"}, {"components": 10}])
+def test_defaults_of_a_nested_choice_are_filled_in(head):
+    prior = {"name": "pixelcnn", "filters": 4, **({} if head is None else {"head": head})}
+    found, _ = parse_recipe(tomli_w.dumps(tiny(Path("x"), prior=prior)), Path("."))
+    assert found.prior.options["head"] == {"name": "logistic_mixture", "components": 10, "centered": True}
+
+
+def test_any_class_with_from_recipe_and_to_recipe_can_be_the_type_of_an_option():
+    @attrs.frozen
+    class Loud:
+        text: str
+
+        @classmethod
+        def from_recipe(cls, value: Any, registry: Any, path: str) -> Any:
+            return cls(f"{value} at {path}".upper())
+
+        def to_recipe(self) -> Any:
+            return self.text.lower()
+
+    config = attrs.make_class("Config", {"first": attrs.field(type=Loud), "second": attrs.field(type=Loud)})
+    assert structure_options({"first": "a", "second": 4}, config, "stage", Registry({}, {})) == config(
+        Loud("A AT STAGE.FIRST"), Loud("4 AT STAGE.SECOND")
+    )
+
+
 def test_options_of_a_nested_choice_without_a_name_are_those_of_its_default(recipe):
     settings = ["sampling.rule=by_depth", "sampling.rule.fine.reduction=0.2"]
     assert auxar.load_recipe(recipe, settings)[0].sampling.draw_rule() == ByDepth(Reduced(0.2))
-
-
-@pytest.mark.parametrize("key", ["batch_size", "optimizer"])
-def test_a_table_of_a_factor_in_place_of_a_number_is_refused(pictures, tmp_path, key):
-    table = tiny(pictures, training__factor__prior={key: {"x": 1}})
-    with pytest.raises(auxar.UserError, match=rf"training.factor.prior.{key}: (expected|unknown key 'x')"):
-        auxar.load_recipe(write(tmp_path / "r.toml", table))
-
-
-def test_an_option_cannot_have_the_name_of_the_component():
-    with pytest.raises(auxar.UserError, match="config: Named has an option 'name'"):
-        auxar.Component("rule", "x", attrs.make_class("Named", ["name"], frozen=True))
 
 
 def test_python_takes_samplers_and_rules_as_tables_and_texts():

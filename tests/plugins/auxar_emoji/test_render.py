@@ -6,7 +6,6 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
-import pytest
 from datasets import Dataset
 from PIL import ImageFont, features
 
@@ -40,13 +39,6 @@ def test_every_embedded_image_is_that_of_a_candidate_in_order(tmp_path):
     assert set("❤⌚😀") < set(candidates)
 
 
-def test_emoji_are_named_by_unicode_and_flags_by_their_regions():
-    assert render.name_of("😀") == "GRINNING FACE"
-    assert render.name_of("🇳🇱") == "FLAG NL"
-    assert render.name_of("\ue000") == "U+E000"
-    assert render.name_of("\x01") == "U+0001"
-
-
 def test_a_symbol_is_rendered_small_and_centered_on_white():
     image = render.render(FONT, "X")
     assert image is not None
@@ -60,11 +52,6 @@ def test_a_symbol_is_rendered_small_and_centered_on_white():
         places = np.flatnonzero(ink.any(1 - axis))
         assert abs(places[0] + places[-1] - 31) <= 1
         assert abs(len(places) - extent * 32 / 136) < 1.5
-
-
-@pytest.mark.parametrize("text", ["", " ", "WWW"], ids=["no glyph", "an empty glyph", "several glyphs"])
-def test_text_that_is_no_single_symbol_is_not_rendered(text):
-    assert render.render(FONT, text) is None
 
 
 def test_the_file_has_each_symbol_once_and_no_unknown_flag(tmp_path, monkeypatch, capsys):
@@ -85,9 +72,3 @@ def test_the_file_has_each_symbol_once_and_no_unknown_flag(tmp_path, monkeypatch
         rendered = render.render(FONT, text)
         assert rendered is not None
         assert image.tobytes() == rendered.tobytes()
-
-
-def test_flags_cannot_be_drawn_without_raqm(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "check", lambda feature: feature != "raqm")
-    with pytest.raises(SystemExit, match="Pillow with raqm is needed to draw flags"):
-        render.main(tmp_path / "emoji.ttf", tmp_path / "emoji.parquet")

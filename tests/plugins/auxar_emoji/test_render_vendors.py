@@ -110,9 +110,7 @@ def test_drawings_are_found_by_code_points_and_by_names(node_modules):
 def test_other_versions_of_the_packages_are_refused(node_modules):
     packages.check_versions(node_modules)
     write(node_modules / "emojione" / "package.json", {"version": "3.0.0"})
-    with pytest.raises(
-        SystemExit, match=r"expected emojione in version 2\.2\.7, found 3\.0\.0; run: npm install .*@twem"
-    ):
+    with pytest.raises(SystemExit, match=r"expected emojione in version 2\.2\.7, found 3\.0\.0; run: npm install "):
         packages.check_versions(node_modules)
 
 
@@ -128,12 +126,6 @@ def test_a_drawing_is_centered_and_its_longer_side_has_30_pixels(small_resvg, bo
         length = (box[high] - box[low]) * 30 / max(box[2] - box[0], box[3] - box[1])
         assert profile.sum() == pytest.approx(length, abs=0.3)
         assert (profile * (np.arange(32) - 15.5)).sum() / profile.sum() == pytest.approx(0, abs=0.1)
-
-
-def test_nothing_and_specks_are_not_rendered(small_resvg):
-    assert rendering.render(svg(None)) is None
-    assert rendering.render(svg((0, 0, 64, 64), "#ff000008")) is None
-    assert rendering.render(svg((30, 30, 34, 34))) is None
 
 
 def test_pairs_of_near_images_are_all_found():

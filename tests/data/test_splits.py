@@ -8,51 +8,27 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from helpers.image_sets import load, members, refusal, write_numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from auxar.data import DataSets, ImageSet, StoredImages, load_images
-from auxar.data.conversion import Preparation
-from auxar.data.division import divided_rows, sides_of_stream
-from auxar.data.folder import digest
-from auxar.data.randomness import permutation
-from auxar.data.source import open_source
-from auxar.data.streamed import StreamedImages
-from auxar.errors import UserError
-from auxar.model import ImageSpec
-from auxar.plugins import Registry
-from auxar.recipe import Crop, DataConfig, Split
-
-SPEC = ImageSpec(1, height=2, width=2)
+from auxar.data.splits import divided_rows, sides_of_stream
+from auxar.data.stored import StoredImages
+from auxar.recipe import DataConfig, Split
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with the splits `train`, `val` and `test` of 20, 3 and 3 images, whose pixels are their numbers."""
+    """A folder with the splits `train`, `val` and `test` of 20, 3 and 3 images."""
     root = tmp_path_factory.mktemp("splits")
-    for name, numbers in (("train", range(20)), ("val", range(20, 23)), ("test", range(23, 26))):
-        (root / name).mkdir()
-        for number in numbers:
-            Image.fromarray(np.full((2, 2), number, np.uint8)).save(root / name / f"{number:02}.png")
+    for name, count, first in (("train", 20, 0), ("val", 3, 20), ("test", 3, 23)):
+        write_numbered(root / name, count, first)
     return root
 
 
-def load(folder: Path, validation: str | None = None, fraction: float = 0.0, **options: Any) -> DataSets:
-    """Loads half of the training split for training unless `options` name a split of held-out images."""
-    split = Split(0.5, validation=fraction)
-    return load_images(DataConfig(str(folder), validation=validation, split=split, **options), SPEC, Registry())
-
-
-def members(images: ImageSet | None) -> list[int]:
-    assert images is not None
-    return [int(pixels[0, 0, 0]) for _, pixels in images.every(1, 0, None)]
-
-
-def refusal(folder: Path, **options: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        load(folder, **options)
-    return str(caught.value)
+def keys(fraction: float = 0.0, **options: Any) -> dict[str, Any]:
+    """Keys of [data] with half of the training split for training, unless `options` name a split of held-out images."""
+    return {"split": Split(0.5, validation=fraction), **options}
 
 
 @settings(deadline=None)
@@ -85,40 +61,20 @@ def test_parts_are_disjoint_and_complete_and_held_out_images_stay_the_same(count
     old, new = sides_of_stream(without), sides_of_stream(config)
     assert (new.heldout, old.validation) == (old.heldout, None)
     for position in range(count):
-        of_old = old.train is None or old.train.holds(position)
+        of_old = old.train.holds(position)
         sides = [new.train.holds(position), new.validation.holds(position)]
         assert sum(sides) == of_old
         assert of_old is not (old.heldout is not None and old.heldout.holds(position))
-
-
-def test_without_validation_images_are_divided_as_they_always_were(folder):
-    """The division and the fingerprints stay the same from version to version, or old runs could not go on."""
-    rows = divided_rows(DataConfig("images", split=Split(0.7, seed=3)), np.arange(10))
-    order = permutation(10, "split", 3)
-    assert (rows.train.tolist(), rows.heldout.tolist()) == (order[:7].tolist(), order[7:].tolist())
-    config = DataConfig(str(folder), streaming=True, split=Split(0.5))
-    encoded = open_source(config).images(config, "train")
-    preparation = Preparation(SPEC, Crop(), "none")
-    sides = sides_of_stream(config)
-    assert [place for place in range(20) if sides.train.holds(place)] == [1, 2, 4, 6, 7, 9, 11, 15, 19]
-    for side, text in (
-        (sides.train, "Assignment(seed=0, fraction=0.5, train=True)"),
-        (sides.heldout, "Assignment(seed=0, fraction=0.5, train=False)"),
-        (None, "None"),
-    ):
-        found = StreamedImages.of(encoded, preparation, side, False, 5).fingerprint
-        assert found == digest(encoded.identity, repr(preparation), text)
 
 
 @pytest.mark.parametrize("heldout", [None, "test"])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_validation_images_are_a_fraction_or_a_split(folder, streaming, heldout):
     options: dict[str, Any] = {"streaming": streaming, "heldout": heldout}
-    without, part, split = (
-        load(folder, **options),
-        load(folder, fraction=0.4, **options),
-        load(folder, "val", **options),
-    )
+    found: list[Any] = [
+        load(folder, **keys(**more, **options)) for more in ({}, {"fraction": 0.4}, {"validation": "val"})
+    ]
+    without, part, split = found
     assert without.validation is None
     assert members(split.validation) == [20, 21, 22]
     assert members(split.train) == members(without.train)
@@ -135,30 +91,30 @@ def test_validation_images_are_a_fraction_or_a_split(folder, streaming, heldout)
 
 
 def test_mistakes_in_the_choice_of_validation_images_are_reported(folder, tmp_path):
-    text = refusal(folder, validation="vall")
+    text = refusal(folder, **keys(validation="vall"))
     assert text.startswith("data.validation: ")
     assert "has no split 'vall'; did you mean 'val'? (known: test, train, val)" in text
     other = (
         "; choose another split, or replace data.validation by data.split.validation, a fraction of the training images"
     )
-    assert refusal(folder, validation="train") == f"data.validation: 'train' is also the split of data.train{other}"
-    text = refusal(folder, validation="test", heldout="test")
+    assert (
+        refusal(folder, **keys(validation="train"))
+        == f"data.validation: 'train' is also the split of data.train{other}"
+    )
+    text = refusal(folder, **keys(validation="test", heldout="test"))
     assert text == f"data.validation: 'test' is also the split of data.heldout{other}"
     for fraction, found, advice in (
         (0.01, "0 validation images and 10", 0.1),
         (0.99, "10 validation images and 0", 0.9),
     ):
-        text = refusal(folder, fraction=fraction)
+        text = refusal(folder, **keys(fraction))
         assert text == (
             f"data.split.validation: {fraction} gives {found} training images; each set needs at least 1; use {advice}"
         )
-        assert isinstance(load(folder, fraction=advice).validation, StoredImages)
-    for fraction, heldout, kind, others in (
-        (1e-9, None, "validation images", "training or held out"),
-        (1 - 1e-9, "test", "images for training", "validation"),
-    ):
-        text = refusal(folder, fraction=fraction, heldout=heldout, streaming=True)
+        assert isinstance(load(folder, **keys(advice)).validation, StoredImages)
+    for fraction, heldout, kind in ((1e-9, None, "validation images"), (1 - 1e-9, "test", "images for training")):
+        text = refusal(folder, **keys(fraction, heldout=heldout, streaming=True))
         assert text == (
-            f"data.path: the stream gives no {kind}: it is empty, or all its images are for {others} "
-            f"(data.split.validation = {fraction}) or broken"
+            f"data.path: the stream gives no {kind}: it is empty, or all its images are on other sides of data.split "
+            "or broken"
         )

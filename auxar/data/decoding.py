@@ -1,0 +1,195 @@
+"""Decodes image files within limits of memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import textwrap
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+from auxar.errors import UserError
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names of the image formats that auxar reads.
+
+Some formats are left out for safety: Pillow reads EPS by starting a program, and a crafted JPEG 2000 file can take a
+hundred bytes of memory for each pixel.
+"""
+MAX_PIXELS = 100_000_000
+"""Maximum number of pixels of an image, which is more than almost any photograph has.
+
+Converting an image of this size takes up to 2 GB, with all intermediate copies. Pillow itself warns above 89 million
+pixels and refuses images of more than 179 million.
+"""
+MAX_SIDE = 1_000_000
+"""Maximum width or height of an image in pixels. Resizing takes 48 bytes for each pixel of a row or column."""
+MAX_BYTES = 4 * MAX_PIXELS
+"""Maximum size of an image file in bytes: that of `MAX_PIXELS` uncompressed pixels with transparency."""
+LARGE = MAX_PIXELS // 8
+"""Images with more pixels than this are converted one at a time, to limit the memory that several threads need."""
+
+_large = threading.Lock()
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""The operation that turns an image upright, by its EXIF orientation. Orientation 1 is upright already."""
+
+
+class BrokenImage(Exception):
+    """The error for an image that cannot be read or that exceeds a limit. The message gives the reason."""
+
+
+class _Silence:
+    """A context that hides Pillow's warnings and log messages while any thread is inside it.
+
+    Warning filters are global. If each thread used `warnings.catch_warnings`, overlapping threads would restore the
+    filters in the wrong order. Here the first thread that enters changes the filters, and the last one that leaves
+    restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._changes = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._changes.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                logger = logging.getLogger("PIL")
+                self._changes.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL + 1)
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._changes.close()
+
+
+_silence = _Silence()
+
+
+def read_file(path: Path) -> bytes:
+    """Returns the content of a file. If it is larger than `MAX_BYTES`, only `MAX_BYTES + 1` bytes are read.
+
+    Raises `OSError` if the file cannot be read.
+    """
+    size = path.stat().st_size  # Reading a given number of bytes would reserve memory for all of them.
+    with path.open("rb") as file:
+        return file.read() if size <= MAX_BYTES else file.read(MAX_BYTES + 1)
+
+
+@contextlib.contextmanager
+def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Image.Image]:
+    """A context that gives a decoded picture in its own Pillow mode, turned by its EXIF orientation if `upright`.
+
+    `source` is the content of an image file, of which the first frame is read, or a Pillow image, which stays open.
+    Raises `BrokenImage` if the image cannot be decoded or is too large. Any exception in the body of the `with`
+    statement also becomes a `BrokenImage`, except `UserError`.
+    """
+    if not isinstance(source, Image.Image):
+        if not source:
+            raise BrokenImage("the file is empty")
+        if len(source) > MAX_BYTES:
+            raise BrokenImage(f"the file has more than {MAX_BYTES:,} bytes")
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
+    try:
+        with _silence, _picture(source, formats) as picture:
+            _check_extent(picture)
+            with _large if picture.width * picture.height > LARGE else contextlib.nullcontext():
+                picture.load()
+                yield upright_picture(picture, picture) if upright else picture
+    except (BrokenImage, UserError):
+        raise
+    except UnidentifiedImageError as error:
+        raise BrokenImage(f"the format is unknown or not supported; expected {', '.join(formats)}") from error
+    except Image.DecompressionBombError as error:
+        raise BrokenImage(f"the image has more than {MAX_PIXELS:,} pixels") from error
+    except MemoryError as error:
+        raise BrokenImage("decoding needs more memory than is available") from error
+    except Exception as error:  # Pillow's decoders can raise any exception on a damaged file.
+        reason = textwrap.shorten(str(error), 200) or type(error).__name__
+        raise BrokenImage(f"decoding failed: {reason}") from error
+
+
+def _picture(source: bytes | Image.Image, formats: list[str]) -> contextlib.AbstractContextManager[Image.Image]:
+    """A context that gives the picture of an image file and closes it, or a Pillow image, which is left open."""
+    if isinstance(source, Image.Image):
+        return contextlib.nullcontext(source)
+    return Image.open(io.BytesIO(source), formats=formats)
+
+
+def _check_extent(picture: Image.Image) -> None:
+    """Raises `BrokenImage` if the header of an image shows that decoding would take too much memory or time."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise BrokenImage(f"the image has more than {MAX_PIXELS:,} pixels")
+    if max(width, height) > MAX_SIDE:
+        raise BrokenImage(f"the image is more than {MAX_SIDE:,} pixels wide or high")
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        # A tile is decoded completely, even if it is larger than the image. Tile sizes that are not integers need no
+        # check, because libtiff refuses them.
+        across, down = map(picture.tag_v2.get, (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+        if isinstance(across, int) and isinstance(down, int) and across * down > MAX_PIXELS:
+            raise BrokenImage(f"each tile of the TIFF file has more than {MAX_PIXELS:,} pixels")
+
+
+def upright_picture(picture: Image.Image, original: Image.Image) -> Image.Image:
+    """A picture turned by the EXIF orientation of its original, or unchanged if the EXIF data cannot be read."""
+    try:
+        turn = _TURNS.get(original.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Damaged EXIF data can raise any exception, but the pixels are still usable.
+        return picture
+    return picture if turn is None else picture.transpose(turn)
+
+
+def eight_bit(picture: Image.Image) -> Image.Image:
+    """Converts an image to a Pillow mode with at most 8 bits per channel and without transparency.
+
+    Transparent pixels are blended onto white. Raises `BrokenImage` if the values cannot be converted to 8 bits: gray
+    values of more than 16 bits, floats, L*a*b* colors, and 16-bit colors that are marked as transparent.
+    """
+    if _has_deep_key(picture):
+        raise BrokenImage("a 16-bit color is marked as transparent, which is not supported")
+    if picture.mode.startswith("I"):
+        # The image is 16-bit gray. Pillow's own conversion would clip its values at 255.
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise BrokenImage("gray values are outside the 16-bit range 0 … 65,535")
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    if picture.mode == "F":
+        raise BrokenImage("pixel values are floats of unknown range; integers are expected")
+    if picture.mode == "LAB":
+        raise BrokenImage("colors are L*a*b*, which is not supported; gray or RGB is expected")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture
+
+
+def _has_deep_key(picture: Image.Image) -> bool:
+    """Whether a 16-bit color is marked as transparent.
+
+    Pillow keeps only 8 bits per channel of such an image, so its transparent pixels can no longer be identified.
+    """
+    key = picture.info.get("transparency")
+    if picture.mode.startswith("I"):
+        return key is not None
+    return isinstance(key, tuple) and max(key) > 255
