@@ -7,7 +7,7 @@ one run is better.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,25 +166,28 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
     own = run.evaluation
     pairing, note = ("none", None) if run is first else _pairing(run, first)
     whole = _margin(run, first, pairing)
-    margins = [_factor_margin(run, first, number, pairing) for number in range(len(own.factors))]
+    others = [first.factor_at(run.key(number)) for number in range(len(own.factors))]
+    margins = [
+        None if other is None else _margin(run, first, pairing, each.factor, other.factor)
+        for each, other in zip(own.factors, others, strict=True)
+    ]
     factors = [
         ComparedFactor(facts, own.figures("heldout", facts.factor), margin, kind)
         for facts, margin, kind in zip(own.factors, margins, own.cumulative_kinds, strict=True)
     ]
-    notes = [*run.notes, *([] if note is None else [note]), *_kind_notes(run, first, whole, margins)]
-    return ComparedRun(str(run.path), own, whole, factors, notes)
+    kinds = _kind_notes(run, first, whole, zip(own.factors, others, margins, strict=True))
+    return ComparedRun(str(run.path), own, whole, factors, [*run.notes, *([] if note is None else [note]), *kinds])
 
 
 def _kind_notes(
-    run: EvaluatedRun, first: EvaluatedRun, total: Margin | None, margins: Sequence[Margin | None]
+    run: EvaluatedRun,
+    first: EvaluatedRun,
+    total: Margin | None,
+    factors: Iterable[tuple[FactorFacts, FactorFacts | None, Margin | None]],
 ) -> Iterator[str]:
     """Notes that name the differences between an exact figure and a bound."""
     pairs = [("total", run.evaluation.kind, first.evaluation.kind)] if total else []
-    for number, margin in enumerate(margins):
-        place = first.place(run.key(number))
-        if margin is not None and place is not None:
-            own = run.evaluation.factors[number]
-            pairs.append((own.factor, own.kind, first.evaluation.factors[place].kind))
+    pairs += [(own.factor, own.kind, other.kind) for own, other, margin in factors if other and margin]
     for kinds, bound in ((("exact", "bound"), first), (("bound", "exact"), run)):
         names = [name for name, *found in pairs if tuple(found) == kinds]
         if names:
@@ -218,13 +221,6 @@ def _pairing(run: EvaluatedRun, first: EvaluatedRun) -> tuple[Pairing, str | Non
         f"no difference is given, because this run was evaluated on images of {data.path}, and the first run on "
         f"images of {other.path}"
     )
-
-
-def _factor_margin(run: EvaluatedRun, first: EvaluatedRun, number: int, pairing: Pairing) -> Margin | None:
-    place = first.place(run.key(number))
-    if place is None:
-        return None
-    return _margin(run, first, pairing, run.evaluation.factors[number].factor, first.evaluation.factors[place].factor)
 
 
 def _margin(

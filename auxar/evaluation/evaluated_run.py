@@ -8,15 +8,15 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError
 from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import FactorFacts
 from auxar.evaluation.stored import read_evaluation
-from auxar.files import DamagedFile, is_file, read_bytes
+from auxar.files import DamagedFile, is_file
 from auxar.model import FLOAT
+from auxar.model.factor import CONDITION_FACTOR
+from auxar.recipe import read_recipe, recipe_table
 from auxar.recipe.facts import flat
-from auxar.recipe.loading import MOST_BYTES
-from auxar.recipe.stages import written_stages
-from auxar.recipe.toml import parse_toml, toml_text
 from auxar.runs.converted import digests_of
 from auxar.runs.format import check_format
 from auxar.runs.layout import RunFolder
@@ -44,9 +44,10 @@ class EvaluatedRun:
         """
         return self.evaluation.factors[number].view is None, self.views[: number + 1]
 
-    def place(self, key: tuple[bool, list[Any]]) -> int | None:
-        """The number of the factor with the given `key`; None if the run has no such factor."""
-        return next((number for number in range(len(self.evaluation.factors)) if self.key(number) == key), None)
+    def factor_at(self, key: tuple[bool, list[Any]]) -> FactorFacts | None:
+        """The factor with a key; None if there is none."""
+        factors = enumerate(self.evaluation.factors)
+        return next((factor for number, factor in factors if self.key(number) == key), None)
 
 
 def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
@@ -70,17 +71,15 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
             f"{file} is an evaluation of other weights than those in {run.name}; run `auxar integers {run.name}`, and "
             f"then `auxar evaluate {run.name} --arithmetic {arithmetic}`"
         )
-    recipe = _recipe(run)
-    views = [stage["view"] for stage in recipe["stage"]]
-    names = [*(f"stage{number}" for number in range(len(views))), "prior"]
+    recipe = read_recipe(run.recipe)
+    views = [stage.view.table for stage in recipe.stage]
+    names = [name for name in recipe.factor_names if name != CONDITION_FACTOR]
     if [factor.factor for factor in evaluation.factors] != names:
         raise _outdated(run, f"{file} does not belong to this run's recipe: the factors differ")
     notes = _notes(run, evaluation)
     if file.parent != run.path:
         notes.append(f"evaluated in {file}")
-    return EvaluatedRun(
-        Path(run.name), evaluation, views, {key: value for key, value in flat(recipe) if value != []}, notes
-    )
+    return EvaluatedRun(Path(run.name), evaluation, views, dict(flat(recipe_table(recipe))), notes)
 
 
 def _evaluation(run: RunFolder, file: Path) -> Evaluation:
@@ -88,20 +87,6 @@ def _evaluation(run: RunFolder, file: Path) -> Evaluation:
         return read_evaluation(file)
     except DamagedFile as error:
         raise _outdated(run, str(error)) from None
-
-
-def _recipe(run: RunFolder) -> dict[str, Any]:
-    """The recipe as it is written, with a table for each stage. Plugins are not loaded."""
-    try:
-        text = toml_text(read_bytes(run.recipe, MOST_BYTES))
-        stages = [{**stage, "view": stage["view"]} for stage in written_stages(text)]
-        return {**parse_toml(text), "stage": stages}
-    except ValueError as error:
-        raise UserError(f"{run.recipe} is damaged: expected a recipe in TOML: {one_line(str(error))}") from None
-    except (TypeError, KeyError, AttributeError):
-        raise UserError(
-            f"{run.recipe} is damaged: each [[stage]] must be a table with a view, and `repeat` an integer"
-        ) from None
 
 
 def _outdated(run: RunFolder, what: str) -> UserError:

@@ -13,7 +13,6 @@ from auxar.evaluation.facts import SETS, DataFacts, Exactness, FactorFacts, Imag
 from auxar.evaluation.figures import Figures, Mean, bits
 from auxar.model import FLOAT, ConditionKind, ImageSpec
 from auxar.model.factor import CONDITION_FACTOR
-from auxar.recipe.schema import MOST_STAGES
 
 NATS, INSIDE, NULL = "nats", "inside", "null"
 """Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view
@@ -37,10 +36,7 @@ class Evaluation:
         True
     """
 
-    factors: list[FactorFacts] = attrs.field(
-        validator=[attrs.validators.min_len(1), attrs.validators.max_len(MOST_STAGES + 1)]
-    )
-    """The factors, from the image to the prior of its coarsest view."""
+    factors: list[FactorFacts]
     data: DataFacts
     """The source of the images."""
     checksums: dict[str, str] = attrs.Factory(dict)

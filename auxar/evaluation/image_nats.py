@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from auxar.data import Examples, ImageSet, evaluation_examples
+from auxar.data.batches import evaluation_examples
+from auxar.data.examples import Examples
+from auxar.data.sets import ImageSet
 from auxar.evaluation.evaluation import INSIDE, NATS, NULL
-from auxar.evaluation.pixels import pixel_hashes
 from auxar.model import Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.work.chunks import Tensors
@@ -101,3 +104,17 @@ def factor_nats(
     batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=team.rank, processes=team.processes)
     share = share_of(model, chosen, batches, team.device, threads or ThreadChoice(None))
     return joined([share] if team.processes == 1 else gather_object([share]))
+
+
+def pixel_hashes(images: Tensor) -> Tensor:
+    """The SHA-256 of each image's pixels: uint8, (b, 32). `images` are uint8, (b, c, h, w)."""
+    hashes = b"".join(hashlib.sha256(image.tobytes()).digest() for image in images.numpy())
+    return torch.from_numpy(np.frombuffer(hashes, dtype=np.uint8).reshape(len(images), -1).copy())
+
+
+def digest_of(hashes: Tensor) -> str:
+    """The SHA-256, in hexadecimal digits, of the `pixel_hashes` of images in the order of their numbers.
+
+    It depends on the pixels and the order of the images, and not on batches, the number of processes or the source.
+    """
+    return hashlib.sha256(hashes.numpy().tobytes()).hexdigest()

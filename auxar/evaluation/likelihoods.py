@@ -14,14 +14,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from auxar.data import DataSets, Examples, ImageSet, evaluation_examples
+from auxar.data.batches import evaluation_examples
+from auxar.data.examples import Examples
+from auxar.data.sets import DataSets, ImageSet
 from auxar.evaluation.evaluation import SAMPLES, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
-from auxar.evaluation.image_nats import HASHES, INDICES, joined, share_of
+from auxar.evaluation.image_nats import HASHES, INDICES, digest_of, joined, share_of
 from auxar.evaluation.own_samples import share_of_samples
-from auxar.evaluation.pixels import digest_of
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
-from auxar.files import DamagedFile, is_file, metadata_entry, read_checksum
+from auxar.files import is_file, read_checksum
 from auxar.model import FLOAT, Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
@@ -29,12 +30,10 @@ from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.history import read_history
 from auxar.runs.layout import RunFolder
-from auxar.runs.weights import OWN, WEIGHTS, load_weights
+from auxar.runs.weights import load_weights
 from auxar.work.chunks import Tensors, Work
 
 logger = logging.getLogger("auxar")
-REQUIRED = ("step", "images", "kept", "trained_steps", "complete_at")
-"""Metadata keys of weights, which only weights of a user's own training loop may lack."""
 CHUNK, MOST_CHUNKS = 64, 256
 """Number of images of a chunk, as far as there are no more chunks than `MOST_CHUNKS`."""
 
@@ -246,13 +245,7 @@ def _facts(run: RunFolder, factor: Factor) -> FactorFacts:
     if not is_file(path):
         return FactorFacts.of(factor, {}, None)
     metadata = load_weights(run, factor)
-    if metadata_entry(metadata, WEIGHTS, path) != OWN:
-        for key in REQUIRED:
-            metadata_entry(metadata, key, path)
-    try:
-        return FactorFacts.of(factor, metadata, read_history(metadata, path))
-    except ValueError as error:
-        raise DamagedFile(f"{path} is damaged: its metadata has a wrong number of steps ({error})") from None
+    return FactorFacts.of(factor, metadata, read_history(metadata, path))
 
 
 def _length(images: ImageSet, limit: int | None) -> int | None:

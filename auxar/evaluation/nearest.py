@@ -8,7 +8,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.data import ImageSet, evaluation_batches
+from auxar.data.batches import evaluation_examples
+from auxar.data.sets import ImageSet
 from auxar.errors import UserError
 from auxar.model import Chain
 
@@ -82,7 +83,8 @@ def neighbors(
     training image cannot be read.
     """
     model.image.check(images)
-    batches: Batches = evaluation_batches(training, batch_size=batch_size or BATCH, limit=limit)
+    examples = evaluation_examples(training, batch_size=batch_size or BATCH, limit=limit)
+    batches: Batches = ((numbers, batch.image) for numbers, batch in examples)
     found = nearest(images, mirrored(batches) if flip else batches, lambda image: _compared(model, image))
     return Neighbors(images, found)
 

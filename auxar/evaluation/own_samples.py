@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from auxar.data import Examples
+from auxar.data.examples import Examples
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN
 from auxar.evaluation.image_nats import INDICES
 from auxar.model import Chain, Factor, SampleRequest

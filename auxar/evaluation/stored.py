@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 
 from auxar.errors import UserError
 from auxar.evaluation.evaluation import Evaluation
 from auxar.files import DamagedFile, Shapes, entries, is_file, read_checksum, read_tensors, to_json, write_tensors
 from auxar.model import FLOAT
-from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe
 from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder
@@ -48,27 +46,14 @@ def read_evaluation(path: Path) -> Evaluation:
     def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
         if sum(map(math.prod, shapes.values())) > MOST_VALUES:
             raise UserError(f"{path} is too large: expected at most {MOST_VALUES:,} values")
-        if not _fit(shapes, read_entry(metadata, FACTS, Evaluation, path)):
-            raise DamagedFile(f"{path} is damaged: its log-likelihoods do not fit its factors")
 
     tensors, metadata = read_tensors(path, check)
-    if any(tensor.dtype != torch.float64 for tensor in tensors.values()):
-        raise DamagedFile(f"{path} is damaged: log-likelihoods must be of float64")
     return attrs.evolve(read_entry(metadata, FACTS, Evaluation, path), tensors=tensors)
 
 
-def _fit(shapes: Shapes, evaluation: Evaluation) -> bool:
-    """Whether tensors have the channels of their factors, and each set, with held-out images, one number of images."""
-    channels = {factor.factor: factor.image.channels for factor in evaluation.factors} | {CONDITION_FACTOR: 1}
-    counts: dict[str, int] = {}
-    for key, shape in shapes.items():
-        images, _, rest = key.partition(".")
-        rows = channels.get(rest.rpartition(".")[0])
-        if len(shape) != 2 or shape[0] not in (1, rows) or rows is None or shape[1] < 1:
-            return False
-        if counts.setdefault(images, shape[1]) != shape[1]:
-            return False
-    return "heldout" in counts
+def evaluation_of(run: RunFolder) -> Evaluation | None:
+    """The evaluation of a run; None if there is none."""
+    return read_evaluation(run.evaluation) if is_file(run.evaluation) else None
 
 
 def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:

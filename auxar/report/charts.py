@@ -1,16 +1,20 @@
-"""Draws loss curves as inline SVG, so that the page shows them without a script."""
+"""Draws charts as inline SVG, so that the page shows them without a script.
+
+`page` passes a chart to the template `report.html`, which says where it stands; `reading` reads its data.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 import numpy as np
+from markupsafe import Markup
 
 from auxar.report import words
-from auxar.report.html import Html, join, tag
+from auxar.report.html import render
 
 # Sizes are in units of the drawing. The page shows one unit as about one CSS pixel.
 WIDTH, HEIGHT = 320, 216
@@ -27,7 +31,7 @@ DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 class Chart:
     """A chart as SVG, with the numbers of values that it does not show."""
 
-    svg: Html
+    svg: Markup
     not_drawn: int
     """Number of logged values that are not finite or larger than `LIMIT` in absolute value."""
     above: int
@@ -84,155 +88,105 @@ def loss_chart(
     vertical axis covers the held-out value, the marked value, and all others except those of the first twentieth of
     training, which may be cut off. Fewer than 30 points are shown in full.
     """
-    steps, values = _drawable(points)
-    validation_steps, validation_values = _drawable(validation or {})
-    if not len(values):
+    logged, evaluated = _Curve.of(points), _Curve.of(validation or {})
+    if not logged:
         return None
     if heldout is not None and not abs(heldout) <= LIMIT:
         heldout = None
+    x, y = _scales(logged, evaluated, heldout, kept)
+    smooth = _Curve(logged.steps, smoothed(logged.values)).at(_evenly(len(logged)))
+    svg = render(
+        "chart.svg",
+        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        described=f"bits/dim of {factor} against step: {', '.join(_described(logged, evaluated, heldout, kept))}",
+        readouts=json.dumps([*_readouts(x, y, logged, smooth, evaluated)], separators=(",", ":")),
+        levels=_levels(y),
+        # Only ticks at whole steps are drawn.
+        steps=[(x(tick), f"{tick:,.0f}") for tick in ticks(x.low, x.high, 3) if tick == int(tick)],
+        raw=logged.extremes().places(x, y),
+        smooth=smooth.places(x, y),
+        validation=evaluated.extremes().places(x, y),
+        kept=next(iter(evaluated.at(evaluated.steps == kept).places(x, y)), None),
+        heldout=None if heldout is None else (y(heldout), words.number(heldout, DIGITS)),
+    )
+    return Chart(svg, len(points) - len(logged), int((logged.values > y.high).sum()))
+
+
+@attrs.frozen(eq=False)
+class _Curve:
+    """The steps and values of the points of a curve, in ascending order of steps."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, points: Mapping[int, float]) -> _Curve:
+        """The points that can be drawn."""
+        # A comparison with NaN is false, so this condition also excludes NaN.
+        drawn = {step: value for step, value in points.items() if abs(value) <= LIMIT}
+        return cls(np.array([*drawn], dtype=np.int64), np.array([*drawn.values()], dtype=np.float64))
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def at(self, index: np.ndarray) -> _Curve:
+        """The points at some indices."""
+        return _Curve(self.steps[index], self.values[index])
+
+    def extremes(self) -> _Curve:
+        """The lowest and highest point of each of at most `POINTS` segments, which keep the look of the curve."""
+        segments = np.array_split(np.arange(len(self)), max(1, min(POINTS, len(self)))) if len(self) else []
+        found = {int(part[find(self.values[part])]) for part in segments for find in (np.argmin, np.argmax)}
+        return self.at(np.array(sorted(found), dtype=np.int64))
+
+    def places(self, x: _Scale, y: _Scale) -> list[str]:
+        """The positions of the points in the drawing."""
+        return [f"{x(step)},{y(value)}" for step, value in zip(self.steps, self.values, strict=True)]
+
+
+def _evenly(count: int) -> np.ndarray:
+    """At most `POINTS` of `count` indices, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(POINTS, count)).round().astype(int))
+
+
+def _scales(logged: _Curve, evaluated: _Curve, heldout: float | None, kept: int | None) -> tuple[_Scale, _Scale]:
+    """The axes of steps and of bits/dim."""
     # A short curve is shown in full, because its first twentieth is at most one point.
-    first = len(values) // 20 if len(values) >= 30 else 0
-    marked = validation_steps == kept
-    shown = np.concatenate(
-        [
-            values[first:],
-            [] if heldout is None else [heldout],
-            validation_values[(validation_steps >= steps[first]) | marked | (first == 0)],
-        ]
-    )
-    low, high = float(shown.min()), float(shown.max())
+    first = len(logged) // 20 if len(logged) >= 30 else 0
+    covered = (evaluated.steps >= logged.steps[first]) | (evaluated.steps == kept) | (first == 0)
+    shown = [*logged.values[first:], *evaluated.values[covered], *([] if heldout is None else [heldout])]
+    low, high = float(min(shown)), float(max(shown))
     space = max(0.06 * (high - low), 1e-3 * abs(high), 1e-3)
-    y = _Scale(low - space, high + space, BOTTOM, TOP)
-    x = _Scale(0, max(1, int(steps[-1]), *validation_steps[-1:].tolist()), LEFT, RIGHT)
-
-    curve = smoothed(values)
-    sampled = np.unique(np.linspace(0, len(values) - 1, min(POINTS, len(values))).round().astype(int))
-    last = f", last {words.number(values[-1], DIGITS)}"
-    if heldout is not None:
-        last += f", held-out {words.number(heldout, DIGITS)}"
-    if len(validation_values):
-        last += f", validation {words.number(validation_values[-1], DIGITS)}"
-    if marked.any():
-        last += f", weights of step {kept:,} kept"
-    readouts = [
-        (
-            x(steps[i]),
-            min(BOTTOM, max(TOP, y(curve[i]))),
-            int(steps[i]),
-            *(round(float(v[i]), 4) for v in (values, curve)),
-            # The value of the last evaluation up to this step, if there is one.
-            *validation_values[: np.searchsorted(validation_steps, steps[i], "right")][-1:].round(4).tolist(),
-        )
-        for i in sampled
-    ]
-    svg = tag(
-        "svg",
-        _axes(x, y),
-        # A nested svg element of the same scale clips the curves to the plot area.
-        tag(
-            "svg",
-            tag("polyline", points=_path(x, y, *_extremes(steps, values)), class_="raw"),
-            tag("polyline", points=_path(x, y, steps[sampled], curve[sampled]), class_="smooth"),
-            # A line through a single point is invisible, so a dot is drawn.
-            tag("circle", cx=x(steps[0]), cy=y(values[0]), r=3, class_="dot") if len(values) == 1 else None,
-            _validation_curve(x, y, validation_steps, validation_values),
-            x=LEFT,
-            y=TOP,
-            width=RIGHT - LEFT,
-            height=BOTTOM - TOP,
-            viewBox=f"{LEFT} {TOP} {RIGHT - LEFT} {BOTTOM - TOP}",
-        ),
-        _kept_mark(x, y, validation_steps[marked], validation_values[marked]),
-        _heldout_line(y, heldout),
-        # The script shows this cursor at the pointer. Without a script it stays hidden.
-        tag(
-            "g",
-            tag("line", y1=TOP, y2=BOTTOM),
-            tag("circle", r=3.5),
-            tag("text", y=TOP - 9, text_anchor="end", x=RIGHT),
-            class_="cursor",
-            visibility="hidden",
-        ),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=f"bits/dim of {factor} against step: {len(values)} values{last}",
-        data_points=json.dumps(readouts, separators=(",", ":")),
-        class_="chart",
-    )
-    return Chart(svg, len(points) - len(values), int((values > high + space).sum()))
+    last = max(1, int(logged.steps[-1]), *evaluated.steps[-1:].tolist())
+    return _Scale(0, last, LEFT, RIGHT), _Scale(low - space, high + space, BOTTOM, TOP)
 
 
-def _drawable(points: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the steps and the values of the points that can be drawn."""
-    # A comparison with NaN is false, so this condition also excludes NaN.
-    drawn = {step: value for step, value in points.items() if abs(value) <= LIMIT}
-    return np.array(list(drawn), dtype=np.int64), np.array(list(drawn.values()), dtype=np.float64)
-
-
-def _validation_curve(x: _Scale, y: _Scale, steps: np.ndarray, values: np.ndarray) -> Html | None:
-    if len(values) == 0:
-        return None
-    if len(values) == 1:
-        return tag("circle", cx=x(steps[0]), cy=y(values[0]), r=2, class_="validation")
-    return tag("polyline", points=_path(x, y, *_extremes(steps, values)), class_="validation")
-
-
-def _kept_mark(x: _Scale, y: _Scale, steps: np.ndarray, values: np.ndarray) -> Html:
-    marks = (
-        tag("circle", cx=x(step), cy=y(value), r=4, class_="kept") for step, value in zip(steps, values, strict=True)
-    )
-    return join(*marks)
-
-
-def _axes(x: _Scale, y: _Scale) -> Html:
-    parts = []
+def _levels(y: _Scale) -> list[tuple[float, str]]:
+    """The positions and labels of the ticks of bits/dim."""
     marks = ticks(y.low, y.high, 5)
     # Labels have enough decimals to tell neighboring ticks apart, and at least one.
     gap = marks[1] - marks[0] if len(marks) > 1 else 0.1
     digits = max(1, -math.floor(math.log10(gap) + 1e-9))
-    for mark in marks:
-        parts.append(tag("line", x1=LEFT, x2=RIGHT, y1=y(mark), y2=y(mark), class_="grid"))
-        parts.append(tag("text", f"{mark:.{digits}f}", x=LEFT - 7, y=y(mark) + 4, text_anchor="end"))
-    # Only ticks at whole steps are drawn.
-    for step in (tick for tick in ticks(x.low, x.high, 3) if tick == int(tick)):
-        parts.append(tag("line", x1=x(step), x2=x(step), y1=BOTTOM, y2=BOTTOM + 4, class_="axis"))
-        # The last label must not extend beyond the drawing.
-        anchor = "end" if x(step) > RIGHT - 14 else "middle"
-        position = x(step) + 6 if anchor == "end" else x(step)
-        parts.append(tag("text", f"{step:,.0f}", x=position, y=BOTTOM + 17, text_anchor=anchor))
-    return join(
-        *parts,
-        tag("line", x1=LEFT, x2=RIGHT, y1=BOTTOM, y2=BOTTOM, class_="axis"),
-        tag("text", "bits/dim", x=6, y=TOP - 9, class_="name"),
-        tag("text", "step", x=RIGHT, y=BOTTOM + 34, text_anchor="end", class_="name"),
-    )
+    return [(y(mark), f"{mark:.{digits}f}") for mark in marks]
 
 
-def _heldout_line(y: _Scale, heldout: float | None) -> Html | None:
-    if heldout is None:
-        return None
-    return join(
-        tag("line", x1=LEFT, x2=RIGHT, y1=y(heldout), y2=y(heldout), class_="heldout"),
-        # The label is in the corner that a falling curve leaves free.
-        tag(
-            "text",
-            f"held-out {words.number(heldout, DIGITS)}",
-            x=RIGHT,
-            y=TOP + 12,
-            text_anchor="end",
-            class_="heldout",
-        ),
-    )
+def _described(logged: _Curve, evaluated: _Curve, heldout: float | None, kept: int | None) -> Iterator[str]:
+    """Phrases that describe the chart to users who do not see it."""
+    yield f"{len(logged)} values"
+    yield f"last {words.number(logged.values[-1], DIGITS)}"
+    if heldout is not None:
+        yield f"held-out {words.number(heldout, DIGITS)}"
+    if evaluated:
+        yield f"validation {words.number(evaluated.values[-1], DIGITS)}"
+    if kept in evaluated.steps:
+        yield f"weights of step {kept:,} kept"
 
 
-def _extremes(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the lowest and highest point of each of at most `POINTS` segments, which keep the look of the curve."""
-    chosen: set[int] = set()
-    for stretch in np.array_split(np.arange(len(values)), min(POINTS, len(values))):
-        chosen |= {int(stretch[values[stretch].argmin()]), int(stretch[values[stretch].argmax()])}
-    index = sorted(chosen)
-    return steps[index], values[index]
-
-
-def _path(x: _Scale, y: _Scale, steps: np.ndarray, values: np.ndarray) -> str:
-    return " ".join(f"{x(step)},{y(value)}" for step, value in zip(steps, values, strict=True))
+def _readouts(x: _Scale, y: _Scale, logged: _Curve, smooth: _Curve, evaluated: _Curve) -> Iterator[tuple[float, ...]]:
+    """For each point of the running mean: its place, and what the script shows there."""
+    values = logged.values[np.isin(logged.steps, smooth.steps)]
+    for step, value, mean in zip(smooth.steps.tolist(), values.tolist(), smooth.values.tolist(), strict=True):
+        # The value of the last evaluation up to this step, if there is one.
+        last = evaluated.values[: np.searchsorted(evaluated.steps, step, "right")][-1:]
+        at = (x(step), min(BOTTOM, max(TOP, y(mean))))
+        yield (*at, step, round(value, 4), round(mean, 4), *last.round(4).tolist())

@@ -9,10 +9,9 @@ from auxar.errors import one_line
 from auxar.evaluation.comparison import ComparedRun, Comparison, Margin
 from auxar.recipe.facts import short_keys
 from auxar.report import words
-from auxar.report.evaluation_tables import FACTOR, KIND, WASTED_CAPTION, WASTED_TITLE
-from auxar.report.tables import Column, Measured, Row, RunName, Table, measured
+from auxar.report.evaluation_tables import FACTOR, KIND, WASTED_CAPTION, WASTED_TITLE, shares_of, wasted_rows
+from auxar.report.tables import RUN, Column, Measured, Row, RunName, Table, measured
 
-RUN = Column("run", left=True)
 MINUS = Column("minus run 1")
 MOST_KEYS = 5
 """Maximum number of keys of recipes that have a column in the table of settings."""
@@ -50,21 +49,9 @@ def total_table(comparison: Comparison) -> Table:
     names = ("compared on", "images", "weights", "parameters", "steps")
     rows = []
     for name, run in _numbered(comparison):
-        rows.append(
-            Row(
-                (
-                    name,
-                    measured(run.heldout.bits_per_dim),
-                    run.evaluation.kind,
-                    _margin(run.margin),
-                    _basis(run.margin),
-                    f"{run.images:,}",
-                    words.WEIGHTS[run.evaluation.weights].name,
-                    f"{run.parameters:,}",
-                    run.steps,
-                )
-            )
-        )
+        bits, kind, margin = measured(run.heldout.bits_per_dim), run.evaluation.kind, run.margin
+        facts = f"{run.images:,}", words.WEIGHTS[run.evaluation.weights].name, f"{run.parameters:,}", run.steps
+        rows.append(Row((name, bits, kind, _margin(margin), _basis(margin), *facts)))
     notes = (
         "“Minus run 1” is the run’s bits/dim minus those of run 1, averaged over the images that both were evaluated "
         "on. Its standard error is computed from the differences on single images, so variation between images that "
@@ -127,24 +114,9 @@ def factor_table(comparison: Comparison) -> Table:
 
 
 def wasted_table(comparison: Comparison) -> Table | None:
-    """Builds the table of held-out bits/dim that free decoders spend on images with other views.
-
-    Returns None if no run has these figures.
-    """
-    columns = (
-        FACTOR,
-        Column(words.OWN_SIZE, screen="of own image"),
-        Column(words.SHARE, screen=f"of {comparison.image.size}"),
-    )
-    rows = []
-    for name, run in _numbered(comparison):
-        free = [(each.facts.factor, each.heldout) for each in run.factors if each.facts.support == "free"]
-        if all(found.inside is None for _, found in free):
-            continue
-        for factor, found in free:
-            cells = (factor, measured(found.wasted), measured(found.wasted_share))
-            rows.append(Row(cells, run=name))
-        rows.append(Row((words.TOTAL, "", measured(run.heldout.wasted)), run=name, total=True))
+    """Builds the table of bits that free decoders waste, with one row for each; None if no run has figures of them."""
+    columns = (FACTOR, *shares_of(comparison.image.size))
+    rows = [row for name, run in _numbered(comparison) for row in wasted_rows(run.evaluation, run=name)]
     return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows) if rows else None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, Evaluation
 from auxar.evaluation.facts import SETS, FactorFacts, Images
 from auxar.report import words
-from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, Row, Table, measured
+from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, Row, RunName, Table, measured
 
 FACTOR, KIND = Column("factor", left=True), Column("kind", left=True)
 WASTED_TITLE = "Wasted bits"
@@ -15,6 +15,11 @@ WASTED_CAPTION = (
     "held-out bits/dim that free decoders spend on images with other views. Setting support = 'restricted' "
     "saves this amount without further training"
 )
+
+
+def shares_of(size: str) -> tuple[Column, Column]:
+    """The columns of bits per sub-pixel of a factor's own image, and of the full image with a given size."""
+    return Column(words.OWN_SIZE, screen="of own image"), Column(words.SHARE, screen=f"of {size}")
 
 
 def report_tables(evaluation: Evaluation) -> list[Table]:
@@ -26,83 +31,82 @@ def report_tables(evaluation: Evaluation) -> list[Table]:
     return [table for table in tables if table is not None]
 
 
+def _by_factor(
+    evaluation: Evaluation,
+    title: str,
+    caption: str,
+    columns: Sequence[Column],
+    cells: Callable[[FactorFacts], Sequence[Cell]],
+    total: Sequence[Cell] = (),
+    notes: Sequence[str] = (),
+) -> Table:
+    """Builds a table with a row for each factor, whose further cells are `cells(factor)`, and a row of a total."""
+    factors = evaluation.factors
+    rows = [Row((FactorName(each.factor, depth, len(factors)), *cells(each))) for depth, each in enumerate(factors)]
+    rows += [Row((words.TOTAL, *total), total=True)] if total else []
+    return Table(title, caption, [FACTOR, *columns], rows, notes)
+
+
 def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
     """Builds the table of each factor's likelihoods on one set of images."""
-    factors = evaluation.factors
-    size = factors[0].image.size
-    columns = (
-        FACTOR,
-        Column("image", left=True),
-        KIND,
-        Column("nats per image"),
-        Column(words.OWN_SIZE, screen="of own image"),
-        Column(words.SHARE, screen=f"of {size}"),
-        Column("own image and views"),
-    )
-    rows = []
-    for depth, factor in enumerate(factors):
-        found, kind = evaluation.figures(images, factor.factor), evaluation.cumulative_kinds[depth]
-        figures = (
-            measured(found.nats, digits=words.DIGITS_OF_NATS),
-            measured(found.bits_per_dim),
-            measured(found.share),
-            measured(found.cumulative, kind=kind),
-        )
-        rows.append(Row((_name(factors, depth), factor.image.size, factor.kind, *figures)))
-    total = measured(evaluation.bits_per_dim(images))
-    rows.append(Row((words.TOTAL, size, evaluation.kind, "", "", total, ""), total=True))
+    size, names = evaluation.image.size, [factor.factor for factor in evaluation.factors]
+    cumulative = dict(zip(names, evaluation.cumulative_kinds, strict=True))
+
+    def cells(factor: FactorFacts) -> list[Cell]:
+        found = evaluation.figures(images, factor.factor)
+        figures = measured(found.nats, digits=words.DIGITS_OF_NATS), measured(found.bits_per_dim), measured(found.share)
+        return [factor.image.size, factor.kind, *figures, measured(found.cumulative, kind=cumulative[factor.factor])]
+
+    columns = [Column("image", left=True), KIND, Column("nats per image"), *shares_of(size)]
+    columns.append(Column("own image and views"))
     caption = f"bits/dim ± standard error over {evaluation.images.get(images, 0):,} images"
-    return Table(f"{words.SETS[images].capitalize()} images", caption, columns, rows)
+    total = (size, evaluation.kind, "", "", measured(evaluation.bits_per_dim(images)), "")
+    return _by_factor(evaluation, f"{words.SETS[images].capitalize()} images", caption, columns, cells, total)
 
 
 def difference_table(evaluation: Evaluation) -> Table:
     """Builds the table that compares bits/dim on held-out and on training images."""
-    factors = evaluation.factors
-    columns = (FACTOR, KIND, Column("held-out"), Column("training"), Column("difference"))
-    rows = [
-        Row((_name(factors, depth), factor.kind, *_difference(evaluation, factor.factor)))
-        for depth, factor in enumerate(factors)
-    ]
-    rows.append(Row((words.TOTAL, evaluation.kind, *_difference(evaluation)), total=True))
+
+    def cells(factor: FactorFacts | None) -> list[Cell]:
+        name = None if factor is None else factor.factor
+        means = *(evaluation.bits_per_dim(images, name) for images in SETS), evaluation.difference(name)
+        return [evaluation.kind if factor is None else factor.kind, *map(measured, means)]
+
+    columns = [KIND, *map(Column, ("held-out", "training", "difference"))]
     caption = "bits/dim; a large positive difference means overfitting"
-    return Table("Held-out minus training images", caption, columns, rows)
+    return _by_factor(evaluation, "Held-out minus training images", caption, columns, cells, cells(None))
 
 
 def factor_table(evaluation: Evaluation) -> Table:
     """Builds the table of each factor's bits/dim on all sets of images, with its image size, parameters and steps."""
-    factors = evaluation.factors
-    sets: list[Images] = ["heldout"]
-    if "training" in evaluation.images:
-        sets.append("training")
-    columns = [FACTOR, KIND]
-    for images in sets:
-        columns += (Column(name, over=words.SETS[images]) for name in (words.OWN_SIZE, words.SHARE))
-    columns += (Column("size"), Column("parameters"), Column("steps"))
-    whole = [factor.image for factor in factors]
-    rows = []
-    for depth, factor in enumerate(factors):
-        cells: list[Cell] = [_name(factors, depth), factor.kind]
-        for images in sets:
-            found = evaluation.figures(images, factor.factor)
-            # Shares have no standard errors here, because the table would be wider than the page.
-            cells += (measured(found.bits_per_dim), Measured(found.share.value))
+    sets: list[Images] = ["heldout", "training"] if "training" in evaluation.images else ["heldout"]
+    whole = [factor.image for factor in evaluation.factors]
+
+    def cells(factor: FactorFacts) -> list[Cell]:
+        found = [evaluation.figures(images, factor.factor) for images in sets]
+        # Shares have no standard errors here, because the table would be wider than the page.
+        figures = [cell for each in found for cell in (measured(each.bits_per_dim), Measured(each.share.value))]
         size = Annotated(factor.image.size, words.levels_where_mixed(factor.image, whole))
         steps = Annotated(words.count(factor.steps), words.end_of_training(factor))
-        rows.append(Row((*cells, size, words.count(factor.parameters), steps)))
+        return [factor.kind, *figures, size, words.count(factor.parameters), steps]
+
+    shares = [Column(name, over=words.SETS[images]) for images in sets for name in (words.OWN_SIZE, words.SHARE)]
+    columns = [KIND, *shares, *map(Column, ("size", "parameters", "steps"))]
     totals = [cell for images in sets for cell in ("", measured(evaluation.bits_per_dim(images)))]
-    rows.append(Row((words.TOTAL, evaluation.kind, *totals, "", "", ""), total=True))
     notes = [
         "“Own size” is a factor’s bits divided by the number of sub-pixels of the image that it predicts. “Share” is "
         "the same bits divided by the number of sub-pixels of the full image. The shares add up to the model’s "
         "bits/dim."
     ]
-    if any(factor.kind == "bound" for factor in factors):
+    if any(factor.kind == "bound" for factor in evaluation.factors):
         notes.append(
             "“Bound” marks the figures of free decoders, which also give probability to images with other views, and "
             "of a prior that computes a bound. It also marks every total that includes such a figure: the bits/dim of "
             "the image itself are at most this total. All other figures are exact."
         )
-    return Table("Bits/dim by factor", "± is one standard error over images", columns, rows, notes)
+    total = [evaluation.kind, *totals, "", "", ""]
+    caption = "± is one standard error over images"
+    return _by_factor(evaluation, "Bits/dim by factor", caption, columns, cells, total, notes)
 
 
 def resolution_table(evaluation: Evaluation) -> Table:
@@ -122,75 +126,61 @@ def resolution_table(evaluation: Evaluation) -> Table:
 
 def channel_table(evaluation: Evaluation) -> Table | None:
     """Builds the table of held-out bits/dim of each channel. Returns None if no factor has them."""
-    figures = [evaluation.figures("heldout", factor.factor) for factor in evaluation.factors]
-    channels = [[measured(channel.bits_per_dim) for channel in found.channels] for found in figures]
-    most = max(map(len, channels))
+    figures = {factor.factor: evaluation.figures("heldout", factor.factor) for factor in evaluation.factors}
+    channels = {name: [measured(each.bits_per_dim) for each in own.channels] for name, own in figures.items()}
+    most = max(map(len, channels.values()))
     if not most:
         return None
-    rows = [
-        Row((_name(evaluation.factors, depth), factor.kind, *_filled(channels[depth], most)))
-        for depth, factor in enumerate(evaluation.factors)
-    ]
     caption = "held-out bits/dim given the previous channels; their mean is the factor's bits/dim"
-    return Table("By channel", caption, [FACTOR, KIND, *map(Column, words.channel_names(most))], rows)
+    columns = [KIND, *map(Column, words.channel_names(most))]
+    return _by_factor(
+        evaluation, "By channel", caption, columns, lambda each: [each.kind, *_filled(channels[each.factor], most)]
+    )
 
 
 def wasted_table(evaluation: Evaluation) -> Table | None:
-    """Builds the table of held-out bits/dim that free decoders spend on images with other views.
+    """Builds the table of wasted bits by factor; None if no free decoder has figures of them."""
+    most = max((len(evaluation.figures("heldout", each.factor).channels) for each in _free(evaluation)), default=0)
+    columns = [FACTOR, *shares_of(evaluation.image.size), *map(Column, words.channel_names(most))]
+    rows = wasted_rows(evaluation, most)
+    return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows) if rows else None
 
-    Returns None if no factor has these figures.
-    """
-    factors = evaluation.factors
-    free = [
-        (depth, evaluation.figures("heldout", factor.factor))
-        for depth, factor in enumerate(factors)
-        if factor.support == "free"
-    ]
-    if all(found.inside is None for _, found in free):
-        return None
-    most = max(len(found.channels) for _, found in free)
-    columns = [
-        FACTOR,
-        Column(words.OWN_SIZE, screen="of own image"),
-        Column(words.SHARE, screen=f"of {factors[0].image.size}"),
-        *map(Column, words.channel_names(most)),
-    ]
-    rows = []
-    for depth, found in free:
-        parts = [found.wasted, found.wasted_share, *(channel.wasted for channel in found.channels)]
-        rows.append(Row((_name(factors, depth), *_filled([*map(measured, parts)], 2 + most))))
-    rows.append(Row((words.TOTAL, "", measured(evaluation.figures("heldout").wasted), *[""] * most), total=True))
-    return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows)
+
+def wasted_rows(evaluation: Evaluation, channels: int = 0, run: RunName | None = None) -> list[Row]:
+    """The rows of free decoders and of the whole model in a table of wasted bits, with columns for some channels."""
+    rows, factors = [], evaluation.factors
+    found = {factor.factor: evaluation.figures("heldout", factor.factor) for factor in _free(evaluation)}
+    if all(figures.inside is None for figures in found.values()):
+        return []
+    for name, figures in found.items():
+        parts = [figures.wasted, figures.wasted_share, *(each.wasted for each in figures.channels[:channels])]
+        depth = [factor.factor for factor in factors].index(name)
+        cells = _filled([*map(measured, parts)], 2 + channels)
+        rows.append(Row((FactorName(name, depth, len(factors)), *cells), run=run))
+    total = measured(evaluation.figures("heldout").wasted)
+    return [*rows, Row((words.TOTAL, "", total, *[""] * channels), run=run, total=True)]
+
+
+def _free(evaluation: Evaluation) -> list[FactorFacts]:
+    return [factor for factor in evaluation.factors if factor.support == "free"]
 
 
 def sample_table(evaluation: Evaluation) -> Table | None:
     """Builds the table of bits/dim for held-out images and for samples of the model. Returns None without samples."""
     if not evaluation.sample_count:
         return None
-    rows = []
-    for depth, factor in enumerate(evaluation.factors):
-        given, in_chain = (measured(evaluation.samples(factor.factor, kind)) for kind in (FROM_VIEWS, IN_CHAIN))
-        heldout = measured(evaluation.bits_per_dim("heldout", factor.factor))
-        rows.append(Row((_name(evaluation.factors, depth), heldout, given, in_chain)))
-    columns = [FACTOR, *map(Column, ("held-out images", "samples given held-out views", "samples of the chain"))]
+
+    def cells(factor: FactorFacts) -> list[Cell]:
+        samples = (evaluation.samples(factor.factor, kind) for kind in (FROM_VIEWS, IN_CHAIN))
+        return [measured(evaluation.bits_per_dim("heldout", factor.factor)), *map(measured, samples)]
+
     caption = (
         f"bits/dim of the factor's own image ± standard error, for {evaluation.sample_count:,} exact samples of each "
         "kind. If the model fits its data, they are about equal to those of held-out images; larger ones mean that "
         "samples are unlike the data"
     )
-    return Table("Samples under the model", caption, columns, rows)
-
-
-def _name(factors: Sequence[FactorFacts], depth: int) -> FactorName:
-    return FactorName(factors[depth].factor, depth, len(factors))
-
-
-def _difference(evaluation: Evaluation, factor: str | None = None) -> list[Cell]:
-    """The cells of held-out and training bits/dim, and of their difference."""
-    return [
-        *(measured(evaluation.bits_per_dim(images, factor)) for images in SETS),
-        measured(evaluation.difference(factor)),
-    ]
+    columns = [*map(Column, ("held-out images", "samples given held-out views", "samples of the chain"))]
+    return _by_factor(evaluation, "Samples under the model", caption, columns, cells)
 
 
 def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:

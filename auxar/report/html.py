@@ -1,81 +1,56 @@
-"""Builds HTML in which text cannot become markup: every value that is not an `Html` object is escaped."""
+"""Renders web pages from templates, in which text cannot become markup: jinja2 escapes every value."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
+import re
 from importlib import resources
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.ext import Extension
+from markupsafe import Markup
+
 from auxar.errors import UserError
 from auxar.files import FILE, check_output, kind, reading, replacing
-
-_VOID = {"img", "link", "meta"}
-
-
-class Html(str):
-    """Markup that is not escaped. Only `tag`, `join`, `resource` and constants of this package create it."""
-
-    __slots__ = ()
+from auxar.report import words
 
 
-def join(*children: object) -> Html:
-    """Concatenates the children. None is skipped, and every child that is not `Html` is escaped as text."""
-    return Html(
-        "".join(
-            child if isinstance(child, Html) else html.escape(str(child)) for child in children if child is not None
-        )
-    )
+class _Layout(Extension):
+    """Leaves out the line breaks of a template that stand beside markup, so that its layout adds no spaces."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return re.sub(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])", "", source)
 
 
-def tag(name: str, /, *children: object, **attributes: object) -> Html:
-    """Builds an element. In attribute names, a trailing underscore is removed and other underscores become hyphens.
-
-    An attribute that is None or False is omitted. An attribute that is True is written without a value.
-    """
-    words = [name]
-    for key, value in attributes.items():
-        word = key.removesuffix("_").replace("_", "-")
-        if value is True:
-            words.append(word)
-        elif value is not None and value is not False:
-            words.append(f'{word}="{html.escape(str(value))}"')
-    opening = f"<{' '.join(words)}>"
-    return Html(opening if name in _VOID else f"{opening}{join(*children)}</{name}>")
+TEMPLATES = Environment(
+    loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, extensions=[_Layout]
+)
+TEMPLATES.globals["words"] = words
 
 
-def absence(sentence: str) -> Html:
-    """A paragraph that says that some content is missing."""
-    return tag("p", sentence, class_="missing")
+def render(template: str, **content: object) -> Markup:
+    """Fills a template of this package."""
+    return Markup(TEMPLATES.get_template(template).render(content))
 
 
-def resource(name: str) -> Html:
+def resource(name: str) -> Markup:
     """Reads a file of this package, which is inserted into a page without escaping."""
-    return Html(resources.files(__package__).joinpath(name).read_text("utf-8"))
+    return Markup(resources.files(__package__).joinpath(name).read_text("utf-8"))
 
 
-def document(what: str, title: str, main: Html, *, style: Html, script: Html | None = None) -> str:
+def document(what: str, title: str, main: Markup, *, script: Markup | None = None) -> str:
     """Builds a complete page. It loads no external resources, and its content security policy forbids them.
 
     `what` is the kind of page, such as "report". The page begins with a mark by which `write_document` recognizes it.
     """
+    style = resource("style.css")
     policy = ["default-src 'none'", "img-src data:", f"style-src '{_sha256(style)}'"]
     if script is not None:
         policy.append(f"script-src '{_sha256(script)}'")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content="; ".join(policy)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} – auxar"),
-        # The empty icon keeps browsers from requesting one from a server.
-        tag("link", rel="icon", href="data:,"),
-        tag("style", style),
-    )
-    body = tag("body", main, None if script is None else tag("script", script))
-    return f"{_mark(what)}{tag('html', head, body, lang='en')}\n"
+    page = render("document.html", title=title, policy="; ".join(policy), style=style, script=script, main=main)
+    return f"{_mark(what)}{page}\n"
 
 
 def write_document(path: Path, content: str, *, replaces: str) -> None:

@@ -7,7 +7,7 @@ import logging
 import attrs
 from accelerate import Accelerator
 
-from auxar.data import DataSets
+from auxar.data.sets import DataSets
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.files import entries
 from auxar.locks import user_of

@@ -5,6 +5,8 @@ A run may come from an untrusted source, so the amount of data that is read and 
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +20,11 @@ from auxar.draw.previews import pictures as drawn_pictures
 from auxar.errors import UserError, shown
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness
-from auxar.evaluation.stored import other_evaluations, read_evaluation
+from auxar.evaluation.stored import evaluation_of, other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes
+from auxar.recipe import read_recipe
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
-from auxar.recipe.stages import written_stages
 from auxar.report.metrics import Curve, read_curves
 from auxar.runs.format import check_format
 from auxar.runs.layout import RunFolder
@@ -33,8 +35,6 @@ MOST_PICTURES = 2**26
 """Maximum total size of the pictures on a page, in bytes."""
 MOST_PIXELS = 10**8
 """Maximum number of pixels of one picture. Larger pictures are not shown."""
-MOST_FIGURES = 100
-"""Maximum number of entries of `figures/figures.json`."""
 MOST_ROWS = 8
 """Maximum number of pictures that are shown of each factor's training, evenly chosen from the first to the last."""
 
@@ -68,6 +68,11 @@ class Picture:
     width: int
     height: int
 
+    @property
+    def source(self) -> str:
+        """The address by which a page holds the picture itself."""
+        return f"data:image/png;base64,{base64.b64encode(self.content).decode()}"
+
 
 @attrs.frozen
 class FigureEntry:
@@ -90,6 +95,8 @@ class RunContent:
 
     name: str
     recipe: str | None
+    stages: int | None
+    """Number of stages of the recipe; None if it cannot be read."""
     evaluation: Evaluation | None
     curves: Mapping[str, Curve]
     samples: Samples | None
@@ -114,8 +121,7 @@ class RunContent:
         """
         if self.evaluation:
             return [factor.factor for factor in self.evaluation.factors]
-        stages = _stages(self.recipe)
-        return sorted(self.curves) if stages is None else [*(f"stage{k}" for k in range(stages)), "prior"]
+        return sorted(self.curves) if self.stages is None else [*(f"stage{k}" for k in range(self.stages)), "prior"]
 
 
 def read_run(folder: Path) -> RunContent:
@@ -126,12 +132,15 @@ def read_run(folder: Path) -> RunContent:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     check_format(folder)
-    recipe = folder / "recipe.toml"
+    recipe, stages = folder / "recipe.toml", None
+    with contextlib.suppress(UserError):
+        stages = len(read_recipe(recipe).stage)
     pictures = _Pictures(folder)
-    evaluation = read_evaluation(path) if is_file(path := RunFolder(folder).evaluation) else None
+    evaluation = evaluation_of(RunFolder(folder))
     return RunContent(
         name=folder.resolve().name,
         recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if is_file(recipe) else None,
+        stages=stages,
         evaluation=evaluation,
         curves=read_curves(folder),
         samples=_record(folder / "samples" / "samples.json", Samples),
@@ -165,12 +174,9 @@ class _Pictures:
         path = self.folder / name
         if not is_file(path):
             return None
-        if path.stat().st_size > self.room:
-            self.too_large.append(name)
-            return None
-        content = read_bytes(path, self.room)
-        width, height = _size(content, path)
-        if width * height > MOST_PIXELS:
+        content = read_bytes(path, self.room) if path.stat().st_size <= self.room else None
+        width, height = (0, 0) if content is None else _size(content, path)
+        if content is None or width * height > MOST_PIXELS:
             self.too_large.append(name)
             return None
         self.room -= len(content)
@@ -186,11 +192,7 @@ def _size(content: bytes, path: Path) -> tuple[int, int]:
 
 
 def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, Picture]]:
-    path = folder / "figures" / "figures.json"
-    entries = _record(path, list[FigureEntry]) or []
-    if len(entries) > MOST_FIGURES:
-        raise DamagedFile(f"{path} is damaged: expected at most {MOST_FIGURES} figures, got {len(entries)}")
-    for entry in entries:
+    for entry in _record(folder / "figures" / "figures.json", list[FigureEntry]) or []:
         picture = pictures.read(f"figures/{entry.file}")
         if picture is not None:
             yield entry, picture
@@ -204,12 +206,3 @@ def _strips(folder: Path, pictures: _Pictures) -> dict[str, list[tuple[int, Pict
         read = ((drawn[i][0], pictures.read(f"factors/{factor.name}/{drawn[i][1].name}")) for i in places)
         found[factor.name] = [(step, picture) for step, picture in read if picture is not None]
     return {name: rows for name, rows in found.items() if rows}
-
-
-def _stages(recipe: str | None) -> int | None:
-    """Number of stages in a recipe's text. None if they cannot be read or are more than `MOST_STAGES`."""
-    try:
-        found = len(written_stages(recipe)) if recipe else None
-    except (ValueError, TypeError, AttributeError, OverflowError):
-        return None
-    return found if found is not None and found <= MOST_STAGES else None

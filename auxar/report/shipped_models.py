@@ -6,11 +6,10 @@ from pathlib import Path
 
 import attrs
 
-from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import Mean
-from auxar.evaluation.stored import read_evaluation
-from auxar.files import entries, is_file, read_bytes
+from auxar.evaluation.stored import evaluation_of
+from auxar.files import entries, read_bytes
 from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import read_recipe
@@ -86,8 +85,3 @@ def purpose_and_license(run: RunFolder) -> tuple[str, str]:
     """The first sentence in the header of a run's recipe, and its paragraph about the license; empty if missing."""
     purpose, paragraphs = read_header(read_bytes(run.recipe, MOST_BYTES).decode(), (*FIELDS, LICENSE))
     return first_sentence(purpose), paragraphs.get(LICENSE, "")
-
-
-def evaluation_of(run: RunFolder) -> Evaluation | None:
-    """The evaluation in a run's folder; None if there is none."""
-    return read_evaluation(run.evaluation) if is_file(run.evaluation) else None

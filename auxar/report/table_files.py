@@ -10,11 +10,11 @@ import io
 import re
 from pathlib import Path
 
-from auxar.errors import one_line
+from auxar.errors import one_line, printable
 from auxar.evaluation.comparison import Comparison
 from auxar.files import check_replaceable, write_text
 from auxar.report import words
-from auxar.report.comparison_tables import RUN, comparison_tables
+from auxar.report.comparison_tables import comparison_tables
 from auxar.report.evaluation_tables import report_tables
 from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, RunName, Table
 
@@ -59,44 +59,33 @@ def csv_text(table: Table) -> str:
     A column of numbers is followed by a column of their standard errors and, if the cells say whether they are exact
     or bounds, by a column of kinds.
     """
-    columns, rows = _with_runs(table)
-    extras = [("", *_extras([row[place] for row in rows])) for place in range(len(columns))]
+    table = table.with_runs
+    extras = [("", *_extras([row.cells[place] for row in table.rows])) for place in range(len(table.columns))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        f"{_heading(column)} {extra}".strip() for column, own in zip(columns, extras, strict=True) for extra in own
-    )
-    for row in rows:
-        fields = [(_fields(cell), own) for cell, own in zip(row, extras, strict=True)]
-        writer.writerow(values.get(extra, "") for values, own in fields for extra in own)
+    headings = zip(map(_heading, table.columns), extras, strict=True)
+    writer.writerow(f"{heading} {extra}".strip() for heading, own in headings for extra in own)
+    for row in table.rows:
+        fields = [(_fields(cell), own) for cell, own in zip(row.cells, extras, strict=True)]
+        writer.writerow(printable(values.get(extra, ""), but="") for values, own in fields for extra in own)
     return out.getvalue()
 
 
 def latex_text(table: Table) -> str:
     r"""A table as a LaTeX `table`, for the package `booktabs`. Notes are comments above it."""
-    columns, rows = _with_runs(table)
+    table = table.with_runs
     lines = [r"% This table needs \usepackage{booktabs}.", *(f"% {one_line(note)}" for note in table.notes)]
     lines += [r"\begin{table}", r"  \centering"]
     lines.append(rf"  \caption{{{_escaped(table.title)}: {_escaped(table.caption)}.}}")
     lines.append(rf"  \label{{tab:{file_name(table)}}}")
-    lines.append(rf"  \begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}")
-    lines += [r"    \toprule", *(f"    {line}" for line in _latex_headings(columns)), r"    \midrule"]
-    for number, (cells, row) in enumerate(zip(rows, table.rows, strict=True)):
-        another_run = row.run is not None and number > 0 and row.run != table.rows[number - 1].run
-        if another_run or row.total:
+    lines.append(rf"  \begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in table.columns)}}}")
+    lines += [r"    \toprule", *(f"    {line}" for line in _latex_headings(table)), r"    \midrule"]
+    for before, row in zip([None, *table.rows], table.rows, strict=False):
+        if row.total or (before and before.run != row.run):
             lines.append(r"    \midrule")
-        lines.append(f"    {' & '.join(map(_latex_cell, cells))} \\\\")
+        lines.append(f"    {' & '.join(map(_latex_cell, row.cells))} \\\\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
-
-
-def _with_runs(table: Table) -> tuple[list[Column], list[list[Cell]]]:
-    """The columns and the cells of a table. If rows belong to runs, the first column names them."""
-    columns, rows = list(table.columns), [list(row.cells) for row in table.rows]
-    if any(row.run for row in table.rows):
-        columns.insert(0, RUN)
-        rows = [[row.run or "", *cells] for row, cells in zip(table.rows, rows, strict=True)]
-    return columns, rows
 
 
 def _heading(column: Column) -> str:
@@ -112,8 +101,10 @@ def _extras(cells: list[Cell]) -> list[str]:
 def _fields(cell: Cell) -> dict[str, str]:
     """The fields of a cell in CSV, by the name of the further column; the cell's own column has an empty name."""
     match cell:
+        case words.MISSING:
+            return {"": ""}
         case str():
-            return {"": "" if cell == words.MISSING else cell.replace(",", "") if COUNT.fullmatch(cell) else cell}
+            return {"": cell.replace(",", "") if COUNT.fullmatch(cell) else cell}
         case Measured():
             value, error = ("" if number is None else repr(float(number)) for number in (cell.value, cell.error))
             kind = {} if cell.kind is None else {"kind": cell.kind}
@@ -126,23 +117,15 @@ def _fields(cell: Cell) -> dict[str, str]:
             return {"": str(cell.number), "name": cell.name}
 
 
-def _latex_headings(columns: list[Column]) -> list[str]:
+def _latex_headings(table: Table) -> list[str]:
     """The lines of headings. Columns under a common heading get a line above them."""
-    names = " & ".join(_escaped(column.name) for column in columns) + r" \\"
-    if not any(column.over for column in columns):
-        return [names]
     upper, rules, place = [], [], 0
-    while place < len(columns):
-        over, first = columns[place].over, place
-        place += 1
-        if not over:
-            upper.append("")
-            continue
-        while place < len(columns) and columns[place].over == over:
-            place += 1
-        upper.append(rf"\multicolumn{{{place - first}}}{{c}}{{{_escaped(over)}}}")
-        rules.append(rf"\cmidrule(lr){{{first + 1}-{place}}}")
-    return [" & ".join(upper) + r" \\", " ".join(rules), names]
+    for over, columns in table.groups:
+        upper += [rf"\multicolumn{{{len(columns)}}}{{c}}{{{_escaped(over)}}}"] if over else [""] * len(columns)
+        rules += [rf"\cmidrule(lr){{{place + 1}-{place + len(columns)}}}"] if over else []
+        place += len(columns)
+    names = " & ".join(_escaped(column.name) for column in table.columns) + r" \\"
+    return [" & ".join(upper) + r" \\", " ".join(rules), names] if rules else [names]
 
 
 def _latex_cell(cell: Cell) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,9 @@ class Column:
     """Whether the terminal shows the column."""
 
 
+RUN = Column("run", left=True)
+
+
 @attrs.frozen
 class Row:
     """A row of a table, with one cell for each column. The first cell names the row."""
@@ -91,6 +95,19 @@ class Table:
     rows: Sequence[Row]
     notes: Sequence[str] = ()
     """Explanatory sentences, which a page shows below the table and the terminal omits."""
+
+    @property
+    def with_runs(self) -> Table:
+        """The table with a first column that names the runs, if its rows belong to runs."""
+        if not any(row.run for row in self.rows):
+            return self
+        rows = [attrs.evolve(row, cells=(row.run or "", *row.cells)) for row in self.rows]
+        return attrs.evolve(self, columns=[RUN, *self.columns], rows=rows)
+
+    @property
+    def groups(self) -> list[tuple[str, list[Column]]]:
+        """Adjacent columns with the same group heading, after this heading; it is empty for columns without."""
+        return [(over, [*columns]) for over, columns in itertools.groupby(self.columns, lambda column: column.over)]
 
 
 def measured(mean: Mean, **options: Any) -> Measured:

@@ -12,7 +12,7 @@ from auxar.evaluation.facts import SETS
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe.cost import FactorCost
 from auxar.report import words
-from auxar.report.comparison_tables import RUN, comparison_tables
+from auxar.report.comparison_tables import comparison_tables
 from auxar.report.cost_table import cost_table
 from auxar.report.evaluation_tables import (
     channel_table,
@@ -74,8 +74,10 @@ def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
     A table that is too wide is split into parts, one below the other. Each part repeats the columns that name the rows,
     and omits rows that are empty in that part.
     """
-    grid = _grid(table, digits)
-    left = _left(table)
+    table = table.with_runs
+    kept = [place for place, column in enumerate(table.columns) if column.on_screen]
+    grid = _grid(table, kept, digits)
+    left = [table.columns[place].left for place in kept]
     first = next((place for place, aligned in enumerate(left) if not aligned), len(left))
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = textwrap.wrap(f"{table.title}: {table.caption}", WIDTH)
@@ -83,29 +85,16 @@ def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
         shown = [*range(first), *part]
         for row in grid:
             if any(row[place] for place in part):
-                cells = [_aligned(row[place], widths[place], left[place]) for place in shown]
+                cells = [f"{row[place]:{'<' if left[place] else '>'}{widths[place]}}" for place in shown]
                 lines.append(BETWEEN.join(cells).rstrip())
     return lines
 
 
-def _grid(table: Table, digits: int) -> list[list[str]]:
-    """Returns the texts of all cells by row, headings first. Rows that belong to a run start with the run's number."""
-    kept = [place for place, column in enumerate(table.columns) if column.on_screen]
-    headings = [table.columns[place].screen or table.columns[place].name for place in kept]
-    rows = [[_cell(row.cells[place], digits) for place in kept] for row in table.rows]
-    if _has_runs(table):
-        headings.insert(0, RUN.name)
-        rows = [[str(row.run.number) if row.run else "", *cells] for row, cells in zip(table.rows, rows, strict=True)]
+def _grid(table: Table, columns: Sequence[int], digits: int) -> list[list[str]]:
+    """Returns the texts of the cells of some columns by row, headings first."""
+    headings = [table.columns[place].screen or table.columns[place].name for place in columns]
+    rows = [[_cell(row.cells[place], digits) for place in columns] for row in table.rows]
     return [[one_line(cell, LONGEST_CELL) for cell in row] for row in (headings, *rows)]
-
-
-def _left(table: Table) -> list[bool]:
-    """Returns for each column of the grid whether it is aligned to the left."""
-    return [*[True] * _has_runs(table), *(column.left for column in table.columns if column.on_screen)]
-
-
-def _has_runs(table: Table) -> bool:
-    return any(row.run for row in table.rows)
 
 
 def _parts(widths: Sequence[int], first: int) -> Iterator[list[int]]:
@@ -118,10 +107,6 @@ def _parts(widths: Sequence[int], first: int) -> Iterator[list[int]]:
             part = []
         part.append(place)
     yield part
-
-
-def _aligned(text: str, width: int, left: bool) -> str:
-    return text.ljust(width) if left else text.rjust(width)
 
 
 def _cell(cell: Cell, digits: int) -> str:
@@ -138,7 +123,8 @@ def _facts(evaluation: Evaluation) -> list[str]:
         facts.append((words.SETS[name], f"{count:,} images{of}" if count else "not evaluated"))
     if evaluation.condition is not None:
         facts.append(("condition", "; ".join([evaluation.condition, *words.condition(evaluation)])))
-    facts.append(("weights", str(words.weights(evaluation))))
+    weights = words.weights(evaluation)
+    facts.append(("weights", f"{weights.name}, {weights.meaning}"))
     facts.append((words.TOTAL, f"{kind.name}, {kind.formula}: {kind.meaning}"))
     facts += [(factor.factor, text) for factor in evaluation.factors if (text := words.history(factor.history))]
     return [f"{name:<10}{value}" for name, value in facts]

@@ -39,43 +39,32 @@ ARITHMETICS = {FLOAT: "floating point", "integer": "integers"}
 
 
 @attrs.frozen
-class WeightsWords:
-    """Words for the weights that a figure was computed with."""
+class Words:
+    """Words for the kind of a figure, or of the weights that it was computed with."""
 
     name: str
     meaning: str
-
-    def __str__(self) -> str:
-        return f"{self.name}, {self.meaning}"
-
-
-WEIGHTS: Mapping[str, WeightsWords] = {
-    "ema": WeightsWords("EMA", "the exponential moving average of the weights"),
-    "last": WeightsWords("last", "the weights of the last step"),
-    "own": WeightsWords("own", "the weights of the user's own training loop"),
-    "mixed": WeightsWords("mixed", "different kinds of weights for different factors, or no trained factor"),
-}
-
-
-@attrs.frozen
-class KindWords:
-    """Words that say whether a figure in bits/dim is exact or a bound."""
-
-    name: str
-    formula: str
-    meaning: str
+    formula: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.meaning}"
 
 
-KINDS: Mapping[Exactness, KindWords] = {
-    "bound": KindWords("an upper bound", "log p(X, X̂) ≤ log p(X)", "the images' exact bits/dim are lower or equal"),
-    "exact": KindWords("exact", "log p(X)", "the bits/dim of the images themselves"),
+WEIGHTS: Mapping[str, Words] = {
+    "ema": Words("EMA", "the exponential moving average of the weights"),
+    "last": Words("last", "the weights of the last step"),
+    "own": Words("own", "the weights of the user's own training loop"),
+    "mixed": Words("mixed", "different kinds of weights for different factors, or no trained factor"),
 }
 
 
-def weights(evaluation: Evaluation) -> WeightsWords:
+KINDS: Mapping[Exactness, Words] = {
+    "bound": Words("an upper bound", "the images' exact bits/dim are lower or equal", "log p(X, X̂) ≤ log p(X)"),
+    "exact": Words("exact", "the bits/dim of the images themselves", "log p(X)"),
+}
+
+
+def weights(evaluation: Evaluation) -> Words:
     """Words for the weights of an evaluation. They name the steps of weights that validation images have chosen."""
     found = WEIGHTS[evaluation.weights]
     best = [f"{factor.factor} at step {factor.steps:,}" for factor in evaluation.factors if factor.kept == "best"]
@@ -283,7 +272,7 @@ def history(history: History | None) -> str:
     if len(history.parts) < 2:
         return one_line(text)
     keys = dict.fromkeys(key for part in history.parts for key in part.settings)
-    differing = [key for key in keys if len({part.settings.get(key) for part in history.parts}) > 1]
+    differing = [key for key in keys if len({repr(part.settings.get(key)) for part in history.parts}) > 1]
     parts = []
     for part in history.parts[:MOST_PARTS]:
         settings = ", ".join(f"{key} = {part.settings[key]}" for key in differing if key in part.settings)

@@ -82,6 +82,13 @@ def _picture(demo: Demo, uploads: Path, rule: gradio.Dropdown, seed: gradio.Numb
     if demo.classes:
         with gradio.Tab("Classify"):
             _action("classify", demo.classify, [image])
+    _prepare(demo, uploads, (upload, image, corner, part), (seen, target))
+
+
+def _prepare(demo: Demo, uploads: Path, controls: tuple[Any, ...], shown: tuple[Any, ...]) -> None:
+    """Prepares an uploaded picture, and lets the user click two corners of the part that is drawn anew."""
+    upload, image, corner, part = controls
+    seen, target = shown
 
     def prepared(file: dict[str, Any] | None, part: Box) -> tuple[Any, ...]:
         # An earlier picture and corner are forgotten, also if the new picture cannot be read.

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from auxar import MeasuredRun, Recipe, RunFolder, RunSummary, load_recipe, sample
+from auxar import MeasuredRun, RunFolder, RunSummary, load_recipe, sample
 
 TASK = "unconditional-image-generation"
 KINDS = {"exact": "exact", "bound": "an upper bound"}
@@ -21,52 +22,11 @@ PICTURES = {"samples.png": "Samples", "growth.png": "Samples from coarse to fine
 SENTENCE = re.compile(r"(?<!\bal)\.\s+(?=[A-Z(])")
 """The end of a sentence. The period of "et al." ends no sentence."""
 
-TEXT = """
-# {title}
-
-{purpose}
-
-A likelihood-based model of images of {image}, made with auxar, a framework after Kolesnikov & Lampert 2017
-([PixelCNN Models with Auxiliary Variables](https://proceedings.mlr.press/v70/kolesnikov17a.html)).
-{pictures}
-## Use
-
-With auxar installed, this command draws images:
-
-```sh
-auxar sample {name} -n 16{trust_command}
-```
-
-In Python:
-
-```python
-import auxar
-
-model = auxar.load("{name}"{trust_python})
-images = model.sample(4{condition})
-images.save("samples.png")
-model.bits_per_dim(images{condition})
-```
-{about_condition}{plugins}
-## Bits/dim
-
-{likelihoods}
-
-## Data
-
-{data}
-
-## License
-
-{license}
-"""
-
 MOST_NAMES = 100
 """Maximum number of names of classes or attributes on a card."""
-PLUGINS = """
-The model needs the plugin files in `plugins/`. They are code, which runs with your rights, so they are loaded only on
-request. Read them first, and name the commit that you have read, as in `user/name@commit`.
-"""
+TEMPLATES = Environment(
+    loader=PackageLoader(__package__, "."), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+)  # Markdown, not HTML
 
 
 def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str], *, trust_plugins: bool) -> str:
@@ -87,22 +47,22 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
         model_name=title,
         eval_results=_results(summary, "" if local else recipe.data.path),
     )
-    text = TEXT.format(
+    condition = recipe.condition
+    return TEMPLATES.get_template("card.md").render(
+        metadata=metadata.to_yaml(),
         title=title,
         name=name,
         purpose=purpose or "A model of images.",
-        image=recipe.image,
-        pictures="".join(f"\n![{caption}]({file})\n\n*{caption}*\n" for file, caption in captions.items()),
-        condition=_argument(recipe),
-        about_condition=_about_condition(recipe),
-        plugins=PLUGINS if recipe.plugins else "",
-        trust_command=" --trust-plugins" if recipe.plugins else "",
-        trust_python=", trust_plugins=True" if recipe.plugins else "",
-        likelihoods=_table(summary),
-        data=f"It was trained on {'images of its author' if local else f'`{recipe.data.path}`'}.",
+        recipe=recipe,
+        captions=captions,
+        argument="" if condition is None else f", condition={_example(condition)}",
+        classes=condition and [*(condition.names or condition.columns)],
+        most=MOST_NAMES,
+        summary=summary,
+        kinds=KINDS,
+        local=local,
         license=" ".join(filter(None, (license and f"License: {license}.", terms))) or "No license was given.",
     )
-    return f"---\n{metadata.to_yaml()}\n---\n{text}"
 
 
 def draw(run: RunFolder, images: int, *, trust_plugins: bool) -> dict[str, str]:
@@ -142,39 +102,8 @@ def _results(summary: RunSummary | None, data: str) -> list[EvalResult] | None:
     return [result]
 
 
-def _table(summary: RunSummary | None) -> str:
-    """The bits/dim of the model and of its factors."""
-    if summary is None:
-        return "The model was not evaluated."
-    factors = [(each.factor, f"{each.steps:,}", each) for each in summary.factors]
-    measured: list[tuple[str, str, Any]] = [*factors, (f"total, {KINDS[summary.kind]}", "", summary)]
-    rows = [
-        f"| {name} | {steps} | {each.bits_per_dim:.4f} ± {each.standard_error or 0:.4f} |"
-        for name, steps, each in measured
-        if each.bits_per_dim is not None
-    ]
-    lead = f"On {summary.heldout_images:,} held-out images:\n\n| factor | steps | bits/dim |\n|---|---|---|\n"
-    return lead + "\n".join(rows)
-
-
-def _argument(recipe: Recipe) -> str:
-    """The argument of the functions of the model that gives its condition, with a comma before it."""
-    config = recipe.condition
-    if config is None:
-        return ""
+def _example(config: Any) -> str:
+    """A condition of the model, as Python code."""
     names = config.names or config.columns
     values = {"label": repr(names[0]) if names else "0", "attributes": repr(list(names[:1]))}
-    return f", condition={values.get(config.kind, repr(f'{config.kind}.png'))}"
-
-
-def _about_condition(recipe: Recipe) -> str:
-    """A paragraph about the condition of the model."""
-    config = recipe.condition
-    if config is None:
-        return ""
-    names = config.names or config.columns
-    shown = ", ".join(f"`{name}`" for name in names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-    of = {"label": "a label", "attributes": "attributes", "mask": "a mask", "image": "an image"}[config.kind]
-    text = f"The model is given {of} with each image" + (f": {shown}." if shown else ".")
-    optional = " Without `condition`, it is given none." if config.drop else ""
-    return f"\n{text}{optional}\n"
+    return values.get(config.kind, repr(f"{config.kind}.png"))

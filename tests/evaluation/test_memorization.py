@@ -5,19 +5,16 @@ from __future__ import annotations
 import gc
 import weakref
 
-import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, random_images, specs
 from helpers.listed_images import Listed
-from helpers.sheets import cells, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.draw import figures
-from auxar.draw.sheets import labeled, to_uint8
 from auxar.errors import UserError
-from auxar.evaluation.nearest import mirrored, nearest, neighbors
+from auxar.evaluation.nearest import nearest, neighbors
 from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -106,30 +103,6 @@ def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_view(stages, seed, 
             assert torch.equal(part.images[row], candidates[number])
 
 
-@settings(deadline=None, max_examples=30)
-@given(seed=SEEDS, place=st.integers(0, 19), size=st.integers(1, 21), turned=st.booleans())
-def test_a_copy_is_found(seed, place, size, turned):
-    spec = ImageSpec(3, height=8, width=8)
-    training = random_images(20, spec, seed)
-    images = random_images(3, spec, seed + 1)
-    images[1] = training[place].flip(-1) if turned else training[place]
-    found = neighbors(model_of(spec, 2), images, Listed(spec, training), batch_size=size, flip=turned)
-    for part in found.nearest:
-        assert part.numbers[1] == place
-        assert part.distances[1] == 0
-        assert torch.equal(part.images[1], images[1])
-    assert (found.nearest[0].distances[::2] > 50).all(), "noise is far from other noise"
-
-
-def test_of_copies_the_first_is_named():
-    spec = ImageSpec(1, height=2, width=2)
-    image = random_images(1, spec)
-    others = torch.cat([255 - image, image, image, image])
-    for size in range(1, 5):
-        (found,) = nearest(image, reversed(batches(others, size)))
-        assert found.numbers.tolist() == [1]
-
-
 def test_distances_are_exact_for_large_images():
     """A difference of 1 in a single sub-pixel is found in a large image with the largest possible values."""
     spec = ImageSpec(3, height=128, width=128)
@@ -140,6 +113,8 @@ def test_distances_are_exact_for_large_images():
     (found,) = nearest(white, batches(torch.cat([less, least, 255 - white]), 2))
     assert found.numbers.tolist() == [1]
     assert found.distances.item() == pytest.approx(spec.dims**-0.5, rel=1e-14)
+    with pytest.raises(UserError, match="no images to compare with"):
+        nearest(white, [])
 
 
 def test_no_more_than_a_batch_is_kept():
@@ -160,57 +135,14 @@ def test_no_more_than_a_batch_is_kept():
     assert len(seen) == 8
 
 
-def test_mirrored_images_have_the_numbers_of_their_originals():
-    images = random_images(3, ImageSpec(1, height=2, width=3))
-    found = list(mirrored(batches(images, 2)))
-    assert [numbers.tolist() for numbers, _ in found] == [[0, 1], [0, 1], [2], [2]]
-    assert torch.equal(torch.cat([part for _, part in found[::2]]), images)
-    assert torch.equal(torch.cat([part for _, part in found[1::2]]), images.flip(3))
-
-
-def test_what_cannot_be_compared_is_told():
-    spec = ImageSpec(1, height=2, width=2)
-    model = model_of(spec, 0)
-    with pytest.raises(UserError, match="no images to compare with"):
-        nearest(random_images(1, spec), [])
-    with pytest.raises(UserError, match="expected shape"):
-        neighbors(
-            model, random_images(1, ImageSpec(1, height=2, width=3)), Listed(spec, random_images(3, spec)), flip=False
-        )
-
-
-@pytest.mark.parametrize("stages", [0, 1])
-def test_the_sheet_shows_samples_and_unseen_images_beside_what_is_near(stages, monkeypatch):
-    spec = ImageSpec(3, height=8, width=8, levels=16)
-    model = model_of(spec, stages)
-    training = Listed(spec, random_images(20, spec, 1))
-    images, unseen = random_images(10, spec, 2), random_images(3, spec, 3)
-    images[4] = training.pixels[7]
-    samples, heldout = (neighbors(model, part, training, flip=False) for part in (images, unseen))
-    labels = []
-
-    def noted(columns, names):
-        labels.append(([title for title, _, _ in columns], names))
-        return labeled(columns, names)
-
-    monkeypatch.setattr(figures, "labeled", noted)
-    picture = figures.memorization_sheet(samples, heldout, spec)
-    ((titles, names),) = labels
-    assert len(titles) == 2 + stages
-    assert [name.partition(":")[0] for name in names] == [
-        *(f"sample {k}" for k in range(8)),
-        *(f"held out {k}" for k in range(3)),
+def test_the_rows_of_the_sheet_are_named_by_the_distances_of_what_is_near(monkeypatch):
+    spec, labels = ImageSpec(3, height=8, width=8, levels=16), list[str]()
+    model, training = model_of(spec, 1), Listed(spec, random_images(20, spec, 1))
+    samples, heldout = (neighbors(model, random_images(n, spec, n), training, flip=False) for n in (10, 3))
+    monkeypatch.setattr(figures, "labeled", lambda columns, names: labels.extend(names))
+    figures.memorization_sheet(samples, heldout, spec)
+    assert labels == [
+        f"{what} {row}: " + ", ".join(f"{part.distances[row]:.2f}" for part in found.nearest)
+        for what, found, count in (("sample", samples, 8), ("held out", heldout, 3))
+        for row in range(count)
     ]
-    assert names[4].partition(": ")[2] == ", ".join(["0.00"] * (1 + stages))
-    for name, row in ((names[0], 0), (names[10], 2)):
-        found = samples if row == 0 else heldout
-        assert [float(text) for text in name.partition(": ")[2].split(", ")] == pytest.approx(
-            [part.distances[row].item() for part in found.nearest], abs=0.005
-        )
-    columns = [torch.cat([images[:8], unseen])]
-    for one, other in zip(samples.nearest, heldout.nearest, strict=True):
-        columns.append(torch.cat([one.images[:8], other.images]))
-    tiles = cells(picture, 11, len(columns), 128, 128)
-    for column, shown in enumerate(columns):
-        for row, colors in enumerate(to_uint8(shown, spec)):
-            assert np.array_equal(tiles[row, column], enlarged(colors, 128, 128))

@@ -10,7 +10,7 @@ from helpers.listed_images import Listed
 from helpers.tiny_runs import run, tiny
 
 from auxar.commands.evaluate import evaluate
-from auxar.data import evaluation_examples
+from auxar.data.batches import evaluation_examples
 from auxar.evaluation.figures import Mean
 from auxar.evaluation.image_nats import INDICES, joined
 from auxar.evaluation.own_samples import share_of_samples
@@ -90,3 +90,7 @@ def test_an_evaluation_has_them_if_the_recipe_asks_for_them(pictures, tmp_path):
     lines = evaluation_lines(found)
     assert any(line.startswith("Samples under the model: ") for line in lines)
     assert "Samples under the model" in (folder / "report.html").read_text()
+    run(folder, tiny(pictures, evaluation__samples=4, sampling__seed=1))
+    other = read_evaluation(folder / "evaluation.safetensors")
+    assert other.bits_per_dim() == found.bits_per_dim()
+    assert other.samples("stage0", "in_chain") != found.samples("stage0", "in_chain")

@@ -1,18 +1,14 @@
 """Tests that the report is one complete, escaped page that names what is missing."""
 
 import base64
-import collections
 import json
 import math
 import re
-from pathlib import Path
 
 import attrs
 import pytest
 import torch
-from helpers.html_page import HOSTILE, Page
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from helpers.html_page import Page
 
 from auxar.draw.sheets import labeled, save_png, sheet
 from auxar.errors import UserError
@@ -21,8 +17,6 @@ from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.stored import write_evaluation
 from auxar.model import ImageSpec
 from auxar.report import write_report
-from auxar.report.html import join, tag
-from auxar.report.reading import read_run
 from auxar.runs.format import write_format
 from auxar.runs.layout import RunFolder
 from auxar_rules import Map
@@ -30,12 +24,21 @@ from auxar_rules import Map
 RECIPE = """[data]
 path = "emoji"
 
+[image]
+height = 32
+width = 32
+
 [[stage]]
 repeat = 2
 view = { name = "pyramid", factor = 2 }
+embedding = "resnet"
+decoder = "pixelcnn"
 
 [prior]
 name = "pixelcnn"
+
+[training]
+steps = 9
 """
 TOGETHER = ", each sample together with its drawn views"
 SPECS = [ImageSpec(height=side, width=side) for side in (32, 16, 8)]
@@ -183,22 +186,6 @@ def test_a_finished_run_tells_everything(run):
     assert not [attributes for attributes in page.all("p") if attributes.get("class") == "missing"]
 
 
-def test_elements_have_the_classes_of_the_stylesheet(run):
-    write_evaluation(RunFolder(run), evaluation_of("free", "restricted"))
-    classes = collections.Counter(
-        f"{name} {attributes['class']}" for name, attributes in read(run).elements if "class" in attributes
-    )
-    assert classes == {
-        **{"p lead": 1, "p formula": 1, "p sizes soft": 1, "p soft": 8, "p soft legend": 1, "p soft networks": 1},
-        **{"dl numbers": 1, "div first": 1, "dl facts": 1, "h3 below": 3, "span whole": 13},
-        **{"div scroll": 1, "div scroll narrow": 3, "tr under": 1, "tr total": 2, "div pictures": 1, "img pixels": 2},
-        **{"div charts": 1, "svg chart": 3, "svg key": 3, "line raw": 1, "line smooth": 1, "g cursor": 3},
-        **{"polyline raw": 3, "polyline smooth": 3, "text name": 6, "text heldout": 3},
-        # The chart of the prior has another scale.
-        **{"line grid": 11, "line axis": 12, "line heldout": 4},
-    }
-
-
 def test_every_factor_has_its_chart(run):
     page = read(run)
     charts = [attributes for attributes in page.all("svg") if attributes.get("class") == "chart"]
@@ -263,21 +250,10 @@ def test_images_drawn_during_training_are_shown_by_factor_and_step(run):
         read(run)
 
 
-def test_the_sheet_knows_the_bits_per_dim_of_its_images(run):
-    assert not any("data-tiles" in attributes for attributes in read(run).all("img"))
-    write_samples(run, columns=2, bits_per_dim=[1.23456, 2.0, 3.5, 4.25], kind="bound")
-    sheet, growth = read(run).all("img")
-    assert json.loads(sheet["data-tiles"]) == [2, [1.235, 2.0, 3.5, 4.25], "bits/dim, bound"]
-    assert "data-tiles" not in growth
-    write_samples(run, columns=2, bits_per_dim=[1.0, float("inf")], kind="bound")
-    assert json.loads(read(run).all("img")[0]["data-tiles"]) == [2, [1.0, None], "bits/dim, bound"]
-
-
 @pytest.mark.parametrize(
     ("kind", "stages", "told"),
     [
         ("bound", 2, TOGETHER + " (an upper bound: the images' exact bits/dim are lower or equal)."),
-        ("exact", 2, TOGETHER + " (exact: the bits/dim of the images themselves)."),
         ("exact", 0, " (exact: the bits/dim of the images themselves)."),
     ],
 )
@@ -324,16 +300,6 @@ def test_every_figure_of_a_mixed_chain_is_said_to_be_exact_or_a_bound(run):
     assert "the bits/dim of the image itself are at most this total. All other figures are exact." in text
 
 
-def test_a_restricted_chain_is_exact_and_wastes_nothing(run):
-    write_evaluation(RunFolder(run), evaluation_of("restricted", "restricted"))
-    text = read(run).text
-    assert "exact: the bits/dim of the images themselves" in text
-    assert "Training images1.563± 0.011 bits/dim, exact" in text
-    assert "kindexactexactexact" in text
-    assert "bound" not in text
-    assert "asted" not in text
-
-
 def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
     write_evaluation(RunFolder(run), evaluation_of("free", "free"))
     text = read(run).text
@@ -343,10 +309,7 @@ def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
         f"p(X0 | X1) stage01.125 ± 0.0111.125 ± 0.011{channels}p(X1 | X2) stage11.125 ± 0.0110.281 ± 0.003{channels}"
         "total1.406 ± 0.011Held-out bits/dim that free decoders spend on images with other views."
     ) in text
-    # The first chain has a restricted decoder, and the second has a free decoder that cannot report wasted bits.
-    table = evaluation_of("free", "restricted")
-    write_evaluation(RunFolder(run), table)
-    assert "channel 2p(X0 | X1) stage01.125 ± 0.0111.125 ± 0.011" in read(run).text
+    # This chain has a free decoder that cannot report wasted bits.
     table = evaluation_of("free", "free")
     tensors = table.tensors | {"heldout.stage1.nats": evaluation().tensors["heldout.stage1.nats"]}
     del tensors["heldout.stage1.inside"]
@@ -358,38 +321,11 @@ def test_what_free_decoders_waste_is_shown_by_factor_and_channel(run):
 
 def test_nothing_is_asked_for_from_outside(run):
     page = read(run)
-    assert "http://" not in (run / "report.html").read_text("utf-8")
-    assert "https://" not in (run / "report.html").read_text("utf-8")
+    assert not re.search(r"https?://|@import|url\(", (run / "report.html").read_text("utf-8"))
     for _, attributes in page.elements:
         for key in ("src", "href", "srcset", "data", "action", "poster"):
             assert attributes.get(key, "data:").startswith("data:")
     assert "default-src 'none'" in page.all("meta")[1]["content"]
-
-
-@pytest.mark.parametrize("hide", ["recipe", "name", "data", "samples", "metrics", "factor"])
-def test_text_from_files_never_becomes_markup(run, hide):
-    facts = evaluation()
-    if hide == "recipe":
-        (run / "recipe.toml").write_text(f"# {HOSTILE}\n{RECIPE}")
-    elif hide == "name":
-        # A file name cannot contain a slash.
-        run = run.rename(run.with_name(HOSTILE.replace("/", "")))
-    elif hide == "data":
-        facts = attrs.evolve(facts, data=attrs.evolve(facts.data, path=HOSTILE, fingerprint=HOSTILE))
-    elif hide == "samples":
-        write_samples(run, rule={"name": HOSTILE}, meaning=HOSTILE)
-    elif hide == "metrics":
-        write_metrics(run, metrics(HOSTILE))
-    else:
-        tensors = {key.replace("stage0", HOSTILE): nats for key, nats in facts.tensors.items()}
-        facts = with_factor(attrs.evolve(facts, tensors=tensors), 0, factor=HOSTILE)
-        write_metrics(run, metrics(HOSTILE))
-    write_evaluation(RunFolder(run), facts)
-    page = read(run)
-    assert len(page.all("script")) == 1
-    assert len(page.all("img")) == 2
-    assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
-    assert (HOSTILE.replace("/", "") if hide == "name" else HOSTILE) in page.text
 
 
 def test_names_that_are_not_text_do_not_stop_the_page(run):
@@ -413,26 +349,6 @@ def test_an_empty_run_says_what_is_missing(tmp_path):
     assert not page.all("table")
 
 
-def test_a_run_under_way_knows_its_factors_from_the_recipe(tmp_path):
-    write_format(tmp_path)
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-    write_metrics(tmp_path, metrics("prior"))
-    page = read(tmp_path)
-    assert "p(X0 | X1) p(X1 | X2) p(X2)" in page.text
-    assert "There are no training metrics yet for these factors: stage0, stage1." in page.text
-    assert "held-out images, evaluated at the end" not in page.text
-
-
-def test_factors_that_are_not_trained_are_named(run):
-    stages = [f"{images}.stage" for images in COUNTS]
-    write_evaluation(RunFolder(run), without(evaluation(), *stages))
-    page = read(run)
-    assert "These factors are not trained yet, so they have no likelihood: stage0, stage1." in page.text
-    assert "The bits/dim of the whole model are unknown until all of its factors are trained." in page.text
-    assert "upper bound" not in page.text
-    assert "bits/dim3.333––kindexact––" in page.text
-
-
 def test_without_training_images_there_is_nothing_to_compare(run):
     write_evaluation(RunFolder(run), without(evaluation(), "training."))
     page = read(run)
@@ -449,25 +365,6 @@ def test_a_model_without_stages_is_exact(run):
     assert "weights of the last step" in page.text
     assert "By resolution" not in page.text
     assert "coarse" not in page.text
-
-
-@pytest.mark.parametrize(
-    ("facts", "expected"),
-    [
-        (
-            {},
-            "1 sample, drawing rule ‘map’ (samples of the model, except that every pixel with a mixture is the center ",
-        ),
-        (
-            {"rule": {"name": "typical", "mass": 0.9}, "meaning": "typical values"},
-            "1 sample, drawing rule ‘typical’ (typical values), seed 1,",
-        ),
-        ({"seconds": 600}, "drawn in 10.0 min."),
-    ],
-)
-def test_the_caption_says_what_samples_are(run, facts, expected):
-    write_samples(run, seed=1, count=1, **facts)
-    assert expected in read(run).text
 
 
 def test_missing_pictures_and_facts_of_samples_are_said(run):
@@ -494,80 +391,22 @@ def test_the_last_line_for_a_step_counts_and_half_lines_do_not(tmp_path):
     assert [point[2:4] for point in json.loads(chart["data-points"])] == [[1, 9.0], [2, 5.0], [3, 4.0]]
 
 
-def test_metrics_of_more_factors_than_a_recipe_may_have_are_ignored(tmp_path):
-    write_format(tmp_path)
-    names = [f"factor{number}" for number in range(70)]
-    write_metrics(tmp_path, [line(name, step, 3.0) for step in (1, 2) for name in names])
-    curves = read_run(tmp_path).curves
-    assert list(curves) == names[:65]
-    assert all(list(curve.bits_per_dim) == [1, 2] for curve in curves.values())
-
-
-def test_values_of_a_diverged_run_are_counted_and_not_drawn(tmp_path):
-    bits = [5.0, float("nan"), 4.0, float("inf"), 1e30]
+def test_values_that_are_not_drawn_are_counted(tmp_path):
+    bits = [90.0, 40.0, float("nan"), float("inf"), 1e30, *[3 + 1 / step for step in range(1, 60)]]
     write_format(tmp_path)
     write_metrics(tmp_path, [line("prior", step, value) for step, value in enumerate(bits)])
-    page = read(tmp_path)
-    assert "3 values not drawn (not finite, or outside ±1,000 bits/dim)" in page.text
+    assert (
+        "63 steps; 31.5 s of training; 3 early values above the top of the chart; "
+        "3 values not drawn (not finite, or outside ±1,000 bits/dim)."
+    ) in read(tmp_path).text
     assert not re.search(r'points="[^"]*(nan|inf)', (tmp_path / "report.html").read_text("utf-8"))
 
 
-def test_early_values_above_the_chart_are_counted(tmp_path):
-    bits = [90.0, 40.0, float("nan"), *[3 + 1 / step for step in range(1, 60)]]
+def test_a_run_under_way_knows_its_factors_from_the_recipe(tmp_path):
     write_format(tmp_path)
-    write_metrics(tmp_path, [line("prior", step, value) for step, value in enumerate(bits)])
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    write_metrics(tmp_path, metrics("prior"))
     page = read(tmp_path)
-    assert "61 steps; 30.5 s of training; 3 early values above the top of the chart; 1 value not drawn" in page.text
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("evaluation.safetensors", '{"kind": "bound"}'),
-        ("samples/samples.json", '{"rule": "map", "seed": "five", "count": 1}'),
-        ("samples/samples.png", "no picture"),
-    ],
-)
-def test_a_file_that_is_not_what_a_run_writes_is_named(run, name, content):
-    (run / name).write_text(content)
-    with pytest.raises(UserError, match=re.escape(name)):
-        write_report(run)
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        write_report(tmp_path / "nowhere")
-
-
-def test_an_older_report_stays_if_writing_fails(run, monkeypatch):
-    write_report(run)
-    before = (run / "report.html").read_bytes()
-    names = sorted(path.name for path in run.iterdir())
-    (run / "recipe.toml").write_text("# changed")
-
-    def fail(path, content):
-        path.write_text("half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(UserError, match="no space"):
-        write_report(run)
-    assert (run / "report.html").read_bytes() == before
-    assert sorted(path.name for path in run.iterdir()) == names
-
-
-def test_the_same_run_gives_the_same_page(run):
-    first = write_report(run).read_bytes()
-    assert write_report(run).read_bytes() == first
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_markup_gives_text_back(text):
-    page = Page(tag("p", text, title=text))
-    assert "".join(page.words) == text
-    assert page.all("p") == [{"title": text}]
-
-
-def test_markup_leaves_out_what_is_not_there():
-    assert tag("p", None, join("a", tag("b", 1)), class_=None, open=True) == "<p open>a<b>1</b></p>"
+    assert "p(X0 | X1) p(X1 | X2) p(X2)" in page.text
+    assert "There are no training metrics yet for these factors: stage0, stage1." in page.text
+    assert "held-out images, evaluated at the end" not in page.text

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import auxar
 from auxar.cli import main
-from auxar.errors import UserError
+from auxar.errors import UserError, printable
 from auxar.evaluation.stored import read_evaluation
 from auxar.report.table_files import csv_text, file_name, latex_text
 from auxar.report.tables import Annotated, Column, FactorName, Measured, Row, RunName, Table
@@ -56,15 +56,6 @@ def test_the_tables_of_a_report_have_its_numbers(finished, tmp_path):
         assert (tmp_path / "cli" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_several_runs_give_the_tables_of_their_comparison(finished, tmp_path):
-    written_tables([finished, finished], tmp_path / "out")
-    rows = records((tmp_path / "out" / "whole-model.csv").read_text())
-    first, second = auxar.compare([finished, finished]).runs
-    assert [row["run"] for row in rows] == ["1", "2"]
-    assert float(rows[1]["bits/dim"]) == second.bits_per_dim == first.bits_per_dim
-    assert float(rows[1]["minus run 1"]) == 0
-
-
 def test_existing_files_stay_unless_they_are_to_be_replaced(finished, tmp_path):
     (tmp_path / "by-resolution.csv").write_text("mine")
     with pytest.raises(UserError, match=r"by-resolution\.csv exists; files are replaced only with --replace"):
@@ -72,20 +63,6 @@ def test_existing_files_stay_unless_they_are_to_be_replaced(finished, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["by-resolution.csv"]
     written_tables([finished], tmp_path, replace=True)
     assert (tmp_path / "by-resolution.csv").read_text() != "mine"
-
-
-@pytest.mark.parametrize(
-    ("paths", "message"),
-    [
-        ([], "expected at least one run"),
-        (["nothing"], "nothing"),
-        (["emoji32", "quickstart-model"], "quickstart-model"),
-    ],
-)
-def test_wrong_runs_are_named_and_nothing_is_written(paths, message, tmp_path):
-    with pytest.raises(UserError, match=message):
-        written_tables(paths, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def table(rows: list[Row], *columns: Column) -> Table:
@@ -113,7 +90,7 @@ def test_csv_gives_all_texts_and_numbers_back(values):
     ]
     found = records(csv_text(table(rows, Column("bits"))))
     assert [(float(row["bits"]), float(row["bits standard error"])) for row in found] == [each[1:] for each in values]
-    assert [row["factor"] for row in found] == [name for name, _, _ in values]
+    assert [row["factor"] for row in found] == [printable(name, but="") for name, _, _ in values]
     assert [row["run"] for row in found] == [str(number) for number in range(len(values))]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -91,23 +90,11 @@ def test_the_bits_of_an_image_are_measured(demo, upload):
     assert (np.diff(brightness.flatten()[found.flatten().argsort()]) >= -3).all(), "brighter pixels have more bits"
 
 
-def bomb(path: Path) -> None:
-    """Writes a PNG file of few bytes that claims 2³⁰ pixels."""
-    header = (32768).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-
-    data = zlib.compress(bytes(10_000))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
-
-
 def test_uploads_that_are_no_pictures_are_refused(demo, upload, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "page.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'/>")
     (tmp_path / "cut.png").write_bytes(upload.read_bytes()[:100])
-    bomb(tmp_path / "bomb.png")
-    for name in ("text.png", "page.svg", "cut.png", "bomb.png"):
+    for name in ("text.png", "page.svg", "cut.png"):
         with pytest.raises(UserError) as error:
             demo.prepare(tmp_path / name)
         assert str(error.value).startswith(name), error.value
@@ -123,26 +110,25 @@ def conditioned(settings: list[str]) -> Demo:
     return Demo(auxar.build(RECIPES["pyramid"], settings))
 
 
+def sheet_of(images) -> np.ndarray:
+    return np.asarray(images.sheet())
+
+
 @pytest.mark.parametrize("drop", [0.0, 0.1])
 def test_a_label_is_chosen(upload, drop):
     demo = conditioned([*LABEL, f"condition.drop={drop}"])
+    image, model = demo.prepare(upload), demo.model
     assert demo.classes == ["all", *(["none"] if drop else []), "cat", "dog"]
     assert not demo.attributes
-    picture, _ = demo.sample(4, "ancestral", 3, "dog")
-    expected = demo.model.sample(4, condition="dog", seed=3).sheet()
-    assert np.array_equal(np.asarray(picture), np.asarray(expected))
-    picture, _ = demo.sample(4, "ancestral", 3, "all")
-    both = demo.model.sample(4, condition=["cat", "dog"], seed=3).sheet()
-    assert np.array_equal(np.asarray(picture), np.asarray(both))
-    image = demo.prepare(upload)
-    picture, _ = demo.enlarge(image, 2, "ancestral", 3, "cat")
-    drawn = demo.model.enlarge(image, 2, condition="cat", seed=3).sheet()
-    assert np.array_equal(np.asarray(picture), np.asarray(drawn))
-    bits = f"{demo.model.bits_per_dim(image, condition='cat').item():.3f} bits/dim"
-    assert bits in demo.measure(image, "cat")[1]
+    for label, condition in (("dog", "dog"), ("all", ["cat", "dog"])):
+        expected = sheet_of(model.sample(4, condition=condition, seed=3))
+        assert np.array_equal(np.asarray(demo.sample(4, "ancestral", 3, label)[0]), expected)
+    drawn = sheet_of(model.enlarge(image, 2, condition="cat", seed=3))
+    assert np.array_equal(np.asarray(demo.enlarge(image, 2, "ancestral", 3, "cat")[0]), drawn)
+    assert f"{model.bits_per_dim(image, condition='cat').item():.3f} bits/dim" in demo.measure(image, "cat")[1]
     if drop:
-        assert f"{demo.model.bits_per_dim(image).item():.3f} bits/dim" in demo.measure(image, "none")[1]
-        assert demo.measure(image, "all")[1].split(",")[0] == demo.measure(image, "none")[1].split(",")[0]
+        for label in ("none", "all"):
+            assert f"{model.bits_per_dim(image).item():.3f} bits/dim" in demo.measure(image, label)[1]
     else:
         with pytest.raises(UserError, match="requires a condition"):
             demo.measure(image, "all")

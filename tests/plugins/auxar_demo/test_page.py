@@ -118,7 +118,6 @@ def test_a_user_draws_and_uploads(process, tmp_path):
     pixels = np.full((60, 90, 3), 255, dtype=np.uint8)
     pixels[10:50, 25:65] = (250, 200, 40)
     Image.fromarray(pixels).save(tmp_path / "mine.png")
-    (tmp_path / "text.png").write_text("no picture")
     with Browser() as page:
         page.open(address)
         page.click("#sample")
@@ -154,22 +153,6 @@ def test_a_user_draws_and_uploads(process, tmp_path):
         assert "WebP" in page.text("#about-likelihood")
         assert [url for url in page.requested() if not url.startswith((address, "data:", "blob:"))] == []
         assert list(folder.glob("auxar-demo-*/**/mine.png")), "uploads are in the temporary folder"
-
-
-@NEEDS_GRADIO
-@NEEDS_BROWSER
-@pytest.mark.slow
-def test_an_upload_that_is_no_picture_is_refused_by_name(process, tmp_path):
-    _, address, _ = process
-    (tmp_path / "text.png").write_text("no picture")
-    with Browser() as page:
-        page.open(address)
-        page.tab("A picture of yours")
-        page.wait("#upload input[type=file]", visible=False).send_keys(str(tmp_path / "text.png"))
-        assert "text.png cannot be read" in page.wait(".toast-body").text
-        page.tab("Likelihood")
-        page.click("#likelihood")
-        page.until(lambda: "upload a picture first" in page.driver.page_source)
 
 
 @NEEDS_GRADIO
