@@ -10,14 +10,13 @@ import inspect
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from auxar.errors import UserError, one_line
-from auxar.files import FOLDER, UNFINISHED, entries, give_usual_permissions, kind, read_bytes
+from auxar.files import FOLDER, UNFINISHED, beside, entries, kind, read_bytes
 from auxar.locks import holding
 
 LONGEST_NAME = 60
@@ -67,27 +66,21 @@ def cached_folder(
 
 def _write(folder: Path, write: Callable[[Path], object]) -> None:
     """Writes the folder. The caller holds its lock, so older temporary folders are those of killed processes."""
-    prefix = f".{folder.name}."
-    for left in entries(folder.parent, f"{prefix}*{UNFINISHED}"):
+    for left in entries(folder.parent, f".{folder.name}.*{UNFINISHED}"):
         shutil.rmtree(left, ignore_errors=True)
-    with _writing(folder):
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=prefix, suffix=UNFINISHED))
+    temporary = beside(folder)
     try:
+        with _writing(folder):
+            temporary.mkdir()
         write(temporary)
         with _writing(folder):
-            _to_disk(temporary)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as written:
+                        os.fsync(written.fileno())
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _to_disk(folder: Path) -> None:
-    """Waits until all files are on the disk, and gives the folder the permissions of an ordinary new folder."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with Path(parent, name).open("rb") as file:
-                os.fsync(file.fileno())
-    give_usual_permissions(folder, 0o777)
 
 
 def cannot_be_written(path: Path, error: OSError) -> UserError:

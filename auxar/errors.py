@@ -6,6 +6,7 @@ import difflib
 import math
 import reprlib
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST_VALUE = 120
 """Maximum number of characters of a string that a message quotes."""
@@ -23,6 +24,20 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return f"{hint} (known: {', '.join(known) or 'none'})"
+
+
+def nearest_path(path: Path) -> str:
+    """The end of a message about a missing path: an existing path that is similar to its first missing part.
+
+    It is empty if no name is similar, or if the folder cannot be read.
+    """
+    try:
+        missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
+        names = [] if missing is None else [other.name for other in missing.parent.glob("*")]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name if missing is None else missing.name, names, n=1)
+    return f"; did you mean '{missing.with_name(near[0])}'?" if missing is not None and near else ""
 
 
 def printable(text: str, but: str = "\n\t") -> str:

@@ -14,7 +14,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from auxar.data import load_images
+from auxar.data.loading import load_images
 from auxar.errors import UserError, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import current_evaluation, facts_of, other_evaluations
@@ -35,9 +35,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.loading import MOST_BYTES, recipe_table
 from auxar.runs.converted import (
     Record,
-    Recorded,
     digest,
-    options_text,
     path_of,
     read_converted,
     read_origin,
@@ -143,8 +141,8 @@ def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: 
         converted = read_converted(path, run.weights(name))
         # The new file of weights has other metadata, so its checksum differs.
         weights = read_checksum(new.weights(name))
-        write_converted(path_of(new, name, arithmetic), converted, attrs.evolve(origin, weights=weights))
-        found[name] = Recorded(weights, options_text(origin.options), digest(converted))
+        found[name] = attrs.evolve(origin, weights=weights, digest=digest(converted))
+        write_converted(path_of(new, name, arithmetic), converted, found[name])
     if found:
         write_json(record_path(new, arithmetic), attrs.asdict(Record(found)))
 

@@ -7,18 +7,15 @@ written. Texts and headers have a maximum size, and callers can check the shapes
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import fnmatch
 import hashlib
 import json
 import math
 import os
-import re
+import secrets
 import stat
-import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,17 +28,13 @@ from auxar.errors import UserError
 
 UNFINISHED = ".part"
 """Suffix of a temporary file while it is written. A file that keeps it was left by a killed process."""
-TEMPORARY = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(UNFINISHED)}", re.DOTALL)
-"""The names of temporary files: a dot, the name of the file, eight characters that `tempfile` chose, and `.part`."""
-ABANDONED_AFTER = 3600.0
-"""Seconds without a change after which a temporary file counts as left by a killed process."""
 FILE, FOLDER = "regular file", "folder"
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""The errors of a path that leads to no file, or that has a name that no file can have."""
 KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: "link"}
 """The kinds of files, by the part of the mode that says the kind."""
 MOST_TEXT = 2**28
 """Maximum size in bytes of a text file that is read, enough for a million lines of metrics."""
-MOST_HEADER = 2**24
-"""Maximum size in bytes of the header of a safetensors file, enough for about 100,000 tensors."""
 CHUNK = 2**20
 """Number of bytes that are read at once from a file whose content is not kept."""
 CHECKSUM = "sha256"
@@ -63,7 +56,13 @@ def kind(path: Path, *, follow_links: bool = False) -> str | None:
     With `follow_links`, it is the kind of the file that a link leads to. Raises `UserError` if the system refuses to
     tell.
     """
-    return _kind(_mode(path, follow_links=follow_links))
+    with refusing(path, "read"):
+        try:
+            return KINDS.get(stat.S_IFMT(path.stat(follow_symlinks=follow_links).st_mode), "special file")
+        except (OSError, ValueError) as error:  # ValueError: the path contains a null character.
+            if isinstance(error, OSError) and error.errno not in NO_FILE:
+                raise
+    return None
 
 
 def is_file(path: Path) -> bool:
@@ -71,10 +70,10 @@ def is_file(path: Path) -> bool:
 
     Unlike `Path.is_file`, raises `UserError` if there is anything else, or if the system refuses to tell.
     """
-    mode = _mode(path, follow_links=True)
-    if mode is not None and not stat.S_ISREG(mode):
+    found = kind(path, follow_links=True)
+    if found not in (None, FILE):
         raise UserError(f"{path} cannot be read: it is not a regular file")
-    return mode is not None
+    return found is not None
 
 
 def entries(folder: Path, pattern: str = "*") -> list[Path]:
@@ -90,33 +89,20 @@ def entries(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def _names(folder: Path) -> list[str]:
-    try:
+    with refusing(folder, "read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise _refusal(folder, "read", error) from None
+    return []
 
 
-def _mode(path: Path, *, follow_links: bool, action: str = "read") -> int | None:
-    """The mode of the file at `path`, which contains its kind; None if there is no file."""
+@contextlib.contextmanager
+def refusing(path: Path, action: str) -> Iterator[None]:
+    """Raises `UserError` if the system refuses an action ("read", "written" or "removed") within the block."""
     try:
-        return path.stat(follow_symlinks=follow_links).st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: the path contains a null character.
-        return None
+        yield
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # No file can have this name.
-            return None
-        raise _refusal(path, action, error) from None
-
-
-def _kind(mode: int | None) -> str | None:
-    return None if mode is None else KINDS.get(stat.S_IFMT(mode), "special file")
-
-
-def _refusal(path: Path, action: str, error: OSError) -> UserError:
-    """The error for an action ("read", "written" or "removed") that the system refuses or that fails."""
-    return UserError(f"{path} cannot be {action}: {error.strerror or error}")
+        if action == "read" and isinstance(error, FileNotFoundError):
+            raise UserError(f"{path} is missing") from None
+        raise UserError(f"{path} cannot be {action}: {error.strerror or error}") from error
 
 
 def check_output(path: Path) -> None:
@@ -124,7 +110,7 @@ def check_output(path: Path) -> None:
 
     Links are refused, too: the file that a link leads to is not the one that the user has named.
     """
-    found = _kind(_mode(path, follow_links=False, action="written"))
+    found = kind(path)
     if found not in (None, FILE):
         raise UserError(f"{path} cannot be written: expected a new or a regular file, found a {found}")
 
@@ -143,6 +129,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises `UserError` if the file cannot be written, or if `path` is neither new nor a regular file.
 
     Examples:
+        >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "colors.txt"
         >>> with replacing(path) as temporary:
         ...     _ = temporary.write_text("red")
@@ -150,57 +137,29 @@ def replacing(path: Path) -> Iterator[Path]:
         'red'
     """
     check_output(path)
-    temporary = None
+    temporary = beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        give_usual_permissions(temporary, 0o666)
-        temporary.replace(path)
-    except OSError as error:
-        raise _refusal(path, "written", error) from error
+        with refusing(path, "written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
-        if temporary is not None:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def give_usual_permissions(path: Path, most: int) -> None:
-    """Gives a temporary file or folder, which only its owner can read, the permissions of an ordinary new one."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(most & ~umask)
-
-
-def unfinished(folder: Path, names: Collection[str] | None = None) -> list[Path]:
-    """The temporary files of `replacing` directly in `folder`, left by a killed process or being written now.
-
-    `names` limits them to temporary files of files with these names. In a folder that auxar did not make, a temporary
-    file of any other name may belong to the user.
-    """
-    found = [(path, TEMPORARY.fullmatch(path.name)) for path in entries(folder)]
-    return [path for path, match in found if match and (names is None or match[1] in names) and kind(path) == FILE]
-
-
-def abandoned(folder: Path) -> list[Path]:
-    """The temporary files directly in `folder` that no process has written to for `ABANDONED_AFTER` seconds."""
-    found = []
-    for path in unfinished(folder):
-        with contextlib.suppress(FileNotFoundError):  # Another process has just finished the file.
-            if time.time() - path.stat().st_mtime > ABANDONED_AFTER:
-                found.append(path)
-    return found
+def beside(path: Path) -> Path:
+    """A new path for a temporary file or folder, in the folder of `path`, which it will replace."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def remove(path: Path) -> None:
     """Removes a file or link if it exists. Raises `UserError` if it cannot be removed."""
-    try:
+    with refusing(path, "removed"):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise _refusal(path, "removed", error) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -220,37 +179,27 @@ def write_json(path: Path, value: Any) -> None:
 def append_line(path: Path, line: str) -> None:
     """Appends a line to a new or regular text file, not atomically. Raises `UserError` if it cannot be written."""
     check_output(path)
-    try:
+    with refusing(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-    except OSError as error:
-        raise _refusal(path, "written", error) from error
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[BinaryIO]:
-    """Opens a regular file for reading within the block.
+    """Opens a file for reading within the block.
 
     Raises `UserError` if the file is missing, and if it cannot be opened or, within the block, read.
     """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # Reading a pipe or a device may never end.
-            raise UserError(f"{path} cannot be read: it is not a regular file")
-        with path.open("rb") as file:
-            yield file
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except OSError as error:
-        raise _refusal(path, "read", error) from None
+    with refusing(path, "read"), path.open("rb") as file:
+        yield file
 
 
 def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
     """Reads a file of at most `most` bytes. Raises `UserError` if it is missing, cannot be read or is larger."""
     with reading(path) as file:
-        # The size is checked first, so that a huge file, which may be sparse, is refused without being read.
-        content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
-    if content is None or len(content) > most:
+        content = file.read(most + 1)
+    if len(content) > most:
         raise UserError(f"{path} is too large: expected at most {most:,} bytes")
     return content
 
@@ -273,20 +222,6 @@ def _spelled_out(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_spelled_out(entry) for entry in value]
     return value
-
-
-def nearest_path(path: Path) -> str:
-    """The end of a message about a missing path: an existing path that is similar to its first missing part.
-
-    It is empty if no name is similar, or if the folder cannot be read.
-    """
-    try:
-        missing = next((part for part in (*reversed(path.parents), path) if not part.exists()), None)
-        names = [] if missing is None else [other.name for other in missing.parent.glob("*")]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(path.name if missing is None else missing.name, names, n=1)
-    return f"; did you mean '{missing.with_name(near[0])}'?" if missing is not None and near else ""
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -352,10 +287,7 @@ def metadata_entry(metadata: Mapping[str, str], key: str, path: Path) -> str:
 
 
 def read_checksum(path: Path) -> str:
-    """Reads the checksum that a safetensors file stores, without verifying it.
-
-    Raises the same errors as `read_metadata`, and `DamagedFile` if there is no checksum.
-    """
+    """Reads the checksum in a safetensors file, without verifying it. `DamagedFile` is raised, too, if it has none."""
     return metadata_entry(read_metadata(path), CHECKSUM, path)
 
 
@@ -386,17 +318,12 @@ def read_tensors(
 
 @contextlib.contextmanager
 def _tensors(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
-    """Opens a safetensors file after checking the length of its header. Yields the open file and its tensors.
+    """Opens a safetensors file, whose library bounds the header. Yields the open file and its tensors.
 
     Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its content is invalid.
     """
     with reading(path) as raw:
         try:
-            length = int.from_bytes(raw.read(8), "little")
-            if length > MOST_HEADER:
-                raise DamagedFile(
-                    f"{path} is damaged: its header has {length:,} bytes; expected at most {MOST_HEADER:,}"
-                )
             with safe_open(path, framework="pt") as file:
                 yield raw, file
         except MemoryError as error:

@@ -80,7 +80,7 @@ def noted(path: Path, lock: filelock.BaseFileLock) -> Iterator[None]:
     note = note_of(path)
     try:
         check_output(note)
-        if note.exists() and _noted(path) is None:
+        if note.exists() and noted_by(path) is None:
             raise UserError(f"{note} cannot be written: it does not name a process; move it to another folder")
         try:
             with contextlib.suppress(UserError):  # The note is only for messages, and the disk may be full.
@@ -95,14 +95,14 @@ def noted(path: Path, lock: filelock.BaseFileLock) -> Iterator[None]:
 
 def holder(path: Path) -> str:
     """The process that holds the lock file `path`, as a message names it."""
-    found = _noted(path)
+    found = noted_by(path)
     return "another process" if found is None else f"process {found[0]} on {found[1]}"
 
 
 def user_of(path: Path) -> str | None:
     """The description of the process that holds the lock file `path`; None if none does."""
     # Without a note, nobody holds the lock. To try it would make others believe for a moment that it is held.
-    if _noted(path) is None:
+    if noted_by(path) is None:
         return None
     lock = acquire(path, timeout=0)
     if lock is None:
@@ -116,7 +116,8 @@ def note_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _noted(path: Path) -> tuple[int, str] | None:
+def noted_by(path: Path) -> tuple[int, str] | None:
+    """The number and the machine of the process that holds the lock file `path`, by its note; None if there is none."""
     try:
         note = read_json(note_of(path))
         return int(note["pid"]), f"{note['host']!s:.99}"

@@ -7,7 +7,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import attrs
+from accelerate import Accelerator
+
 from auxar.data.level_use import unused_levels
+from auxar.data.sets import DataSets
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import IMAGES, Previews
@@ -15,6 +19,7 @@ from auxar.draw.run_images import draw_run
 from auxar.draw.sample_folder import check_samples
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
+from auxar.model import Chain
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
@@ -28,11 +33,10 @@ from auxar.runs.weights import has_own_weights
 from auxar.training.beginning import Task, begin
 from auxar.training.conversion import converted_models
 from auxar.training.factors import FactorTraining, chosen_factors
-from auxar.training.lengths import is_trained
-from auxar.training.loop import check_training
+from auxar.training.lengths import check_training, is_trained
 from auxar.training.trackers import check_trackers
 from auxar.work.accelerator import make_accelerator
-from auxar.work.processes import working_together
+from auxar.work.processes import Processes, working_together
 
 logger = logging.getLogger("auxar")
 
@@ -71,26 +75,37 @@ def run_pipeline(
             logger.info("this run is finished: %s", run.report)
             return True
 
-        with processes.agreeing() as facts:
-            data = task.data
-            facts |= data.facts
-            if missing and processes.is_main and (unused := unused_levels(data.train, recipe.data.values)):
-                logger.warning("%s", unused)
-        for name in data.skipped:
-            logger.warning("this image cannot be read and is left out: %s", one_line(name))
-
+        data = _data(task, recipe, processes, is_training=bool(missing))
         conditions = usual_conditions(task.network.condition, data.heldout)
         preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
         report = None if train_only else InterimReport(run, recipe, data, accelerator, processes)
         training = FactorTraining(recipe, registry, run, data, steps, accelerator, processes, preview, report)
         model = training.train(names, wait=wait)
         if model is not None and not train_only:
-            others = converted_models(run, recipe, registry, lambda: data, processes)
-            floats, *integers = evaluate_run(run, recipe, model, data, accelerator, others=others).values()
-            for sentence in (*words.result(floats), *(words.cost_of(each, floats) for each in integers)):
-                logger.info("%s", sentence)
-            draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
-            update_report(run, accelerator)
+            _finish(attrs.evolve(task, recipe=recipe), model, data, accelerator, processes)
         for tracker in accelerator.trackers:
             tracker.finish()
     return model is not None
+
+
+def _data(task: Task, recipe: Recipe, processes: Processes, *, is_training: bool) -> DataSets:
+    """The images of a run. Warnings name levels that no image has, and images that are left out."""
+    with processes.agreeing() as facts:
+        data = task.data
+        facts |= data.facts
+        if is_training and processes.is_main and (unused := unused_levels(data.train, recipe.data.values)):
+            logger.warning("%s", unused)
+    for name in data.skipped:
+        logger.warning("this image cannot be read and is left out: %s", one_line(name))
+    return data
+
+
+def _finish(task: Task, model: Chain, data: DataSets, accelerator: Accelerator, processes: Processes) -> None:
+    """Evaluates the trained model of a run, draws its images, and writes its report."""
+    run, recipe, registry = task.run, task.recipe, task.registry
+    others = converted_models(run, recipe, registry, lambda: data, processes)
+    floats, *integers = evaluate_run(run, recipe, model, data, accelerator, others=others).values()
+    for sentence in (*words.result(floats), *(words.cost_of(each, floats) for each in integers)):
+        logger.info("%s", sentence)
+    draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
+    update_report(run, accelerator)

@@ -6,10 +6,13 @@ if the environment variable TQDM_DISABLE is set to anything but 0 or "false".
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -49,6 +52,21 @@ def _shell() -> Any:
     """The shell of IPython that runs this program, or None. That of a notebook has a kernel."""
     get = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return None if get is None else get()
+
+
+@contextlib.contextmanager
+def without_bars(library: Any) -> Iterator[None]:
+    """A context that hides the progress bars of `datasets` or of `huggingface_hub.utils`."""
+    if library.are_progress_bars_disabled():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The libraries warn if an environment variable takes precedence.
+        library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        library.enable_progress_bars()
 
 
 class ProgressBar(tqdm):  # type: ignore[misc]
@@ -100,12 +118,8 @@ class ProgressBar(tqdm):  # type: ignore[misc]
         speed = f"{_number(rate)} {facts['unit']}/s" if rate >= 1 else f"{_number(1 / rate)} s/{facts['unit']}"
         parts = [str(facts["postfix"] or ""), speed, f"{self.format_interval(elapsed)} elapsed"]
         if total and not self.at_end:
-            parts += [f"{self.format_interval((total - count) / rate)} left", *self.more_times(facts)]
+            parts.append(f"{self.format_interval((total - count) / rate)} left")
         return ", ".join([text, *filter(None, parts)])
-
-    def more_times(self, facts: dict[str, Any]) -> list[str]:
-        """Returns further parts of a line, after the time left. `facts` are those of `format_dict`."""
-        return []
 
     def _is_due(self, now: float, elapsed: float) -> bool:
         if self.said is None or self.at_end:

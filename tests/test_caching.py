@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import time
 from pathlib import Path
 
 import datasets
@@ -26,18 +24,6 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 def draw(folder: Path, value: int = 1) -> None:
     Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(folder / "0.png")
-
-
-def slow(folder: Path) -> None:
-    with (folder.parent / "log.txt").open("a") as log:
-        log.write("written\n")
-    time.sleep(0.2)
-    draw(folder)
-
-
-def ask(cache: Path) -> None:
-    datasets.config.HF_DATASETS_CACHE = cache
-    assert [file.name for file in cached_folder("slow", 1, slow).iterdir()] == ["0.png"]
 
 
 def test_files_are_generated_again_if_something_changes(cache, tmp_path):
@@ -76,17 +62,6 @@ def test_an_interrupted_folder_is_not_used(cache):
     first.rename(left)
     assert cached_folder("set", 1, draw) == first
     assert not left.exists()
-
-
-def test_one_of_several_processes_writes(cache):
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=ask, args=(cache,)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert (cache / "auxar" / "sets" / "log.txt").read_text() == "written\n"
 
 
 def test_folders_that_cannot_be_written_are_reported(cache):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import logging
-import os
 import re
 import socket
 import subprocess
@@ -22,14 +19,12 @@ import pytest
 from helpers.tiny_runs import write_pictures
 
 from auxar import locks
-from auxar.data import load_images
+from auxar.data.loading import load_images
 from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig
 from auxar.runs.lock import holding as holding_folder
-from auxar_samplers.engines.base import BrokenError
-from auxar_samplers.engines.native import library
 
 HOLD = """
 import sys
@@ -96,15 +91,6 @@ def test_waiting_for_prepared_images_is_told(tmp_path, caplog, monkeypatch):
     )
 
 
-def test_waiting_for_the_native_engine_is_told(tmp_path, caplog, monkeypatch):
-    def compiled() -> None:
-        with pytest.raises(BrokenError, match="the C\\+\\+ compiler false failed"):
-            library._loaded(tmp_path, ["false"], "key")
-
-    message = told(caplog, monkeypatch, tmp_path / "sampler-key.lock", compiled)
-    assert message.startswith("waiting to compile the samplers' native engine: the lock ")
-
-
 def test_folder_in_use_is_refused_at_once(tmp_path):
     with another(tmp_path / ".lock") as process:
         expected = f"{tmp_path} is in use by process {process.pid} on {HOST}; wait until it is done, or end it, or"
@@ -120,38 +106,3 @@ def test_folder_in_use_is_refused_at_once(tmp_path):
 def test_a_holder_without_a_valid_note(tmp_path, note):
     (tmp_path / "x.lock.json").write_text(note)
     assert locks.holder(tmp_path / "x.lock") == "another process"
-
-
-def without_locks(monkeypatch, number: int, folder: Path) -> None:
-    """Lets `flock` fail with an error of this number in a folder."""
-    flock = fcntl.flock
-
-    def fail(file: int, operation: int) -> None:
-        if os.readlink(f"/proc/self/fd/{file}").startswith(str(folder)):
-            raise OSError(number, os.strerror(number))
-        flock(file, operation)
-
-    monkeypatch.setattr(fcntl, "flock", fail)
-
-
-def test_file_system_that_refuses_locks(tmp_path, monkeypatch, caplog):
-    without_locks(monkeypatch, errno.ENOLCK, tmp_path)
-    with pytest.raises(UserError, match="cannot be written: No locks available"), holding_folder(tmp_path):
-        pass
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(BrokenError, match=r"the C\+\+ compiler false failed"):
-        library._cached(["false"], "key")
-    assert "compiled in a private temporary folder, for this process alone: " in caplog.text
-
-
-@pytest.mark.filterwarnings("ignore:flock not supported")
-def test_file_system_without_locks(tmp_path, monkeypatch):
-    without_locks(monkeypatch, errno.ENOSYS, tmp_path)
-    path = tmp_path / ".lock"
-    with holding_folder(tmp_path), ThreadPoolExecutor(1) as pool:
-        refusal = pool.submit(holding_folder(tmp_path).__enter__).exception()
-        assert f"in use by process {os.getpid()} on {HOST}" in str(refusal)
-    assert not path.exists()
-    path.write_text(f"{2**22 - 1}\n{HOST}\n")  # A process of this machine was killed.
-    with locks.holding(path, "do something"):
-        pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import logging
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from tqdm import tqdm
 
-from auxar.progress import LEAST_SECONDS, ProgressBar, progress_bar, shows_bars
+from auxar.progress import ProgressBar, progress_bar, shows_bars
 
 
 class Terminal(io.StringIO):
@@ -68,21 +67,6 @@ def test_lines_are_written_at_the_beginning_the_end_and_every_tenth(clock, lines
 def test_short_work_has_two_lines_and_slow_steps_have_one_each(clock, lines, steps, seconds, count):
     work(clock, steps, seconds)
     assert len(lines()) == count
-
-
-def test_lines_of_days_of_work_become_rarer(clock, caplog, lines):
-    times = []
-    handler = logging.Handler()
-    handler.emit = lambda record: times.append(clock.now)  # type: ignore[method-assign]
-    logging.getLogger("auxar").addHandler(handler)
-    try:
-        work(clock, 100_000, 5)
-    finally:
-        logging.getLogger("auxar").removeHandler(handler)
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert len(times) < 700
-    assert max(gaps) < 0.011 * 500_000
-    assert min(gaps[:-1]) >= LEAST_SECONDS
 
 
 def test_a_line_has_the_last_figures_and_the_steps_of_this_process(clock, lines):
@@ -143,10 +127,3 @@ def test_progress_can_be_hidden(clock, lines, monkeypatch, on_terminal, level, v
     bar = work(clock, 10, 60, disable=False)
     assert bar.disable
     assert (stream.getvalue(), lines()) == ("", [])
-
-
-@pytest.mark.parametrize("variable", ["", "0", "false"])
-def test_a_variable_that_is_off_hides_nothing(clock, lines, monkeypatch, variable):
-    monkeypatch.setenv("TQDM_DISABLE", variable)
-    work(clock, 1, 1)
-    assert lines()

@@ -6,7 +6,7 @@ from auxar.errors import UserError, did_you_mean, shown
 from auxar.model import FLOAT, Chain
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
-from auxar.recipe.building import build_arithmetic
+from auxar.recipe.building import build_component
 from auxar.runs.converted import converted_model
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import trained_model
@@ -41,4 +41,4 @@ def model_in(run: RunFolder, recipe: Recipe, registry: Registry, arithmetic: str
     model = trained_model(run, recipe, registry)  # Loading weights checks them, also for other arithmetics.
     if choice.name == FLOAT:
         return model
-    return converted_model(run, model, choice.name, build_arithmetic(choice, registry, "arithmetic"))
+    return converted_model(run, model, choice.name, build_component(registry, "arithmetic", choice, "arithmetic"))

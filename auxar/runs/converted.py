@@ -13,9 +13,9 @@ import attrs
 
 from auxar.errors import UserError, shown
 from auxar.files import (
-    DamagedFile,
     entries,
     is_file,
+    metadata_entry,
     parse_json,
     read_checksum,
     read_metadata,
@@ -33,13 +33,23 @@ WEIGHTS, OPTIONS, DESCRIPTION = "weights", "options", "description"
 
 
 @attrs.frozen
-class Origin:
-    """The weights and the options that a file was made from."""
+class Recorded:
+    """The weights and the options that a converted factor was made from, and its digest."""
 
     weights: str
     """Checksum of the file of weights."""
-    options: dict[str, Any]
-    """Options of the arithmetic."""
+    options: str
+    """Options of the arithmetic, as JSON."""
+    digest: str
+    """The digest of the converted factor. Empty if only the header of its file was read."""
+
+
+@attrs.frozen
+class Record:
+    """The content of `integer.json`. Factors with equal digests have equal numbers."""
+
+    factors: dict[str, Recorded] = attrs.field(factory=dict)
+    """The converted factors by name."""
 
 
 def path_of(run: RunFolder, factor: str, arithmetic: str) -> Path:
@@ -47,18 +57,13 @@ def path_of(run: RunFolder, factor: str, arithmetic: str) -> Path:
     return run.factor(factor) / f"{arithmetic}.safetensors"
 
 
-def write_converted(path: Path, converted: Converted, origin: Origin) -> None:
+def write_converted(path: Path, converted: Converted, made: Recorded) -> None:
     """Writes a factor in the form of an arithmetic."""
-    metadata = {
-        "format": FORMAT,
-        WEIGHTS: origin.weights,
-        OPTIONS: options_text(origin.options),
-        DESCRIPTION: _description(converted),
-    }
+    metadata = {"format": FORMAT, WEIGHTS: made.weights, OPTIONS: made.options, DESCRIPTION: _description(converted)}
     write_tensors(path, converted.tensors, metadata)
 
 
-def read_origin(path: Path) -> Origin | None:
+def read_origin(path: Path) -> Recorded | None:
     """The weights and the options that a file was made from; None if there is no file.
 
     Raises `DamagedFile` if its header is invalid.
@@ -77,10 +82,7 @@ def read_converted(path: Path, weights: Path) -> Converted:
             raise UserError(f"{path} was made from other weights than {weights}; make it again with `auxar integers`")
 
     tensors, metadata = read_tensors(path, check)
-    try:
-        return Converted(tensors, parse_json(metadata[DESCRIPTION]))
-    except (KeyError, ValueError):
-        raise DamagedFile(f"{path} is damaged: its metadata entry '{DESCRIPTION}' is not valid JSON") from None
+    return Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
 
 
 def stored_at(run: RunFolder, factor: str, arithmetic: str) -> Path:
@@ -136,26 +138,6 @@ def digest(converted: Converted) -> str:
     return found.hexdigest()
 
 
-@attrs.frozen
-class Recorded:
-    """The digest of a converted factor, and the weights and the options that it was made from."""
-
-    weights: str
-    """Checksum of the file of weights."""
-    options: str
-    """Options of the arithmetic, as JSON."""
-    digest: str
-    """The digest of the converted factor."""
-
-
-@attrs.frozen
-class Record:
-    """The content of `integer.json`. Factors with equal digests have equal numbers."""
-
-    factors: dict[str, Recorded] = attrs.field(factory=dict)
-    """The converted factors by name."""
-
-
 def record_path(run: RunFolder, arithmetic: str) -> Path:
     """The file with the digests of a run's converted factors, `integer.json`."""
     return run.path / f"{arithmetic}.json"
@@ -196,9 +178,7 @@ def digests_of(run: RunFolder, arithmetic: str) -> dict[str, str]:
 def check_digest(run: RunFolder, factor: str, arithmetic: str, path: Path, converted: Converted) -> None:
     """Raises `UserError` if the run records another digest for the factor in this file, made from the same weights with
     the same options."""
-    origin = read_origin(path)
-    assert origin is not None
-    found = Recorded(origin.weights, options_text(origin.options), digest(converted))
+    found = attrs.evolve(_origin(read_metadata(path), path), digest=digest(converted))
     if (other := other_digest(run, factor, arithmetic, found)) is not None:
         raise UserError(
             f"{path} has the digest {found.digest}, but {arithmetic}.json records {other}; restore the original file"
@@ -223,14 +203,8 @@ def _description(converted: Converted) -> str:
     return json.dumps(converted.description, separators=(",", ":"))
 
 
-def _origin(metadata: Mapping[str, str], path: Path) -> Origin:
+def _origin(metadata: Mapping[str, str], path: Path) -> Recorded:
     version = metadata.get("format", "none")
     if version != FORMAT:
         raise UserError(f"{path} has format {shown(version)}; this version of auxar reads format {FORMAT}")
-    try:
-        options = parse_json(metadata[OPTIONS])
-        if not isinstance(options, dict):
-            raise TypeError
-        return Origin(metadata[WEIGHTS], options)
-    except (KeyError, ValueError, TypeError):
-        raise DamagedFile(f"{path} is damaged: its metadata does not say what it was made from") from None
+    return Recorded(metadata_entry(metadata, WEIGHTS, path), metadata_entry(metadata, OPTIONS, path), "")

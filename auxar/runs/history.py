@@ -8,7 +8,7 @@ weights.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import attrs
 from attrs.validators import ge
 
 from auxar.recipe import TrainingConfig
+from auxar.recipe.facts import flat
 from auxar.recipe.overrides import LENGTHS
 from auxar.recipe.structuring import unstructure
 from auxar.runs.records import read_entry
@@ -86,19 +87,7 @@ def settings_of(config: TrainingConfig) -> dict[str, Any]:
     """
     table = {key: value for key, value in unstructure(config).items() if key in (*LENGTHS, "optimizer", *RATES)}
     table["optimizer"] = {key: value for key, value in table["optimizer"].items() if key == LEARNING_RATE}
-    return {path.removeprefix("."): value for path, value in _flat(table)}
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the numbers, strings and booleans in tables and lists with their paths, such as ".a.b[0]"."""
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from _flat(entry, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, entry in enumerate(value):
-            yield from _flat(entry, f"{path}[{index}]")
-    else:
-        yield path, value
+    return {path: value for path, value in flat(table) if value != {}}
 
 
 def read_history(metadata: Mapping[str, str], path: Path) -> History:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from auxar.errors import UserError, one_line
-from auxar.files import UNFINISHED, entries, is_file, read_bytes
+from auxar.files import entries, is_file, read_bytes, remove, replacing
+from auxar.progress import without_bars
 from auxar.runs.format import RECORD
 from auxar.runs.layout import RunFolder
 
@@ -40,13 +37,13 @@ def download(repository: str, revision: str | None) -> RunFolder:
     if files are neither in the cache nor could be downloaded.
     """
     # The imports take a fraction of a second, which other models do not need.
-    from huggingface_hub import constants, errors, snapshot_download
+    from huggingface_hub import constants, errors, snapshot_download, utils
 
     name = repository if revision is None else f"{repository}@{revision}"
     where = f"on the Hugging Face hub ({constants.ENDPOINT})"
     about = f"'{one_line(name)}' is neither the folder of a run nor a model {where}"
     try:
-        with quiet_unless_logged():
+        with contextlib.nullcontext() if logger.isEnabledFor(logging.INFO) else without_bars(utils):
             folder = snapshot_download(
                 repository, revision=revision, allow_patterns=list(PATTERNS), library_name="auxar"
             )
@@ -86,26 +83,7 @@ def _copied(file: Path) -> None:
     """Replaces a link into the cache by a copy of its file, because plugin files are never loaded through links."""
     if not file.is_symlink():
         return
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=UNFINISHED, delete=False) as copy:
-        try:
-            copy.write(read_bytes(file))
-            os.chmod(copy.name, 0o644)  # Others may share the cache.
-            os.replace(copy.name, file)
-        finally:
-            Path(copy.name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def quiet_unless_logged() -> Iterator[None]:
-    """A context in which the hub's library shows progress only if messages of the level INFO are shown."""
-    import huggingface_hub.utils
-
-    bars: Any = huggingface_hub.utils
-    silenced = not logger.isEnabledFor(logging.INFO) and not bars.are_progress_bars_disabled()
-    if silenced:
-        bars.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if silenced:
-            bars.enable_progress_bars()
+    content = read_bytes(file)
+    remove(file)
+    with replacing(file) as copy:
+        copy.write_bytes(content)

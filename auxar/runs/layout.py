@@ -30,7 +30,8 @@ from pathlib import Path
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import check_output, entries, is_file, kind, unfinished
+from auxar.files import entries, is_file, kind
+from auxar.leftovers import unfinished
 from auxar.model import FLOAT
 from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
@@ -163,9 +164,8 @@ class RunFolder:
 def check_folder(path: Path) -> None:
     """Checks a folder before a run is created or continued in it, or changed.
 
-    Raises `UserError` if `path` exists and is not a run's folder, if its format is another one than `FORMAT`, or if
-    something other than a regular file is in the place of a file that may be written. An empty folder, or one with only
-    a lock, temporary files and run.json, is accepted.
+    Raises `UserError` if `path` exists and is not a run's folder, or if its format is another one than `FORMAT`. An
+    empty folder, or one with only a lock, temporary files and run.json, is accepted.
     """
     run = RunFolder(path)
     if is_file(run.recipe):
@@ -178,7 +178,5 @@ def check_folder(path: Path) -> None:
         ours = {path / LOCK, path / HOLDER, path / RECORD, *unfinished(path, FILES)}
         if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
-    for name in FILES:
-        check_output(path / name)
     if run.made:
         check_format(path)

@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from auxar.errors import UserError
-from auxar.files import read_json
-from auxar.locks import ADVICE, acquire, holder, note_of, noted
+from auxar.files import refusing
+from auxar.locks import ADVICE, PATIENCE, acquire, holder, noted, noted_by
 from auxar.work.processes import Processes
 
 logger = logging.getLogger("auxar")
 
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""
-PATIENCE = 5.0
-"""Seconds after which a process that waits for the lock of a folder logs which process holds it."""
 SEEN_AFTER = 10.0
 """Maximum time, in seconds, until a file that one machine writes is seen by others that share its folder."""
 
@@ -32,14 +30,12 @@ def holding(path: Path, patience: float = 0.0) -> Iterator[None]:
     Raises `UserError` if another process still holds the lock after `patience` seconds (the message names the process
     if it is known), if the folder cannot be written, or if its file system refuses locks.
     """
-    try:
+    with refusing(path, "written"):
         path.mkdir(parents=True, exist_ok=True)
         lock = acquire(path / LOCK, timeout=min(patience, PATIENCE))
         if lock is None and patience > PATIENCE:
             logger.info("waiting for %s, which is in use by %s", path, holder(path / LOCK))
             lock = acquire(path / LOCK, timeout=patience - PATIENCE)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     if lock is None:
         raise UserError(f"{path} is in use by {holder(path / LOCK)}; {ADVICE}, or choose another folder")
     with noted(path / LOCK, lock):
@@ -69,17 +65,10 @@ def holding_for_all(
 def _check_is_shared(path: Path, pid: int, host: str) -> None:
     """Raises `UserError` unless the main process, on `host`, has locked the folder that this process sees here."""
     until = time.monotonic() + SEEN_AFTER
-    while not _is_held_by(note_of(path / LOCK), pid, host):
+    while noted_by(path / LOCK) != (pid, host):
         if time.monotonic() >= until:
             raise UserError(
                 f"{path} on {socket.gethostname()} is not the folder that the process with rank 0 uses on {host}; "
                 "all processes need access to the same folder"
             )
         time.sleep(0.1)
-
-
-def _is_held_by(path: Path, pid: int, host: str) -> bool:
-    try:
-        return bool(read_json(path) == {"pid": pid, "host": host})
-    except UserError:
-        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import attrs
 
 from auxar.errors import UserError, one_line
-from auxar.files import abandoned, entries, is_file, read_bytes, read_checksum, remove, replacing
+from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing
+from auxar.leftovers import ABANDONED_AFTER, unfinished
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
+from auxar.recipe.structuring import unstructure
+from auxar.runs.differences import differences
 from auxar.runs.format import check_format, write_format
 from auxar.runs.history import LEARNING_RATE, RATES
 from auxar.runs.layout import RunFolder, check_folder
@@ -64,7 +68,7 @@ def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder
     recipe = recipe_of_run(recipe)
     folders = (run.samples, run.samples / "images", run.figures, path / "plugins", *entries(path, "factors/*"))
     for folder in (path, *folders):
-        for left in abandoned(folder):
+        for left in unfinished(folder, unchanged=ABANDONED_AFTER):
             remove(left)
     # run.json is written first, because only a folder with this file is recognized as a run and can be continued.
     write_format(path)
@@ -124,7 +128,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
     # The plugin files in the run's folder are compared with the plugin files of the recipe. They are not executed.
-    kept = fill_in(read_recipe(run.recipe), attrs.evolve(registry, of_a_run=True))
+    kept = fill_in(read_recipe(run.recipe), registry)
     for file, content in registry.files.items():
         copy = run.path / "plugins" / file.name
         if is_file(copy) and not _holds(copy, content):
@@ -132,8 +136,7 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
                 f"{run.path} was made with another version of the plugin file {file}; restore that version or choose "
                 "another folder with --out"
             )
-    different = sorted(_differences(_fixed(recipe_table(kept)), _fixed(recipe_table(recipe))))
-    if different:
+    if different := _different(kept, recipe):
         paths = ""
         before, now = kept.training.init, recipe.training.init
         if before and now and before != now:  # The recipe's folder may have changed, or the path's meaning.
@@ -144,43 +147,20 @@ def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
         )
 
 
-def _fixed(table: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a recipe's table that may not change when its run is continued."""
-    fixed = {key: value for key, value in table.items() if key not in FREE_TABLES}
-    for name, keys in FREE_KEYS.items():
-        fixed[name] = {key: value for key, value in fixed[name].items() if key not in keys}
-    # Free keys of [training] are also free for single factors.
-    settings = fixed["training"].pop("factor", {})
-    fixed["training"] = base = _without_rates(fixed["training"])
-    factors = {name: _without_rates(own) for name, own in settings.items()}
-    factors = {
-        name: kept
-        for name, own in factors.items()
-        if (kept := {key: value for key, value in own.items() if value != base.get(key)})
-    }
-    if factors:
-        fixed["training"]["factor"] = factors
-    return fixed
+def _different(before: Recipe, now: Recipe) -> list[str]:
+    """The keys with other values, without those that may change when a run is continued."""
+    first, second = recipe_table(before), recipe_table(now)
+    for table in (first, second):
+        table["training"].pop("factor", None)
+    found = {path for path, _, _ in differences(first, second) if not _is_free(path)}
+    for name in set(before.factor_names) & set(now.factor_names):
+        for path, _, _ in differences(unstructure(before.training_of(name)), unstructure(now.training_of(name))):
+            if f"training.{path}" not in found and not _is_free(f"training.{path}"):
+                found.add(f"training.factor.{name}.{path}")
+    return sorted(found)
 
 
-def _without_rates(training: dict[str, Any]) -> dict[str, Any]:
-    """The keys of [training], or of one factor, without those that may change and without the learning rate."""
-    found = {key: value for key, value in training.items() if key not in FREE_KEYS["training"]}
-    if "optimizer" in found:
-        found["optimizer"] = {key: value for key, value in found["optimizer"].items() if key != LEARNING_RATE}
-    return found
-
-
-def _differences(first: Any, second: Any, path: str = "") -> list[str]:
-    if isinstance(first, dict) and isinstance(second, dict):
-        found = []
-        for key in first.keys() | second.keys():
-            found += _differences(first.get(key), second.get(key), f"{path}.{key}" if path else key)
-        return found
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        return [
-            difference
-            for index, pair in enumerate(zip(first, second, strict=True))
-            for difference in _differences(*pair, f"{path}[{index}]")
-        ]
-    return [] if first == second else [path]
+def _is_free(path: str) -> bool:
+    table, _, rest = path.partition(".")
+    key = re.split(r"[.\[]", rest)[0]
+    return table in FREE_TABLES or key in FREE_KEYS.get(table, ()) or path == f"training.optimizer.{LEARNING_RATE}"

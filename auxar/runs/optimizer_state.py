@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError, one_line, shown
-from auxar.files import DamagedFile, parse_json
+from auxar.files import parse_json
 from auxar.model import Factor
 
 PREFIX = "optimizer."
@@ -99,13 +99,10 @@ def stored_state(optimizer: Any, table: Mapping[str, Any], factor: Factor) -> tu
 
 
 def read_state(path: Path, text: str, tensors: Mapping[str, Tensor]) -> OptimizerState:
-    """Reads a state from the tensors and the document in a file. Raises `DamagedFile` unless they fit each other."""
-    try:
-        document = parse_json(text)
-        groups, state = (_value(document[key], tensors) for key in ("groups", "state"))
-        return OptimizerState(path, document["optimizer"], document["parameters"], groups, state)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise DamagedFile(f"{path} is damaged: its optimizer state is incomplete ({one_line(str(error))})") from None
+    """Reads a state from the tensors and the document in a file."""
+    document = parse_json(text)
+    groups, state = (_value(document[key], tensors) for key in ("groups", "state"))
+    return OptimizerState(path, document["optimizer"], document["parameters"], groups, state)
 
 
 class _Writer:
@@ -178,7 +175,8 @@ def _as_saved(value: Any, like: Any, placed: dict[Any, Tensor]) -> Any:
         device = like.device if isinstance(like, Tensor) else like if isinstance(like, torch.device) else value.device
         return placed.setdefault((id(value), device), value.to(device))
     if isinstance(value, dict):
-        return {key: _as_saved(own, like.get(key) if _is_dict(like) else like, placed) for key, own in value.items()}
+        inner = like if isinstance(like, dict) else dict.fromkeys(value, like)
+        return {key: _as_saved(own, inner.get(key), placed) for key, own in value.items()}
     if isinstance(value, list | tuple):
         parts = like if isinstance(like, list | tuple) and len(like) == len(value) else [like] * len(value)
         return type(value)(_as_saved(own, part, placed) for own, part in zip(value, parts, strict=True))
@@ -189,10 +187,6 @@ def _parameters(optimizer: Any, factor: Factor) -> list[list[str]]:
     """The names of the parameters in each of the optimizer's parameter groups."""
     names = {id(parameter): name for name, parameter in factor.named_parameters()}
     return [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
 
 
 def _is_constant(value: Any) -> bool:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 
-from auxar.errors import UserError, one_line, shown
+from auxar.errors import UserError, one_line
 from auxar.files import (
     DamagedFile,
     Shapes,
@@ -28,6 +27,7 @@ from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.structuring import unstructure
+from auxar.runs.differences import differences
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import check_versions
@@ -60,10 +60,16 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
     """
     for factor in build_model(recipe, registry, on="meta").all_factors:
         if factor.name in names:
-            path = _trained(run, factor)
-            with advising():
-                check_versions(factor, read_metadata(path), path)
-                check_shapes(factor, read_shapes(path), path)
+            check_header(_trained(run, factor), factor, lambda metadata: None)
+
+
+def check_header(path: Path, factor: Factor, check: Callable[[Mapping[str, str]], None]) -> None:
+    """Checks the header of a file of weights as `read_weights` does, without reading tensors."""
+    with advising():
+        metadata = read_metadata(path)
+        check_versions(factor, metadata, path)
+        check(metadata)
+        check_shapes(factor, read_shapes(path), path)
 
 
 def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
@@ -76,7 +82,7 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     expected = recipe_part(read_recipe(run.recipe), factor.name)
 
     def check(metadata: Mapping[str, str]) -> None:
-        if not _agrees(recorded_part(metadata, path), expected):
+        if any(differences(recorded_part(metadata, path), expected, shared=True)):
             raise UserError(
                 f"{path} does not belong to factor {factor.name} of this recipe: it was trained with another image "
                 "size, view or network; restore the original file, or train the factor in a new folder"
@@ -91,8 +97,7 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
     Weights in half precision (float16) are converted to the factor's type.
 
     Before any tensor is read, `check` is called with the metadata. It raises `UserError` to refuse the file. Also
-    raises `UserError` if the file is missing, if its tensors do not have the factor's shapes and types, and if it is
-    damaged.
+    raises `UserError` if the file is missing, if its tensors do not have the factor's shapes, and if it is damaged.
     """
 
     def check_header(shapes: Shapes, metadata: Mapping[str, str]) -> None:
@@ -102,19 +107,7 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
 
     with advising():
         tensors, metadata = read_tensors(path, check_header)
-        # `load_state_dict` converts half precision. It would convert other types, such as integers, too.
-        for name, own in factor.state_dict().items():
-            is_half = tensors[name].dtype == torch.float16 and own.is_floating_point()
-            if tensors[name].dtype != own.dtype and not is_half:
-                raise DamagedFile(f"{path} is damaged: {name} has the type {tensors[name].dtype}; expected {own.dtype}")
     factor.load_state_dict(tensors)
-    # Training refuses to save weights that are not finite, so a file with such weights is damaged.
-    for name, parameter in factor.named_parameters():
-        if not parameter.isfinite().all():
-            raise DamagedFile(
-                f"{path} is damaged: values of {name} are not finite; delete this file, and `auxar run` writes it "
-                "again from the last checkpoint"
-            )
     return metadata
 
 
@@ -144,23 +137,15 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
         return None
     with advising():
         metadata = read_metadata(path)
-        own = metadata_entry(metadata, WEIGHTS, path) == OWN
-        steps = None if own and "trained_steps" not in metadata else _count(metadata, "trained_steps", path)
-        total = None if own else _count(metadata, "complete_at", path)
-        return Trained(steps, total, read_history(metadata, path), own)
+        own, history = metadata_entry(metadata, WEIGHTS, path) == OWN, read_history(metadata, path)
+    steps, total = (int(metadata[key]) if key in metadata else None for key in ("trained_steps", "complete_at"))
+    return Trained(steps, total, history, own)
 
 
 def has_own_weights(run: RunFolder, name: str) -> bool:
     """Whether the factor `name` has weights that a user's own training loop trained."""
     trained = read_trained(run, name)
     return trained is not None and trained.own
-
-
-def _count(metadata: Mapping[str, str], key: str, path: Path) -> int:
-    text = metadata_entry(metadata, key, path)
-    if not (text.isascii() and text.isdecimal()):
-        raise DamagedFile(f"{path} is damaged: the metadata entry '{key}' is {shown(text)}; expected a number of steps")
-    return int(text)
 
 
 def recipe_part(recipe: Recipe, name: str) -> list[dict[str, Any]]:
@@ -196,24 +181,8 @@ def _condition_part(recipe: Recipe) -> dict[str, Any]:
 
 
 def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:
-    """The `recipe_part` in the metadata of a file of weights. It may be any JSON value, if the file is damaged."""
-    text = metadata_entry(metadata, "recipe", path)
-    try:
-        return parse_json(text)
-    except ValueError as error:
-        raise DamagedFile(f"{path} is damaged: its metadata entry 'recipe' is not valid JSON") from error
-
-
-def _agrees(found: Any, expected: Any) -> bool:
-    """Whether two parts of recipes have equal values of all keys that both have.
-
-    Keys of only one of them are options that a component has in one version and not in the other.
-    """
-    if isinstance(found, dict) and isinstance(expected, dict):
-        return all(_agrees(found[key], expected[key]) for key in found.keys() & expected.keys())
-    if isinstance(found, list) and isinstance(expected, list):
-        return len(found) == len(expected) and all(map(_agrees, found, expected))
-    return bool(found == expected)
+    """The `recipe_part` in the metadata of a file of weights."""
+    return parse_json(metadata_entry(metadata, "recipe", path))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import attrs
 
-from auxar.data import DataSets, ImageSet, load_images
+from auxar.data.loading import load_images
+from auxar.data.sets import DataSets, ImageSet
 from auxar.files import entries, is_file
 from auxar.model import FLOAT, Chain
 from auxar.plugins import Registry

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from auxar.files import DamagedFile, Shapes, is_file, read_tensors, remove, write_tensors
+from auxar.files import DamagedFile, is_file, read_tensors, remove, write_tensors
 from auxar.model import Factor
 from auxar.runs.weights import check_shapes
 from auxar.training.checkpoints import best_step, checkpoints, numbered
@@ -33,14 +33,9 @@ def read_best(folder: Path, factor: Factor, step: int) -> dict[str, Tensor]:
     """
     path = _path(folder, step)
 
-    def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
-        check_shapes(factor, shapes, path)
-        if metadata.get("step") != str(step):
-            raise DamagedFile(f"{path} is damaged: its metadata does not say that it is of step {step}")
-
     if not is_file(path):
         raise DamagedFile(f"{path} is missing: it has the best weights on validation images")
-    return read_tensors(path, check)[0]
+    return read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))[0]
 
 
 def remove_unneeded(folder: Path) -> None:

@@ -5,6 +5,7 @@ A checkpoint holds all state that changes between steps. Training continues from
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import re
@@ -166,10 +167,8 @@ def save(
             remove(other)
 
 
-def newest(
-    folder: Path, factor: Factor, average: bool, steps: int, check: Callable[[Progress], None]
-) -> Checkpoint | None:
-    """Reads the newest undamaged checkpoint of a training of `steps` steps; None if there are no checkpoint files.
+def newest(folder: Path, factor: Factor, check: Callable[[Progress], None]) -> Checkpoint | None:
+    """Reads the newest undamaged checkpoint of a training; None if there are no checkpoint files.
 
     `check` raises `DamagedFile` if other files that belong to a checkpoint are damaged or missing. Such a checkpoint
     counts as damaged.
@@ -180,13 +179,11 @@ def newest(
     damaged: list[DamagedFile] = []
     for path in checkpoints(folder):
         try:
-            tensors, metadata = read_tensors(path, _check(path, factor, average))
+            tensors, metadata = read_tensors(path, functools.partial(_check, path, factor))
             progress = read_entry(metadata, PROGRESS, Progress, path)
             check(progress)
             images, compiled, state = (metadata_entry(metadata, key, path) for key in ("images", COMPILED, OPTIMIZER))
             history = read_history(metadata, path)
-            if not history.parts or history.parts[-1].last_step != progress.step or progress.step > steps:
-                raise DamagedFile(f"{path} is damaged: expected a history of {progress.step} of {steps} steps")
             optimizer = read_state(path, state, tensors)
             checkpoint = Checkpoint(path, progress, images, history, compiled == "true", optimizer, tensors)
         except DamagedFile as error:
@@ -216,17 +213,7 @@ def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _check(path: Path, factor: Factor, average: bool) -> Callable[[Shapes, Mapping[str, str]], None]:
-    """Returns a function that checks the header of a checkpoint. `read_tensors` calls it before reading any tensor.
-
-    The function raises `UserError` unless names and shapes fit this factor and its average.
-    """
-    shapes = {name: tuple(parameter.shape) for name, parameter in factor.named_parameters()}
-
-    def check(found: Shapes, metadata: Mapping[str, str]) -> None:
-        check_versions(factor, metadata, path)
-        check_shapes(factor, _part(found, "factor"), path)
-        if average and _part(found, "average") != shapes:
-            raise DamagedFile(f"{path} is damaged: its weight average has other names or shapes than the factor")
-
-    return check
+def _check(path: Path, factor: Factor, found: Shapes, metadata: Mapping[str, str]) -> None:
+    """Raises `UserError` unless the versions, names and shapes in the header of a checkpoint fit a factor."""
+    check_versions(factor, metadata, path)
+    check_shapes(factor, _part(found, "factor"), path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,17 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.data import DataSets
 from auxar.data.examples import joined
+from auxar.data.sets import DataSets
 from auxar.errors import UserError
 from auxar.files import read_checksum, write_json
 from auxar.model import FLOAT, Arithmetic, Chain, Converted, Factor
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
-from auxar.recipe.building import build_arithmetic
+from auxar.recipe.building import build_component
 from auxar.recipe.structuring import structure, unstructure
 from auxar.runs.arithmetic import model_in
 from auxar.runs.converted import (
-    Origin,
     Recorded,
     check_digest,
     digest,
@@ -89,7 +88,7 @@ def convert_run(
     converted factors of these weights with other options, or if the numbers differ from those whose digest the run
     records.
     """
-    arithmetic = build_arithmetic(choice, registry, choice.name)
+    arithmetic = build_component(registry, "arithmetic", choice, choice.name)
     model = trained_model(run, recipe, registry).eval()
     check_options(run, [factor.name for factor in model.all_factors], choice)
     examples: tuple[list[Tensor], Tensor | None] | None = None
@@ -126,14 +125,12 @@ def check_options(run: RunFolder, names: Sequence[str], choice: ComponentChoice)
     """Raises `UserError` if a factor was converted from the run's present weights with other options."""
     for name in names:
         path = stored_at(run, name, choice.name)
-        origin = read_origin(path)
-        if origin is None or origin.weights != read_checksum(run.weights(name)) or origin.options == choice.options:
-            continue
-        raise UserError(
-            f"{path} was made with other numbers of bits: expected {_text(choice.options)}, found "
-            f"{_text(origin.options)}; delete it to make it again, but then files and samples that depend on it cannot "
-            "be decoded or drawn again"
-        )
+        origin, expected = read_origin(path), options_text(choice.options)
+        if origin and origin.weights == read_checksum(run.weights(name)) and origin.options != expected:
+            raise UserError(
+                f"{path} was made with other numbers of bits: expected {expected}, found {origin.options}; delete it "
+                "to make it again, but then files and samples that depend on it cannot be decoded or drawn again"
+            )
 
 
 def _is_made(run: RunFolder, name: str, path: Path) -> bool:
@@ -146,10 +143,6 @@ def _is_made(run: RunFolder, name: str, path: Path) -> bool:
         return False
     logger.info("%s is kept", path)
     return True
-
-
-def _text(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
 @torch.no_grad()
@@ -184,7 +177,7 @@ def _make(
             f"so nothing is written; restore {path}, or delete {choice.name}.json"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_converted(path, converted, Origin(made.weights, dict(choice.options)))
+    write_converted(path, converted, made)
     logger.info("%s: %s", factor.name, path)
 
 

@@ -12,9 +12,10 @@ import torch
 from accelerate import Accelerator
 
 from auxar.arguments import check_strings
-from auxar.data import DataSets
+from auxar.data.sets import DataSets
 from auxar.errors import UserError, did_you_mean
-from auxar.files import remove, unfinished
+from auxar.files import remove
+from auxar.leftovers import unfinished
 from auxar.locks import holder, user_of
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
@@ -24,9 +25,8 @@ from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
 from auxar.runs.versions import check_saved
-from auxar.training.display import Display, Preview
 from auxar.training.lengths import is_trained, number_of_images
-from auxar.training.loop import train_factor
+from auxar.training.loop import FactorLoop, Preview
 from auxar.training.remaining import later_steps
 from auxar.training.trackers import start_trackers
 from auxar.training.validation import ValidationImages
@@ -114,8 +114,8 @@ class FactorTraining:
         if self.processes.is_main:
             for left in unfinished(self.run.factor(factor.name)):
                 remove(left)
-        images, config = self.data.validation, self.recipe.evaluation
-        train_factor(
+        images, config, condition = self.data.validation, self.recipe.evaluation, self.recipe.condition
+        FactorLoop(
             model,
             factor,
             self.data.train,
@@ -123,26 +123,22 @@ class FactorTraining:
             self.run,
             Team(self.accelerator),
             workers=self.recipe.data.workers,
-            drop=_drop(self.recipe, factor.name),
-            validation=None if images is None else ValidationImages(images, config.batch_size),
-            display=self._display(factor.name, later),
-        )
+            drop=condition.drop if condition is not None and factor.name != CONDITION_FACTOR else 0.0,
+            validation_images=None if images is None else ValidationImages(images, config.batch_size),
+            preview=self.preview,
+            count_later_steps=self._later_steps(factor.name, later),
+        ).run_to_end()
         factor.to("cpu")
 
-    def _display(self, name: str, later: Sequence[str]) -> Display:
-        """The display of a factor's training. This worker trains the factors `later` next, unless others do."""
+    def _later_steps(self, name: str, later: Sequence[str]) -> Callable[[], float] | None:
+        """A function for `Meter.count_later_steps`. This worker trains the factors `later` next, unless others do."""
         images = number_of_images(self.data.train)
         later = [each for each in self._missing(later) if not user_of(self._lock(each))]
-        steps = functools.partial(later_steps, self.recipe, self.registry, name, later, self.run, images)
-        return Display(self.recipe.training_of(name).sample_every, self.preview, steps if later else None)
+        arguments = (self.recipe, self.registry, name, later, self.run, images)
+        return functools.partial(later_steps, *arguments) if later else None
 
     def _missing(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if not is_trained(self.run, name, self.steps[name])]
 
     def _lock(self, name: str) -> Path:
         return self.run.factor(name) / LOCK
-
-
-def _drop(recipe: Recipe, name: str) -> float:
-    """The fraction of images whose condition is dropped in the training of a factor; 0 for that of the condition."""
-    return 0.0 if recipe.condition is None or name == CONDITION_FACTOR else recipe.condition.drop

@@ -6,30 +6,30 @@ The other run may come from an untrusted source. Its plugin files are neither ne
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from auxar.errors import UserError, did_you_mean, one_line, shown
-from auxar.files import is_file, read_checksum, read_metadata, read_shapes
+from auxar.files import is_file, read_checksum
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
-from auxar.recipe.choices import with_options_before
 from auxar.recipe.model_names import names_model, near_model
+from auxar.runs.differences import differences
 from auxar.runs.format import check_format
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run
-from auxar.runs.versions import check_versions
-from auxar.runs.weights import CONDITION, advising, check_shapes, networks_of, read_weights, recipe_part, recorded_part
+from auxar.runs.weights import CONDITION, check_header, read_weights, recipe_part, recorded_part
 from auxar.training.lengths import is_trainable, training_key
 
-SIZE_KEYS = ("height", "width")
-"""Keys of [image] that may differ: the shapes of the tensors say whether weights fit another size."""
-FREE_OPTIONS = ("dropout",)
-"""Options of networks that may differ, because they change only the training."""
+FREE = re.compile(r"image\.(height|width)|.*\.dropout")
+"""The keys that may differ. The shapes of the tensors say whether weights fit another size of images, and dropout
+changes only the training."""
 
 
 def check_init(run: RunFolder, recipe: Recipe, model: Chain, chosen: Sequence[str]) -> dict[str, Any]:
@@ -46,11 +46,7 @@ def check_init(run: RunFolder, recipe: Recipe, model: Chain, chosen: Sequence[st
         if init is not None and factor.name in chosen and not started and is_trainable(factor):
             with _naming(recipe, factor):
                 path = _source(init, factor)
-                with advising():
-                    metadata = read_metadata(path)
-                    check_versions(factor, metadata, path)
-                    _check_part(path, recipe, factor.name, metadata)
-                    check_shapes(factor, read_shapes(path), path)
+                check_header(path, factor, functools.partial(_check_part, path, recipe, factor.name))
                 facts[f"the checksum of {factor.name}'s initial weights"] = read_checksum(path)
     return facts
 
@@ -64,9 +60,7 @@ def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
     with _naming(recipe, factor):
         path = _source(init, factor)
         checksum = read_checksum(path)
-        read_weights(path, factor, lambda metadata: _check_part(path, recipe, factor.name, metadata))
-        if read_checksum(path) != checksum:
-            raise UserError(f"{path} was replaced while it was read; start again when no other process writes it")
+        read_weights(path, factor, functools.partial(_check_part, path, recipe, factor.name))
     return Origin(init if names_model(init) else os.path.abspath(init), checksum)
 
 
@@ -101,48 +95,21 @@ def _source(init: str, factor: Factor) -> Path:
 def _check_part(path: Path, recipe: Recipe, name: str, metadata: Mapping[str, str]) -> None:
     """Raises `UserError` if the weights in a file were trained with other views or networks than the recipe's.
 
-    Data, supports, image sizes and `FREE_OPTIONS` may differ.
+    Data, supports and the keys in `FREE` may differ.
     """
-    expected, found = recipe_part(recipe, name), recorded_part(metadata, path)
-    if name == CONDITION_FACTOR:
-        fits = isinstance(found, list) and len(found) == len(expected)
-        if not fits or next(_differences(found[0], expected[0]), None):
-            raise UserError(f"{path} does not fit factor {name}: it was trained with other conditions")
-        return
+    parts = recorded_part(metadata, path), recipe_part(recipe, name)
     place = recipe.factor_names.index(name)
     networks = ["prior"] if name == "prior" else [f"stage[{place}].embedding", f"stage[{place}].decoder"]
-    conditions = [isinstance(part[-1], dict) and CONDITION in part[-1] for part in (expected, found) if part]
-    if len(set(conditions)) > 1:
-        have = ["has a condition" if has else "has none" for has in conditions]
-        raise UserError(f"{path} does not fit factor {name}: this recipe {have[0]}, but that of the weights {have[1]}")
-    networks += [CONDITION] if recipe.condition is not None else []
-    views = len(expected) - 1 - len(networks)
-    if not isinstance(found, list) or len(found) != len(expected):
-        count = len(found) - 1 - len(networks) if isinstance(found, list) else "none"
-        raise UserError(f"{path} does not fit factor {name}: number of views: expected {views}, found {count}")
-    names = ["image", *(f"stage[{number}].view" for number in range(views)), *networks]
-    found = dict(zip(names, found, strict=True))
-    for key, choice in zip(networks, networks_of(recipe, name), strict=False):
-        if isinstance(found[key], dict) and choice.config is not None:
-            found[key] = with_options_before(found[key], choice.config)
-    differences = _differences(found, dict(zip(names, expected, strict=True)))
-    if difference := next(differences, None):
-        key, before, after = difference
-        raise UserError(
-            f"{path} does not fit factor {name}: it was trained with another image, view or network: {key}: expected "
-            f"{shown(after)}, found {one_line(shown(before))}"
-        )
-
-
-def _differences(found: Any, expected: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yields the path and both values of each key with different values in parts of recipes.
-
-    Keys of only one of them are options that a component has in one version and not in the other.
-    """
-    if isinstance(found, dict) and isinstance(expected, dict):
-        free = SIZE_KEYS if path == "image" else FREE_OPTIONS
-        for key in expected:
-            if key in found and key not in free:
-                yield from _differences(found[key], expected[key], f"{path}.{key}" if path else key)
-    elif found != expected:
-        yield path, found, expected
+    views = [f"stage[{number}].view" for number in range(len(recipe.stage[: place + 1]))]
+    if len(parts[0]) != len(parts[1]):
+        few = "fewer" if len(parts[0]) < len(parts[1]) else "more"
+        raise UserError(f"{path} does not fit factor {name}: it was trained with {few} views or conditions")
+    # The prior of a condition may differ.
+    names = [CONDITION] if name == CONDITION_FACTOR else ["image", *views, *networks, CONDITION]
+    found, expected = (dict(zip(names, part, strict=False)) for part in parts)
+    for key, before, after in differences(found, expected, shared=True):
+        if not FREE.fullmatch(key):
+            raise UserError(
+                f"{path} does not fit factor {name}: it was trained with another image, view or network: {key}: "
+                f"expected {shown(after)}, found {one_line(shown(before))}"
+            )

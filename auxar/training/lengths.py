@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
-from auxar.data import ImageSet
+from auxar.data.sets import ImageSet
 from auxar.errors import UserError
 from auxar.model import Chain, Factor
 from auxar.recipe import Recipe, read_recipe
@@ -98,6 +98,25 @@ def check_lengths(
             )
     if all(name in totals and is_trained(run, name, totals[name]) for name in recipe.factor_names):
         _check_rates(run, recipe)
+
+
+def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> None:
+    """Checks the training settings of the chosen factors before training starts.
+
+    Raises `UserError` if a batch cannot be divided evenly among the processes, or if a recipe with streamed data sets
+    epochs instead of steps.
+    """
+    for name in chosen:
+        config = recipe.training_of(name)
+        key = training_key(recipe, name)
+        if config.batch_size % processes:
+            below = config.batch_size // processes * processes
+            raise UserError(
+                f"{key}.batch_size: {config.batch_size} is not divisible by the number of processes, {processes}; "
+                f"use a multiple of {processes}, such as {below + processes}"
+            )
+        if recipe.data.streaming and config.steps is None:
+            raise UserError(f"{key}.epochs: the length of a stream is not known; set {key}.steps instead")
 
 
 def _length(recipe: Recipe, name: str) -> str:

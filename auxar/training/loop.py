@@ -9,34 +9,36 @@ import itertools
 import json
 import math
 import signal
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor, nn
 
-from auxar.data import Examples, ImageSet, training_examples
+from auxar.data.batches import training_examples
+from auxar.data.examples import Examples
+from auxar.data.sets import ImageSet
 from auxar.errors import UserError
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor
 from auxar.numerics.threads import ThreadChoice, threads
-from auxar.recipe import Recipe, TrainingConfig, read_recipe
+from auxar.recipe import TrainingConfig, read_recipe
 from auxar.runs.history import HISTORY, History
 from auxar.runs.layout import RunFolder
 from auxar.runs.optimizer_state import stored_state
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
-from auxar.training.averaging import WeightAverage
+from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile
-from auxar.training.display import Display
 from auxar.training.initialization import load_init
-from auxar.training.lengths import is_trainable, number_of_images, training_key
-from auxar.training.optimization import make_optimizer, make_schedule
+from auxar.training.lengths import is_trainable, number_of_images
+from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
 from auxar.training.recomputing import recomputing_if_asked
-from auxar.training.schedules import learning_rates, warn_of_warmup
+from auxar.training.schedules import Schedule, learning_rates, warn_of_warmup
 from auxar.training.validation import Validation, ValidationImages
 from auxar.work.signals import Interrupted, Requests, between_steps
 from auxar.work.team import Team
@@ -48,67 +50,44 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def train_factor(
-    model: Chain,
-    factor: Factor,
-    images: ImageSet,
-    config: TrainingConfig,
-    run: RunFolder,
-    team: Team,
-    *,
-    workers: int = 0,
-    drop: float = 0.0,
-    validation: ValidationImages | None = None,
-    display: Display | None = None,
-) -> None:
-    """Trains a factor of `model` to the last step and writes the trained weights.
+Preview = Callable[[Chain, Factor, int, Team], None]
+"""A function that draws images with the current weights of a factor after a step. All processes of the team call it."""
+
+
+@attrs.define(eq=False, slots=False)
+class FactorLoop:
+    """The training of a factor of `model`: steps, checkpoints, and at the end the file of trained weights.
 
     Training continues from the newest undamaged checkpoint if there is one; it may be the last checkpoint of a shorter
     training. Otherwise training starts with the weights of the run `config.init`, or with initialized weights. Random
     choices depend only on the seed, the factor, the step and the process, so a resumed training gives the same weights
-    as an uninterrupted one. If a process is asked to end, a checkpoint is saved after the current step and
-    `Interrupted` is raised.
-
-    With probability `drop`, the condition of an image is replaced by the null condition.
-
-    `validation` is required if the recipe sets `training.evaluate_every`. Evaluations do not change training.
-
-    Raises `UserError` if a file cannot be read or written, or if the checkpoint was trained on other images. It is also
-    raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and only
-    more than `MOST_SKIPPED` of them in a row are an error.
+    as an uninterrupted one.
     """
-    training = _Training(model, factor, images, config, run, team, workers, drop, validation, display or Display())
-    training.run_to_end()
 
+    model: Chain
+    factor: Factor
+    images: ImageSet
+    config: TrainingConfig
+    run: RunFolder
+    team: Team
+    workers: int = 0
+    """Number of processes that prepare images."""
+    drop: float = 0.0
+    """Probability with which the condition of an image is replaced by the null condition."""
+    validation_images: ValidationImages | None = None
+    """Images to evaluate, which are required if the recipe sets `training.evaluate_every`."""
+    preview: Preview | None = None
+    """A function that is called every `training.sample_every` steps. It has no effect on the weights."""
+    count_later_steps: Callable[[], float] | None = None
+    """A function for `Meter.count_later_steps`."""
 
-class _Training:
-    def __init__(
-        self,
-        model: Chain,
-        factor: Factor,
-        images: ImageSet,
-        config: TrainingConfig,
-        run: RunFolder,
-        team: Team,
-        workers: int,
-        drop: float,
-        validation: ValidationImages | None,
-        display: Display,
-    ) -> None:
-        self.model = model
-        self.factor = factor.to(team.device)
-        self.images = images
-        self.config = config
-        self.run = run
-        self.folder = run.factor(factor.name)
-        self.team = team
-        self.workers = workers
-        self.drop = drop
-        self.display = display
+    def __attrs_post_init__(self) -> None:
+        factor, config, team = self.factor.to(self.team.device), self.config, self.team
+        self.folder = self.run.factor(factor.name)
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
-        self.total = config.total_steps(number_of_images(images))
-        self.meter = Meter(factor, config, run.metrics(factor.name), team, self.total)
-        self.validation = Validation(model, self.factor, validation, config, self.folder, team, self.total)
+        self.total = config.total_steps(number_of_images(self.images))
+        self.meter = Meter(factor, config, self.run.metrics(factor.name), team, self.total, self.count_later_steps)
+        self.validation = Validation(self.model, factor, self.validation_images, config, self.folder, team, self.total)
         self.bits = math.log(2) * factor.image.dims
         self.history = History()
         self.compiled = False
@@ -122,30 +101,25 @@ class _Training:
         return self.meter.step
 
     def run_to_end(self) -> None:
+        """Trains the factor to the last step and writes its weights.
+
+        Raises `UserError` if a file cannot be read or written, or if the checkpoint was trained on other images. It is
+        also raised if a loss or gradient is not finite. With `training.nonfinite = "skip"`, such steps are skipped, and
+        only more than `MOST_SKIPPED` of them in a row are an error. Raises `Interrupted` if a process was asked to end,
+        after a checkpoint of the current step was saved.
+        """
         if not is_trainable(self.factor):
             # A factor without trainable parameters, such as a fixed prior, needs no training.
             self.history = self.history.continued(0, self.config)
             self._finish(self._new_average())
             return
-        saved = newest(self.folder, self.factor, self.config.ema > 0, self.total, self.validation.check)
-        if saved is not None:
-            _check_images(saved, self.images.fingerprint)
-            self.factor.load_state_dict(saved.part("factor"))
-            self.history = saved.history
-        elif self.config.init is not None:
-            self.history = History(init=load_init(self.run, self.factor, self.config.init))
-        else:
-            self._initialize()
-        own = make_optimizer(self.factor, self.config.optimizer, self.total)
-        rates = [float(group["lr"]) for group in own.param_groups]
-        if self.team.rank == 0:
-            warn_of_warmup(self.factor.name, self.config.warmup, rates[0], self.total)
-        average = self._new_average()
+        saved = newest(self.folder, self.factor, self.validation.check)
+        self._begin(saved)
+        own, average = make_optimizer(self.factor, self.config.optimizer, self.total), self._new_average()
         if saved is not None:
             average.restore(saved.part("average"), saved.progress.step - saved.progress.skipped)
             self.meter.resume(saved.progress)
-        planned = learning_rates(make_schedule(self.config.schedule), self.config.warmup, rates, self.total)
-        self.rates = itertools.islice(planned, self.step, None)
+        self._plan_rates([float(group["lr"]) for group in own.param_groups])
         self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)
         self.compiled = self._compiles(saved)
@@ -156,13 +130,31 @@ class _Training:
         with between_steps() as requests, contextlib.closing(self.meter):
             if self.step < self.total:
                 self._loop(model, optimizer, average, requests)
-            self._validate(average)
+            self.validation.update(self.meter, average, self._facts)
             self.team.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             self.factor.eval()
             self._save(optimizer, average)
             self.meter.close()  # Messages about the end of training begin on a new line.
             self._finish(average)
         self.team.accelerator.free_memory()
+
+    def _begin(self, saved: Checkpoint | None) -> None:
+        """Gives the factor the weights that training goes on from."""
+        if saved is not None:
+            _check_images(saved, self.images.fingerprint)
+            self.factor.load_state_dict(saved.part("factor"))
+            self.history = saved.history
+        elif self.config.init is not None:
+            self.history = History(init=load_init(self.run, self.factor, self.config.init))
+        else:
+            self._initialize()
+
+    def _plan_rates(self, rates: Sequence[float]) -> None:
+        if self.team.rank == 0:
+            warn_of_warmup(self.factor.name, self.config.warmup, rates[0], self.total)
+        schedule = self.config.schedule.build_as(Schedule)  # type: ignore[type-abstract]
+        planned = learning_rates(schedule, self.config.warmup, rates, self.total)
+        self.rates = itertools.islice(planned, self.step, None)
 
     def _new_average(self) -> WeightAverage:
         return WeightAverage(self.factor, self.config.ema, warmup=self.config.ema_warmup)
@@ -199,9 +191,8 @@ class _Training:
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
-        self.display.begin(self.meter)
         # A request to end may have left out the evaluation after the last step before the checkpoint.
-        self._validate(average)
+        self.validation.update(self.meter, average, self._facts)
         batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
         with (
             contextlib.closing(batches),
@@ -217,8 +208,8 @@ class _Training:
                     # A state that checkpoints cannot store is refused before more work is lost.
                     stored_state(optimizer, self.config.optimizer.table, self.factor)
                 if not asked:
-                    self.display.after_step(self.model, self.factor, self.meter, average, self.team)
-                    self._validate(average)
+                    self._draw(average)
+                    self.validation.update(self.meter, average, self._facts)
                     if self.validation.stops:
                         return
                 if self.step < self.total and (asked or self.step % self.config.checkpoint_every == 0):
@@ -303,8 +294,18 @@ class _Training:
             total += loss.detach()
         return total
 
-    def _validate(self, average: WeightAverage) -> None:
-        self.validation.update(self.meter, average, self._facts)
+    def _draw(self, average: WeightAverage) -> None:
+        """Draws pictures if they are due, with the weights that evaluation would use.
+
+        The time that this takes counts neither as training time nor for the speed of training.
+        """
+        every = self.config.sample_every
+        if self.preview is None or every is None or (self.step % every and self.step != self.total):
+            return
+        started = time.perf_counter()
+        with averaged(self.factor, average):
+            self.preview(self.model, self.factor, self.step, self.team)
+        self.meter.last += time.perf_counter() - started
 
     def _save(self, optimizer: Any, average: WeightAverage) -> None:
         if self.team.rank == 0:
@@ -345,22 +346,3 @@ def _check_images(saved: Checkpoint, fingerprint: str) -> None:
             "Images that it was trained on may now be held out. Restore the original images or choose another folder "
             "with --out"
         )
-
-
-def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> None:
-    """Checks the training settings of the chosen factors before training starts.
-
-    Raises `UserError` if a batch cannot be divided evenly among the processes, or if a recipe with streamed data sets
-    epochs instead of steps.
-    """
-    for name in chosen:
-        config = recipe.training_of(name)
-        key = training_key(recipe, name)
-        if config.batch_size % processes:
-            below = config.batch_size // processes * processes
-            raise UserError(
-                f"{key}.batch_size: {config.batch_size} is not divisible by the number of processes, {processes}; "
-                f"use a multiple of {processes}, such as {below + processes}"
-            )
-        if recipe.data.streaming and config.steps is None:
-            raise UserError(f"{key}.epochs: the length of a stream is not known; set {key}.steps instead")

@@ -8,7 +8,6 @@ from auxar.errors import UserError, one_line
 from auxar.model import Factor
 from auxar.recipe import ComponentChoice
 from auxar.recipe.component_choice import takes_steps
-from auxar.training.schedules import Schedule
 
 
 def make_optimizer(factor: Factor, choice: ComponentChoice, steps: int) -> Optimizer:
@@ -18,13 +17,9 @@ def make_optimizer(factor: Factor, choice: ComponentChoice, steps: int) -> Optim
     """
     planned = {"steps": steps} if choice.component is not None and takes_steps(choice.component.build) else {}
     try:
-        optimizer = choice.build(factor, **planned)
+        optimizer = choice.build_as(Optimizer, factor, **planned)
     except (TypeError, ValueError) as error:  # PyTorch's optimizers check their options.
         raise UserError(f"optimizer '{choice.name}' cannot be built: {one_line(str(error))}") from error
-    if not isinstance(optimizer, Optimizer):
-        raise UserError(
-            f"optimizer '{choice.name}': its build must return a torch.optim.Optimizer, got {type(optimizer).__name__}"
-        )
     given = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
     weights = dict(factor.named_parameters())
     left_out = [name for name, weight in weights.items() if weight.requires_grad and id(weight) not in given]
@@ -33,13 +28,3 @@ def make_optimizer(factor: Factor, choice: ComponentChoice, steps: int) -> Optim
         expected = f"all trainable weights of factor {factor.name} and no others"
         raise UserError(f"optimizer '{choice.name}': its build must give the optimizer {expected}; it {found}")
     return optimizer
-
-
-def make_schedule(choice: ComponentChoice) -> Schedule:
-    """Builds the schedule of the learning rates. Raises `UserError` unless it is a `Schedule`."""
-    schedule = choice.build()
-    if not isinstance(schedule, Schedule):
-        raise UserError(
-            f"schedule '{choice.name}': its build must return an auxar.Schedule, got {type(schedule).__name__}"
-        )
-    return schedule

@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from auxar.errors import UserError
 from auxar.files import append_line, is_file, parse_json, read_bytes, to_json, write_text
 from auxar.model import Factor
+from auxar.progress import ProgressBar
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
-from auxar.training.remaining import StepBar
 from auxar.work.team import Team
 
 MOST_SKIPPED = 50
 """Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""
+SHOWN_AFTER = 5.0
+"""Time in seconds after which the time of all factors is shown. The measured speed is unreliable before."""
 
 
+@attrs.define(eq=False, slots=False)
 class Meter:
     """Counts training steps, averages their losses and reports them. `resume` restores the state from a checkpoint."""
 
-    def __init__(self, factor: Factor, config: TrainingConfig, path: Path, team: Team, total: int) -> None:
-        self.factor = factor
-        self.config = config
-        self.path = path
-        self.team = team
-        self.total = total
-        self.step = 0
-        self.skipped = 0
-        self.in_a_row = 0
-        self.seconds = 0.0
+    factor: Factor
+    config: TrainingConfig
+    path: Path
+    team: Team
+    total: int
+    count_later_steps: Callable[[], float] | None = None
+    """A function that returns the number of steps of this factor that take as long as all steps of later factors.
+    It is called once, because it takes time. None if no other factor is trained after this one."""
+
+    def __attrs_post_init__(self) -> None:
+        self.later_steps: float | None = None
+        self.step = self.skipped = self.in_a_row = self.last_step = 0
+        self.seconds = self.began = 0.0
         self.losses: list[float] = []
-        self.last, self.last_step = time.perf_counter(), 0
-        """Time and step of the last line of metrics, or of the start of training in this process."""
+        self.last = time.perf_counter()
+        """Time of the last line of metrics, whose step is `last_step`, or of the start of training in this process."""
         self.bar: Any = None
         self.shown: dict[str, str] = {}
         """The last figures, which the progress bar shows."""
@@ -54,7 +62,7 @@ class Meter:
         """Starts the progress bar, and removes metrics of steps after the checkpoint, which will be repeated."""
         if self.team.rank == 0:
             forget_after(self.path, self.step)
-        self.bar = StepBar(
+        self.bar = ProgressBar(
             total=self.total,
             initial=self.step,
             desc=f"{self.factor.name} {self.factor}",
@@ -64,6 +72,7 @@ class Meter:
             dynamic_ncols=True,
         )
         self.last, self.last_step = time.perf_counter(), self.step
+        self.began = self.last
 
     def add(self, loss: float, norm: float, rate: float, *, finite: bool) -> None:
         """Records a finished step with its loss in bits/dim, the norm of its gradient and its learning rate.
@@ -72,6 +81,7 @@ class Meter:
         `UserError` unless `training.nonfinite` is "skip" and at most `MOST_SKIPPED` steps in a row were skipped.
         """
         self.step += 1
+        self._show_time_left()
         self.bar.update()
         if finite:
             self.losses.append(loss)
@@ -96,21 +106,32 @@ class Meter:
         if self.bar is not None:
             self.bar.close()
 
+    def _show_time_left(self) -> None:
+        """Shows the time until all factors are trained."""
+        if self.count_later_steps is None or self.bar.disable:
+            return
+        elapsed = time.perf_counter() - self.began
+        if elapsed < SHOWN_AFTER:
+            return
+        if self.later_steps is None:
+            self.later_steps = self.count_later_steps()
+        steps = self.total - self.step + self.later_steps
+        seconds = steps * elapsed / (self.step - self.bar.initial)
+        self.shown["left"] = f"all factors {self.bar.format_interval(seconds)} left"
+        self.bar.set_postfix_str(", ".join(self.shown.values()), refresh=False)
+
     def _skip(self, loss: float, rate: float) -> None:
         what = "gradient of the loss is not finite" if math.isfinite(loss) else f"loss is {loss}"
         self.skipped += 1
         self.in_a_row += 1
-        where = f"factor {self.factor.name}: the {what} at step {self.step} (learning rate {rate:.6g})"
-        kept = "earlier checkpoints are intact"
-        if self.config.nonfinite == "stop":
+        stops = self.config.nonfinite == "stop"
+        if stops or self.in_a_row > MOST_SKIPPED:
+            after = "" if stops else f", after {MOST_SKIPPED} skipped steps in a row"
+            skip = "`--set training.nonfinite=skip` continues this run and skips such steps. " if stops else ""
             raise UserError(
-                f"{where}; {kept}. `--set training.nonfinite=skip` continues this run and skips such steps. To try a "
-                "lower training.optimizer.learning_rate or training.clip, start a new run in another folder (--out)"
-            )
-        if self.in_a_row > MOST_SKIPPED:
-            raise UserError(
-                f"{where}, after {MOST_SKIPPED} skipped steps in a row; {kept}. To try a lower training.learning_rate "
-                "or training.clip, start a new run in another folder (--out)"
+                f"factor {self.factor.name}: the {what} at step {self.step} (learning rate {rate:.6g}){after}; earlier "
+                f"checkpoints are intact. {skip}To try a lower training.optimizer.learning_rate or training.clip, "
+                "start a new run in another folder (--out)"
             )
 
     def _write(self, norm: float, rate: float) -> None:

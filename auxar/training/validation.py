@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from auxar.data import ImageSet
+from auxar.data.sets import ImageSet
 from auxar.evaluation.evaluation import NATS
 from auxar.evaluation.image_nats import factor_nats
 from auxar.model import Chain, Factor, evaluating
@@ -33,32 +33,25 @@ class ValidationImages:
     batch_size: int
 
 
+@attrs.define(eq=False, slots=False)
 class Validation:
     """The evaluations of validation images during a factor's training. Does nothing without `training.evaluate_every`.
 
     All processes that train the factor together get the same figures, so they make the same decisions.
     """
 
-    def __init__(
-        self,
-        model: Chain,
-        factor: Factor,
-        data: ValidationImages | None,
-        config: TrainingConfig,
-        folder: Path,
-        team: Team,
-        total: int,
-    ) -> None:
-        self.model = model
-        self.factor = factor
-        self.data = None if config.evaluate_every is None else data
-        self.config = config
-        self.folder = folder
-        self.team = team
-        self.total = total
-        self.threads = ThreadChoice(team.device)
-        self.progress = ValidationProgress()
-        """The outcome so far, which is stored in checkpoints."""
+    model: Chain
+    factor: Factor
+    data: ValidationImages | None
+    config: TrainingConfig
+    folder: Path
+    team: Team
+    total: int
+    progress: ValidationProgress = attrs.field(init=False, factory=ValidationProgress)
+    """The outcome so far, which is stored in checkpoints."""
+
+    def __attrs_post_init__(self) -> None:
+        self.threads = ThreadChoice(self.team.device)
 
     @property
     def stops(self) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.files import DamagedFile, entries, is_file, read_tensors, remove, to_json, write_tensors
+from auxar.files import DamagedFile, entries, is_file, read_tensors, refusing, remove, to_json, write_tensors
 from auxar.locks import ADVICE, acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.processes import ALONE, Processes
@@ -179,11 +179,9 @@ def take(lock: Path, is_done: Callable[[], bool], compute: Callable[[], None], p
 
 def _is_free(path: Path, held: contextlib.ExitStack) -> bool:
     """Holds a lock until the end of `held`. Returns False if another process holds it."""
-    try:
+    with refusing(path.parent, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = acquire(path, timeout=0)
-    except OSError as error:
-        raise UserError(f"{path.parent} cannot be written: {error.strerror or error}") from None
     if lock is not None:
         held.enter_context(noted(path, lock))
     return lock is not None

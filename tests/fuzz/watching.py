@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import faulthandler
 import multiprocessing
 import resource
 import signal
-import sys
-import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import attrs
 
@@ -38,7 +33,7 @@ class Limits:
     """Limits of one case."""
 
     seconds: float
-    """CPU seconds. Three times as many wall-clock seconds are allowed, since other processes run at the same time."""
+    """CPU time of one case. Ten times as much time may pass, since other processes run at the same time."""
     memory: float
     """Peak resident memory of the process, in GiB."""
 
@@ -54,10 +49,6 @@ class Outcome:
     """The message of an error, or a description of a failure; empty for a result."""
     what: str
     """Description of the case."""
-    seconds: float
-    """CPU seconds that the case took."""
-    memory: float
-    """Peak resident memory of the process during the case, in GiB."""
 
 
 def main(document: str, outcomes_of: Callable[..., list[Outcome]], brief: Callable[[str], str]) -> int:
@@ -69,14 +60,24 @@ def main(document: str, outcomes_of: Callable[..., list[Outcome]], brief: Callab
     options = parser(document).parse_args()
     work = partial(outcomes_of, options.seed, limits=Limits(options.seconds, options.memory))
     if options.only is not None:
-        prepare()
         (found,) = work([options.only])
-        print(f"{found.what}\n{found.kind} in {found.seconds:.2f} s, {found.memory:.2f} GiB\n{found.words}")
+        print(f"{found.what}\n{found.kind}\n{found.words}")
         return int(found.kind == "failure")
-    start = time.monotonic()
-    outcomes = list(shown(spread(work, chunks(options), options.processes)))
-    summarize(outcomes, options.seed, time.monotonic() - start, brief)
-    return int(any(each.kind == "failure" for each in outcomes))
+    last, kinds, errors = options.first + options.count, Counter[str](), Counter[str]()
+    parts = [range(first, min(first + CHUNK, last)) for first in range(options.first, last, CHUNK)]
+    # A process that dies ends the script with a traceback.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, mp_context=context, initializer=prepare) as pool:
+        for part, outcomes in zip(parts, pool.map(work, parts), strict=True):
+            kinds.update(each.kind for each in outcomes)
+            errors.update(brief(each.words) for each in outcomes if each.kind == "error")
+            for each in outcomes:
+                if each.kind == "failure":
+                    print(f"FAILED --seed {options.seed} --only {each.number}: {each.what}\n{each.words}")
+            print(f"{part.stop - options.first} of {options.count} cases: {dict(kinds)}", flush=True)
+    for words, count in errors.most_common(MOST_ERRORS):
+        print(f"{count:>7}  {words}")
+    return int(kinds["failure"] > 0)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -92,25 +93,38 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def prepare() -> None:
+    """Sets up a process that only runs cases: crashes print a traceback, and memory is limited."""
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def outcome(number: int, what: str, attempt: Callable[[], str], limits: Limits) -> Outcome:
     """Runs one case, and returns its outcome.
 
     `attempt` returns the message of a `UserError`, or an empty string for a result. Any exception is a failure.
     """
-    start = time.process_time()
     before = forget_peak()
     try:
-        with _alarm(limits.seconds):
+        set_timers(limits.seconds)
+        try:
             error = attempt()
+        finally:
+            set_timers(0)
         kind, words = ("error", error) if error else ("result", "")
     except HangError:
         kind, words = "failure", f"hangs: more than {limits.seconds:g} s\n{traceback.format_exc(-6)}"
     except Exception as error:
         kind, words = "failure", f"{type(error).__name__}: {str(error)[:500]}\n{traceback.format_exc(-6)[-3000:]}"
-    highest = peak()
-    if highest > max(limits.memory, before):
+    if (highest := peak()) > max(limits.memory, before):
         kind, words = "failure", f"memory: a peak of {highest:.2f} GiB, {before:.2f} GiB before the case\n{words}"
-    return Outcome(number, kind, words, what, time.process_time() - start, highest)
+    return Outcome(number, kind, words, what)
+
+
+def set_timers(seconds: float) -> None:
+    """Starts the timers of a case, or stops them if the time is 0."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
 
 
 def peak() -> float:
@@ -119,8 +133,7 @@ def peak() -> float:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**20
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (2**30 if sys.platform == "darwin" else 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def forget_peak() -> float:
@@ -132,9 +145,9 @@ def forget_peak() -> float:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Makes the signals of both timers, CPU and wall clock, raise `HangError` inside the `with` block."""
+    """Makes the signals of the timers raise `HangError` inside the `with` block."""
 
-    def hang(signum: int, frame: FrameType | None) -> None:
+    def hang(*arguments: object) -> None:
         raise HangError
 
     before = {number: signal.signal(number, hang) for number in (signal.SIGALRM, signal.SIGPROF)}
@@ -143,99 +156,3 @@ def watched() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    timers = {signal.ITIMER_PROF: seconds, signal.ITIMER_REAL: 3 * seconds}
-    for timer, limit in timers.items():
-        signal.setitimer(timer, limit)
-    is_alone = multiprocessing.parent_process() is not None
-    if is_alone:
-        # A signal handler cannot interrupt native code that never returns to Python. Then this process exits, and its
-        # parent reports it.
-        faulthandler.dump_traceback_later(6 * seconds, exit=True)
-    try:
-        yield
-    finally:
-        for timer in timers:
-            signal.setitimer(timer, 0)
-        if is_alone:
-            faulthandler.cancel_dump_traceback_later()
-
-
-def prepare() -> None:
-    """Sets up a process that only runs cases: crashes print a traceback, and memory is limited."""
-    faulthandler.enable()
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_DATA, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-
-
-def chunks(options: argparse.Namespace) -> list[range]:
-    """Splits the requested numbers of cases into ranges; a worker process handles one range at a time."""
-    last = options.first + options.count
-    return [range(first, min(first + CHUNK, last)) for first in range(options.first, last, CHUNK)]
-
-
-def spread(work: Callable[[range], list[Outcome]], parts: list[range], processes: int) -> Iterator[list[Outcome]]:
-    """Yields the outcomes of all parts.
-
-    Worker processes run them, so that the death of a process and the failure of a case have different outcomes.
-    """
-    context = multiprocessing.get_context("spawn")
-    while parts:
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=prepare) as pool:
-            futures = [pool.submit(work, part) for part in parts]
-            for future in futures:
-                part, *parts = parts
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    # A process that dies breaks the whole pool. The remaining parts continue in a new pool.
-                    died = f"a process died at the cases {part.start} … {part.stop - 1} or at others in progress"
-                    yield [Outcome(part.start, "failure", died, "", 0.0, 0.0)]
-                    break
-                except Exception as error:
-                    words = f"cases {part.start} … {part.stop - 1}: {type(error).__name__}: {error}\n{error.__cause__}"
-                    yield [Outcome(part.start, "failure", words, "", 0.0, 0.0)]
-
-
-def shown(found: Iterable[list[Outcome]]) -> Iterator[Outcome]:
-    """Yields every outcome; prints each failure, and the progress from time to time."""
-    start = time.monotonic()
-    done = 0
-    for part in found:
-        done += len(part)
-        for each in part:
-            if each.kind == "failure":
-                print(f"number {each.number}: {each.what}\n{each.words}", flush=True)
-        yield from part
-        if done % (CHUNK * 4) < len(part):
-            print(f"{done} cases done, {done / (time.monotonic() - start):.1f} per second", flush=True)
-
-
-def summarize(outcomes: list[Outcome], seed: int, seconds: float, brief: Callable[[str], str]) -> None:
-    """Prints the number of outcomes of each kind, the most common errors, and the options that repeat each failure.
-
-    `brief` shortens an error, so that similar errors are counted together.
-    """
-    kinds = Counter(each.kind for each in outcomes)
-    counts = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("result", "error", "failure"))
-    print(f"\n{len(outcomes)} cases in {seconds:.0f} s, {len(outcomes) / seconds:.1f} per second: {counts}")
-    slowest = max(outcomes, key=lambda each: each.seconds)
-    largest = max(outcomes, key=lambda each: each.memory)
-    print(f"slowest: number {slowest.number}, {slowest.seconds:.2f} s; ", end="")
-    print(f"peak memory {largest.memory:.2f} GiB, number {largest.number}")
-    examples: dict[str, list[int]] = collections.defaultdict(list)
-    for each in outcomes:
-        if each.kind == "error":
-            examples[brief(each.words)].append(each.number)
-    print("\nthe most common errors: count, first words, and the number of one case")
-    commonest = sorted(examples.items(), key=lambda item: -len(item[1]))
-    for words, numbers in commonest[:MOST_ERRORS]:
-        print(f"{len(numbers):>7}  {words}  ({numbers[0]})")
-    if len(commonest) > MOST_ERRORS:
-        print(f"{sum(len(numbers) for _, numbers in commonest[MOST_ERRORS:]):>7}  other errors")
-    for each in outcomes:
-        if each.kind == "failure":
-            first = each.words.split("\n")[0]
-            print(f"FAILED --seed {seed} --only {each.number}: {first[:300]}")

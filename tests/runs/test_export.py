@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.evaluations import figures_of
-from helpers.tiny_runs import VIEW, changed, distance, run, same, snapshot, tiny, weights
+from helpers.tiny_runs import VIEW, changed, distance, run, said, same, snapshot, tiny, weights
 from safetensors.torch import load_file
 
 import auxar
@@ -106,8 +105,6 @@ def test_weights_in_half_precision(finished, pictures, work):
     bare = auxar.export("half", "bare", half=True, trust_plugins=True).path
     assert not (bare / "evaluation.safetensors").exists()
     assert same(weights(bare), weights(half))
-    again = auxar.export("half", "again", trust_plugins=True).path
-    assert figures_of(again) == figures_of(half)
     auxar.evaluate("bare", settings=[f"data.path={pictures}"], trust_plugins=True)
     assert figures_of(bare)["bits_per_dim"] == figures_of(half)["bits_per_dim"]
     (work / "views.py").write_text(VIEW)
@@ -138,11 +135,8 @@ def test_a_weight_beyond_half_precision_is_refused(finished, work):
     name = sorted(tensors)[0]
     tensors[name].view(-1)[0] = -70_000.0
     write_tensors(file, tensors, metadata)
-    with pytest.raises(UserError) as caught:
-        auxar.export(own, "half", half=True, trust_plugins=True)
-    assert f"{file} cannot be stored in half precision: {name} has the value ±70000, beyond the range" in str(
-        caught.value
-    )
+    expected = f"{file} cannot be stored in half precision: {name} has the value ±70000, beyond the range"
+    assert said(auxar.export, own, "half", half=True, trust_plugins=True).startswith(expected)
     assert not list(work.glob("*half*"))
     assert auxar.export(own, "full", trust_plugins=True).path.is_dir()
     # The evaluation is of other weights.
@@ -160,14 +154,7 @@ def test_runs_that_cannot_be_exported(finished, work):
     for inside in (own, own / "samples" / "new", work / "there" / ".." / "own" / "new"):
         with pytest.raises(UserError, match=r"^.*own.* is in the folder of the exported run, own; choose"):
             auxar.export(own, inside, trust_plugins=True)
-    file = own / "factors" / "prior" / "weights.safetensors"
-    tensors, metadata = read_tensors(file)
-    first = sorted(tensors)[0]
-    for wrong, said in ((tensors[first] * math.nan, "not finite"), (tensors[first].int(), "has the type torch.int")):
-        write_tensors(file, {**tensors, first: wrong}, metadata)
-        with pytest.raises(UserError, match=f"^{file} is damaged: .*{said}"):
-            auxar.export(own, "new", trust_plugins=True)
-    file.unlink()
+    (own / "factors" / "prior" / "weights.safetensors").unlink()
     with pytest.raises(UserError, match=r"^own is not finished: these factors are not trained: prior; train them"):
         auxar.export(own, "new", trust_plugins=True)
     assert sorted(path.name for path in work.iterdir()) == ["own", "there"]

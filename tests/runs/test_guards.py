@@ -13,7 +13,6 @@ from helpers.tiny_runs import run, snapshot, tiny, write_pictures
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
 from auxar.errors import UserError
-from auxar.files import read_json
 
 
 def test_training_does_not_go_on_with_other_images(tmp_path):
@@ -60,51 +59,10 @@ def test_a_run_whose_evaluation_or_report_is_out_of_date_is_evaluated_again(eval
     assert figures_of(folder) == (right if changed else stale)
 
 
-def test_an_evaluation_without_a_total_is_made_again(evaluated, pictures, tmp_path):
-    """The factors of a run may be trained apart."""
-    folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
-    right = figures_of(folder)
-    (folder / "factors" / "stage0").rename(tmp_path / "stage0")
-    evaluate(folder)
-    assert figures_of(folder)["bits_per_dim"]["heldout"] is None
-    (tmp_path / "stage0").rename(folder / "factors" / "stage0")
-    run(folder, tiny(pictures, sampling__images=0))
-    assert figures_of(folder) == right
-
-
-def test_samples_take_no_place_of_other_files(evaluated, tmp_path):
-    own = tmp_path / "mine" / "images" / "0001.png"
-    own.parent.mkdir(parents=True)
-    own.write_bytes(b"a picture")
-    with pytest.raises(UserError, match=r"mine/images/0001\.png is not a sample"):
-        sample(evaluated, images=1, out=tmp_path / "mine")
-    assert own.read_bytes() == b"a picture"
-    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["images", "0001.png"]
-
-
-def test_pictures_are_samples_only_where_samples_are_written(evaluated, tmp_path):
-    """A user's folder may be called `images`, too. Pictures in it are not samples, and must not be deleted."""
-    own = tmp_path / "images" / "000001.png"
-    own.parent.mkdir()
-    own.write_bytes(b"a picture")
-    with pytest.raises(UserError, match=r"images/000001\.png is not a sample"):
-        sample(evaluated, images=1, out=own.parent)
-    assert own.read_bytes() == b"a picture"
-
-
-def test_samples_make_way_for_fewer(evaluated, tmp_path):
-    out = sample(evaluated, settings=["sampling.images=5"], out=tmp_path / "samples")
-    assert len(list((out / "images").iterdir())) == 5
-    sample(evaluated, settings=["sampling.images=2"], out=out, replace=True)
-    assert len(list((out / "images").iterdir())) == 2
-    assert read_json(out / "samples.json")["count"] == 2
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"sampling__sampler": "wavefront", "prior": {"name": "pixelcnn++", "filters": 4}}, "changes the resolution"),
-        ({"data__streaming": True, "training__factor": {"prior": {"epochs": 1}}}, r"training\.factor\.prior\.epochs"),
         ({"data__path": "/nowhere"}, r"^data\.path: "),
         ({"data__train": "other"}, r"^data\.train: "),
         ({"data__split": {"train": 0.99}}, r"^data\.split\.train: "),
@@ -115,12 +73,6 @@ def test_a_mistake_leaves_no_folder(pictures, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         run(tmp_path / "run", tiny(pictures, **change))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_folder_that_is_no_run_is_refused_before_images_are_read(pictures, tmp_path):
-    (tmp_path / "mine.txt").touch()
-    with pytest.raises(UserError, match="is not a run's folder"):
-        run(tmp_path, tiny(pictures, data__path="/nowhere"))
 
 
 def test_what_was_trained_is_not_changed_by_settings(evaluated):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -98,32 +97,6 @@ def test_state_of_all_kinds_is_the_same_to_the_last_bit(tmp_path):
     assert len({id(other.state[parameter]["shared"]) for parameter in net.parameters()}) == 1
 
 
-OPTIMIZERS = ["ASGD", "Adadelta", "Adafactor", "Adagrad", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD"]
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_pytorchs_optimizers_continue_to_the_last_bit(tmp_path, name):
-    def steps(optimizer: torch.optim.Optimizer, net: Any, numbers: range) -> None:
-        for number in numbers:
-            torch.manual_seed(number)
-            optimizer.zero_grad()
-            net.second(net.first(torch.randn(5, 3))).square().sum().backward()
-            optimizer.step()
-
-    torch.manual_seed(0)
-    make = getattr(torch.optim, name)
-    net: Any = Net()
-    optimizer = make(net.parameters(), lr=0.01)
-    steps(optimizer, net, range(3))
-    other: Any = Net()
-    other.load_state_dict(net.state_dict())
-    continued = make(other.parameters(), lr=0.01)
-    through_a_file(optimizer, net, tmp_path / "file").restore(continued, "odd", other)
-    steps(optimizer, net, range(3, 6))
-    steps(continued, other, range(3, 6))
-    assert_equal(dict(net.state_dict()), dict(other.state_dict()))
-
-
 def test_values_that_cannot_be_stored_are_named():
     net: Any = Net()
     optimizer = Odd(net)
@@ -147,17 +120,3 @@ def test_another_optimizer_is_told_and_is_no_damage(tmp_path):
         assert not isinstance(caught.value, DamagedFile)
         start = f"{tmp_path / 'file'}: the optimizer '{name}' cannot continue from this state ({reason}). If its plugin"
         assert str(caught.value).startswith(start)
-
-
-def test_tensors_and_document_must_fit_each_other(tmp_path):
-    net: Any = Net()
-    optimizer = torch.optim.Adam(net.parameters())
-    net.first(torch.ones(3)).sum().backward()
-    optimizer.step()
-    tensors, text = stored_state(optimizer, {"name": "adam"}, net)
-    assert read_state(tmp_path, text, tensors).state[0]["step"].item() == 1
-    document = json.loads(text)
-    cases = [(tensors, "[]"), (tensors, "{}"), (dict(list(tensors.items())[1:]), text)]
-    for found, document in cases:
-        with pytest.raises(DamagedFile, match="its optimizer state is incomplete"):
-            read_state(tmp_path, document, found)

@@ -8,9 +8,7 @@ import torch
 from helpers.tiny_runs import run, same, stopping_after, tiny, weights, write_pictures
 
 from auxar import RunFolder, UserError
-from auxar.cli import main
 from auxar.evaluation.stored import read_evaluation
-from auxar.files import entries
 from auxar.recipe import read_recipe
 from auxar.report.progress import training_progress
 from auxar.runs.lock import holding
@@ -74,13 +72,8 @@ def test_a_recipe_is_not_replaced_while_a_factor_is_trained_with_it(tmp_path, ta
     assert (folder / "recipe.toml").read_bytes() != before
 
 
-def test_a_call_waits_while_another_one_begins(tmp_path, table, monkeypatch):
+def test_a_call_waits_while_another_one_begins(tmp_path, table):
     folder = run(tmp_path / "run", table, only=["stage0"], train_only=True)
-    with holding(folder):
-        monkeypatch.setattr("auxar.training.beginning.PATIENCE", 0.1)
-        with pytest.raises(UserError, match="is in use by process"):
-            run(folder, table, only=["prior"], train_only=True)
-    monkeypatch.setattr("auxar.training.beginning.PATIENCE", 60.0)
     begun, ended = threading.Event(), threading.Event()
 
     def hold():
@@ -113,14 +106,3 @@ def test_progress_is_that_of_the_metrics_and_of_the_weights(tmp_path, table):
         run(folder, {**table, "training": {**table["training"], "steps": 9}}, only=["prior"], train_only=True)
     prior = progress()[1]
     assert (prior.steps, prior.total, prior.trained) == (5, 9, False)
-
-
-def test_the_command_prints_the_progress(tmp_path, table, capsys):
-    folder = run(tmp_path / "run", table, only=["prior"], train_only=True)
-    recipe = str(tmp_path / "run.toml")
-    assert main(["-q", "run", recipe, "--out", str(folder), "--factors", "prior", "--train-only"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[1:][0] == ["factor", "steps", "of", "time", "left", "bits/dim"]
-    assert lines[2][:4] == ["stage0", "0", "4", "-"]
-    assert lines[3][:4] == ["prior", "4", "4", "trained"]
-    assert not entries(folder, "evaluation*")

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
 import torch
-from helpers.tiny_runs import run, same, tiny, weights, with_dropout
-from torch import Tensor, nn
+from helpers.tiny_runs import run, same, stopping_after, tiny, weights, with_dropout
+from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.files import read_metadata
 from auxar.model import CausalDistribution, Factor, ImageSpec
 from auxar.recipe import TrainingConfig
 from auxar.runs.layout import RunFolder
-from auxar.training.averaging import WeightAverage
 from auxar.training.compiling import LONG_TRAINING, compilable, compiled, pays_to_compile
 from auxar_layers.functional import dropout
 from auxar_pixelcnn.components import LightConfig, light
-
-
-class Stopped(Exception):
-    """An exception that simulates the end of a process."""
 
 
 @pytest.fixture
@@ -86,17 +79,8 @@ def test_networks_are_compiled_for_training_steps_only(pictures, tmp_path, compi
 def test_a_training_continues_as_it_was_begun(pictures, tmp_path, compilations, monkeypatch):
     table = tiny(pictures, training__steps=3, training__checkpoint_every=1, sampling__images=0)
     monkeypatch.setattr("auxar.training.compiling.LONG_TRAINING", 0.0)
-    updates = itertools.count()
-
-    def update(self: WeightAverage, update: Any = WeightAverage.update) -> None:
-        if next(updates) == 1:
-            raise Stopped
-        update(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WeightAverage, "update", update)
-        with pytest.raises(Stopped):
-            run(tmp_path / "run", table)
+    with stopping_after(1):
+        run(tmp_path / "run", table)
     monkeypatch.setattr("auxar.training.compiling.LONG_TRAINING", float("inf"))
     before = len(compilations)
     found = run(tmp_path / "run", table)
@@ -139,11 +123,6 @@ def test_errors_of_the_step_are_not_taken_for_those_of_the_compiler(compilations
         pass
     assert "forward" not in vars(compilable(factor)[0])
     factor(images)
-
-
-def test_compiling_and_recomputing_exclude_each_other():
-    with pytest.raises(ValueError, match="compile = true requires recompute = false"):
-        TrainingConfig(steps=1, compile=True, recompute=True)
 
 
 def small_factor(height: int = 8) -> tuple[Factor, Tensor]:
@@ -206,29 +185,8 @@ def test_a_resumed_compiled_training_gives_the_same_weights(pictures, tmp_path, 
     table = with_dropout(tiny(pictures, training__steps=4, training__checkpoint_every=1, sampling__images=0))
     table["training"] |= {"compile": True, "accumulate": 3, "precision": "bf16"}
     whole = run(tmp_path / "whole", table)
-    updates = itertools.count()
-
-    def update(self: WeightAverage, update: Any = WeightAverage.update) -> None:
-        if next(updates) == 6:
-            raise Stopped
-        update(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WeightAverage, "update", update)
-        with pytest.raises(Stopped):
-            run(tmp_path / "resumed", table)
+    with stopping_after(6):
+        run(tmp_path / "resumed", table)
     resumed = run(tmp_path / "resumed", table)
     assert same(weights(whole), weights(resumed))
     assert recorded(resumed) == {("prior", "true"), ("stage0", "true")}
-
-
-def test_a_factor_without_networks_is_told(caplog):
-    caplog.set_level("INFO", "auxar")
-    factor: Any = nn.Linear(1, 1)
-    factor.name = "prior"
-    with compiled(factor, SimpleNamespace, required=False) as done:
-        assert not done
-    assert (
-        "prior has no auxar.CausalNetwork and no auxar.Embedding that can be compiled; it is trained without compiling"
-        in caplog.text
-    )

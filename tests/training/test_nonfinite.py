@@ -35,18 +35,6 @@ class FragileConfig:
     how: str = "loss"
 
 
-class Infinite(torch.autograd.Function):
-    """The identity, with an infinite gradient."""
-
-    @staticmethod
-    def forward(context, value):
-        return value.clone()
-
-    @staticmethod
-    def backward(context, gradient):
-        return gradient * math.inf
-
-
 class Fragile(Prior):
     def __init__(self, config, image):
         super().__init__()
@@ -61,7 +49,8 @@ class Fragile(Prior):
         if self.training:
             self.calls += 1
             if self.calls.item() in self.steps:
-                weight = weight * math.nan if self.how == "loss" else Infinite.apply(weight)
+                # The root of 0 has an infinite gradient.
+                weight = weight + (math.nan if self.how == "loss" else (weight - weight.detach()).sqrt())
         return -(weight.square() + image.float().mean((1, 2, 3)) / 255) * self.image.dims
 
     def draw(self, request, sampler):
@@ -103,13 +92,6 @@ def test_training_stops_with_factor_step_and_learning_rate(pictures, tmp_path, h
     # The message advises to skip such steps; the run continues in the same folder from the checkpoint of step 4.
     run(folder, fragile(pictures, tmp_path, "6", how, training__nonfinite="skip"))
     assert metrics(folder)[-1]["skipped"] == 1
-
-
-def test_metrics_of_a_skipped_step_are_valid_json(pictures, tmp_path):
-    changes = {"training__nonfinite": "skip", "training__log_every": 2}
-    folder = run(tmp_path / "run", fragile(pictures, tmp_path, "4", "gradient", **changes))
-    lines = (folder / "factors" / "prior" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["gradient_norm"] for line in lines if json.loads(line)["step"] == 4] == ["Infinity"]
 
 
 @pytest.mark.parametrize("how", ["loss", "gradient"])
@@ -169,13 +151,3 @@ def test_weights_that_are_not_finite_are_not_saved(pictures, tmp_path):
     with pytest.raises(UserError, match="factor prior: its weights or optimizer state are not finite after step 1; "):
         run(tmp_path / "run", table)
     assert not list((tmp_path / "run").glob("factors/*/*.safetensors"))
-
-
-def test_a_loss_that_explodes_stops_the_networks_too(pictures, tmp_path):
-    with pytest.raises(UserError, match=r"factor prior: the (loss is (nan|-?inf)|gradient .*) at step 2 \(learning"):
-        run(tmp_path / "run", tiny(pictures, training__optimizer__learning_rate=3e38))
-    assert not list((tmp_path / "run").glob("factors/*/weights.safetensors"))
-    # No step was completed, so the folder can be used again with a better setting.
-    run(tmp_path / "run", tiny(pictures, training__optimizer__learning_rate=1e-3))
-    assert all(torch.isfinite(tensor).all() for tensor in weights(tmp_path / "run").values())
-    assert len(metrics(tmp_path / "run")) == 8

@@ -70,29 +70,15 @@ def test_options_of_accelerates_trackers_are_those_of_their_start(pictures, tmp_
     started = []
 
     class Tracker(GeneralTracker):
-        name = "tensorboard"
-        requires_logging_directory = False
+        name, requires_logging_directory, tracker = "tensorboard", False, None
 
         def __init__(self, project: str, **others: Any) -> None:
             started.append((project, others))
 
-        @property
-        def tracker(self) -> None:
-            return None
-
-        def start(self) -> None:
-            pass
-
-        def log(self, *arguments: Any, **options: Any) -> None:
-            pass
-
-        def finish(self) -> None:
-            pass
-
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
     monkeypatch.setattr("auxar.training.trackers.get_available_trackers", lambda: ["tensorboard"])
-    tracker = {"name": "tensorboard", **options} if options else "tensorboard"
-    run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=[tracker], training__steps=1), only=["prior"])
+    chosen = {"name": "tensorboard", **options} if options else "tensorboard"
+    run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=[chosen], training__steps=1), only=["prior"])
     assert started == [expected]
 
 

@@ -13,7 +13,6 @@ from helpers.tiny_runs import (
     metrics,
     run,
     same,
-    snapshot,
     stopping_after,
     tiny,
     weights,
@@ -23,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import auxar
-from auxar.data import load_images
+from auxar.data.loading import load_images
 from auxar.draw.previews import IMAGES
 from auxar.draw.previews import pictures as drawn_pictures
 from auxar.draw.sheets import save_png, sheet
@@ -32,7 +31,6 @@ from auxar.model import SampleRequest
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
 from auxar.training.averaging import WeightAverage
-from auxar.training.loop import seed_of
 
 # Settings that have a state or use random numbers, and a number of steps that is no multiple of the other intervals.
 # The three factors have all optimizers, schedules and averages.
@@ -121,54 +119,7 @@ def raise_stopped():
     raise Stopped
 
 
-def test_a_finished_run_says_so_and_changes_nothing(pictures, everything, caplog):
-    before = snapshot(everything)
-    with caplog.at_level("INFO", logger="auxar"):
-        run(everything, with_dropout(tiny(pictures, **EVERYTHING)))
-    assert f"this run is finished: {everything / 'report.html'}" in caplog.messages
-    assert snapshot(everything) == before
-
-
 # Dependence on recipe and seed
-
-
-@pytest.mark.slow
-def test_the_seed_says_all_and_checkpoints_nothing(pictures, tmp_path, everything):
-    changes = {**EVERYTHING, "training__checkpoint_every": 100}
-    again = run(tmp_path / "again", with_dropout(tiny(pictures, **changes)))
-    assert same(weights(again), weights(everything))
-    assert metrics(again) == metrics(everything)
-
-
-def test_factors_train_apart(pictures, tmp_path, everything, caplog):
-    table = with_dropout(tiny(pictures, **EVERYTHING, training__sample_every=3))
-    caplog.set_level("INFO", logger="auxar")
-    prior, stages = (run(tmp_path / only[0], table, only=only) for only in (["prior"], ["stage0", "stage1"]))
-    assert [file.parent.name for file in prior.glob("factors/*/weights.safetensors")] == ["prior"]
-    assert not (prior / "samples").exists()
-    for name in ("stage0", "stage1"):
-        message = (
-            f"no images are drawn during the training of {name}, because coarser factors are not trained yet: prior"
-        )
-        assert caplog.messages.count(message) == 1
-    assert not list(stages.glob("factors/*/*.png"))
-    (prior / "factors" / "prior").rename(stages / "factors" / "prior")
-    together = run(stages, table)
-    assert same(weights(together), weights(everything))
-    assert figures_of(together) == figures_of(everything)
-
-
-# Effects of settings
-
-
-def test_metrics_are_logged_as_often_as_asked_and_at_the_end(pictures, tmp_path):
-    table = tiny(pictures, training__steps=5, training__log_every=2, sampling__images=0)
-    lines = metrics(run(tmp_path / "run", table, only=["prior"]))
-    assert [line["step"] for line in lines] == [2, 4, 5]
-    every = metrics(run(tmp_path / "every", tiny(pictures, training__steps=5, sampling__images=0), only=["prior"]))
-    losses = [line["bits_per_dim"] for line in every]
-    means = [sum(losses[:2]) / 2, sum(losses[2:4]) / 2, losses[4]]
-    assert [line["bits_per_dim"] for line in lines] == pytest.approx(means)
 
 
 def heldout_images(folder):
@@ -221,14 +172,6 @@ def test_likelihoods_of_a_trained_model_are_near_in_bfloat16(tmp_path):
     torch.testing.assert_close(model.double().bits_per_dim(images).detach(), exact.double(), rtol=0, atol=1e-4)
 
 
-def test_a_batch_that_is_no_multiple_is_shared_out(pictures, tmp_path):
-    """Parts of an accumulated batch may differ in size. With more parts than images, each image is a part."""
-    table = tiny(pictures, training__batch_size=3, training__accumulate=5, training__steps=1, sampling__images=0)
-    whole = tiny(pictures, training__batch_size=3, training__steps=1, sampling__images=0)
-    first, second = metrics(run(tmp_path / "parts", table)), metrics(run(tmp_path / "whole", whole))
-    assert [line["bits_per_dim"] for line in first] == pytest.approx([line["bits_per_dim"] for line in second])
-
-
 # The average of weights
 
 
@@ -267,14 +210,3 @@ def test_weights_are_averages_or_the_last(everything):
         tensors, metadata = read_tensors(everything / "factors" / factor / "weights.safetensors")
         assert metadata["weights"] == kind
         assert same(tensors, {name: state[f"{factor}/factor.{name}"] for name in tensors}) == (kind == "last")
-
-
-# Seeds
-
-
-@given(st.lists(st.integers() | st.text(max_size=5), max_size=4))
-def test_seeds_are_what_torch_takes(parts):
-    seed = seed_of(*parts)
-    torch.manual_seed(seed)
-    assert 0 <= seed < 2**63
-    assert seed == seed_of(*parts)

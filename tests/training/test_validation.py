@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.evaluations import figures_of
-from helpers.tiny_runs import metrics, run, same, snapshot, tiny, weights
+from helpers.tiny_runs import metrics, run, same, stopping_after, stopping_at, tiny, weights
 
 import auxar
 from auxar.errors import UserError
@@ -20,7 +18,6 @@ from auxar.files import read_tensors
 from auxar.training import loop, validation
 from auxar.training.averaging import WeightAverage
 from auxar.training.validation import Validation
-from auxar.work.signals import Interrupted, requests
 
 # Without a stage there is one factor, so that runs are short. There are evaluations after steps 2, 4, 6 and 7.
 CHANGES = {
@@ -35,10 +32,6 @@ CHANGES = {
     "evaluation__train_images": 0,
 }
 FIGURES = {2: 5.0, 4: 3.0, 6: 4.0, 7: 3.0}
-
-
-class Killed(Exception):
-    """An exception that simulates the end of a process."""
 
 
 @pytest.fixture
@@ -112,7 +105,6 @@ def test_the_best_weights_are_those_of_their_step(pictures, tmp_path, figures):
         assert (factor["stopped_early"], evaluation["images"]["heldout"]) == (False, 6)
         page = (folder / "report.html").read_text()
         assert ("the best by validation images: prior at step 4" in page) == (kept == "best")
-        assert ("best of 7" in page) == (kept == "best")
 
 
 def test_without_a_finite_figure_the_last_weights_are_kept(pictures, tmp_path, figures, caplog):
@@ -133,27 +125,6 @@ def whole(pictures, tmp_path_factory) -> Path:
     return run(tmp_path_factory.mktemp("whole") / "run", tiny(pictures, **CHANGES))
 
 
-def killed(
-    patch: pytest.MonkeyPatch, place: Any, name: str, calls: int, *, after: bool = False, signaled: bool = False
-) -> None:
-    """Lets a call of a function end the process, before or after its work, or lets a signal ask it to end."""
-    own: Callable[..., Any] = getattr(place, name)
-    count = iter(range(1, 100))
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        last = next(count) == calls
-        if last and signaled:
-            requests.add(Interrupted.by_signal(signal.SIGTERM))
-        if last and not after and not signaled:
-            raise Killed
-        found = own(*arguments, **options)
-        if last and after:
-            raise Killed
-        return found
-
-    patch.setattr(place, name, call)
-
-
 @pytest.mark.parametrize(
     ("options", "left"),
     [
@@ -161,12 +132,6 @@ def killed(
         (
             {"place": WeightAverage, "name": "update", "calls": 5},
             ["best-000000002", "best-000000004", "training-000000003"],
-        ),
-        # During step 4, after the checkpoint that has the evaluation of step 2.
-        pytest.param(
-            {"place": WeightAverage, "name": "update", "calls": 4},
-            ["best-000000002", "training-000000003"],
-            marks=pytest.mark.slow,
         ),
         # After the best weights of step 6, before the checkpoint of step 6.
         (
@@ -183,22 +148,15 @@ def killed(
             {"place": WeightAverage, "name": "update", "calls": 3, "signaled": True},
             ["best-000000002", "training-000000003", "training-000000004"],
         ),
-        # By a signal before the last step, after which the factor is finished.
-        (
-            {"place": WeightAverage, "name": "update", "calls": 6, "signaled": True},
-            ["best-000000006", "best-000000007", "training-000000006", "training-000000007", "weights"],
-        ),
     ],
-    ids=["after an evaluation", "after a checkpoint", "best weights", "the end", "signal", "signal at the end"],
+    ids=["after an evaluation", "best weights", "the end", "signal"],
 )
 def test_a_stopped_training_makes_the_same_choice(pictures, whole, tmp_path, options, left):
     assert list(curve(whole)) == [2, 4, 6, 7]
     assert sorted(curve(whole).values(), reverse=True) == list(curve(whole).values())
     table = tiny(pictures, **CHANGES)
-    with pytest.MonkeyPatch.context() as patch:
-        killed(patch, **options)
-        with pytest.raises((Killed, Interrupted)):
-            run(tmp_path / "run", table)
+    with stopping_at(**options):
+        run(tmp_path / "run", table)
     assert files(tmp_path / "run") == [f"{name}.safetensors" for name in left]
     stopped = run(tmp_path / "run", table)
     assert same(weights(stopped), weights(whole))
@@ -213,10 +171,8 @@ def test_a_newer_file_does_not_confuse_a_training_that_goes_on(pictures, tmp_pat
     happen on GPUs, which do not always compute the same."""
     table = tiny(pictures, **CHANGES)
     figures[6] = 2.0
-    with pytest.MonkeyPatch.context() as patch:
-        killed(patch, validation, "write_best", 3, after=True)
-        with pytest.raises(Killed):
-            run(tmp_path / "run", table)
+    with stopping_at(validation, "write_best", 3, after=True):
+        run(tmp_path / "run", table)
     figures[6] = 4.0
     stopped = run(tmp_path / "run", table)
     short = run(tmp_path / "short", tiny(pictures, **{**CHANGES, "training__steps": 4}))
@@ -228,10 +184,8 @@ def test_best_weights_and_pictures_of_an_abandoned_training_are_removed(pictures
     """The process is killed before the first checkpoint. Training then starts again, with fewer steps."""
     changes = {**CHANGES, "training__checkpoint_every": 100, "training__sample_every": 2}
     table = tiny(pictures, **changes)
-    with pytest.MonkeyPatch.context() as patch:
-        killed(patch, WeightAverage, "update", 5)
-        with pytest.raises(Killed):
-            run(tmp_path / "run", table)
+    with stopping_after(4):
+        run(tmp_path / "run", table)
     assert files(tmp_path / "run") == ["best-000000004.safetensors"]
     figures[3] = 6.0
     # As no checkpoint exists, other keys of the recipe may change, too.
@@ -247,10 +201,8 @@ def test_best_weights_of_a_checkpoint_stay_until_the_next_checkpoint(pictures, w
     of the checkpoint, which are the best so far, and is killed before it saves another checkpoint."""
     table = tiny(pictures, **CHANGES, training__keep_checkpoints=1)
     for calls, signaled in ((3, True), (1, False)):
-        with pytest.MonkeyPatch.context() as patch:
-            killed(patch, WeightAverage, "update", calls, signaled=signaled)
-            with pytest.raises((Killed, Interrupted)):
-                run(tmp_path / "run", table)
+        with stopping_at(WeightAverage, "update", calls, signaled=signaled):
+            run(tmp_path / "run", table)
     names = ("best-000000002", "best-000000004", "training-000000004")
     assert files(tmp_path / "run") == [f"{name}.safetensors" for name in names]
     stopped = run(tmp_path / "run", table)
@@ -275,15 +227,6 @@ def test_a_checkpoint_with_damaged_best_weights_counts_as_damaged(pictures, whol
         run(tmp_path / "run", tiny(pictures, **CHANGES))
 
 
-def test_weights_are_made_again_without_training(pictures, whole, tmp_path, monkeypatch):
-    shutil.copytree(whole, tmp_path / "run")
-    (tmp_path / "run" / "factors" / "prior" / "weights.safetensors").unlink()
-    killed(monkeypatch, WeightAverage, "update", 1)
-    again = run(tmp_path / "run", tiny(pictures, **CHANGES))
-    assert same(weights(again), weights(whole))
-    assert metrics(again) == metrics(whole)
-
-
 # Early stopping
 
 
@@ -304,24 +247,9 @@ def test_training_stops_early(pictures, tmp_path, figures, caplog):
     assert (factor["steps"], factor["trained_steps"], factor["stopped_early"]) == (10, 10, True)
     assert "10<small> stopped early" in (folder / "report.html").read_text()
     text = "factor prior: training stopped early after step 10 of 30, because the last 2 evaluations on validation "
-    with caplog.at_level("INFO", logger="auxar"):
-        before = snapshot(folder)
+    (folder / "factors" / "prior" / "weights.safetensors").unlink()
+    with caplog.at_level("INFO", logger="auxar"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WeightAverage, "update", None)  # No step is made.
         run(folder, table)
-        assert "this run is finished" in caplog.text
-        assert snapshot(folder) == before
-        (folder / "factors" / "prior" / "weights.safetensors").unlink()
-        with pytest.MonkeyPatch.context() as patch:
-            killed(patch, WeightAverage, "update", 1)
-            run(folder, table)
-        assert text in caplog.text
+    assert text in caplog.text
     assert same(weights(folder), weights(short))
-
-
-def test_factors_stop_by_their_own_settings(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(Validation, "_bits_per_dim", lambda *_: 3.0)
-    table = tiny(pictures, training__steps=4, data__split__validation=0.3, sampling__images=0)
-    table["training"]["factor"] = {"prior": {"evaluate_every": 1, "patience": 1, "keep_best": True}}
-    folder = run(tmp_path / "run", table)
-    stage, prior = figures_of(folder)["factors"]
-    assert (stage["steps"], stage["kept"], stage["stopped_early"]) == (4, "last", False)
-    assert (prior["steps"], prior["trained_steps"], prior["kept"], prior["stopped_early"]) == (1, 2, "best", True)

@@ -29,7 +29,6 @@ from helpers.tiny_runs import (
     snapshot,
     tiny,
     weights,
-    with_dropout,
     write,
 )
 
@@ -91,20 +90,6 @@ def forgotten(run: Path, copy: Path) -> Path:
         (factor / "training-000000005.safetensors").unlink()
     (copy / "report.html").unlink()
     return copy
-
-
-@pytest.fixture(scope="module")
-def by_four(shared) -> Path:
-    """A copy of `shared` that four processes evaluated and sampled. They also continued another, unfinished copy."""
-    folder = shared.with_name("by four")
-    shutil.copytree(shared, folder)
-    more = forgotten(shared, shared.with_name("gone on by four"))
-    recipe = shared.with_name("tiny.toml")
-    commands = ["run", recipe, "--out", more], ["evaluate", folder], ["sample", folder, "--out", folder / "drawn"]
-    done = call(several(4, "float32", *commands), shared.parent)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Held-out images: ") == 1
-    return folder
 
 
 def near(table: dict[str, Any], tolerance: float) -> dict[str, Any]:
@@ -207,32 +192,6 @@ def test_images_are_those_of_one_process(shared, tmp_path):
     # Only `auxar run` draws the sheet of held-out images.
     assert by_two.pop("heldout.png")
     assert by_two == by_one
-
-
-@pytest.mark.slow
-def test_four_processes_do_what_two_do(shared, by_four):
-    assert_equal(evaluation(by_four), evaluation(shared))
-    # Only a run also shows held-out images.
-    expected = pictures_in(shared / "samples")
-    assert expected.pop("heldout.png")
-    assert pictures_in(by_four / "drawn") == expected
-    assert_gone_on(by_four.with_name("gone on by four"), shared)
-
-
-@pytest.mark.slow
-def test_recomputation_by_two_processes_changes_nothing(shared, pictures):
-    """Also with dropout: each process draws the masks of a block again when the block is recomputed."""
-    recipe = write(shared.with_name("dropout.toml"), with_dropout(tiny(pictures, **{**CHANGES, "sampling__images": 0})))
-    folders = [shared.with_name("kept"), shared.with_name("recomputed")]
-    commands: list[list[str | Path]] = [
-        ["run", recipe, "--out", folder, "--set", f"training.recompute={value}"]
-        for folder, value in zip(folders, ("false", "true"), strict=True)
-    ]
-    done = call(several(2, "float32", *commands), shared.parent)
-    assert done.returncode == 0, done.stderr
-    kept, recomputed = (weights(folder, "training") for folder in folders)
-    assert same(kept, recomputed)
-    assert metrics(folders[0]) == metrics(folders[1])
 
 
 # Mistakes, death and other numbers of processes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import os
 import random
@@ -11,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,9 @@ from helpers.tiny_runs import (
 )
 from PIL import Image
 
-from auxar.cli import main
 from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
-from auxar.errors import UserError
 from auxar.files import read_json, read_tensors
-from auxar.training.averaging import WeightAverage
 from auxar.work.signals import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 
 CHANGES = {
@@ -82,25 +79,21 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.001)
 
 
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": read_tensors,
+    ".json": read_json,
+    ".png": lambda file: Image.open(file).load(),
+    ".jsonl": lambda file: [json.loads(line) for line in file.read_text().splitlines()],
+    ".html": lambda file: file.read_text().index("</html>\n"),
+    ".toml": lambda file: tomllib.loads(file.read_text())["training"],
+}
+
+
 def check_whole(folder: Path) -> None:
     """Asserts that every file of a run, apart from temporary `.part` files, is complete and readable."""
     for file in folder.rglob("*"):
-        if file.name.endswith(".part") or not file.is_file():
-            continue
-        if file.suffix == ".safetensors":
-            read_tensors(file)
-        elif file.suffix == ".json":
-            read_json(file)
-        elif file.suffix == ".png":
-            with Image.open(file) as image:
-                image.load()
-        elif file.suffix == ".jsonl":
-            for line in file.read_text().splitlines():
-                json.loads(line)
-        elif file.suffix == ".html":
-            assert file.read_text().endswith("</html>\n")
-        elif file.suffix == ".toml":
-            assert "[training]" in file.read_text()
+        if file.is_file():
+            READERS.get(file.suffix, Path.exists)(file)
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -168,18 +161,6 @@ def kill(recipe: Path, out: Path, place: str, delay: float) -> bool:
     after = finished_factors(out)
     assert {name: after[name] for name in before} == before, "a finished factor was trained again"
     return in_time
-
-
-@pytest.mark.slow
-def test_a_killed_run_ends_like_one_that_was_not(recipe, whole, tmp_path):
-    """Kills a run at a few moments; the slow test `test_runs_killed_at_many_moments` does so at many."""
-    out = tmp_path / "run"
-    assert kill(recipe, out, "checkpointing", 0.0)
-    assert kill(recipe, out, "the other factor", 0.005)
-    assert kill(recipe, out, "conversion", 0.0)
-    assert kill(recipe, out, "sampling", 0.0)
-    run_recipe(recipe, out=out)
-    assert_same(out, whole)
 
 
 @pytest.mark.slow
@@ -267,34 +248,6 @@ def test_drawing_ends_at_once_and_keeps_the_images_that_are_finished(finished, t
     assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
     expected = sorted((whole / "images").iterdir())
     assert [file.read_bytes() for file in kept[:4]] == [file.read_bytes() for file in expected]
-
-
-def test_an_interruption_without_words_is_told(monkeypatch, capsys):
-    """Python's own handler raises KeyboardInterrupt without a message."""
-
-    def interrupted(*arguments: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("auxar.plugins.load_plugins", interrupted)
-    assert main(["plugins"]) == 130
-    assert capsys.readouterr().err.startswith("auxar: interrupted; finished work is kept")
-
-
-def test_the_rate_after_a_stop_counts_what_was_done_since(pictures, tmp_path, monkeypatch):
-    """A line of metrics may average steps from before and after a stop, but its rate counts only later steps."""
-    table = tiny(pictures, training__steps=3, training__log_every=3, sampling__images=0)
-    ticks = itertools.count()
-    monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: float(next(ticks)))
-    with monkeypatch.context() as patch:
-        patch.setattr(WeightAverage, "update", lambda average: requests.add(Interrupted("stopped", 143)))
-        with pytest.raises(Interrupted):
-            run(tmp_path / "run", table, only=["prior"])
-    state = tmp_path / "run" / "factors" / "prior"
-    assert not (state / "metrics.jsonl").exists()
-    run(tmp_path / "run", table, only=["prior"])
-    (line,) = (state / "metrics.jsonl").read_text().splitlines()
-    # One step of 4 images was done after the stop, and the clock advances one second between two calls.
-    assert json.loads(line)["images_per_second"] == 4
 
 
 @pytest.fixture
@@ -399,17 +352,3 @@ def test_a_process_waits_for_a_factor_and_takes_it_over(recipe, whole, tmp_path)
     first.wait()
     assert second.wait(120) == 0
     assert_same(out, whole)
-
-
-@pytest.mark.slow
-def test_settings_do_not_change_while_a_factor_is_trained(recipe, tmp_path):
-    out = tmp_path / "run"
-    first = started("run", recipe, "--out", out, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(lambda: any(out.glob("factors/prior/training*")), first)
-        told = re.escape(f"{out / 'factors' / 'prior'} is in use by process {first.pid} on ")
-        with pytest.raises(UserError, match=told):
-            run_recipe(recipe, out=out, settings=["training.steps=50"])
-    finally:
-        first.kill()
-        first.wait()

@@ -1,0 +1,167 @@
+"""Tests that damaged and unsuitable files of a run are named by one sentence, and that nothing is changed then."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.tiny_runs import run, said, snapshot, tiny
+from torch import Tensor
+
+import auxar
+from auxar.files import read_json, read_tensors, write_json, write_tensors
+from auxar.report import write_report
+from auxar.runs.format import FORMAT
+
+VERSION = importlib.metadata.version("auxar")
+PRIOR, STAGE = (f"factors/{name}/weights.safetensors" for name in ("prior", "stage0"))
+Damage = Callable[[Path], Any]
+
+
+def holding(content: bytes | str) -> Damage:
+    return lambda file: file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+def replaced(old: str, new: str) -> Damage:
+    return lambda file: file.write_text(file.read_text().replace(old, new))
+
+
+def entry(key: str, value: str | None = None) -> Damage:
+    """Gives an entry of the metadata another value, or removes it."""
+
+    def damage(file: Path) -> None:
+        tensors, metadata = read_tensors(file)
+        changed = {**metadata, key: value}
+        write_tensors(file, tensors, {key: value for key, value in changed.items() if value is not None})
+
+    return damage
+
+
+def first(change: Callable[[Tensor], Tensor]) -> Damage:
+    """Changes the first tensor."""
+
+    def damage(file: Path) -> None:
+        tensors, metadata = read_tensors(file)
+        name = min(tensors)
+        write_tensors(file, {**tensors, name: change(tensors[name])}, metadata)
+
+    return damage
+
+
+def another_version(found: int) -> Damage:
+    def damage(file: Path) -> None:
+        versions = json.loads(read_tensors(file)[1]["versions"])
+        assert versions["CausalConv2d"] == 2
+        entry("versions", json.dumps({**versions, "CausalConv2d": found}))(file)
+
+    return damage
+
+
+VERBS: dict[str, Callable[[Path], Any]] = {
+    "load": auxar.load,
+    "evaluate": auxar.evaluate,
+    "sample": lambda folder: auxar.sample(folder, images=1),
+    "figures": lambda folder: auxar.figures(folder, rows=1),
+    "report": write_report,
+    "compare": lambda folder: auxar.compare([folder]),
+    "run": lambda folder: auxar.run(folder / "recipe.toml", out=folder),
+}
+OTHER_VERSION = (
+    "was trained with version {} of the network's CausalConv2d, but this auxar has version 2, which computes other "
+    "values from the same weights; use the auxar that trained it, or train the factor in a new folder (--out)"
+)
+TABLE: list[tuple[str, Damage, str, str]] = [
+    (STAGE, Path.unlink, "load", "is missing: factor stage0 is not trained; train it with `auxar run` and the run's"),
+    *((PRIOR, damage, "load", "is damaged: ") for damage in (cut, holding(b""), holding(b"garbage"))),
+    (PRIOR, flipped, "sample", "is damaged: its content does not match its checksum; delete this file"),
+    (PRIOR, first(lambda values: values[None]), "load", "does not belong to factor prior of this recipe: 1 tensor(s)"),
+    (STAGE, lambda file: shutil.copy(file.parents[1] / "prior" / file.name, file), "load", "does not belong to factor"),
+    (PRIOR, entry("recipe"), "load", "is damaged: its metadata entry 'recipe' is missing"),
+    (STAGE, entry("history"), "evaluate", "is damaged: its metadata entry 'history' is missing"),
+    (STAGE, entry("history", "["), "evaluate", "is damaged: its metadata entry 'history' is not valid"),
+    (PRIOR, entry("versions"), "load", "is damaged: its metadata entry 'versions' is missing"),
+    (PRIOR, entry("versions", "[]"), "load", "is damaged: its metadata entry 'versions' is not valid (expected a"),
+    *((PRIOR, another_version(found), verb, OTHER_VERSION.format(found)) for found, verb in ((1, "load"), (3, "run"))),
+    *(("recipe.toml", holding(text), "load", ": ") for text in (b"", b"[[[", b"\xff", b"[data]\npath = 3\n")),
+    ("evaluation.safetensors", holding(b"garbage"), "compare", "is damaged: "),
+    ("samples/samples.json", holding("[]"), "report", "is damaged: expected a table, got []"),
+    ("samples/samples.json", replaced('"seed": 0', '"seed": "1"'), "report", "is damaged: seed: expected int, got '1'"),
+    ("samples/samples.json", replaced('"seed"', '"more"'), "report", "is damaged: seed: this key is required"),
+    *(
+        ("run.json", holding(text), "load", f"is damaged: {problem}")
+        for text, problem in (
+            ("", "it is not valid JSON"),
+            ("[]", "expected a table, got []"),
+            ("{}", "format: this key is required; auxar: this key is required"),
+            ('{"format": 0, "auxar": "1"}', "'format' must be >= 1: 0"),
+            ('{"format": true, "auxar": "1"}', "format: expected int, got True"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("place", "damage", "verb", "words"), TABLE)
+def test_what_is_wrong_with_a_file_is_told_and_changes_nothing(copied, place, damage, verb, words):
+    damage(copied / place)
+    before = snapshot(copied)
+    message = said(VERBS[verb], copied)
+    assert re.match(rf"{copied / place} ?{re.escape(words)}", message), message
+    assert snapshot(copied) == before
+
+
+def test_weights_of_another_view_are_named(copied):
+    """The views `pyramid` and `subsample` have equal shapes, so the weights of both have equal names and shapes."""
+    replaced('name = "pyramid"', 'name = "subsample"')(copied / "recipe.toml")
+    words = "does not belong to factor stage0 of this recipe: it was trained with another image size, view or network; "
+    assert said(auxar.load, copied).startswith(f"{copied / STAGE} {words}")
+
+
+def test_weights_need_not_have_all_options_of_components(copied):
+    """Components of plugins have other options in other versions."""
+    part = json.loads(read_tensors(copied / STAGE)[1]["recipe"])
+    del part[-1]["filters"]
+    entry("recipe", json.dumps(part))(copied / STAGE)
+    auxar.load(copied)
+
+
+def test_a_run_of_another_format_and_a_folder_without_one_are_refused_by_everything_that_opens_runs(copied):
+    """A recipe and weights are not enough, so no file of a user's own is taken for a part of a run."""
+    assert read_json(copied / "run.json") == {"format": FORMAT, "auxar": VERSION}
+    write_json(copied / "run.json", {"format": FORMAT + 1, "auxar": "9.1\x1b[2J", "more": []})
+    for verb, call in VERBS.items():
+        before = snapshot(copied)
+        assert said(call, copied) == (
+            f"{copied} has run format {FORMAT + 1}, written by auxar 9.1\\x1b[2J; this auxar {VERSION} reads "
+            f"format {FORMAT}; use a newer auxar"
+        ), verb
+        assert snapshot(copied) == before, verb
+    (copied / "run.json").unlink()
+    before = snapshot(copied)
+    for verb, call in VERBS.items():
+        expected = f"{copied} is not a run's folder: it has no run.json"
+        if verb == "run":
+            expected = f"{copied / 'recipe.toml'} is not the recipe of a run, and would be replaced"
+        assert said(call, copied).startswith(expected), verb
+    assert snapshot(copied) == before
+
+
+def test_a_run_of_this_format_keeps_who_began_it(pictures, copied):
+    write_json(copied / "run.json", {"format": FORMAT, "auxar": "0.0.1"})
+    run(copied, tiny(pictures, sampling__images=2))
+    assert read_json(copied / "run.json")["auxar"] == "0.0.1"
