@@ -200,8 +200,6 @@ def write_container(path: Path, header: Header, entries: Sequence[Entry], record
     """
     text = json.dumps(header.table(), separators=(",", ":")).encode()
     index = packed_index(entries)
-    if len(index) > MOST_INDEX:
-        raise UserError(f"{path}: its index would have {len(index):,} bytes, and at most {MOST_INDEX:,} are allowed")
     parts = [len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little") for part in (text, index)]
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.writelines([MAGIC, *parts, *records])

@@ -88,7 +88,6 @@ class Decompression(Work):
         self.archiver = Archiver(model, container.header)
         self.chosen = _chosen(container, only)
         self.targets = {entry.name: folder / png_name(entry.name) for entry in self.chosen}
-        self.before = {name: _stamp(target) for name, target in self.targets.items()}
         self.damaged: list[str] | None = None
         """Names of the images that are damaged or missing, when all are decoded."""
         for entry, record in container.records(self.chosen, coarse=depth > 0):
@@ -107,21 +106,16 @@ class Decompression(Work):
             raise UserError(f"{target} exists; regular files are replaced only with --replace, and others never")
 
     def _is_made(self, entry: Entry, record: bytes | None) -> bool:
-        """Whether the file of an image has exactly its picture or, for a view, was written since this work began."""
-        target = self.targets[entry.name]
-        if self.depth > 0:
-            return _stamp(target) not in (None, self.before[entry.name])
+        """Whether the file of an image has exactly its picture. Files of views are written again."""
+        if self.depth > 0 or record is None:
+            return False
         try:
-            found = read_picture(target)
+            found = read_picture(self.targets[entry.name])
         except UserError:
             return False
         known = attrs.evolve(entry, lengths=(), coarse_checksum=0)
-        metadata = found.profile + found.exif
-        return (
-            entry_of(entry.name, found, self.container.header, entry.condition) == known
-            and record is not None
-            and record[: len(metadata)] == metadata
-        )
+        own = entry_of(entry.name, found, self.container.header, entry.condition)
+        return own == known and record.startswith(found.profile + found.exif)
 
     def compute(self, number: int) -> dict[str, Tensor]:
         """Decodes the images of a chunk, and writes those whose files do not have them. Returns which are damaged."""
@@ -161,15 +155,6 @@ def _chosen(container: Container, only: Sequence[str]) -> list[Entry]:
     chosen = [entry for entry in container.entries if not only or entry.name in only]
     check_names([Path(entry.name) for entry in chosen])
     return chosen
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """The identity and the time of the last change of a file; None if there is none."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns
 
 
 def listed(found: Container) -> Result:

@@ -47,7 +47,7 @@ class LogisticMixtureConfig:
 
     components: int = attrs.field(default=10, validator=[positive, at_most(MOST_COMPONENTS)])
     """Number of components of the mixture, 1 … 1024."""
-    centered: bool = attrs.field(default=True, metadata={"before": False})
+    centered: bool = True
     """Whether predicted means are relative to the center of a value. This is the value that is expected given the view
     and the earlier pixels or, without a view, given the neighbors. Otherwise, they are relative to the middle of the
     range."""

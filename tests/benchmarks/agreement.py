@@ -10,9 +10,7 @@ follow from a single rounding difference.
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
+from measuring import options_of, show
 
 import auxar
 from auxar.model import Chain, Rule, Sampler
@@ -50,16 +48,11 @@ def shares(model: Chain, images: int, rule: Rule, raster: bool) -> list[dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a finished run's folder")
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--rule", default="ancestral")
-    parser.add_argument("--no-raster", action="store_true", help="leave out the slow raster sampler")
-    options = parser.parse_args()
+    options = options_of(__doc__, run=str, images=32, rule="ancestral", no_raster=False)
     model = auxar.load(options.run).chain
     found = shares(model, options.images, build_rule(options.rule, load_plugins(), "--rule"), not options.no_raster)
     facts = {"images": options.images, "image": str(model.image), "rule": options.rule}
-    print(json.dumps({**facts, "pairs": found}, indent=2))
+    show({**facts, "pairs": found}, options)
 
 
 if __name__ == "__main__":

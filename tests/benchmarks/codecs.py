@@ -12,77 +12,58 @@ without loading the model, so that the command's own start is left out. Each cod
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
+from measuring import heldout_images, options_of, show, timed
 from PIL import Image
 
 import auxar
-from auxar.data import load_images
 from auxar_codec.archive import DECODED_DIMS, Archiver
 from auxar_codec.compression import Compression
 from auxar_codec.container import read_container
 
-CODECS: dict[str, tuple[Callable[[str, str], list[str]], str]] = {
-    "PNG (optipng -o7)": (lambda source, out: ["optipng", "-quiet", "-o7", "-out", out, source], ".png"),
-    "WebP lossless (-z 9)": (
-        lambda source, out: ["cwebp", "-quiet", "-lossless", "-exact", "-z", "9", source, "-o", out],
-        ".webp",
-    ),
-    "JPEG XL (-d 0 -e 9)": (
-        lambda source, out: ["cjxl", "--quiet", "-d", "0", "-e", "9", "--num_threads=0", source, out],
-        ".jxl",
-    ),
+CODECS = {
+    "PNG (optipng -o7)": "optipng -quiet -o7 -out {out}.png {source}",
+    "WebP lossless (-z 9)": "cwebp -quiet -lossless -exact -z 9 {source} -o {out}.webp",
+    "JPEG XL (-d 0 -e 9)": "cjxl --quiet -d 0 -e 9 --num_threads=0 {source} {out}.jxl",
 }
-
-
-def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Returns the duration of a call in seconds and its result."""
-    started = time.perf_counter()
-    result = call()
-    return time.perf_counter() - started, result
 
 
 def coded_by(name: str, folder: Path, files: list[Path], sheet: Path, dims: int) -> dict[str, float]:
     """Bits for each sub-pixel of a codec, for single images and for the sheet, and its seconds for single images."""
-    command, suffix = CODECS[name]
-    sizes = []
 
-    def each() -> None:
-        for file in files:
-            out = folder / f"out-{file.stem}{suffix}"
-            out.unlink(missing_ok=True)
-            subprocess.run(command(str(file), str(out)), check=True, stdout=subprocess.DEVNULL)
-            sizes.append(out.stat().st_size)
+    def size(source: Path) -> int:
+        command = CODECS[name].format(source=source, out=folder / f"out-{source.stem}")
+        subprocess.run(command.split(), check=True, stdout=subprocess.DEVNULL)
+        (out,) = folder.glob(f"out-{source.stem}.*")
+        found = out.stat().st_size
+        out.unlink()
+        return found
 
-    duration, _ = seconds(each)
-    out = folder / f"out-sheet{suffix}"
-    subprocess.run(command(str(sheet), str(out)), check=True, stdout=subprocess.DEVNULL)
-    return {"alone": 8 * sum(sizes) / dims, "sheet": 8 * out.stat().st_size / dims, "seconds": duration}
+    duration, alone = timed(lambda: sum(map(size, files)))
+    return {"alone": 8 * alone / dims, "sheet": 8 * size(sheet) / dims, "seconds": duration}
 
 
 def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Tensor) -> dict[str, float]:
     """Bits for each sub-pixel and seconds of a model's file. The images are decoded and compared with the originals."""
     model, path = auxar.load(run, "cpu", arithmetic="integer"), folder / "a.auxar"
-    encoding, _ = seconds(lambda: Compression(model, files, path, None, replace=True).do())
+    encoding, _ = timed(lambda: Compression(model, files, path, None, replace=True).do())
     container = read_container(path)
     archiver = Archiver(model, container.header)
-    decoding, found = seconds(lambda: list(archiver.decode(container, container.entries)))
+    decoding, found = timed(lambda: list(archiver.decode(container, container.entries)))
     pixels = [picture.pixels for _, picture in found if picture is not None]
     assert np.array_equal(np.stack(pixels), images.numpy())
     batch = max(1, DECODED_DIMS // model.image.dims)
-    likelihood, log_prob = seconds(lambda: model.log_prob(images, batch_size=batch))
+    likelihood, log_prob = timed(lambda: model.log_prob(images, batch_size=batch))
     assert model.run is not None
-    drawing, _ = seconds(lambda: model.sample(len(images), batch_size=batch, progress=False))
+    drawing, _ = timed(lambda: model.sample(len(images), batch_size=batch, progress=False))
     dims = images.numel()
     return {
         "likelihood": float(-log_prob.sum() / math.log(2)) / dims,
@@ -98,37 +79,32 @@ def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Ten
     }
 
 
+def write_pictures(folder: Path, images: torch.Tensor, spec: auxar.ImageSpec) -> tuple[list[Path], Path]:
+    """Writes pictures of the images, and a sheet of all of them; returns their files."""
+    files, sheet = [folder / f"{number:03d}.png" for number in range(len(images))], folder / "sheet.png"
+    for file, image in zip(files, images, strict=True):
+        auxar.Images(image, spec).to_pil().save(file)
+    columns = math.isqrt(len(images) - 1) + 1
+    cells = images.new_zeros((columns * columns, *images.shape[1:]))
+    cells[: len(images)] = images
+    whole = rearrange(cells, "(r s) c h w -> (r h) (s w) c", s=columns)
+    Image.fromarray(whole[: -(-len(images) // columns) * spec.height].numpy()).save(sheet)
+    return files, sheet
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--images", type=int, default=100, metavar="N", help="number of images (default: 100)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the model (default: 1)")
-    options = parser.parse_args()
+    runs = {"positional": True, "type": Path, "nargs": "+", "metavar": "RUN"}
+    options = options_of(__doc__, runs=runs, images=100, threads=1)
     torch.set_num_threads(options.threads)
     for run in options.runs:
         model = auxar.load(run)
-        assert model.recipe is not None
-        assert model.registry is not None
-        heldout = load_images(model.recipe.data, model.recipe.image, model.registry).heldout
-        images = torch.stack([image for _, image in heldout.every(1, 0, options.images)])
+        images = heldout_images(model, options.images)
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            files = [folder / f"{number:03d}.png" for number in range(len(images))]
-            for file, image in zip(files, images, strict=True):
-                auxar.Images(image, model.image).to_pil().save(file)
-            sheet = folder / "sheet.png"
-            rows = math.isqrt(len(images) - 1) + 1
-            whole = np.zeros(
-                (rows * model.image.height, rows * model.image.width, model.image.channels), dtype=np.uint8
-            )
-            for number, image in enumerate(images):
-                top, left = number // rows * model.image.height, number % rows * model.image.width
-                whole[top : top + model.image.height, left : left + model.image.width] = image.permute(1, 2, 0)
-            Image.fromarray(whole).save(sheet)
-            found: dict[str, Any] = {"run": str(run), "images": len(images), "auxar": None}
-            found["auxar"] = coded_by_model(run, folder, files, images)
-            found |= {codec: coded_by(codec, folder, files, sheet, images.numel()) for codec in CODECS}
-        print(json.dumps(found, indent=2))
+            files, sheet = write_pictures(Path(name), images, model.image)
+            found: dict[str, Any] = {"run": str(run), "images": len(images)}
+            found["auxar"] = coded_by_model(run, Path(name), files, images)
+            found |= {codec: coded_by(codec, Path(name), files, sheet, images.numel()) for codec in CODECS}
+        show(found, options)
 
 
 if __name__ == "__main__":

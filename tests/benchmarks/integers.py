@@ -13,19 +13,21 @@ sampler `auto`. Both are medians over repeats that alternate between the two, in
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import options_of, seconds_in_turn
 from torch import Tensor
 
-from auxar.data import DataSets, load_images
+from auxar.data.loading import load_images
+from auxar.data.sets import DataSets
 from auxar.model import Chain
 from auxar.recipe.building import own_sampler
 from auxar.runs.opening import open_run
@@ -33,7 +35,7 @@ from auxar.runs.weights import trained_model
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
 
-WIDTHS = ("8/12", "12/12", "12/14", "12/16", "16/16")
+WIDTHS = ["8/12", "12/12", "12/14", "12/16", "16/16"]
 RANGES = 256
 """Number of training images from which the ranges of values are taken."""
 REPEATS = 3
@@ -41,14 +43,14 @@ REPEATS = 3
 
 def main() -> None:
     """Prints one JSON object for each run or, with --markdown, one table for all runs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="+", type=Path)
-    parser.add_argument("--widths", nargs="+", default=WIDTHS, help="bits of weights / bits of values")
-    parser.add_argument("--images", type=int, default=None, help="number of held-out images (default: all)")
-    parser.add_argument("--speed", type=int, default=0, metavar="N", help="also time N images")
-    parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
-    parser.add_argument("--trust-plugins", action="store_true")
-    options = parser.parse_args()
+    options = options_of(
+        __doc__,
+        run={"positional": True, "nargs": "+", "type": Path},
+        widths=WIDTHS,
+        images={"type": int, "help": "number of held-out images (default: all)"},
+        speed={"type": int, "default": 0, "metavar": "N", "help": "also time N images"},
+        markdown=False,
+    )
     torch.set_num_threads(1)
     results = []
     for path in options.run:
@@ -61,7 +63,7 @@ def main() -> None:
 
 @torch.no_grad()
 def _measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    run, recipe, registry = open_run(path, trust_plugins=options.trust_plugins)
+    run, recipe, registry = open_run(path)
     model = trained_model(run, recipe, registry).eval()
     data = load_images(recipe.data, recipe.image, registry)
     heldout = torch.stack([image for _, image in itertools.islice(data.heldout.every(1, 0, 10**6), options.images)])
@@ -83,10 +85,16 @@ def _times(model: Chain, integers: Chain, images: Tensor) -> dict[str, float]:
     def draw(each: Chain) -> object:
         return each.sample(len(images), sampler=own_sampler(each), batch_size=len(images))
 
-    return {
-        "likelihood": _ratio(lambda: model.bits_per_dim(images), lambda: integers.bits_per_dim(images)),
-        "sampling": _ratio(lambda: draw(model), lambda: draw(integers)),
-    }
+    def score(each: Chain) -> object:
+        return each.bits_per_dim(images)
+
+    found = {}
+    for name, work in (("likelihood", score), ("sampling", draw)):
+        calls = {"floats": functools.partial(work, model), "integers": functools.partial(work, integers)}
+        times = seconds_in_turn(calls, REPEATS)  # The first calls compile the native engine.
+        ratios = [one / other for one, other in zip(times["integers"], times["floats"], strict=True)]
+        found[name] = statistics.median(ratios)
+    return found
 
 
 def _bits(model: Chain, images: Tensor) -> Tensor:
@@ -102,20 +110,6 @@ def _converted(model: Chain, data: DataSets, config: IntegerConfig) -> Chain:
         arithmetic.restore(factor, arithmetic.convert(factor, *factor.inputs(views)[:2])) for factor in model.factors
     ]
     return Chain(factors, sampler=model.sampler).eval()
-
-
-def _ratio(first: Callable[[], object], second: Callable[[], object]) -> float:
-    """Returns the duration of `second` divided by that of `first`."""
-    ratios = []
-    for repeat in range(REPEATS + 1):
-        seconds = []
-        for call in (first, second):
-            started = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - started)
-        if repeat:  # The first calls compile the native engine.
-            ratios.append(seconds[1] / seconds[0])
-    return statistics.median(ratios)
 
 
 def _table(results: Sequence[dict[str, Any]], widths: Sequence[str]) -> str:

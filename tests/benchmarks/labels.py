@@ -10,14 +10,12 @@ command continues it, and finished runs are kept.
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
+from measuring import options_of, run_recipe
 
 import auxar
 from auxar.recipe import recipe_text
@@ -33,29 +31,25 @@ def plain_recipe(out: Path) -> Path:
     return path
 
 
-def run(recipe: str | Path, out: Path, settings: list[str]) -> Path:
-    """Trains and evaluates a model with one thread, or continues its run; returns the run's folder."""
-    command = [sys.executable, "-m", "auxar", "-q", "run", str(recipe), "--out", str(out), "--set", *settings]
-    with out.with_suffix(".log").open("a") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    return out
-
-
 def main() -> None:
     """Trains both models and prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--processes", type=int, default=1, help="number of models that are trained at once")
-    parser.add_argument("--images", type=int, default=1000, help="number of held-out images that are classified")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of both recipes")
-    options = parser.parse_args()
+    folder = {"type": Path, "required": True}
+    options = options_of(
+        __doc__,
+        data=dict(folder),
+        out=dict(folder),
+        processes=1,
+        images=1000,
+        set={"nargs": "+", "default": [], "metavar": "KEY=VALUE", "help": "settings of both recipes"},
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     settings = [f"data.path={options.data.resolve()}", *options.set]
     recipes = {"labels": Path(LABELS), "plain": plain_recipe(options.out)}
     with ThreadPoolExecutor(options.processes) as pool:
-        runs = [pool.submit(run, recipe, options.out / name, settings) for name, recipe in recipes.items()]
-        labels, plain = (future.result() for future in runs)
+        runs = [pool.submit(run_recipe, recipe, options.out / name, settings) for name, recipe in recipes.items()]
+    if not all(future.result() for future in runs):
+        sys.exit(1)
+    labels, plain = (options.out / name for name in recipes)
     compared = auxar.compare([plain, labels])
     for found in compared.runs:
         print(f"{found.run}: {found.bits_per_dim:.3f} ± {found.standard_error:.3f} bits/dim")

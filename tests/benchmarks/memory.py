@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import options_of, show
 
 from auxar.model import Factor, recomputing
 from auxar.recipe import load_recipe
@@ -100,13 +101,8 @@ def in_new_process(options: argparse.Namespace, precision: str, recompute: bool)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON only")
-    parser.add_argument("--side", type=int, default=64, help="height and width of the images")
-    parser.add_argument("--batch", type=int, default=4, help="images in a batch")
-    parser.add_argument("--steps", type=int, default=3, help="steps of each measurement, at least 2")
-    parser.add_argument("--one", nargs=2, metavar=("PRECISION", "RECOMPUTE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    one = {"nargs": 2, "metavar": ("PRECISION", "RECOMPUTE"), "help": argparse.SUPPRESS}
+    options = options_of(__doc__, side=64, batch=4, steps=3, one=one)
     if options.one:
         precision, recompute = options.one
         print(json.dumps(measure(options.side, options.batch, precision, recompute == "1", options.steps)))
@@ -120,7 +116,7 @@ def main() -> None:
             "memory_ratio": recomputed["measured"] / kept["measured"],
             "time_ratio": recomputed["seconds"] / kept["seconds"],
         }
-    print(json.dumps(results, indent=None if options.json else 2))
+    show(results, options)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ it finds the other images more usual than the model's own.
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 
 import numpy as np
 import pyarrow.parquet
 import torch
+from measuring import heldout_images, options_of, show
 from PIL import Image
 
 import auxar
@@ -45,14 +44,10 @@ def auroc(outliers: np.ndarray, inliers: np.ndarray) -> float:
 
 def main() -> None:
     """Prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
-    parser.add_argument("sets", nargs="+", metavar="NAME=FILE")
-    parser.add_argument("--images", type=int, default=500)
-    options = parser.parse_args()
+    sets = {"positional": True, "nargs": "+", "metavar": "NAME=FILE"}
+    options = options_of(__doc__, run=str, sets=sets, images=500)
     model = auxar.load(options.run)
-    heldout = auxar.load_images(model).heldout
-    own = scores(model, torch.cat(list(heldout.in_order(64, limit=options.images))))
+    own = scores(model, heldout_images(model, options.images))
     found: dict[str, object] = {"heldout": {name: float(values.mean()) for name, values in own.items()}}
     for each in options.sets:
         name, _, file = each.partition("=")
@@ -62,7 +57,7 @@ def main() -> None:
             "mean": {score: float(values.mean()) for score, values in others.items()},
             "auroc": {score: auroc(values, own[score]) for score, values in others.items()},
         }
-    print(json.dumps({"run": options.run, **found}, indent=2))
+    show({"run": options.run, **found}, options)
 
 
 if __name__ == "__main__":

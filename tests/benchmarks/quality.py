@@ -4,9 +4,8 @@
 
 FOLDER of `--data` has celeba-coarse/ and cifar10-lossless/, each with train.parquet and test.parquet with images of
 32×32 pixels. Each training is of a decoder p(X | view) or of a prior p(X) in one process with one thread. With
-`--seconds`, the time of a step is measured first, alone on the machine, and each arm gets as many steps as fit. With
-`--multiply-adds`, all arms get as many multiply-adds as the first arm has in that time. Without both, arms have equal
-steps, which take about five minutes for `pixelcnn` on one core with AVX-512.
+`--seconds`, the time of a step is measured first, alone on the machine, and each arm gets as many steps as fit. Without
+it, arms have equal steps, which take about five minutes for `pixelcnn` on one core with AVX-512.
 
 If the script is stopped, the same command continues it, and finished runs are kept. The table has a line for each case
 and arm: steps, milliseconds of a step, bits/dim, and the difference from the first arm, paired by image, with its error
@@ -20,23 +19,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
 import torch
+from measuring import options_of, run_recipe, seconds
 
 import auxar
 from auxar.evaluation.stored import read_evaluation
 from auxar.numerics.threads import threads
 from auxar.recipe.building import build_model
-from auxar.recipe.cost import factor_costs
 from auxar.training.optimization import make_optimizer
 
 SAMPLES = 200
@@ -153,9 +148,7 @@ class Bench:
     out: Path
 
     def folder(self, case: str, arm: str, steps: int, seed: int) -> Path:
-        name = f"{case}-{arm}-{steps}-{seed}"
-        for old, new in ((", ", "-"), (" ", "-"), ("×", "x")):
-            name = name.replace(old, new)
+        name = f"{case}-{arm}-{steps}-{seed}".translate({ord(","): None, ord(" "): "-", ord("×"): "x"})
         return self.out / name
 
     def recipe(self, case: str, arm: str, steps: int, seed: int) -> Path:
@@ -168,35 +161,27 @@ class Bench:
             model = STAGE.format(view=of.view, head=head, **attrs.asdict(parts))
         text = RECIPE.format(
             data=of.data.format(data=self.data, out=self.out),
-            side=of.side,
             model=model,
-            batch=of.batch,
             optimizer=parts.optimizer,
-            seed=seed,
-            steps=steps,
             samples=SAMPLES,
+            **{"side": of.side, "batch": of.batch, "seed": seed, "steps": steps},
         )
         path = self.folder(case, arm, steps, seed).with_suffix(".toml")
         path.write_text(text)
         return path
 
     def train(self, case: str, arm: str, steps: int, seed: int) -> None:
-        """Trains and evaluates a factor, or continues its run; its output is in a log file."""
-        folder, recipe = self.folder(case, arm, steps, seed), self.recipe(case, arm, steps, seed)
-        with folder.with_suffix(".log").open("a") as log:
-            command = [sys.executable, "-m", "auxar", "run", str(recipe), "--out", str(folder)]
-            done = subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        print(f"{folder.name}: {'done' if done.returncode == 0 else f'failed; {log.name} says why'}", flush=True)
+        """Trains and evaluates a factor, or continues its run."""
+        run_recipe(self.recipe(case, arm, steps, seed), self.folder(case, arm, steps, seed))
 
-    def cost(self, case: str, arm: str, repeats: int) -> tuple[float, float]:
-        """The seconds and the multiply-adds of a step. Seconds are measured once and kept in a file."""
+    def seconds_of_step(self, case: str, arm: str, repeats: int) -> float:
+        """The seconds of a step, which are measured once and kept in a file."""
         recipe, registry = auxar.load_recipe(self.recipe(case, arm, 1, 0))
         kept = self.folder(case, arm, 1, 0).with_suffix(".json")
-        multiply_adds = factor_costs(recipe, registry)[0].multiply_adds * CASES[case].batch
         if not kept.exists():
             factor = build_model(recipe, registry).factors[0]
             kept.write_text(json.dumps(seconds_of_step(factor, recipe, repeats)))
-        return float(json.loads(kept.read_text())), float(multiply_adds)
+        return float(json.loads(kept.read_text()))
 
     def bits(self, case: str, arm: str, steps: int, seed: int) -> torch.Tensor | None:
         """The bits/dim of held-out images under the finest factor; None if the run is not finished."""
@@ -223,16 +208,15 @@ def seconds_of_step(factor: auxar.Factor, recipe: auxar.Recipe, repeats: int) ->
     with torch.no_grad():
         factor.initialize(images, view)
     optimizer = make_optimizer(factor, recipe.training.optimizer, 1000)
-    times = []
-    for _ in range(max(3, repeats)):
-        started = time.perf_counter()
+
+    def step() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             loss = -factor(images, view).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[2:])
+
+    return seconds(step, repeats, warm_up=2)
 
 
 def table(bench: Bench, plan: Mapping[Key, int], seeds: int, milliseconds: Mapping[Key, float]) -> Iterator[str]:
@@ -259,20 +243,18 @@ def table(bench: Bench, plan: Mapping[Key, int], seeds: int, milliseconds: Mappi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=DEFAULT_ARMS)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, help="seconds of each training; without it, arms have equal steps")
-    parser.add_argument("--multiply-adds", action="store_true", help="with --seconds: equal multiply-adds")
-    parser.add_argument("--steps", type=float, default=1.0, help="without --seconds: factor of all numbers of steps")
-    parser.add_argument("--processes", type=int, default=1, help="number of trainings at once")
-    parser.add_argument("--repeats", type=int, default=20, help="steps whose time is measured")
-    options = parser.parse_args()
-    if options.multiply_adds and options.seconds is None:
-        parser.error("--multiply-adds needs --seconds")
+    options = options_of(
+        __doc__,
+        data={"type": Path, "required": True},
+        out={"type": Path, "required": True},
+        cases={"nargs": "+", "choices": CASES, "default": list(CASES)},
+        arms={"nargs": "+", "choices": ARMS, "default": DEFAULT_ARMS},
+        seeds=3,
+        seconds={"type": float, "help": "seconds of each training; without it, arms have equal steps"},
+        steps={"type": float, "default": 1.0, "help": "without --seconds: factor of all numbers of steps"},
+        processes={"type": int, "default": 1, "help": "number of trainings at once"},
+        repeats={"type": int, "default": 20, "help": "steps whose time is measured"},
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.data.resolve(), options.out.resolve())
     for depth, name in ((1, "faces16"), (2, "faces8")):
@@ -292,14 +274,9 @@ def planned(bench: Bench, options: argparse.Namespace) -> tuple[dict[Key, int], 
     if options.seconds is None:
         return {key: round(CASES[key[0]].steps * options.steps) for key in keys}, {}
     with threads(1):
-        costs = {key: bench.cost(*key, options.repeats) for key in keys}
-    plan = {}
-    for key in keys:
-        seconds, work = costs[key]
-        if options.multiply_adds:
-            seconds = costs[key[0], options.arms[0]][0] * work / costs[key[0], options.arms[0]][1]
-        plan[key] = round(options.seconds / seconds)
-    return plan, {key: 1000 * seconds for key, (seconds, _) in costs.items()}
+        seconds_of = {key: bench.seconds_of_step(*key, options.repeats) for key in keys}
+    plan = {key: round(options.seconds / duration) for key, duration in seconds_of.items()}
+    return plan, {key: 1000 * duration for key, duration in seconds_of.items()}
 
 
 if __name__ == "__main__":

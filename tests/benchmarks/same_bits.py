@@ -24,6 +24,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from measuring import options_of
+
 FOLDER = Path(__file__).parents[1] / "plugins" / "auxar_integers"
 FILES = Path(__file__).parents[1] / "model" / "test_factor_coder.py"
 LEVELS = {
@@ -39,13 +41,14 @@ NATIVE = "not wavefront-torch and not cached-torch and not raster"
 
 def main() -> None:
     """Runs the tests for each build, and prints a row for each. Exits with status 1 if a test failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="command of the Python interpreter")
-    parser.add_argument("--compiler", action="append", help="C++ compiler (default: g++ and clang++)")
-    parser.add_argument("--flags", action="append", help="flags of the compiler, in place of those for x86-64")
-    parser.add_argument("--random", action="store_true", help="also run the tests of random networks")
-    parser.add_argument("--all", action="store_true", help="also run the samplers in PyTorch")
-    options = parser.parse_args()
+    options = options_of(
+        __doc__,
+        python={"default": sys.executable, "help": "command of the Python interpreter"},
+        compiler={"action": "append", "help": "C++ compiler (default: g++ and clang++)"},
+        flags={"action": "append", "help": "flags of the compiler, in place of those for x86-64"},
+        random={"action": "store_true", "help": "also run the tests of random networks"},
+        all={"action": "store_true", "help": "also run the samplers in PyTorch"},
+    )
     compilers = options.compiler or [name for name in ("g++", "clang++") if shutil.which(name)]
     failed, rows = False, 0
     print(f"{'compiler':<40}{'flags':<45}{'result':<30}seconds", flush=True)

@@ -28,7 +28,6 @@ file, in the order of its lines; `left_out` has names that are not compared, eac
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import gc
 import hashlib
 import importlib
@@ -269,8 +268,6 @@ def digest(value: Any) -> str:
 
 MACHINE = ("torch", "numpy", "system", "processor", "instructions", "compiler", "threads")
 """Facts on which the rounding of results depends."""
-ON_ALL_MACHINES = re.compile(r"models/[^/]+/\d+/(weights|images|archive|decoded|factors|integer/(?!nats|bits))")
-"""Beginnings of the names of values that are the same on all machines."""
 
 
 def facts() -> dict[str, Any]:
@@ -309,12 +306,12 @@ def computed(name: str, images: Path) -> tuple[str, dict[str, str], str]:
     return name, found, ""
 
 
-def write(path: Path, only: str, processes: int, reverse: bool) -> int:
+def write(path: Path, only: str, processes: int) -> int:
     """Writes the digests of the cases whose names match `only`; returns the exit status."""
     if not Path(auxar.__file__).is_relative_to(PROJECT):
         print(f"auxar is imported from {Path(auxar.__file__).parent}; install the checkout {PROJECT}")
         return 2
-    names = sorted((name for name in cases() if re.search(only, name)), reverse=reverse)
+    names = sorted(name for name in cases() if re.search(only, name))
     torch.set_num_threads(1)
     # Each case has a process of its own, so that none depends on others. They share the modules that are imported here.
     for module in ("torch._dynamo", "torch.distributed.fsdp"):
@@ -340,23 +337,13 @@ def write(path: Path, only: str, processes: int, reverse: bool) -> int:
     return int(failed > 0 or not names)
 
 
-@dataclasses.dataclass
-class Comparison:
-    """Names of values, by the outcome of the comparison."""
-
-    equal: list[str] = dataclasses.field(default_factory=list)
-    different: list[str] = dataclasses.field(default_factory=list)
-    only_old: list[str] = dataclasses.field(default_factory=list)
-    only_new: list[str] = dataclasses.field(default_factory=list)
-    left_out: list[str] = dataclasses.field(default_factory=list)
-
-
 def compared(
     old: Mapping[str, str], new: Mapping[str, str], names: Mapping[str, str], left_out: Sequence[str]
-) -> Comparison:
-    """Compares digests by name. `names` replaces parts of the old names; names that match `left_out` are not compared.
+) -> dict[str, list[str]]:
+    """The names of values by the outcome of their comparison.
 
-    Raises `ValueError` if two old names become one.
+    `names` replaces parts of the old names; names that match `left_out` are not compared. Raises `ValueError` if two
+    old names become one.
     """
     renamed: dict[str, str] = {}
     for name, value in old.items():
@@ -365,38 +352,28 @@ def compared(
         if name in renamed:
             raise ValueError(f"the map gives two values of the old file the name {name}")
         renamed[name] = value
-    found = Comparison()
+    found: dict[str, list[str]] = {key: [] for key in ("equal", "different", "only old", "only new", "left out")}
     for name in sorted(renamed.keys() | new.keys()):
         if any(re.search(pattern, name) for pattern in left_out):
-            found.left_out.append(name)
-        elif name not in new:
-            found.only_old.append(name)
-        elif name not in renamed:
-            found.only_new.append(name)
+            found["left out"].append(name)
+        elif name in renamed and name in new:
+            found["equal" if renamed[name] == new[name] else "different"].append(name)
         else:
-            (found.equal if renamed[name] == new[name] else found.different).append(name)
+            found["only old" if name in renamed else "only new"].append(name)
     return found
 
 
-def compare(paths: Sequence[Path], map_path: Path | None, only: str, any_machine: bool) -> int:
+def compare(paths: Sequence[Path], map_path: Path | None, only: str) -> int:
     """Prints the comparison of an old and a new file. Returns the exit status, 0 if all values are there and equal."""
     files = [json.loads(path.read_text("utf-8")) for path in paths]
     for path, file in zip(paths, files, strict=True):
         print(f"{path}: commit {file['facts']['commit'][:12]} with {len(file['facts']['changed files'])} changed files")
-    different = [key for key in MACHINE if files[0]["facts"][key] != files[1]["facts"][key]]
-    if different and not any_machine:
+    if different := [key for key in MACHINE if files[0]["facts"][key] != files[1]["facts"][key]]:
         for key in different:
             print(f"{key}: {files[0]['facts'][key]} and {files[1]['facts'][key]}")
-        print("results are rounded differently; compare with --any-machine what is the same on all machines")
+        print("results are rounded differently")
         return 2
-    old, new = (
-        {
-            name: value
-            for name, value in file["digests"].items()
-            if re.search(only, name) and (not any_machine or ON_ALL_MACHINES.match(name))
-        }
-        for file in files
-    )
+    old, new = ({name: value for name, value in file["digests"].items() if re.search(only, name)} for file in files)
     tables: dict[str, dict[str, str]] = tomllib.loads(map_path.read_text("utf-8")) if map_path else {}
     if unknown := sorted(tables.keys() - {"names", "left_out"}):
         print(f"{map_path}: expected the tables names and left_out, got {', '.join(unknown)}")
@@ -407,38 +384,34 @@ def compare(paths: Sequence[Path], map_path: Path | None, only: str, any_machine
         print(f"{map_path}: {error}")
         return 2
     for pattern, reason in tables.get("left_out", {}).items():
-        print(f"left out: {sum(bool(re.search(pattern, name)) for name in found.left_out):,} × {pattern} ({reason})")
-    for title in ("different", "only_old", "only_new"):
+        print(f"left out: {sum(bool(re.search(pattern, name)) for name in found['left out']):,} × {pattern} ({reason})")
+    different = [title for title in ("different", "only old", "only new") if found[title]]
+    for title in different:
         kinds: dict[str, list[str]] = {}
-        for name in getattr(found, title):
+        for name in found[title]:
             group, _, _, kind, *_ = name.split("/")
             kinds.setdefault(f"{group} … {kind}", []).append(name)
         for kind, names in kinds.items():
             count = len({"/".join(name.split("/")[:3]) for name in names})
-            print(f"{title.replace('_', ' ')}: {len(names):,} × {kind} in {count} cases, such as {names[0]}")
-    print(", ".join(f"{len(names):,} {outcome.replace('_', ' ')}" for outcome, names in vars(found).items()))
-    return int(not found.equal or bool(found.different or found.only_old or found.only_new))
+            print(f"{title}: {len(names):,} × {kind} in {count} cases, such as {names[0]}")
+    print(", ".join(f"{len(names):,} {outcome}" for outcome, names in found.items()))
+    return int(not found["equal"] or bool(different))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status."""
+    """Runs a command; returns the exit status, which is 0 if all compared values are there and equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    writing = commands.add_parser("write", help="write digests of the results of this checkout")
-    writing.add_argument("out", type=Path)
-    writing.add_argument("--processes", type=int, default=os.cpu_count(), help="number of cases at the same time")
-    writing.add_argument("--reverse", action="store_true", help="begin with the last case")
-    comparing = commands.add_parser("compare", help="compare two files; the exit status is 0 if all values are equal")
-    comparing.add_argument("old", type=Path)
-    comparing.add_argument("new", type=Path)
-    comparing.add_argument("--names", type=Path, metavar="FILE", help="map of names, and names that are left out")
-    comparing.add_argument("--any-machine", action="store_true", help="compare what is the same on all machines")
-    for command in (writing, comparing):
-        command.add_argument("--only", default="", metavar="PATTERN", help="regular expression for names")
+    parser.add_argument("command", choices=["write", "compare"])
+    parser.add_argument("files", type=Path, nargs="+", help="the file to write, or the old and the new file")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="number of cases at the same time")
+    parser.add_argument("--names", type=Path, metavar="FILE", help="map of names, and names that are left out")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="regular expression for names")
     options = parser.parse_args(arguments)
+    if len(options.files) != 1 + (options.command == "compare"):
+        parser.error("write takes one file, and compare takes two")
     if options.command == "write":
-        return write(options.out.absolute(), options.only, options.processes, options.reverse)
-    return compare([options.old, options.new], options.names, options.only, options.any_machine)
+        return write(options.files[0].absolute(), options.only, options.processes)
+    return compare(options.files, options.names, options.only)
 
 
 if __name__ == "__main__":

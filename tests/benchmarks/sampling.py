@@ -1,12 +1,10 @@
 """Compares the speed of sampling with the speed of this machine's matrix products and with the raster sampler.
 
     python tests/benchmarks/sampling.py --case light128 --json
-    python tests/benchmarks/sampling.py --case growth
 
 Cases: `light32` and `light128` (the pyramid's decoder: 3 blocks, 100 filters, 10 components, conditional), `full32`
 (PixelCNN++: nr_resnet 5, 160 filters), `pyramid128` (the whole chain of recipes/pyramid_celeba.toml with its
-embeddings), `transformer32` (likewise of recipes/small/emoji/transformer.toml), and `growth`, a table of `light` from
-16×16 to 256×256. Weights are untrained, in float32.
+embeddings) and `transformer32` (likewise of recipes/small/emoji/transformer.toml). Weights are untrained, in float32.
 
 The output is one JSON object with one entry for each batch size. `seconds` is the median over repeats, after one call
 that also compiles the native engine if this machine has not done so. `gflops` is the rate of the sampler; it counts two
@@ -27,18 +25,17 @@ Measured on one thread of an Intel Xeon with AVX-512 and AMX, for 1 and 16 image
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import attrs
 import numpy as np
 import torch
+from measuring import options_of, seconds, show
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -88,16 +85,6 @@ class Recorder:
         return compiled
 
 
-def seconds(call: Callable[[], object], repeats: int) -> float:
-    """Returns the median duration of a call in seconds."""
-    durations = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        call()
-        durations.append(time.perf_counter() - started)
-    return statistics.median(durations)
-
-
 def peak(matrices: Sequence[Tensor]) -> float:
     """Returns the GFLOP/s of `torch.mm` on all matrices in turn, at the fastest number of rows."""
     rates = []
@@ -109,7 +96,6 @@ def peak(matrices: Sequence[Tensor]) -> float:
             for (left, right), output in zip(pairs, outputs, strict=True):
                 torch.mm(left, right, out=output)
 
-        once()
         flops = sum(2 * rows * matrix.numel() for matrix in matrices)
         rates.append(flops / seconds(once, 5) / 1e9)
     return max(rates)
@@ -122,65 +108,51 @@ def peak_read(matrices: Sequence[Tensor]) -> float:
         for matrix in matrices:
             matrix.sum()
 
-    once()
     return sum(matrix.nbytes for matrix in matrices) / seconds(once, 5) / 1e9
 
 
+def features_of(network: CausalNetwork, batch: int) -> Tensor | None:
+    """Random features of the shape that a network expects, or None if it takes none."""
+    if not network.features_channels:
+        return None
+    return torch.randn(batch, network.features_channels, *network.image.shape[1:])
+
+
+@attrs.frozen
 class Case:
     """A model to draw images from, and its networks, for counting operations and timing the raster sampler."""
 
-    def __init__(
-        self,
-        networks: Sequence[CausalNetwork],
-        draw: Callable[[SampleRequest, AutoSampler], object],
-        model: Chain | None = None,
-    ) -> None:
-        self.networks = networks
-        self.draw = draw
-        self.model = model
-
-    def features(self, network: CausalNetwork, batch: int) -> Tensor | None:
-        """Returns random features of the shape that the network expects, or None if it takes none."""
-        if not network.features_channels:
-            return None
-        return torch.randn(batch, network.features_channels, *network.image.shape[1:])
+    networks: Sequence[CausalNetwork]
+    draw: Callable[[SampleRequest, AutoSampler], object]
+    model: Chain | None = None
 
     def raster(self, batch: int, pixels: int) -> float:
         """Estimates the raster sampler's seconds for all networks together from a few pixels of each."""
         total = 0.0
         for network in self.networks:
-            _, height, width = network.image.shape
             image = torch.zeros((batch, *network.image.shape), dtype=torch.int64)
             source = DrawSource.of(network, SampleRequest(tuple(range(batch))))
-            features = self.features(network, batch)
-            place = torch.zeros(1, dtype=torch.int64)
-
-            def once(
-                network: CausalNetwork = network,
-                image: Tensor = image,
-                source: DrawSource = source,
-                features: Any = features,
-                place: Tensor = place,
-            ) -> None:
-                source.pixels(place, network(network.encode(image), features)[:, :, 0, 0])
-
-            once()
-            total += seconds(once, pixels) * height * width
+            once = partial(raster_pixel, network, image, source, features_of(network, batch))
+            total += seconds(once, pixels) * network.image.height * network.image.width
         return total
+
+
+def raster_pixel(network: CausalNetwork, image: Tensor, source: DrawSource, features: Tensor | None) -> None:
+    """Draws a pixel as the raster sampler does."""
+    source.pixels(torch.zeros(1, dtype=torch.int64), network(network.encode(image), features)[:, :, 0, 0])
 
 
 def light(size: int) -> Case:
     """The pyramid's decoder at one size."""
     spec = ImageSpec(3, height=size, width=size)
     network = components.light(components.LightConfig(), spec, 100).eval()
-    found: dict[int, Tensor] = {}
+
+    @lru_cache(maxsize=1)
+    def features(batch: int) -> Tensor | None:
+        return features_of(network, batch)
 
     def draw(request: SampleRequest, sampler: AutoSampler) -> Tensor:
-        batch = len(request.numbers)
-        if batch not in found:
-            found.clear()
-            found[batch] = torch.randn(batch, 100, size, size)
-        return sampler.sample(network, found[batch], DrawSource.of(network, request))
+        return sampler.sample(network, features(len(request.numbers)), DrawSource.of(network, request))
 
     return Case([network], draw)
 
@@ -205,7 +177,7 @@ def work(case: Case) -> float:
     with FlopCounterMode(display=False) as counter:
         for network in case.networks:
             image = torch.zeros((1, *network.image.shape), dtype=torch.int64)
-            network(network.encode(image), case.features(network, 1))
+            network(network.encode(image), features_of(network, 1))
         for module in [] if case.model is None else case.model.modules():
             if isinstance(module, Embedding):
                 module(torch.zeros((1, *module.view.shape), dtype=torch.int64))
@@ -219,7 +191,7 @@ def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: st
     recorder = Recorder()
     with recorder.recording():
         case.draw(request, sampler)
-    duration = seconds(lambda: case.draw(request, sampler), repeats)
+    duration = seconds(lambda: case.draw(request, sampler), repeats, 0)
     achieved = work(case) * batch / duration / 1e9
     matrices = [torch.cat(product.matrices) for product in recorder.products]
     if not matrices:
@@ -238,19 +210,13 @@ def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: st
         "ratio": achieved / best,
     }
     if recorder.read:
-        found |= {
-            "weights_gb": recorder.read / 1e9,
-            "read_gb_per_second": recorder.read / duration / 1e9,
-            "peak_read_gb_per_second": peak_read(matrices),
-        }
+        found["weights_gb"] = recorder.read / 1e9
+        found["read_gb_per_second"] = recorder.read / duration / 1e9
+        found["peak_read_gb_per_second"] = peak_read(matrices)
     if raster_pixels:
-        raster = case.raster(batch, raster_pixels)
-        found |= {
-            "raster_seconds": raster,
-            "raster_pixels": raster_pixels,
-            "raster_is": f"scaled from {raster_pixels} pixels of each network",
-            "times_faster": raster / duration,
-        }
+        found["raster_seconds"] = case.raster(batch, raster_pixels)
+        found["raster_pixels"] = raster_pixels
+        found["times_faster"] = found["raster_seconds"] / duration
     return found
 
 
@@ -263,39 +229,21 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
-def growth(options: argparse.Namespace) -> None:
-    """Measures `light` at several sizes; prints a table, or JSON."""
-    rows: list[dict[str, Any]] = []
-    for size in (16, 32, 64, 128, 256):
-        case = light(size)
-        rows.append({"size": size, "results": [measure(case, b, options.repeats, 0, options.engine) for b in (1, 16)]})
-    if options.json:
-        print(json.dumps({"case": "growth", "threads": torch.get_num_threads(), "rows": rows}))
-        return
-    print("| size | steps | seconds, 1 image | seconds, 16 images |\n|---|---|---|---|")
-    for row in rows:
-        one, many = row["results"]
-        print(f"| {row['size']}×{row['size']} | {one['steps']:,} | {one['seconds']:.2f} | {many['seconds']:.2f} |")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=[*CASES, "growth"], required=True)
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--raster-pixels", type=int, default=3, help="pixels to time; 0: none")
-    parser.add_argument("--engine", default="auto", help="auto, native or torch")
-    options = parser.parse_args()
+    options = options_of(
+        __doc__,
+        case={"choices": list(CASES), "required": True},
+        batch=[1, 16],
+        repeats=3,
+        raster_pixels={"type": int, "default": 3, "help": "pixels to time; 0: none"},
+        engine={"default": "auto", "help": "auto, native or torch"},
+    )
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
-    if options.case == "growth":
-        growth(options)
-        return
     case = CASES[options.case]()
     results = [measure(case, batch, options.repeats, options.raster_pixels, options.engine) for batch in options.batch]
     found = {"case": options.case, "threads": torch.get_num_threads(), "engine": options.engine, "results": results}
-    print(json.dumps(found, indent=None if options.json else 2))
+    show(found, options)
 
 
 if __name__ == "__main__":

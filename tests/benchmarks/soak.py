@@ -10,7 +10,6 @@ run is left out because libraries allocate memory in it that they keep.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import statistics
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 
 import psutil
+from measuring import options_of
 
 from auxar.commands.run import run as run_recipe
 from auxar.work.signals import Interrupted, heeding_signals
@@ -65,12 +65,13 @@ def summary(rows: list[Row]) -> list[dict[str, float]]:
     found = []
     for run in sorted({row[1] for row in rows} - {0}):
         own = [row for row in rows if row[1] == run]
+        memory = [row[2] / 1e6 for row in own]
         found.append(
             {
                 "run": run,
                 "minutes": (own[-1][0] - own[0][0]) / 60,
-                "highest_mb": max(row[2] for row in own) / 1e6,
-                "mean_mb": statistics.fmean(row[2] for row in own) / 1e6,
+                "highest_mb": max(memory),
+                "mean_mb": statistics.fmean(memory),
                 "open_files": own[-1][3],
             }
         )
@@ -79,10 +80,8 @@ def summary(rows: list[Row]) -> list[dict[str, float]]:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change keys of the recipe")
-    options = parser.parse_args()
+    settings = {"nargs": "+", "default": [], "metavar": "KEY=VALUE", "help": "change keys of the recipe"}
+    options = options_of(__doc__, minutes=30.0, set=settings)
     rows = soak(options.minutes, options.set)
     runs = summary(rows)
     print("run  minutes  highest MB  mean MB  open files")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 import tomli_w
 import torch
@@ -31,21 +30,15 @@ def comparison(tmp_path, capsys):
     return compare
 
 
-def test_a_digest_depends_on_the_type_the_shape_the_order_and_every_bit_of_a_value():
+def test_a_digest_depends_on_the_values_and_not_on_the_library_and_the_storage():
     values = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     nearly = values.clone()
     nearly.view(torch.int32)[0, 0] += 1
-    others = [values, nearly, values.double(), values.bfloat16(), values.reshape(4), values.T, values.flip(0), -values]
-    others += [values.reshape(4, 1), values.to(torch.int32), values.view(torch.int32)]
+    others = [values, nearly, values.double(), values.bfloat16(), values.reshape(4), values.T, -values]
+    others += [values.to(torch.int32), values.view(torch.int32), torch.tensor(0.0), torch.tensor(-0.0)]
     digests = [digest(value) for value in [*others, b"1", b"2", [1.0, 2.0], [2.0, 1.0], None, True]]
     assert len(set(digests)) == len(digests)
-    assert digest(torch.tensor(0.0)) != digest(torch.tensor(-0.0))
-
-
-def test_a_digest_does_not_depend_on_the_library_and_the_storage_of_a_value():
-    values = torch.arange(6.0).reshape(2, 3)
-    assert digest(values) == digest(values.T.contiguous().T) == digest(values.numpy()) == digest(values.numpy().T.T)
-    assert digest(values.T) == digest(np.ascontiguousarray(values.numpy().T)) == digest(values.numpy().T)
+    assert digest(values.T) == digest(values.T.contiguous()) == digest(values.numpy().T)
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
 
 
@@ -84,14 +77,9 @@ def test_names_are_mapped_in_order_and_values_are_left_out_with_a_reason(compari
     assert (status, "expected the tables names and left_out, got name" in text) == (2, True)
 
 
-def test_files_of_other_machines_are_compared_only_where_all_machines_agree(comparison):
-    old = {"models/a/0/nats/x": "1", "models/a/0/integer/draws/0": "2", "models/a/0/integer/nats/x": "3"}
-    new = {"models/a/0/nats/x": "4", "models/a/0/integer/draws/0": "2", "models/a/0/integer/nats/x": "5"}
-    status, text = comparison(old, new, facts=FACTS | {"torch": "y"})
+def test_files_of_other_machines_are_not_compared(comparison):
+    status, text = comparison({"a/b/0/c": "1"}, {"a/b/0/c": "1"}, facts=FACTS | {"torch": "y"})
     assert (status, "torch: x and y" in text) == (2, True)
-    assert comparison(old, new, "--any-machine", facts=FACTS | {"torch": "y"})[0] == 0
-    new["models/a/0/integer/draws/0"] = "6"
-    assert comparison(old, new, "--any-machine", facts=FACTS | {"torch": "y"})[0] == 1
 
 
 def test_the_recipes_of_all_cases_are_valid(tmp_path):

@@ -16,16 +16,14 @@ Runs that already exist in `--out` are not trained again.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import attrs
+from measuring import options_of, run_recipe, show
 
 import auxar
 
@@ -68,9 +66,9 @@ def train(case: Case, data: Path, support: str, seed: int, folder: Path) -> None
         "sampling.images": 0,
         **{f"training.factor.{factor}.{key}": value for key, value in training.items()},
     }
-    command = [sys.executable, "-m", "auxar", "run", str(RECIPES / f"{case.recipe}.toml"), "--factors", factor]
-    command += ["--out", str(folder), "--set", *(f"{key}={value}" for key, value in settings.items())]
-    subprocess.run(command, check=True)
+    chosen = [f"{key}={value}" for key, value in settings.items()]
+    if not run_recipe(RECIPES / f"{case.recipe}.toml", folder, chosen, "--factors", factor):
+        sys.exit(1)
 
 
 def row(folders: list[tuple[Path, Path]], stage: int) -> dict[str, object]:
@@ -89,14 +87,14 @@ def row(folders: list[tuple[Path, Path]], stage: int) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--celeba", type=Path, required=True)
-    parser.add_argument("--cifar", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--case", choices=list(CASES), action="append")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--times", type=int, default=1, help="factor on the training steps; needs another --out")
-    options = parser.parse_args()
+    options = options_of(
+        __doc__,
+        **{name: {"type": Path, "required": True} for name in ("celeba", "cifar", "out")},
+        case={"choices": list(CASES), "action": "append"},
+        seeds=3,
+        times={"type": int, "default": 1, "help": "factor on the training steps; needs another --out"},
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
     cases = {name: attrs.evolve(case, steps=case.steps * options.times) for name, case in CASES.items()}
     chosen = options.case or list(CASES)
     paths = {
@@ -110,7 +108,7 @@ def main() -> None:
             train(cases[name], getattr(options, cases[name].data), support, seed, folder)
     for name in chosen:
         pairs = [(paths[name, seed, "free"], paths[name, seed, "restricted"]) for seed in range(options.seeds)]
-        print(json.dumps({name: row(pairs, cases[name].stage)}, indent=2))
+        show({name: row(pairs, cases[name].stage)}, options)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,16 @@ weight, which costs a little time (two cores of an AMD EPYC; one core of an Inte
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
+from unittest.mock import patch
 
 import torch
+from measuring import options_of, seconds, show
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.model import CausalDistribution, Factor, ImageSpec
@@ -39,22 +40,10 @@ from auxar_pixelcnn.components import FullConfig, full
 BATCH = 16
 
 
-def seconds(call: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
-    """Returns the median duration of a call in seconds."""
-    durations = []
-    for repeat in range(warm_up + repeats):
-        started = time.perf_counter()
-        call()
-        if repeat >= warm_up:
-            durations.append(time.perf_counter() - started)
-    return statistics.median(durations)
-
-
 def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
     """Counts the convolutions of one step by (transposed, input shape, weight shape, stride, padding, whether the input
     needs a gradient)."""
     calls: Counter = Counter()
-    convolve, transpose = torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d
 
     def record(transposed: bool, original: Callable) -> Callable:
         def call(
@@ -65,19 +54,18 @@ def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
 
         return call
 
-    torch.nn.functional.conv2d = record(False, convolve)
-    torch.nn.functional.conv_transpose2d = record(True, transpose)
-    try:
+    ways = {"conv2d": False, "conv_transpose2d": True}
+    with contextlib.ExitStack() as patches:
+        for name, transposed in ways.items():
+            patches.enter_context(patch.object(functional, name, record(transposed, getattr(functional, name))))
         step()
-    finally:
-        torch.nn.functional.conv2d, torch.nn.functional.conv_transpose2d = convolve, transpose
     return calls
 
 
 def bare_convolution(call: tuple, dtype: torch.dtype, repeats: int) -> float:
     """Returns the median seconds of one entry of `layer_calls`, forward and backward, in the faster memory layout."""
     transposed, shape, weight_shape, stride, padding, needs_input = call
-    convolve = torch.nn.functional.conv_transpose2d if transposed else torch.nn.functional.conv2d
+    convolve = functional.conv_transpose2d if transposed else functional.conv2d
     outputs = weight_shape[1 if transposed else 0]
     best = float("inf")
     for layout in (torch.channels_last, torch.contiguous_format):
@@ -90,7 +78,7 @@ def bare_convolution(call: tuple, dtype: torch.dtype, repeats: int) -> float:
         def once(x=x, weight=weight, bias=bias, inputs=inputs, gradient=gradient) -> None:
             torch.autograd.grad(convolve(x, weight, bias, stride=stride, padding=padding), inputs, gradient)
 
-        best = min(best, seconds(once, repeats))
+        best = min(best, seconds(once, repeats, 2))
     return best
 
 
@@ -119,11 +107,11 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
     convolutions = sum(
         count * bare_convolution(call, dtype, max(3, repeats // 2)) for call, count in layer_calls(factor, step).items()
     )
-    duration = seconds(step, repeats)
+    duration = seconds(step, repeats, 2)
     started = time.perf_counter()
     with compiled(factor.train(), step, required=True):
         compiling = time.perf_counter() - started
-        fast = seconds(step, repeats)
+        fast = seconds(step, repeats, 2)
     return {
         "seconds_per_step": duration,
         "compiled_seconds_per_step": fast,
@@ -137,11 +125,7 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON only")
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--dropout", type=float, default=0.5)
-    options = parser.parse_args()
+    options = options_of(__doc__, repeats=11, dropout=0.5)
     float32, bf16 = (measure(kind, options.repeats, options.dropout) for kind in (torch.float32, torch.bfloat16))
     results = {
         "threads": torch.get_num_threads(),
@@ -149,7 +133,7 @@ def main() -> None:
         "bf16": bf16,
         "bf16_speedup": float32["seconds_per_step"] / bf16["seconds_per_step"],
     }
-    print(json.dumps(results, indent=None if options.json else 2))
+    show(results, options)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,19 @@ import hashlib
 
 import attrs
 
+_OPERATORS = {
+    "comparison": "< <=, <= <, > >=, >= >, == !=, != ==, is is_not, is_not is, in not_in, not_in in",
+    "operator": "+ -, - +, * /, / *, // /, % *, ** *, << >>, >> <<, & |, | &, ^ &",
+    "condition": "and or, or and, && ||, || &&",
+}
+CHANGES = {
+    before.replace("_", " "): (kind, after.replace("_", " "))
+    for kind, changes in _OPERATORS.items()
+    for before, after in (change.split() for change in changes.split(", "))
+}
+"""The kind of mistake and the mistaken operator for each operator of Python and C++."""
+CHANGES |= {f"{before}=": (kind, f"{after}=") for before, (kind, after) in CHANGES.items() if kind == "operator"}
+
 
 @attrs.frozen
 class Mutant:
@@ -24,6 +37,12 @@ class Mutant:
     """The bytes of the source that are replaced: from `start` up to, but not including, `end`."""
     before: str
     after: str
+
+    @classmethod
+    def of(cls, file: str, source: bytes, kind: str, start: int, end: int, after: str) -> Mutant:
+        """The mutant that replaces some bytes of a file's source."""
+        line, last = (source.count(b"\n", 0, place) + 1 for place in (start, end))
+        return cls(file, line, last, kind, start, end, source[start:end].decode(), after)
 
     def applied(self, source: bytes) -> bytes:
         """The source with the mistake."""

@@ -10,13 +10,11 @@ arguments or of axes, an argument or a statement. All kinds are drawn equally of
 line are run, in copies of the repository.
 
 `--folder` keeps the recorded coverage and the outcomes, so the same command continues after an interruption. After a
-change of some tests, `--record tests/FILE…` runs these files again, and the same command then repeats only the trials
-that the changes concern: mutants that no test noticed, whose test is gone, or whose file changed. A mistake may delete
-files or signal processes, so run this in a container.
+change of code or tests, record again; the same command then repeats the trials of mutants that no test noticed, whose
+test is gone, or whose file changed. A mistake may delete files or signal processes, so run this in a container.
 
 With `--limit 60`, tests that take more than 60 seconds together are not run on one mutant: tests in the folder that
-mirrors the mutant's come first, then fast tests. A mutant that these tests do not notice counts as not noticed, and the
-next run of the command tries further tests on it.
+mirrors the mutant's come first, then fast tests. A mutant that these tests do not notice counts as not noticed.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from __future__ import annotations
 import argparse
 import collections
 import hashlib
+import importlib
 import itertools
 import json
 import math
@@ -40,7 +39,7 @@ from mutants import Mutant, identities
 from python_mutants import is_python, python_mutants
 from recording import code_files, digests, record
 from selection import Selection
-from trial import OUTPUT, attempt, copy_tree
+from trial import OUTPUT, Outcome, attempt, copy_tree
 
 ROOT = Path(__file__).parents[2]
 UNNOTICED = ("survived", "untested")
@@ -78,59 +77,39 @@ class Entry:
 
     identity: str
     mutant: Mutant
-    outcome: str
-    """`caught`, `survived`, `endless` or `untested`."""
-    by: str
-    """The test that noticed the mutant. Empty if tests could not be imported, or did not end."""
-    error: str
-    """The first line of the error."""
-    seconds: float
+    outcome: Outcome
     code: str
     """The checksum of the file of the mutant."""
-    tried: dict[str, str]
-    """The tests that did not notice it, with the checksums of their files."""
+    recording: str
+    """The name of the recording of the tests."""
 
     def __str__(self) -> str:
-        change = f"{_short(self.mutant.before)} → {_short(self.mutant.after)}"
-        by = f" by {self.by}" if self.by else ""
-        return f"{self.identity} {self.outcome}: {self.mutant.file}:{self.mutant.line} {self.mutant.kind}: {change}{by}"
+        before, after = (
+            repr(text if len(text) <= 100 else f"{text[:48]} … {text[-48:]}")
+            for text in (self.mutant.before, self.mutant.after)
+        )
+        by = f" by {self.outcome.by}" if self.outcome.by else ""
+        place = f"{self.mutant.file}:{self.mutant.line} {self.mutant.kind}"
+        return f"{self.identity} {self.outcome.kind}: {place}: {before} → {after}{by}"
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 100 else f"{text[:48]} … {text[-48:]}")
+def recorded(path: Path) -> dict[str, Entry]:
+    """The outcomes in a file by the identities of mutants. It has a JSON object a line; the last of a mutant counts."""
+    found = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        fields = json.loads(line)
+        parts = {"mutant": Mutant(**fields["mutant"]), "outcome": Outcome(**fields["outcome"])}
+        found[fields["identity"]] = Entry(**{**fields, **parts})
+    return found
 
 
-class Record:
-    """The outcomes in a file, one JSON object a line. The last line of a mutant counts."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.entries: dict[str, Entry] = {}
-        for line in path.read_text().splitlines() if path.exists() else []:
-            fields = json.loads(line)
-            self.entries[fields["identity"]] = Entry(**{**fields, "mutant": Mutant(**fields["mutant"])})
-
-    def add(self, entry: Entry) -> None:
-        self.entries[entry.identity] = entry
-        with self.path.open("a") as file:
-            file.write(json.dumps(attrs.asdict(entry)) + "\n")
-
-
-def remaining(mutant: Mutant, entry: Entry | None, selection: Selection) -> list[str]:
-    """The tests that are still to be run on a mutant: none, if its outcome is known."""
-    tests = selection.tests(mutant)
-    code = digests(ROOT, [mutant.file])[mutant.file]
-    if entry is None or entry.code != code or (entry.by and entry.by not in selection.seconds):
-        return tests
-    if entry.outcome not in UNNOTICED:
-        return []
-    return [test for test, checksum in _checksums(tests).items() if entry.tried.get(test) != checksum]
-
-
-def _checksums(tests: list[str]) -> dict[str, str]:
-    """The checksum of the file of each test."""
-    of_files = digests(ROOT, {test.split("::")[0] for test in tests})
-    return {test: of_files[test.split("::")[0]] for test in tests}
+def is_known(mutant: Mutant, entry: Entry | None, selection: Selection) -> bool:
+    """Whether the outcome of a mutant is known: nothing that could change it has changed."""
+    if entry is None or entry.code != digests(ROOT, [mutant.file])[mutant.file]:
+        return False
+    return entry.recording == selection.name or (
+        entry.outcome.kind not in UNNOTICED and entry.outcome.by in selection.seconds
+    )
 
 
 _copy: Path
@@ -141,32 +120,22 @@ def _prepare(folder: Path, copies: Path) -> None:
     """Imports the slow libraries once and makes the copy that this process changes."""
     global _copy, _selection
     os.environ["OMP_NUM_THREADS"] = "1"
-    import accelerate  # noqa: F401
-    import datasets  # noqa: F401
-    import hypothesis  # noqa: F401
-    import torch  # noqa: F401
-
+    for module in ("accelerate", "datasets", "hypothesis", "torch"):
+        importlib.import_module(module)
     _copy = Path(tempfile.mkdtemp(dir=copies)) / "auxar"
     copy_tree(ROOT, _copy)
     _selection = Selection(ROOT, folder)
 
 
-def _try(identity: str, mutant: Mutant, entry: Entry | None, limit: float, show: bool) -> Entry | None:
-    """Tries a mutant with tests of up to `limit` seconds. Returns None if its outcome is known already."""
-    tests = remaining(mutant, entry, _selection)
-    if not tests and entry is not None:
-        return None
+def _try(identity: str, mutant: Mutant, limit: float, show: bool) -> Entry:
+    """Tries a mutant with tests of up to `limit` seconds."""
+    tests = _selection.tests(mutant)
     ends = itertools.accumulate(_selection.seconds[test] for test in tests)
-    count = max(1, sum(end <= limit for end in ends))
-    tests = tests[:count]
+    tests = tests[: max(1, sum(end <= limit for end in ends))]
     outcome = attempt(mutant, {test: _selection.seconds[test] for test in tests}, _copy)
     if show:
         print((_copy / OUTPUT).read_text(errors="replace"))
-    code = digests(ROOT, [mutant.file])[mutant.file]
-    tried = _checksums(tests) if outcome.kind in UNNOTICED else {}
-    if entry is not None and entry.code == code:
-        tried = {**entry.tried, **tried}
-    return Entry(identity, mutant, outcome.kind, outcome.by, outcome.error, round(outcome.seconds, 1), code, tried)
+    return Entry(identity, mutant, outcome, digests(ROOT, [mutant.file])[mutant.file], _selection.name)
 
 
 def main() -> int:
@@ -179,29 +148,31 @@ def main() -> int:
     if options.only is not None and options.only not in mutants:
         sys.exit(f"no mutant of the present code is called {options.only}")
     chosen = [options.only] if options.only else list(itertools.islice(drawn(mutants, options.seed), options.count))
-    known = Record(options.folder / "outcomes.jsonl")
+    path = options.folder / "outcomes.jsonl"
+    known = recorded(path)
     if not options.summary:
         with (
             tempfile.TemporaryDirectory(prefix="copies-", dir=options.folder, ignore_cleanup_errors=True) as copies,
             ProcessPoolExecutor(options.processes, None, _prepare, (options.folder, Path(copies))) as pool,
         ):
-            show = options.only is not None
-            entries = {identity: None if show else known.entries.get(identity) for identity in chosen}
             selection = Selection(ROOT, options.folder)
-            order = sorted(entries, key=lambda name: selection.duration(mutants[name]))  # the fastest first
-            futures = [pool.submit(_try, name, mutants[name], entries[name], options.limit, show) for name in order]
+            show = options.only is not None
+            names = [name for name in chosen if show or not is_known(mutants[name], known.get(name), selection)]
+            names.sort(key=lambda name: selection.duration(mutants[name]))  # the fastest first
+            futures = [pool.submit(_try, name, mutants[name], options.limit, show) for name in names]
             for future in as_completed(futures):
-                if (entry := future.result()) is not None:
-                    known.add(entry)
-                    print(entry, flush=True)
-    _summarize([known.entries[identity] for identity in chosen if identity in known.entries], len(chosen))
+                entry = known[future.result().identity] = future.result()
+                with path.open("a") as file:
+                    file.write(json.dumps(attrs.asdict(entry)) + "\n")
+                print(entry, flush=True)
+    _summarize([known[identity] for identity in chosen if identity in known], len(chosen))
     return 0
 
 
 def _summarize(entries: list[Entry], count: int) -> None:
-    unnoticed = [entry for entry in entries if entry.outcome in UNNOTICED]
+    unnoticed = [entry for entry in entries if entry.outcome.kind in UNNOTICED]
     print("\nnot noticed:", *sorted(map(str, unnoticed)), sep="\n")
-    outcomes = dict(collections.Counter(entry.outcome for entry in entries))
+    outcomes = dict(collections.Counter(entry.outcome.kind for entry in entries))
     noticed = len(entries) - len(unnoticed)
     print(f"\n{noticed} of {len(entries)} mutants noticed ({noticed / max(1, len(entries)):.1%}): {outcomes}")
     if len(entries) < count:

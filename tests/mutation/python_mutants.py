@@ -7,248 +7,34 @@ because mistakes in them change no behavior.
 from __future__ import annotations
 
 import ast
+import itertools
 import re
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from mutants import Mutant
+from mutants import CHANGES, Mutant
 
-COMPARISONS = {
-    ast.Lt: ("<", "<="),
-    ast.LtE: ("<=", "<"),
-    ast.Gt: (">", ">="),
-    ast.GtE: (">=", ">"),
-    ast.Eq: ("==", "!="),
-    ast.NotEq: ("!=", "=="),
-    ast.Is: ("is", "is not"),
-    ast.IsNot: ("is not", "is"),
-    ast.In: ("in", "not in"),
-    ast.NotIn: ("not in", "in"),
-}
-ARITHMETIC = {
-    ast.Add: ("+", "-"),
-    ast.Sub: ("-", "+"),
-    ast.Mult: ("*", "/"),
-    ast.Div: ("/", "*"),
-    ast.FloorDiv: ("//", "/"),
-    ast.Mod: ("%", "*"),
-    ast.Pow: ("**", "*"),
-    ast.LShift: ("<<", ">>"),
-    ast.RShift: (">>", "<<"),
-    ast.BitAnd: ("&", "|"),
-    ast.BitOr: ("|", "&"),
-    ast.BitXor: ("^", "&"),
-}
 KEY = re.compile(r"[\w.-]+")
 """Strings of this form are names or keys. Other strings are words for people."""
 SAYING = {"debug", "info", "warning", "error", "warn", "UserError", "DamagedFile", "print"}
 """Functions and errors whose arguments are words for people."""
-
-
-class Finder(ast.NodeVisitor):
-    """Collects the mutants of one file."""
-
-    def __init__(self, file: str, source: bytes) -> None:
-        self.file = file
-        self.source = source
-        self.starts = [0]
-        for line in source.splitlines(keepends=True):
-            self.starts.append(self.starts[-1] + len(line))
-        self.found: list[Mutant] = []
-
-    # Positions and replacements
-
-    def start(self, node: ast.expr | ast.stmt | ast.keyword) -> int:
-        return self.starts[node.lineno - 1] + node.col_offset
-
-    def end(self, node: ast.expr | ast.stmt | ast.keyword) -> int:
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        return self.starts[node.end_lineno - 1] + node.end_col_offset
-
-    def text(self, node: ast.expr | ast.stmt) -> str:
-        return self.source[self.start(node) : self.end(node)].decode()
-
-    def add(self, kind: str, start: int, end: int, after: str) -> None:
-        line = self.source[:start].count(b"\n") + 1
-        last = self.source[:end].count(b"\n") + 1
-        before = self.source[start:end].decode()
-        self.found.append(Mutant(self.file, line, last, kind, start, end, before, after))
-
-    def replace(self, kind: str, node: ast.expr | ast.stmt, after: str) -> None:
-        self.add(kind, self.start(node), self.end(node), after)
-
-    def between(self, kind: str, left: ast.expr, right: ast.expr, old: str, new: str) -> None:
-        """Replaces the operator `old`, which stands between two expressions."""
-        gap = self.source[self.end(left) : self.start(right)].decode()
-        found = re.search(rf"(?<![\w]){re.escape(old)}(?![\w])" if old[0].isalpha() else re.escape(old), gap)
-        if found and "#" not in gap[: found.start()]:
-            start = self.end(left) + len(gap[: found.start()].encode())
-            self.add(kind, start, start + len(old), new)
-
-    # Parts that are left alone
-
-    def body(self, statements: list[ast.stmt]) -> None:
-        for statement in statements:
-            if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
-                self.visit(statement)  # A statement that is only a constant is a docstring or an ellipsis.
-
-    def visit_Module(self, node: ast.Module) -> None:
-        self.body(node.body)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.body(node.body)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
-            self.visit(default)
-        for decorator in node.decorator_list:
-            if self.text(decorator) in ("torch.no_grad()", "torch.inference_mode()", "contextlib.contextmanager"):
-                continue  # Without these decorators, nothing works or nothing changes.
-            self.visit(decorator)
-        self.body(node.body)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value is not None:
-            self.visit(node.value)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        pass
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        pass
-
-    def visit_Assert(self, node: ast.Assert) -> None:
-        pass
-
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        pass  # Positions inside f-strings are not reliable before Python 3.12, and most are words for people.
-
-    # Mistakes in expressions
-
-    def visit_Compare(self, node: ast.Compare) -> None:
-        for operator, (left, right) in zip(node.ops, pairwise([node.left, *node.comparators]), strict=True):
-            old, new = COMPARISONS[type(operator)]
-            self.between("comparison", left, right, old, new)
-        self.generic_visit(node)
-
-    def visit_BinOp(self, node: ast.BinOp) -> None:
-        if type(node.op) in ARITHMETIC and not isinstance(node.left, ast.JoinedStr):
-            self.between("operator", node.left, node.right, *ARITHMETIC[type(node.op)])
-        self.generic_visit(node)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
-        for left, right in pairwise(node.values):
-            self.between("condition", left, right, old, new)
-        self.generic_visit(node)
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
-        if isinstance(node.op, ast.Not | ast.USub | ast.Invert):
-            self.replace("operator", node, f"({self.text(node.operand)})")
-        if not isinstance(node.operand, ast.Constant):
-            self.visit(node.operand)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        value = node.value
-        if isinstance(value, bool):
-            self.replace("constant", node, str(not value))
-        elif isinstance(value, int):
-            self.replace("constant", node, str(value + 1))
-            if value > 0:
-                self.replace("constant", node, str(value - 1))
-        elif isinstance(value, float):
-            self.replace("constant", node, repr(value * 2 if value else 1.0))
-        elif isinstance(value, str) and KEY.fullmatch(value) and self.text(node)[0] in "\"'":
-            self.replace("key", node, repr(f"{value}x"))
-
-    def visit_IfExp(self, node: ast.IfExp) -> None:
-        self.negate(node.test)
-        self.generic_visit(node)
-
-    def visit_comprehension(self, node: ast.comprehension) -> None:
-        for condition in node.ifs:
-            self.negate(condition)
-        self.generic_visit(node)
-
-    def negate(self, test: ast.expr) -> None:
-        self.replace("condition", test, f"(not ({self.text(test)}))")
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        self.generic_visit(node)
-        if isinstance(node.slice, ast.Tuple) and len(node.slice.elts) > 1:
-            self.swap("axes", node.slice.elts)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name in SAYING:
-            return
-        if not any(isinstance(argument, ast.Starred) for argument in node.args):
-            self.swap("arguments", node.args)
-        for keyword in node.keywords:
-            if keyword.arg is not None:
-                end = self.end(keyword)
-                comma = re.match(rb"\s*,", self.source[end:])
-                self.add("argument left out", self.start(keyword), end + (comma.end() if comma else 0), "")
-        self.generic_visit(node)
-
-    def swap(self, kind: str, values: list[ast.expr]) -> None:
-        """Swaps neighboring values, unless they are equal."""
-        for left, right in pairwise(values):
-            first, second = self.text(left), self.text(right)
-            if first != second and not isinstance(left, ast.Starred) and not isinstance(right, ast.Starred):
-                middle = self.source[self.end(left) : self.start(right)].decode()
-                self.add(kind, self.start(left), self.end(right), second + middle + first)
-
-    # Mistakes in statements
-
-    def visit_If(self, node: ast.If) -> None:
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return
-        self.negate(node.test)
-        self.generic_visit(node)
-
-    def visit_While(self, node: ast.While) -> None:
-        self.negate(node.test)
-        self.generic_visit(node)
-
-    def visit_Expr(self, node: ast.Expr) -> None:
-        called = node.value.func if isinstance(node.value, ast.Call) else None
-        if getattr(called, "attr", getattr(called, "id", "")) not in SAYING and isinstance(node.value, ast.Call):
-            self.replace("statement left out", node, "pass")
-        self.generic_visit(node)
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        # Without the assignment of a new name, the next use of the name fails, which every test notices.
-        if any(isinstance(target, ast.Attribute | ast.Subscript) for target in node.targets):
-            self.replace("statement left out", node, "pass")
-        if not any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
-            self.generic_visit(node)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        self.replace("statement left out", node, "pass")
-        if type(node.op) in ARITHMETIC:
-            old, new = ARITHMETIC[type(node.op)]
-            self.between("operator", node.target, node.value, f"{old}=", f"{new}=")
-        self.generic_visit(node)
-
-    def visit_Raise(self, node: ast.Raise) -> None:
-        self.replace("statement left out", node, "pass")
-
-    def visit_Continue(self, node: ast.Continue) -> None:
-        self.replace("statement left out", node, "pass")
-
-    def visit_Break(self, node: ast.Break) -> None:
-        self.replace("statement left out", node, "pass")
-
-    def visit_Delete(self, node: ast.Delete) -> None:
-        self.replace("statement left out", node, "pass")
+DECORATORS = {"torch.no_grad()", "torch.inference_mode()", "contextlib.contextmanager"}
+"""Without these decorators, nothing works or nothing changes."""
+Place = ast.expr | ast.stmt | ast.keyword
+Mistake = tuple[str, Place, Place, str]
+"""A kind of mistake, the first and the last node that it replaces, and what stands there then."""
 
 
 def python_mutants(file: str, source: bytes) -> list[Mutant]:
     """All mutants of a Python file, some of which `is_python` refuses."""
-    finder = Finder(file, source)
-    finder.visit(ast.parse(source))
-    return finder.found
+    finder, found = Finder(source), []
+    for node in _nodes(ast.parse(source)):
+        changes = [(kind, *finder.span(first, last), after) for kind, first, last, after in finder.mistakes(node)]
+        for kind, start, end, after in [*changes, *finder.operators(node)]:
+            if kind == "argument left out" and (comma := re.match(rb"\s*,", source[end:])):
+                end += comma.end()
+            found.append(Mutant.of(file, source, kind, start, end, after))
+    return found
 
 
 def is_python(source: bytes) -> bool:
@@ -258,3 +44,133 @@ def is_python(source: bytes) -> bool:
     except SyntaxError:
         return False
     return True
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all nodes in it, without what is left alone."""
+    if not _left_alone(node):
+        yield node
+        for child in _children(node):
+            yield from _nodes(child)
+
+
+def _left_alone(node: ast.AST) -> bool:
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Assert() | ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return True
+        case ast.JoinedStr():  # Positions in f-strings are not reliable before Python 3.12, and most are for people.
+            return True
+        case ast.Expr(value=ast.Constant()):  # a docstring or an ellipsis
+            return True
+        case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
+            return name in SAYING
+        case ast.Expr(value=ast.Call() as call):
+            return _left_alone(call)
+    return False
+
+
+def _children(node: ast.AST) -> Iterable[ast.AST]:
+    """The parts of a node that may hold mistakes."""
+    match node:
+        case ast.Raise() | ast.Delete() | ast.UnaryOp(operand=ast.Constant()):
+            return []
+        case ast.Assign(targets=[ast.Name(id="__all__")]):
+            return []
+        case ast.AnnAssign():
+            return [node.value] if node.value is not None else []
+        case ast.ClassDef():
+            return node.body
+        case ast.FunctionDef():
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            return [
+                *defaults,
+                *(each for each in node.decorator_list if ast.unparse(each) not in DECORATORS),
+                *node.body,
+            ]
+    return ast.iter_child_nodes(node)
+
+
+class Finder:
+    """Finds the mistakes that can be made in a node of a source."""
+
+    def __init__(self, source: bytes) -> None:
+        self.source = source
+        self.starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
+
+    def span(self, first: Place, last: Place) -> tuple[int, int]:
+        """The bytes from the beginning of one node to the end of another."""
+        assert last.end_lineno is not None
+        assert last.end_col_offset is not None
+        start = self.starts[first.lineno - 1] + first.col_offset
+        return start, self.starts[last.end_lineno - 1] + last.end_col_offset
+
+    def text(self, node: Place) -> str:
+        return self.source[slice(*self.span(node, node))].decode()
+
+    def operators(self, node: ast.AST) -> Iterator[tuple[str, int, int, str]]:
+        """The kinds of mistakes in the operators between parts of a node, their bytes, and the other operators."""
+        pairs: Iterable[tuple[ast.expr, ast.expr]] = ()
+        match node:
+            case ast.Compare():
+                pairs = pairwise([node.left, *node.comparators])
+            case ast.BoolOp():
+                pairs = pairwise(node.values)
+            case ast.BinOp(left=left, right=right) if not isinstance(left, ast.JoinedStr):
+                pairs = [(left, right)]
+            case ast.AugAssign():
+                pairs = [(node.target, node.value)]
+        for left, right in pairs:
+            start, end = self.span(left, left)[1], self.span(right, right)[0]
+            operator = self.source[start:end].strip(b"() \t\n\\")
+            if operator.decode() in CHANGES:  # It is not if there is a comment.
+                kind, after = CHANGES[operator.decode()]
+                start = self.source.index(operator, start)
+                yield kind, start, start + len(operator), after
+
+    def mistakes(self, node: ast.AST) -> Iterator[Mistake]:
+        """The other mistakes in a node."""
+        match node:
+            case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.Invert()):
+                yield "operator", node, node, f"({self.text(node.operand)})"
+            case ast.Constant():
+                yield from self.constants(node)
+            case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
+                yield self.negated(test)
+            case ast.comprehension():
+                yield from map(self.negated, node.ifs)
+            case ast.Subscript(slice=ast.Tuple(elts=parts)):
+                yield from self.swapped("axes", parts)
+            case ast.Call():
+                if not any(isinstance(argument, ast.Starred) for argument in node.args):
+                    yield from self.swapped("arguments", node.args)
+                yield from (("argument left out", each, each, "") for each in node.keywords if each.arg is not None)
+            case ast.Assign(targets=targets):
+                # Without the assignment of a new name, the next use of the name fails, which every test notices.
+                if any(isinstance(target, ast.Attribute | ast.Subscript) for target in targets):
+                    yield "statement left out", node, node, "pass"
+            case ast.AugAssign() | ast.Raise() | ast.Continue() | ast.Break() | ast.Delete():
+                yield "statement left out", node, node, "pass"
+            case ast.Expr(value=ast.Call()):
+                yield "statement left out", node, node, "pass"
+
+    def constants(self, node: ast.Constant) -> Iterator[Mistake]:
+        match node.value:
+            case bool(value):
+                yield "constant", node, node, str(not value)
+            case int(value):
+                yield from (("constant", node, node, str(value + step)) for step in ((1, -1) if value > 0 else (1,)))
+            case float(value):
+                yield "constant", node, node, repr(value * 2 or 1.0)
+            case str(value) if KEY.fullmatch(value) and self.text(node)[0] in "\"'":
+                yield "key", node, node, repr(f"{value}x")
+
+    def negated(self, test: ast.expr) -> Mistake:
+        return "condition", test, test, f"(not ({self.text(test)}))"
+
+    def swapped(self, kind: str, values: list[ast.expr]) -> Iterator[Mistake]:
+        """Neighboring values in the other order, unless they are equal."""
+        for left, right in pairwise(values):
+            first, second = self.text(left), self.text(right)
+            if first != second and not isinstance(left, ast.Starred) and not isinstance(right, ast.Starred):
+                middle = self.source[self.span(left, left)[1] : self.span(right, right)[0]].decode()
+                yield kind, left, right, second + middle + first

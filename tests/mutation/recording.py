@@ -33,18 +33,17 @@ sigterm = true
 CONTEXT = "AUXAR_MUTATION_CONTEXT"
 """The environment variable with the context of new processes."""
 FOLDER = "AUXAR_MUTATION_FOLDER"
-"""The environment variable with the folder to which the plugin writes `seconds.json` and `fixtures.json`."""
+"""The environment variable with the folder to which the plugin writes `reports.json`."""
 FIXTURE = "fixture "
 """The beginning of a context that is a fixture."""
 
 
 def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
-    """Runs test files with coverage and keeps the result in a new folder `folder/recording-N`.
+    """Runs test files with coverage and keeps the result in `folder/recording`, in place of an earlier one.
 
     `tests` are paths relative to `root`; without any, the whole suite runs. An error ends the program if a test fails.
     """
-    number = len(list(folder.glob("recording-[0-9]*")))
-    partial, final = folder / "recording-unfinished", folder / f"recording-{number:03}"
+    partial, final = folder / "recording-unfinished", folder / "recording"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     settings = partial / "settings.ini"
@@ -65,10 +64,11 @@ def record(root: Path, folder: Path, tests: Sequence[str]) -> None:
         sys.exit("the code changed while the tests ran; record again")
     combine = [sys.executable, "-m", "coverage", "combine", "-q", f"--rcfile={settings}"]
     subprocess.run(combine, cwd=partial, check=True)
-    seconds, fixtures = (json.loads((partial / f"{name}.json").read_text()) for name in ("seconds", "fixtures"))
-    of_tests = sorted({test.split("::")[0] for test in seconds})
-    state = {"seconds": seconds, "fixtures": fixtures, "files": {**before, **digests(root, of_tests)}}
+    seconds, fixtures = json.loads((partial / "reports.json").read_text())
+    of_tests = {test.split("::")[0] for test in seconds}
+    state = {"seconds": seconds, "fixtures": fixtures, "files": {**before, **digests(root, sorted(of_tests))}}
     (partial / "tests.json").write_text(json.dumps(state))
+    shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
 
 
@@ -88,10 +88,8 @@ def digests(root: Path, files: Iterable[str]) -> dict[str, str]:
 # The pytest plugin. Each process of pytest-xdist runs it.
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
-        fixtures = {item.nodeid: item.fixturenames for item in session.items if isinstance(item, pytest.Function)}
-        Path(os.environ[FOLDER], "fixtures.json").write_text(json.dumps(fixtures))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.user_properties.append(("fixtures", list(getattr(item, "fixturenames", ()))))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -120,12 +118,14 @@ def _context(name: str) -> Iterator[None]:
 
 
 _seconds: dict[str, float] = {}
+_fixtures: dict[str, object] = {}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _seconds[report.nodeid] = _seconds.get(report.nodeid, 0.0) + report.duration
+    _fixtures[report.nodeid] = dict(report.user_properties)["fixtures"]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        Path(os.environ[FOLDER], "seconds.json").write_text(json.dumps(_seconds))
+        Path(os.environ[FOLDER], "reports.json").write_text(json.dumps([_seconds, _fixtures]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -21,31 +22,21 @@ named Python file are selected."""
 
 
 class Selection:
-    """The tests of every line, and how long they take, from the recordings in a folder.
-
-    Of several recordings of a test file, the latest counts.
-    """
+    """The tests of every line, and how long they take, from the recording in a folder."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = root
-        self.seconds: dict[str, float] = {}
-        self._fixtures: dict[str, list[str]] = {}
-        self._recordings: list[tuple[CoverageData, set[str], dict[str, str]]] = []
-        later: set[str] = set()
-        for recording in sorted(folder.glob("recording-[0-9]*"), reverse=True):
-            state = json.loads((recording / "tests.json").read_text())
-            mine = {test.split("::")[0] for test in state["seconds"]}
-            mine = {file for file in mine - later if (root / file).exists()}
-            later |= mine
-            self._recordings.append((CoverageData(str(recording / "coverage")), mine, state["files"]))
-            for test, seconds in state["seconds"].items():
-                if test.split("::")[0] in mine:
-                    self.seconds[test] = seconds
-                    self._fixtures[test] = state["fixtures"].get(test, [])
-            if stale := changed(root, {file: state["files"][file] for file in mine}):
-                sys.exit(f"these tests changed since they were recorded: --record {' '.join(stale)}")
-        if not self._recordings:
+        if not (folder / "recording").exists():
             sys.exit("no recording yet: run with --record first")
+        text = (folder / "recording" / "tests.json").read_text()
+        self.name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        state = json.loads(text)
+        self.seconds: dict[str, float] = state["seconds"]
+        self._fixtures: dict[str, list[str]] = state["fixtures"]
+        self._data = CoverageData(str(folder / "recording" / "coverage"))
+        now = digests(root, state["files"])
+        if stale := sorted(file for file in state["files"] if now.get(file) != state["files"][file]):
+            sys.exit(f"these files changed since the tests were recorded: {' '.join(stale)}; record again")
 
     def tests(self, mutant: Mutant) -> list[str]:
         """The tests that run a line of the mutant. The list is empty if no test runs it.
@@ -57,10 +48,11 @@ class Selection:
             stand_ins = [file for folder, file in NOT_TRACED.items() if mutant.file.startswith(folder)]
             found = set().union(*(tests for file in stand_ins for tests in self._lines(file).values()))
         else:
-            found = set().union(*(lines.get(line, ()) for line in self._statement(mutant)))
+            statement, is_definition = self._place(mutant)
+            found = set().union(*(lines.get(line, ()) for line in statement))
             # Definitions run at the import and have an effect in whatever uses the file. The lines of a function run at
             # the import too if they make the cases of tests, but their effect is seen where tests run them.
-            if "" in found and (len(found) == 1 or self._is_definition(mutant)):
+            if "" in found and (len(found) == 1 or is_definition):
                 found = found.union(*lines.values())
         mirrored = mutant.file.removeprefix("auxar/").rsplit("/", 1)[0].split("/engines")[0]
         return sorted(
@@ -71,29 +63,25 @@ class Selection:
         """The seconds that the selected tests take together."""
         return sum(self.seconds[test] for test in self.tests(mutant))
 
-    def _statement(self, mutant: Mutant) -> range:
-        """The lines of the statement that the mutant changes, without the statements in it.
+    def _place(self, mutant: Mutant) -> tuple[range, bool]:
+        """The lines of the statement that a mutant changes, and whether it is outside of the bodies of functions.
 
-        The mutant's own lines are not enough, because a constant or an argument on a line of its own is not traced.
+        The lines are without the statements in the statement. The mutant's own lines are not enough, because a constant
+        or an argument on a line of its own is not traced.
         """
-        found = range(mutant.line, mutant.last + 1)
+        found, is_definition = range(mutant.line, mutant.last + 1), True
         for node in ast.walk(ast.parse((self.root / mutant.file).read_bytes())):
-            if isinstance(node, ast.stmt) and node.lineno <= mutant.line and mutant.last <= (node.end_lineno or 0):
-                inner = [child.lineno for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
-                end = min(inner) - 1 if inner else node.end_lineno or 0
-                if mutant.last <= end:
-                    found = range(node.lineno, end + 1)
-        return found
-
-    def _is_definition(self, mutant: Mutant) -> bool:
-        """Whether the mutant is outside of the bodies of functions."""
-        functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-        for node in ast.walk(ast.parse((self.root / mutant.file).read_bytes())):
-            if isinstance(node, functions):
-                body = node.body if isinstance(node.body, ast.expr) else node.body[0]
-                if body.lineno <= mutant.line and mutant.last <= (node.end_lineno or 0):
-                    return False
-        return True
+            if not isinstance(node, ast.stmt | ast.Lambda) or node.lineno > mutant.line:
+                continue
+            last = node.end_lineno or 0
+            end = min(
+                (child.lineno - 1 for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)), default=last
+            )
+            if mutant.last <= last and isinstance(node, ast.FunctionDef | ast.Lambda):
+                is_definition &= isinstance(node, ast.FunctionDef) and mutant.last <= end
+            if mutant.last <= end and isinstance(node, ast.stmt):
+                found = range(node.lineno, end + 1)
+        return found, is_definition
 
     @functools.lru_cache(maxsize=8)  # noqa: B019
     def _lines(self, file: str) -> dict[int, set[str]]:
@@ -101,30 +89,14 @@ class Selection:
 
         The empty name stands for the import of the file.
         """
-        found: dict[int, set[str]] = {}
-        for data, mine, files in self._recordings:
-            if mine and files.get(file) != digests(self.root, [file]).get(file):
-                sys.exit(f"{file} changed since the tests were recorded: record all of them again")
-            data.read()
-            names: dict[str, set[str]] = {}
-            for line, contexts in data.contexts_by_lineno(str(self.root / file)).items():
-                tests = found.setdefault(line, set())
-                for context in contexts:
-                    if context not in names:
-                        names[context] = self._named(context, mine)
-                    tests |= names[context]
-        return found
+        self._data.read()
+        named = functools.cache(self._named)
+        lines = self._data.contexts_by_lineno(str(self.root / file))
+        return {line: set().union(*map(named, contexts)) for line, contexts in lines.items()}
 
-    def _named(self, context: str, mine: set[str]) -> set[str]:
-        if context.startswith(FIXTURE):
-            place, name = context.removeprefix(FIXTURE).rsplit("::", 1)
-            tests = {test for test in self.seconds if name in self._fixtures[test] and test.startswith(place)}
-        else:
-            tests = {context}
-        return {test for test in tests if not test or test.split("::")[0] in mine}
-
-
-def changed(root: Path, recorded: dict[str, str]) -> list[str]:
-    """The paths of the files whose checksum is no longer the recorded one."""
-    now = digests(root, recorded)
-    return sorted(file for file in recorded if now.get(file) != recorded[file])
+    def _named(self, context: str) -> set[str]:
+        """The tests of a context: the test itself, or all that use a fixture."""
+        if not context.startswith(FIXTURE):
+            return {context}
+        place, name = context.removeprefix(FIXTURE).rsplit("::", 1)
+        return {test for test in self.seconds if name in self._fixtures.get(test, []) and test.startswith(place)}

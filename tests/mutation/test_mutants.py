@@ -11,6 +11,7 @@ from mutants import Mutant, identities
 from python_mutants import python_mutants
 from recording import digests
 from selection import Selection
+from trial import Outcome
 
 PYTHON = '''
 """Docstrings are left alone, 1 < 2."""
@@ -33,42 +34,40 @@ int size(int rows) {
 """
 
 
+def changes(mutants):
+    """The changes of mutants by their kind."""
+    return {kind: {(m.before, m.after) for m in mutants if m.kind == kind} for kind in {m.kind for m in mutants}}
+
+
 def test_mutants_of_python():
-    changes = {(m.kind, m.before, m.after) for m in python_mutants("size.py", PYTHON.encode())}
-    assert changes == {
-        ("constant", "3", "4"),
-        ("constant", "3", "2"),
-        ("condition", "rows < columns and not rows", "(not (rows < columns and not rows))"),
-        ("condition", "and", "or"),
-        ("comparison", "<", "<="),
-        ("operator", "not rows", "(rows)"),
-        ("statement left out", 'raise UserError(f"{rows} rows", 4)', "pass"),
-        ("statement left out", 'table["width"] = grid[:, rows] - 1', "pass"),
-        ("key", '"width"', "'widthx'"),
-        ("axes", ":, rows", "rows, :"),
-        ("operator", "-", "+"),
-        ("constant", "1", "2"),
-        ("constant", "1", "0"),
-        ("statement left out", "table.sort(rows, columns, reverse=True)", "pass"),
-        ("arguments", "rows, columns", "columns, rows"),
-        ("argument left out", "reverse=True", ""),
-        ("constant", "True", "False"),
-        ("condition", "columns", "(not (columns))"),
+    assert changes(python_mutants("size.py", PYTHON.encode())) == {
+        "constant": {("3", "4"), ("3", "2"), ("1", "2"), ("1", "0"), ("True", "False")},
+        "condition": {
+            ("rows < columns and not rows", "(not (rows < columns and not rows))"),
+            ("and", "or"),
+            ("columns", "(not (columns))"),
+        },
+        "comparison": {("<", "<=")},
+        "operator": {("not rows", "(rows)"), ("-", "+")},
+        "key": {('"width"', "'widthx'")},
+        "axes": {(":, rows", "rows, :")},
+        "arguments": {("rows, columns", "columns, rows")},
+        "argument left out": {("reverse=True", "")},
+        "statement left out": {
+            (text, "pass")
+            for text in (line.strip() for line in PYTHON.splitlines())
+            if text.startswith(("raise", "table"))
+        },
     }
 
 
 def test_mutants_of_cpp():
-    changes = {(m.kind, m.before, m.after) for m in cpp_mutants("size.cpp", CPP.encode())}
-    assert changes == {
-        ("comparison", "<", "<="),
-        ("operator", "+=", "-="),
-        ("operator", "*", "/"),
-        ("condition", "&&", "||"),
-        ("constant", "2", "3"),
-        ("constant", "3", "4"),
-        ("constant", "1.5", "3.0"),
-        ("constant", "0.5", "1.0"),
-        ("statement left out", "width += rows * 2", ""),
+    assert changes(list(cpp_mutants("size.cpp", CPP.encode()))) == {
+        "comparison": {("<", "<=")},
+        "operator": {("+=", "-="), ("*", "/")},
+        "condition": {("&&", "||")},
+        "constant": {("2", "3"), ("3", "4"), ("1.5", "3.0"), ("0.5", "1.0")},
+        "statement left out": {("width += rows * 2", "")},
     }
 
 
@@ -92,74 +91,57 @@ def test_names_of_mutants_outlive_changes_of_other_lines():
 
 @pytest.fixture
 def recorded(tmp_path):
-    """A repository with the recordings of two test files, of which the second was recorded twice."""
+    """A repository with a recording of two test files."""
     (tmp_path / "auxar").mkdir()
     (tmp_path / "tests").mkdir()
     for file in ("auxar/size.py", "tests/test_a.py", "tests/test_b.py"):
         (tmp_path / file).write_text(f"# {file}\n\n\n\nvalues = [\n    1,\n]\n")
     a, b = "tests/test_a.py::test_1", "tests/test_b.py::test"
     seconds = {a: 2.0, "tests/test_a.py::test_2": 1.0, b: 0.1}
-    add(tmp_path, seconds, {"fixture tests/test_a.py::shared": [2], b: [3], "": [1]})
-    add(tmp_path, {b: 0.5}, {b: [4, 5]})
-    return tmp_path
-
-
-def add(root, seconds, contexts):
-    folder = root / "recordings" / f"recording-{len(list(root.glob('recordings/*'))):03}"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "recording"
+    folder.mkdir()
     data = CoverageData(str(folder / "coverage"))
-    for context, lines in contexts.items():
+    for context, lines in {"fixture tests/test_a.py::shared": [2], b: [4, 5], "": [1]}.items():
         data.set_context(context)
-        data.add_lines({str(root / "auxar/size.py"): lines})
+        data.add_lines({str(tmp_path / "auxar/size.py"): lines})
     data.write()
-    files = digests(root, ["auxar/size.py", "tests/test_a.py", "tests/test_b.py"])
-    fixtures = {test: ["shared"] for test in seconds}
+    files = digests(tmp_path, ["auxar/size.py", "tests/test_a.py", "tests/test_b.py"])
+    fixtures = {test: ["shared"] for test in seconds if "test_a" in test}
     (folder / "tests.json").write_text(json.dumps({"seconds": seconds, "fixtures": fixtures, "files": files}))
+    return tmp_path
 
 
 def selected(root, line):
     mutant = Mutant("auxar/size.py", line, line, "constant", 0, 1, "1", "2")
-    return Selection(root, root / "recordings").tests(mutant)
+    return [test.removeprefix("tests/test_") for test in Selection(root, root).tests(mutant)]
 
 
-def test_selected_tests_ran_the_line(recorded):
-    assert selected(recorded, 4) == ["tests/test_b.py::test"]
-    assert selected(recorded, 3) == []  # The later recording of this test counts.
+def test_selected_tests_ran_the_statement_or_use_a_fixture_that_ran_it(recorded):
+    """All tests of the module ran its import. The fastest come first."""
+    found = {line: selected(recorded, line) for line in (1, 2, 3, 4, 6)}
+    a, b = ["a.py::test_2", "a.py::test_1"], ["b.py::test"]
+    assert found == {1: b + a, 2: a, 3: [], 4: b, 6: b}
 
 
-def test_lines_of_a_statement_are_one(recorded):
-    assert selected(recorded, 6) == ["tests/test_b.py::test"]
-
-
-def test_lines_of_a_fixture_select_all_tests_that_use_it(recorded):
-    assert selected(recorded, 2) == ["tests/test_a.py::test_2", "tests/test_a.py::test_1"]  # the fastest first
-
-
-def test_lines_of_the_import_select_all_tests_of_the_module(recorded):
-    assert set(selected(recorded, 1)) == {
-        f"tests/test_{name}" for name in ("a.py::test_1", "a.py::test_2", "b.py::test")
-    }
-
-
-def test_tests_that_did_not_notice_a_mutant_are_not_repeated(recorded, monkeypatch):
+def test_known_outcomes_are_not_repeated(recorded, monkeypatch):
     monkeypatch.setattr(mutate, "ROOT", recorded)
     mutant = Mutant("auxar/size.py", 2, 2, "constant", 0, 1, "1", "2")
-    selection = Selection(recorded, recorded / "recordings")
-    code, test = (digests(recorded, [file])[file] for file in ("auxar/size.py", "tests/test_a.py"))
-    tests = selection.tests(mutant)
+    selection = Selection(recorded, recorded)
+    code = digests(recorded, ["auxar/size.py"])["auxar/size.py"]
 
-    def left(outcome, code=code, checksum=test):
-        tried = {tests[0]: checksum}
-        return mutate.remaining(mutant, mutate.Entry("name", mutant, outcome, "", "", 1.0, code, tried), selection)
+    def known(outcome, by="", code=code, recording=selection.name):
+        entry = mutate.Entry("name", mutant, Outcome(outcome, by, "", 1.0), code, recording)
+        return mutate.is_known(mutant, entry, selection)
 
-    assert left("survived") == tests[1:]
-    assert left("survived", checksum="before") == tests
-    assert left("survived", code="before") == tests
-    assert left("caught") == []
+    assert known("survived")
+    assert known("caught", "tests/test_b.py::test", recording="before")
+    assert not known("caught", "gone", recording="before")
+    assert not known("survived", recording="before")
+    assert not known("survived", code="before")
 
 
-@pytest.mark.parametrize(("file", "message"), [("auxar/size.py", "record all"), ("tests/test_a.py", "--record tests/")])
-def test_recordings_of_other_code_are_refused(recorded, file, message):
+@pytest.mark.parametrize("file", ["auxar/size.py", "tests/test_a.py"])
+def test_recordings_of_other_code_are_refused(recorded, file):
     (recorded / file).write_text("# changed\n")
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(SystemExit, match=f"these files changed since the tests were recorded: {file}"):
         selected(recorded, 4)

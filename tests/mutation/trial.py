@@ -97,7 +97,7 @@ def attempt(mutant: Mutant, tests: Mapping[str, float], copy: Path) -> Outcome:
             shutil.rmtree(copy.parent / folder, ignore_errors=True)
     lines = (copy / OUTPUT).read_text(errors="replace").splitlines() if outcome == "caught" else []
     error = next((line[1:].strip() for line in lines if line.startswith("E ")), "")
-    return Outcome(outcome, by, error[:200], time.monotonic() - start)
+    return Outcome(outcome, by, error[:200], round(time.monotonic() - start, 1))
 
 
 def _run(copy: Path, tests: Mapping[str, float], temporary: str) -> tuple[str, str]:

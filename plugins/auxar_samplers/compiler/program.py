@@ -128,7 +128,7 @@ class Pointwise:
 
     output: Storage
     function: Callable[..., Tensor]
-    """`identity`, or one of `auxar_samplers.compiler.trace.FUNCTIONS`."""
+    """`identity`, or one of `auxar_samplers.compiler.tracer.FUNCTIONS`."""
     operands: tuple[Operand, ...]
     lead: int
     """The number of positions that the value is computed ahead of the clock."""

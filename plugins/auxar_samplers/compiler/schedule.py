@@ -11,8 +11,6 @@ steps earlier, where 0 means in the same step:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import attrs
 
 from auxar import CausalNetwork
@@ -39,7 +37,7 @@ class Schedule:
     @property
     def reach(self) -> int:
         """The largest distance in columns at which a value is read. Rows are padded with at least this many zeros."""
-        return max(abs(right) for value in self.trace.values for _, _, right in _reads(value))
+        return max(max(-first, last) for value in self.trace.values for _, _, first, last in value.reads)
 
 
 def make_schedule(network: CausalNetwork) -> Schedule:
@@ -53,9 +51,9 @@ def make_schedule(network: CausalNetwork) -> Schedule:
     leads = _leads(traced)
     lag = 1
     for value in traced.values:
-        for source, up, right in _reads(value):
+        for source, up, _, last in value.reads:
             if up:
-                lag = max(lag, -((leads[source] - leads[value] - right) // up))
+                lag = max(lag, -((leads[source] - leads[value] - last) // up))
     return Schedule(traced, leads, lag)
 
 
@@ -70,10 +68,10 @@ def delayed(schedule: Schedule, reach: int) -> Schedule:
 def _leads(traced: Trace) -> dict[Value, int]:
     leads = {traced.output: 0}
     for value in reversed(traced.values):
-        for source, up, right in _reads(value):
+        for source, up, _, last in value.reads:
             # A value that is read in rows above may have any lead, because the lag is chosen afterwards. It gets at
             # least the lead of the image, -1.
-            needed = leads[value] + right if up == 0 else -1
+            needed = leads[value] + last if up == 0 else -1
             leads[source] = max(leads.get(source, needed), needed)
     if leads[traced.image] >= 0:
         raise NoScheduleError(
@@ -82,15 +80,3 @@ def _leads(traced: Trace) -> dict[Value, int]:
     # A pixel is drawn at the end of a step. In the next step it is one column behind the current pixel.
     leads[traced.image] = -1
     return leads
-
-
-def _reads(value: Value) -> Iterator[tuple[Value, int, int]]:
-    """Yields (source, rows above, columns to the right) for every place that a value reads."""
-    for term in value.terms:
-        if isinstance(term.source, Value):
-            for up, weight in term.rows:
-                for column in range(weight.shape[2]):
-                    yield term.source, up, term.columns[0] + column
-    for argument in value.arguments:
-        if isinstance(argument, Value):
-            yield argument, 0, 0

@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import attrs
 import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional
+from torch import Tensor, fx
 
 from auxar import CausalNetwork
-from auxar_layers.convolutions import CausalConv2d, Convolution, Dropout, Pointwise, UpsamplingConv2d
+from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerConcat, IntegerFunction
-from auxar_samplers.compiler.tracer import ThreadSafeTracer
-
-FUNCTIONS: dict[Callable[..., Any], str] = {
-    concat_elu: "concat_elu",
-    gate: "gate",
-    functional.elu: "elu",
-    functional.relu: "relu",
-    torch.relu: "relu",
-    functional.silu: "silu",
-    torch.sigmoid: "sigmoid",
-    torch.tanh: "tanh",
-    operator.neg: "neg",
-    operator.add: "add",
-    operator.sub: "sub",
-    operator.mul: "mul",
-}
-"""The supported functions and their names. Each acts on every pixel independently, with channels in dimension 1.
-
-An `IntegerFunction` is supported, too."""
+from auxar_samplers.compiler.tracer import FUNCTIONS, graph_of
 
 
 def channels_of(static: Tensor) -> int:
@@ -91,6 +72,15 @@ class Value:
         """The values from which this value is computed directly."""
         found = (*(term.source for term in self.terms), *self.arguments)
         return tuple(source for source in found if isinstance(source, Value))
+
+    @property
+    def reads(self) -> Iterator[tuple[Value, int, int, int]]:
+        """The windows that this value reads: (source, rows above, first column, last column), relative to its place."""
+        for term in self.terms:
+            if isinstance(term.source, Value):
+                for up, weight in term.rows:
+                    yield term.source, up, term.columns[0], term.columns[0] + weight.shape[2] - 1
+        yield from ((source, 0, 0, 0) for source in self.arguments if isinstance(source, Value))
 
     @property
     def statics(self) -> tuple[Static, ...]:
@@ -152,15 +142,6 @@ def _by_default(node: fx.Node) -> bool:
     return all(name in defaults and defaults[name].default == value for name, value in node.kwargs.items())
 
 
-class _Tracer(ThreadSafeTracer):
-    def __init__(self) -> None:
-        super().__init__(autowrap_functions=tuple(FUNCTIONS))
-
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        leaves = Convolution | Dropout | IntegerFunction | nn.Linear | nn.LayerNorm
-        return isinstance(module, leaves) or super().is_leaf_module(module, module_qualified_name)
-
-
 def trace(network: CausalNetwork) -> Trace:
     """Traces a network. Raises `NoScheduleError` if the network has a layer or operation that is not supported."""
     return _Builder(network).build()
@@ -190,7 +171,7 @@ class _Builder:
         self.network = network
         self.modules = dict(network.named_modules())
         self.like = next(network.parameters())
-        self.graph = self._graph()
+        self.graph = graph_of(network, NoScheduleError)
         self.values: dict[fx.Node, Value] = {}
         self.functions: dict[tuple[object, ...], Value] = {}
         self.order: list[Value] = []
@@ -232,12 +213,6 @@ class _Builder:
                 arguments = fx.map_arg((node.args, node.kwargs), found.__getitem__)
                 found[node] = getattr(interpreter, node.op)(node.target, *arguments)
         return found
-
-    def _graph(self) -> fx.Graph:
-        try:
-            return _Tracer().trace(self.network, None if self.network.features_channels else {"features": None})
-        except Exception as error:  # Tracing runs the network's own code, which may raise any exception.
-            raise NoScheduleError(f"the network cannot be traced: {error}") from error
 
     def _add(self, name: str, kind: Any, channels: int, **parts: Any) -> Value:
         self.order.append(Value(name, kind, channels, **parts))

@@ -1,15 +1,41 @@
-"""A tracer of networks with `torch.fx` that other threads do not disturb."""
+"""Traces networks and embeddings with `torch.fx`, without being disturbed by other threads."""
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from auxar import CausalNetwork, NetworkEmbedding
+from auxar_layers.convolutions import Convolution, Dropout
+from auxar_layers.functional import concat_elu, gate
+from auxar_layers.integer_functions import IntegerFunction
+
+FUNCTIONS: dict[Callable[..., Any], str] = {
+    concat_elu: "concat_elu",
+    gate: "gate",
+    functional.elu: "elu",
+    functional.relu: "relu",
+    torch.relu: "relu",
+    functional.silu: "silu",
+    torch.sigmoid: "sigmoid",
+    torch.tanh: "tanh",
+    operator.neg: "neg",
+    operator.add: "add",
+    operator.sub: "sub",
+    operator.mul: "mul",
+}
+"""The supported functions and their names. Each acts on every pixel independently, with channels in dimension 1.
+
+An `IntegerFunction` is supported, too."""
 
 
-class ThreadSafeTracer(fx.Tracer):
+class Tracer(fx.Tracer):
     """Traces one network at a time, and leaves modules alone that other threads run meanwhile.
 
     While it traces, `torch.fx` replaces the call of every module of the process. Calls in other threads are no part of
@@ -18,6 +44,14 @@ class ThreadSafeTracer(fx.Tracer):
 
     _lock: ClassVar[threading.RLock] = threading.RLock()
     _thread: int
+
+    def __init__(self, method: str = "forward") -> None:
+        super().__init__(autowrap_functions=tuple(FUNCTIONS))
+        self.traced_func_name = method
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        leaves = Convolution | Dropout | IntegerFunction | nn.Linear | nn.LayerNorm
+        return isinstance(module, leaves) or super().is_leaf_module(module, module_qualified_name)
 
     def trace(self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         """Traces a network. `concrete_args` are the values of arguments that are constants in the graph."""
@@ -38,3 +72,16 @@ class ThreadSafeTracer(fx.Tracer):
         if threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+def graph_of(network: CausalNetwork | NetworkEmbedding, error: type[Exception]) -> fx.Graph:
+    """The graph of a network's prediction, or of an embedding's features, as a function of the encoded image or view.
+
+    Raises an exception of the type `error` if it cannot be traced.
+    """
+    is_network = isinstance(network, CausalNetwork)
+    constants = {"features": None} if isinstance(network, CausalNetwork) and not network.features_channels else None
+    try:
+        return Tracer("forward" if is_network else "features").trace(network, constants)
+    except Exception as reason:  # Tracing runs the network's own code, which may raise any exception.
+        raise error(f"{type(network).__name__} cannot be traced: {reason}") from reason

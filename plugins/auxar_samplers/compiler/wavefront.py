@@ -126,24 +126,14 @@ class _Compiler:
         capacity: dict[Value, int] = {self.schedule.trace.image: 1}
         above: dict[Value, int] = {self.schedule.trace.image: 0}
         for value in self.schedule.trace.values:
-            for source, delay, up, length in self._reads(value):
-                if delay or up or length > 1:
+            for source, up, first, last in value.reads:
+                delay = self.schedule.delay(value, source, up, first)
+                if delay or up or last > first:
                     capacity[source] = max(capacity.get(source, 1), delay + 1)
                     above[source] = max(above.get(source, 0), up)
         for value, kept in capacity.items():
             up = above[value]
             yield value, self.layout.ring(self.places.slots, kept, value.channels, before=up, wraps=True)
-
-    def _reads(self, value: Value) -> Iterator[tuple[Value, int, int, int]]:
-        """Yields (source, delay of the oldest entry, rows above, length) for every window that a value reads."""
-        for term in value.terms:
-            if isinstance(term.source, Value):
-                for up, weight in term.rows:
-                    delay = self.schedule.delay(value, term.source, up, term.columns[0])
-                    yield term.source, delay, up, weight.shape[2]
-        for source in value.arguments:
-            if isinstance(source, Value):
-                yield source, self.schedule.delay(value, source), 0, 1
 
     def _instructions(self, value: Value) -> Iterator[Instruction]:
         lead = self.schedule.leads[value]

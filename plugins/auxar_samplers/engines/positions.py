@@ -41,22 +41,23 @@ class Positions:
         """Registers indices into a ring, (position + offset) mod capacity + s for s in `steps`: int64 (len(steps),)."""
         tables = self.clocks[clock]
         position = tables.positions[:, None]
-        return tables.indices(np.mod(position + offset, capacity) + np.array(steps)[None])
+        return tables.indices.add(np.mod(position + offset, capacity) + np.array(steps)[None])
 
     def places(self, clock: int, lead: int) -> Callable[[], Tensor]:
         """Registers the index of each slot in a `Table`, `lead` positions ahead of the clock: int64 (slots,)."""
         tables = self.clocks[clock]
-        return tables.indices(tables.at(self.program.clocks[clock].places.cpu().numpy(), lead))
+        return tables.indices.add(tables.at(self.program.clocks[clock].places.cpu().numpy(), lead))
 
     def valid(self, clock: int, lead: int) -> Callable[[], Tensor]:
         """Registers a mask of the slots inside the image, `lead` positions ahead of the clock: bool (slots,)."""
         tables = self.clocks[clock]
-        return tables.flags(tables.at(self.program.clocks[clock].valid, lead))
+        return tables.flags.add(tables.at(self.program.clocks[clock].valid, lead))
 
     def finish(self) -> None:
         """Builds the tables of all registered indices and masks. No registration may follow."""
         for tables in self.clocks:
-            tables.finish(self.device)
+            tables.indices.finish(self.device)
+            tables.flags.finish(self.device)
 
     def advance(self, number: int) -> None:
         """Moves to the next step, which runs the list with the given number."""
@@ -81,12 +82,7 @@ class _ClockTables:
         self.origin = int(positions.min())
         self.positions = np.arange(self.origin, int(positions.max()) + 1)
         self.clock = program.clocks[number]
-        self.index_columns: list[np.ndarray] = []
-        self.flag_columns: list[np.ndarray] = []
-        self.index_buffer = self.index_table = torch.empty(0, dtype=torch.int64)
-        self.flag_buffer = self.flag_table = torch.empty(0, dtype=torch.bool)
-        self.views: dict[tuple[bool, int], Tensor] = {}
-        self.known: dict[tuple[bool, bytes], int] = {}
+        self.indices, self.flags = _Table(np.int64), _Table(np.bool_)
 
     def at(self, values: np.ndarray, lead: int) -> np.ndarray:
         """Selects rows of `Clock.valid` or `Clock.places` of this clock, one for each tabulated position + `lead`.
@@ -97,42 +93,38 @@ class _ClockTables:
         rows = np.clip(self.positions + lead - self.clock.origin, 0, len(values) - 1)
         return values[rows]
 
-    def indices(self, values: np.ndarray) -> Callable[[], Tensor]:
-        """Registers `values` (positions, n). Returns a function that gives the current position's row: int64 (n,)."""
-        number = self._registered(self.index_columns, values.astype(np.int64), flags=False)
-        return lambda: self.views[False, number]
-
-    def flags(self, values: np.ndarray) -> Callable[[], Tensor]:
-        """Registers `values` (positions, n). Returns a function that gives the current position's row: bool (n,)."""
-        number = self._registered(self.flag_columns, values.astype(bool), flags=True)
-        return lambda: self.views[True, number]
-
-    def _registered(self, columns: list[np.ndarray], values: np.ndarray, *, flags: bool) -> int:
-        key = flags, hashlib.sha256(values.tobytes()).digest()
-        if key not in self.known:
-            self.known[key] = len(columns)
-            columns.append(values)
-        return self.known[key]
-
-    def finish(self, device: torch.device) -> None:
-        """Concatenates the registered arrays to one table for each dtype, and makes the buffers and their views."""
-        self.index_table, self.index_buffer = self._table(self.index_columns, device, flags=False)
-        self.flag_table, self.flag_buffer = self._table(self.flag_columns, device, flags=True)
-
-    def _table(self, columns: Sequence[np.ndarray], device: torch.device, *, flags: bool) -> tuple[Tensor, Tensor]:
-        if not columns:
-            empty = torch.empty((len(self.positions), 0), dtype=torch.bool if flags else torch.int64, device=device)
-            return empty, empty[:1]
-        table = torch.from_numpy(np.concatenate(columns, axis=1)).to(device)
-        buffer = torch.empty_like(table[:1])
-        for number, view in enumerate(buffer[0].split([column.shape[1] for column in columns])):
-            self.views[flags, number] = view
-        return table, buffer
-
     def move(self, position: Tensor) -> None:
         """Copies the table rows for `position`, an int64 tensor (1,), into the buffers."""
         row = position - self.origin
-        if self.index_columns:
-            torch.index_select(self.index_table, 0, row, out=self.index_buffer)
-        if self.flag_columns:
-            torch.index_select(self.flag_table, 0, row, out=self.flag_buffer)
+        self.indices.move(row)
+        self.flags.move(row)
+
+
+class _Table:
+    """Registered arrays of one type, side by side, and a buffer with the row for the current position."""
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self.dtype = dtype
+        self.columns: list[np.ndarray] = []
+        self.known: dict[bytes, int] = {}
+        self.views: Sequence[Tensor] = ()
+
+    def add(self, values: np.ndarray) -> Callable[[], Tensor]:
+        """Registers `values` (positions, n). Returns a function that gives the current position's row, (n,)."""
+        values = values.astype(self.dtype)
+        number = self.known.setdefault(hashlib.sha256(values.tobytes()).digest(), len(self.columns))
+        if number == len(self.columns):
+            self.columns.append(values)
+        return lambda: self.views[number]
+
+    def finish(self, device: torch.device) -> None:
+        """Concatenates the registered arrays to one table, and makes the buffer and its views."""
+        if self.columns:
+            self.table = torch.from_numpy(np.concatenate(self.columns, axis=1)).to(device)
+            self.buffer = torch.empty_like(self.table[:1])
+            self.views = self.buffer[0].split([column.shape[1] for column in self.columns])
+
+    def move(self, row: Tensor) -> None:
+        """Copies a row of the table, whose number is an int64 tensor (1,), into the buffer."""
+        if self.columns:
+            torch.index_select(self.table, 0, row, out=self.buffer)

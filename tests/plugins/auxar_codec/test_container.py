@@ -114,24 +114,17 @@ def test_the_size_of_an_index_is_known_beforehand(images):
 def test_a_changed_or_cut_record_is_named_and_the_others_are_read(tmp_path):
     path = tmp_path / "a.auxar"
     _, records = written(path)
-    content = bytearray(path.read_bytes())
-    content[-5] ^= 1  # in the coarse part of the last record
-    path.write_bytes(content)
-    found = read_container(path)
-    assert [record for _, record in found.records(found.entries)] == [records[0], records[1], None]
-    assert [record for _, record in found.records(found.entries, coarse=True)] == [records[0][:2], b"", None]
-    path.write_bytes(content[:-9])
-    found = read_container(path)
-    assert [record for _, record in found.records(found.entries)] == [None, records[1], None]
-
-
-def test_the_coarse_part_of_a_cut_record_is_read(tmp_path):
-    path = tmp_path / "a.auxar"
-    _, records = written(path)
-    path.write_bytes(path.read_bytes()[:-2])
-    found = read_container(path)
-    assert [record for _, record in found.records(found.entries)] == [records[0], records[1], None]
-    assert [record for _, record in found.records(found.entries, coarse=True)] == [records[0][:2], b"", records[2][:3]]
+    content = path.read_bytes()
+    changed = content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]  # in the coarse part of the last record
+    for found, whole, coarse in (
+        (changed, [*records[:2], None], [records[0][:2], b"", None]),
+        (content[:-2], [*records[:2], None], [records[0][:2], b"", records[2][:3]]),
+        (content[:-9], [None, records[1], None], None),
+    ):
+        path.write_bytes(found)
+        read = read_container(path)
+        assert [record for _, record in read.records(read.entries)] == whole
+        assert coarse in (None, [record for _, record in read.records(read.entries, coarse=True)])
 
 
 def replaced_part(path, number, change):
@@ -158,8 +151,6 @@ def changed_header(**values):
         (changed_header(factors=[]), "factors"),
         (changed_header(width=3), "the lag 4 is larger than the width 3"),
         (changed_header(other=1), "other"),
-        (lambda text: b"[]", "header is not valid"),
-        (lambda text: b"\xff", "header is not valid"),
         (lambda text: b"[" * 60_000, "header is not valid"),
         (lambda text: text + bytes(MOST_HEADER), f"expected at most {MOST_HEADER:,}"),
     ],
@@ -190,7 +181,6 @@ def packed(content):
         (packed(b"\x01\0\0\0")[:-1], "it is cut"),
         (packed(b"\x01\0\0\0") + b"x", "followed by other bytes"),
         (packed(b""), "ends too early"),
-        (packed(b"\xff" * 9), "ends too early"),
         (packed(b"\x01\0\0\0"), "ends too early"),
         (packed(content_of(described(), names=b"/\0")), "is not allowed"),
         (packed(content_of(described(), names=b"..\0")), "is not allowed"),

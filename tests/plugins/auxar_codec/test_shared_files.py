@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,40 +81,35 @@ def test_chunks_are_consecutive_pictures_and_as_large_as_they_may_be(sizes):
         assert total <= CHUNK or len(part) == 1
 
 
-def other_values(picture, path):
-    Image.new("RGB", picture.size, (7, 7, 7)).save(path)
-
-
-def other_shape(picture, path):
-    # The same values in the same order.
-    width, height = picture.size
-    Image.frombytes("RGB", (width // 2, height * 2), picture.tobytes()).save(path)
-
-
 def other_profile(picture, path):
     picture.save(path, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
 
 
-def other_exif(picture, path, text="a cat"):
+def with_text(picture, path, text="a cat"):
     exif = picture.getexif()
     exif[0x010E] = text
     picture.save(path, exif=exif)
 
 
-def other_text(picture, path):
-    # As long as the text before.
-    other_exif(picture, path, "a dog")
+def other_shape(picture, path):
+    width, height = picture.size
+    Image.frombytes("RGB", (width // 2, height * 2), picture.tobytes()).save(path)
 
 
-def other_name(picture, path):
-    path.rename(path.with_name("other.png"))
+CHANGES: dict[str, Callable[[Image.Image, Path], object]] = {
+    "other values": lambda picture, path: Image.new("RGB", picture.size, (7, 7, 7)).save(path),
+    "another shape with the same values": other_shape,
+    "another profile": other_profile,
+    "another text of the same length": lambda picture, path: with_text(picture, path, "a dog"),
+    "another name": lambda _, path: path.rename(path.with_name("other.png")),
+}
 
 
-@pytest.mark.parametrize("change", [other_values, other_shape, other_profile, other_text, other_name])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_file_of_other_pictures_is_replaced_only_if_asked(run, images, tmp_path, change):
     pictures = shutil.copytree(images, tmp_path / "pictures")
     with Image.open(images / "3.png") as picture:
-        other_exif(picture, pictures / "3.png")
+        with_text(picture, pictures / "3.png")
         compress(run, [pictures], out := tmp_path / "a.auxar")
         before = out.read_bytes()
         change(picture, pictures / "3.png")

@@ -21,13 +21,6 @@ from auxar_heads.softmax import SoftmaxHead
 LEVELS = st.one_of(st.sampled_from([2, 3, 16, 256]), st.integers(2, 256))
 MEANS = st.one_of(st.floats(-1.2, 1.2), st.floats(-100, 100))
 LOG_SCALES = st.floats(-20, 30)
-ADJUSTMENTS = [
-    Adjustments(),
-    Adjustments(0.7, min_weight=0.05),
-    Adjustments(centers=True),
-    Adjustments(temperature=0.5),
-]
-RULES = st.sampled_from(ADJUSTMENTS)
 
 
 def double(*values):
@@ -84,54 +77,6 @@ def test_the_mass_of_an_interval_is_what_eighty_digits_give(interval):
     assert found.item() == pytest.approx(expected, rel=1e-12, abs=rounding(mean, log_scale))
 
 
-@settings(deadline=None, max_examples=200)
-@given(levels=LEVELS, mean=st.floats(-1.5, 1.5), log_scale=st.floats(-3, 3), seed=SEEDS)
-def test_a_mass_is_the_difference_of_two_sigmoids(levels, mean, log_scale, seed):
-    value = torch.randint(levels, (8,), generator=generator(seed))
-    center = value.double() * 2 / (levels - 1) - 1
-    upper = torch.sigmoid((center + 1 / (levels - 1) - mean) / math.exp(log_scale))
-    lower = torch.sigmoid((center - 1 / (levels - 1) - mean) / math.exp(log_scale))
-    expected = upper.where(value < levels - 1, 1.0) - lower.where(value > 0, 0.0)
-    found = logistic.log_mass(value, double(mean), double(log_scale), levels).exp()
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-14)
-
-
-@settings(deadline=None, max_examples=200)
-@given(levels=LEVELS, mean=MEANS, log_scale=LOG_SCALES)
-def test_the_masses_of_all_values_add_up_to_one(levels, mean, log_scale):
-    total = logistic.log_mass(torch.arange(levels), double(mean), double(log_scale), levels).logsumexp(0)
-    assert total.item() == pytest.approx(0, abs=rounding(mean, log_scale))
-
-
-@settings(deadline=None, max_examples=200)
-@given(interval=intervals())
-def test_the_mass_of_an_interval_is_the_sum_over_its_values(interval):
-    low, high, mean, log_scale, levels = interval
-    whole = logistic.log_interval_mass(torch.tensor(low), torch.tensor(high), double(mean), double(log_scale), levels)
-    parts = logistic.log_mass(torch.arange(low, high + 1), double(mean), double(log_scale), levels).logsumexp(0)
-    assert whole.item() == pytest.approx(parts.item(), rel=1e-12, abs=rounding(mean, log_scale))
-
-
-@settings(deadline=None, max_examples=60)
-@given(levels=LEVELS, mean=MEANS, log_scale=LOG_SCALES)
-def test_an_even_grid_of_uniforms_draws_every_value_in_its_share(levels, mean, log_scale):
-    grid = 4096
-    uniforms = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
-    drawn = draw_logistic(uniforms, mean, log_scale, levels)
-    share = torch.bincount(drawn, minlength=levels) / grid
-    mass = logistic.log_mass(torch.arange(levels), double(mean), double(log_scale), levels).exp()
-    assert (share - mass).abs().max() <= 1 / grid + rounding(mean, log_scale)
-    assert (drawn.diff() >= 0).all()
-
-
-@settings(deadline=None, max_examples=100)
-@given(mean=st.floats(-2, 2), log_scale=st.floats(-7, 7), uniform=st.floats(1e-6, 1 - 1e-6))
-def test_a_drawn_point_has_the_uniform_below_it(mean, log_scale, uniform):
-    point = logistic.draw(double(uniform), double(mean), double(log_scale))
-    below = torch.sigmoid((point - mean) / math.exp(log_scale))
-    assert below.item() == pytest.approx(uniform, abs=rounding(mean, log_scale))
-
-
 @settings(deadline=None, max_examples=60)
 @given(levels=LEVELS, point=st.integers(-300, 600))
 def test_the_nearest_value_is_rounded_half_up_and_stays_in_range(levels, point):
@@ -144,17 +89,6 @@ def test_the_nearest_value_is_rounded_half_up_and_stays_in_range(levels, point):
         assert found.dtype == dtype
         assert found.item() == min(max((point + 1) // 2, 0), levels - 1)
         assert torch.equal(points, before)
-
-
-@settings(deadline=None, max_examples=60)
-@given(logits=st.lists(st.floats(-60, 60), min_size=1, max_size=12))
-def test_an_even_grid_of_uniforms_draws_every_category_in_its_share(logits):
-    grid = 4096
-    uniforms = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
-    drawn = categorical.draw(uniforms, double(*logits).expand(grid, -1))
-    share = torch.bincount(drawn, minlength=len(logits)) / grid
-    assert (share - double(*logits).softmax(0)).abs().max() <= 1 / grid + 1e-12
-    assert (drawn.diff() >= 0).all()
 
 
 @settings(deadline=None, max_examples=60)
@@ -210,9 +144,6 @@ def softmaxes(draw):
     return head, torch.randn(head.parameter_count, generator=generator(draw(SEEDS)), dtype=torch.float64) * size
 
 
-HEADS = st.one_of(mixtures(), softmaxes())
-
-
 def pixels(head):
     """Returns every value of a pixel, (levels ** channels, channels); the last channel changes fastest."""
     return all_images(ImageSpec(head.channels, height=1, width=1, levels=head.levels)).flatten(1)
@@ -226,26 +157,6 @@ def pixel_log_probs(head, parameters):
 
 def draw_pixels(head, parameters, uniforms, rule=None):
     return head.draw(parameters.expand(len(uniforms), -1), uniforms, rule or Adjustments())
-
-
-@settings(deadline=None, max_examples=150)
-@given(case=HEADS)
-def test_a_head_gives_all_values_of_a_pixel_together_one(case):
-    assert pixel_log_probs(*case).logsumexp(0).item() == pytest.approx(0, abs=1e-9)
-
-
-@settings(deadline=None, max_examples=40)
-@given(case=HEADS, seed=SEEDS)
-def test_a_head_treats_every_pixel_by_itself(case, seed):
-    head, _ = case
-    parameters = torch.randn((2, head.parameter_count, 2, 3), generator=generator(seed), dtype=torch.float64)
-    image = torch.randint(head.levels, (2, head.channels, 2, 3), generator=generator(seed))
-    found = head.log_prob(parameters, image)
-    assert found.shape == (2, 2, 3)
-    for b, row, column in itertools.product(range(2), range(2), range(3)):
-        place = (slice(b, b + 1), slice(None), slice(row, row + 1), slice(column, column + 1))
-        torch.testing.assert_close(found[b, row, column], head.log_prob(parameters[place], image[place])[0, 0, 0])
-    assert torch.equal(found, head.log_prob(parameters, image.to(torch.int16)))
 
 
 @settings(deadline=None, max_examples=120)
@@ -272,84 +183,6 @@ def test_extreme_predictions_in_float32_leave_everything_finite(data, channels, 
     assert drawn.max() < levels
 
 
-@settings(deadline=None, max_examples=40)
-@given(case=HEADS)
-def test_a_head_takes_half_precision_predictions_in_float32(case):
-    head, parameters = case
-    short = parameters.bfloat16()
-    assert pixel_log_probs(head, short).dtype == torch.float32
-    assert torch.equal(pixel_log_probs(head, short), pixel_log_probs(head, short.float()))
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    case=mixtures(levels=st.integers(2, 20), components=(1,)), uniforms=st.lists(st.floats(0.001, 0.999), min_size=3)
-)
-def test_three_coupled_channels_are_drawn_by_the_inverse_of_their_joint_distribution(case, uniforms):
-    """Each channel's value is the first whose cumulative probability, given earlier channels, reaches the uniform."""
-    head, parameters = case
-    joint = pixel_log_probs(head, parameters).exp().view([head.levels] * head.channels)
-    drawn = draw_pixels(head, parameters, double(0.5, *uniforms[: head.channels])[None])[0].tolist()
-    for value, uniform in zip(drawn, uniforms, strict=False):
-        marginal = joint.flatten(1).sum(1) if joint.dim() > 1 else joint
-        if joint.sum() < 1e-6:
-            return  # The earlier channels are so unlikely that probabilities given them are too inaccurate.
-        cumulative = (marginal.cumsum(0) / joint.sum()).tolist()
-        assert (cumulative[value - 1] if value else 0) <= uniform + 1e-8
-        assert uniform <= cumulative[value] + 1e-8
-        joint = joint[value]
-
-
-@settings(deadline=None, max_examples=30)
-@given(case=mixtures(channels=(1,), levels=st.integers(2, 20)))
-def test_an_even_grid_of_uniforms_draws_from_a_mixture_every_value_in_its_share(case):
-    head, parameters = case
-    grid = 200
-    line = (torch.arange(grid, dtype=torch.float64) + 0.5) / grid
-    drawn = draw_pixels(head, parameters, torch.cartesian_prod(line, line))
-    share = torch.bincount(drawn[:, 0], minlength=head.levels) / grid**2
-    mass = pixel_log_probs(head, parameters).exp()
-    # The shares of components, and of values in each component, differ from their probabilities by up to 1 / grid.
-    assert (share - mass).abs().max() <= (head.components + 1) / grid
-
-
-@settings(deadline=None, max_examples=60)
-@given(case=softmaxes(), seed=SEEDS)
-def test_a_softmax_draws_each_channel_from_its_own_distribution(case, seed):
-    head, parameters = case
-    uniforms = torch.rand((50, head.uniform_count), generator=generator(seed), dtype=torch.float64)
-    cumulative = parameters.view(head.channels, head.levels).softmax(1).cumsum(1)
-    drawn = draw_pixels(head, parameters, uniforms)
-    expected = (uniforms[:, :, None] > cumulative).sum(2).clamp(max=head.levels - 1)
-    assert torch.equal(drawn, expected)
-
-
-@settings(deadline=None, max_examples=80)
-@given(case=HEADS, rule=RULES)
-def test_every_draw_is_an_integer_in_range_up_to_the_last_uniform(case, rule):
-    head, parameters = case
-    # Uniforms are specified as less than 1, but rounding may produce 1.
-    ends = double(2.0**-54, 1e-12, 0.5, 1 - 1e-12, 1 - 2.0**-53, 1)
-    uniforms = torch.cartesian_prod(*[ends] * head.uniform_count).view(-1, head.uniform_count)
-    drawn = draw_pixels(head, parameters, uniforms, rule)
-    assert drawn.dtype == torch.int64
-    assert drawn.shape == (len(uniforms), head.channels)
-    assert drawn.min() >= 0
-    assert drawn.max() < head.levels
-
-
-@settings(deadline=None, max_examples=80)
-@given(case=mixtures(log_scales=st.floats(-4, 10)), reduction=st.floats(0, 1), seed=SEEDS)
-def test_reduced_draws_as_ancestral_does_with_smaller_scales(case, reduction, seed):
-    head, parameters = case
-    uniforms = torch.rand((40, head.uniform_count), generator=generator(seed), dtype=torch.float64)
-    scales = slice(head.components * (1 + head.channels), head.components * (1 + 2 * head.channels))
-    smaller = parameters.clone()
-    smaller[scales] -= reduction
-    reduced = draw_pixels(head, parameters, uniforms, Adjustments(reduction=reduction))
-    assert torch.equal(reduced, draw_pixels(head, smaller, uniforms))
-
-
 @settings(deadline=None, max_examples=80)
 @given(case=mixtures(), seed=SEEDS)
 def test_map_draws_a_component_and_takes_its_mode(case, seed):
@@ -370,15 +203,6 @@ def test_map_draws_a_component_and_takes_its_mode(case, seed):
             # Halfway between two values, rounding decides which of them is drawn.
             assert abs(min(max(place, 0), head.levels - 1) - value) <= 0.5 + 1e-9
             before.append(value * 2 / (head.levels - 1) - 1)
-
-
-def test_a_half_way_mode_is_rounded_up():
-    head = LogisticMixtureHead(ImageSpec(1, height=1, width=1, levels=3), 1)
-    parameters = double([0, 0.5, 0], [0, -0.5, 0])
-    assert head.draw(parameters, torch.full((2, 2), 0.5, dtype=torch.float64), Adjustments(centers=True)).tolist() == [
-        [2],
-        [1],
-    ]
 
 
 @settings(deadline=None, max_examples=60)

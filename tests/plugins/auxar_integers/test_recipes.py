@@ -5,32 +5,29 @@ import importlib
 import json
 import math
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
-import tomli_w
 from helpers.evaluations import nats_of
 from helpers.tiny_runs import Stopped, run, tiny
 
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.evaluation.comparison import Margin
 from auxar.evaluation.stored import read_evaluation
 from auxar.files import read_checksum, read_tensors, write_tensors
-from auxar.recipe.loading import parse_recipe, recipe_text
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
-from auxar.runs.models import find_run
+
+
+def recipe_of(pictures, bits=10, **changes):
+    """A recipe with the arithmetic `integer`."""
+    return tiny(pictures, stage__0__support="restricted", arithmetic={"name": "integer", "weights": bits}, **changes)
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, pictures):
     """A run whose recipe has the arithmetic `integer`, with 10-bit weights."""
-    folder = tmp_path_factory.mktemp("recipes") / "run"
-    run(folder, tiny(pictures, stage__0__support="restricted", arithmetic={"name": "integer", "weights": 10}))
-    return folder
+    return run(tmp_path_factory.mktemp("recipes") / "run", recipe_of(pictures))
 
 
 @pytest.fixture
@@ -99,19 +96,13 @@ def results(folder):
 
 
 def test_a_run_that_is_killed_after_its_conversion_ends_like_another(original, pictures, tmp_path):
-    """Also when it is trained further, which replaces its integers."""
-    whole, folder = shutil.copytree(original, tmp_path / "whole"), tmp_path / "run"
-    for steps in (4, 6):
-        table = tiny(
-            pictures,
-            stage__0__support="restricted",
-            arithmetic={"name": "integer", "weights": 10},
-            training__steps=steps,
-        )
-        for place, number in PLACES:
-            with killed(place, number):
-                run(folder, table)
-        assert results(run(folder, table)) == results(run(whole, table))
+    """The run is trained further, which replaces its integers."""
+    whole, folder = (shutil.copytree(original, tmp_path / name) for name in ("whole", "run"))
+    table = recipe_of(pictures, training__steps=6)
+    for place, number in PLACES:
+        with killed(place, number):
+            run(folder, table)
+    assert results(run(folder, table)) == results(run(whole, table))
 
 
 def test_summary_report_and_evaluate_say_what_integers_cost(finished, capsys):
@@ -121,25 +112,14 @@ def test_summary_report_and_evaluate_say_what_integers_cost(finished, capsys):
     assert "In integers: " in (finished / "report.html").read_text()
     assert main(["evaluate", str(finished)]) == 0
     assert sentence in capsys.readouterr().out
+    assert main(["evaluate", str(finished), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    cost = table["others"]["integer"]["bits_per_dim"]["heldout"] - table["bits_per_dim"]["heldout"]
+    assert table["others"]["integer"]["cost"]["heldout"]["bits_per_dim"] == pytest.approx(cost)
     # The stored evaluation in integers does not belong to an evaluation of other images.
     assert main(["evaluate", str(finished), "--arithmetic", "float", "--set", "evaluation.heldout_images=3"]) == 0
     assert "in integers" not in capsys.readouterr().out
     assert "In integers: " not in (finished / "report.html").read_text()
-
-
-def test_evaluate_prints_the_tables_of_both_arithmetics_as_json(finished, capsys):
-    assert main(["evaluate", str(finished), "--json"]) == 0
-    table = json.loads(capsys.readouterr().out)
-    assert table["arithmetic"] == "float"
-    assert table["others"]["integer"]["cost"]["heldout"]["bits_per_dim"] == pytest.approx(
-        table["others"]["integer"]["bits_per_dim"]["heldout"] - table["bits_per_dim"]["heldout"]
-    )
-
-
-def test_likelihoods_in_integers_do_not_depend_on_the_batch(finished):
-    before = nats_of(finished, name="evaluation-integer")
-    auxar.evaluate(finished, settings=["evaluation.batch_size=1"])
-    assert np.array_equal(nats_of(finished, name="evaluation-integer"), before)
 
 
 def test_a_model_in_integers_is_not_saved(finished, tmp_path):
@@ -171,22 +151,13 @@ def test_a_run_of_floats_can_be_continued_in_integers(tmp_path, pictures):
     assert (folder / "report.html").stat().st_mtime_ns == report.st_mtime_ns  # The run was finished.
 
 
-def test_evaluations_in_integers_are_compared(finished, tmp_path):
-    other = shutil.copytree(finished, tmp_path / "other")
-    first, second = auxar.compare([finished, other], arithmetic="integer").runs
-    assert first.bits_per_dim == read_evaluation(finished / "evaluation-integer.safetensors").bits_per_dim().value
-    assert second.margin == Margin(0.0, 0.0, first.images)
-    with pytest.raises(UserError, match="arithmetic: 'integers' is unknown; did you mean 'integer'"):
-        auxar.compare([finished], arithmetic="integers")
-
-
 def test_integers_that_were_deleted_are_made_again_only_if_they_are_the_same(finished):
     path = finished / "factors" / "prior" / "integer.safetensors"
     before = auxar.integers(finished).digests
     path.unlink()
     assert auxar.integers(finished).digests == before
     path.unlink()
-    # Ranges from few images differ, so the numbers differ.
+    # Numbers of bits are those of the run. Ranges from few images differ, so the numbers differ.
     with pytest.raises(UserError, match=r"factor prior .* has the digest .*, but it was converted before with "):
         auxar.integers(finished, images=1)
     assert not path.exists()
@@ -216,11 +187,8 @@ def test_a_file_with_other_numbers_than_recorded_is_refused(finished):
 
 def test_other_bits_leave_the_recipe_of_a_run_alone(finished, pictures):
     before = (finished / "recipe.toml").read_bytes()
-    recipe = tiny(pictures, stage__0__support="restricted", arithmetic={"name": "integer", "weights": 9})
-    with pytest.raises(
-        UserError, match=r"other numbers of bits: expected weights 9, activations 16, found .*weights 10"
-    ):
-        run(finished, recipe)
+    with pytest.raises(UserError, match=r"other numbers of bits: expected .*\"weights\": 9}, found .*\"weights\": 10"):
+        run(finished, recipe_of(pictures, bits=9))
     assert (finished / "recipe.toml").read_bytes() == before
 
 
@@ -239,21 +207,6 @@ def test_files_of_others_are_not_replaced_in_the_folder_of_a_model(tmp_path, mon
     (tmp_path / "emoji32_color" / "integer.json").write_text("[1, 2]")
     with pytest.raises(UserError, match=r"emoji32_color/integer\.json is not a file of auxar and is not replaced"):
         auxar.integers("emoji32_color")
-
-
-@pytest.mark.slow
-def test_integers_of_models_that_come_trained_are_recorded(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    made = auxar.integers("emoji32_color")
-    record = json.loads((find_run(Path("emoji32_color")).path / "integer.json").read_text())["factors"]
-    assert made.digests == {name: entry["digest"] for name, entry in record.items()}
-
-
-def test_a_recipe_keeps_its_arithmetic(pictures, tmp_path):
-    for arithmetic in ("float", "integer"):
-        recipe, _ = parse_recipe(tomli_w.dumps({**tiny(pictures), "arithmetic": arithmetic}), tmp_path)
-        assert recipe.arithmetic.name == arithmetic
-        assert parse_recipe(recipe_text(recipe), tmp_path)[0] == recipe
 
 
 @pytest.mark.parametrize(

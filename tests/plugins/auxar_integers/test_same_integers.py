@@ -32,7 +32,6 @@ from auxar_heads.softmax import SoftmaxHead
 from auxar_integers import storage
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
-from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph, Operation
 from auxar_integers.storage import described, read_graph
 from auxar_layers.convolutions import CausalConv2d
@@ -78,18 +77,6 @@ def test_the_noise_that_separates_two_values_is_the_same_in_both_engines(engine,
     monkeypatch.setattr(SampleRequest, "uniforms", lambda *_: noise.view(1, 1, 2, 2))
     for sampler in (WavefrontSampler(engine=engine), CachedSampler(engine=engine)):
         assert sample(sampler, twin, SampleRequest((0,))).flatten().tolist() == [1, 0, 1, 0]
-
-
-@settings(deadline=None, max_examples=7)
-@given(network=NETWORKS, widths=WIDTHS, seed=SEEDS)
-def test_parameters_are_integers_that_do_not_depend_on_the_batch(network, widths, seed):
-    twin = integer_twin(network, widths)
-    images, features = random_images(5, network.image, seed), integer_features(network, 5, seed)
-    together = twin(twin.encode(images), features)
-    assert torch.equal(together, together.round())
-    for k in range(5):
-        alone = twin(twin.encode(images[k : k + 1]), None if features is None else features[k : k + 1])
-        assert torch.equal(alone, together[k : k + 1])
 
 
 @settings(deadline=None, max_examples=6)
@@ -160,14 +147,6 @@ class Unknown(CausalConv2d):
     """A layer that has no integer counterpart, because it may compute something else."""
 
 
-def test_a_layer_without_integer_counterpart_is_named():
-    image = ImageSpec(1, height=4, width=4, levels=4)
-    network = LightNetwork(image, SoftmaxHead(image), filters=2, blocks=1, features_channels=0, dropout=0.0)
-    network.start.u = Unknown(2, 2, above=(1, 2), columns=(-1, 1))
-    with pytest.raises(NoIntegersError, match=r"the layer start\.u \(Unknown\) has no integer counterpart"):
-        integer_twin(network.eval())
-
-
 SUMS = (operator.add, operator.sub)
 
 
@@ -223,9 +202,17 @@ class OwnEncoding(Sketch):
         return 3.0 * super().encode(image)
 
 
+def unknown_layer():
+    network = Sketch(torch.relu)
+    network.layer = Unknown(1, 4, above=(1, 2), columns=(-1, 1))
+    return network
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
+        (unknown_layer(), r"the layer layer \(Unknown\) has no integer counterpart"),
+        (OwnEncoding(torch.relu), "OwnEncoding encodes pixels by a method of its own"),
         (Sketch(lambda x: functional.elu(x, 0.25)), "a call of elu with alpha = 0.25 has no integer counterpart"),
         (Sketch(lambda x: gate(x=x)), "a call of gate with 0 arguments has no integer counterpart"),
         (Sketch(functional.softplus), "has no integer counterpart"),
@@ -233,15 +220,9 @@ class OwnEncoding(Sketch):
         (Sketch(lambda x: torch.cat([x, x], dim=1)), "a call of cat with 1 arguments has no integer counterpart"),
     ],
 )
-def test_calls_that_would_be_converted_wrongly_are_refused(network, message):
-    with pytest.raises(NoIntegersError, match=message):
-        integer_twin(network.eval())
-
-
-def test_an_encoding_of_its_own_is_refused():
-    factor = Factor(CausalDistribution(OwnEncoding(torch.relu)))
-    with pytest.raises(UserError, match="OwnEncoding encodes pixels by a method of its own"):
-        IntegerArithmetic(IntegerConfig()).check(factor)
+def test_networks_that_would_be_converted_wrongly_are_refused(network, message):
+    with pytest.raises(UserError, match=message):
+        IntegerArithmetic(IntegerConfig()).check(Factor(CausalDistribution(network)))
 
 
 @pytest.mark.parametrize(

@@ -121,15 +121,6 @@ def test_training_continues_from_a_stored_state_and_on_any_number_of_threads():
                 assert torch.equal(found, weight)
 
 
-def test_weights_without_a_gradient_stay():
-    module = Module()
-    before = [weight.detach().clone() for weight in module.parameters()]
-    optimizer = build(MuonConfig(weight_decay=0.1), module, 100)
-    optimizer.step()
-    assert all(torch.equal(weight, start) for weight, start in zip(module.parameters(), before, strict=True))
-    assert not optimizer.state_dict()["state"]
-
-
 def rates_of(steps, **options):
     return [group["lr"] for group in build(MuonConfig(**options), Module(), steps).param_groups]
 

@@ -8,17 +8,14 @@ from helpers.causal_networks import (
     SEEDS,
     SIZES,
     changed_predictions,
-    full_networks,
     generator,
-    light_networks,
-    random_features,
     random_images,
     randomized,
     specs,
 )
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import conv2d, elu
+from torch.nn.functional import elu
 
 from auxar.model import ImageSpec
 from auxar_heads.logistic_mixture import LogisticMixtureHead
@@ -32,11 +29,7 @@ from auxar_layers.convolutions import (
     data_dependent_initialization,
 )
 from auxar_layers.functional import concat_elu, dropout, gate
-from auxar_pixelcnn.blocks import ordinary_block, u_block, ul_block
-from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
-
-NETWORKS = st.one_of(light_networks(blocks=(1, 2, 3)), full_networks())
 
 
 def normal(*shape, seed=0):
@@ -44,22 +37,6 @@ def normal(*shape, seed=0):
 
 
 # Networks ------------------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None, max_examples=40)
-@given(network=NETWORKS, seed=SEEDS)
-def test_a_prediction_depends_on_the_pixels_beside_and_above(network, seed):
-    """Predictions depend on pixels to the left and above. (A network that ignores its input would be causal, too.)"""
-    changed = changed_predictions(network, seed)
-    height, width = network.image.height, network.image.width
-    for place in range(height * width):
-        row, column = divmod(place, width)
-        if column + 1 < width:
-            assert changed[place, place + 1]
-        if row + 1 < height:
-            assert changed[place, place + width]
-            if column:
-                assert changed[place, place + width - 1]
 
 
 @pytest.mark.parametrize("size", [(5, 7), (8, 8)])
@@ -71,39 +48,6 @@ def test_the_full_network_sees_all_that_comes_before(size):
     changed = changed_predictions(randomized(network, 0), 0)
     assert changed[0, 1:].all()
     assert changed[:-1, -1].all()
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    network=st.one_of(light_networks(blocks=(1, 2), features=(1, 3)), full_networks(features=(1, 3))),
-    seed=SEEDS,
-    data=st.data(),
-)
-def test_the_features_of_a_place_change_the_prediction_there(network, seed, data):
-    row = data.draw(st.integers(0, network.image.height - 1))
-    column = data.draw(st.integers(0, network.image.width - 1))
-    image = network.encode(random_images(1, network.image, seed))
-    features = random_features(network, 1, seed)
-    with torch.no_grad():
-        before = network(image, features)
-        features[:, :, row, column] += 1
-        after = network(image, features)
-    assert (before != after).any(1)[0, row, column]
-
-
-@settings(deadline=None, max_examples=15)
-@given(network=light_networks(blocks=(1, 2), features=(1, 3)), seed=SEEDS, closed=st.sampled_from(["u", "ul"]))
-def test_features_reach_the_prediction_through_either_stream(network, seed, closed):
-    with torch.no_grad():
-        for block in network.u_blocks if closed == "u" else network.ul_blocks:
-            if closed == "u":
-                block.second.gain.zero_()
-            else:
-                # The features are the last of the side inputs; each of their channels has two activations.
-                block.side.direction[:, -2 * network.features_channels :] = 0
-        image = network.encode(random_images(1, network.image, seed))
-        features = random_features(network, 1, seed)
-        assert not torch.equal(network(image, features), network(image, features + 1))
 
 
 @settings(deadline=None, max_examples=30)
@@ -121,45 +65,7 @@ def test_padding_is_told_from_pixels(spec, seed):
     torch.testing.assert_close(network.encode(ends)[:, 0, 0, 0], expected)
 
 
-@settings(deadline=None, max_examples=15)
-@given(size=SIZES, channels=st.sampled_from([1, 3]), factor=st.integers(1, 4), blocks=st.integers(1, 2), seed=SEEDS)
-def test_an_embedding_has_the_size_of_the_image_and_reads_all_of_the_view(size, channels, factor, blocks, seed):
-    height, width = size
-    view = ImageSpec(channels, height=height, width=width)
-    image = ImageSpec(3, height=height * factor, width=width * factor)
-    embedding: SameSizeEmbedding | EnlargingEmbedding
-    if factor == 1:
-        embedding = SameSizeEmbedding(view, image, filters=3, blocks=blocks, dropout=0.5)
-    else:
-        embedding = EnlargingEmbedding(view, image, factor=factor, filters=3, blocks=blocks, dropout=0.5)
-    randomized(embedding, seed)
-    values = random_images(1, view, seed).repeat(height * width + 1, 1, 1, 1)
-    for place in range(height * width):
-        values[place].flatten(1)[:, place] += 1
-    with torch.no_grad():
-        features = embedding(values % view.levels)
-    assert features.shape == (height * width + 1, 3, image.height, image.width)
-    changed = (features[:-1] != features[-1]).any(1).unflatten(0, size)
-    for row in range(height):
-        for column in range(width):
-            assert changed[row, column, row * factor, column * factor]
-
-
 # Layers --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("make", "kernel"), [(u_block, (2, 3)), (ul_block, (2, 2)), (ordinary_block, (3, 3))], ids=["u", "ul", "ordinary"]
-)
-def test_a_block_computes_the_formula_of_the_paper(make, kernel):
-    block = randomized(make(3, [2, 1], 0.5), 0)
-    x, *sides = (normal(2, channels, 4, 5, seed=channels) for channels in (3, 2, 1))
-    active = torch.cat([half for side in sides for half in (elu(side), elu(-side))], dim=1)
-    with torch.no_grad():
-        hidden = block.first(torch.cat([elu(x), elu(-x)], dim=1)) + conv2d(active, block.side.weight(), block.side.bias)
-        value, control = block.second(torch.cat([elu(hidden), elu(-hidden)], dim=1)).chunk(2, dim=1)
-        torch.testing.assert_close(block(x, *sides), x + value * torch.sigmoid(control))
-    assert block.first.direction.shape[2:] == block.second.direction.shape[2:] == kernel
 
 
 @st.composite

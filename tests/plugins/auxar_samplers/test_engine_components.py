@@ -18,7 +18,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.choices import structure_options
 from auxar.recipe.loading import parse_recipe, recipe_text
 from auxar_pixelcnn import components
-from auxar_samplers import CachedSampler, RasterSampler, WavefrontConfig, WavefrontSampler
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontConfig, WavefrontSampler
 from auxar_samplers.engines import EngineChoice
 
 # A plugin file with the engines `counting`, of the highest priority, and `never`, which comes next and runs nothing.
@@ -56,16 +56,16 @@ class CountingEngine(Engine):
         return lambda: (run(), self.ran.append(self.most))
 
 
-@attrs.frozen
-class NeverConfig:
-    """Options of an engine that runs no program."""
-
-
 class NeverEngine(Engine):
     priority = 20
 
     def prepare(self, program, source):
         raise UnavailableError("it never works")
+
+
+@attrs.frozen
+class NeverConfig:
+    """Options of an engine that runs no program."""
 
 
 @attrs.frozen
@@ -182,29 +182,9 @@ def test_a_recipe_names_it(tmp_path, sampler):
     assert again == recipe
 
 
-@pytest.mark.parametrize(
-    ("engine", "message"),
-    [
-        ("countin", r"no engine is named 'countin'; did you mean 'counting'\?"),
-        ({"name": "counting", "most": "many"}, "most: expected an integer, got the string 'many'"),
-        ({"name": "counting", "least": 3}, "unknown key 'least'"),
-        ({"name": "torch", "most": 3}, "unknown key 'most'"),
-        ({"name": "auto", "most": 3}, "unknown key 'most'"),
-        (3, r"expected an engine, .*, got the integer 3"),
-        ({"most": 3}, "sampling.sampler.engine: unknown key 'most'"),
-    ],
-)
-def test_a_mistake_in_a_recipe_is_one_error_at_its_key(tmp_path, engine, message):
-    (tmp_path / "engines.py").write_text(ENGINES)
-    table = changed(tomllib.loads(TINY), sampling__sampler={"name": "auto", "engine": engine}, plugins=["engines.py"])
-    with pytest.raises(UserError) as error:
-        parse_recipe(tomli_w.dumps(table), tmp_path, trust_plugins=True)
-    assert str(error.value).startswith("sampling.sampler.engine")
-    assert len(str(error.value).splitlines()) == 1
-    error.match(message)
-
-
-def test_the_shipped_engines_are_ordered_by_their_priority():
-    chosen = EngineChoice.from_recipe("auto", load_plugins(), "engine")
-    assert [type(engine).__name__ for engine in chosen.engines] == ["NativeEngine", "TorchEngine"]
-    assert [type(engine) for engine in EngineChoice().engines] == [type(engine) for engine in chosen.engines]
+def test_in_python_an_engines_name_is_that_of_a_shipped_one():
+    assert [type(engine).__name__ for engine in EngineChoice().engines] == ["NativeEngine", "TorchEngine"]
+    assert [vars(sampler)["engine"].name for sampler in AutoSampler("torch")._fast] == ["torch", "torch"]
+    for sampler in (WavefrontSampler, CachedSampler, AutoSampler):
+        with pytest.raises(ValueError, match="must be one of auto, native, torch or an EngineChoice, got 'fats'"):
+            sampler("fats")

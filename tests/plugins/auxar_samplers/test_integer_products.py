@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, needs_native
-from helpers.engines import run_lists
+from helpers.engines import run_lists, steady
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auxar_samplers.compiler.program import Clock, Layout, Product
+from auxar_samplers.compiler.program import Layout, Product
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.pieces import weights_in_pieces
 
@@ -24,12 +24,11 @@ def integers(numbers, shape, least, most):
     return torch.from_numpy(np.where(numbers.random(shape) < 0.3, np.clip(ends, least, most), found)).double()
 
 
-def product(engine, numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, threads=1):
+def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, threads=1):
     """A product of random integers. Returns its result, and that of Python's integers."""
     batch = 2 if rows % 2 == 0 else 1
     slots = rows // batch
     layout = Layout(batch, torch.zeros(1, dtype=torch.float64))
-    clock = Clock(np.ones((1, slots), dtype=bool), torch.arange(slots)[None], 0)
     operands, inputs = [], []
     for size in sizes:
         values = integers(numbers, (slots * batch, size), -LARGEST, most)
@@ -50,7 +49,7 @@ def product(engine, numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1,
     torch.set_num_threads(threads)
     try:
         made = Product(output, tuple(operands), matrices, bias, table, 0)
-        run_lists(engine, layout, [clock], [[made]], (0, 0))
+        run_lists("native", layout, [steady(slots)], [[made]], (0, 0))
     finally:
         torch.set_num_threads(before)
     exact = torch.cat(inputs, 1).long() @ torch.cat(matrices).long() + start.long()
@@ -72,29 +71,34 @@ def product(engine, numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1,
 @example(seed=0, rows=2, sizes=[64, 65], outputs=130, initial=True, threads=1)
 def test_products_of_integers_are_exact(seed, rows, sizes, outputs, initial, threads):
     numbers = np.random.default_rng(seed)
-    found, exact = product("native", numbers, rows, sizes, outputs, initial=initial, threads=threads)
+    found, exact = product(numbers, rows, sizes, outputs, initial=initial, threads=threads)
     assert torch.equal(found.long(), exact)
 
 
 @needs_native
 @pytest.mark.parametrize("most", [LARGEST, 2**31 - 1, 2**31])
 def test_values_that_no_pieces_can_hold_are_multiplied_all_the_same(most):
-    found, exact = product("native", np.random.default_rng(0), 9, [70], 40, initial=False, most=most)
+    found, exact = product(np.random.default_rng(0), 9, [70], 40, initial=False, most=most)
     assert torch.equal(found.long(), exact)
+
+
+def multiplied(values, matrix):
+    """The product of values (inputs,) with a matrix by the library, without a bias."""
+    layout = Layout(1, torch.zeros(1, dtype=torch.float64))
+    scratch, output = layout.scratch(1, len(values)), layout.scratch(1, matrix.shape[1])
+    scratch.values.copy_(values)
+    made = Product(output, (scratch,), (matrix,), torch.zeros(matrix.shape[1]).double(), None, 0)
+    run_lists("native", layout, [steady(1)], [[made]], (0, 0))
+    return output.values[0]
 
 
 @needs_native
 @pytest.mark.parametrize("value", [0.5, -(2.0**-40), 32767.25])
 def test_fractions_are_multiplied_all_the_same(value):
     """A network in float64 may have weights that are integers, although its values are not."""
-    layout = Layout(1, torch.zeros(1, dtype=torch.float64))
-    clock = Clock(np.ones((1, 1), dtype=bool), torch.zeros(1, 1, dtype=torch.int64), 0)
-    scratch, output = layout.scratch(1, 20), layout.scratch(1, 20)
-    scratch.values.copy_(torch.arange(20))
-    scratch.values[0, 18] = value
-    made = Product(output, (scratch,), (torch.eye(20, dtype=torch.float64),), torch.zeros(20).double(), None, 0)
-    run_lists("native", layout, [clock], [[made]], (0, 0))
-    assert torch.equal(output.values, scratch.values)
+    values = torch.arange(20).double()
+    values[18] = value
+    assert torch.equal(multiplied(values, torch.eye(20, dtype=torch.float64)), values)
 
 
 @needs_native
@@ -102,42 +106,14 @@ def test_the_largest_sums_fit():
     """With the largest number of inputs, all values and weights at their ends."""
     inputs = library().most_inputs_of_pieces() or 32768
     for value, weight in ((-LARGEST, LEAST), (LARGEST - 1, MOST), (-LARGEST, MOST), (255 - LARGEST, LEAST)):
-        layout = Layout(1, torch.zeros(1, dtype=torch.float64))
-        clock = Clock(np.ones((1, 1), dtype=bool), torch.zeros(1, 1, dtype=torch.int64), 0)
-        scratch, output = layout.scratch(1, inputs), layout.scratch(1, 1)
-        scratch.values.fill_(value)
         matrix = torch.full((inputs, 1), float(weight), dtype=torch.float64)
-        run_lists(
-            "native", layout, [clock], [[Product(output, (scratch,), (matrix,), torch.zeros(1), None, 0)]], (0, 0)
-        )
-        assert output.values.item() == inputs * value * weight
+        assert multiplied(torch.full((inputs,), float(value)), matrix).item() == inputs * value * weight
 
 
 @pytest.fixture
 def multiplies_pieces():
     if not library().most_inputs_of_pieces():
         pytest.skip("this processor does not multiply pieces")
-
-
-@needs_native
-@pytest.mark.usefixtures("multiplies_pieces")
-@given(seed=SEEDS, inputs=st.integers(1, 130), outputs=st.integers(1, 40))
-@settings(deadline=None, max_examples=30)
-def test_pieces_add_up_to_the_weights(seed, inputs, outputs):
-    matrix = integers(np.random.default_rng(seed), (inputs, outputs), LEAST, MOST)
-    found = weights_in_pieces(library(), matrix)
-    assert found is not None
-    pieces, offsets, padded = found
-    groups, blocks = -(-outputs // 16), -(-inputs // 64)
-    assert padded == 64 * blocks
-    parts = pieces.view(groups, blocks, 2, 16, 16, 4).numpy()
-    # (group, block, input / 4, column, input % 4) to (block, input / 4, input % 4, group, column)
-    lower, higher = parts.astype(np.int64).transpose(2, 0, 1, 3, 4, 5)
-    whole = (256 * higher + lower).transpose(1, 2, 4, 0, 3).reshape(padded, groups * 16)
-    assert (whole[:inputs, :outputs] == matrix.numpy()).all()
-    assert not whole[inputs:].any()
-    assert not whole[:, outputs:].any()
-    assert torch.equal(offsets, 32768 * matrix.sum(0))
 
 
 @needs_native

@@ -26,7 +26,7 @@ from auxar_pixelcnn.networks import LightNetwork
 from auxar_rules import Map, Reduced
 from auxar_samplers import CachedSampler, WavefrontSampler
 from auxar_samplers.engines.choice import EngineChoice
-from auxar_samplers.engines.recording import Recorded, record_on_gpu
+from auxar_samplers.engines.recording import record_on_gpu
 from auxar_samplers.engines.torch import TorchEngine
 
 IMAGE = ImageSpec(1, height=5, width=6, levels=4)
@@ -124,12 +124,6 @@ def test_steps_that_read_values_are_not_recorded(network, caplog):
     assert said.startswith("the operations of a step are not recorded: aten._local_scalar_dense")
 
 
-def test_images_are_copied_by_recorded_steps(network):
-    images, engine = random_images(3, IMAGE), TapeEngine()
-    assert torch.equal(drawn(WavefrontSampler, engine, network, ForceSource(images, IMAGE)), images)
-    assert engine.record_on_tape.tapes
-
-
 def test_a_walk_that_does_not_work_in_place_is_not_recorded(network):
     view = torch.full((3, 2), 20)
     walk = RepeatedWalk(sums(IMAGE), view)
@@ -154,19 +148,6 @@ def test_only_a_gpu_records_and_only_sources_that_work_in_place(device, record, 
         setattr(source, name, value)
     found = TorchEngine(record=record)._recorder(torch.device(device), source)
     assert found is (record_on_gpu if recorded else None)
-
-
-def test_a_function_is_recorded_at_its_second_call():
-    said = []
-
-    def record(function):
-        said.append("record")
-        return lambda: said.append("repeat")
-
-    function = Recorded(lambda: said.append("run"), record)
-    for _ in range(4):
-        function()
-    assert said == ["run", "record", "repeat", "repeat", "repeat"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

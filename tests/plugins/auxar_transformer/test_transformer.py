@@ -3,45 +3,30 @@
 import logging
 from pathlib import Path
 
-import attrs
 import pytest
 import tomli_w
 import torch
 from helpers.causal_networks import (
-    HEADS,
-    REQUESTS,
     SEEDS,
     SIZES,
-    all_images,
-    changed_predictions,
     heads,
-    image_numbers,
     random_features,
     random_images,
     randomized,
     sample,
     specs,
 )
-from helpers.contract import checking_shipped_heads_once
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, Chain, Factor, ForceSource, Head, ImageSpec, SampleRequest
-from auxar.recipe.building import build_model
+from auxar.model import ForceSource, ImageSpec, SampleRequest
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
-from auxar.testing import check_network, check_sampler
-from auxar_heads import logistic_mixture
 from auxar_heads.logistic_mixture import LogisticMixtureHead
-from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components as pixelcnn
-from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, StepwiseSampler, WavefrontSampler
-from auxar_transformer import components
-from auxar_transformer.components import TransformerConfig
+from auxar_samplers import AutoSampler, CachedSampler, StepwiseSampler, WavefrontSampler
 from auxar_transformer.network import TransformerNetwork
-
-SMALL = TransformerConfig(width=4, blocks=1, heads=2, head=logistic_mixture(2))
 
 
 @st.composite
@@ -71,21 +56,6 @@ def fresh(seed, image, *, features_channels=0):
     return network.double().eval()
 
 
-# Contract ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("head", ["logistic_mixture", pytest.param("softmax", marks=pytest.mark.slow)])
-def test_the_network_keeps_the_contract(head):
-    with checking_shipped_heads_once():
-        check_network(components.transformer, attrs.evolve(SMALL, head=HEADS[head]))
-
-
-def test_the_stepwise_sampler_keeps_the_contract():
-    images = ImageSpec(3, height=3, width=4), ImageSpec(1, height=5, width=1, levels=7)
-    networks = [fresh(0, image, features_channels=features) for image in images for features in (0, 2)]
-    check_sampler(lambda config: StepwiseSampler(), None, networks=networks)
-
-
 def test_the_stepwise_sampler_refuses_other_networks_and_orders():
     image = ImageSpec(3, height=3, width=4)
     other = pixelcnn.light(pixelcnn.LightConfig(filters=2, blocks=1), image)
@@ -95,55 +65,6 @@ def test_the_stepwise_sampler_refuses_other_networks_and_orders():
     source.lag = 3
     with pytest.raises(UserError, match="draws pixels in raster order, which is a lag of 4 columns, got 3"):
         StepwiseSampler().sample(fresh(0, image), None, source)
-
-
-# Causality -----------------------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None, max_examples=60)
-@given(network=networks(), seed=SEEDS)
-def test_a_prediction_depends_on_earlier_pixels_alone(network, seed):
-    """Changing a pixel leaves all predictions at it and before it equal to the last bit."""
-    assert not changed_predictions(network, seed).tril().any()
-
-
-@settings(deadline=None, max_examples=10)
-@given(seed=SEEDS, size=st.sampled_from([(1, 6), (5, 1), (4, 5)]), features=st.sampled_from([0, 2]))
-def test_a_prediction_depends_on_every_earlier_pixel(seed, size, features):
-    image = ImageSpec(3, height=size[0], width=size[1])
-    changed = changed_predictions(fresh(seed, image, features_channels=features), seed)
-    places = size[0] * size[1]
-    assert torch.equal(changed, torch.ones(places, places, dtype=torch.bool).triu(1))
-
-
-@settings(deadline=None, max_examples=10)
-@given(seed=SEEDS)
-def test_a_prediction_depends_on_the_features_of_its_pixel_and_of_those_before(seed):
-    spec = ImageSpec(1, height=3, width=4)
-    network = fresh(seed, spec, features_channels=2)
-    image = network.encode(random_images(1, spec, seed)).expand(12, -1, -1, -1)
-    before = random_features(network, 1, seed).repeat(12, 1, 1, 1)
-    after = before.clone()
-    for place in range(12):
-        after[place].flatten(1)[:, place] += 1
-    with torch.no_grad():
-        changed = (network(image, before) != network(image, after)).any(1).flatten(1)
-    assert torch.equal(changed, torch.ones(12, 12, dtype=torch.bool).triu())
-
-
-@settings(deadline=None, max_examples=10)
-@given(seed=SEEDS)
-def test_rows_and_columns_have_embeddings_of_their_own(seed):
-    """A prediction depends only on the position embeddings of the rows and columns of its own and earlier pixels."""
-    spec = ImageSpec(1, height=3, width=4)
-    network = fresh(seed, spec)
-    prediction = network(network.encode(random_images(1, spec, seed)))[0].pow(2).sum(0)
-    for place in range(12):
-        row, column = divmod(place, 4)
-        read = torch.autograd.grad(prediction[row, column], [network.rows, network.columns], retain_graph=True)
-        rows, columns = ((gradient.flatten(1) != 0).any(1).nonzero().flatten().tolist() for gradient in read)
-        assert rows == list(range(row + 1))
-        assert columns == list(range(4 if row else column + 1))
 
 
 @settings(deadline=None, max_examples=10)
@@ -189,46 +110,6 @@ def attention(layer, x):
     return linear(layer.outward, torch.stack(rows))
 
 
-# Sampling ------------------------------------------------------------------------------------------------------------
-
-
-class Recording(Head):
-    """A wrapper of a head that records the parameters of all draws."""
-
-    def __init__(self, head):
-        self.head = head
-        self.parameter_count, self.uniform_count = head.parameter_count, head.uniform_count
-        self.seen = []
-
-    def log_prob(self, parameters, image):
-        return self.head.log_prob(parameters, image)
-
-    def draw(self, parameters, uniforms, rule):
-        self.seen.append(parameters)
-        return self.head.draw(parameters, uniforms, rule)
-
-
-@settings(deadline=None, max_examples=40)
-@given(network=networks(), request=REQUESTS, seed=SEEDS)
-def test_what_is_drawn_from_is_what_the_drawn_image_gives(network, request, seed):
-    """The parameters of each draw equal, to the last bit, those of one forward pass over the drawn image."""
-    network.head = Recording(network.head)
-    features = random_features(network, len(request.numbers), seed)
-    image = sample(RasterSampler(), network, request, features=features)
-    network.image.check_range(image)
-    with torch.no_grad():
-        taught = network(network.encode(image), features)
-    assert torch.equal(torch.stack(network.head.seen, dim=2), taught.flatten(2))
-
-
-@settings(deadline=None, max_examples=20)
-@given(network=networks(), request=REQUESTS, seed=SEEDS)
-def test_the_automatic_sampler_draws_as_the_raster_sampler(network, request, seed):
-    features = random_features(network, len(request.numbers), seed)
-    found = sample(AutoSampler(), network, request, features=features)
-    assert torch.equal(found, sample(RasterSampler(), network, request, features=features))
-
-
 @pytest.mark.parametrize("features_channels", [0, 2])
 def test_the_automatic_sampler_computes_each_token_once(caplog, features_channels):
     network = fresh(0, ImageSpec(1, height=2, width=3), features_channels=features_channels)
@@ -246,29 +127,6 @@ def test_fast_samplers_refuse_it_and_name_one_that_works(sampler):
     expected = rf"sampler '{sampler.name}': the operation call_method flatten .*sampler 'raster' supports every"
     with pytest.raises(UserError, match=expected):
         sampler.check(network)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_draws_follow_the_likelihood(head):
-    spec = ImageSpec(1, height=1, width=3, levels=2)
-    network = components.transformer(attrs.evolve(SMALL, head=HEADS[head]), spec)
-    prior = randomized(Chain([Factor(CausalDistribution(network))]), 1)
-    total = 2000
-    with torch.no_grad():
-        images = prior.draw(SampleRequest(tuple(range(total))), RasterSampler())
-        expected = prior.log_prob(all_images(spec)).exp()
-    share = torch.bincount(image_numbers(images, 2), minlength=8) / total
-    # The tolerance is five standard deviations of a share, plus 0.001.
-    assert ((share - expected).abs() < 5 * (expected * (1 - expected) / total).sqrt() + 1e-3).all()
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_the_probabilities_of_all_images_add_up_to_one(head):
-    spec = ImageSpec(3, height=1, width=2, levels=2)
-    prior = randomized(CausalDistribution(components.transformer(attrs.evolve(SMALL, head=HEADS[head]), spec)), 0)
-    with torch.no_grad():
-        total = prior.log_prob(all_images(spec)).logsumexp(0)
-    assert total.item() == pytest.approx(0, abs=1e-9)
 
 
 MIXTURE = {"name": "logistic_mixture", "components": 5}
@@ -289,18 +147,6 @@ def recipe(**prior):
         "training": {"steps": 1},
     }
     return parse_recipe(tomli_w.dumps(table), Path("."))
-
-
-def test_a_recipe_builds_both():
-    read, registry = recipe(head="softmax")
-    model = build_model(read, registry, on="meta")
-    found = [module for module in model.modules() if isinstance(module, TransformerNetwork)]
-    assert [(network.image.height, network.features_channels, len(network.blocks)) for network in found] == [
-        (8, 2, 2),
-        (4, 0, 3),
-    ]
-    assert isinstance(found[1].head, SoftmaxHead)
-    assert all(block.attention.heads == 3 for block in found[0].blocks)
 
 
 def test_the_multiply_adds_of_attention_are_counted():
@@ -324,30 +170,3 @@ def test_a_width_that_the_heads_do_not_divide_is_refused(width, heads, nearest):
     with pytest.raises(UserError, match=f"nearest: {nearest}.*got width = {width} and heads = {heads}") as error:
         recipe(width=width, heads=heads)
     assert str(error.value).startswith("prior")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("width", 0), ("blocks", 0), ("heads", 0), ("dropout", 1.0), ("dropout", -0.1)],
-)
-def test_an_option_out_of_range_is_refused(key, value):
-    with pytest.raises(UserError, match=key):
-        recipe(**{key: value})
-
-
-def test_a_head_of_another_name_is_refused():
-    with pytest.raises(
-        UserError, match=r"^prior\.head: no head is named 'normal' \(known: logistic_mixture, softmax\)"
-    ):
-        recipe(head="normal")
-
-
-def test_channels_that_the_head_does_not_take_are_refused():
-    with pytest.raises(UserError, match="1 or 3 channels, got 2×2×2"):
-        components.transformer(SMALL, ImageSpec(2, height=2, width=2))
-
-
-def test_only_the_places_depend_on_the_size():
-    small, large = (components.transformer(SMALL, ImageSpec(height=side, width=2 * side)) for side in (2, 5))
-    counts = [sum(parameter.numel() for parameter in prior.parameters()) for prior in (small, large)]
-    assert counts[1] - counts[0] == (15 - 6) * 4

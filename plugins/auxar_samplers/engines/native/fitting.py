@@ -20,71 +20,51 @@ def check_fits(source: PixelSource, program: Program, parameters: int = 0, noise
 
     The head's compiled code reads the given numbers of parameters and of random numbers for each pixel.
     """
-    _Fitting(source, program, parameters, noise).check()
+    fitting = _Fitting(program)
+    if isinstance(source, ForceSource):
+        fitting.force(source)
+        return
+    assert isinstance(source, DrawSource | DecodeSource)
+    levels = source.levels if isinstance(source, DrawSource) else source.image.levels
+    _expect("the number of levels", levels, program.network.image.levels)
+    _expect("the number of parameters of a pixel", parameters, program.output.values.shape[1])
+    if isinstance(source, DrawSource):
+        fitting.noise(source, noise)
+    else:
+        fitting.order(source)
+    fitting.walk(source.walk)
 
 
 class _Fitting:
-    def __init__(self, source: PixelSource, program: Program, parameters: int, noise: int) -> None:
-        self.source = source
-        self.parameters = parameters
-        self.noise = noise
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.levels = program.network.image.levels
+        self.most = program.network.image.levels - 1
         self.images = tuple(program.image.shape)
         """The shape of the program's images, (places, batch, channels). The last place stands for "outside"."""
 
-    def check(self) -> None:
-        source = self.source
-        if isinstance(source, ForceSource):
-            _expect("the shape (height · width + 1, images, channels)", tuple(source.image.shape), self.images)
-            self.tensor("the images", source.image, self.images, most=self.levels - 1)
-        elif isinstance(source, DrawSource):
-            self.draw(source)
-        elif isinstance(source, DecodeSource):
-            self.decode(source)
+    def force(self, source: ForceSource) -> None:
+        _expect("the shape (height · width + 1, images, channels)", tuple(source.image.shape), self.images)
+        self.tensor("the images", source.image, self.images, most=self.most)
 
-    def draw(self, source: DrawSource) -> None:
-        _expect("the number of levels", source.levels, self.levels)
-        self.head()
-        self.tensor("the random numbers", source.uniforms, (*self.images[:2], self.noise), torch.float64)
+    def noise(self, source: DrawSource, count: int) -> None:
+        self.tensor("the random numbers", source.uniforms, (*self.images[:2], count), torch.float64)
         if source.limits is not None:
             self.limits(source.limits)
-        self.walk(source.walk)
 
-    def decode(self, source: DecodeSource) -> None:
-        image = source.image
+    def order(self, source: DecodeSource) -> None:
+        """Checks the images of a source, and the order of their pixels: the library decodes in the order of places."""
+        image, program = source.image, self.program
         found = image.height * image.width + 1, source.count, image.channels
         _expect("the shape (height · width + 1, images, channels)", found, self.images)
-        _expect("the number of levels", image.levels, self.levels)
-        self.head()
-        self.walk(source.walk)
-        decoders, count = source.decoders, (source.count,)
-        self.array("the bytes", decoders.bytes, np.uint8, (*count, decoders.bytes.shape[-1]))
-        self.array("the positions of bytes", decoders.next, np.int64, count)
-        self.array("the codes", decoders.code, np.uint64, count)
-        self.array("the widths", decoders.width, np.uint64, count)
-        valid = bool((decoders.next >= 0).all() and (decoders.width >= 2**56).all())
-        _expect("whether positions and widths are in range", valid, True)
-        # Within a step, the library decodes in the order of places.
-        program = self.program
-        drawn = program.places[program.draws[program.draws >= 0]]
-        order = np.sort(drawn, axis=1)
+        order = np.sort(program.places[program.draws[program.draws >= 0]], axis=1)
         if not np.array_equal(order[order < len(program.image) - 1], source.order.numpy()):
             raise UserError(
                 f"the sampler asks for pixels in another order than that of the file, which has a lag of {source.lag}"
             )
 
-    def array(self, what: str, values: np.ndarray, dtype: type, shape: Sequence[int]) -> None:
-        """Raises `UserError` if the array has another dtype or shape, or if its values are not one after another."""
-        found = values.dtype, values.shape, values.flags.c_contiguous
-        _expect(f"dtype, shape and layout of {what}", found, (np.dtype(dtype), tuple(shape), True))
-
-    def head(self) -> None:
-        _expect("the number of parameters of a pixel", self.parameters, self.program.output.values.shape[1])
-
     def limits(self, limits: Interval) -> None:
         for values in (limits.low, limits.high):
-            self.tensor("the limits", values, self.images, most=self.levels - 1)
+            self.tensor("the limits", values, self.images, most=self.most)
         if bool((limits.low > limits.high).any()):
             _expect("the lower limits", "greater values", "at most the upper limits")
 

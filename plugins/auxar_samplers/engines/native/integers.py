@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
 
 from auxar_layers.integer_functions import IntegerFunction, IntegerGate, IntegerSum, Requantize
-from auxar_samplers.engines.native.structures import Constants
+from auxar_samplers.engines.native.structures import Kept, structures
 
 
-def constants(function: IntegerFunction) -> tuple[Constants, dict[str, Tensor]]:
-    """The constants of a function, and the arrays to whose addresses fields of `Constants` must be set."""
+def constants(function: IntegerFunction, kept: Kept) -> Any:
+    """The structure `Constants` of a function. `kept` keeps the arrays whose addresses it has."""
     shift = getattr(function, "shift", 0)
-    made = Constants(scale=2.0**-shift, limit=getattr(function, "bound", 0), rounds=shift > 0)
-    arrays: dict[str, Tensor] = {}
+    made = structures.Constants(scale=2.0**-shift, limit=getattr(function, "bound", 0), rounds=shift > 0)
     if isinstance(function, Requantize):
-        arrays["multiplier"] = function.multiplier
+        made.multiplier = kept.address(function.multiplier.detach().contiguous())
     elif isinstance(function, IntegerSum):
-        arrays["weights"] = torch.tensor(function.weights, dtype=torch.float64)
+        made.weights = kept.address(torch.tensor(function.weights, dtype=torch.float64))
         made.constant = function.constant
     lookup = function.sigmoid.lookup if isinstance(function, IntegerGate) else getattr(function, "lookup", None)
     if lookup is not None:
-        arrays["table"] = lookup.table
-        made.table_size = len(lookup.table)
-    return made, {name: array.detach().contiguous() for name, array in arrays.items()}
+        made.table, made.table_size = kept.address(lookup.table.detach().contiguous()), len(lookup.table)
+    return made

@@ -20,10 +20,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from auxar import UserError, holding, replacing
 from auxar_samplers.engines.base import BrokenError
-from auxar_samplers.engines.native.structures import differing
 
 logger = logging.getLogger("auxar")
 
@@ -40,6 +40,19 @@ SOURCES = tuple(Path(__file__).parent / name for name in FILES)
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-pthread", "-fPIC", "-shared")
+NUMBER, ADDRESS = ctypes.c_int64, ctypes.c_void_p
+FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "names": (ctypes.c_char_p, (NUMBER,)),
+    "most_operands": (NUMBER, ()),
+    "most_inputs_of_pieces": (NUMBER, ()),
+    "bytes_of_pieces": (NUMBER, (NUMBER, NUMBER)),
+    "pack_pieces": (NUMBER, (ADDRESS, NUMBER, NUMBER, ADDRESS, ADDRESS)),
+    "tiles": (NUMBER, (NUMBER, NUMBER, NUMBER)),
+    **{f"padded_outputs_{dtype}": (NUMBER, (NUMBER,)) for dtype in ("float", "double")},
+    **{f"pack_{dtype}": (None, (ADDRESS, NUMBER, NUMBER, ADDRESS)) for dtype in ("float", "double")},
+    **{f"run_{dtype}": (None, (ADDRESS, NUMBER, NUMBER)) for dtype in ("float", "double")},
+}
+"""The results and the arguments of the library's functions: numbers and addresses."""
 ENGINE = "the samplers' native engine"
 REMEDY = "set XDG_CACHE_HOME to a folder of your own"
 
@@ -71,17 +84,13 @@ def attempt(code: str | Path = "", name: str = ENGINE) -> ctypes.CDLL | str:
     The result is cached, so that a compiler that fails is not run again for every batch.
     """
     try:
-        named = shlex.split(os.environ.get("CXX", ""))
+        named, machine = (shlex.split(os.environ.get(name, "")) for name in ("CXX", "AUXAR_CXXFLAGS"))
     except ValueError as error:
-        return f"CXX is not the command of a C++ compiler: {error}"
-    try:
-        machine = shlex.split(os.environ.get("AUXAR_CXXFLAGS", "")) or _machine_flags()
-    except ValueError as error:
-        return f"AUXAR_CXXFLAGS are not the flags of a C++ compiler: {error}"
+        return f"CXX or AUXAR_CXXFLAGS is not a command line: {error}"
     compiler = named or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
     if not compiler:
         return "no C++ compiler was found; install c++, g++ or clang++, or set CXX"
-    flags = [*FLAGS, *machine]
+    flags = [*FLAGS, *(machine or _machine_flags())]
     files, text = SOURCES, ""
     arguments = [str(one) for one in SOURCES if one.suffix == ".cpp"]
     if isinstance(code, Path):
@@ -121,14 +130,10 @@ def _cache() -> Iterator[Path]:
     try:
         # The XDG specification says that relative paths are ignored. They would lead into the current folder.
         base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if not base.is_absolute():
-            base = Path.home() / ".cache"
-        if not base.is_absolute():
-            raise UserError(f"the cache folder {base} is a relative path; {REMEDY}")
-        folder = base / "auxar"
+        folder = (base if base.is_absolute() else Path.home() / ".cache") / "auxar"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
-    except (OSError, RuntimeError) as error:  # `Path.home` raises RuntimeError for a user without a home folder.
+    except OSError as error:
         raise UserError(f"the cache folder cannot be opened: {error}; {REMEDY}") from error
     if not stat.S_ISDIR(found.st_mode):
         raise UserError(f"{folder} is not a folder; {REMEDY}")
@@ -146,8 +151,7 @@ def _cache() -> Iterator[Path]:
 def _loaded(folder: Path, command: list[str], key: str, code: str = "", name: str = ENGINE) -> ctypes.CDLL:
     """Loads the library from a folder of this user alone. Compiles it first if the folder has no intact one.
 
-    Raises `BrokenError` if it cannot be compiled or does not fit, and `OSError` or `UserError` if it cannot be stored
-    or loaded.
+    Raises `BrokenError` if it cannot be compiled, and `OSError` or `UserError` if it cannot be stored or loaded.
     """
     with holding(folder / f"sampler-{key}.lock", f"compile {name}"):
         path = _intact(folder, key)
@@ -159,12 +163,11 @@ def _loaded(folder: Path, command: list[str], key: str, code: str = "", name: st
                 temporary.write_bytes(content)
         try:
             loaded = ctypes.CDLL(str(path))
-            names = differing(loaded) if name == ENGINE else []
+            for function, (result, arguments) in FUNCTIONS.items() if name == ENGINE else ():
+                getattr(loaded, function).restype, getattr(loaded, function).argtypes = result, arguments
         except (OSError, AttributeError) as error:  # ctypes raises AttributeError for a missing function.
             path.unlink()  # Otherwise a failure of the compiler would be kept after the compiler is repaired.
             raise OSError(str(error)) from error
-    if names:
-        raise BrokenError(f"the compiled library and structures.py differ in the structures: {', '.join(names)}")
     return loaded
 
 

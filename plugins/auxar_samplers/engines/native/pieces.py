@@ -19,16 +19,11 @@ def weights_in_pieces(library: ctypes.CDLL, weight: Tensor) -> tuple[Tensor, Ten
     two pieces can represent.
     """
     inputs, outputs = weight.shape
-    library.most_inputs_of_pieces.restype = library.bytes_of_pieces.restype = ctypes.c_int64
     if inputs > library.most_inputs_of_pieces():
         return None
-    weight, size = weight.contiguous(), (ctypes.c_int64(inputs), ctypes.c_int64(outputs))
-    pieces = torch.zeros(library.bytes_of_pieces(*size), dtype=torch.int8)
+    weight = weight.contiguous()
+    pieces = torch.zeros(library.bytes_of_pieces(inputs, outputs), dtype=torch.int8)
     offsets = torch.empty(outputs, dtype=torch.float64)
-    if not library.pack_pieces(_address(weight), *size, _address(pieces), _address(offsets)):
+    if not library.pack_pieces(weight.data_ptr(), inputs, outputs, pieces.data_ptr(), offsets.data_ptr()):
         return None
     return pieces, offsets, -(-inputs // INPUTS) * INPUTS
-
-
-def _address(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())

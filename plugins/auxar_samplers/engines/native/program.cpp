@@ -579,12 +579,5 @@ void force(const void *forcing, const int64_t *places, int64_t count, const void
     for (int64_t k = 0; k < count; k++)
         std::memcpy(drawn + k * size, given.image + places[k] * size, size * sizeof(int64_t));
 }
-// Writes the sizes of all structures, in the order of STRUCTURES in structures.py.
-void structure_sizes(int64_t *sizes) {
-    const int64_t found[] = {sizeof(Clock), sizeof(Operand), sizeof(Constants), sizeof(Pieces), sizeof(Instruction),
-                             sizeof(List), sizeof(Program), sizeof(Drawing), sizeof(HeadCode), sizeof(Forcing)};
-    std::memcpy(sizes, found, sizeof found);
-}
-int64_t structure_count() { return 10; }
 const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }

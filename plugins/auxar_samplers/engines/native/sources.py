@@ -9,14 +9,13 @@ from typing import Any, Protocol, cast
 
 import attrs
 import torch
-from torch import Tensor
 
 from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, NeighborWalk, PixelSource, SumWalk, Walk
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.fitting import check_fits
 from auxar_samplers.engines.native.library import compiled
-from auxar_samplers.engines.native.structures import Drawing, Forcing, HeadCode
+from auxar_samplers.engines.native.structures import Kept, structures
 
 
 @attrs.frozen(eq=False)
@@ -109,39 +108,37 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
         function = None if single else code.decode
     if function is None:
         return None
-    places, batch, channels = program.image.shape
-    drawing = Drawing(
-        channels=channels,
-        levels=program.network.image.levels,
-        batch=batch,
-        outside=places - 1,
-        constants=ctypes.addressof(form.constants),
-        restricted=source.restricted,
-    )
+    kept = Kept([form])
+    drawing = _drawing_of(program, ctypes.addressof(form.constants), restricted=source.restricted)
     counts = (ctypes.c_int64 * 2)()
-    code.count(drawing, counts)
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(code.count)(
+        ctypes.addressof(drawing), ctypes.addressof(counts)
+    )
     check_fits(source, program, *counts)
-    kept: list[Any] = [form]
     _set_walk(drawing, source.walk, kept, centered=source.head.centered)
     if isinstance(source, DecodeSource):
         # The library changes the state of the decoders.
-        decoders = source.decoders
-        kept.append(decoders)
-        drawing.bytes, drawing.size = decoders.bytes.ctypes.data, decoders.bytes.shape[1]
-        for name in ("next", "code", "width"):
-            setattr(drawing, name, getattr(decoders, name).ctypes.data)
-        return NativeSource(function, drawing, kept, threads=batch)
-    drawing.uniforms = _address(source.uniforms, torch.float64, kept)
+        for name in ("bytes", "next", "code", "width"):
+            setattr(drawing, name, kept.address(getattr(source.decoders, name)))
+        drawing.size = source.decoders.bytes.shape[1]
+        return NativeSource(function, drawing, kept, threads=drawing.batch)
+    drawing.uniforms = kept.address(source.uniforms.contiguous())
     if source.limits is not None:
-        ends = source.limits.low, source.limits.high
-        drawing.low, drawing.high = (_address(values, torch.int64, kept) for values in ends)
-    return NativeSource(function, drawing, kept, threads=batch * program.places.shape[1])
+        drawing.low, drawing.high = map(kept.address, (source.limits.low.contiguous(), source.limits.high.contiguous()))
+    return NativeSource(function, drawing, kept, threads=drawing.batch * program.places.shape[1])
 
 
-def _head_code(form: NativeForm, name: str) -> HeadCode:
+def _drawing_of(program: Program, constants: int, *, restricted: bool) -> Any:
+    """The structure `Drawing` for the images of a program, without the noise and the walk."""
+    places, batch, channels = program.image.shape
+    image = structures.Image(channels, program.network.image.levels)
+    return structures.Drawing(image=image, batch=batch, outside=places - 1, constants=constants, restricted=restricted)
+
+
+def _head_code(form: NativeForm, name: str) -> Any:
     """The compiled code of a head. Raises `BrokenError` if it cannot be compiled or its constants differ."""
     try:
-        code = HeadCode.in_dll(compiled(form.code, f"the C++ code of {name}"), "auxar_head")
+        code = structures.HeadCode.in_dll(compiled(form.code, f"the C++ code of {name}"), "auxar_head")
     except (BrokenError, ValueError) as error:  # ctypes raises ValueError for a missing variable.
         raise BrokenError(f"the C++ code of {name}: {error}") from None
     size = ctypes.sizeof(form.constants)
@@ -150,38 +147,25 @@ def _head_code(form: NativeForm, name: str) -> HeadCode:
     return code
 
 
-def _set_walk(drawing: Drawing, walk: Walk | None, kept: list[Any], *, centered: bool) -> None:
-    """Sets the fields that describe a walk and, if `centered`, the centers, unless the walk is None."""
+def _set_walk(drawing: Any, walk: Walk | None, kept: Kept, *, centered: bool) -> None:
+    """Sets the fields that describe a walk and, if `centered`, the centers, unless the walk is None.
+
+    The library changes the drawn values and the sums that remain.
+    """
     if isinstance(walk, NeighborWalk):
-        drawing.neighbors = _address(walk.values, torch.int64, kept, copied=False)
+        drawing.neighbors = kept.address(walk.values)
         drawing.positions, drawing.columns = walk.values.shape[1], walk.width
     if not isinstance(walk, SumWalk):
         return
-    for field in ("groups", "weights", "least", "most"):
-        setattr(drawing, field, _address(getattr(walk, field), torch.int64, kept))
+    for field in ("groups", "weights", "least", "most", *(["most_left"] if centered else [])):
+        setattr(drawing, field, kept.address(getattr(walk, field).contiguous()))
+    for field in ("lowest", "highest", *(["expected"] if centered else [])):
+        setattr(drawing, field, kept.address(getattr(walk, field)))
     drawing.later_images = walk.least.shape[2]
-    drawing.lowest, drawing.highest = (
-        _address(sums, torch.int64, kept, copied=False) for sums in (walk.lowest, walk.highest)
-    )
-    if centered:
-        drawing.expected = _address(walk.expected, torch.int64, kept, copied=False)
-        drawing.most_left = _address(walk.most_left, torch.int64, kept)
 
 
 def _forcing(source: ForceSource, library: ctypes.CDLL) -> NativeSource:
-    kept: list[Any] = []
+    kept = Kept()
     _, batch, channels = source.image.shape
-    forcing = Forcing(batch=batch, channels=channels, image=_address(source.image, torch.int64, kept))
+    forcing = structures.Forcing(batch, channels, kept.address(source.image.contiguous()))
     return NativeSource(library.force, forcing, kept)
-
-
-def _address(tensor: Tensor, dtype: torch.dtype, kept: list[Any], *, copied: bool = True) -> int:
-    """The address of a tensor's values. `kept` keeps the tensor alive.
-
-    A tensor that the library writes to needs `copied=False`; it must be contiguous.
-    """
-    tensor = tensor.contiguous() if copied else tensor
-    assert tensor.is_contiguous()
-    assert tensor.dtype == dtype
-    kept.append(tensor)
-    return tensor.data_ptr()

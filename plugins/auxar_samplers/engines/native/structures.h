@@ -1,4 +1,5 @@
-// Structures that Python fills in and the library reads. structures.py must have the same fields in the same order.
+// Structures that Python fills in and the library reads. Python reads this file, so a field is a number, a structure of
+// this file, or a pointer.
 
 #pragma once
 
@@ -123,12 +124,14 @@ struct Drawing {
     uint64_t *code, *width;  // (batch,)
 };
 
+using Count = void (*)(const Drawing &, int64_t *counts);
+
 // The functions of a head's compiled code (pixels.h), for Python.
 struct HeadCode {
     int64_t constants_size;
-    void (*count)(const Drawing &, int64_t *counts);  // the numbers of parameters and of random numbers of a pixel
-    Source draw_float, draw_double;                   // for parameters of either type
-    Source decode;                                    // for parameters in double; null for heads without frequencies
+    Count count;                     // the numbers of parameters and of random numbers of a pixel
+    Source draw_float, draw_double;  // for parameters of either type
+    Source decode;                   // for parameters in double; null for heads without frequencies
 };
 
 // The state of a source that copies the pixels of images.

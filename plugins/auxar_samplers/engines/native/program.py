@@ -1,0 +1,195 @@
+"""Converts a program to the structures that the C++ library reads."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auxar import UserError
+from auxar_layers.integer_functions import IntegerFunction, IntegerReLU
+from auxar_samplers.compiler.program import (
+    Clock,
+    Instruction,
+    Keep,
+    Operand,
+    Pointwise,
+    Product,
+    Program,
+    Ring,
+    Scratch,
+    Storage,
+    Table,
+    Window,
+    identity,
+)
+from auxar_samplers.compiler.tracer import FUNCTIONS
+from auxar_samplers.engines.base import UnavailableError
+from auxar_samplers.engines.native.integers import constants
+from auxar_samplers.engines.native.pieces import weights_in_pieces
+from auxar_samplers.engines.native.structures import Kept, codes, structures
+
+
+class NativeProgram:
+    """A program in the library's structures, for at most `most_threads` threads, and the objects that they point to.
+
+    Raises `UnavailableError` if the library does not support the program, and `UserError` if its weights do not fit.
+    """
+
+    def __init__(self, program: Program, library: ctypes.CDLL, suffix: str, most_threads: int) -> None:
+        self._program = program
+        self._batch = program.layout.batch
+        self._library = library
+        self._codes = codes(library)
+        self._pack = getattr(library, f"pack_{suffix}")
+        self._padded = getattr(library, f"padded_outputs_{suffix}")
+        self._most_threads = most_threads
+        self._piece_bytes = 0
+        self.kept = Kept()
+        self.structure = self._made()
+        """The structure `Program`."""
+
+    def _made(self) -> Any:
+        program, address = self._program, self.kept.address
+        clocks = (structures.Clock * len(program.clocks))(*map(self._clock, program.clocks))
+        made: dict[Instruction, Any] = {}
+        lists = (structures.List * len(program.lists))()
+        for number, instructions in enumerate(program.lists):
+            for each in instructions:
+                if each not in made:
+                    made[each] = self._instruction(each)
+            array = (structures.Instruction * len(instructions))(*[made[each] for each in instructions])
+            lists[number] = structures.List(address(array), len(instructions), self._threads(instructions))
+        return structures.Program(
+            clocks=address(clocks),
+            lists=address(lists),
+            steps=address(np.ascontiguousarray(program.steps, dtype=np.int64)),
+            draws=address(np.ascontiguousarray(program.draws, dtype=np.int64)),
+            places=address(np.ascontiguousarray(program.places, dtype=np.int64)),
+            clock_count=len(clocks),
+            slots=program.places.shape[1],
+            batch=self._batch,
+            outside=len(program.image) - 1,
+            bytes=address(torch.zeros(self._piece_bytes, dtype=torch.uint8)),
+            not_pieces=address(torch.zeros(1, dtype=torch.int64)),
+        )
+
+    def _threads(self, instructions: tuple[Instruction, ...]) -> int:
+        """The number of threads for a list: at most the number of tiles of its largest product."""
+        size = self._program.layout.like.element_size()
+        products = [each for each in instructions if isinstance(each, Product)]
+        tiles: list[int] = [self._library.tiles(self._rows(each), each.bias.shape[0], size) for each in products]
+        return min(max([1, *tiles]), self._most_threads)
+
+    def _rows(self, instruction: Instruction) -> int:
+        return self._program.clocks[instruction.clock].slots * self._batch
+
+    def _clock(self, clock: Clock) -> Any:
+        valid = np.ascontiguousarray(clock.valid, dtype=np.uint8)
+        address = self.kept.address
+        return structures.Clock(address(valid), address(clock.places), clock.origin, clock.slots)
+
+    def _instruction(self, instruction: Instruction) -> Any:
+        sources = (instruction.source,) if isinstance(instruction, Keep) else instruction.operands
+        operands = (structures.Operand * len(sources))(*map(self._operand, sources))
+        made = structures.Instruction(
+            clock=instruction.clock,
+            operand_count=len(operands),
+            lead=instruction.lead,
+            operands=self.kept.address(operands),
+            output=self._operand(instruction.output),
+        )
+        if isinstance(instruction, Keep):
+            made.kind, operands[0].first_slot = self._codes["keep"], instruction.first
+        elif isinstance(instruction, Product):
+            self._set_product(made, instruction)
+        else:
+            self._set_function(made, instruction)
+        return made
+
+    def _set_product(self, made: Any, product: Product) -> None:
+        self._check_product(product)
+        made.kind = self._codes["product"]
+        made.output.first_slot, made.output.slot_stride = product.phase, product.stride
+        weight = torch.cat(product.matrices).contiguous()
+        inputs, outputs = weight.shape
+        padded = self._padded(outputs)
+        panels, bias = weight.new_empty(inputs * padded), weight.new_zeros(padded)
+        made.panels, made.bias = self.kept.address(panels), self.kept.address(bias)
+        self._pack(weight.data_ptr(), inputs, outputs, made.panels)
+        if product.initial is None:
+            bias[:outputs] = product.bias
+        else:  # The initial values contain the bias.
+            made.initial = self.kept.address(self._operand(product.initial))
+        # The library multiplies 8-bit pieces if the weights are integers and the processor is fast at it.
+        if weight.dtype == torch.float64 and (found := weights_in_pieces(self._library, weight)) is not None:
+            pieces, offsets, inputs = found
+            pieces_of_product = structures.Pieces(self.kept.address(pieces), self.kept.address(offsets), inputs)
+            made.pieces = self.kept.address(pieces_of_product)
+            self._piece_bytes = max(self._piece_bytes, 2 * self._rows(product) * inputs)
+
+    def _check_product(self, product: Product) -> None:
+        """Raises `UserError` if a matrix does not fit its operand and the output, or the program's dtype.
+
+        The library does not check this: it computes the sizes of matrices from the operands.
+        """
+        dtype, gives = self._program.layout.like.dtype, product.output.values.shape[1]
+        for operand, matrix in zip(product.operands, product.matrices, strict=True):
+            if isinstance(operand, Window):
+                read = operand.length * operand.ring.values.shape[-1]
+            else:
+                read = operand.values.shape[-1]
+            if matrix.shape != (read, gives):
+                raise UserError(
+                    f"a layer's weight has {matrix.shape[0]} inputs and {matrix.shape[1]} outputs, but the layer reads "
+                    f"{read} values and gives {gives}; check the sizes of the network's layers and the number of "
+                    "channels that its `encode` gives"
+                )
+            if matrix.dtype != dtype:
+                raise UserError(f"all weights must have one dtype, got {dtype} and {matrix.dtype}")
+
+    def _set_function(self, made: Any, instruction: Pointwise) -> None:
+        function, ring = instruction.function, instruction.output
+        made.function = self._codes[self._name(instruction)]
+        if isinstance(function, IntegerFunction) and not isinstance(function, IntegerReLU):
+            made.constants = self.kept.address(constants(function, self.kept))
+        if isinstance(ring, Ring):
+            made.wrapped = ring.before if ring.wraps else 0
+            made.mirror = ring.capacity * ring.values.shape[2] if ring.values.shape[1] > ring.capacity else 0
+
+    def _name(self, instruction: Pointwise) -> str:
+        function, count = instruction.function, len(instruction.operands)
+        name = "copy" if function is identity else FUNCTIONS.get(function)
+        if isinstance(function, IntegerFunction):
+            name = function.kind
+        if name is None:
+            raise UnavailableError(f"the function {type(function).__name__} is not supported")
+        if count > (most := self._library.most_operands()):
+            raise UnavailableError(f"at most {most} operands of {name} are supported, got {count}")
+        if name not in ("add", "sub", "mul") and any(isinstance(each, float | int) for each in instruction.operands):
+            raise UnavailableError(f"a number as an argument of {name} is not supported, only of add, sub and mul")
+        return name
+
+    def _operand(self, operand: Operand | Storage) -> Any:
+        if isinstance(operand, Window):
+            made = self._operand(operand.ring)
+            made.first_slot, made.slot_stride = operand.ring.before + operand.shift, operand.stride
+            made.delay, made.length = operand.delay, operand.length
+            return made
+        if not isinstance(operand, Ring | Scratch | Table):
+            return structures.Operand(kind=self._codes["number"], channels=1, number=operand)
+        values: Tensor = operand.values
+        made = structures.Operand(
+            base=self.kept.address(values),
+            kind=self._codes[type(operand).__name__.lower()],
+            channels=values.shape[-1],
+            row_stride=values[0].numel(),
+            slot_stride=1,
+            length=1,
+        )
+        if isinstance(operand, Ring):
+            made.clock, made.capacity, made.first_slot = operand.clock, operand.capacity, operand.before
+        return made
