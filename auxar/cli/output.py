@@ -22,7 +22,8 @@ def is_death_of_worker(error: BaseException | None) -> bool:
 
 def print_result(result: Result, *, as_json: bool) -> None:
     """Prints a result on standard output, as text or as JSON. Prints nothing unless this is the main process."""
-    if not _is_main_process():
+    # A launcher of several processes sets RANK before Python starts.
+    if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
         from auxar.files import to_json
@@ -31,14 +32,6 @@ def print_result(result: Result, *, as_json: bool) -> None:
         print(to_json(result.record, indent=2))
     else:
         print(printable("\n".join(result.lines)))
-
-
-def _is_main_process() -> bool:
-    # Without PyTorch, no processes were connected. A launcher sets RANK before Python starts.
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-        return bool(torch.distributed.get_rank() == 0)
-    return os.environ.get("RANK", "0") == "0"
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def evaluate(
     """
     from auxar.arguments import as_path
     from auxar.commands.results import check_of
-    from auxar.data import load_images
+    from auxar.data.loading import load_images
     from auxar.evaluation.likelihoods import evaluate_run
     from auxar.model import FLOAT
     from auxar.recipe.building import build_model
@@ -85,9 +85,8 @@ def evaluate(
 
     with working_together() as processes:
         with processes.agreeing() as facts:
-            folder = as_path(run, "run")
             check_settings(settings, "evaluation.", "data.path", "data.options", "data.workers")
-            opened, recipe, registry = open_run(folder, settings, trust_plugins=trust_plugins)
+            opened, recipe, registry = open_run(as_path(run, "run"), settings, trust_plugins=trust_plugins)
             trained = opened.trained(recipe)
             if not trained:
                 raise UserError(f"{opened.path}: no factor is trained yet; train the run with `auxar run RECIPE`")

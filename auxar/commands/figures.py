@@ -48,7 +48,7 @@ def figures(
     """
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
-    from auxar.data import load_images
+    from auxar.data.loading import load_images
     from auxar.draw.figures import Figures
     from auxar.draw.loading import opened
     from auxar.model.rule_effects import check_rule

@@ -63,7 +63,7 @@ def integers(
     """
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
-    from auxar.data import load_images
+    from auxar.data.loading import load_images
     from auxar.recipe.options import check_settings
     from auxar.runs.lock import holding_for_all
     from auxar.runs.opening import open_run

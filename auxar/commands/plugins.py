@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auxar.commandline import Result, command
@@ -27,50 +26,26 @@ def _shown(found: Registry | dict[str, Any]) -> Result:
         provider = found.providers[kind, name]
         lines += [f"{kind} {name}  [{provider}]", f"    {component.summary}"]
         record: dict[str, Any] = {"kind": kind, "name": name, "provider": provider, "summary": component.summary}
-        fields = attrs.fields(component.config)
-        record["options"] = [_option(field) for field in fields]
-        lines += [f"    {field.name}: {_type_name(field)}{_shown_default(field)}" for field in fields]
+        record["options"] = options = [_option(field) for field in attrs.fields(component.config)]
+        for own in options:
+            usual = " (required)" if own["required"] else f" = {own['default']!r}"
+            lines.append(f"    {own['name']}: {own['type']}{usual}")
         records.append(record)
     return Result(lines, records)
 
 
 def _option(field: attrs.Attribute[Any]) -> dict[str, Any]:
     """An option's name, type and default value. The default is null if the option is required."""
-    required, default = _default(field)
-    value = default if _is_plain(default) else repr(default)
-    return {"name": field.name, "type": _type_name(field), "required": required, "default": value}
+    import attrs
 
+    from auxar.recipe.json_values import plain_default
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
-    return isinstance(value, str | int | float | None)
+    required, default = field.default is attrs.NOTHING, plain_default(field).get("default")
+    return {"name": field.name, "type": _type_name(field), "required": required, "default": default}
 
 
 def _type_name(field: attrs.Attribute[Any]) -> str:
     return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-
-
-def _shown_default(field: attrs.Attribute[Any]) -> str:
-    required, default = _default(field)
-    return " (required)" if required else f" = {default!r}"
-
-
-def _default(field: attrs.Attribute[Any]) -> tuple[bool, Any]:
-    """Whether an option is required, and its default value, which is None if it is."""
-    import attrs
-
-    default: Any = field.default
-    if default is attrs.NOTHING:
-        return True, None
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        default = default.factory()
-    if isinstance(default, Path):
-        default = str(default)
-    # An option that selects a component has the form that it has in a recipe.
-    return False, default.to_recipe() if hasattr(default, "to_recipe") else default
 
 
 @command("Recipes and plugins", show=_shown)

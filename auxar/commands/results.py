@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,24 +32,17 @@ def check_results(path: Path) -> None:
     for folder in (path, results.figures):
         if (found := kind(folder)) not in (None, FOLDER):
             raise UserError(f"{folder} is a {found}, but results are written into a folder of this name; {ADVICE}")
-    record = results.figures / "figures.json"
-    if entries(results.figures) and not _is_ours(lambda: read_record(record, list[FigureEntry])):
+    if entries(results.figures) and not entries(results.figures, "figures.json"):
         raise UserError(f"{results.figures} has no figures.json of auxar, and its files are not replaced; {ADVICE}")
-    others: dict[Path, Callable[[Path], object]] = {
-        **dict.fromkeys(entries(path, "evaluation*.safetensors"), read_evaluation),
-        **dict.fromkeys(entries(path, "integer.json"), lambda file: read_record(file, Record)),
-        **dict.fromkeys(entries(path, "factors/*/*.safetensors"), read_origin),
+    readers: dict[str, Callable[[Path], object]] = {
+        "evaluation*.safetensors": read_evaluation,
+        "integer.json": lambda file: read_record(file, Record),
+        "factors/*/*.safetensors": read_origin,
+        "figures/figures.json": lambda file: read_record(file, list[FigureEntry]),
     }
-    for file, read in others.items():
-        if not _is_ours(functools.partial(read, file)):
-            raise UserError(f"{file} is not a file of auxar and is not replaced; {ADVICE}")
-    for file in (results.evaluation, record, *others):
+    for file, read in ((file, read) for pattern, read in readers.items() for file in entries(path, pattern)):
         check_output(file)
-
-
-def _is_ours(read: Callable[[], object]) -> bool:
-    try:
-        read()
-    except UserError:
-        return False
-    return True
+        try:
+            read(file)
+        except UserError:
+            raise UserError(f"{file} is not a file of auxar and is not replaced; {ADVICE}") from None

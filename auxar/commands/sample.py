@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auxar.commandline import Result, command
+
+if TYPE_CHECKING:
+    from auxar.draw.image_model import ImageModel
+    from auxar.draw.loading import OpenedRun
 
 DRAWS = 4
 """Default number of images drawn for each given image."""
@@ -25,6 +29,7 @@ def sample(
     run: str | PathLike[str],
     *,
     images: int | None = None,
+    size: str | None = None,
     given: Iterable[str | PathLike[str]] | None = None,
     stage: int | None = None,
     as_view: bool = False,
@@ -54,6 +59,8 @@ def sample(
 
     Args:
         images (-n, --images N): number of images, or of draws for each given image (default with --given: 4)
+        size (--size HEIGHTxWIDTH): height and width of the images, such as 96x64, for models whose networks work at any
+            size (default: the model's own size or, with --given, the size of the given images)
         given (--given PATH): image files, or folders of images, to draw from
         stage (--stage K): draw the image at depth K given the view at depth K + 1, then all finer images (default: 0)
         as_view: the given files show the view at depth K + 1 (see --stage), not the image
@@ -99,12 +106,9 @@ def sample(
     from auxar.draw.conditions import conditions_of_samples
     from auxar.draw.given import check_given, read_given
     from auxar.draw.image_files import image_files
-    from auxar.draw.loading import opened
     from auxar.draw.plan import plan_of_recipe
     from auxar.draw.sample_folder import check_samples, name_of_samples
     from auxar.draw.samples import Samples, facts_of_model
-    from auxar.errors import UserError
-    from auxar.recipe.options import check_settings, naming_options, sampling_options, sets
     from auxar.work.processes import working_together
 
     with working_together() as processes:
@@ -113,32 +117,21 @@ def sample(
             paths = None if given is None else as_paths(given, "given")
             check_given(paths, stage, as_view, keep)
             pictures = None if paths is None else image_files(paths, "given")
-            if pictures and images is None and not sets(settings, "sampling.images"):
-                images = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
-            options = sampling_options(
-                {"images": images, "rule": rule, "batch_size": batch_size, "seed": seed, "sampler": sampler}
-            )
-            check_settings(settings, "sampling.", "plugins", *(("data.crop", "data.resize") if pictures else ()))
-            with naming_options(options):
-                source = opened(
-                    as_path(run, "run"),
-                    settings,
-                    sampling=options,
-                    arithmetic=arithmetic,
-                    trust_plugins=trust_plugins,
-                )
-            accelerator, model, config = source.accelerator(), source.model.chain, source.recipe.sampling
-            if not config.images:
-                raise UserError("sampling.images (-n) is 0: expected at least 1")
+            options = {"images": images, "rule": rule, "batch_size": batch_size, "seed": seed, "sampler": sampler}
+            how = {"arithmetic": arithmetic, "trust_plugins": trust_plugins}
+            source = _opened(as_path(run, "run"), settings, options, is_given=bool(pictures), **how)
+            resized = _at_size(source.model, size, pictures, (stage or 0) + 1 if as_view else 0)
+            accelerator, model, config = source.accelerator(), resized.chain, source.recipe.sampling
             content = None
             if pictures:
-                usual = source.model.preparation
+                usual = resized.preparation
                 content = read_given(model, pictures, usual, stage=stage or 0, as_view=as_view, keep=keep)
             given_images = None if content is None else len(content)
             conditions = conditions_of_samples(condition, model, source.recipe, given_images)
             plan = plan_of_recipe(model, source.recipe, config.images, conditions, content)
             plan.check(model, "sampling.rule" if rule is None else "rule")
-            name = name_of_samples(model, config, content, None if condition is None else conditions)
+            chosen = None if condition is None else conditions
+            name = name_of_samples(model, source.recipe.image, config, content, chosen)
             folder = source.folder.output.samples / name if out is None else as_path(out, "out")
             common = facts_of_model(source.folder, source.recipe, source.registry, model)
             samples = Samples(model, plan, config, folder, common, replace=replace)
@@ -146,3 +139,34 @@ def sample(
             check_samples(folder, samples.key, replace)
         samples.do("sampling" if accelerator.is_main_process else None)
     return folder
+
+
+def _at_size(model: ImageModel, size: str | None, pictures: Sequence[Path] | None, depth: int) -> ImageModel:
+    """The model at a size or, without one, at the size of the pictures, which show images at a depth."""
+    import re
+
+    from auxar.draw.any_size import at_size_of
+    from auxar.errors import UserError
+
+    if size is None:
+        return at_size_of(model, pictures, depth, "given") if pictures and depth < len(model.chain.specs) else model
+    if (found := re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", size)) is None:
+        raise UserError(f"size: expected HEIGHTxWIDTH, such as 96x64, got {size}")
+    return model.at(int(found[1]), int(found[2]))
+
+
+def _opened(path: Path, settings: Sequence[str], options: dict[str, Any], *, is_given: bool, **how: Any) -> OpenedRun:
+    """Opens a run with the options of [sampling] that are set; `is_given` says whether images are given."""
+    from auxar.draw.loading import opened
+    from auxar.errors import UserError
+    from auxar.recipe.options import check_settings, naming_options, sets
+
+    if is_given and options["images"] is None and not sets(settings, "sampling.images"):
+        options["images"] = DRAWS  # The recipe's number of images is a total, not a number of draws for each image.
+    check_settings(settings, "sampling.", "plugins", *(("data.crop", "data.resize") if is_given else ()))
+    given = {name: value for name, value in options.items() if value is not None}
+    with naming_options(given):
+        found = opened(path, settings, sampling=given, **how)
+    if not found.recipe.sampling.images:
+        raise UserError("sampling.images (-n) is 0: expected at least 1")
+    return found

@@ -90,6 +90,7 @@ def score(
         (['000000.png', '000001.png'], 8)
     """
     from auxar.arguments import as_integer, as_path, as_paths
+    from auxar.draw.any_size import each_image
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import load
     from auxar.draw.scoring import heldout_means, scored
@@ -110,4 +111,5 @@ def score(
     model = load(folder, device, trust_plugins=trust_plugins)
     if files is None:
         return heldout_means(model, heldout)
-    return scored(model, found, model.prepare(found, resize=resize), condition, heldout, table, replace=replace)
+    images = each_image(model, found) if resize is None else model.prepare(found, resize=resize)
+    return scored(model, found, list(images), condition, heldout, table, replace=replace)

@@ -11,7 +11,12 @@ from auxar.commandline import Result, command
 from auxar.errors import UserError, one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from auxar.data.sets import DataSets, ImageSet
     from auxar.data.writing import WrittenViews
+    from auxar.model import View
+    from auxar.recipe import DataConfig
 
 logger = logging.getLogger("auxar")
 
@@ -57,8 +62,8 @@ def write_views(
         (True, ['test.parquet', 'train.parquet'])
     """
     from auxar.arguments import as_integer, as_path
-    from auxar.data import load_images
-    from auxar.data.writing import WrittenViews, check_new, check_pictures, new_folder, view_batches, write_images
+    from auxar.data.loading import load_images
+    from auxar.data.writing import WrittenViews, check_new, check_pictures
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_views
     from auxar.work.processes import working_together
@@ -69,16 +74,13 @@ def write_views(
         with processes.agreeing():
             opened, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
             config, views = opened.data, build_views(opened, registry)
-            if not 0 <= depth <= len(views):
-                most = len(views)
+            if not 0 <= depth <= (most := len(views)):
                 raise UserError(
                     f"depth: expected the depth of the image or of a view of this recipe, 0 to {most}, got {depth}"
                 )
             views = views[:depth]
-            spec = views[-1].view if views else opened.image
-            check_pictures(spec, f"depth: the images at depth {depth}")
-            is_file = target.suffix == ".parquet"
-            if is_file and config.streaming and config.heldout is None and config.broken == "skip":
+            check_pictures(views[-1].view if views else opened.image, f"depth: the images at depth {depth}")
+            if target.suffix == ".parquet" and config.streaming and config.heldout is None and config.broken == "skip":
                 raise UserError(
                     "out: data.split would divide this file differently from the stream, whose broken images are left "
                     "out; write a folder (a name without .parquet), which has both sets, or set data.broken = 'error'"
@@ -90,29 +92,45 @@ def write_views(
             data = load_images(config, opened.image, registry, opened.condition)
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
-            if is_file:
-                batches = view_batches(data.train.whole(), views, "images")
-                counts = {target.name: write_images(target, batches, spec, config.values)}
-                logger.info("%d images of %s", counts[target.name], spec)
-                if config.heldout is None:
-                    advice = "the same data.split and data.streaming divide it in the same way"
-                else:
-                    advice = f"the images of data.heldout = '{config.heldout}' are not in it; a folder has both sets"
-                logger.info("a recipe can use this file as data.path; %s", advice)
-            else:
-                sets = {"train": ("training images", data.train), "test": ("held-out images", data.heldout)}
-                use = "data.heldout = 'test'"
-                if data.validation is not None:
-                    sets["validation"] = ("validation images", data.validation)
-                    use += " and data.validation = 'validation'"
-                counts = {}
-                with new_folder(target) as folder:
-                    for split, (kind, images) in sets.items():
-                        file = f"{split}.parquet"
-                        counts[file] = write_images(
-                            folder / file, view_batches(images, views, kind), spec, config.values
-                        )
-                told = (f"{counts[f'{split}.parquet']} {kind}" for split, (kind, _) in sets.items())
-                logger.info("%s of %s", ", ".join(told), spec)
-                logger.info("a recipe can use this folder as data.path, with %s", use)
-    return WrittenViews(target, depth, counts)
+            write = _write_file if target.suffix == ".parquet" else _write_folder
+            return WrittenViews(target, depth, write(target, data, views, config))
+
+
+def _write_file(target: Path, data: DataSets, views: Sequence[View], config: DataConfig) -> dict[str, int]:
+    """Writes all images of the split `data.train` to one file. Returns their number by the name of the file."""
+    count = _write(target, data.train.whole(), views, config, "images")
+    logger.info("%d images of %s", count, views[-1].view if views else data.train.image)
+    advice = "the same data.split and data.streaming divide it in the same way"
+    if config.heldout is not None:
+        advice = f"the images of data.heldout = '{config.heldout}' are not in it; a folder has both sets"
+    logger.info("a recipe can use this file as data.path; %s", advice)
+    return {target.name: count}
+
+
+def _write_folder(target: Path, data: DataSets, views: Sequence[View], config: DataConfig) -> dict[str, int]:
+    """Writes each set of images to a file in a new folder. Returns the numbers of images by the names of the files."""
+    from auxar.data.writing import new_folder
+
+    sets = {"train": ("training images", data.train), "test": ("held-out images", data.heldout)}
+    use = "data.heldout = 'test'"
+    if data.validation is not None:
+        sets["validation"] = ("validation images", data.validation)
+        use += " and data.validation = 'validation'"
+    with new_folder(target) as folder:
+        counts = {
+            split: _write(folder / f"{split}.parquet", images, views, config, kind)
+            for split, (kind, images) in sets.items()
+        }
+    told = (f"{counts[split]} {kind}" for split, (kind, _) in sets.items())
+    logger.info("%s of %s", ", ".join(told), views[-1].view if views else data.train.image)
+    logger.info("a recipe can use this folder as data.path, with %s", use)
+    return {f"{split}.parquet": count for split, count in counts.items()}
+
+
+def _write(file: Path, images: ImageSet, views: Sequence[View], config: DataConfig, kind: str) -> int:
+    """Writes the views of a set of images to a file. Returns their number."""
+    from auxar.data.writing import view_batches, write_images
+
+    return write_images(
+        file, view_batches(images, views, kind), views[-1].view if views else images.image, config.values
+    )

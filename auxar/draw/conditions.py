@@ -16,10 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import as_path, described
-from auxar.data import Examples, ImageSet, evaluation_examples
+from auxar.data.batches import evaluation_examples
 from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conditions import ConditionReader, condition_reader
-from auxar.data.conversion import BrokenImage
+from auxar.data.decoding import BrokenImage
+from auxar.data.examples import Examples
+from auxar.data.sets import ImageSet
 from auxar.draw.image_files import content_of, images_at
 from auxar.errors import UserError, one_line, shown
 from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.data import DataSets, ImageSet
+from auxar.data.sets import DataSets, ImageSet
 from auxar.draw.conditions import Conditions, first_examples, of_examples, usual_conditions
 from auxar.draw.drawing import drawn
 from auxar.draw.plan import Given, Plan, plan_of_recipe

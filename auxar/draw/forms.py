@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import described
-from auxar.data.conversion import BrokenImage, Preparation, WrongSize, opened
+from auxar.data.conversion import Preparation, WrongSize
+from auxar.data.decoding import BrokenImage, opened
 from auxar.draw.image_files import content_of
 from auxar.draw.images import Images
 from auxar.errors import UserError, one_line
@@ -119,6 +120,28 @@ def usual_preparation(image: ImageSpec, recipe: Recipe | None = None, values: st
     if image.channels not in CHANNELS or image.levels > MOST_LEVELS:
         return None
     return Preparation(image, Crop(), "none", values) if recipe is None else Preparation.of(image, recipe.data)
+
+
+def size_of(source: Any, channels: int, what: str) -> tuple[int, int] | None:
+    """The height and width of an array with this number of channels, of `Images`, a picture or a file; or None.
+
+    Raises `UserError`, beginning with `what`, if a file cannot be read.
+    """
+    if isinstance(source, Images):
+        return source.spec.height, source.spec.width
+    if isinstance(source, Tensor | np.ndarray):
+        shape = tuple(source.shape)
+        for count in (channels, 1) if len(shape) > 2 else ():
+            if count in (shape[-3], shape[-1]):
+                return shape[-2:] if shape[-3] == count else shape[-3:-1]
+        return shape[-2:] if channels == 1 and len(shape) == 2 else None
+    if isinstance(source, Path):
+        try:
+            with opened(content_of(source, what)) as picture:
+                return picture.height, picture.width
+        except BrokenImage as error:
+            raise UserError(f"{what}: {one_line(str(source))} cannot be read: {error}") from None
+    return (source.height, source.width) if isinstance(source, Image.Image) else None
 
 
 def integers(array: Tensor | np.ndarray, levels: int, what: str) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from auxar.data.conversion import read_file
-from auxar.errors import UserError, one_line
-from auxar.files import FILE, FOLDER, entries, kind, nearest_path
+from auxar.data.decoding import read_file
+from auxar.errors import UserError, nearest_path, one_line
+from auxar.files import FILE, FOLDER, entries, kind
 from auxar.recipe.paths import EXTENSIONS
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auxar.arguments import as_path
 from auxar.data.conversion import Preparation
-from auxar.draw.forms import AnyPicture, Form, WrongForm, usual_preparation
+from auxar.draw.forms import AnyPicture, Form, WrongForm, size_of, usual_preparation
 from auxar.draw.image_files import images_at
 from auxar.errors import UserError
 from auxar.model import ImageSpec
@@ -31,7 +31,7 @@ def read(images: Any, forms: Sequence[Form], what: str) -> tuple[int, Tensor]:
     found = [
         _converted(source, label, forms)
         for source, label in progress_bar(
-            _parts(images, what), desc="reading images", unit="image", delay=BAR_DELAY, leave=False
+            parts_of(images, what), desc="reading images", unit="image", delay=BAR_DELAY, leave=False
         )
     ]
     if len({depth for depth, _ in found}) > 1:
@@ -48,6 +48,14 @@ def as_batch(images: Any, spec: ImageSpec, preparation: Preparation | None = Non
     Pictures have 8 bits and are converted by `preparation`; without it, they are refused if they have another size.
     """
     return read(images, [Form(spec, preparation or usual_preparation(spec))], what)[1]
+
+
+def sizes_of(images: Any, spec: ImageSpec, what: str = "images") -> list[tuple[int, int] | None]:
+    """The height and width of each array, picture or file that `as_batch` accepts; None for other objects.
+
+    An array has the channels of `spec`, first or last. Raises `UserError` if a file or a folder cannot be read.
+    """
+    return [size_of(source, spec.channels, label) for source, label in parts_of(images, what)]
 
 
 def prepared(images: Any, usual: Preparation | None, resize: Any, crop: Any) -> Tensor:
@@ -67,7 +75,7 @@ def prepared(images: Any, usual: Preparation | None, resize: Any, crop: Any) -> 
         raise UserError(f"{error}; set resize to 'cover' (cuts off margins) or 'stretch'") from None
 
 
-def _parts(images: Any, what: str) -> list[tuple[Any, str]]:
+def parts_of(images: Any, what: str = "images") -> list[tuple[Any, str]]:
     """The single arrays, pictures and files, each with its name for messages. Folders are replaced by their files."""
     if not isinstance(images, Sequence) or isinstance(images, str | bytes):
         entries = [(images, what)]

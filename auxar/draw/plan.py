@@ -12,11 +12,11 @@ from torch import Tensor
 from auxar.arguments import as_integer
 from auxar.draw.conditions import Conditions, as_conditions, digest_of, reader_of
 from auxar.draw.images import Images
-from auxar.model import CausalNetwork, Chain, Condition, Known, Rule, Sampler, SampleRequest
+from auxar.model import Chain, Condition, Known, Rule, Sampler, SampleRequest
 from auxar.model.rule_effects import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe import Recipe, SamplingConfig
-from auxar.recipe.building import build_rule, build_sampler
+from auxar.recipe.building import build_component, build_rule, check_sampler
 from auxar.recipe.choices import named_options
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES
@@ -186,10 +186,8 @@ def chosen_sampler(
         return model.sampler
     else:
         named = None if sampler is None else ComponentChoice(*named_options(sampler, "sampler", "sampler"))
-        found = build_sampler(named or _sampling(recipe).sampler, registry, "sampler")
-    for network in model.modules():
-        if isinstance(network, CausalNetwork):
-            found.check(network)
+        found = build_component(registry, "sampler", named or _sampling(recipe).sampler, "sampler")
+    check_sampler(found, model)
     return found
 
 

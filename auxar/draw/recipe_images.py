@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from auxar.data import DataSets
-from auxar.data import load_images as load_data
+from auxar.data.loading import load_images as load_data
+from auxar.data.sets import DataSets
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError, one_line
 from auxar.plugins import Registry

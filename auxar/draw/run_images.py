@@ -6,7 +6,7 @@ import logging
 
 from accelerate import Accelerator
 
-from auxar.data import DataSets
+from auxar.data.sets import DataSets
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.figures import Figures
 from auxar.draw.plan import plan_of_recipe

@@ -13,8 +13,9 @@ from typing import Any
 from auxar.draw.conditions import LONGEST_NAME, NONE, Conditions
 from auxar.draw.plan import Given
 from auxar.errors import UserError
-from auxar.files import FILE, FOLDER, TEMPORARY, check_output, entries, kind, read_json, remove, write_json
-from auxar.model import FLOAT, Chain
+from auxar.files import FILE, FOLDER, check_output, entries, kind, read_json, remove, write_json
+from auxar.leftovers import TEMPORARY
+from auxar.model import FLOAT, Chain, ImageSpec
 from auxar.recipe import SamplingConfig
 from auxar.runs.lock import HOLDER, LOCK, holding
 from auxar.work.chunks import user_of_work
@@ -104,13 +105,18 @@ def _is_sample(path: Path, folder: Path, is_of_samples: bool) -> bool:
     return is_named and kind(path) == FILE
 
 
-def name_of_samples(model: Chain, config: SamplingConfig, given: Given | None, conditions: Conditions | None) -> str:
+def name_of_samples(
+    model: Chain, usual: ImageSpec, config: SamplingConfig, given: Given | None, conditions: Conditions | None
+) -> str:
     """The name of the default folder of drawn images, in the folder of the run's samples.
 
-    It contains the rule, the options of the rule that are not its defaults, `conditions` unless they are None, and the
-    seed, so that draws with other options do not replace each other.
+    It contains the size of the images if it is not the `usual` one, the rule, the options of the rule that are not its
+    defaults, `conditions` unless they are None, and the seed, so that draws with other options do not replace each
+    other.
     """
     kind = "" if given is None else "completed-" if given.known is not None else f"given-depth{given.depth}-"
+    if model.image != usual:
+        kind = f"{model.image.height}x{model.image.width}-{kind}"
     if model.arithmetic != FLOAT:
         kind = f"{model.arithmetic}-{kind}"
     chosen = [_text({"name": config.rule.name, **config.rule.changed})]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.data import ImageSet
+from auxar.data.sets import ImageSet
 from auxar.draw.conditions import NONE, first_examples
 from auxar.draw.images import Draws, Images
 from auxar.draw.plan import Given, Plan

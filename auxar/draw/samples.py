@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from PIL import Image
 
-from auxar.data import ImageSet
 from auxar.data.pixels import pixels
+from auxar.data.sets import ImageSet
 from auxar.draw.drawing import Drawn, batches
 from auxar.draw.plan import Plan
 from auxar.draw.sample_folder import KEY, RECORD, begin, finish, key_of
 from auxar.draw.sample_sheets import write_sheets
 from auxar.draw.sheets import save_png
 from auxar.errors import UserError
-from auxar.files import is_file, read_bytes, remove, unfinished
+from auxar.files import is_file, read_bytes, remove
+from auxar.leftovers import unfinished
 from auxar.model import Chain
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, SamplingConfig
@@ -127,8 +128,9 @@ class Samples(Work):
 
 
 def facts_of_model(run: RunFolder, recipe: Recipe, registry: Registry, model: Chain) -> dict[str, Any]:
-    """The facts about a run's model that decide which images it draws: its weights, networks, plugins and integers."""
-    facts = {**run_facts(run, recipe, registry), "arithmetic": model.arithmetic, "digests": model.digests}
+    """The facts about a run's model that decide which images it draws: weights, networks, plugins, integers, size."""
+    own = {"arithmetic": model.arithmetic, "digests": model.digests, "image": str(model.image)}
+    facts = {**run_facts(run, recipe, registry), **own}
     return {name: value for name, value in facts.items() if not name.startswith(OTHER_FACTS)}
 
 

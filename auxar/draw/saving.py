@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accelerate.utils import extract_model_from_parallel
@@ -33,8 +33,8 @@ MOST_STEPS = 10**18
 def save_as_run(
     path: Path,
     chain: nn.Module,
-    recipe: Recipe,
-    registry: Registry,
+    recipe: Recipe | None,
+    registry: Registry | None,
     *,
     only: Sequence[str],
     steps: int | Mapping[str, int] | None,
@@ -44,11 +44,18 @@ def save_as_run(
 
     `only` names the factors to save; empty for all. `steps` are the steps of the training loop, for all factors or by
     factor. `origins` are the weights of other runs that factors were loaded from. Raises `UserError`, and writes
-    nothing, if the folder exists and is not empty, or if the weights are not finite or do not fit the recipe.
+    nothing, if there is no recipe, if the folder exists and is not empty, or if the weights are not finite or do not
+    fit the recipe.
     """
+    if recipe is None or registry is None:
+        raise UserError(
+            "a model without a recipe cannot be saved as a run; auxar.build makes a model from a recipe, and "
+            "ImageModel(chain, recipe, registry) adds both results of auxar.load_recipe to a chain"
+        )
     names = chosen_factors(recipe, only)
     done = {name: _steps_of(steps, name, names) for name in names}
-    prior = _unwrapped(chain)
+    # Without wrappers of `torch.compile`, DistributedDataParallel and Accelerate, which stay unchanged.
+    prior: Chain = extract_model_from_parallel(chain, keep_fp32_wrapper=True, keep_torch_compile=False)
     if prior.arithmetic != FLOAT:
         raise UserError(
             f"the model computes with the arithmetic '{prior.arithmetic}', whose numbers cannot be trained or saved; "
@@ -84,12 +91,6 @@ def _steps_of(steps: int | Mapping[str, int] | None, name: str, names: Sequence[
     return None if steps is None else as_integer(steps, "steps", 0, MOST_STEPS)
 
 
-def _unwrapped(chain: nn.Module) -> Chain:
-    """The chain without wrappers of `torch.compile`, DistributedDataParallel and Accelerate, which stay unchanged."""
-    found: Chain = extract_model_from_parallel(chain, keep_fp32_wrapper=True, keep_torch_compile=False)
-    return found
-
-
 def _tensors(factor: Factor, expected: Factor) -> dict[str, Tensor]:
     """The weights of a factor on the CPU, in the types of the recipe's model.
 
@@ -101,7 +102,9 @@ def _tensors(factor: Factor, expected: Factor) -> dict[str, Tensor]:
         shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (own, found)]
         if shapes[0] != shapes[1]:
             raise _misfit(factor, f"{one_line(name)}: expected shape {shapes[0]}, found {shapes[1]}")
-    if strange := sorted(_strange_layers(factor, expected)):
+    # Other layers would compute other values.
+    strange = sorted((versions_of(factor).keys() ^ versions_of(expected).keys()) - {"OptimizedModule"})
+    if strange:
         raise _misfit(factor, f"these layers are in only one of them: {', '.join(strange)}")
     converted = {name: tensor.to("cpu", own[name].dtype) for name, tensor in found.items()}
     for name, _ in expected.named_parameters():  # Buffers may be infinite by design, such as a mask for logits.
@@ -117,8 +120,3 @@ def _misfit(factor: Factor, reason: str) -> UserError:
     return UserError(
         f"the network of factor {factor.name} is not the recipe's: {reason}; auxar.build makes a model of a recipe"
     )
-
-
-def _strange_layers(factor: Factor, expected: Factor) -> Iterator[str]:
-    """Names of the classes of modules that only one of two networks has. Other layers would compute other values."""
-    return iter((versions_of(factor).keys() ^ versions_of(expected).keys()) - {"OptimizedModule"})

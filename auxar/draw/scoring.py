@@ -90,12 +90,12 @@ class ScoreTable(Work):
     """The work of writing the scores of images into a table (CSV)."""
 
     def __init__(
-        self, model: ImageModel, files: Sequence[Path], images: Tensor, condition: Tensor | None, table: Path
+        self, model: ImageModel, files: Sequence[Path], images: Sequence[Tensor], condition: Tensor | None, table: Path
     ) -> None:
         """`images` are first those of the files and then held-out images, with their conditions, or None."""
         self.model, self.files, self.images, self.condition = model, files, images, condition
         weights = {name: origin.checksum for name, origin in model.origins.items()}
-        facts = {"weights": weights, "digests": model.chain.digests, "images": digest_of(images, condition)}
+        facts = {"weights": weights, "digests": model.chain.digests, "images": digest_of(*images, condition)}
         count = math.ceil(len(images) / CHUNK)
         super().__init__(table, {**facts, "files": list(map(str, files))}, count)
 
@@ -141,25 +141,25 @@ def heldout_means(model: ImageModel, count: int) -> Scores:
 def scored(
     model: ImageModel,
     files: Sequence[Path],
-    images: Tensor,
+    images: Sequence[Tensor],
     condition: Any,
     heldout: int,
     table: Path | None = None,
     *,
     replace: bool = False,
 ) -> Scores:
-    """Scores images, which are read from files, and ranks them among up to `heldout` held-out images.
+    """Scores images (c, h, w), which may have several sizes, and ranks them among up to `heldout` held-out images.
 
-    If some `condition` is given, held-out images are given their own, and otherwise the null condition. Without
-    held-out images, or if they cannot be loaded, which a warning says, there are no ranks. The scores are also written
-    into a `table`, which processes write together. Raises `UserError` if it exists with other scores and `replace` is
-    False.
+    The images are read from files. If some `condition` is given, held-out images are given their own, and otherwise the
+    null condition. Without held-out images, or if they cannot be loaded, which a warning says, there are no ranks. The
+    scores are also written into a `table`, which processes write together. Raises `UserError` if it exists with other
+    scores and `replace` is False.
     """
     given = model.conditions(condition, len(images))
     if heldout:
         try:
             found = load_images(model).heldout.spaced_examples(heldout)
-            images = torch.cat([images, found.image])
+            images = [*images, *found.image]
             given = None if given is None or found.condition is None else torch.cat([given, found.condition])
         except UserError as error:
             logger.warning("images are not compared with held-out images: %s", error)
@@ -191,7 +191,7 @@ def _kind(model: ImageModel) -> Exactness:
     return "exact" if model.exact else "bound"
 
 
-def _values(model: ImageModel, images: Tensor, condition: Any) -> dict[str, Tensor]:
+def _values(model: ImageModel, images: Sequence[Tensor], condition: Any) -> dict[str, Tensor]:
     """Fields of `ImageScore` for each image, float64 (n,): bits/dim of the model, of a codec, and their difference."""
     own = model.bits_per_dim(images, condition=condition)
     if not has_codec(model.image):

@@ -6,6 +6,7 @@ to [-1, 1]. Log-likelihoods of images are in nats, with shape (b,). Each class i
 implement the abstract classes and do not subclass the concrete ones.
 """
 
+from auxar.model.centers import NeighborWalk, neighbor_centers
 from auxar.model.chain import Chain, FactorLogProb
 from auxar.model.condition import CONDITION_KINDS, NULL, Condition, Conditioning, ConditionKind, is_null
 from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
@@ -15,7 +16,6 @@ from auxar.model.factor_coder import FactorCoder
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import INTEGER_DTYPES, MOST_LEVELS, MOST_SIDE, ImageSpec, Interval, Known, mark, scale
 from auxar.model.integers import PARAMETER_BITS, Frequencies, IntegerHead
-from auxar.model.neighbors import NeighborWalk, neighbor_centers
 from auxar.model.network import (
     CausalNetwork,
     RecomputableBlock,
@@ -29,7 +29,8 @@ from auxar.model.network import (
 from auxar.model.request import SampleRequest
 from auxar.model.rule import Adjusted, Adjustments, Ancestral, Rule
 from auxar.model.sources import DecodeSource, DrawSource, ForceSource, PixelSource, Sampler
-from auxar.model.support import CENTER_BITS, DrawnPixels, GivenView, RepeatedWalk, SumSupport, SumWalk, Support, Walk
+from auxar.model.sum_support import SumSupport, SumWalk
+from auxar.model.support import CENTER_BITS, DrawnPixels, GivenView, RepeatedWalk, Support, Walk
 from auxar.model.view import View
 
 __all__ = [

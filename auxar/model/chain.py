@@ -92,32 +92,8 @@ class Chain(nn.Module):
         picture_values: str = SCALED,
     ) -> None:
         super().__init__()
-        if isinstance(factors, nn.Module):
-            raise UserError(f"factors: expected a list, got {described(factors)}; write Chain([…])")
-        for part in factors:
-            if not isinstance(part, Factor | Chain):
-                raise UserError(
-                    f"factors: expected a Factor or a Chain, got {described(part)}; write Factor(distribution)"
-                )
-        own: list[Factor] = []
-        for part in factors:
-            own += part.factors if isinstance(part, Chain) else [part]
-            if isinstance(part, Chain) and condition_factor is None:
-                condition_factor = part.condition_factor
-        if not own or own[-1].view is not None:
-            raise UserError("factors: expected a factor without a view, or a chain, as the last one")
-        own = [factor.at(depth) for depth, factor in enumerate(own)]
-        for upper, factor in itertools.pairwise(own):
-            if upper.view is None:
-                raise UserError(f"factors: {upper} at depth {upper.depth} has no view; only the last factor has none")
-            check_fit(f"image of {factor.name}", factor.image, upper.view.view)
-        for factor in own:
-            if factor.condition != own[-1].condition:
-                raise UserError(
-                    f"{factor} and {own[-1]} have different conditions; expected the same in all factors, or none"
-                )
-            if factor.models is not None:
-                raise UserError(f"factors: {factor} is not a factor of images; pass it as condition_factor")
+        own, inner = _joined(factors)
+        condition_factor = condition_factor or inner
         self.condition: Condition | None = own[-1].condition
         """The condition y that the model is given: it is then p(X | y). None for a model without a condition."""
         if condition_factor is not None and self.condition is None:
@@ -127,7 +103,7 @@ class Chain(nn.Module):
         self.image = own[0].image
         """Shape and range of the image."""
         self.factors = cast(Sequence[Factor], nn.ModuleList(own))
-        self.condition_factor = None if condition_factor is None else condition_factor.at(len(own))
+        self.condition_factor = None if condition_factor is None else condition_factor.at_depth(len(own))
         self.sampler = sampler
         self.arithmetic = arithmetic
         self.digests = dict(digests or {})
@@ -144,6 +120,11 @@ class Chain(nn.Module):
         return all(factor.exact for factor in self.factors)
 
     @property
+    def any_size(self) -> bool:
+        """Whether `at` accepts any height and width."""
+        return all(factor.any_size for factor in self.factors)
+
+    @property
     def specs(self) -> list[ImageSpec]:
         """Shape and range of the image and of all its views, by depth."""
         return [factor.image for factor in self.factors]
@@ -151,6 +132,22 @@ class Chain(nn.Module):
     def __repr__(self) -> str:
         """A line with the factors and the number of parameters. The modules of a network are listed by its own repr."""
         return summary(type(self).__name__, self.all_factors, self)
+
+    def at(self, height: int, width: int) -> Chain:
+        """The same model, with the same weights, of images of another height and width.
+
+        Raises `UserError` if a part of a factor has one size.
+        """
+        image = attrs.evolve(self.image, height=height, width=width)
+        factors: list[Factor] = []
+        for factor in self.factors:
+            try:
+                factors.append(factor.at(image))
+            except UserError as error:
+                raise UserError(f"{factor.name}: {error}") from None
+            image = factors[-1].view_spec or image
+        options = {name: getattr(self, name) for name in ("sampler", "arithmetic", "digests", "picture_values")}
+        return Chain(factors, self.condition_factor, **options)
 
     def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
         """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.
@@ -259,3 +256,39 @@ class Chain(nn.Module):
         for factor, given in reversed(list(zip(self.factors, known, strict=False))):
             drawn.insert(0, factor.draw(request.deeper(factor.depth, given), sampler, drawn[0]))
         return drawn
+
+
+def _joined(parts: Sequence[Factor | Chain]) -> tuple[list[Factor], Factor | None]:
+    """The factors of images in a model's parts by depth, and the factor p(y) if one of the parts has it."""
+    if isinstance(parts, nn.Module):
+        raise UserError(f"factors: expected a list, got {described(parts)}; write Chain([…])")
+    found: list[Factor] = []
+    condition_factor = None
+    for part in parts:
+        if isinstance(part, Chain):
+            found += part.factors
+            condition_factor = condition_factor or part.condition_factor
+        elif isinstance(part, Factor):
+            found.append(part)
+        else:
+            raise UserError(f"factors: expected a Factor or a Chain, got {described(part)}; write Factor(distribution)")
+    if not found or found[-1].view is not None:
+        raise UserError("factors: expected a factor without a view, or a chain, as the last one")
+    found = [factor.at_depth(depth) for depth, factor in enumerate(found)]
+    _check_pairs(found)
+    return found, condition_factor
+
+
+def _check_pairs(factors: Sequence[Factor]) -> None:
+    """Raises `UserError` unless each factor's view is the image of the next one, and all have the same condition."""
+    for upper, factor in itertools.pairwise(factors):
+        if upper.view is None:
+            raise UserError(f"factors: {upper} at depth {upper.depth} has no view; only the last factor has none")
+        check_fit(f"image of {factor.name}", factor.image, upper.view.view)
+    for factor in factors:
+        if factor.condition != factors[-1].condition:
+            raise UserError(
+                f"{factor} and {factors[-1]} have different conditions; expected the same in all factors, or none"
+            )
+        if factor.models is not None:
+            raise UserError(f"factors: {factor} is not a factor of images; pass it as condition_factor")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal, get_args
 
 import attrs
@@ -140,6 +141,7 @@ class Conditioning(nn.Module):
         self.embedding = embedding
         self.image = embedding.image
         self.features_channels = embedding.features_channels
+        self.any_size = condition.is_vector and embedding.any_size
         self.null = nn.Parameter(torch.zeros(embedding.features_channels)) if condition.optional else None
 
     def forward(self, values: Tensor | None, count: int) -> Tensor:
@@ -161,6 +163,16 @@ class Conditioning(nn.Module):
         """Initializes the weights of the embedding from a batch of conditions."""
         if values is not None:
             self.embedding.initialize(values.clamp_min(0))
+
+    def at(self, image: ImageSpec) -> Conditioning:
+        """The same features, with the same weights, for images of another height and width.
+
+        Raises `UserError` if the embedding has one size.
+        """
+        found = copy.copy(self)
+        found.image = image
+        found._modules = {**self._modules, "embedding": self.embedding.at(self.embedding.view, image)}
+        return found
 
     def _nulls(self, count: int) -> Tensor:
         assert self.null is not None

@@ -7,9 +7,10 @@ import abc
 import attrs
 from torch import Tensor, nn
 
+from auxar.errors import UserError
+from auxar.model.centers import neighbor_centers
 from auxar.model.head import RestrictableHead
 from auxar.model.image import ImageSpec
-from auxar.model.neighbors import neighbor_centers
 from auxar.model.network import CausalNetwork
 from auxar.model.request import SampleRequest
 from auxar.model.sources import DrawSource, Sampler, restrictable
@@ -38,6 +39,8 @@ class Prior(nn.Module, abc.ABC):
     """Shape and range of the images."""
     exact: bool = True
     """Whether `log_prob` is the log-likelihood itself. Otherwise it is a lower bound of the log-likelihood."""
+    any_size: bool = False
+    """Whether `at` accepts images of any height and width."""
 
     @abc.abstractmethod
     def log_prob(self, image: Tensor) -> Tensor:
@@ -53,6 +56,10 @@ class Prior(nn.Module, abc.ABC):
 
     def initialize(self, image: Tensor) -> None:
         """Initializes the weights from a batch of images. The default does nothing."""
+
+    def at(self, image: ImageSpec) -> Prior:
+        """The same distribution, with the same weights, of images of another size. The default raises `UserError`."""
+        raise UserError(f"{type(self).__name__} has one size, {self.image.size}; got {image.size}")
 
 
 class Decoder(nn.Module, abc.ABC):
@@ -70,6 +77,8 @@ class Decoder(nn.Module, abc.ABC):
     `GivenView` with `restricted` = True."""
     exact: bool = True
     """Whether `log_prob` is the log-likelihood itself. Otherwise it is a lower bound of the log-likelihood."""
+    any_size: bool = False
+    """Whether `at` accepts images of any height and width."""
 
     @abc.abstractmethod
     def log_prob(self, image: Tensor, features: Tensor, given: GivenView | None = None) -> Tensor:
@@ -98,6 +107,10 @@ class Decoder(nn.Module, abc.ABC):
     def initialize(self, image: Tensor, features: Tensor, given: GivenView | None = None) -> None:
         """Initializes the weights from a batch of images, features and given views. The default does nothing."""
 
+    def at(self, image: ImageSpec) -> Decoder:
+        """The same distribution, with the same weights, of images of another size. The default raises `UserError`."""
+        raise UserError(f"{type(self).__name__} has one size, {self.image.size}; got {image.size}")
+
 
 class CausalDistribution(Prior, Decoder):
     """The distribution of a causal network: a prior (paper, equation 1) or, given features, a decoder (equation 3).
@@ -111,6 +124,7 @@ class CausalDistribution(Prior, Decoder):
         self.features_channels = network.features_channels
         self.network = network
         self.restricts = isinstance(network.head, RestrictableHead)
+        self.any_size = network.any_size
 
     def log_prob(self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None) -> Tensor:
         return self.pixel_log_prob(image, features, given).sum((1, 2))
@@ -144,6 +158,9 @@ class CausalDistribution(Prior, Decoder):
 
     def initialize(self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None) -> None:
         self.network.initialize(image, features, self._centers(image, given))
+
+    def at(self, image: ImageSpec) -> CausalDistribution:
+        return CausalDistribution(self.network.at(image))
 
     def parameters_of(self, image: Tensor, features: Tensor | None, given: GivenView | None) -> Tensor:
         """The parameters of every pixel's distribution after `Head.around`: (b, head.parameter_count, h, w)."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+from typing import Self
 
 import attrs
 from torch import Tensor, nn
 
 from auxar.model.image import ImageSpec, encode_integers, mark, scale
+from auxar.model.network import resized
 
 
 @attrs.frozen
@@ -31,6 +33,16 @@ class Embedding(nn.Module, abc.ABC):
     """Number of channels of the features, at least 1."""
     compiles: bool = False
     """Whether long trainings compile the embedding if the recipe does not set `training.compile`."""
+    any_size: bool = False
+    """Whether the embedding works for images of any height and width. Then only its attributes `image` and `view`
+    depend on them."""
+
+    def at(self, view: ImageSpec, image: ImageSpec) -> Self:
+        """The same embedding, with the same weights, for images and views of another height and width.
+
+        Raises `UserError` if the embedding has one size.
+        """
+        return resized(self, view=view, image=image)
 
     @abc.abstractmethod
     def forward(self, view: Tensor) -> Tensor:

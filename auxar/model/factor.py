@@ -92,6 +92,12 @@ class Factor(nn.Module):
         return bool(self.distribution.exact) and (self.view is None or self.restricted)
 
     @property
+    def any_size(self) -> bool:
+        """Whether `at` accepts images of any height and width."""
+        parts = (self.distribution, self.view, self.embedding, self.conditioning)
+        return all(part.any_size for part in parts if part is not None)
+
+    @property
     def network(self) -> CausalNetwork | None:
         """The causal network of the distribution; None if the distribution has none."""
         return self.distribution.network if isinstance(self.distribution, CausalDistribution) else None
@@ -106,17 +112,28 @@ class Factor(nn.Module):
         """A line with the factor and its number of parameters. The modules of a network are listed by its own repr."""
         return summary(type(self).__name__, [self], self)
 
-    def at(self, depth: int) -> Factor:
+    def at_depth(self, depth: int) -> Factor:
         """A factor at another depth that shares all parts with this one."""
-        return Factor(
-            self.distribution,
-            view=self.view,
-            embedding=self.embedding,
-            conditioning=self.conditioning,
-            restricted=self.restricted,
-            models=self.models,
-            depth=depth,
-        )
+        return Factor(**{**self._parts(), "depth": depth})
+
+    def at(self, image: ImageSpec) -> Factor:
+        """The same factor, with the same weights, of images of another height and width.
+
+        Raises `UserError` if a part has one size.
+        """
+        parts = self._parts()
+        parts["distribution"] = self.distribution.at(image)
+        if self.view is not None and self.embedding is not None:
+            parts["view"] = view = self.view.at(image)
+            parts["embedding"] = self.embedding.at(view.view, image)
+        if self.conditioning is not None:
+            parts["conditioning"] = self.conditioning.at(image)
+        return Factor(**parts)
+
+    def _parts(self) -> dict[str, Any]:
+        """The arguments that make this factor."""
+        names = ("distribution", "view", "embedding", "conditioning", "restricted", "models", "depth")
+        return {name: getattr(self, name) for name in names}
 
     def view_of(self, image: Tensor) -> Tensor:
         """The view ψ(X) in the dtype of the image, or in int64 if that dtype is too small for the view's values."""

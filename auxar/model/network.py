@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from auxar.errors import UserError
 from auxar.model.head import Head
 from auxar.model.image import ImageSpec, encode_integers, mark, scale
 
@@ -34,6 +36,15 @@ class CausalNetwork(nn.Module, abc.ABC):
     """Whether `encode` gives integers: its other results times levels − 1."""
     compiles: bool = False
     """Whether long trainings compile the network if the recipe does not set `training.compile`."""
+    any_size: bool = False
+    """Whether the network works for images of any height and width. Then only its attribute `image` depends on them."""
+
+    def at(self, image: ImageSpec) -> Self:
+        """The same network, with the same weights, for images of another height and width.
+
+        Raises `UserError` if the network has one size.
+        """
+        return resized(self, image=image)
 
     @abc.abstractmethod
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
@@ -61,6 +72,28 @@ class CausalNetwork(nn.Module, abc.ABC):
         `centers` has the center of each sub-pixel, int64 of the shape of `image`, or is None. The network passes it to
         `Head.initial_parameters`.
         """
+
+
+Sized = TypeVar("Sized", bound=nn.Module)
+
+
+def resized(part: Sized, **specs: ImageSpec) -> Sized:
+    """A shallow copy of a network or an embedding for another height and width, which shares weights and submodules.
+
+    `specs` are the attributes that change, such as `image`.
+
+    Raises `UserError` if `part.any_size` is false, or if a spec has other channels or levels.
+    """
+    for name, spec in specs.items():
+        own: ImageSpec = getattr(part, name)
+        if (spec.channels, spec.levels) != (own.channels, own.levels):
+            raise UserError(f"{name}: expected {own.channels} channels of {own.levels} levels, got {spec}")
+        if spec != own and not part.any_size:
+            raise UserError(f"{type(part).__name__} has one size, {own.size}; got {spec.size}")
+    found = copy.copy(part)
+    for name, spec in specs.items():
+        setattr(found, name, spec)
+    return found
 
 
 class StepwiseNetwork(CausalNetwork):

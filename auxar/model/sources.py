@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
+from auxar.model.centers import NeighborWalk, moved_to_centers
 from auxar.model.head import Head, RestrictableHead
 from auxar.model.image import ImageSpec, Interval, Known
 from auxar.model.integers import IntegerHead, find_value
-from auxar.model.neighbors import NeighborWalk
 from auxar.model.network import CausalNetwork, device_of
 from auxar.model.request import SampleRequest
 from auxar.model.rule import EXACT, Adjustments, Operation, refused_by_integers
@@ -163,7 +163,7 @@ class DrawSource(PixelSource):
     def pixels(self, places: Tensor, parameters: Tensor) -> Tensor:
         noise = self.uniforms.index_select(0, places)
         limits = self.limits
-        parameters = around(self.head, self.walk, places, parameters)
+        parameters = moved_to_centers(self.head, self.walk, places, parameters)
         if self.operation is not None:
             parameters = self.operation(self.head, parameters)
         if self.walk is None or not self.restricted:
@@ -209,15 +209,6 @@ def walk_for(network: CausalNetwork, given: GivenView | None, count: int, known:
             "method `centers`"
         )
     return walk
-
-
-def around(head: Head, walk: Walk | None, places: Tensor, parameters: Tensor) -> Tensor:
-    """The parameters of the pixels at places (n,), moved to the centers of a walk by `Head.around`.
-
-    `parameters` has shape (n · b, parameter_count). Parameters that were moved have float64.
-    """
-    centers = None if walk is None or not head.centered else walk.centers(places)
-    return parameters if centers is None else head.around(parameters.double(), centers.flatten(0, 1))
 
 
 class ForceSource(PixelSource):
@@ -309,7 +300,7 @@ class DecodeSource(PixelSource):
 
     def _pixel(self, place: Tensor, parameters: Tensor) -> Tensor:
         """Decodes the pixel at one place of all images: int64, (count, c)."""
-        frequencies = self.head.frequencies(around(self.head, self.walk, place, parameters), EXACT)
+        frequencies = self.head.frequencies(moved_to_centers(self.head, self.walk, place, parameters), EXACT)
         pixels = None if self.walk is None else DrawnPixels(self.walk, self.image.levels, place)
         low = torch.zeros(self.count, dtype=torch.int64, device="cpu")
         high = torch.full_like(low, self.image.levels - 1)

@@ -6,6 +6,7 @@ import abc
 
 from torch import Tensor
 
+from auxar.errors import UserError
 from auxar.model.image import ImageSpec, Known
 from auxar.model.support import Support
 
@@ -28,6 +29,13 @@ class View(abc.ABC):
     """Whether raising any sub-pixel by 1 raises each value of the view by 0 or 1. For images A ≤ B, each value of the
     view then takes every integer from its value in ψ(A) to its value in ψ(B) while sub-pixels are raised one by one
     from A to B."""
+
+    any_size: bool = False
+    """Whether `at` gives the view of images of any height and width."""
+
+    def at(self, image: ImageSpec) -> View:
+        """The same view of images of another height and width. The default raises `UserError`."""
+        raise UserError(f"the view {type(self).__name__} has one size, {self.image.size}")
 
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import svg
 import torch
 from PIL import Image
 
-from auxar.data import load_images
+from auxar.data.loading import load_images
 from auxar.draw.sheets import labeled
 from auxar.model import ImageSpec
 from auxar.plugins import load_plugins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import attrs
 import torch
@@ -32,6 +33,7 @@ class BitplanesView(View):
     """
 
     monotone = True
+    any_size = True
 
     def __init__(self, config: BitplanesConfig, image: ImageSpec) -> None:
         bits = image.levels.bit_length() - 1
@@ -45,6 +47,9 @@ class BitplanesView(View):
         self.image = image
         self.view = attrs.evolve(image, levels=image.levels >> config.drop)
         self.support = SumSupport(image, self._each, self._values)
+
+    def at(self, image: ImageSpec) -> Self:
+        return type(self)(BitplanesConfig(self.drop), image)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Computes the view: integers (b, c, h, w) give integers of equal shape and dtype in [0, levels / 2^drop)."""

@@ -67,7 +67,7 @@ def network(config: ConvNetworkConfig, image: ImageSpec, features_channels: int 
 def embedding(config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
     """Builds the embedding `convnet`.
 
-    Raises `UserError` if the height and width of the image are not the same whole multiple of the view's.
+    Raises `UserError` if the height and width of the image are not the same multiple of the view's.
     """
     return ConvEmbedding(
         view,

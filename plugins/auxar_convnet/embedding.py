@@ -17,6 +17,7 @@ class ConvEmbedding(NetworkEmbedding):
     """
 
     marks_pixels = True
+    any_size = True
 
     def __init__(
         self, view: ImageSpec, image: ImageSpec, *, factor: int, filters: int, hidden: int, blocks: int, dropout: float

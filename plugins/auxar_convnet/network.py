@@ -38,6 +38,7 @@ class ConvNetwork(CausalNetwork):
     """
 
     marks_pixels = True
+    any_size = True
 
     def __init__(
         self,

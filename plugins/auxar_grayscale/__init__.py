@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import attrs
 import torch
@@ -33,6 +34,7 @@ class GrayscaleView(View):
     """
 
     monotone = True
+    any_size = True
 
     def __init__(self, config: GrayscaleConfig, image: ImageSpec) -> None:
         if image.channels != 3:
@@ -42,6 +44,9 @@ class GrayscaleView(View):
         self.image = image
         self.view = ImageSpec(channels=1, height=image.height, width=image.width, levels=config.levels)
         self.support = SumSupport(image, self._pixels, self._sums)
+
+    def at(self, image: ImageSpec) -> Self:
+        return type(self)(GrayscaleConfig(self.view.levels), image)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Computes the view: integers (b, 3, h, w) give integers (b, 1, h, w) in [0, levels) of the same dtype."""

@@ -19,7 +19,6 @@ from auxar import (
     Embedding,
     Encoded,
     Factor,
-    ImageSpec,
     IntegerHead,
     NetworkEmbedding,
     UserError,
@@ -30,8 +29,9 @@ from auxar_integers.graph import IntegerGraph
 from auxar_integers.networks import IntegerEmbedding, IntegerNetwork
 from auxar_integers.quantities import Quantity
 from auxar_integers.storage import described, read_graph
-from auxar_integers.tracing import Ranges, trace
+from auxar_integers.tracing import Ranges
 from auxar_layers.integer_functions import exponent_of
+from auxar_samplers.compiler.tracer import graph_of
 
 PARAMETERS = Quantity("parameters", 2.0**-PARAMETER_BITS, 2**30, 0)
 """Step and bound of the parameters of heads."""
@@ -51,9 +51,9 @@ class IntegerArithmetic(Arithmetic):
         try:
             network = _network(factor)
             _head(network)
-            Converter.check(network, trace(network))
-            for part in _embeddings(factor).values():
-                Converter.check(part, trace(part))
+            parts: list[CausalNetwork | NetworkEmbedding] = [network, *_embeddings(factor).values()]
+            for part in parts:
+                Converter.check(part, graph_of(part, NoIntegersError))
         except NoIntegersError as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
 
@@ -105,7 +105,7 @@ class IntegerArithmetic(Arithmetic):
             source = Quantity("image", part.encoded.step, part.encoded.bound, part.encoded.channels)
             graphs[name], result = Converter(of_parts[name], [source], self.config, together).convert()
             features.append(result)
-        inputs = [_encoded(network.image, marked=network.marks_pixels)]
+        inputs = [_encoded(network)]
         if features:
             inputs.append(attrs.evolve(features[0], name="features", channels=network.features_channels))
         graphs["network"], _ = Converter(ranges, inputs, self.config, PARAMETERS).convert()
@@ -189,10 +189,10 @@ def _prove(factor: Factor, graphs: Graphs) -> None:
     Raises `OverflowError` or `ValueError` if not.
     """
     own = _network(factor)
-    inputs = {"image": _bounds(Encoded(1.0, own.image.levels - 1, own.image.channels + own.marks_pixels))}
+    inputs = {"image": _bounds(_encoded(own))}
     features = []
     for name, part in _embeddings(factor).items():
-        bounds = _result(graphs.by_name[name].bounds(image=_bounds(part.encoded)))
+        bounds = graphs.by_name[name].bounds(image=_bounds(part.encoded)).popitem()[1]
         if len(bounds) != part.features_channels:
             raise ValueError(f"expected {part.features_channels} channels of features, got {len(bounds)}")
         if name == "condition" and graphs.null is not None:
@@ -202,26 +202,17 @@ def _prove(factor: Factor, graphs: Graphs) -> None:
         inputs["features"] = torch.cat(features)
         if len(inputs["features"]) != own.features_channels:
             raise ValueError(f"expected {own.features_channels} channels of features, got {len(inputs['features'])}")
-    parameters = _result(graphs.network.bounds(**inputs))
+    parameters = graphs.network.bounds(**inputs).popitem()[1]
     if len(parameters) != own.head.parameter_count:
         raise ValueError(f"expected {own.head.parameter_count} parameters of a pixel, got {len(parameters)}")
     if float(parameters.max()) > PARAMETERS.bound:
         raise OverflowError(f"a parameter can reach {float(parameters.max()):.3g}")
 
 
-def _result(bounds: Mapping[str, Tensor]) -> Tensor:
-    return list(bounds.values())[-1]
-
-
 def _restored(factor: Factor, graphs: Graphs) -> Factor:
     own = _network(factor)
-    made = IntegerNetwork(own.image, _head(own), own.features_channels, graphs.network, marks_pixels=own.marks_pixels)
-    embeddings = {
-        name: IntegerEmbedding(
-            part.view, part.image, part.features_channels, graphs.by_name[name], part.encode_integers, part.repeats
-        )
-        for name, part in _embeddings(factor).items()
-    }
+    made = IntegerNetwork(own, _head(own), graphs.network)
+    embeddings = {name: IntegerEmbedding(part, graphs.by_name[name]) for name, part in _embeddings(factor).items()}
     conditioning = None
     if factor.condition is not None:
         conditioning = Conditioning(factor.condition, embeddings["condition"])
@@ -277,11 +268,12 @@ def _head(network: CausalNetwork) -> IntegerHead:
     return head
 
 
-def _encoded(image: ImageSpec, *, marked: bool) -> Quantity:
-    """The encoded pixels of an image."""
-    return Quantity("image", 1 / (image.levels - 1), image.levels - 1, image.channels + marked)
+def _encoded(network: CausalNetwork) -> Quantity:
+    """The encoded pixels of a network's image."""
+    image = network.image
+    return Quantity("image", 1 / (image.levels - 1), image.levels - 1, image.channels + network.marks_pixels)
 
 
-def _bounds(encoded: Encoded) -> Tensor:
+def _bounds(encoded: Encoded | Quantity) -> Tensor:
     """The largest magnitudes of the encoded pixels, for each channel: float64, (c,)."""
     return torch.full((encoded.channels,), float(encoded.bound), dtype=torch.float64)

@@ -7,7 +7,6 @@ bias. The sum is then converted to integers with a power-of-two step by `Requant
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,13 +18,12 @@ from torch.nn import functional
 
 from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph, Operation
-from auxar_integers.quantities import Quantity, Sum, Term, as_weight, by_output, input_bounds, scaled_weight
-from auxar_integers.tracing import Ranges
+from auxar_integers.quantities import Quantity, Sum, Term, in_integers
+from auxar_integers.tracing import Ranges, needed_nodes, new_name, sizes
 from auxar_layers.convolutions import Convolution, Dropout, Pointwise
 from auxar_layers.functional import concat_elu, gate
-from auxar_layers.integer_convolutions import has_integers, integer_layer, largest_sums
+from auxar_layers.integer_convolutions import has_integers
 from auxar_layers.integer_functions import (
-    EXACT,
     TABLE_BITS,
     IntegerConcat,
     IntegerConcatELU,
@@ -45,9 +43,6 @@ from auxar_layers.integer_functions import (
     tanh_table,
 )
 
-MULTIPLIER_BITS = 24
-"""Bits of the largest multiplier of a layer, unless products with it would exceed 2⁵³."""
-
 
 @attrs.frozen
 class IntegerConfig:
@@ -61,6 +56,11 @@ class IntegerConfig:
 
 _DEFAULTS: Mapping[str, Sequence[Any]] = {"inplace": (False, True), "alpha": (1.0,)}
 """The values of keyword arguments of functions for which there are integer counterparts."""
+_TABLES: Mapping[str, tuple[type[IntegerELU | IntegerSigmoid | IntegerTanh], Callable[[int, int], Tensor]]] = {
+    "elu": (IntegerELU, elu_table),
+    "sigmoid": (IntegerSigmoid, sigmoid_table),
+    "tanh": (IntegerTanh, tanh_table),
+}
 _WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul, torch.cat)
 
 
@@ -95,7 +95,7 @@ class Converter:
     def check(cls, network: nn.Module, graph: fx.Graph) -> None:
         """Raises `NoIntegersError`, with its name, if a layer or function of a network has no integer counterpart."""
         modules = dict(network.named_modules())
-        needed = _needed(graph)
+        needed = needed_nodes(graph)
         image = next(node for node in graph.nodes if node.op == "placeholder")
         for node in graph.nodes:
             if node not in needed or node.op in ("placeholder", "output"):
@@ -123,7 +123,7 @@ class Converter:
         """Returns the integer graph and its result."""
         result: Quantity | None = None
         inputs = iter(self.inputs)
-        needed = _needed(self.graph)
+        needed = needed_nodes(self.graph)
         for node in self.graph.nodes:
             if node not in needed:
                 continue
@@ -148,11 +148,10 @@ class Converter:
         return self._layer(str(node.target), module, node.args)
 
     def _layer(self, name: str, layer: Convolution, args: Sequence[Any]) -> Sum:
-        sizes = tuple(each for each in args if not isinstance(each, fx.Node))
         sources = [self._quantity(each) for each in args if isinstance(each, fx.Node)]
         if isinstance(layer, Pointwise) and layer.activation:
             sources = [self._concat_elu(each) for each in sources]
-        return Sum((Term(self._name(name), layer, tuple(sources), sizes),))
+        return Sum((Term(self._name(name), layer, tuple(sources), sizes(args)),))
 
     def _quantity(self, node: Any, *, is_output: bool = False) -> Quantity:
         """The value of a node as integers with a step. A sum is rounded when it is first needed."""
@@ -172,29 +171,7 @@ class Converter:
         exponent = exponent_of(self.largest[node], bound)
         if is_output and self.output is not None:
             exponent, bound = self.output.exponent, self.output.bound
-        weights = [scaled_weight(term) for term in found.terms]
-        outputs = [by_output(term, weight) for term, weight in zip(found.terms, weights, strict=True)]
-        finest = torch.stack([each.abs().amax((1, 2, 3)) for each in outputs]).amax(0) / self.weight_bound
-        bias = torch.stack([term.layer.bias.detach().cpu().double() for term in found.terms])
-        if not bool(finest.isfinite().all() and bias.isfinite().all()):
-            raise NoIntegersError(f"weights of the layer {found.terms[0].name} are not finite, or all 0 for an output")
-        largest = math.ceil(math.log2(max(float(finest.max()), 2.0**-60)))
-        for bits in range(MULTIPLIER_BITS, -1, -1):
-            # `multiplier` · 2^-(exponent + shift) is the step of each channel, at least as large as `finest`.
-            shift = max(0, bits - largest - exponent)
-            multiplier = torch.ceil(finest * 2.0 ** (exponent + shift)).clamp_min(1)
-            steps = multiplier * 2.0 ** -(exponent + shift)
-            layers = [
-                integer_layer(term.layer, torch.round(weight / as_weight(term, steps)), torch.round(own / steps))
-                for term, weight, own in zip(found.terms, weights, bias, strict=True)
-            ]
-            sums = torch.stack(
-                [largest_sums(*each) for each in zip(layers, map(input_bounds, found.terms), strict=True)]
-            )
-            if float((sums.sum(0) * multiplier).max()) + 2.0**shift < EXACT:
-                break
-        else:
-            raise NoIntegersError(f"sums of the layer {found.terms[0].name} exceed 2⁵³")
+        layers, multiplier, shift = in_integers(found, exponent, self.weight_bound)
         name = ""
         for term, layer in zip(found.terms, layers, strict=True):
             inputs = tuple(source.name for source in term.inputs)
@@ -202,12 +179,10 @@ class Converter:
             if name:
                 total = self._name(f"{name}+")
                 self.operations.append(Operation(total, None, (name, term.name)))
-                name = total
-            else:
-                name = term.name
+            name = total if name else term.name
         rounded = self._name(f"{name}:rounded")
         self.operations.append(Operation(rounded, Requantize(multiplier, shift, bound), (name,)))
-        return Quantity(rounded, 2.0**-exponent, bound, len(steps))
+        return Quantity(rounded, 2.0**-exponent, bound, len(multiplier))
 
     # Functions --------------------------------------------------------------------------------------------------------
 
@@ -242,33 +217,31 @@ class Converter:
     def _of_concat_elu(self, node: Any) -> Quantity:
         return self._concat_elu(self._quantity(node.args[0]))
 
-    def _of_elu(self, node: Any) -> Quantity:
-        source = self._quantity(node.args[0])
-        name = self._emit(f"{source.name}:elu", IntegerELU(self._lookup(elu_table, source.exponent)), source)
-        return attrs.evolve(source, name=name)
-
     def _of_relu(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
         return attrs.evolve(source, name=self._emit(f"{source.name}:relu", IntegerReLU(), source))
 
-    def _of_sigmoid(self, node: Any) -> Quantity:
-        return self._sigmoid(self._quantity(node.args[0]))
+    def _of_elu(self, node: Any) -> Quantity:
+        source = self._quantity(node.args[0])
+        return attrs.evolve(source, name=self._looked_up("elu", source))
 
-    def _sigmoid(self, source: Quantity) -> Quantity:
-        module = IntegerSigmoid(self._lookup(sigmoid_table, source.exponent))
-        return self._from_table(source, self._emit(f"{source.name}:sigmoid", module, source))
+    def _of_sigmoid(self, node: Any) -> Quantity:
+        return self._from_table("sigmoid", self._quantity(node.args[0]))
+
+    def _of_tanh(self, node: Any) -> Quantity:
+        return self._from_table("tanh", self._quantity(node.args[0]))
 
     def _of_silu(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
-        return self._product(node, source, self._sigmoid(source))
+        return self._product(node, source, self._from_table("sigmoid", source))
 
-    def _of_tanh(self, node: Any) -> Quantity:
-        source = self._quantity(node.args[0])
-        module = IntegerTanh(self._lookup(tanh_table, source.exponent))
-        return self._from_table(source, self._emit(f"{source.name}:tanh", module, source))
+    def _from_table(self, function: str, source: Quantity) -> Quantity:
+        return Quantity(self._looked_up(function, source), 2.0**-TABLE_BITS, 2**TABLE_BITS, source.channels)
 
-    def _from_table(self, source: Quantity, name: str) -> Quantity:
-        return Quantity(name, 2.0**-TABLE_BITS, 2**TABLE_BITS, source.channels)
+    def _looked_up(self, function: str, source: Quantity) -> str:
+        """Adds a function of a single value, which is looked up in a table. Returns the name of the result."""
+        kind, table = _TABLES[function]
+        return self._emit(f"{source.name}:{function}", kind(self._lookup(table, source.exponent)), source)
 
     def _of_gate(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
@@ -351,19 +324,4 @@ class Converter:
         return name
 
     def _name(self, wanted: str) -> str:
-        """A name that is not used yet. A `ModuleDict` accepts no dots."""
-        wanted = wanted.replace(".", "/")
-        name, number = wanted, 2
-        while name in self.names:
-            name, number = f"{wanted}#{number}", number + 1
-        self.names.add(name)
-        return name
-
-
-def _needed(graph: fx.Graph) -> set[fx.Node]:
-    """The nodes on which the output depends, and the output."""
-    needed: set[fx.Node] = set()
-    for node in reversed(graph.nodes):
-        if node.op == "output" or node in needed:
-            needed.update((node, *node.all_input_nodes))
-    return needed
+        return new_name(wanted, self.names)

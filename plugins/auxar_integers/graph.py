@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import attrs
@@ -48,6 +49,12 @@ class IntegerGraph(nn.Module):
             values[operation.name] = result
         # The type is not checked, because samplers trace this method with values that are no tensors.
         return cast(Tensor, result)
+
+    def with_sizes(self, sizes: Mapping[str, tuple[int, ...]]) -> IntegerGraph:
+        """The same graph for images of another size: `sizes` has `Operation.sizes` by name. It shares all modules."""
+        found = copy.copy(self)
+        found.operations = tuple(attrs.evolve(each, sizes=sizes.get(each.name, ())) for each in self.operations)
+        return found
 
     def bounds(self, **inputs: Tensor) -> dict[str, Tensor]:
         """Proves that every number that occurs is below 2⁵³, and returns the largest magnitude of each result.

@@ -1,4 +1,4 @@
-"""Values of integer graphs, sums of layers that are not rounded yet, and the weights of these layers in float64."""
+"""Values of integer graphs, sums of layers that are not rounded yet, and the integer weights of these layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar_integers.errors import NoIntegersError
 from auxar_layers.convolutions import Convolution
+from auxar_layers.integer_convolutions import IntegerLayer, integer_layer, largest_sums
+from auxar_layers.integer_functions import EXACT
+
+MULTIPLIER_BITS = 24
+"""Bits of the largest multiplier of a layer, unless products with it would exceed 2⁵³."""
 
 
 @attrs.frozen
@@ -59,23 +65,38 @@ def _exact_weight(layer: Convolution) -> Tensor:
     return direction * layer.by_output(layer.gain.detach().cpu().double() / norms)
 
 
-def scaled_weight(term: Term) -> Tensor:
-    """The weight of a term in float64, multiplied by the steps of its inputs."""
-    weight = _exact_weight(term.layer)
-    steps = torch.cat([torch.full((each.channels,), each.step, dtype=torch.float64) for each in term.inputs])
-    return weight * (steps.view(-1, 1, 1, 1) if term.layer.outputs_dim == 1 else steps.view(1, -1, 1, 1))
+def in_integers(found: Sum, exponent: int, weight_bound: int) -> tuple[list[IntegerLayer], Tensor, int]:
+    """The layers of a sum with integer weights up to `weight_bound`, and the multiplier and the shift that follow them.
+
+    `multiplier` · 2^-(exponent + shift) is the step of each channel. Raises `NoIntegersError` if weights are not
+    finite, or if sums would not be exact.
+    """
+    name = found.terms[0].name
+    weights = [_exact_weight(term.layer) * _along_inputs(term, "step") for term in found.terms]
+    largest = [
+        weight.abs().movedim(term.layer.outputs_dim, 0) for term, weight in zip(found.terms, weights, strict=True)
+    ]
+    finest = torch.stack([each.flatten(1).amax(1) for each in largest]).amax(0) / weight_bound
+    bias = torch.stack([term.layer.bias.detach().cpu().double() for term in found.terms])
+    if not bool(finest.isfinite().all() and bias.isfinite().all()):
+        raise NoIntegersError(f"weights of the layer {name} are not finite, or all 0 for an output")
+    bits_of_largest = math.ceil(math.log2(max(float(finest.max()), 2.0**-60)))
+    for bits in range(MULTIPLIER_BITS, -1, -1):
+        shift = max(0, bits - bits_of_largest - exponent)
+        multiplier = torch.ceil(finest * 2.0 ** (exponent + shift)).clamp_min(1)
+        steps = multiplier * 2.0 ** -(exponent + shift)
+        layers = [
+            integer_layer(term.layer, torch.round(weight / term.layer.by_output(steps)), torch.round(own / steps))
+            for term, weight, own in zip(found.terms, weights, bias, strict=True)
+        ]
+        bounds = [_along_inputs(term, "bound").flatten() for term in found.terms]
+        sums = torch.stack([largest_sums(*each) for each in zip(layers, bounds, strict=True)]).sum(0)
+        if float((sums * multiplier).max()) + 2.0**shift < EXACT:
+            return layers, multiplier, shift
+    raise NoIntegersError(f"sums of the layer {name} exceed 2⁵³")
 
 
-def input_bounds(term: Term) -> Tensor:
-    """The largest magnitude of each input channel."""
-    return torch.cat([torch.full((each.channels,), float(each.bound), dtype=torch.float64) for each in term.inputs])
-
-
-def by_output(term: Term, weight: Tensor) -> Tensor:
-    """A weight with outputs in dimension 0."""
-    return weight.transpose(0, 1) if term.layer.outputs_dim == 1 else weight
-
-
-def as_weight(term: Term, steps: Tensor) -> Tensor:
-    """One value for each output channel, in the shape that broadcasts to the layer's weight."""
-    return steps.view(1, -1, 1, 1) if term.layer.outputs_dim == 1 else steps.view(-1, 1, 1, 1)
+def _along_inputs(term: Term, what: str) -> Tensor:
+    """The step or the bound of each input channel of a term, in the shape that broadcasts to its weight."""
+    values = [torch.full((each.channels,), getattr(each, what), dtype=torch.float64) for each in term.inputs]
+    return torch.cat(values).view((-1, 1, 1, 1) if term.layer.outputs_dim == 1 else (1, -1, 1, 1))

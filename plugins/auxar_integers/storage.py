@@ -42,7 +42,9 @@ MOST_SHIFT = 60
 SUM = "add"
 """The kind of an operation that adds two values."""
 
-_LAYERS: Mapping[str, tuple[type[IntegerLayer], tuple[str, ...]]] = {
+PAIRS = ("above", "columns", "overlap")
+"""Constants of layers that are two numbers."""
+_LAYERS: Mapping[str, tuple[Callable[..., IntegerLayer], tuple[str, ...]]] = {
     "causal_conv": (IntegerCausalConv2d, ("above", "columns", "last", "stride")),
     "conv": (IntegerConv2d, ("stride",)),
     "pointwise": (IntegerPointwise, ()),
@@ -67,7 +69,8 @@ _FUNCTIONS: Mapping[type[IntegerFunction], tuple[str, ...]] = {
 
 def described(graph: IntegerGraph, prefix: str) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """The description of a graph, and its integer tensors by names that begin with `prefix`."""
-    kinds = {layer: name for name, (layer, _) in _LAYERS.items()} | {each: each.kind for each in _FUNCTIONS}
+    kinds: dict[Any, str] = {layer: name for name, (layer, _) in _LAYERS.items()}
+    kinds |= {each: each.kind for each in _FUNCTIONS}
     operations: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     tables: dict[Lookup, str] = {}
@@ -149,24 +152,16 @@ def _constant(name: str, value: Any) -> Any:
 
 
 def _layer(kind: str, entry: Mapping[str, Any], weight: Tensor, bias: Tensor) -> IntegerLayer:
+    make, names = _LAYERS[kind]
+    constants = {name: tuple(entry[name]) if name in PAIRS else entry[name] for name in names if name in entry}
     first, second = weight.shape[:2]
-    makers: Mapping[str, Callable[[], IntegerLayer]] = {
-        "causal_conv": lambda: IntegerCausalConv2d(
-            second,
-            first,
-            tuple(entry["above"]),
-            tuple(entry["columns"]),
-            last=entry.get("last"),
-            stride=entry["stride"],
-        ),
-        "conv": lambda: IntegerConv2d(second, first, stride=entry["stride"]),
-        "pointwise": lambda: IntegerPointwise(entry["parts"], first),
-        "transposed_conv": lambda: IntegerTransposedConv2d(first, second, factor=entry["factor"]),
-        "upsampling_conv": lambda: IntegerUpsamplingConv2d(
-            first, second, factor=entry["factor"], overlap=tuple(entry["overlap"])
-        ),
-    }
-    layer = makers[kind]()
+    layer: IntegerLayer
+    if make is IntegerPointwise:
+        layer = make(entry["parts"], first)
+    elif "factor" in names:  # The weights of layers that enlarge their inputs begin with the dimension of inputs.
+        layer = make(first, second, **constants)
+    else:
+        layer = make(second, first, **constants)
     layer.take(weight, bias)
     return layer
 

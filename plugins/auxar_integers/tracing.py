@@ -1,48 +1,58 @@
-"""Traces networks and embeddings as graphs of layers and functions, and finds the range of every value."""
+"""Finds the range of every value of a traced network or embedding."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from auxar import CausalNetwork, NetworkEmbedding
 from auxar_integers.errors import NoIntegersError
-from auxar_layers.convolutions import Convolution, Dropout
-from auxar_samplers.compiler.trace import FUNCTIONS
-from auxar_samplers.compiler.tracer import ThreadSafeTracer
+from auxar_samplers.compiler.tracer import graph_of
 
 
-class _Tracer(ThreadSafeTracer):
-    def __init__(self, method: str) -> None:
-        super().__init__(autowrap_functions=tuple(FUNCTIONS))
-        self.traced_func_name = method
+def sizes_of(network: CausalNetwork | NetworkEmbedding) -> dict[str, tuple[int, ...]]:
+    """`Operation.sizes` of the layers of a network or an embedding that have any, by the names of the operations."""
+    graph, names = graph_of(network, NoIntegersError), set[str]()
+    needed = needed_nodes(graph)
+    found = {}
+    for node in graph.nodes:
+        if node in needed and node.op == "call_module":
+            found[new_name(str(node.target), names)] = sizes(node.args)
+    return {name: own for name, own in found.items() if own}
 
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(module, Convolution | Dropout) or super().is_leaf_module(module, module_qualified_name)
+
+def sizes(args: Sequence[Any]) -> tuple[int, ...]:
+    """The arguments of a layer that are no values: the height and width of an upsampling layer's result."""
+    return tuple(each for each in args if not isinstance(each, fx.Node))
 
 
-def trace(network: CausalNetwork | NetworkEmbedding) -> fx.Graph:
-    """The graph of a network's prediction, or of an embedding's features, as a function of the encoded image or view.
+def new_name(wanted: str, names: set[str]) -> str:
+    """A name that is not in `names` yet, to which it is added. A `ModuleDict` accepts no dots."""
+    wanted = wanted.replace(".", "/")
+    name, number = wanted, 2
+    while name in names:
+        name, number = f"{wanted}#{number}", number + 1
+    names.add(name)
+    return name
 
-    Raises `NoIntegersError` if it cannot be traced.
-    """
-    if isinstance(network, CausalNetwork):
-        method, constants = "forward", None if network.features_channels else {"features": None}
-    else:
-        method, constants = "features", None
-    try:
-        return _Tracer(method).trace(network, constants)
-    except Exception as error:  # Tracing runs the network's own code, which may raise any exception.
-        raise NoIntegersError(f"{type(network).__name__} cannot be traced: {error}") from error
+
+def needed_nodes(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes on which the output depends, and the output."""
+    needed: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "output" or node in needed:
+            needed.update((node, *node.all_input_nodes))
+    return needed
 
 
 class Ranges(fx.Interpreter):
     """Runs the graph of a network or an embedding, and records the largest magnitude of every value over all calls."""
 
     def __init__(self, network: CausalNetwork | NetworkEmbedding) -> None:
-        super().__init__(network, graph=trace(network))
+        super().__init__(network, graph=graph_of(network, NoIntegersError))
         self.network = network
         self.largest: dict[fx.Node, float] = {}
 

@@ -102,59 +102,50 @@ class PixelsConfig:
 
 def light(config: LightConfig, image: ImageSpec, features_channels: int = 0) -> LightNetwork:
     """Builds the network `pixelcnn` (one resolution). Raises `UserError` if the head refuses the image."""
-    return LightNetwork(
-        image,
-        config.head.build(image),
-        filters=config.filters,
-        blocks=config.blocks,
-        features_channels=features_channels,
-        dropout=config.dropout,
-        kernel=config.kernel,
-    )
+    head, options = config.head.build(image), _options(config)
+    return LightNetwork(image, head, features_channels=features_channels, **options)
 
 
 def full(config: FullConfig, image: ImageSpec, features_channels: int = 0) -> FullNetwork:
     """Builds the network `pixelcnn++` (three resolutions). Raises `UserError` if the head refuses the image."""
-    return FullNetwork(
-        image,
-        config.head.build(image),
-        filters=config.filters,
-        nr_resnet=config.nr_resnet,
-        features_channels=features_channels,
-        dropout=config.dropout,
-        kernel=config.kernel,
-    )
+    head, options = config.head.build(image), _options(config)
+    return FullNetwork(image, head, features_channels=features_channels, **options)
+
+
+def _options(config: attrs.AttrsInstance) -> dict[str, Any]:
+    """The options of a config other than the head."""
+    return attrs.asdict(config, recurse=False, filter=lambda field, _: field.name != "head")
 
 
 def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
     """Builds the embedding `resnet`, with upsampling if the view is smaller than the image.
 
-    Raises `UserError` if the height and width of the image are not the same whole multiple of the view's.
+    Raises `UserError` if the height and width of the image are not the same multiple of the view's.
     """
     factor = enlargement(view, image)
-    filters, blocks, dropout = config.filters, config.blocks_per_group, config.dropout
+    options: dict[str, Any] = {"filters": config.filters, "blocks": config.blocks_per_group, "dropout": config.dropout}
     if factor == 1:
-        return SameSizeEmbedding(view, image, filters=filters, blocks=blocks, dropout=dropout)
-    return EnlargingEmbedding(view, image, factor=factor, filters=filters, blocks=blocks, dropout=dropout)
+        return SameSizeEmbedding(view, image, **options)
+    return EnlargingEmbedding(view, image, factor=factor, **options)
 
 
 def enlargement(view: ImageSpec, image: ImageSpec) -> int:
-    """Returns the height of the image divided by the view's, which must be a whole number and equal for the widths.
+    """Returns the smallest factor by which the view's height and width must be multiplied to cover those of the image.
 
-    Raises `UserError` if it is not.
+    Raises `UserError` unless the view has ⌈height / factor⌉ × ⌈width / factor⌉ pixels.
     """
-    factor = image.height // view.height
-    if (view.height * factor, view.width * factor) != (image.height, image.width):
-        expected = f"the height and width of the image must be the same whole multiple of those of its view {view}"
+    factor = max(-(-image.height // view.height), -(-image.width // view.width))
+    if (-(-image.height // factor), -(-image.width // factor)) != (view.height, view.width):
+        expected = f"the height and width of the image must be the same multiple of those of its view {view}"
         raise UserError(f"{expected}, got {image}")
     return factor
 
 
 def categories(config: CategoriesConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
     """Builds the embedding `categories`. Raises `UserError` if the sizes of condition and image do not fit."""
-    return CategoriesEmbedding(view, image, filters=config.filters, blocks=config.blocks, dropout=config.dropout)
+    return CategoriesEmbedding(view, image, **_options(config))
 
 
 def pixels(config: PixelsConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
     """Builds the embedding `pixels`. Raises `UserError` if the sizes of condition and image do not fit."""
-    return PixelsEmbedding(view, image, filters=config.filters, blocks=config.blocks, dropout=config.dropout)
+    return PixelsEmbedding(view, image, **_options(config))

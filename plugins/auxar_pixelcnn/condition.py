@@ -6,21 +6,23 @@ A condition may be of another size than a factor's images, because all factors o
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar import Encoded, ImageSpec, NetworkEmbedding, UserError
-from auxar_layers.convolutions import Pointwise, data_dependent_initialization
+from auxar import Encoded, ImageSpec, UserError
+from auxar_layers.convolutions import Pointwise
 from auxar_pixelcnn.blocks import ordinary_block
+from auxar_pixelcnn.embedding import InitializedEmbedding
 
 MOST_CATEGORIES = 65_536
 """Maximum number of categories, summed over the channels of a condition."""
 
 
-class ConditionEmbedding(NetworkEmbedding):
+class ConditionEmbedding(InitializedEmbedding):
     """An embedding of a condition: a 1×1 convolution of its encoded values, and residual blocks.
 
     If the condition is larger than the image, each rectangle of its pixels becomes one pixel with more channels, so no
@@ -30,16 +32,19 @@ class ConditionEmbedding(NetworkEmbedding):
     Raises `UserError` if neither of the sizes is a whole multiple of the other.
     """
 
-    compiles = True
-
     def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
-        super().__init__()
-        self.view = view
-        self.image = image
-        self.features_channels = filters
+        super().__init__(view, image, filters)
         self.folded, self.repeats = _factors(view, image)
+        self.any_size = self.folded == (1, 1)
         self.start = Pointwise([self.encoded.channels], filters)
         self.blocks = nn.ModuleList(ordinary_block(filters, [], dropout) for _ in range(blocks))
+
+    def at(self, view: ImageSpec, image: ImageSpec) -> Self:
+        found = super().at(view, image)
+        folded, found.repeats = _factors(view, image)
+        if folded != self.folded:
+            raise UserError(f"a condition of {view.size} for images of {image.size} would need other weights")
+        return found
 
     def encode(self, view: Tensor) -> Tensor:
         return self.encode_integers(view).to(self.start.bias.dtype) * self.encoded.step
@@ -49,10 +54,6 @@ class ConditionEmbedding(NetworkEmbedding):
         for block in self.blocks:
             x = block(x)
         return x
-
-    def initialize(self, view: Tensor) -> None:
-        with data_dependent_initialization(self):
-            self(view)
 
 
 class CategoriesEmbedding(ConditionEmbedding):

@@ -13,6 +13,23 @@ from auxar_layers.convolutions import Conv2d, TransposedConv2d, data_dependent_i
 from auxar_pixelcnn.blocks import ordinary_block
 
 
+class InitializedEmbedding(NetworkEmbedding):
+    """The base class of embeddings of convolutions, which are initialized from their outputs for a batch of views."""
+
+    compiles = True
+    any_size = True
+
+    def __init__(self, view: ImageSpec, image: ImageSpec, filters: int) -> None:
+        super().__init__()
+        self.view = view
+        self.image = image
+        self.features_channels = filters
+
+    def initialize(self, view: Tensor) -> None:
+        with data_dependent_initialization(self):
+            self(view)
+
+
 class Group(nn.Module):
     """Residual blocks at one resolution.
 
@@ -36,7 +53,7 @@ class Group(nn.Module):
         return x
 
 
-class SameSizeEmbedding(NetworkEmbedding):
+class SameSizeEmbedding(InitializedEmbedding):
     """An embedding for views of the image's size, such as grayscale. It has the layout of PixelCNN++ with one stream.
 
     Three groups of blocks lead down to a quarter of the height and width, and three lead up. The last two groups have
@@ -44,14 +61,10 @@ class SameSizeEmbedding(NetworkEmbedding):
     """
 
     marks_pixels = True
-    compiles = True
     weights_version = 2
 
     def __init__(self, view: ImageSpec, image: ImageSpec, *, filters: int, blocks: int, dropout: float) -> None:
-        super().__init__()
-        self.view = view
-        self.image = image
-        self.features_channels = filters
+        super().__init__(view, image, filters)
         self.start = Conv2d(view.channels + 1, filters)
         self.down = nn.ModuleList(Group(blocks, filters, dropout) for _ in range(3))
         self.shrink = nn.ModuleList(Conv2d(filters, filters, stride=2) for _ in range(2))
@@ -78,12 +91,8 @@ class SameSizeEmbedding(NetworkEmbedding):
         found: Tensor = self.out(x)
         return found
 
-    def initialize(self, view: Tensor) -> None:
-        with data_dependent_initialization(self):
-            self(view)
 
-
-class EnlargingEmbedding(NetworkEmbedding):
+class EnlargingEmbedding(InitializedEmbedding):
     """An embedding for views that are `factor` times smaller than the image, such as the pyramid (paper, section 4.2).
 
     It has five groups of blocks. The first is followed by downsampling, the third by upsampling to the size of the
@@ -92,16 +101,12 @@ class EnlargingEmbedding(NetworkEmbedding):
     """
 
     marks_pixels = True
-    compiles = True
     weights_version = 2
 
     def __init__(
         self, view: ImageSpec, image: ImageSpec, *, factor: int, filters: int, blocks: int, dropout: float
     ) -> None:
-        super().__init__()
-        self.view = view
-        self.image = image
-        self.features_channels = filters
+        super().__init__(view, image, filters)
         self.start = Conv2d(view.channels + 1, filters)
         self.first, self.second = Group(blocks, filters, dropout), Group(blocks, filters, dropout)
         self.third = Group(blocks, filters, dropout, rising=True)
@@ -123,7 +128,3 @@ class EnlargingEmbedding(NetworkEmbedding):
         x = self.fifth(x, [])
         found: Tensor = self.out(x)
         return found
-
-    def initialize(self, view: Tensor) -> None:
-        with data_dependent_initialization(self):
-            self(view)

@@ -26,14 +26,29 @@ class Streams(nn.Module):
         return self.u(x), self.ul_above(x) + self.ul_left(x)
 
 
-class LightNetwork(CausalNetwork):
+class PixelCNN(CausalNetwork):
+    """The base class of the networks, whose last layer `out` gives the parameters of the head."""
+
+    marks_pixels = True
+    compiles = True
+    any_size = True
+    out: Pointwise
+
+    def __init__(self, image: ImageSpec, head: Head, features_channels: int) -> None:
+        super().__init__()
+        self.image = image
+        self.head = head
+        self.features_channels = features_channels
+
+    def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
+        initialize_predictions(self, self.out, image, features, centers)
+
+
+class LightNetwork(PixelCNN):
     """A network of residual blocks at one resolution.
 
     The paper uses it for the decoders of the pyramid, and for the prior of the coarsest view (section 4.2).
     """
-
-    marks_pixels = True
-    compiles = True
 
     def __init__(
         self,
@@ -46,10 +61,7 @@ class LightNetwork(CausalNetwork):
         dropout: float,
         kernel: int = 2,
     ) -> None:
-        super().__init__()
-        self.image = image
-        self.head = head
-        self.features_channels = features_channels
+        super().__init__(image, head, features_channels)
         features = [features_channels] if features_channels else []
         self.start = Streams(image.channels, filters)
         self.u_blocks = nn.ModuleList(u_block(filters, features, dropout, kernel) for _ in range(blocks))
@@ -64,9 +76,6 @@ class LightNetwork(CausalNetwork):
             ul = ul_block_(ul, u, *side)
         found: Tensor = self.out(elu(ul))
         return found
-
-    def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
-        initialize_predictions(self, self.out, image, features, centers)
 
 
 class Resolution(nn.Module):
@@ -101,16 +110,13 @@ class Resolution(nn.Module):
         return u, ul
 
 
-class FullNetwork(CausalNetwork):
+class FullNetwork(PixelCNN):
     """A network of three resolutions, with skip connections from the way down to the way up.
 
     See Salimans et al. 2017, section 2.4 and figure 2. Each stream has `nr_resnet` blocks at each resolution on the way
     down and again on the way up, where the two finer resolutions have one more: 15 + 17 blocks for nr_resnet = 5.
     Strided convolutions reduce the features of the view to the two coarser resolutions.
     """
-
-    marks_pixels = True
-    compiles = True
 
     def __init__(
         self,
@@ -123,10 +129,7 @@ class FullNetwork(CausalNetwork):
         dropout: float,
         kernel: int = 2,
     ) -> None:
-        super().__init__()
-        self.image = image
-        self.head = head
-        self.features_channels = features_channels
+        super().__init__(image, head, features_channels)
         features = [features_channels] if features_channels else []
         n = nr_resnet
         self.start = Streams(image.channels, filters)
@@ -178,6 +181,3 @@ class FullNetwork(CausalNetwork):
         for shrink in self.shrink_features:
             found.append(shrink(found[-1]))
         return [(each,) for each in found]
-
-    def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
-        initialize_predictions(self, self.out, image, features, centers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import attrs
 import torch
@@ -25,16 +26,20 @@ class SubsampleView(View):
     """A view whose pixel (r, c) equals pixel (r · factor, c · factor) of the image.
 
     Every image size is supported. The height and width of the view are those of the image divided by the factor and
-    rounded up. The embedding `resnet`, however, requires that the factor divides the height and width of the image.
+    rounded up.
     """
 
     monotone = True
+    any_size = True
 
     def __init__(self, config: SubsampleConfig, image: ImageSpec) -> None:
         self.factor = config.factor
         self.image = image
         self.view = attrs.evolve(image, height=-(-image.height // self.factor), width=-(-image.width // self.factor))
         self.support = SumSupport(image, self._each, self._values, self._interpolated)
+
+    def at(self, image: ImageSpec) -> Self:
+        return type(self)(SubsampleConfig(self.factor), image)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Computes the view: integers (b, c, h, w) give integers (b, c, ⌈h / factor⌉, ⌈w / factor⌉).

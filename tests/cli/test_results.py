@@ -27,12 +27,8 @@ from auxar.cli.parser import command_line
     [
         ("", "", logging.INFO),
         ("-q", "", logging.WARNING),
-        ("", "--quiet", logging.WARNING),
-        ("--log-level debug", "", logging.DEBUG),
         ("", "--log-level error", logging.ERROR),
         ("--log-level debug", "--log-level warning", logging.WARNING),
-        ("--log-level error", "-q", logging.ERROR),
-        ("-q", "--log-level debug", logging.WARNING),
     ],
 )
 def test_options_about_messages_stand_before_or_after_the_command(monkeypatch, before, after, level):
@@ -180,13 +176,8 @@ def script(tmp_path_factory) -> Path:
     [
         ("auxar ru", ["run"]),
         ("auxar sample --rule re", ["reduced"]),
-        ("auxar sample --samp", ["--sampler"]),
-        ("auxar run --trust-plugins --log-level de", ["debug"]),
         ("auxar check m", ["mine.toml", "my"]),
-        ("auxar views qu", ["quickstart"]),
         ("auxar run small/", ["small/emoji"]),
-        ("auxar evaluate my", ["my"]),
-        ("auxar run mine.toml --out m", ["my"]),
         ("auxar new-plugin --kind he", ["head"]),
         ("auxar -q comp", ["compare", "compress"]),
     ],

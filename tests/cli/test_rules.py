@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ from PIL import Image
 import auxar
 from auxar.cli import main
 from auxar.files import read_json
-from auxar.recipe import load_recipe_of_run
-from auxar_rules import Reduced
 
 NOTHING = "the rule 'tempered' changes nothing: the heads of this model are logistic mixture heads, which understand "
 SHARPER = """
@@ -33,7 +30,6 @@ class Sharper(Rule):
 def auxar_register_components():
     return [Component("rule", "sharper", Sharper)]
 """
-REDUCED = {"name": "reduced", "reduction": 0.6}
 SOFTMAX = {"prior__head": "softmax"}
 
 
@@ -66,27 +62,6 @@ def test_a_recipe_with_a_rule_that_changes_nothing_is_refused_before_training(pi
     assert not (tmp_path / "run").exists()
 
 
-def test_only_heads_of_factors_that_draw_from_a_given_image_count(pictures, finished, tmp_path, monkeypatch):
-    depths = []
-    monkeypatch.setattr(
-        "auxar.draw.plan.check_rule",
-        lambda model, rule, arithmetic, *, from_depth, key: depths.append(from_depth),
-    )
-    given = ["sample", str(finished), "-n", "1", "--out", str(tmp_path / "out"), "--given", str(pictures / "000.png")]
-    assert main(given) == main([*given, "--keep", "4", "--replace"]) == main([*given[:6], "--replace"]) == 0
-    assert depths == [1, None, None]
-
-
-def test_samples_record_the_rule_with_its_options_and_meaning(finished, softmax, tmp_path):
-    assert main(["sample", str(finished), "-n", "1", "--rule", "reduced", "--out", str(tmp_path / "reduced")]) == 0
-    facts = read_json(tmp_path / "reduced" / "samples.json")
-    assert facts["rule"] == {"name": "reduced", "reduction": 0.4, "min_weight": 0.05}
-    assert facts["meaning"] == Reduced().meaning
-    rule = ["--rule", "tempered:temperature=0.5"]
-    assert main(["sample", str(softmax), "-n", "1", *rule, "--out", str(tmp_path / "cold")]) == 0
-    assert read_json(tmp_path / "cold" / "samples.json")["rule"] == {"name": "tempered", "temperature": 0.5}
-
-
 @pytest.mark.parametrize(
     ("rule", "name"),
     [
@@ -105,28 +80,6 @@ def test_figures_of_rules_that_no_head_uses_are_left_out(pictures, softmax):
     before = (softmax / "report.html").stat().st_mtime_ns
     run(softmax, tiny(pictures, stage=None, **SOFTMAX, sampling__figure_rows=1, sampling__images=1))
     assert (softmax / "report.html").stat().st_mtime_ns == before, "the run was not seen to be finished"
-
-
-@pytest.mark.parametrize(
-    ("written", "settings", "options", "expected"),
-    [
-        ({"rule": "reduced"}, [], {}, ("reduced", 0.4, 0.05)),
-        ({}, [], {"rule": "reduced"}, ("reduced", 0.4, 0.05)),
-        ({"rule": REDUCED}, [], {"rule": "reduced"}, ("reduced", 0.4, 0.05)),
-        ({"rule": REDUCED}, ["sampling.seed=1"], {}, ("reduced", 0.6, 0.05)),
-        ({"rule": REDUCED}, ["sampling.rule.min_weight=0"], {}, ("reduced", 0.6, 0.0)),
-        ({"rule": "reduced"}, ["sampling.rule.reduction=0"], {}, ("reduced", 0.0, 0.05)),
-        ({"rule": "map"}, ["sampling.rule=reduced", "sampling.rule.reduction=0"], {}, ("reduced", 0.0, 0.05)),
-        ({"rule": REDUCED}, ["sampling.rule=reduced:min_weight=0.2"], {}, ("reduced", 0.4, 0.2)),
-        ({}, ['sampling={rule={ name = "reduced", reduction=0.3 }}'], {}, ("reduced", 0.3, 0.05)),
-        ({}, ["sampling.rule.min_weight=0.5"], {"rule": {"name": "reduced", "reduction": 1}}, ("reduced", 1.0, 0.05)),
-    ],
-)
-def test_a_new_rule_has_its_own_options(pictures, tmp_path, written, settings, options, expected):
-    table = tiny(pictures, sampling=written)
-    recipe, _ = load_recipe_of_run(write(tmp_path / "recipe.toml", table), settings, sampling=options)
-    rule: Any = recipe.sampling.draw_rule()
-    assert (rule.name, rule.reduction, rule.min_weight) == expected
 
 
 def test_a_run_is_drawn_from_by_the_rule_of_a_plugin_file(finished, tmp_path, monkeypatch, capsys):

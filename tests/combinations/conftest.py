@@ -38,28 +38,10 @@ def run_of(pictures_of: dict[str, Path], made_once: Callable[..., Path]) -> Call
     return trained
 
 
-@pytest.fixture(params=MATRIX)
-def combination(request: pytest.FixtureRequest, run_of: Callable[[str], Path]) -> Path:
-    """Each run of `MATRIX` in turn."""
-    return run_of(request.param)
-
-
 @pytest.fixture
 def labels_run(run_of: Callable[[str], Path]) -> Path:
     """The run with labels, the factor p(y), and a restricted decoder."""
     return run_of("labels")
-
-
-@pytest.fixture
-def masks_run(run_of: Callable[[str], Path]) -> Path:
-    """The run with masks and a free decoder."""
-    return run_of("masks")
-
-
-@pytest.fixture
-def plain_run(run_of: Callable[[str], Path]) -> Path:
-    """The run without a condition."""
-    return run_of("plain")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from helpers.tiny_runs import write
 from torch import Tensor
 
 import auxar
-from auxar.data import DataSets, training_examples
+from auxar.data.batches import training_examples
+from auxar.data.sets import DataSets
 
 BROKEN = 5
 """The position of a broken image, which is left out."""

@@ -124,17 +124,6 @@ def test_a_sheet_shows_masks_beside_the_images_that_are_given_them(random_run_of
             assert np.array_equal(cell, enlarged(image, 128, 128))
 
 
-def test_samples_of_python_begin_at_a_number(path, plain, conditions):
-    model = auxar.load(path)
-    model.chain.train()  # Images are drawn without dropout all the same.
-    found = model.sample(5, first=4, condition=conditions, **HOW)
-    assert model.chain.training
-    for place, number in enumerate(range(4, 9)):
-        views = plain.drawn(number, 5, RULE, row(conditions, number))
-        assert len(found.views) == len(views) == 3
-        assert all(torch.equal(view.tensor[place], own[0]) for view, own in zip(found.views, views, strict=True))
-
-
 def given_images(path: Path) -> Tensor:
     """Three images of the data that differ: int64, (3, c, h, w)."""
     return torch.stack([auxar.load_images(auxar.load(path)).heldout[number] for number in (7, 2, 4)]).long()
@@ -212,6 +201,9 @@ def test_draws_of_the_command_are_those_of_single_given_images(path, plain, cond
         if how.startswith("stage"):
             depth = options.get("stage", 0) + 1
             own = {"view": plain.chain.views(image[None])[depth]}
+        else:
+            assert np.array_equal(arrays["known"][number // 3], own["known"].mask[0])
+            assert np.array_equal(arrays["given"][number // 3], image)
         expected = plain.drawn(number, 5, RULE, given, **own)
         assert np.array_equal(pictures[number], shown(expected[0]))
         place = (number // 3, number % 3)
@@ -225,6 +217,8 @@ def test_draws_of_the_command_are_those_of_single_given_images(path, plain, cond
     assert arrays["view_agreement"].ravel() == pytest.approx(agreements)
     record = json.loads((folder / "samples.json").read_text())
     assert record["view_agreement"] == pytest.approx(sum(agreements) / 9)
+    drawn_from = f"depth {depth}" if how.startswith("stage") else "known pixels"
+    assert (record["drawn_from"], record["draws_each"], len(record["given"])) == (drawn_from, 3, 3)
 
 
 def test_only_restricted_stages_limit_the_views_of_completions(random_run_of):
@@ -235,6 +229,12 @@ def test_only_restricted_stages_limit_the_views_of_completions(random_run_of):
         mask = torch.eye(4, dtype=torch.bool)[None, : factor.image.height, : factor.image.width]
         values = torch.ones((1, *factor.image.shape), dtype=torch.int64)
         assert factor.known_of_view(Known(values, mask)).limits is None
+    for factor in auxar.load(random_run_of("labels")).chain.factors[:-1]:  # Views have as many levels as images, or 16.
+        nothing = torch.zeros((1, *factor.image.shape), dtype=torch.int64)
+        limits = factor.known_of_view(Known(nothing, nothing[:, 0].bool())).limits
+        assert limits is not None
+        assert factor.view_spec is not None
+        assert (int(limits.low.max()), int(limits.high.min())) == (0, factor.view_spec.levels - 1)
 
 
 def test_drawn_conditions_and_classes_are_those_of_p_of_y(random_run_of, tmp_path):
@@ -252,6 +252,10 @@ def test_drawn_conditions_and_classes_are_those_of_p_of_y(random_run_of, tmp_pat
     folder = auxar.sample(path, images=9, condition="drawn", out=tmp_path / "out", **HOW)
     for number, picture in enumerate(pictures_in(folder)):
         assert np.array_equal(picture, shown(plain.drawn(number, 5, RULE, torch.full((1, 1, 1, 1), drawn[number]))[0]))
+    conditions = model.sample_conditions(3, first=5, seed=5)
+    for number, image in enumerate(model.sample(3, first=5, condition=conditions, **HOW).tensor, start=5):
+        expected = plain.drawn(number, 5, RULE, torch.full((1, 1, 1, 1), drawn[number]))
+        assert torch.equal(image, expected[0][0])
     images = given_images(path)
     found = model.classify(images, batch_size=2)
     for image, likelihoods, probabilities in zip(images, found.log_likelihood, found.probabilities, strict=True):

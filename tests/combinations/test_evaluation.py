@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.evaluations import figures_of, nats_of, with_facts
+from helpers.evaluations import figures_of, nats_of
 from helpers.matrix import at_once
 from helpers.references import data_of, mean_and_error, nats, nats_one_by_one
 from safetensors.torch import load_file
 
 import auxar
 from auxar.draw.loading import opened as opened_run
-from auxar.draw.plan import chosen_sampler
-from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
-from auxar.model import Chain, Factor, SampleRequest
+from auxar.model import Chain, Factor
 
 
 @pytest.fixture(params=["labels", "masks"])
@@ -158,24 +156,3 @@ def test_an_evaluation_in_chunks_is_that_of_the_run(labels_run, tmp_path, monkey
         found, expected = (read_evaluation(path / name).tensors for path in (copy, labels_run))
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[key], expected[key]) for key in found)
-
-
-def test_labels_are_drawn_with_noise_of_their_own(labels_run):
-    model: Any = auxar.load(labels_run, arithmetic="float")
-    drawn = model.sample_conditions(20, seed=5).values.flatten()
-    factor = model.chain.condition_factor
-    numbers = tuple(range(20))
-    # The image has depth 0 and its view depth 1.
-    sampler = chosen_sampler(model.chain, "raster", None, model.registry)
-    by_depth = [
-        factor.distribution.draw(SampleRequest(numbers, 5, depth=depth), sampler).flatten() for depth in range(3)
-    ]
-    assert torch.equal(drawn, by_depth[2])
-    assert not any(torch.equal(drawn, other) for other in by_depth[:2])
-
-
-def test_runs_with_other_levels_are_not_compared(labels_run, tmp_path):
-    copy = Path(shutil.copytree(labels_run, tmp_path / "run"))
-    with_facts(copy, factors__0__image__levels=16)
-    with pytest.raises(UserError, match=r"4×4×3 with 16 levels.* of 4×4×3 with 256 levels, so their bits/dim cannot"):
-        auxar.compare([labels_run, copy])

@@ -83,6 +83,12 @@ def test_streams_have_the_bits_of_single_tiles_given_their_conditions(
             assert np.array_equal(np.asarray(picture), original)
             assert picture.info.get("icc_profile") == (b"profile" if number == 1 else None)
         assert np.array_equal(np.asarray(Image.open(view.paths[number])), view_of(plain, original, 1))
+    # If the first picture is damaged, the others still have their own conditions.
+    content = bytearray(file.read_bytes())
+    content[len(content) - sum(entry.size for entry in entries)] ^= 16
+    (tmp_path / "damaged.auxar").write_bytes(content)
+    with at_once(100):
+        assert decompress(tmp_path / "damaged.auxar", tmp_path / "rest", run=path).damaged == ("0.png",)
     assert [name.name for name in single.paths] == ["3.png"]
     assert np.array_equal(np.asarray(Image.open(single.paths[0])), view_of(plain, originals[3], 2))
 

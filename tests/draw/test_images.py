@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import random_images
+from helpers.sheets import cells, enlarged
 from helpers.tiny_runs import snapshot
 from PIL import Image
 
@@ -78,14 +79,6 @@ def test_images_are_arrays_and_pictures(images, draws):
     assert np.array_equal(np.asarray(images.sheet(5, 3)), np.asarray(sheet(images.tensor, SPEC, 5, 3)))
 
 
-def test_reprs_are_short(images, draws):
-    assert repr(images) == "<Images: 70 images of 4×6×3 with 32 levels, drawn from 2×3×1 with 7 levels>"
-    assert repr(images.view[0]) == "<Images: one image of 2×3×1 with 7 levels>"
-    assert repr(draws[:1]) == (
-        "<Draws: 10 draws for each of 1 image of 4×6×3 with 32 levels, drawn from 2×3×1 with 7 levels>"
-    )
-
-
 def test_a_notebook_shows_a_sheet_of_at_most_64_images(images, draws):
     assert np.array_equal(shown(images[:64]), np.asarray(images[:64].sheet()))
     part, first = shown(images), np.asarray(images[:64].sheet())
@@ -96,6 +89,16 @@ def test_a_notebook_shows_a_sheet_of_at_most_64_images(images, draws):
     assert draws.sheet().width < draws.sheet(columns=10, zoom=20).width
     many = Draws(random_images(34, SPEC).view(17, 2, *SPEC.shape), SPEC)
     assert shown(many).shape[0] > many[:16].sheet().height
+
+
+def test_the_sheet_of_completed_images_shows_what_is_given_and_unknown_pixels_in_gray():
+    spec = ImageSpec(height=8, width=8, levels=32)
+    given, mask = random_images(2, spec), torch.rand(2, 8, 8) < 0.5
+    draws = Draws(random_images(4, spec, 1).view(2, 2, *spec.shape), spec, None, Images(given, spec), mask)
+    known = torch.where(mask[:, None], given, spec.levels // 2)
+    for row, line in enumerate(cells(draws.sheet(), 2, 4, 128, 128)):
+        for cell, image in zip(line, (given[row], known[row], *draws.tensor[row]), strict=True):
+            assert np.array_equal(cell, enlarged(to_uint8(image[None], spec)[0], 128, 128))
 
 
 def test_images_that_cannot_be_shown(images):

@@ -11,8 +11,6 @@ from helpers.tiny_runs import tiny, with_dropout, write
 
 import auxar
 from auxar.draw import likelihoods
-from auxar.draw.likelihoods import chunk_size
-from auxar.progress import progress_bar
 from auxar.recipe.building import build_model
 
 
@@ -64,11 +62,6 @@ def test_modes_are_restored_and_the_chain_stays_differentiable(model, images):
     model.chain.zero_grad()
 
 
-@pytest.mark.parametrize("size", [1, 3, 7, 2**70])
-def test_chunks_change_nothing_but_rounding(model, images, size):
-    assert torch.allclose(model.log_prob(images, batch_size=size), model.log_prob(images), rtol=1e-6)
-
-
 def test_chunks_are_small(model, images, monkeypatch):
     sizes, original = [], model.chain.log_probs
 
@@ -86,21 +79,6 @@ def test_chunks_are_small(model, images, monkeypatch):
     assert sizes[3:] == [2, 2, 2, 1]
 
 
-@pytest.mark.parametrize(("side", "size"), [(8, 1024), (32, 64), (256, 1), (1024, 1)])
-def test_the_default_chunk_depends_on_the_size_of_images(side, size):
-    assert chunk_size(auxar.ImageSpec(height=side, width=side), None) == size
-
-
-def test_only_long_work_shows_a_progress_bar(model, images, capsys, monkeypatch):
-    model.bits_per_dim(images)
-    assert capsys.readouterr().err == ""
-    options = {}
-    monkeypatch.setattr(likelihoods, "progress_bar", lambda **given: options.update(given) or progress_bar(**given))
-    model.bits_per_dim(images)
-    assert options["total"] == 7
-    assert options["delay"] >= 1
-
-
 def test_a_gpu_without_memory(model, images, monkeypatch):
     def full(chunk, condition):
         raise torch.OutOfMemoryError
@@ -110,14 +88,3 @@ def test_a_gpu_without_memory(model, images, monkeypatch):
         auxar.UserError, match=r"^cpu does not have enough memory for 8 image\(s\) at once; pass batch_size=2$"
     ):
         model.log_prob(images.repeat(2, 1, 1, 1), batch_size=8)
-
-
-def test_models_are_described_in_a_line(model):
-    factors = "p(8×8×3 | 4×4×3) · p(4×4×3)"
-    count = sum(parameter.numel() for parameter in model.chain.parameters())
-    assert repr(model) == f"ImageModel({factors}, {count:,} parameters, cpu)"
-    assert repr(model.chain) == f"Chain({factors}, {count:,} parameters, cpu)"
-    stage, prior = model.factors
-    assert repr(stage).startswith("Factor(p(8×8×3 | 4×4×3), ")
-    assert repr(prior).startswith("Factor(p(4×4×3), ")
-    assert "Conv2d" in repr(model.chain.factors[-1].distribution.network)

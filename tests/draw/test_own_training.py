@@ -20,8 +20,6 @@ from auxar.files import read_metadata
 from auxar.model import Chain
 from auxar.recipe.building import build_model
 
-NEAR = "'prior'? (known: prior, stage0)"
-
 
 @pytest.fixture
 def recipe(pictures, tmp_path):
@@ -154,30 +152,15 @@ def test_batches_hold_every_image_once_in_each_epoch(finished):
     assert not torch.equal(torch.cat(epochs)[:18], train)
     assert torch.equal(next(images.train.shuffled(5, seed=1)), epochs[0])
     assert not torch.equal(next(images.train.shuffled(5, seed=2)), epochs[0])
-    mirrored = next(images.train.shuffled(18, seed=1, flip=True))
-    plain = next(images.train.shuffled(18, seed=1))
-    same_side = [torch.equal(*pair) for pair in zip(mirrored, plain, strict=True)]
-    assert 0 < sum(same_side) < 18
-    assert torch.equal(torch.where(torch.tensor(same_side)[:, None, None, None], mirrored, mirrored.flip(-1)), plain)
+    for wrong, message in (
+        ({"batch_size": 2.0}, "batch_size: .* got 2.0"),
+        ({"batch_size": 2, "epochs": 0}, "epochs: .* got 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            images.train.shuffled(**wrong)
     # PyTorch's loader takes the set as it is.
     loaded = list(DataLoader(images.train, batch_size=5, shuffle=True))
     assert digests(loaded) == digests([train])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"batch_size": 0}, "batch_size: expected an integer of at least 1, got 0 (int)"),
-        ({"batch_size": 2.0}, "batch_size: expected an integer of at least 1, got 2.0 (float)"),
-        ({"batch_size": 2, "epochs": 0}, "epochs: expected a number greater than 0, got 0"),
-        ({"batch_size": 2, "epochs": "1"}, "epochs: expected a number greater than 0, got '1'"),
-    ],
-)
-def test_arguments_of_batches_are_checked(finished, arguments, message):
-    images = auxar.load_images(auxar.load(finished))
-    with pytest.raises(UserError) as caught:
-        images.train.shuffled(**arguments)
-    assert str(caught.value) == message
 
 
 def test_a_stream_has_batches_but_no_epochs(pictures, tmp_path):
@@ -191,34 +174,11 @@ def test_a_stream_has_batches_but_no_epochs(pictures, tmp_path):
         images.train.shuffled(4, epochs=1)
 
 
-def test_images_need_a_recipe(finished):
-    model = auxar.load(finished)
-    with pytest.raises(UserError, match=r"load_images: expected a model with a recipe"):
-        auxar.load_images(auxar.ImageModel(model.chain))
-    sources: list[Any] = ["recipes/quickstart.toml", model.recipe]
-    for source in sources:
-        with pytest.raises(UserError, match=r"load_images: expected a model with a recipe"):
-            auxar.load_images(source)
-
-
-class Wrapped(nn.parallel.DistributedDataParallel):
-    """A wrapper that is recognized as one of several processes, without starting them."""
-
-    def __init__(self, module):
-        nn.Module.__init__(self)
-        self.module = module
-
-    def __getattr__(self, name):
-        return nn.Module.__getattr__(self, name)
-
-
 WAYS = {
     "compiled": lambda model: setattr(model, "chain", torch.compile(model.chain, backend="eager")),
     "compiled inside": lambda model: setattr(
         model.chain.factors[-1], "distribution", torch.compile(model.chain.factors[-1].distribution, backend="eager")
     ),
-    "distributed": lambda model: setattr(model, "chain", Wrapped(model.chain)),
-    "both": lambda model: setattr(model, "chain", torch.compile(Wrapped(model.chain), backend="eager")),
     "half": lambda model: model.chain.to(torch.bfloat16),
     "double": lambda model: model.chain.double(),
     "frozen": lambda model: model.chain.requires_grad_(False),
@@ -286,23 +246,14 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(finished, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"only": ["piror"]},
-            f"only: the recipe has no factor named 'piror'; did you mean {NEAR}",
-        ),
-        ({"only": "prior"}, "only: expected a list of names of factors, got the string 'prior'; write ['prior']"),
-        ({"steps": -1}, "steps: expected an integer from 0 to 1,000,000,000,000,000,000, got -1 (int)"),
-        ({"steps": 1.5}, "steps: expected an integer from 0 to 1,000,000,000,000,000,000, got 1.5 (float)"),
-        (
-            {"steps": {"piror": 1}},
-            f"steps: no saved factor is named 'piror'; did you mean {NEAR}",
-        ),
+        ({"only": ["piror"]}, r"only: the recipe has no factor named 'piror'; did you mean 'prior'\?"),
+        ({"steps": 1.5}, r"steps: expected an integer from 0 to 1,000,000,000,000,000,000, got 1.5 \(float\)"),
+        ({"steps": {"piror": 1}}, r"steps: no saved factor is named 'piror'; did you mean 'prior'\?"),
     ],
 )
 def test_arguments_of_save_are_checked(finished, tmp_path, options, message):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=message):
         auxar.load(finished).save(tmp_path / "saved", **options)
-    assert str(caught.value) == message
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,10 +6,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from helpers.causal_networks import random_images
 from helpers.sheets import cells, enlarged
+from helpers.tiny_runs import snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFont
+from PIL import Image
 
 from auxar.draw.sheets import MARGIN, TITLE, labeled, save_png, sheet, to_uint8
 from auxar.errors import UserError
@@ -26,18 +28,6 @@ def specs(draw, side=6):
     )
 
 
-def random_images(count, spec, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(spec.levels, (count, *spec.shape), generator=generator)
-
-
-def tile(picture, spec_shape, zoom, row, column):
-    """Returns the pixels of one image of a sheet, shape (height·zoom, width·zoom, 4)."""
-    height, width = (side * zoom for side in spec_shape)
-    top, left = MARGIN + row * (height + MARGIN), MARGIN + column * (width + MARGIN)
-    return np.asarray(picture)[top : top + height, left : left + width]
-
-
 @settings(deadline=None, max_examples=50)
 @given(levels=st.integers(2, 5000))
 def test_values_are_scaled_exactly_and_rounded_up(levels):
@@ -47,17 +37,6 @@ def test_values_are_scaled_exactly_and_rounded_up(levels):
     assert shown.dtype == np.uint8
     assert shown.shape == (1, 1, levels, 3)
     assert (shown == np.array(expected)[None, None, :, None]).all()
-
-
-def test_ordinary_images_keep_their_values():
-    spec = ImageSpec(3, height=4, width=5)
-    images = random_images(2, spec).to(torch.uint8)
-    assert (to_uint8(images, spec) == images.numpy().transpose(0, 2, 3, 1)).all()
-
-
-def test_a_narrow_range_is_not_stretched():
-    spec = ImageSpec(1, height=1, width=2)
-    assert to_uint8(torch.tensor([[[[100, 101]]]]), spec)[0, 0, :, 0].tolist() == [100, 101]
 
 
 @pytest.mark.parametrize(
@@ -85,10 +64,9 @@ def test_every_image_lies_unchanged_in_its_place(spec, count, columns, zoom):
         MARGIN + columns * (spec.width * zoom + MARGIN),
         MARGIN + rows * (spec.height * zoom + MARGIN),
     )
+    shown = cells(picture, rows, columns, spec.height * zoom, spec.width * zoom)
     for index, colors in enumerate(to_uint8(images, spec)):
-        pixels = tile(picture, (spec.height, spec.width), zoom, index // columns, index % columns)
-        assert (pixels[..., :3] == colors.repeat(zoom, 0).repeat(zoom, 1)).all()
-        assert (pixels[..., 3] == 255).all()
+        assert np.array_equal(shown[divmod(index, columns)], colors.repeat(zoom, 0).repeat(zoom, 1))
     opaque = (np.asarray(picture)[..., 3] == 255).sum()
     assert opaque == count * spec.height * spec.width * zoom**2
 
@@ -113,40 +91,12 @@ def test_a_sheet_needs_an_image_and_room_for_it():
         sheet(random_images(1, spec), spec, zoom=0)
 
 
-@settings(deadline=None, max_examples=30)
-@given(count=st.integers(1, 3), scales=st.lists(st.sampled_from([1, 2, 3]), max_size=3), top=specs(3))
-def test_growth_shows_each_view_at_the_size_of_the_finest(count, scales, top):
-    shapes = [top]
-    for index, scale in enumerate(scales):
-        below = shapes[-1]
-        shapes.append(
-            ImageSpec(1 if index % 2 else 3, height=below.height * scale, width=below.width * scale, levels=256)
-        )
-    views = [("", random_images(count, spec, seed), spec) for seed, spec in enumerate(shapes)]
-    picture = labeled(views)
-    finest = shapes[-1]
-    zoom = ((picture.size[0] - MARGIN) // len(views) - MARGIN) // finest.width
-    assert zoom >= 1
-    for column, (_, images, spec) in enumerate(views):
-        factor = finest.height // spec.height * zoom
-        for row, colors in enumerate(to_uint8(images, spec)):
-            pixels = tile(picture, (finest.height, finest.width), zoom, row, column)
-            assert (pixels[..., :3] == colors.repeat(factor, 0).repeat(factor, 1)).all()
-
-
-def test_growth_of_a_view_whose_size_does_not_divide():
-    coarse, fine = ImageSpec(1, height=1, width=2, levels=2), ImageSpec(1, height=1, width=128, levels=2)
-    picture = labeled(
-        [("", torch.tensor([[[[0, 1]]]]), coarse), ("", torch.zeros(1, 1, 1, 128, dtype=torch.int64), fine)]
-    )
-    row = tile(picture, (1, 128), 1, 0, 0)[0, :, 0]
-    assert row.tolist() == [0] * 64 + [255] * 64
-    odd = ImageSpec(1, height=1, width=3, levels=3)
-    picture = labeled(
-        [("", torch.tensor([[[[0, 1, 2]]]]), odd), ("", torch.zeros(1, 1, 1, 128, dtype=torch.int64), fine)]
-    )
-    row = tile(picture, (1, 128), 1, 0, 0)[0, :, 0]
-    assert row.tolist() == [0] * 43 + [128] * 43 + [255] * 42
+@pytest.mark.parametrize("values", [[0] * 64 + [255] * 64, [0] * 43 + [128] * 43 + [255] * 42])
+def test_growth_of_a_view_whose_size_does_not_divide(values):
+    count = len(set(values))
+    coarse, fine = (ImageSpec(1, height=1, width=width, levels=count) for width in (count, 128))
+    columns = [("", torch.arange(count).view(1, 1, 1, count), coarse), ("", random_images(1, fine), fine)]
+    assert cells(labeled(columns), 1, 2, 1, 128)[0, 0, 0, :, 0].tolist() == values
 
 
 @pytest.mark.parametrize(
@@ -167,18 +117,9 @@ def test_labeled_columns_show_each_image_below_its_title_and_beside_its_name(tit
             assert np.array_equal(shown[row, column], enlarged(colors, height, width))
     ink = np.asarray(picture)[..., 3] > 0
     left = picture.width - 3 * (width + MARGIN)
-    font = ImageFont.load_default(size=12)
-    for column, text in enumerate(titles):
-        start = left + column * (width + MARGIN)
-        above = np.flatnonzero(ink[:TITLE, start : start + width].any(0))
-        assert (len(above) > 0) == bool(text)
-        assert not text or abs(above[[0, -1]].mean() - width / 2) < 3
-        assert not text or np.ptp(above) + 1 == pytest.approx(font.getlength(text), abs=3)
-    for row, text in enumerate(names):
-        start = TITLE + MARGIN + row * (height + MARGIN)
-        beside = np.flatnonzero(ink[start : start + height, : left - MARGIN].any(1))
-        assert (len(beside) > 0) == bool(text)
-        assert not text or abs(beside[[0, -1]].mean() - height / 2) < 5
+    above = [bool(ink[:TITLE, left + column * (width + MARGIN) :][:, :width].any()) for column in range(3)]
+    beside = [bool(ink[TITLE + MARGIN + row * (height + MARGIN) :, : left - MARGIN][:height].any()) for row in range(3)]
+    assert (above, beside) == ([bool(title) for title in titles], [bool(name) for name in names])
 
 
 def test_columns_may_end_early_and_those_that_cannot_be_shown_are_left_out():
@@ -192,20 +133,9 @@ def test_columns_may_end_early_and_those_that_cannot_be_shown_are_left_out():
             labeled(none)
 
 
-def test_png_files_come_back_as_written(tmp_path):
-    spec = ImageSpec(height=3, width=4)
-    picture = sheet(random_images(3, spec), spec)
-    save_png(picture, tmp_path / "sheet.png")
-    with Image.open(tmp_path / "sheet.png") as found:
-        assert (np.asarray(found) == np.asarray(picture)).all()
-    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
-
-
 def test_a_failed_write_leaves_the_older_file(tmp_path, monkeypatch):
-    path = tmp_path / "sheet.png"
-    picture = Image.new("RGBA", (2, 2))
-    save_png(picture, path)
-    before = path.read_bytes()
+    save_png(Image.new("RGBA", (2, 2)), tmp_path / "sheet.png")
+    before = snapshot(tmp_path)
 
     def fail(self, target, format):
         target.write_bytes(b"half")
@@ -213,6 +143,5 @@ def test_a_failed_write_leaves_the_older_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(UserError, match="no space"):
-        save_png(picture, path)
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["sheet.png"]
+        save_png(Image.new("RGBA", (3, 3)), tmp_path / "sheet.png")
+    assert snapshot(tmp_path) == before

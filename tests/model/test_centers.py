@@ -33,10 +33,11 @@ from auxar.model import (
     SampleRequest,
     SumSupport,
     Support,
+    View,
     Walk,
     neighbor_centers,
 )
-from auxar.model.support import SumWalk
+from auxar.model.sum_support import SumWalk
 from auxar.testing import ContractError, check_view
 from auxar.testing.examples import randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
@@ -175,8 +176,10 @@ class Knowing(SumSupport):
         return KnowingWalk(self, view, known)
 
 
-class Constant(PyramidView):
+class Constant(View):
     """A view of one pixel that is always black, with a support of the class `kind`, to which every image belongs."""
+
+    monotone = True
 
     def __init__(self, kind, image):
         self.image, self.view, self.support = image, ImageSpec(1, height=1, width=1, levels=2), kind(image)
@@ -230,7 +233,7 @@ def test_wrong_centers_are_found(kind, message):
 def test_centers_that_known_pixels_change_are_found():
     def build(config, image):
         view = pyramid(image)
-        view.support = Knowing(image, view._squares, view._sums)
+        view.support = Knowing(image, view._blocks, view._sums)
         return view
 
     with pytest.raises(ContractError, match="centers of a walk with known pixels"):

@@ -13,8 +13,8 @@ from helpers.right_network import Net
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
 from auxar.model import Adjusted, Adjustments, Ancestral, CausalDistribution, Chain, Factor, ImageSpec, SampleRequest
-from auxar.testing.drawing import DistinctSampler, random_known
-from auxar.testing.examples import random_images, randomized
+from auxar.testing.drawing import DistinctSampler
+from auxar.testing.examples import random_images, random_known, randomized
 from auxar_rules import Tempered
 from auxar_subsample import SubsampleConfig, SubsampleView
 
@@ -66,10 +66,10 @@ def test_the_factors_are_the_terms_of_the_likelihood(chain, images):
 @pytest.mark.parametrize("kind", ["plain", "rule", "known"])
 def test_draws_of_one_request_agree(chain, images, kind):
     """All pixels of the first image, and so of its views, are known."""
-    known = random_known(SPEC, len(images), 2)
+    known = random_known(images, SPEC, 2)
     mask = known.mask.clone()
     mask[0] = True
-    known = attrs.evolve(known, values=images, mask=mask, limits=None)
+    known = attrs.evolve(known, mask=mask, limits=None)
     numbers, rule = tuple(range(3, 3 + len(images))), RULE if kind == "rule" else Ancestral()
     request = SampleRequest(numbers, 4, rule, known=known if kind == "known" else None)
     drawn = chain.draw_views(request, DistinctSampler())

@@ -95,6 +95,13 @@ class Doubled(Rule):
         return None if depth else lambda head, parameters: 2 * parameters
 
 
+class Everywhere(Doubled):
+    """A rule with the operation at all depths."""
+
+    def operation(self, depth):
+        return Doubled.operation(self, 0)
+
+
 def single(image):
     return LogisticMixtureHead(image, 1)
 
@@ -187,7 +194,8 @@ def test_only_the_heads_of_drawn_factors_count():
 def test_a_rule_by_depth_draws_each_depth_by_its_own_rule():
     chain = model(mixture, mixture)
     numbers, sampler = (0, 1, 2, 3), RasterSampler()
-    for fine, coarse in [(Map(0), Ancestral()), (Ancestral(), Reduced(5.0)), (Doubled(), Map())]:
+    pairs = [(Map(0), Ancestral()), (Ancestral(), Reduced(5.0)), (Doubled(), Map()), (Map(0), Everywhere())]
+    for fine, coarse in pairs:
         rule = ByDepth(fine, coarse)
         image, view = chain.draw_views(SampleRequest(numbers, 3, rule), sampler)
         assert torch.equal(view, chain.draw_views(SampleRequest(numbers, 3, coarse), sampler)[1])

@@ -1,4 +1,8 @@
-"""Centers where no view has a support: left + above - above-left."""
+"""Centers: the values near which sub-pixels are expected, to which heads move their distributions (`Head.around`).
+
+With a view, its support gives them (`Support.centers`); without one, they are left + above - above-left. A head is
+centered in likelihoods (`CausalDistribution.parameters_of`), and in drawing and coding (`moved_to_centers`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from auxar.model.head import Head
 from auxar.model.image import ImageSpec, Interval
 from auxar.model.support import Walk, center
 
@@ -57,3 +62,12 @@ class NeighborWalk(Walk):
 
 def _center(left: Tensor, above: Tensor, corner: Tensor, levels: int) -> Tensor:
     return center(2 * (left + above - corner), levels - 1)
+
+
+def moved_to_centers(head: Head, walk: Walk | None, places: Tensor, parameters: Tensor) -> Tensor:
+    """The parameters of the pixels at places (n,), moved to the centers of a walk by `Head.around`.
+
+    `parameters` has shape (n · b, parameter_count). Parameters that were moved have float64.
+    """
+    centers = None if walk is None or not head.centered else walk.centers(places)
+    return parameters if centers is None else head.around(parameters.double(), centers.flatten(0, 1))
