@@ -19,9 +19,9 @@ from auxar.draw.classification import Classification as Classification
 # Building and training a model
 from auxar.draw.building import build as build
 from auxar.draw.recipe_images import load_images as load_images
-from auxar.data import DataSets as DataSets
-from auxar.data import ImageSet as ImageSet
-from auxar.data import Examples as Examples
+from auxar.data.sets import DataSets as DataSets
+from auxar.data.sets import ImageSet as ImageSet
+from auxar.data.examples import Examples as Examples
 
 # Commands
 from auxar.commands.run import run as run

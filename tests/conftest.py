@@ -136,3 +136,9 @@ def finished(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     shutil.copy2(tiny_run.with_suffix(".toml"), folder)
     return Path(shutil.copytree(tiny_run, folder / "run"))
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, which a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))

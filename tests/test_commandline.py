@@ -70,42 +70,15 @@ def test_arguments_are_those_of_the_function(words, changed):
     }
 
 
-@pytest.mark.parametrize("words", ["r -o f", "r p", "r p -o", "r p -o f -n x", "r p -o f --scale x", "r p -o f --new"])
-def test_arguments_that_are_missing_or_wrong(words, capsys):
-    with pytest.raises(SystemExit) as ended:
-        parsed(*words.split())
-    assert ended.value.code == 2
-    assert "usage: " in capsys.readouterr().err
-
-
-def test_annotations_may_be_types(capsys):
+def test_annotations_may_be_types():
     usual = {"paths": ["p", "q"], "count": 3, "folder": "d", "names": ["a", "b"], "scale": None, "shuffle": True}
     usual |= {"twice": False, "condition": None, "values": [], "command": "x"}
     words = ["p", "q", "-n", "3", "--folder", "d"]
     found = check_command(typed, *words)
     assert {**found, "names": list(found["names"]), "values": list(found["values"])} == usual
-    others = [
-        "--names",
-        "c",
-        "--scale",
-        "2",
-        "--no-shuffle",
-        "--twice",
-        "--condition",
-        "u",
-        "--condition",
-        "v",
-        "--values",
-        "a=1,2",
-        "b=3",
-        "--command",
-        "y",
-    ]
-    assert check_command(typed, *words, *others) == {
-        **usual,
-        **{"names": ["c"], "scale": 2.0, "shuffle": False, "twice": True, "condition": ["u", "v"], "command": "y"},
-        "values": ["a=1,2", "b=3"],
-    }
+    others = "--names c --scale 2 --no-shuffle --twice --condition u --condition v --values a=1,2 b=3 --command y"
+    changed = {"names": ["c"], "scale": 2.0, "shuffle": False, "twice": True, "condition": ["u", "v"], "command": "y"}
+    assert check_command(typed, *words, *others.split()) == {**usual, **changed, "values": ["a=1,2", "b=3"]}
     assert documented(typed).summary == "Returns its arguments"
 
 
@@ -189,12 +162,6 @@ def test_help_lists_all_commands(capsys, words):
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in COMMANDS)
     assert text.rstrip().endswith("`auxar COMMAND --help` describes a command.")
-
-
-def test_a_misspelled_command_is_answered_with_the_nearest_one(capsys):
-    with pytest.raises(SystemExit):
-        main(["--log-level", "error", "smaple", "--rule", "views"])
-    assert "there is no 'smaple'; did you mean 'sample'?" in capsys.readouterr().err
 
 
 def test_a_mistake_names_the_option(registered, capsys):

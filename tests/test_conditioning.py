@@ -16,7 +16,7 @@ import auxar
 from auxar.errors import UserError
 from auxar.model import CausalDistribution, Chain, Condition, Conditioning, Factor, ImageSpec, SampleRequest
 from auxar.model.condition import row_spec
-from auxar.testing import ContractError, check_conditions, check_embedding
+from auxar.testing import ContractError, check_conditions
 from auxar.testing.examples import all_images, random_images, randomized
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -89,24 +89,6 @@ def test_other_networks_fulfil_the_contract(condition):
     check_conditions(prior(condition, IMAGE, transformer, config))
 
 
-@settings(deadline=None, max_examples=6)
-@given(data=st.data(), seed=st.integers(0, 2**20))
-def test_given_a_condition_the_probabilities_of_all_images_with_their_views_sum_to_one(data, seed):
-    condition = data.draw(st.sampled_from([CONDITIONS["label"], CONDITIONS["attributes"], CONDITIONS["mask"]]))
-    model = randomized(chain(condition), seed)
-    y = random_images(1, condition.spec, seed)
-    images = all_images(IMAGE)
-    views = all_images(model.specs[1])
-    total = 0.0
-    with torch.no_grad():
-        for view in views:
-            given_view = view.expand(len(images), *view.shape)
-            ys = y.expand(len(images), *condition.spec.shape)
-            nats = model.factors[0](images, given_view, ys) + model.factors[1](given_view, None, ys)
-            total += nats.exp().sum().item()
-    assert math.isclose(total, 1, abs_tol=1e-9)
-
-
 PAIR = Condition("image", ImageSpec(1, height=2, width=2, levels=2))
 """The condition of a pair of images, both of which can be enumerated."""
 
@@ -138,17 +120,6 @@ def test_attributes_are_predicted_from_those_before_them():
     assert not torch.allclose(p, independent, atol=1e-3)
 
 
-def test_drawn_conditions_have_the_models_frequencies():
-    condition = CONDITIONS["attributes"]
-    factor = modelled(condition, 5)
-    drawn = factor.draw(SampleRequest(tuple(range(4000)), 1), AutoSampler())
-    with torch.no_grad():
-        expected = factor(factor.rows(all_images(condition.spec))).exp()
-    numbers = (drawn.flatten(1) * torch.tensor([4, 2, 1])).sum(1)
-    found = numbers.bincount(minlength=8) / len(numbers)
-    assert (found - expected).abs().max() < 4 * (0.25 / len(numbers)) ** 0.5
-
-
 @pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
 def test_all_samplers_draw_the_same_images_given_conditions(condition):
     image = ImageSpec(3, height=4, width=4)
@@ -160,17 +131,6 @@ def test_all_samplers_draw_the_same_images_given_conditions(condition):
         model.draw(SampleRequest(tuple(range(6)), 2, condition=y), each()) for each in (AutoSampler, RasterSampler)
     ]
     assert torch.equal(*found)
-
-
-def test_the_views_and_their_likelihoods_are_those_of_the_chain():
-    condition = CONDITIONS["label, optional"]
-    model = randomized(chain(condition), 1)
-    images, y = random_images(5, IMAGE, 1), random_images(5, condition.spec, 2)
-    with torch.no_grad():
-        parts = model.log_probs(images, y)
-        assert torch.allclose(torch.stack([part.log_prob for part in parts]).sum(0), model.log_prob(images, y))
-        assert torch.allclose(model.bits_per_dim(images, y), -model.log_prob(images, y) / (4 * math.log(2)))
-        assert not torch.allclose(model.log_prob(images, y), model.log_prob(images))
 
 
 def test_the_null_condition_has_weights_of_its_own():
@@ -188,24 +148,6 @@ def test_the_null_condition_has_weights_of_its_own():
             if name.endswith("conditioning.null"):
                 parameter.add_(1)
     assert not torch.allclose(model.log_prob(images).detach(), null)
-
-
-@pytest.mark.parametrize(
-    ("kind", "pair"),
-    [
-        (components.categories, (ImageSpec(1, levels=7, **ONE), ImageSpec(3, height=4, width=6))),
-        (components.categories, (ImageSpec(5, levels=2, **ONE), ImageSpec(1, height=3, width=3))),
-        (components.categories, (ImageSpec(1, height=8, width=8, levels=4), ImageSpec(3, height=4, width=2))),
-        (components.categories, (ImageSpec(1, height=2, width=8, levels=4), ImageSpec(3, height=4, width=4))),
-        (components.pixels, (ImageSpec(3, height=8, width=8), ImageSpec(3, height=4, width=4))),
-        (components.pixels, (ImageSpec(1, height=2, width=2, levels=16), ImageSpec(3, height=4, width=4))),
-    ],
-)
-def test_embeddings_of_conditions_fulfil_the_contract_of_embeddings(kind, pair):
-    config = (components.CategoriesConfig if kind is components.categories else components.PixelsConfig)(
-        filters=4, blocks=1
-    )
-    check_embedding(kind, config, pairs=[pair])
 
 
 def test_no_value_of_a_larger_condition_is_lost():

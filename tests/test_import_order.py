@@ -10,7 +10,7 @@ from helpers.tiny_runs import PROJECT
 LAYERS = [
     ["errors", "numerics", "progress", "version"],
     ["arguments", "commandline", "files", "structuring", "validation"],
-    ["locks", "model", "plugin_files"],
+    ["leftovers", "locks", "model", "plugin_files"],
     ["caching", "plugins"],
     ["plugin_paths", "recipe", "work"],
     ["data", "runs", "scaffold"],

@@ -1,57 +1,37 @@
 """Tests that a restricted decoder puts all its probability on images with the given view: log p(X, ψ(X)) = log p(X)."""
 
-import importlib.metadata
-import math
-import tomllib
-from pathlib import Path
-
 import attrs
 import pytest
-import tomli_w
 import torch
 from helpers.causal_networks import (
     HEADS,
     SEEDS,
     WORKING_ENGINES,
     all_images,
-    assert_follows,
     generator,
     image_numbers,
     random_images,
 )
-from helpers.tiny_runs import TINY, changed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auxar.errors import UserError
 from auxar.model import (
-    Adjustments,
     Ancestral,
     CausalDistribution,
     Chain,
-    Decoder,
-    DrawnPixels,
     Embedding,
     Factor,
     GivenView,
-    Head,
     ImageSpec,
     Interval,
     Known,
     RepeatedWalk,
-    Sampler,
     SampleRequest,
     Support,
-    View,
-    Walk,
     scale,
 )
 from auxar.numerics import logistic
-from auxar.plugins import Component, hookimpl
-from auxar.recipe.building import build_model
-from auxar.recipe.cost import factor_costs
-from auxar.recipe.loading import parse_recipe
-from auxar.testing.examples import between, randomized
+from auxar.testing.examples import randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import softmax
@@ -187,22 +167,6 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
     assert model.exact
 
 
-@settings(deadline=None, max_examples=10, derandomize=True)
-@given(space=st.sampled_from(list(SPACES.values())), head=st.sampled_from(list(HEADS)), seed=SEEDS, size=SCALES)
-def test_factors_say_what_the_model_says_of_images_of_any_dtype(space, head, seed, size):
-    image, views = space
-    model = randomized(build(image, views, head), seed, size)
-    images = random_images(4, model.image, seed)
-    with torch.no_grad():
-        expected = model.log_prob(images)
-        for dtype in (torch.uint8, torch.int32):
-            torch.testing.assert_close(model.log_prob(images.to(dtype)), expected)
-        views = [*model.views(images), None]
-        found = [factor(views[k], views[k + 1]) for k, factor in enumerate(model.factors)]
-        torch.testing.assert_close(sum(found), expected)
-        torch.testing.assert_close(sum(each.log_prob for each in model.log_probs(images)), expected)
-
-
 @pytest.mark.parametrize("head", HEADS)
 def test_a_restricted_model_can_only_be_likelier(head):
     """The restricted likelihood of a sub-pixel is the free one divided by the probability of the possible values."""
@@ -239,26 +203,6 @@ def intervals(spec, count, seed):
 def parameters_of(head, count, seed, size, dtype=torch.float64):
     shape = (count, head.parameter_count, 2, 2)
     return (torch.randn(shape, generator=generator(seed), dtype=torch.float64) * size).to(dtype)
-
-
-@settings(deadline=None, max_examples=40, derandomize=True)
-@given(case=heads(), seed=SEEDS, size=st.sampled_from([0.1, 1.0, 5.0]))
-def test_restricted_is_free_less_the_mass_of_the_interval(case, seed, size):
-    image, head = case
-    parameters = parameters_of(head, 3, seed, size)
-    values, interval = random_images(3, image, seed), intervals(image, 3, seed)
-    inside = (values >= interval.low) & (values <= interval.high)
-    found = head.restricted_log_prob(parameters, values, interval)
-    mass = head.channel_log_mass(parameters, values, interval)
-    free = head.channel_log_prob(parameters, values)
-    torch.testing.assert_close(found[inside], (free - mass)[inside], rtol=1e-9, atol=1e-9)
-    assert (found[~inside] == -math.inf).all()
-    assert (mass <= 1e-12).all()
-    if size <= 1:
-        narrow = head.restricted_log_prob(parameters.float(), values, interval)
-        torch.testing.assert_close(narrow[inside], found[inside].float(), rtol=1e-4, atol=1e-4)
-    whole = (interval.low == 0) & (interval.high == image.levels - 1)
-    torch.testing.assert_close(mass[whole], torch.zeros_like(mass[whole]), rtol=0, atol=1e-9)
 
 
 def far_parameters(head, image, count, seed, dtype):
@@ -324,52 +268,6 @@ def test_the_far_intervals_are_far(head):
     assert mass.min() < -1000
 
 
-@settings(deadline=None, max_examples=30, derandomize=True)
-@given(case=heads(), seed=SEEDS, far=st.booleans())
-def test_the_values_of_an_interval_add_up_to_one(case, seed, far):
-    image, head = case
-    parameters = far_parameters(head, image, 1, seed, torch.float64) if far else parameters_of(head, 1, seed, 1.0)
-    interval, values = intervals(image, 1, seed), random_images(1, image, seed)
-    for channel in range(image.channels):
-        # Earlier channels are fixed, and later channels do not affect the result.
-        images = values.expand(image.levels, -1, -1, -1).clone()
-        images[:, channel] = torch.arange(image.levels)[:, None, None]
-        bounds = Interval(*(x.expand(image.levels, -1, -1, -1) for x in (interval.low, interval.high)))
-        nats = head.restricted_log_prob(parameters.expand(image.levels, -1, -1, -1), images, bounds)[:, channel]
-        inside = (images >= bounds.low)[:, channel] & (images <= bounds.high)[:, channel]
-        assert torch.equal(nats > -math.inf, inside) or far
-        assert (nats[~inside] == -math.inf).all()
-        torch.testing.assert_close(nats.logsumexp(0), torch.zeros(2, 2).double(), rtol=0, atol=1e-8)
-
-
-@settings(deadline=None, max_examples=60, derandomize=True)
-@given(
-    levels=st.sampled_from([2, 3, 8, 256]),
-    seed=SEEDS,
-    means=st.sampled_from([0.5, 3.0, 1e3]),
-    log_scale=st.floats(-9.0, 9.0),
-)
-def test_a_draw_between_two_values_is_the_inverse_of_the_distribution_function_there(levels, seed, means, log_scale):
-    noise = generator(seed)
-    count = 200
-    mean = (torch.randn(count, generator=noise, dtype=torch.float64) * means)[:, None]
-    width = torch.full_like(mean, log_scale)
-    low, high = torch.randint(levels, (2, count, 1), generator=noise).sort(0).values
-    values = torch.arange(levels)
-    nats = logistic.log_mass(values, mean, width, levels)
-    nats = nats.masked_fill((values < low) | (values > high), -math.inf)
-    cumulative = nats.softmax(1).cumsum(1)
-    uniform = torch.rand(count, 1, generator=noise, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
-    expected = (cumulative[:, :-1] <= uniform).sum(1, keepdim=True).clamp(low, high)
-    found = logistic.draw_between(uniform, mean, width, low, high, levels)
-    assert found.dtype == mean.dtype
-    assert ((found >= low) & (found <= high)).all()
-    # If the uniform is within rounding error of the boundary between two values, both are accepted.
-    close = ((cumulative - uniform).abs() < 1e-6).any(1, keepdim=True)
-    assert close.double().mean() < 0.1
-    torch.testing.assert_close(found[~close], expected[~close].double())
-
-
 @pytest.mark.parametrize("levels", [3, 256, 65536])
 @pytest.mark.parametrize("means", [0.5, 30.0])
 @pytest.mark.parametrize("log_scale", [-7.0, -1.5, 0.0, 20.0])
@@ -402,64 +300,7 @@ def test_a_draw_far_from_the_mean_stays_inside_and_moves_with_its_noise(far, log
     assert (found.diff() >= 0).all()
 
 
-class Fixed(Walk):
-    """A walk with the same intervals at every place, whatever values are drawn."""
-
-    reach = 0
-
-    def __init__(self, low, high):
-        self.low = low
-        self.high = high
-
-    def interval(self, places, channel):
-        shape = (len(places), 1)
-        return Interval(torch.full(shape, self.low[channel]), torch.full(shape, self.high[channel]))
-
-    def take(self, places, channel, values):
-        pass
-
-
-@pytest.mark.parametrize("make", [SoftmaxHead, lambda image: LogisticMixtureHead(image, 2)], ids=list(HEADS)[::-1])
-@pytest.mark.parametrize("rule", [Adjustments(), Adjustments(reduction=0.7), Adjustments(temperature=2)])
-def test_a_restricted_pixel_follows_its_likelihood(make, rule):
-    image = ImageSpec(3, height=1, width=1, levels=6)
-    head = make(image)
-    parameters = torch.randn(1, head.parameter_count, generator=generator(4), dtype=torch.float64)
-    low, high, count = (1, 0, 3), (4, 2, 3), 6000
-    uniforms = torch.rand(count, head.restricted_uniform_count, generator=generator(1), dtype=torch.float64)
-    pixels = DrawnPixels(Fixed(low, high), 6, torch.zeros(count, dtype=torch.int64))
-    found = head.draw_restricted(parameters.expand(count, -1), uniforms, rule, pixels)
-    values = all_images(image)
-    bounds = [torch.tensor(x).view(1, 3, 1, 1).expand_as(values) for x in (low, high)]
-    parameters = parameters[..., None, None].expand(len(values), -1, -1, -1)
-    if isinstance(head, SoftmaxHead):
-        parameters = parameters / rule.temperature
-    elif rule.reduction:
-        parameters = parameters.clone()
-        parameters.unflatten(1, (-1, 2))[:, 4:7] -= rule.reduction
-    nats = head.restricted_log_prob(parameters, values, Interval(*bounds)).sum((1, 2, 3))
-    counts = torch.bincount(image_numbers(found, 6), minlength=len(values))
-    assert_follows(counts, nats, count)
-
-
 # Draws ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize(
-    ("space", "value"), [("pyramid", 1), ("grayscale, 3 of 5 levels", 1), ("bitplanes, 2 of 3 bits", 1)]
-)
-def test_images_drawn_given_a_view_follow_the_restricted_likelihood(space, value, head):
-    model = randomized(build(*SPACES[space], head), 5, 0.5)
-    images = all_images(model.image)
-    [stage, _] = model.factors
-    view = torch.full((1, *stage.view.view.shape), value)
-    with torch.no_grad():
-        given = GivenView(stage.view.support, view.expand(len(images), -1, -1, -1), True)
-        features = stage.embedding(view).expand(len(images), -1, -1, -1)
-        nats = stage.distribution.log_prob(images, features, given)
-        found = stage.draw(SampleRequest(tuple(range(4000)), 0), WavefrontSampler(), view.expand(4000, -1, -1, -1))
-    assert_follows(torch.bincount(image_numbers(found, model.image.levels), minlength=len(images)), nats)
 
 
 @pytest.mark.parametrize("rule", [Ancestral(), Reduced(0.6), Map()], ids=str)
@@ -613,194 +454,3 @@ def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
     for sampler in (RasterSampler(), *map(WavefrontSampler, WORKING_ENGINES)):
         restricted = attrs.evolve(request, given=unaided)
         assert torch.equal(stage.distribution.draw(restricted, sampler, features), expected)
-
-
-# Refusals -------------------------------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Nothing:
-    """A configuration without options."""
-
-
-class Vague(View):
-    """A view without a support."""
-
-    def __init__(self, config, image):
-        self.image = self.view = image
-
-    def __call__(self, image):
-        return image.clone()
-
-
-class Uniform(Decoder):
-    """A decoder that cannot be restricted."""
-
-    def __init__(self, config, image, channels):
-        super().__init__()
-        self.image = image
-        self.features_channels = channels
-
-    def log_prob(self, image, features, given=None):
-        return torch.full((len(image),), -image[0].numel() * math.log(self.image.levels))
-
-    def draw(self, features, request, sampler):
-        return torch.zeros(len(request.numbers), *self.image.shape, dtype=torch.int64)
-
-
-class Plain(Head):
-    """A head with the basic interface only: one distribution for a whole pixel, which cannot be restricted."""
-
-    def __init__(self, image):
-        self.softmax = SoftmaxHead(image)
-        self.parameter_count = self.softmax.parameter_count
-        self.uniform_count = self.softmax.uniform_count
-
-    def log_prob(self, parameters, image):
-        return self.softmax.log_prob(parameters, image)
-
-    def draw(self, parameters, uniforms, rule):
-        return self.softmax.draw(parameters, uniforms, rule)
-
-
-def plain_decoder(config, image, channels):
-    decoder = CausalDistribution(
-        components.light(components.LightConfig(filters=2, blocks=1, head=softmax()), image, channels)
-    )
-    decoder.network.head = Plain(image)
-    return CausalDistribution(decoder.network)
-
-
-class Simple(Sampler):
-    """A third-party sampler without code for restrictions, which its source applies."""
-
-    def __init__(self, config):
-        pass
-
-    def sample(self, network, features, source):
-        image = torch.zeros(source.count, *network.image.shape, dtype=torch.int64)
-        for place in range(network.image.height * network.image.width):
-            parameters = network(network.encode(image), features).flatten(2)[:, :, place]
-            image.flatten(2)[:, :, place] = source.pixels(torch.tensor([place]), parameters)[0]
-        return image
-
-
-class Strangers:
-    """A fake entry point of an installed package, and the package that it loads."""
-
-    AUXAR_INTERFACE = 1
-    name = value = "strangers"
-    dist = None
-
-    def load(self):
-        return self
-
-    @hookimpl
-    def auxar_register_components(self):
-        return [
-            Component("view", "vague", Nothing, Vague),
-            Component("decoder", "uniform", Nothing, Uniform),
-            Component("decoder", "plain", Nothing, plain_decoder),
-            Component("sampler", "simple", Nothing, Simple),
-        ]
-
-
-@pytest.fixture
-def strangers(monkeypatch):
-    """Registers the third-party components as an installed package."""
-    installed = [*importlib.metadata.entry_points(group="auxar"), Strangers()]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: installed)
-
-
-def built(table):
-    return build_model(*parse_recipe(tomli_w.dumps(table), Path("."), ()))
-
-
-@pytest.mark.parametrize(
-    ("key", "name", "message"),
-    [
-        ("stage__0__view", "vague", "stage[0].support: 'restricted' needs a view that defines its support"),
-        ("stage__0__decoder", "uniform", "stage[0].support: 'restricted' needs a decoder that can be restricted"),
-        ("stage__0__decoder", "plain", "stage[0].support: 'restricted' needs a decoder that can be restricted"),
-    ],
-)
-def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(strangers, key, name, message):
-    table = changed(tomllib.loads(TINY), **{key: {"name": name}})
-    if name == "vague":
-        table["stage"][0]["embedding"] = {"name": "resnet", "filters": 2}
-    assert not built(table).factors[0].restricted
-    table["stage"][0]["support"] = "restricted"
-    with pytest.raises(UserError) as error:
-        built(table)
-    assert str(error.value).startswith(message)
-    assert repr(name) in str(error.value)
-
-
-@torch.no_grad()
-def test_a_strangers_sampler_draws_images_of_the_view_though_it_knows_of_no_restriction(strangers):
-    table = changed(tomllib.loads(TINY), sampling__sampler="simple", stage__0__support="restricted")
-    model = built(table).eval()
-    assert isinstance(model.sampler, Simple)
-    request = SampleRequest((0, 5), 3)
-    image, view = model.draw_views(request, model.sampler)
-    [stage, _] = model.factors
-    assert torch.equal(stage.view(image), view)
-    assert torch.equal(image, model.draw(request, RasterSampler()))
-
-
-@pytest.mark.parametrize("value", ["restrict", "Restricted", "", "none", True, 1, ["restricted"]])
-def test_a_misspelt_support_is_refused_by_its_key(value):
-    table = changed(tomllib.loads(TINY), stage__0__support=value)
-    with pytest.raises(UserError, match=r"^stage\[0\].*support"):
-        parse_recipe(tomli_w.dumps(table), Path("."), ())
-
-
-@pytest.mark.parametrize(("view", "decoder"), [(True, True), (True, False), (False, True), (False, False)])
-def test_a_model_of_parts_that_cannot_be_restricted_is_refused(view, decoder):
-    """A model that is built without a recipe is refused too if its parts cannot be restricted."""
-    image = ImageSpec(1, height=2, width=2, levels=4)
-    model = build(image, [bitplanes(1) if view else lambda image: Vague(None, image)], restricted=False)
-    [stage, _] = model.factors
-    if not decoder:
-        stage.distribution = plain_decoder(None, image, stage.embedding.features_channels)
-
-    def restricted():
-        return Chain(
-            [Factor(stage.distribution, view=stage.view, embedding=stage.embedding, restricted=True), model.factors[-1]]
-        )
-
-    if view and decoder:
-        assert restricted().exact
-        return
-    with pytest.raises(UserError, match=r"^restricted=True needs a (view|decoder) "):
-        restricted()
-
-
-def test_a_head_that_cannot_be_restricted_says_so():
-    image = ImageSpec(1, height=2, width=2, levels=4)
-    decoder = plain_decoder(None, image, 1)
-    values = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
-    with pytest.raises(UserError, match="Plain cannot be restricted to intervals of values"):
-        decoder.log_prob(values, torch.zeros(1, 1, 2, 2), between(image, Interval(values, values)))
-
-
-@pytest.mark.parametrize(
-    "view",
-    [
-        {"name": "pyramid", "factor": 2},
-        pytest.param({"name": "grayscale"}, marks=pytest.mark.slow),
-        {"name": "bitplanes", "drop": 4},
-        pytest.param({"name": "subsample", "factor": 2}, marks=pytest.mark.slow),
-    ],
-    ids=lambda view: view["name"],
-)
-def test_what_a_restricted_model_would_cost_is_told_however_large_its_images_are(view, monkeypatch):
-    """The cost is computed without tables of all sub-pixels, which would take many gigabytes for these images."""
-    monkeypatch.setattr("auxar.model.support.make_groups", None)
-    table = changed(tomllib.loads(TINY), image__height=2**16, image__width=2**16, stage__0__view=view)
-    free, restricted = (
-        factor_costs(*parse_recipe(tomli_w.dumps(changed(table, stage__0__support=support)), Path("."), ()))[0]
-        for support in ("free", "restricted")
-    )
-    assert restricted.multiply_adds == free.multiply_adds
-    assert restricted.memory >= free.memory

@@ -142,10 +142,12 @@ def test_scripts_on_pages_have_the_options_that_are_named():
     tried = 0
     for page in FILES:
         for script, arguments in re.findall(r"\bpython ((?:tests|docs)/\S+\.py)([^`#\n]*)", read(page)):
-            # The fuzz tests share a parser.
-            parsers = read(PROJECT / script) + read(PROJECT / "tests" / "fuzz" / "watching.py")
+            # The fuzz tests share a parser, and so do the benchmarks.
+            shared = ("fuzz/watching.py", "benchmarks/measuring.py")
+            parsers = "".join(map(read, (PROJECT / script, *(PROJECT / "tests" / name for name in shared))))
             for option in re.findall(r"--[\w-]+", arguments):
-                assert f'"{option}"' in parsers, (page.name, script)
+                name = option.removeprefix("--").replace("-", "_")  # A keyword of `measuring.options_of`.
+                assert re.search(rf'"{option}"|"{name}"|\b{name}=', parsers), (page.name, script)
                 tried += 1
     assert tried > 10
 

@@ -16,7 +16,8 @@ from helpers.tiny_runs import PROJECT
 from helpers.tutorial_files import write_tutorial
 
 from auxar.commands.run import run
-from auxar.data import StoredImages, load_images
+from auxar.data.loading import load_images
+from auxar.data.stored import StoredImages
 from auxar.model import CausalNetwork, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model

@@ -5,6 +5,7 @@ All networks are in float64 and evaluation mode, so that rounding does not hide 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import attrs
@@ -14,16 +15,22 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from auxar.errors import UserError
 from auxar.model import Ancestral, CausalNetwork, DrawSource, ImageSpec, Known, SampleRequest
+from auxar_bitplanes import BitplanesConfig, BitplanesView
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture, softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
+from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_rules import Map, Reduced, Tempered
+from auxar_samplers import AutoSampler, CachedSampler, WavefrontSampler
 from auxar_samplers.engines import UnavailableError
 from auxar_samplers.engines.native.library import library
+from auxar_subsample import SubsampleConfig, SubsampleView
 
 SEEDS = st.integers(0, 2**16)
 
@@ -216,6 +223,30 @@ def growing_networks(draw, factors=((2, 2), (3, 3), (2, 4), (4, 2), (1, 2), (2, 
     return randomized(
         GrowingNetwork(image, draw(heads(image)), draw(st.sampled_from(factors)), overlap, features), draw(SEEDS)
     )
+
+
+NETWORKS = {
+    "light": ((WavefrontSampler, CachedSampler, AutoSampler), light_networks()),
+    "other": ((WavefrontSampler, CachedSampler, AutoSampler), other_networks()),
+    "full": ((CachedSampler, AutoSampler), full_networks()),
+    "growing": ((CachedSampler, AutoSampler), growing_networks()),
+}
+"""Kinds of networks: the samplers that draw them with engines, and a strategy."""
+
+
+def views_of(image):
+    """Returns the shipped views that can be applied to the image."""
+    made = [
+        lambda: GrayscaleView(GrayscaleConfig(levels=min(image.levels, 5)), image),
+        lambda: PyramidView(PyramidConfig(), image),
+        lambda: BitplanesView(BitplanesConfig(), image),
+        lambda: SubsampleView(SubsampleConfig(), image),
+    ]
+    found = []
+    for make in made:
+        with contextlib.suppress(UserError):
+            found.append(make())
+    return found
 
 
 @st.composite

@@ -1,12 +1,14 @@
-"""Helpers for the tests of the contract checks."""
+"""Helpers for the tests of the contract checks: right components, each with one fault that breaks one law."""
 
 import contextlib
-import re
+import functools
+import inspect
+import itertools
 
 import attrs
 import pytest
 
-from auxar.testing import distributions, heads
+from auxar.testing import ContractError, distributions, heads
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 
@@ -43,18 +45,85 @@ def checking_shipped_heads_once():
         yield
 
 
-def tells(error, *expected):
-    """Asserts that a `ContractError` has one of the expected laws or messages, and begins with the name of the law.
+def mutant(base, /, **edits):
+    """A subclass of `base` with faults: each edit gets the object, its right method, and the method's arguments.
 
-    An expected message is followed by the names of the parts of the example in parentheses, such as "range: … is not
-    finite (image)". An ellipsis stands for any text.
+    An edit that is no function is an attribute of the class.
     """
-    message = re.split(r"\n  \w+ = ", str(error.value))[0]
-    parts = re.findall(r"^  (\w+) = ", str(error.value), re.M)
-    found = f"{message} ({', '.join(parts)})" if parts else message
-    patterns = [".*".join(re.escape(text) for text in each.split("…")) for each in expected]
-    assert error.value.law in expected or any(re.fullmatch(pattern, found, re.S) for pattern in patterns), found
-    assert message.startswith(f"{error.value.law}: ")
+
+    def method(name, edit):
+        right = getattr(base, name)
+        return lambda self, *given, **named: edit(self, functools.partial(right, self), *given, **named)
+
+    methods = {name: method(name, edit) if callable(edit) else edit for name, edit in edits.items()}
+    return type("Mutant", (base,), methods)
+
+
+def then(change):
+    """An edit that changes what the right method returns."""
+    return lambda self, right, *given, **named: change(right(*given, **named))
+
+
+def before(**changes):
+    """An edit that changes arguments of the right method before it is called, by their names."""
+
+    def edit(self, right, *given, **named):
+        call = inspect.signature(right).bind(*given, **named)
+        call.apply_defaults()
+        call.arguments.update({name: change(call.arguments[name]) for name, change in changes.items()})
+        return right(*call.args, **call.kwargs)
+
+    return edit
+
+
+def first(action):
+    """An edit that calls `action()` before the right method."""
+
+    def edit(self, right, *given, **named):
+        action()
+        return right(*given, **named)
+
+    return edit
+
+
+def alternately(other):
+    """An edit that changes what the right method returns in every second call."""
+    calls = itertools.count()
+    return then(lambda found: other(found) if next(calls) % 2 else found)
+
+
+def setting(**attributes):
+    """An edit of `__init__` that sets attributes. Functions compute them from the object."""
+
+    def edit(self, right, *given, **named):
+        right(*given, **named)
+        for name, value in attributes.items():
+            setattr(self, name, value(self) if inspect.isfunction(value) else value)
+
+    return edit
+
+
+def in_memory_order(values):
+    """Values (b, c, h, w), as read by code that takes their memory for contiguous."""
+    height, width = values.shape[2:]
+    strides = values.stride(0), height * width, width, 1
+    return values.as_strided(values.shape, strides) if len(values) else values
+
+
+def cases(mutants, slow=()):
+    """The entries of a table of mutants as parameters of a test. Those named in `slow` are slow."""
+    return [
+        pytest.param(*entry, id=name, marks=pytest.mark.slow if name in slow else []) for name, entry in mutants.items()
+    ]
+
+
+def breaks(law, check, *arguments, **options):
+    """Asserts that a check raises the error of a law. Returns its message."""
+    with pytest.raises(ContractError) as error:
+        check(*arguments, **options)
+    assert error.value.law == law, error.value
+    assert str(error.value).startswith(f"{law}: ")
+    return str(error.value)
 
 
 def is_restricted(given):

@@ -23,6 +23,11 @@ from auxar_samplers.engines.native.sources import native_source
 PIXEL = ImageSpec(1, height=1, width=1, levels=2)
 
 
+def steady(slots: int) -> Clock:
+    """Returns a clock with one position, at which every slot has a different place inside the image."""
+    return Clock(np.ones((1, slots), dtype=bool), torch.arange(slots)[None], 0)
+
+
 def program_of(
     layout: Layout,
     clocks: Sequence[Clock],
@@ -71,10 +76,11 @@ def run_lists(
 
 def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
     """Returns the pixels of the native library's drawing function for a source, like `PixelSource.pixels`."""
-    native = native_source(source, _program_for(source, parameters), library())
+    program = _program_for(source, parameters)
+    native = native_source(source, program, library())
     assert native is not None
     count, parameters, places = len(places), parameters.contiguous(), places.contiguous()
-    drawn = torch.full((count, source.count, native.state.channels), -1, dtype=torch.int64, device="cpu")
+    drawn = torch.full((count, *program.image.shape[1:]), -1, dtype=torch.int64, device="cpu")
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     function = ctypes.cast(
         native.function, ctypes.CFUNCTYPE(None, pointer, pointer, size, pointer, pointer, size, size)
@@ -104,8 +110,3 @@ def _program_for(source: PixelSource, parameters: Tensor) -> Program:
 def pixels_by(engine: str, source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:
     """Returns the pixels that a shipped source draws under an engine, shape (n, count, c)."""
     return native_pixels(source, places, parameters) if engine == "native" else source.pixels(places, parameters)
-
-
-def has_native_form(source: PixelSource) -> bool:
-    """Whether the native library has a drawing function for a source."""
-    return native_source(source, _program_for(source, torch.zeros(1, 1)), library()) is not None

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import auxar
-from auxar.data import DataSets, Examples
+from auxar.data.examples import Examples
+from auxar.data.sets import DataSets
 from auxar.model import integers
 from auxar.recipe import ComponentChoice
 from auxar.runs.opening import open_run

@@ -38,7 +38,7 @@ class Repository:
 
 
 class Hub(ThreadingHTTPServer):
-    """The hub. `cut` lets downloads of files that match this pattern end early."""
+    """The hub."""
 
     daemon_threads = True
 
@@ -46,7 +46,6 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Requests)
         self.repositories: dict[str, Repository] = {}
         self.large: dict[str, bytes] = {}
-        self.cut: str | None = None
         self.requests: list[str] = []
 
     @property
@@ -170,21 +169,13 @@ class Requests(BaseHTTPRequestHandler):
             self._refuse(404, "EntryNotFound")
             return
         etag = (hashlib.sha256 if name.endswith(LARGE) else hashlib.sha1)(content).hexdigest()
-        first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
-        self.send_response(206 if first else 200)
+        self.send_response(200)
         self.send_header("ETag", f'"{etag}"')
         self.send_header("X-Repo-Commit", commit)
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - first))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        if self.server.cut is not None and re.search(self.server.cut, name):
-            self.wfile.write(content[first : first + max(0, (len(content) - first) // 2)])
-            self.close_connection = True
-        else:
-            self.wfile.write(content[first:])
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def _chunks(self) -> bytes:
         found = b""

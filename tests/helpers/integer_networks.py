@@ -37,9 +37,7 @@ def integer_twin(
     integers, _ = Converter(ranges, inputs, widths or IntegerConfig(), PARAMETERS).convert()
     head = network.head.integer_head()
     assert head is not None
-    return IntegerNetwork(
-        network.image, head, network.features_channels, integers, marks_pixels=network.marks_pixels
-    ).eval()
+    return IntegerNetwork(network, head, integers).eval()
 
 
 def integer_features(network: CausalNetwork, count: int, seed: int = 0) -> Tensor | None:

@@ -2,7 +2,8 @@
 
 import torch
 
-from auxar.data import Examples, ImageSet
+from auxar.data.examples import Examples
+from auxar.data.sets import ImageSet
 
 
 class Listed(ImageSet):

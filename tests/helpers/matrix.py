@@ -25,6 +25,8 @@ SIDE, COUNT = 4, 26
 BATCH = 3
 """The number of images that are evaluated at once. It divides none of the sets."""
 SIZES = {
+    # It is first, because its module has the value that the next one has when it is imported.
+    "auxar_codec.decompression.DECODED_DIMS": 3 * SIDE * SIDE,
     "auxar_codec.archive.DECODED_DIMS": 3 * SIDE * SIDE,
     "auxar_codec.archive.ENCODED_DIMS": 3 * SIDE * SIDE,
     "auxar_codec.compression.CHUNK": 3 * SIDE * SIDE,

@@ -8,6 +8,8 @@ from auxar.model import Embedding
 class Features(Embedding):
     """A correct embedding for any sizes of view and image."""
 
+    any_size = True
+
     def __init__(self, config, view, image):
         super().__init__()
         self.view, self.image, self.features_channels = view, image, 2

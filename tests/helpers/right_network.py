@@ -2,7 +2,7 @@
 
 import torch
 
-from auxar.model import CausalNetwork
+from auxar.model import CausalNetwork, Head
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Pointwise
 
@@ -11,6 +11,7 @@ class Net(CausalNetwork):
     """A correct network, from which broken networks are derived."""
 
     offset = 0
+    any_size = True
 
     def __init__(self, image, features_channels, head=None):
         super().__init__()
@@ -26,3 +27,20 @@ class Net(CausalNetwork):
     def forward(self, image, features=None):
         hidden = [torch.tanh(self.above(image)), torch.tanh(self.left(image))]
         return self.out(*hidden, *([] if features is None else [features]))
+
+
+class PlainHead(Head):
+    """A softmax that cannot be restricted."""
+
+    def __init__(self, image):
+        self.softmax = SoftmaxHead(image)
+        self.parameter_count, self.uniform_count = self.softmax.parameter_count, self.softmax.uniform_count
+
+    def log_prob(self, parameters, image):
+        return self.softmax.log_prob(parameters, image)
+
+    def channel_log_prob(self, parameters, image):
+        return self.softmax.channel_log_prob(parameters, image)
+
+    def draw(self, parameters, uniforms, adjustments):
+        return self.softmax.draw(parameters, uniforms, adjustments)

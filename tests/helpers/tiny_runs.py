@@ -6,10 +6,11 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from auxar.commands.run import run as run_recipe
+from auxar.errors import UserError
 from auxar.training.averaging import WeightAverage
+from auxar.work.signals import Interrupted, requests
 
 PROJECT = Path(__file__).parents[2]
 TINY = """
@@ -157,24 +160,45 @@ def run(out: Path, table: dict[str, Any], *, trust_plugins: bool = True, **optio
     return run_recipe(recipe, out=out, trust_plugins=trust_plugins, **options).path
 
 
+def said(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """Returns the message of the `UserError` that an action raises, or "" if it works. Other errors are not caught."""
+    try:
+        action(*arguments, **options)
+    except UserError as error:
+        return str(error) or "an error without words"
+    return ""
+
+
 class Stopped(Exception):
     """An exception that simulates the end of a process."""
 
 
 @contextlib.contextmanager
-def stopping_after(steps: int) -> Iterator[None]:
-    """Ends the block when a training in it begins the update of the averaged weights after `steps` steps."""
-    updates = iter([WeightAverage.update] * steps)
+def stopping_at(place: Any, name: str, calls: int, *, after: bool = False, signaled: bool = False) -> Iterator[None]:
+    """Ends the block at a call of a function, before or after its work, or when a signal asks for it in this call."""
+    own: Callable[..., Any] = getattr(place, name)
+    numbers = itertools.count(1)
 
-    def update(average: WeightAverage) -> None:
-        if (original := next(updates, None)) is None:
+    def call(*arguments: Any, **options: Any) -> Any:
+        last = next(numbers) == calls
+        if last and signaled:
+            requests.add(Interrupted.by_signal(signal.SIGTERM))
+        elif last and not after:
             raise Stopped
-        original(average)
+        found = own(*arguments, **options)
+        if last and after:
+            raise Stopped
+        return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WeightAverage, "update", update)
-        with pytest.raises(Stopped):
+        patch.setattr(place, name, call)
+        with pytest.raises((Stopped, Interrupted)):
             yield
+
+
+def stopping_after(steps: int) -> contextlib.AbstractContextManager[None]:
+    """Ends the block when a training in it begins the update of the averaged weights after `steps` steps."""
+    return stopping_at(WeightAverage, "update", steps + 1)
 
 
 def weights(run: Path, name: str = "weights") -> dict[str, torch.Tensor]:
