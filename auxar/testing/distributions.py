@@ -89,9 +89,13 @@ def check_distribution(make: Make, images: Sequence[ImageSpec] | None, channels:
         check_some_causality(network, model.features(1), 0)
     _check_single(random, specs, counted)
     for spec in specs[:SIZES]:
-        other, model = functools.partial(make, other_size(spec), most), random(spec)
-        if is_accepted(other):
-            check_any_size(model, other, functools.partial(_resized, model, other_size(spec)))
+        _check_any_size(random(spec), functools.partial(make, other_size(spec), most))
+
+
+def _check_any_size(model: Distribution, other: Callable[[], Distribution]) -> None:
+    """Checks the law `any_size` of a model with random weights; `other` builds it for another size."""
+    if is_accepted(other):
+        check_any_size(model, other, functools.partial(_resized, model, other_size(model.image)))
 
 
 def _check_single(
