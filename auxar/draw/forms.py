@@ -91,7 +91,7 @@ class Form:
         if self.pictures is None:
             raise WrongForm(f"{label} is a picture, which cannot show values of {self.spec}; give integers")
         try:
-            return torch.from_numpy(self.picture(source, name, self.pictures))[None]
+            return torch.from_numpy(self.picture(source, name, self.pictures).copy())[None]
         except BrokenImage as error:
             raise UserError(f"{label} cannot be read: {error}") from None
         except WrongSize as error:
