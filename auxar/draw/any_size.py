@@ -26,7 +26,9 @@ def takes_any_size(model: Model, images: Any) -> bool:
     """Whether a model takes images of another size as they are; not pictures that its recipe crops or resizes."""
     data = None if model.recipe is None else model.recipe.data
     changes = data is not None and (data.resize != "none" or data.crop != Crop())
-    return bool(model.chain.any_size) and (not changes or isinstance(images, Images | Tensor | np.ndarray))
+    parts = images if isinstance(images, list | tuple) else [images]
+    arrays = all(isinstance(part, Images | Tensor | np.ndarray) for part in parts)
+    return bool(model.chain.any_size) and (arrays or not changes)
 
 
 def at_size_of(model: Model, images: Any, depth: int = 0, what: str = "images") -> Model:

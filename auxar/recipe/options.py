@@ -33,7 +33,7 @@ def naming_options(options: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        # A value of a wrong type is at `sampling.KEY`, and a value out of range is told at `sampling`.
+        # Errors begin with `sampling.KEY:` for a value of a wrong type, and with `sampling:` for one out of range.
         found = re.search(r"sampling(\.|: )('?(\w+).*)", str(error), re.DOTALL)
         if found is None or found[3] not in options:
             raise

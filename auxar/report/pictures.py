@@ -23,7 +23,7 @@ class Figure:
     picture: Picture
     caption: str
     content: str = attrs.field(default=attrs.Factory(lambda self: self.title, takes_self=True))
-    """What the picture shows, for readers who do not see it; by default its title."""
+    """Alternative text of the picture, for readers who cannot see it; by default its title."""
     tiles: str | None = None
     """JSON for the script that shows the bits/dim of the image under the pointer."""
 

@@ -1,4 +1,4 @@
-"""Tests of image files: every kind of file is read as it looks, or is broken for a reason that is told."""
+"""Tests of image files: files of every kind give the pixels that viewers show, or an error with the reason."""
 
 from __future__ import annotations
 

@@ -91,6 +91,7 @@ def test_a_recipe_that_resizes_pictures_still_does(finished, pictures):
     picture = Image.new("RGB", (30, 20))
     assert torch.equal(model.views(picture)[0].tensor, model.prepare(picture).long())
     assert model.views(images_of(5, 6))[0].shape == (1, 3, 5, 6)
+    assert len(model.log_prob([images_of(5, 6), images_of(8, 8)])) == 2
     with pytest.raises(UserError, match=r"images: the picture has 20×30 pixels; expected 4×4; images are expected to"):
         model.enlarge(picture)
 

@@ -53,7 +53,7 @@ def assert_torch_instead(caplog, reason):
     used, told = engine_of(caplog, "auto")
     assert used == "TorchEngine"
     assert re.match(f"(?s)TorchEngine samples, more slowly, in place of an engine that does not .*{reason}", told[0])
-    assert engine_of(caplog, "auto") == ("TorchEngine", []), "it is told once"
+    assert engine_of(caplog, "auto") == ("TorchEngine", []), "the warning is logged once"
 
 
 @pytest.mark.parametrize(
