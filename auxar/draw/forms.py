@@ -135,13 +135,14 @@ def size_of(source: Any, channels: int, what: str) -> tuple[int, int] | None:
             if count in (shape[-3], shape[-1]):
                 return shape[-2:] if shape[-3] == count else shape[-3:-1]
         return shape[-2:] if channels == 1 and len(shape) == 2 else None
-    if isinstance(source, Path):
-        try:
-            with opened(content_of(source, what)) as picture:
-                return picture.height, picture.width
-        except BrokenImage as error:
-            raise UserError(f"{what}: {one_line(str(source))} cannot be read: {error}") from None
-    return (source.height, source.width) if isinstance(source, Image.Image) else None
+    if not isinstance(source, Path | Image.Image):
+        return None
+    try:
+        with opened(content_of(source, what) if isinstance(source, Path) else source) as picture:
+            return picture.height, picture.width
+    except BrokenImage as error:
+        name = one_line(str(source)) if isinstance(source, Path) else "the picture"
+        raise UserError(f"{what}: {name} cannot be read: {error}") from None
 
 
 def integers(array: Tensor | np.ndarray, levels: int, what: str) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.causal_networks import random_images
 from helpers.tiny_runs import arrays_of
-from PIL import Image
+from PIL import ExifTags, Image
 
 import auxar
 from auxar.cli import main
@@ -51,6 +51,21 @@ def test_several_sizes_in_one_call(model):
     assert torch.allclose(alone[:2], model.log_prob(small) / (-math.log(2) * 3 * 3 * 4))
     with pytest.raises(UserError, match="expected images of one size, got 3×4, 8×8; log_prob and bits_per_dim"):
         model.pixel_bits([small, own])
+
+
+def test_a_picture_that_its_exif_data_turn_has_the_size_that_viewers_show(model, tmp_path):
+    pixels = images_of(3, 7)
+    Image.fromarray(np.asarray(pixels[0].permute(1, 2, 0), np.uint8)).rotate(90, expand=True).save(
+        tmp_path / "turned.png", exif=exif_of(6)
+    )
+    for picture in (tmp_path / "turned.png", Image.open(tmp_path / "turned.png")):
+        assert torch.equal(model.bits_per_dim(picture), model.bits_per_dim(pixels))
+
+
+def exif_of(orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
 
 
 def test_conditions_stay_with_their_images(pictures):
