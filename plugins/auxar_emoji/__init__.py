@@ -1,7 +1,7 @@
 """Color images of emoji, 32×32 RGB, for experiments without a download, and models that are trained on them.
 
 - `emoji`: 6,269 images by six vendors, with train and test splits. `render_vendors.py` rendered them from npm packages;
-  vendors.py names these packages, their licenses and copyrights, and the folder licenses/ has the texts.
+  vendors.py names these packages, and the folder licenses/ has their licenses and copyrights.
 - `noto-emoji`: 1,511 images in one split. `render.py` rendered them from the font Noto Color Emoji, copyright Google
   Inc., licensed under the SIL Open Font License (OFL.txt).
 - The models `emoji32` and `emoji32_color`: the runs of the recipes of these names, exported in half precision.

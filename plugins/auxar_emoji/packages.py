@@ -10,13 +10,13 @@ from typing import Any
 
 from auxar_emoji import catalog
 from auxar_emoji.catalog import Emoji, code_of
-from auxar_emoji.vendors import VENDORS, Vendor
+from auxar_emoji.vendors import VENDORS
 
 FOLDERS_OF_FILES = {"twemoji": ".", "emojione": "assets/svg"}
 """The folders of the packages that have one SVG file for each emoji, named by its code points, by vendor."""
 CODES = {"noto": "noto", "fluent": "fluent-flat", "fluent-flat": "fluent-flat"}
 """The vendor whose package says which icon draws which emoji (chars.json), by vendor."""
-PACKAGES = {catalog.PACKAGE: catalog.VERSION} | {vendor.package: vendor.version for vendor in VENDORS.values()}
+PACKAGES = {catalog.PACKAGE: catalog.VERSION} | dict(VENDORS.values())
 """The versions of all packages."""
 
 
@@ -32,16 +32,16 @@ def check_versions(node_modules: Path) -> None:
             )
 
 
-def read_drawings(vendor: Vendor, node_modules: Path, emoji: Iterable[Emoji]) -> dict[str, str]:
+def read_drawings(vendor: str, node_modules: Path, emoji: Iterable[Emoji]) -> dict[str, str]:
     """Reads the vendor's SVG drawings of the emoji that it has, by their code points."""
     wanted = {each.code: each for each in emoji}
-    folder = node_modules / vendor.package
-    if vendor.name in FOLDERS_OF_FILES:
-        files = sorted((folder / FOLDERS_OF_FILES[vendor.name]).glob("*.svg"))
+    folder = node_modules / VENDORS[vendor][0]
+    if vendor in FOLDERS_OF_FILES:
+        files = sorted((folder / FOLDERS_OF_FILES[vendor]).glob("*.svg"))
         return {code_of(file.stem): file.read_text() for file in files if code_of(file.stem) in wanted}
     icons = json.loads((folder / "icons.json").read_text())
-    if vendor.name in CODES:
-        names = json.loads((node_modules / VENDORS[CODES[vendor.name]].package / "chars.json").read_text())
+    if vendor in CODES:
+        names = json.loads((node_modules / VENDORS[CODES[vendor]][0] / "chars.json").read_text())
         pairs = [(code_of(code), name) for code, name in names.items()]
     else:  # The package names its icons by the names of the emoji.
         codes = {_letters(each.name): code for code, each in wanted.items()}

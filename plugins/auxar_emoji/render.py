@@ -12,6 +12,7 @@ format). Pillow needs raqm to draw flags, which are pairs of code points.
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -30,27 +31,10 @@ BLOCKS = ((0x203C, 0x3300), (0x1F000, 0x1FB00))
 """The ranges of code points that are searched for emoji."""
 REGIONAL_INDICATORS = range(0x1F1E6, 0x1F200)
 SKIN_TONES = range(0x1F3FB, 0x1F400)
-LETTERING = (
-    "ARROW",
-    "BLACK MEDIUM",
-    "BLACK SMALL",
-    "BUTTON",
-    "CIRCLED IDEOGRAPH",
-    "CIRCLED INFORMATION",
-    "CIRCLED LATIN",
-    "CLOCK FACE",
-    "DOUBLE EXCLAMATION",
-    "EMOJI COMPONENT",
-    "HEAVY ",
-    "INPUT SYMBOL",
-    "KEYCAP",
-    "LARGE SQUARE",
-    "NEGATIVE SQUARED",
-    "SQUARED ",
-    "TRADE MARK",
-    "TRIANGLE",
-    "WHITE MEDIUM",
-    "WHITE SMALL",
+LETTERING = re.compile(
+    "ARROW|BLACK MEDIUM|BLACK SMALL|BUTTON|CIRCLED IDEOGRAPH|CIRCLED INFORMATION|CIRCLED LATIN|"
+    "CLOCK FACE|DOUBLE EXCLAMATION|EMOJI COMPONENT|HEAVY |INPUT SYMBOL|KEYCAP|LARGE SQUARE|"
+    "NEGATIVE SQUARED|SQUARED |TRADE MARK|TRIANGLE|WHITE MEDIUM|WHITE SMALL"
 )
 """Parts of Unicode names. A symbol with one of them in its name is left out, unless the name also contains HEART."""
 
@@ -59,7 +43,7 @@ def candidates() -> Iterator[str]:
     """Yields strings that may be emoji: first single code points, then pairs of regional indicators (flags)."""
     for code in itertools.chain.from_iterable(range(*block) for block in BLOCKS):
         name = unicodedata.name(chr(code), "")
-        lettering = "HEART" not in name and any(part in name for part in LETTERING)
+        lettering = "HEART" not in name and LETTERING.search(name) is not None
         if code not in REGIONAL_INDICATORS and code not in SKIN_TONES and not lettering:
             yield chr(code)
     for first, second in itertools.product(REGIONAL_INDICATORS, repeat=2):

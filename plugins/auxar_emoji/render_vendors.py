@@ -34,7 +34,7 @@ VENDOR_OF_FLAGS = "twemoji"
 
 def drawings(node_modules: Path, emoji: list[Emoji]) -> Iterator[tuple[Emoji, str, str]]:
     """Yields all drawings, ordered by emoji and vendor: the emoji, the vendor's name and the SVG document."""
-    found = {name: packages.read_drawings(vendor, node_modules, emoji) for name, vendor in VENDORS.items()}
+    found = {vendor: packages.read_drawings(vendor, node_modules, emoji) for vendor in VENDORS}
     for each in emoji:
         for vendor, svgs in found.items():
             is_chosen = vendor == VENDOR_OF_FLAGS or each.subgroup not in FLAGS_OF_REGIONS

@@ -20,19 +20,14 @@ SIMILAR = 3.0
 """An emoji with an image at a smaller distance from an image of another emoji is not held out."""
 TEST = 20
 """One emoji of this many is held out in each subgroup, and at least one."""
-BLOCK = 8
-"""The side of the squares whose means are compared first, in pixels."""
 Pair = tuple[int, int]
 
 
 def near(images: np.ndarray, limit: float) -> list[Pair]:
     """The pairs of images, shape (n, height, width, 3), at a distance below `limit`, as ascending pairs of numbers."""
-    n, height, width, channels = images.shape
-    blocks = images.reshape(n, height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels).mean((2, 4), dtype=np.float32)
-    # The distance of the means of squares is at most that of the images. Rounding may exceed it a little.
-    flat = torch.from_numpy(blocks.reshape(n, -1))
-    candidates = (torch.cdist(flat, flat, p=1) / flat.shape[1] < limit + 0.01).triu(1).nonzero().tolist()
-    return [(i, j) for i, j in candidates if np.abs(images[i].astype(int) - images[j]).mean() < limit]
+    flat = torch.from_numpy(images).flatten(1).float()
+    # The sums are integers that float32 represents exactly.
+    return [(i, j) for i, j in (torch.cdist(flat, flat, p=1) < limit * flat.shape[1]).triu(1).nonzero().tolist()]
 
 
 def without_equal(count: int, pairs: Iterable[Pair]) -> list[int]:
