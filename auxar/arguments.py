@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,19 @@ def as_paths(values: Any, name: str) -> list[Path]:
     return [as_path(value, f"{name}[{number}]") for number, value in enumerate(entries)]
 
 
+def image_size(value: str, name: str) -> tuple[int, int]:
+    """The height and width in an argument such as "96x64". Raises `UserError` for any other form.
+
+    Examples:
+        >>> image_size("96x64", "size")
+        (96, 64)
+    """
+    found = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", value) if isinstance(value, str) else None
+    if found is None:
+        raise UserError(f"{name}: expected HEIGHTxWIDTH, such as 96x64, got {shown(value)}")
+    return int(found[1]), int(found[2])
+
+
 def check_strings(values: Any, name: str, of: str) -> None:
     """Raises `UserError` unless an argument is a list or a tuple of strings. `of` says what the strings are.
 
@@ -50,9 +64,6 @@ def check_strings(values: Any, name: str, of: str) -> None:
     """
     if isinstance(values, str):
         raise UserError(f"{name}: expected a list of {of}, got the string {shown(values)}; write {shown([values])}")
-    if isinstance(values, dict) and "=" in of:
-        advice = shown([f"{key}={value}" for key, value in values.items()])
-        raise UserError(f"{name}: expected a list of {of}, got {described(values)}; write {advice}")
     if not isinstance(values, list | tuple):
         raise UserError(f"{name}: expected a list of {of}, got {described(values)}")
     for number, value in enumerate(values):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from auxar.errors import UserError
+from auxar.model.bands import Band, bands_of
 from auxar.model.distribution import CausalDistribution
 from auxar.model.factor import Factor
 from auxar.model.integers import IntegerHead
 from auxar.model.sources import DecodeSource, Sampler, coding_order, walk_for
-from auxar.model.support import Walk
-from auxar.numerics.range_coder import TOTAL, encode
+from auxar.numerics.range_coder import TOTAL, RangeDecoders, encode
 
 
 class FactorCoder:
@@ -21,7 +22,8 @@ class FactorCoder:
 
     An image takes about -log₂ p bits, given its view and its condition. The plugin `auxar_codec` describes the streams.
     Both directions need the same `lag`: the number of columns by which each row is coded behind the row above.
-    `sampler` draws the pixels when they are decoded.
+    `sampler` draws the pixels when they are decoded. Images are coded in bands of rows (`auxar.model.bands`), one after
+    another, so memory is bounded by the size of a band.
 
     Raises `UserError` if the factor has no integer frequencies.
 
@@ -47,10 +49,13 @@ class FactorCoder:
         self.sampler = sampler
         self.network = network
         self.head = network.head
+        self.bands = bands_of(factor)
 
     def lag(self) -> int:
         """The smallest lag with which the sampler decodes images. It is derived from the network."""
-        walk = self._walk(None if self.factor.view_spec is None else torch.zeros((1, *self.factor.view_spec.shape)), 1)
+        spec = self.factor.view_spec
+        view = None if spec is None else torch.zeros((1, *spec.shape), dtype=torch.int64)
+        walk = walk_for(self.network, self.factor.given(view), 1)
         return self.sampler.lag(self.network, 0 if walk is None else walk.reach)
 
     @torch.no_grad()
@@ -59,18 +64,9 @@ class FactorCoder:
 
         Raises `UserError` if a value lies outside of its interval, because the support of the view is wrong.
         """
-        order = coding_order(self.factor.image, lag)
-        found = self._ranges(image.to(torch.int64), view, condition)
-        if found[1].numel() and int(found[1].min()) < 1:
-            raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
-        starts, frequencies = (
-            values.permute(0, 2, 3, 1).flatten(1, 2)[:, order].flatten(1).tolist() for values in found
-        )
-        # A frequency of TOTAL stands for the only possible value, for which nothing is coded.
-        return [
-            encode((start, frequency) for start, frequency in zip(*ranges, strict=True) if frequency != TOTAL)
-            for ranges in zip(starts, frequencies, strict=True)
-        ]
+        image = image.to(torch.int64)
+        found = [self._ranges(band, image, view, lag, condition) for band in self.bands]
+        return [encode(itertools.chain(*(_coded(band[:, row]) for band in found))) for row in range(len(image))]
 
     @torch.no_grad()
     def decode(
@@ -80,18 +76,44 @@ class FactorCoder:
 
         Raises `UserError` if the sampler cannot draw pixels in the order of the lag.
         """
-        features = self.factor.features(len(streams), view, condition)
-        walk = self._walk(view, len(streams))
-        source = DecodeSource(self.head, self.factor.image, streams, lag, walk, restricted=self.factor.restricted)
-        return self.sampler.sample(self.network, features, source)
+        decoders = RangeDecoders(streams)
+        image = torch.empty((len(streams), *self.factor.image.shape), dtype=torch.int64)
+        for band in self.bands:
+            assert band.factor.network is not None
+            features = band.features(len(streams), view, condition)
+            given = band.given(None if view is None else view.to(torch.int64))
+            source = DecodeSource(
+                self.head,
+                band.factor.image,
+                decoders,
+                lag,
+                walk_for(band.factor.network, given, len(streams)),
+                known=image[:, :, band.first : band.start],
+                restricted=self.factor.restricted,
+            )
+            image[:, :, band.first : band.stop] = self.sampler.sample(band.factor.network, features, source)
+        return image
 
-    def _ranges(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        assert isinstance(self.factor.distribution, CausalDistribution)
-        given = self.factor.given(view)
-        features = self.factor.features(len(image), view, condition)
-        parameters = self.factor.distribution.parameters_of(image, features, given)
-        interval = given.interval(image) if given is not None and given.restricted else None
-        return self.head.coding_ranges(parameters, image, interval)
+    def _ranges(self, band: Band, image: Tensor, view: Tensor | None, lag: int, condition: Tensor | None) -> Tensor:
+        """The starts and the frequencies of a band's values in the order of coding: int64, (2, b, values)."""
+        own = image[:, :, band.first : band.stop]
+        given, features = band.given(view), band.features(len(image), view, condition)
+        assert isinstance(band.factor.distribution, CausalDistribution)
+        parameters = band.factor.distribution.parameters_of(own, features, given)
+        interval = given.interval(own) if given is not None and given.restricted else None
+        found = torch.stack(self.head.coding_ranges(parameters, own, interval))
+        order = coding_order(band.factor.image, lag)
+        order = order[order >= (band.start - band.first) * self.factor.image.width]
+        found = found.permute(0, 1, 3, 4, 2).flatten(2, 3)[:, :, order].flatten(2)
+        if found.numel() and int(found[1].min()) < 1:
+            raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
+        return found
 
-    def _walk(self, view: Tensor | None, count: int) -> Walk | None:
-        return walk_for(self.network, self.factor.given(None if view is None else view.to(torch.int64)), count)
+
+def _coded(ranges: Tensor) -> Iterator[tuple[int, int]]:
+    """The pairs of start and frequency that are coded, of ranges (2, values).
+
+    A frequency of TOTAL stands for the only possible value, for which nothing is coded.
+    """
+    pairs = zip(*ranges.tolist(), strict=True)
+    return ((start, frequency) for start, frequency in pairs if frequency != TOTAL)

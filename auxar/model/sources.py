@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -259,25 +258,29 @@ class DecodeSource(PixelSource):
     """A pixel source that decodes pixels from streams of a range coder, one stream for each image.
 
     `lag` is the lag with which the pixels were coded. `walk` gives the centers of the pixels and, if they are
-    `restricted`, their intervals. If a sampler asks for pixels in another order, `UserError` is raised.
+    `restricted`, their intervals. `known` has the pixels of the first rows, integers (count, c, rows, w), which are not
+    decoded. If a sampler asks for pixels in another order, `UserError` is raised.
     """
 
     def __init__(
         self,
         head: IntegerHead,
         image: ImageSpec,
-        streams: Sequence[bytes],
+        decoders: RangeDecoders,
         lag: int,
         walk: Walk | None = None,
         *,
+        known: Tensor,
         restricted: bool = False,
     ) -> None:
         self.head = head
         self.image = image
-        self.decoders = RangeDecoders(streams)
+        self.decoders = decoders
         self.walk = walk
+        self.known = known.permute(2, 3, 0, 1).flatten(0, 1).contiguous()
+        """The known pixels by place: int64, (rows · w, count, c)."""
         self.restricted = restricted
-        self.count = len(streams)
+        self.count = len(decoders.code)
         self.lag = lag
         self.reach = 0 if walk is None else walk.reach
         self.order = coding_order(image, lag)
@@ -294,9 +297,19 @@ class DecodeSource(PixelSource):
             )
         self._done += len(places)
         for number in order.tolist():
-            own = parameters[number * self.count : (number + 1) * self.count].cpu()
-            found[number] = self._pixel(places[number : number + 1].cpu(), own)
+            place = places[number : number + 1].cpu()
+            if int(place) < len(self.known):
+                found[number] = self._known_pixel(place)
+            else:
+                found[number] = self._pixel(place, parameters[number * self.count : (number + 1) * self.count].cpu())
         return found.to(places.device)
+
+    def _known_pixel(self, place: Tensor) -> Tensor:
+        values = self.known[place]
+        if self.walk is not None:
+            for channel in range(self.image.channels):
+                self.walk.take(place, channel, values[..., channel])
+        return values[0]
 
     def _pixel(self, place: Tensor, parameters: Tensor) -> Tensor:
         """Decodes the pixel at one place of all images: int64, (count, c)."""

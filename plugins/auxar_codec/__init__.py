@@ -27,6 +27,7 @@ def compress(
     paths: Iterable[str | PathLike[str]],
     out: str | PathLike[str],
     *,
+    tile: str | None = None,
     replace: bool = False,
     condition: Any = None,
     trust_plugins: bool = False,
@@ -34,8 +35,9 @@ def compress(
     """Compresses pictures without loss into one file, with a model.
 
     An image x takes about −log₂ p(x) bits, and is decoded on every machine that has the same model. The run must have
-    integers (`auxar integers`). Pictures may have any size; the model sees tiles of its own size. Gray and RGB pictures
-    of 8 bits are kept, with their color profile and EXIF data.
+    integers (`auxar integers`). Pictures may have any size; a model whose networks work at one size sees tiles of this
+    size. A picture that a model makes larger is stored as it is. Gray and RGB pictures of 8 bits are kept, with their
+    color profile and EXIF data.
 
     Several processes, on one or more machines with the same folder, share the pictures if all of them run this command
     with the same options. A command that was stopped continues, and nothing is done if the file has the pictures.
@@ -43,6 +45,8 @@ def compress(
     Args:
         paths (PATH): image files, or folders of image files
         out (-o, --out FILE): the new file
+        tile (--tile HEIGHTxWIDTH): divide pictures into tiles of this size, such as 256x256, which several processes
+            decode at the same time (default: none, if the networks of the model work at any size)
         replace: replace a file of anything else
         condition (--condition KIND=VALUE): label or attributes of the pictures, one for all or one for each, for a
             model that is given them: label=NAME, attributes=NAME,NAME… or none (the default); they are kept in the file
@@ -61,13 +65,14 @@ def compress(
         >>> [path.name for path in auxar.decompress("drawn.auxar", "out", run="runs/quickstart").paths]
         ['000000.png', '000001.png']
     """
-    from auxar import load
+    from auxar import image_size, load
     from auxar_codec.compression import Compression
     from auxar_codec.pictures import picture_files
 
     files = picture_files([paths] if isinstance(paths, str | PathLike) else paths)
     model = load(run, "cpu", arithmetic="integer", trust_plugins=trust_plugins)
-    work = Compression(model, files, Path(out), condition, replace=replace)
+    sides = None if tile is None else image_size(tile, "tile")
+    work = Compression(model, files, Path(out), condition, tile=sides, replace=replace)
     work.do("compressing")
     return work.result()
 
@@ -138,8 +143,8 @@ def decompress(
         return Decompressed(container)
     if out is None:
         raise UserError("out: expected a folder for the pictures; --list lists the images without one")
-    if not 0 <= depth < len(container.header.factors):
-        raise UserError(f"depth: expected 0 … {len(container.header.factors) - 1} for this file, got {depth}")
+    if not 0 <= depth < len(container.header.lags):
+        raise UserError(f"depth: expected 0 … {len(container.header.lags) - 1} for this file, got {depth}")
     names = [only] if isinstance(only, str) else only
     model = model_of(container, run, trust_plugins=trust_plugins)
     work = Decompression(container, model, Path(out), names, depth, replace=replace)

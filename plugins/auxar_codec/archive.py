@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import functools
+import hashlib
 import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import FactorCoder, ImageModel, UserError
-from auxar_codec.container import FORMAT, CodedCondition, CodedFactor, Container, Header
+from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError
+from auxar_codec.container import FORMAT, CodedCondition, Container, Header
 from auxar_codec.index import Entry
 from auxar_codec.pictures import Picture
 from auxar_codec.tiles import from_tiles, tile_counts, to_tiles
@@ -29,58 +32,70 @@ Streams = tuple[bytes, ...]
 """The streams of a tile: one for each factor, the coarsest first."""
 
 
+def header_of(model: ImageModel, name: str, *, tiles: bool, conditioned: bool = False) -> Header:
+    """The header of files that a model makes. `name` is the name of the run or of the model.
+
+    With `tiles`, images are divided into tiles of the size of the model, and otherwise the size of the model is that of
+    the widest image. `conditioned` says whether images have conditions other than the null condition. Raises
+    `UserError` if these are no labels or attributes, if the images of the model are not pictures, or if a factor has no
+    integer frequencies.
+    """
+    image, given = model.image, model.condition
+    if image.channels not in (1, 3) or image.levels != 256:
+        raise UserError(f"files need a model of gray or RGB images with 256 levels, got {image}")
+    if conditioned and (given is None or given.kind not in ("label", "attributes")):
+        kind = "no condition" if given is None else f"a condition of the kind '{given.kind}'"
+        raise UserError(f"files have labels or attributes of images, but this model has {kind}; use the null condition")
+    condition = CodedCondition(given.kind, given.spec.channels, given.spec.levels) if given and conditioned else None
+    lags = tuple(coder.lag() for coder in coders_of(model))
+    size = (image.height, image.width) if tiles else (0, 0)
+    return Header(FORMAT, name, digest_of(model), image.channels, *size, image.levels, lags, condition)
+
+
 def coders_of(model: ImageModel) -> list[FactorCoder]:
     """A coder for each factor of a model, the coarsest first. Raises `UserError` if it has no integer frequencies."""
     assert model.chain.sampler is not None, "a model in integers was loaded from a run"
     return [FactorCoder(factor, model.chain.sampler) for factor in reversed(model.factors)]
 
 
-def header_of(model: ImageModel, name: str, *, conditioned: bool = False) -> Header:
-    """The header of files that a model makes. `name` is the name of the run or of the model.
+def digest_of(model: ImageModel) -> str:
+    """The digest of a model in integers that headers have."""
+    return digest_of_factors({factor.name: model.chain.digests[factor.name] for factor in model.factors})
 
-    `conditioned` says whether images have conditions other than the null condition. Raises `UserError` if these are no
-    labels or attributes, if the images of the model are not pictures, or if a factor has no integer frequencies.
-    """
-    image, given, digests = model.image, model.condition, model.chain.digests
-    if image.channels not in (1, 3) or image.levels != 256:
-        raise UserError(f"files need a model of gray or RGB images with 256 levels, got {image}")
-    if conditioned and (given is None or given.kind not in ("label", "attributes")):
-        kind = "no condition" if given is None else f"a condition of the kind '{given.kind}'"
-        raise UserError(f"files have labels or attributes of images, but this model has {kind}; use the null condition")
-    factors = tuple(
-        CodedFactor(coder.factor.name, digests[coder.factor.name], coder.lag()) for coder in coders_of(model)
-    )
-    shape = image.channels, image.height, image.width, image.levels
-    condition = CodedCondition(given.kind, given.spec.channels, given.spec.levels) if given and conditioned else None
-    return Header(FORMAT, name, *shape, factors, condition)
+
+def digest_of_factors(digests: Mapping[str, str]) -> str:
+    """The digest that headers have, from the digests of a model's factors in integers by name."""
+    lines = (f"{name} {digest}\n" for name, digest in sorted(digests.items()))
+    return base64.urlsafe_b64encode(hashlib.sha256("".join(lines).encode()).digest())[:16].decode()
 
 
 def check_model(container: Container, model: ImageModel) -> None:
     """Raises `UserError` unless a file was made with this model."""
-    own = header_of(model, "", conditioned=container.header.condition is not None)
-    for theirs, ours in itertools.zip_longest(_identity(container.header), _identity(own)):
-        if theirs != ours:
-            raise UserError(
-                f"{container.path} was made with another model: it needs {theirs!s:.200}, and this model has {ours}"
-            )
+    given, header = model.condition, container.header
+    ours = CodedCondition(given.kind, given.spec.channels, given.spec.levels) if given and header.condition else None
+    for theirs, own in (
+        (f"a model with the digest {header.digest}", f"a model with the digest {digest_of(model)}"),
+        (str(header.condition or "no condition"), str(ours or "no condition")),
+    ):
+        if theirs != own:
+            raise UserError(f"{container.path} was made with another model: it needs {theirs:.200}, and this is {own}")
 
 
-def _identity(header: Header) -> list[str]:
-    """The parts of a header that decide whether a model can decode a file."""
-    factors = [f"the factor {factor.name!r} with the digest {factor.digest!r}" for factor in header.factors]
-    return [f"images of {header.tile}", str(header.condition or "no condition"), *factors]
-
-
-def entry_of(name: str, picture: Picture, header: Header, condition: tuple[int, ...] = ()) -> Entry:
-    """The entry of a picture in the index of a file, before the picture is encoded."""
-    channels, height, width = picture.pixels.shape
+def entry_of(name: str, picture: Picture, channels: int, condition: tuple[int, ...] = ()) -> Entry:
+    """The entry of a picture in the index of a file, before it is encoded by a model of images with `channels`."""
+    own, height, width = picture.pixels.shape
     sizes = len(picture.profile), len(picture.exif)
-    return Entry(name, channels == 1 < header.channels, height, width, *sizes, checksum_of(picture.pixels), condition)
+    return Entry(name, own == 1 < channels, height, width, *sizes, checksum_of(picture.pixels), condition)
 
 
 def checksum_of(pixels: np.ndarray) -> int:
     """The CRC-32 of a picture's values, in the order of rows, columns and channels."""
-    return zlib.crc32(np.ascontiguousarray(pixels.transpose(1, 2, 0)).tobytes())
+    return zlib.crc32(values_of(pixels))
+
+
+def values_of(pixels: np.ndarray) -> bytes:
+    """A picture's values, (channels, height, width), in the order of rows, columns and channels."""
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0)).tobytes()
 
 
 class Archiver:
@@ -92,20 +107,21 @@ class Archiver:
     def __init__(self, model: ImageModel, header: Header) -> None:
         self.model = model
         self.header = header
-        self.coders = [(coder, factor.lag) for coder, factor in zip(coders_of(model), header.factors, strict=True)]
+        self._at = functools.lru_cache(maxsize=4)(self._at_size)
 
     def encode(self, pictures: Sequence[tuple[Entry, Picture]]) -> list[Record]:
         """Encodes pictures, given with their entries. Returns complete entries and records."""
-        tiles = [
-            to_tiles(np.repeat(picture.pixels, self.header.channels // len(picture.pixels), 0), self.header.tile)
-            for _, picture in pictures
-        ]
-        conditions = self._conditions([entry for entry, _ in pictures], list(map(len, tiles)))
-        streams = self._encoded(torch.from_numpy(np.concatenate(tiles)), conditions)
-        return [
-            _record(entry, picture, list(itertools.islice(streams, len(own))))
-            for (entry, picture), own in zip(pictures, tiles, strict=True)
-        ]
+        found = []
+        for tile, group in itertools.groupby(pictures, key=lambda each: self.header.tile_of(each[0])):
+            own = list(group)
+            tiles = [self._tiles(picture.pixels, tile) for _, picture in own]
+            conditions = self._conditions([entry for entry, _ in own], list(map(len, tiles)))
+            streams = self._encoded(tile, torch.cat(tiles), conditions)
+            found += [
+                _record(entry, picture, list(itertools.islice(streams, len(each))))
+                for (entry, picture), each in zip(own, tiles, strict=True)
+            ]
+        return found
 
     def decode(
         self, container: Container, chosen: Sequence[Entry], depth: int = 0
@@ -117,59 +133,88 @@ class Archiver:
         """
         if (channels := self.model.chain.specs[depth].channels) not in (1, 3):
             raise UserError(f"the views at depth {depth} have {channels} channels, and cannot be written as pictures")
-        waiting, tiles = list[tuple[Entry, bytes | None]](), 0
-        for entry, record in container.records(chosen, coarse=depth > 0):
-            waiting.append((entry, record))
-            tiles += 0 if record is None else len(entry.lengths[0])
-            if tiles * self.header.tile.dims >= DECODED_DIMS:
-                yield from self._pictures(waiting, depth)
-                waiting, tiles = [], 0
-        yield from self._pictures(waiting, depth)
+        records = container.records(chosen, coarse=depth > 0)
+        for tile, group in itertools.groupby(records, key=lambda each: self.header.tile_of(each[0])):
+            waiting, tiles = list[tuple[Entry, bytes | None]](), 0
+            for entry, record in group:
+                waiting.append((entry, record))
+                tiles += 0 if record is None else len(entry.lengths[0])
+                if tiles * tile.dims >= DECODED_DIMS:
+                    yield from self._pictures(waiting, tile, depth)
+                    waiting, tiles = [], 0
+            yield from self._pictures(waiting, tile, depth)
 
-    def _encoded(self, tiles: Tensor, conditions: Tensor | None) -> Iterator[Streams]:
+    def _at_size(self, height: int, width: int) -> tuple[Chain, list[tuple[FactorCoder, int]]]:
+        """The model at the size of tiles, and its coders with their lags, the coarsest first."""
+        model = self.model.at(height, width)
+        coders = zip(coders_of(model), self.header.lags, strict=True)
+        return model.chain, [(coder, min(lag, coder.factor.image.width)) for coder, lag in coders]
+
+    def _tiles(self, pixels: np.ndarray, tile: ImageSpec) -> Tensor:
+        """The tiles of a picture (channels, height, width): int64, (tiles, *tile.shape)."""
+        return torch.from_numpy(to_tiles(np.repeat(pixels, tile.channels // len(pixels), 0), tile)).to(torch.int64)
+
+    def _encoded(self, tile: ImageSpec, tiles: Tensor, conditions: Tensor | None) -> Iterator[Streams]:
         """Yields the streams of each tile."""
-        for rows in self._parts(len(tiles), ENCODED_DIMS):
-            views = self.model.chain.views(tiles[rows].to(torch.int64))
+        chain, coders = self._at(tile.height, tile.width)
+        for rows in _parts(len(tiles), ENCODED_DIMS // tile.dims):
+            views = chain.views(tiles[rows])
             found = []
-            for coder, lag in self.coders:
+            for coder, lag in coders:
                 image, view, given = coder.factor.inputs(views, None if conditions is None else conditions[rows])
                 found.append(coder.encode(image, view, lag, given))
             yield from zip(*found, strict=True)
 
     def _pictures(
-        self, waiting: Sequence[tuple[Entry, bytes | None]], depth: int
+        self, waiting: Sequence[tuple[Entry, bytes | None]], tile: ImageSpec, depth: int
     ) -> Iterator[tuple[Entry, Picture | None]]:
-        found = [(entry, record) for entry, record in waiting if record is not None]
-        streams = [tile for entry, record in found for tile in streams_of(entry, record)]
-        counts = [len(entry.lengths[0]) for entry, _ in found]
-        tiles = self._tiles(streams, self._conditions([entry for entry, _ in found], counts), depth)
+        coded = [(entry, record) for entry, record in waiting if record is not None and not entry.raw]
+        streams = [each for entry, record in coded for each in streams_of(entry, record)]
+        counts = [len(entry.lengths[0]) for entry, _ in coded]
+        tiles = self._decoded(tile, streams, self._conditions([entry for entry, _ in coded], counts), depth)
         for entry, record in waiting:
-            own = [] if record is None else list(itertools.islice(tiles, len(entry.lengths[0])))
-            yield entry, None if record is None else self._picture(np.stack(own), entry, record, depth)
+            if record is None:
+                yield entry, None
+                continue
+            if entry.raw:
+                own = list(self._views(entry, record, tile, depth))
+            else:
+                own = list(itertools.islice(tiles, len(entry.lengths[0])))
+            yield entry, self._picture(torch.stack(own), entry, record, tile, depth)
 
-    def _tiles(self, streams: Sequence[Streams], conditions: Tensor | None, depth: int) -> Iterator[np.ndarray]:
-        """Decodes tiles, or their views at a depth: uint8, (channels, height, width)."""
-        for rows in self._parts(len(streams), DECODED_DIMS):
+    def _views(self, entry: Entry, record: bytes, tile: ImageSpec, depth: int) -> Tensor:
+        """The views at a depth of the tiles of an image whose values are in its record: int64, (tiles, c, h, w)."""
+        values = record[entry.profile_bytes + entry.exif_bytes :]
+        pixels = np.frombuffer(values, np.uint8).reshape(entry.height, entry.width, entry.raw).transpose(2, 0, 1)
+        chain, _ = self._at(tile.height, tile.width)
+        return chain.views(self._tiles(pixels, tile))[depth]
+
+    def _decoded(
+        self, tile: ImageSpec, streams: Sequence[Streams], conditions: Tensor | None, depth: int
+    ) -> Iterator[Tensor]:
+        """Decodes tiles, or their views at a depth: int64, (channels, height, width)."""
+        for rows in _parts(len(streams), DECODED_DIMS // tile.dims):
             view: Tensor | None = None
-            for (coder, lag), own in zip(self.coders, zip(*streams[rows], strict=True), strict=True):
+            for (coder, lag), own in zip(
+                self._at(tile.height, tile.width)[1], zip(*streams[rows], strict=True), strict=True
+            ):
                 if coder.factor.depth >= depth:
                     view = coder.decode(own, view, lag, None if conditions is None else conditions[rows])
             assert view is not None
-            # The largest level becomes 255, and values are rounded up, as in all pictures of auxar.
-            yield from (-(-255 * view // (self.model.chain.specs[depth].levels - 1))).to(torch.uint8).numpy()
+            yield from view
 
-    def _picture(self, tiles: np.ndarray, entry: Entry, record: bytes, depth: int) -> Picture | None:
-        spec, tile = self.model.chain.specs[depth], self.header.tile
-        rows, columns = tile_counts(entry.height, entry.width, tile)
+    def _picture(self, tiles: Tensor, entry: Entry, record: bytes, tile: ImageSpec, depth: int) -> Picture | None:
+        spec = self._at(tile.height, tile.width)[0].specs[depth]
+        rows, columns = tile_counts(entry.height, entry.width, tile.height, tile.width)
         # A view has as many rows as the same share of its tiles, rounded up.
         height = min(rows * spec.height, -(-entry.height * spec.height // tile.height))
         width = min(columns * spec.width, -(-entry.width * spec.width // tile.width))
-        pixels = from_tiles(tiles, height, width)
+        # The largest level becomes 255, and values are rounded up, as in all pictures of auxar.
+        pixels = from_tiles((-(-255 * tiles // (spec.levels - 1))).to(torch.uint8).numpy(), height, width)
         pixels = np.ascontiguousarray(pixels[:1] if entry.gray else pixels)
         if depth > 0:  # The metadata of a picture, such as its size, need not hold for its views.
             return Picture(pixels)
-        profile, exif = record[: entry.profile_bytes], record[entry.profile_bytes :][: entry.exif_bytes]
-        return Picture(pixels, profile, exif) if checksum_of(pixels) == entry.checksum else None
+        return Picture(pixels, *entry.metadata(record)) if checksum_of(pixels) == entry.checksum else None
 
     def _conditions(self, entries: Sequence[Entry], tiles: Sequence[int]) -> Tensor | None:
         """The condition of each tile of images with these numbers of tiles; None without a condition."""
@@ -179,18 +224,31 @@ class Archiver:
         found = self.model.conditions(given and torch.tensor(given)[..., None, None], len(entries))
         return None if found is None else found.repeat_interleave(torch.tensor(tiles), 0)
 
-    def _parts(self, count: int, dims: int) -> Iterator[slice]:
-        """Slices of `count` tiles, each with at most `dims` sub-pixels, or with one tile."""
-        size = max(1, dims // self.header.tile.dims)
-        return (slice(first, first + size) for first in range(0, count, size))
+
+def _parts(count: int, size: int) -> Iterator[slice]:
+    """Slices of `count` tiles of at most `size` tiles, or one."""
+    size = max(1, size)
+    return (slice(first, first + size) for first in range(0, count, size))
 
 
 def _record(entry: Entry, picture: Picture, tiles: Sequence[Streams]) -> Record:
-    """The complete entry and the record of a picture, from the streams of its tiles."""
+    """The complete entry and the record of a picture, from the streams of its tiles.
+
+    If the streams are not smaller than the picture's values, the record has the values.
+    """
     by_factor = list(zip(*tiles, strict=True))
-    record = b"".join([picture.profile, picture.exif, *itertools.chain(*by_factor)])
+    content = list(itertools.chain(*by_factor))
     entry = attrs.evolve(entry, lengths=tuple(tuple(map(len, each)) for each in by_factor))
+    if grows(content, picture):
+        content = [values_of(picture.pixels)]
+        entry = attrs.evolve(entry, lengths=((),) * len(by_factor), raw=len(picture.pixels))
+    record = b"".join([picture.profile, picture.exif, *content])
     return attrs.evolve(entry, coarse_checksum=zlib.crc32(record[: entry.coarse_size])), record
+
+
+def grows(streams: Sequence[bytes], picture: Picture) -> bool:
+    """Whether streams have at least as many bytes as the values of a picture."""
+    return sum(map(len, streams)) >= picture.pixels.size
 
 
 def streams_of(entry: Entry, record: bytes) -> list[Streams]:

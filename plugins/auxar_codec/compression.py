@@ -60,38 +60,53 @@ class Source:
 class Compression(Work):
     """The work of compressing picture files into a file. The result of a chunk is an index and records.
 
-    `condition` is a condition of all pictures, or one for each. A file with another content is replaced only with
-    `replace`. Raises `UserError` if a part of a picture could not be kept, if two pictures have the same name, if the
-    index would be too large, or if there is another file.
+    `condition` is a condition of all pictures, or one for each. `tile` is the height and width of tiles; without
+    it, pictures are divided only if the model has one size. A file with another content is replaced only with
+    `replace`. Raises `UserError` if a part of a picture could not be kept, if two pictures have the same name, if
+    the index would be too large, or if there is another file.
     """
 
-    def __init__(self, model: ImageModel, files: Sequence[Path], out: Path, condition: Any, *, replace: bool) -> None:
+    def __init__(
+        self,
+        model: ImageModel,
+        files: Sequence[Path],
+        out: Path,
+        condition: Any,
+        *,
+        tile: tuple[int, int] | None = None,
+        replace: bool = False,
+    ) -> None:
         check_names(files)
         if out.exists() and any(file.samefile(out) for file in files):
             raise UserError(f"{out} is one of the pictures; choose another name with -o")
         values = _conditions(model, condition, len(files))
-        # A file may be given to others, so it has the name of the run's folder without the folders above it.
-        name = "" if model.run is None else Path(model.run.name).name
-        self.header = header_of(model, name, conditioned=any(values))
-        self.archiver, self.replace = Archiver(model, self.header), replace
+        model = model if tile is None else model.at(*tile)
+        self.channels, self.replace = model.image.channels, replace
         # Encoding takes long, so all pictures are checked before it begins.
         self.sources = [self._source(*each) for each in zip(files, map(read_picture, files), values, strict=True)]
-        self.parts = chunks_of([count * self.header.tile.dims for count in self._tiles()], CHUNK)
+        tiles = tile is not None or not model.chain.any_size
+        if not tiles:
+            model = model.at(model.image.height, max(source.entry.width for source in self.sources))
+        # A file may be given to others, so it has the name of the run's folder without the folders above it.
+        name = "" if model.run is None else Path(model.run.name).name
+        self.header = header_of(model, name, tiles=tiles, conditioned=any(values))
+        self.archiver = Archiver(model, self.header)
+        self.parts = chunks_of(self._sizes(), CHUNK)
         facts = {"header": self.header.table(), "pictures": [attrs.astuple(source)[1:] for source in self.sources]}
         super().__init__(out, facts, len(self.parts))
         self._check_output()
 
-    def _tiles(self) -> list[int]:
-        """The number of tiles of each picture. Raises `UserError` if the index would be too large."""
+    def _sizes(self) -> list[int]:
+        """The number of sub-pixels of each picture's tiles. Raises `UserError` if the index would be too large."""
         entries = [source.entry for source in self.sources]
-        tiles = [number_of_tiles(each.name, each.height, each.width, self.header.tile) for each in entries]
-        check_index(entries, sum(tiles), len(self.header.factors))
-        return tiles
+        tiles = [number_of_tiles(entry, self.header.image) for entry in entries]
+        check_index(entries, sum(tiles), len(self.header.lags))
+        return [count * self.header.tile_of(entry).dims for entry, count in zip(entries, tiles, strict=True)]
 
     def _source(self, file: Path, picture: Picture, condition: tuple[int, ...]) -> Source:
-        if len(picture.pixels) > self.header.channels:
+        if len(picture.pixels) > self.channels:
             raise UserError(f"{file} cannot be compressed: it has colors, but the model's images are gray")
-        entry = entry_of(file.name, picture, self.header, condition)
+        entry = entry_of(file.name, picture, self.channels, condition)
         return Source(file, entry, _digest(picture.pixels.tobytes()), _digest(picture.profile + picture.exif))
 
     def _check_output(self) -> None:
@@ -104,12 +119,12 @@ class Compression(Work):
             found = read_container(self.output)
         except UserError:
             return False
-        known = [attrs.evolve(entry, lengths=(), coarse_checksum=0) for entry in found.entries]
+        known = [entry.before_encoding() for entry in found.entries]
         if found.header != self.header or known != [source.entry for source in self.sources]:
             return False
         records = zip(found.records(found.entries), self.sources, strict=True)
         return all(
-            record is not None and _digest(record[: entry.profile_bytes + entry.exif_bytes]) == source.metadata
+            record is not None and _digest(b"".join(entry.metadata(record))) == source.metadata
             for (entry, record), source in records
         )
 

@@ -3,27 +3,29 @@
 All numbers are unsigned integers with their lowest byte first.
 
 - 8 bytes: `89 41 55 58 41 52 0D 0A` (`\\x89AUXAR\\r\\n`)
-- 4 bytes: number of bytes of the header, at most 2¹⁶
-- the header, JSON in UTF-8
-- 4 bytes: CRC-32 of the header
+- 2 bytes: number of bytes of the header
 - 4 bytes: number of bytes of the index
+- the header, JSON in UTF-8, compressed by DEFLATE (RFC 1951) with the preset dictionary `DICTIONARY`
 - the index
-- 4 bytes: CRC-32 of the index
+- 4 bytes: CRC-32 of everything between the first 8 bytes and here
 - a record for each image, in the order of the index
 
-The header has the keys `format` (1), `model` (the name of the run's folder, which helps to find it), `channels`,
-`height`, `width` and `levels` of the model's images, and `factors`: for each factor, the coarsest first, its `name`,
-the `digest` of its integers (`integer.json` of a run) and its `lag`, 1 … width. If images are coded given labels or
-attributes, there is also `condition`, with its `kind`, the number of `values` of an image, 1 … 1024, and their number
-of `levels`, 2 … 2²⁴. Other keys are refused.
+The header has the keys `format` (1), `model` (the name of the run's folder, which helps to find it), `digest` (the
+first 16 characters of the SHA-256, in the URL-safe Base64 alphabet, of a line `NAME DIGEST` for each factor of
+images in `integer.json` of a run, in the order of their names, with a line feed at its end), `channels` and
+`levels` of the model's images, `height` and `width` of tiles, both 0 if each image is a single tile, and `lags`:
+for each factor, the coarsest first, its lag, at least 1. If images are coded given labels or attributes, there is
+also `condition`, with its `kind`, the number of `values` of an image, 1 … 1024, and their number of `levels`, 2 …
+2²⁴. Other keys are refused.
 
-The index is a file of the format .xz (LZMA2, made without a checksum, and read with at most 64 MiB of memory) of at
-most 2²⁵ bytes, with this content of at most 2²⁵ bytes, for n images:
+The index is compressed by LZMA2 with a dictionary of 8 MiB, without the header of a file. It has at most 2²⁵ bytes, and
+this content of at most 2²⁵ bytes, for n images:
 
 - 4 bytes: n
 - for each image, its name in UTF-8 and a zero byte. A name has 1 … 200 bytes, without `/`, `\\` and the zero byte, is
   not `.` or `..`, and not the name of another image
 - 4n bytes: 1 for each image that is gray although the model has 3 channels, and 0 for the others
+- 4n bytes: the number of channels of each image whose values are stored as they are, and 0 for the others
 - 4n bytes: number of rows of each image
 - 4n bytes: number of columns; an image has 1 … 10⁸ pixels
 - 4n bytes: number of bytes of the color profile, at most 2¹⁸
@@ -31,8 +33,8 @@ most 2²⁵ bytes, with this content of at most 2²⁵ bytes, for n images:
 - 4n bytes: CRC-32 of the record without the streams of the finest factor
 - 4n bytes: CRC-32 of the image's values, in the order of rows, columns and channels; of one channel if it is gray
 - 4t bytes: for each factor, the coarsest first: number of bytes of the streams of all images' tiles, t in all. The
-  tiles of an image are in raster order. A stream has at most 4·d + 16 bytes, for the d sub-pixels of the model's
-  images
+  tiles of an image are in raster order. A stream has at most 4·d + 16 bytes, for the d sub-pixels of the largest tile.
+  An image whose values are stored has no tiles
 - 4n bytes: for each of the `values` of a condition, if the header has one: 0 for an image with the null condition,
   and otherwise the value plus 1
 
@@ -41,16 +43,24 @@ bytes, their third bytes, and their highest bytes. Numbers of the same kind are 
 well: an image of the model's size takes about 14 bytes in the index of a model with five factors, in addition to its
 name. 8 of them are the checksums.
 
-A record is the color profile, the EXIF data (as Pillow reads it from the picture, and gives it to the PNG file), and
-the streams: for each factor, the coarsest first, those of the tiles in raster order. A view at depth k is decoded
-from the streams of the factors down to this depth, and only the part of the record before the finest factor's streams
-is read and compared with its checksum. The values of an image itself are compared with their checksum after it is
-decoded, which finds all other damage, and a decoder that computes other frequencies.
+A record is the color profile, the EXIF data (as Pillow reads it from the picture, and gives it to the PNG file), the
+image's values in the order of rows, columns and channels, if they are stored, and the streams: for each factor, the
+coarsest first, those of the tiles in raster order. A view at depth k is decoded from the streams of the factors down to
+this depth, and only the part of the record before the finest factor's streams is read and compared with its checksum.
+The values of an image itself are compared with their checksum after it is decoded, which finds all other damage, and a
+decoder that computes other frequencies.
 
 **Streams.** A stream holds the sub-pixels of one tile for one factor, given the tile's view. The pixel at row r and
 column c is coded at time r · lag + c, and of pixels with the same time, that of the upper row comes first. With this
-order, a sampler decodes many rows at once; lag = width is raster order. The lag is derived from the network, and a
-sampler that cannot follow it is refused. The channels of a pixel follow each other.
+order, a sampler decodes many rows at once; lag = width is raster order, which larger lags stand for, too. The lag is
+derived from the network, and a sampler that cannot follow it is refused. The channels of a pixel follow each other.
+
+If the model's networks work at any size, a high tile is coded in bands of rows (`auxar.model.bands`), one after another
+in the same stream: let s be the number of rows of the factor's image for each row of its view (1 for a prior), and u
+the least common multiple of 16 and s. Bands have max(4u, ⌊⌊2¹⁷ / width⌋ / u⌋ · u) rows, and the last one has the rows
+that are left. The network computes the parameters
+of a band from an image that begins u rows above the band and ends with it, and the embedding's features are computed
+from the rows of the view that belong to this image and u rows below. In a band, r counts from its first row.
 
 A value is coded with the cumulative frequency *start* of all lower values and its own *frequency*, which the head
 gives for the integer parameters that the network predicts for the pixel. In a restricted decoder, only the values in
@@ -82,32 +92,27 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import attrs
-from attrs.validators import ge, in_, le, max_len, min_len
+from attrs.validators import deep_iterable, ge, in_, le, max_len, min_len
 from cattrs import Converter
 
 from auxar import ImageSpec, UserError, replacing
-from auxar_codec.index import MOST_INDEX, Entry, packed_index, unpacked_index
+from auxar_codec.index import MOST_INDEX, Entry, Shape, packed_index, unpacked_index
 
 MAGIC = b"\x89AUXAR\r\n"
 """The first bytes of a file. A transfer as text would change them."""
 FORMAT = 1
 """Version of the format."""
+MOST_SIDE = 2**16
+"""Maximum height and width of tiles."""
 MOST_VALUES = 1024
 """Maximum number of values of a condition."""
 MOST_HEADER = 2**16
-"""Maximum number of bytes of the header."""
-
-
-@attrs.frozen
-class CodedFactor:
-    """A factor of the model, as the header names it."""
-
-    name: str
-    """Name of the factor."""
-    digest: str
-    """Digest of the factor in integers (`auxar integers`)."""
-    lag: int = attrs.field(validator=ge(1))
-    """The pixel at row r and column c is coded at time r · lag + c."""
+"""Maximum number of bytes of the header, before it is compressed."""
+DICTIONARY = (
+    b'"condition":{"kind":"attributes","kind":"label","values":1,"levels":'
+    b'{"format":1,"model":"","digest":"","channels":3,"height":0,"width":0,"levels":256,"lags":[4,4,4]}'
+)
+"""The preset dictionary of the header's compression: a short header takes about 35 bytes."""
 
 
 @attrs.frozen
@@ -129,29 +134,35 @@ class Header:
     format: int
     """Version of the format."""
     model: str
-    """Name of the run or of the model. It helps to find the model; only digests decide."""
-    channels: int
+    """Name of the run or of the model. It helps to find the model; only the digest decides."""
+    digest: str
+    """Digest of the digests of all factors in integers (`auxar integers`)."""
+    channels: int = attrs.field(validator=in_((1, 3)))
     """Number of channels of the model's images."""
-    height: int
-    """Number of rows of the model's images."""
-    width: int
-    """Number of columns of the model's images."""
-    levels: int
+    height: int = attrs.field(validator=[ge(0), le(MOST_SIDE)])
+    """Number of rows of a tile; 0 if each image is a single tile."""
+    width: int = attrs.field(validator=[ge(0), le(MOST_SIDE)])
+    """Number of columns of a tile; 0 if each image is a single tile."""
+    levels: int = attrs.field(validator=in_((256,)))
     """Number of values of a sub-pixel of the model's images."""
-    factors: tuple[CodedFactor, ...] = attrs.field(validator=[min_len(1), max_len(65)])
-    """The factors, the coarsest first."""
+    lags: tuple[int, ...] = attrs.field(validator=[min_len(1), max_len(65), deep_iterable(ge(1))])
+    """For each factor, the coarsest first, the number of columns by which a row is coded behind the row above."""
     condition: CodedCondition | None = None
     """The condition that images were coded given. None for the null condition, and for a model without a condition."""
 
     def __attrs_post_init__(self) -> None:
-        # With a larger lag, pixels would be coded in raster order, too, but decoding would take more steps.
-        if (lag := max(factor.lag for factor in self.factors)) > self.tile.width:
-            raise ValueError(f"the lag {lag} is larger than the width {self.tile.width}")
+        if bool(self.height) != bool(self.width):
+            raise ValueError(f"tiles of {self.height}×{self.width} pixels")
 
     @property
-    def tile(self) -> ImageSpec:
-        """Shape and range of the model's images."""
-        return ImageSpec(self.channels, height=self.height, width=self.width, levels=self.levels)
+    def image(self) -> Shape:
+        """Channels of the model's images, and height and width of tiles; both are 0 if each image is a single tile."""
+        return self.channels, self.height, self.width
+
+    def tile_of(self, entry: Entry) -> ImageSpec:
+        """Shape and range of the tiles of an image."""
+        height, width = self.height or entry.height, self.width or entry.width
+        return ImageSpec(self.channels, height=height, width=width, levels=self.levels)
 
     def table(self) -> dict[str, Any]:
         """The header as plain values, as the file has them."""
@@ -198,11 +209,12 @@ def write_container(path: Path, header: Header, entries: Sequence[Entry], record
 
     Raises `UserError` if the file cannot be written, or if its index would be too large.
     """
-    text = json.dumps(header.table(), separators=(",", ":")).encode()
+    packing = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
+    text = packing.compress(json.dumps(header.table(), separators=(",", ":")).encode()) + packing.flush()
     index = packed_index(entries)
-    parts = [len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little") for part in (text, index)]
+    parts = b"".join([len(text).to_bytes(2, "little"), len(index).to_bytes(4, "little"), text, index])
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.writelines([MAGIC, *parts, *records])
+        file.writelines([MAGIC, parts, zlib.crc32(parts).to_bytes(4, "little"), *records])
 
 
 def read_container(path: Path) -> Container:
@@ -223,9 +235,10 @@ def read_container(path: Path) -> Container:
         if not MAGIC.startswith(file.read(len(MAGIC))):
             raise UserError(f"{path} was not made by `auxar compress`")
         with _naming(path, "header"):
-            header = _header(_part(file, MOST_HEADER))
+            text, index = _parts(file)
+            header = _header(text)
         with _naming(path, "index"):
-            entries = entries_of(_part(file, MOST_INDEX), header)
+            entries = entries_of(index, header)
         return Container(path, header, entries, file.tell())
 
 
@@ -233,7 +246,7 @@ def entries_of(index: bytes, header: Header) -> tuple[Entry, ...]:
     """The images of an index, for files with a header. Raises an exception if it is not valid."""
     given = header.condition
     values = (0, 0) if given is None else (given.values, given.levels)
-    return unpacked_index(index, header.tile, len(header.factors), *values)
+    return unpacked_index(index, header.image, len(header.lags), *values)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -253,18 +266,21 @@ def _naming(path: Path, part: str) -> Iterator[None]:
         raise UserError(f"{path} is damaged: its {part} is not valid ({error!s:.300})") from None
 
 
-def _part(file: BinaryIO, most: int) -> bytes:
-    length = int.from_bytes(file.read(4), "little")
-    if length > most:
-        raise ValueError(f"it has {length:,} bytes, expected at most {most:,}")
-    part, checksum = file.read(length), file.read(4)
-    if checksum != zlib.crc32(part).to_bytes(4, "little"):
+def _parts(file: BinaryIO) -> tuple[bytes, bytes]:
+    """Reads the header and the index, compressed."""
+    sizes = file.read(6)
+    header, index = int.from_bytes(sizes[:2], "little"), int.from_bytes(sizes[2:], "little")
+    if index > MOST_INDEX:
+        raise ValueError(f"its index has {index:,} bytes, expected at most {MOST_INDEX:,}")
+    content = sizes + file.read(header + index)
+    if file.read(4) != zlib.crc32(content).to_bytes(4, "little"):
         raise ValueError("it is cut, or its checksum is wrong")
-    return part
+    return content[6 : 6 + header], content[6 + header :]
 
 
-def _header(text: bytes) -> Header:
-    values = json.loads(text)
+def _header(packed: bytes) -> Header:
+    unpacking = zlib.decompressobj(-15, DICTIONARY)
+    values = json.loads(unpacking.decompress(packed, MOST_HEADER))
     if values["format"] != FORMAT:
         raise ValueError(f"it has format {values['format']!r:.30}; this version of auxar reads format {FORMAT}")
     return Converter(forbid_extra_keys=True, detailed_validation=False).structure(values, Header)

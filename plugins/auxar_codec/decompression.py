@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from auxar import ImageModel, Result, UserError, Work, list_models, load
-from auxar_codec.archive import DECODED_DIMS, Archiver, check_model, entry_of
+from auxar_codec.archive import DECODED_DIMS, Archiver, check_model, digest_of_factors, entry_of
 from auxar_codec.compression import chunks_of
 from auxar_codec.container import Container, Header
 from auxar_codec.index import Entry, number_of_tiles
@@ -69,9 +70,18 @@ def _places(container: Container) -> Iterator[Path]:
     places = [(Path(model.name), [model.path / RECORD, Path(model.name) / RECORD]) for model in list_models()]
     places += [(path, [path / RECORD]) for folder in (Path("runs"), container.path.parent) for path in folder.glob("*")]
     for place, records in sorted(places):
-        found = "".join(record.read_text(encoding="utf-8", errors="replace") for record in records if record.is_file())
-        if all(factor.digest in found for factor in container.header.factors):
+        if any(_has_digest(record, container.header.digest) for record in records):
             yield place
+
+
+def _has_digest(record: Path, digest: str) -> bool:
+    """Whether a file that records the digests of a run's factors has those of a model with this digest."""
+    try:
+        factors = json.loads(record.read_text(encoding="utf-8"))["factors"]
+        digests = {name: factor["digest"] for name, factor in factors.items() if name != "condition"}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+    return digest_of_factors(digests) == digest
 
 
 class Decompression(Work):
@@ -92,11 +102,11 @@ class Decompression(Work):
         """Names of the images that are damaged or missing, when all are decoded."""
         for entry, record in container.records(self.chosen, coarse=depth > 0):
             self._check_target(entry, record, replace)
-        tile = container.header.tile
-        sizes = [number_of_tiles(each.name, each.height, each.width, tile) * tile.dims for each in self.chosen]
+        header = container.header
+        sizes = [number_of_tiles(entry, header.image) * header.tile_of(entry).dims for entry in self.chosen]
         self.parts = chunks_of(sizes, DECODED_DIMS)
         images = [(entry.name, entry.checksum, entry.coarse_checksum) for entry in self.chosen]
-        facts = {"header": container.header.table(), "images": images, "depth": depth}
+        facts = {"header": header.table(), "images": images, "depth": depth}
         super().__init__(next(iter(self.targets.values())), facts, len(self.parts))
 
     def _check_target(self, entry: Entry, record: bytes | None, replace: bool) -> None:
@@ -113,9 +123,8 @@ class Decompression(Work):
             found = read_picture(self.targets[entry.name])
         except UserError:
             return False
-        known = attrs.evolve(entry, lengths=(), coarse_checksum=0)
-        own = entry_of(entry.name, found, self.container.header, entry.condition)
-        return own == known and record.startswith(found.profile + found.exif)
+        own = entry_of(entry.name, found, self.container.header.channels, entry.condition)
+        return own == entry.before_encoding() and record.startswith(found.profile + found.exif)
 
     def compute(self, number: int) -> dict[str, Tensor]:
         """Decodes the images of a chunk, and writes those whose files do not have them. Returns which are damaged."""
@@ -160,8 +169,8 @@ def _chosen(container: Container, only: Sequence[str]) -> list[Entry]:
 def listed(found: Container) -> Result:
     """The list of the images of a file, and the model with which they are decoded."""
     header = found.header
-    lines = [f"model {header.model}, images of {header.tile}"]
-    lines += [f"{factor.name:<10}{factor.digest}  lag {factor.lag}" for factor in header.factors]
+    tiles = f"tiles of {header.height}×{header.width}" if header.height else "images without tiles"
+    lines = [f"model {header.model}, {tiles}, digest {header.digest}, lags {' '.join(map(str, header.lags))}"]
     images = []
     for entry in found.entries:
         shape = [1 if entry.gray else header.channels, entry.height, entry.width]
@@ -170,9 +179,8 @@ def listed(found: Container) -> Result:
         images.append(image | ({"condition": list(entry.condition)} if header.condition else {}))
         size = f"{entry.height}×{entry.width}×{shape[0]}"
         lines.append(f"{entry.name}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim{_condition(entry, header)}")
-    factors = [{"factor": each.name, "digest": each.digest, "lag": each.lag} for each in header.factors]
     lines = [line.replace("\n", "\\n") for line in lines]
-    return Result(lines, {"file": str(found.path), "model": header.model, "factors": factors, "images": images})
+    return Result(lines, {"file": str(found.path), **header.table(), "images": images})
 
 
 def _condition(entry: Entry, header: Header) -> str:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import itertools
 import lzma
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
-from auxar import ImageSpec, UserError
+from auxar import UserError
 from auxar_codec.names import problem_of_name
 from auxar_codec.tiles import tile_counts
 
 MOST_INDEX = 2**25
 """Maximum number of bytes of the index, before and after it is compressed."""
-MOST_MEMORY = 2**26
-"""Maximum number of bytes that decompressing the index may use, apart from its content."""
 MOST_METADATA = 2**18
 """Maximum number of bytes of a color profile, and of EXIF data."""
 MOST_PIXELS = 10**8
 """Maximum number of pixels of an image."""
 MOST = 2**32 - 1
+Shape = tuple[int, int, int]
+"""Channels of a model's images, and height and width of tiles; both are 0 if each image is a single tile."""
+FILTERS = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**23}]
+"""The compression of the index. It bounds the memory that decompression uses."""
 FIELDS = {
     "gray": 1,
+    "raw": 3,
     "height": MOST,
     "width": MOST,
     "profile_bytes": MOST_METADATA,
@@ -41,7 +45,7 @@ class Entry:
 
     name: str
     """Name of the image, without folders."""
-    gray: bool
+    gray: bool = attrs.field(converter=bool)
     """Whether the image is gray, and the images of the model have three channels."""
     height: int
     """Number of rows."""
@@ -58,6 +62,8 @@ class Entry:
     the null condition."""
     lengths: tuple[tuple[int, ...], ...] = ()
     """For each factor, the coarsest first, the number of bytes of each tile's stream; empty before it is encoded."""
+    raw: int = 0
+    """Number of channels of the image if the record has its values in place of streams, and 0 otherwise."""
     coarse_checksum: int = 0
     """CRC-32 of the image's record without the streams of the finest factor; 0 before it is encoded."""
 
@@ -69,7 +75,16 @@ class Entry:
     @property
     def coarse_size(self) -> int:
         """Number of bytes of the image's record without the streams of the finest factor, which come last."""
-        return self.profile_bytes + self.exif_bytes + sum(map(sum, self.lengths[:-1]))
+        metadata = self.profile_bytes + self.exif_bytes
+        return metadata + self.raw * self.height * self.width + sum(map(sum, self.lengths[:-1]))
+
+    def before_encoding(self) -> Entry:
+        """The entry of the same image before it was encoded."""
+        return attrs.evolve(self, lengths=(), raw=0, coarse_checksum=0)
+
+    def metadata(self, record: bytes) -> tuple[bytes, bytes]:
+        """The color profile and the EXIF data in the image's record."""
+        return record[: self.profile_bytes], record[self.profile_bytes :][: self.exif_bytes]
 
 
 def check_index(entries: Sequence[Entry], tiles: int, factors: int) -> None:
@@ -84,7 +99,7 @@ def check_index(entries: Sequence[Entry], tiles: int, factors: int) -> None:
 
 
 def packed_index(entries: Sequence[Entry]) -> bytes:
-    """Writes an index, compressed as .xz. `check_index` says whether it is too large.
+    """Writes an index, compressed. `check_index` says whether it is too large.
 
     Numbers of the same kind are next to each other, because they are similar.
     """
@@ -96,14 +111,13 @@ def packed_index(entries: Sequence[Entry]) -> bytes:
     conditions = zip(*(entry.condition for entry in entries), strict=True)
     rows += [[value + 1 for value in of_place] for of_place in conditions]
     content = len(entries).to_bytes(4, "little") + names + b"".join(map(_planes, rows))
-    # The file has a checksum of the index itself.
-    return lzma.compress(content, format=lzma.FORMAT_XZ, check=lzma.CHECK_NONE, preset=6)
+    return lzma.compress(content, format=lzma.FORMAT_RAW, filters=FILTERS)
 
 
-def unpacked_index(index: bytes, tile: ImageSpec, factors: int, values: int = 0, levels: int = 0) -> tuple[Entry, ...]:
-    """Reads the index of a file for a model of images `tile` with a number of factors.
+def unpacked_index(index: bytes, image: Shape, factors: int, values: int = 0, levels: int = 0) -> tuple[Entry, ...]:
+    """Reads the index of a file for a model of images with the channels, and tiles with the sizes, of `image`.
 
-    `values` and `levels` are the number of values of a condition, and their range.
+    There is a number of factors. `values` and `levels` are the number of values of a condition, and their range.
 
     Raises `ValueError` or `LZMAError` if it is not valid. Memory and time are bounded by `MOST_INDEX`, whatever the
     index claims.
@@ -114,26 +128,31 @@ def unpacked_index(index: bytes, tile: ImageSpec, factors: int, values: int = 0,
         raise ValueError("it ends too early")
     *parts, rest = content[4:].split(b"\0", count)
     names, rows = _names(parts, count), _Rows(rest)
-    numbers = {field: rows.take(count, most) for field, most in FIELDS.items()}
-    tiles = [number_of_tiles(*each, tile) for each in zip(names, numbers["height"], numbers["width"], strict=True)]
+    columns = [rows.take(count, most) for most in FIELDS.values()]
+    found = [
+        Entry(name, **dict[str, Any](zip(FIELDS, each, strict=True)))
+        for name, *each in zip(names, *columns, strict=True)
+    ]
+    tiles = [0 if entry.raw else number_of_tiles(entry, image) for entry in found]
     # A value takes at most 3 bytes, so no tile has a longer stream.
-    lengths = [rows.take(sum(tiles), 4 * tile.dims + 16) for _ in range(factors)]
+    most = max((4 * dims_of_tile(entry, image) + 16 for entry in found), default=0)
+    lengths = [rows.take(sum(tiles), most) for _ in range(factors)]
     conditions = [rows.take(count, levels) for _ in range(values)]
     if len(rows.content):
         raise ValueError("it has more bytes than its images")
     places = itertools.pairwise(itertools.accumulate(tiles, initial=0))
-
-    def entry(number: int, name: str, first: int, last: int) -> Entry:
-        own: dict[str, Any] = {field: each[number] for field, each in numbers.items()}
-        condition = tuple(of_place[number] - 1 for of_place in conditions)
-        of_image = tuple(tuple(each[first:last]) for each in lengths)
-        return Entry(name, condition=condition, lengths=of_image, **{**own, "gray": bool(own["gray"])})
-
-    return tuple(entry(number, names[number], *place) for number, place in enumerate(places))
+    return tuple(
+        attrs.evolve(
+            entry,
+            condition=tuple(of_place[number] - 1 for of_place in conditions),
+            lengths=tuple(tuple(each[slice(*place)]) for each in lengths),
+        )
+        for number, (entry, place) in enumerate(zip(found, places, strict=True))
+    )
 
 
 def _decompressed(index: bytes) -> bytes:
-    stream = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=MOST_MEMORY)
+    stream = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=FILTERS)
     content = stream.decompress(index, MOST_INDEX)
     if stream.unused_data:
         raise ValueError("it is followed by other bytes")
@@ -155,12 +174,18 @@ def _names(parts: Sequence[bytes], count: int) -> list[str]:
     return list(names)
 
 
-def number_of_tiles(name: str, height: int, width: int, tile: ImageSpec) -> int:
-    """The number of tiles of an image. Raises `ValueError` if it has too many pixels, or none."""
-    if not 0 < height * width <= MOST_PIXELS:
-        raise ValueError(f"the image {name!r} has {height}×{width} pixels")
-    rows, columns = tile_counts(height, width, tile)
-    return rows * columns
+def dims_of_tile(entry: Entry, image: Shape) -> int:
+    """The number of sub-pixels of a tile of an image; without tiles, of the whole image with the model's channels."""
+    channels, height, width = image
+    return channels * (height or entry.height) * (width or entry.width)
+
+
+def number_of_tiles(entry: Entry, image: Shape) -> int:
+    """The number of tiles of an image, 1 without tiles. Raises `ValueError` if it has too many pixels, or none."""
+    if not 0 < entry.height * entry.width <= MOST_PIXELS:
+        raise ValueError(f"the image {entry.name!r} has {entry.height}×{entry.width} pixels")
+    _, height, width = image
+    return math.prod(tile_counts(entry.height, entry.width, height or entry.height, width or entry.width))
 
 
 def _planes(numbers: Sequence[int]) -> bytes:

@@ -7,14 +7,14 @@ import numpy as np
 from auxar import ImageSpec
 
 
-def tile_counts(height: int, width: int, tile: ImageSpec) -> tuple[int, int]:
+def tile_counts(height: int, width: int, tile_height: int, tile_width: int) -> tuple[int, int]:
     """The number of rows and of columns of tiles that cover a picture.
 
     Examples:
-        >>> tile_counts(33, 64, ImageSpec(height=32, width=32))
+        >>> tile_counts(33, 64, 32, 32)
         (2, 2)
     """
-    return -(-height // tile.height), -(-width // tile.width)
+    return -(-height // tile_height), -(-width // tile_width)
 
 
 def to_tiles(pixels: np.ndarray, tile: ImageSpec) -> np.ndarray:
@@ -27,7 +27,7 @@ def to_tiles(pixels: np.ndarray, tile: ImageSpec) -> np.ndarray:
         [[[[1, 2], [1, 2]]], [[[3, 3], [3, 3]]]]
     """
     channels, height, width = pixels.shape
-    rows, columns = tile_counts(height, width, tile)
+    rows, columns = tile_counts(height, width, tile.height, tile.width)
     missing = ((0, 0), (0, rows * tile.height - height), (0, columns * tile.width - width))
     whole = np.pad(pixels, missing, mode="edge").reshape(channels, rows, tile.height, columns, tile.width)
     return whole.transpose(1, 3, 0, 2, 4).reshape(-1, channels, tile.height, tile.width)
@@ -36,6 +36,6 @@ def to_tiles(pixels: np.ndarray, tile: ImageSpec) -> np.ndarray:
 def from_tiles(tiles: np.ndarray, height: int, width: int) -> np.ndarray:
     """Joins tiles (tiles, c, h, w) to a picture (c, height, width), the inverse of `to_tiles`."""
     _, channels, tile_height, tile_width = tiles.shape
-    rows, columns = -(-height // tile_height), -(-width // tile_width)
+    rows, columns = tile_counts(height, width, tile_height, tile_width)
     whole = tiles.reshape(rows, columns, channels, tile_height, tile_width).transpose(2, 0, 3, 1, 4)
     return whole.reshape(channels, rows * tile_height, columns * tile_width)[:, :height, :width]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from typing import Any
@@ -108,6 +109,33 @@ def test_every_sampler_that_follows_the_order_decodes_the_same_images(coded, sam
         assert torch.equal(own.decode(streams[:count], view, lag), image[:count])
 
 
+def test_bands_of_high_images_have_the_bits_of_whole_images(run, monkeypatch):
+    """These networks see more than the 16 rows around a band, but pixels so far away hardly matter."""
+    monkeypatch.setattr("auxar.model.bands.PIXELS", 1)
+    model = auxar.load(run, arithmetic="integer").at(83, 3)
+    images = model.sample(2).tensor
+    views: list[Any] = [*model.chain.views(images), None]
+    nats = {each.factor: each.log_prob.tolist() for each in model.log_probs(images)}
+    for factor in model.factors:
+        image, view = views[factor.depth : factor.depth + 2]
+        coders = [FactorCoder(factor, each) for each in (AutoSampler("torch"), AutoSampler(ENGINES[-1]))]
+        assert len(coders[0].bands) == -(-factor.image.height // 64)
+        lag = coders[0].lag()
+        streams = coders[0].encode(image, view, lag)
+        for coder in coders:
+            assert torch.equal(coder.decode(streams, view, lag), image)
+        with monkeypatch.context() as patch:
+            patch.setattr("auxar.model.factor_coder.encode", bits_of)
+            bits: Any = coders[0].encode(image, view, lag)
+        near = 1e-9 if view is None else 5e-5  # Priors do not see more.
+        assert bits == pytest.approx([-each / math.log(2) for each in nats[factor.name]], rel=near)
+
+
+def bits_of(pairs):
+    """The bits of values that are coded, given by starts and frequencies."""
+    return sum(-math.log2(frequency / TOTAL) for _, frequency in pairs)
+
+
 def test_a_lag_that_is_too_small_is_refused(coded):
     for coder, _, view, streams in coded[2]:
         if coder.lag() > 1:
@@ -118,8 +146,10 @@ def test_a_lag_that_is_too_small_is_refused(coded):
 class InRasterOrder(WavefrontSampler):
     """A sampler that ignores the order of its source."""
 
-    def program(self, network, prepared, features, count, reach, lag):
-        return super().program(network, prepared, features, count, reach, network.image.width)
+    def program(self, network, prepared, features, source):
+        other = copy.copy(source)
+        other.lag = network.image.width
+        return super().program(network, prepared, features, other)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

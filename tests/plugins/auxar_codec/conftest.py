@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from helpers.golden_models import MODELS, golden_images, make_golden_run
-from PIL import Image
+
+import auxar
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +19,12 @@ def run(request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> Path:
     return made_once(f"golden/{name}", lambda folder: make_golden_run(folder, name))
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory):
-    """A folder with pictures of the models' size."""
+@pytest.fixture(scope="module")
+def images(run, tmp_path_factory):
+    """A folder with pictures that the model of `run` draws, and one that it would make larger."""
     folder = tmp_path_factory.mktemp("images")
-    for number, image in enumerate(golden_images()):
-        Image.fromarray(image.permute(1, 2, 0).numpy().astype("uint8")).save(folder / f"{number}.png")
+    drawn = auxar.load(run, arithmetic="integer").sample(len(golden_images()) - 1)
+    unlikely = auxar.Images(golden_images()[:1], drawn.spec)
+    for number, picture in enumerate([*drawn.to_pil(), *unlikely.to_pil()]):
+        picture.save(folder / f"{number}.png")
     return folder

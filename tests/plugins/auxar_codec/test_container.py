@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from auxar.errors import UserError
 from auxar_codec.archive import streams_of
 from auxar_codec.container import (
+    DICTIONARY,
     MAGIC,
-    MOST_HEADER,
-    CodedFactor,
     Header,
     read_container,
     write_container,
 )
-from auxar_codec.index import MOST_INDEX, Entry, check_index, packed_index
+from auxar_codec.index import FILTERS, MOST_INDEX, Entry, check_index, packed_index
 
-HEADER = Header(1, "model", 3, 4, 4, 256, (CodedFactor("prior", "ab", 2), CodedFactor("stage0", "cd", 4)))
+HEADER = Header(1, "model", "ab", 3, 4, 4, 256, (2, 4))
+WHOLE = attrs.evolve(HEADER, height=0, width=0)
 
 
 NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=9)
@@ -41,8 +41,12 @@ def coded_images(draw):
         profile, exif = draw(st.integers(0, 3)), draw(st.integers(0, 200))
         lengths = tuple(tuple(draw(st.lists(st.integers(0, 200), min_size=tiles, max_size=tiles))) for _ in range(2))
         record = random.Random(0).randbytes(profile + exif + sum(map(sum, lengths)))
-        checksums = zlib.crc32(record[: len(record) - sum(lengths[-1])]), draw(st.integers(0, 2**32 - 1))
-        entry = Entry(name, draw(st.booleans()), height, width, profile, exif, checksums[1], (), lengths, checksums[0])
+        checksum, gray = draw(st.integers(0, 2**32 - 1)), draw(st.booleans())
+        entry = Entry(name, gray, height, width, profile, exif, checksum, (), lengths)
+        if draw(st.booleans()):
+            entry = attrs.evolve(entry, raw=1 if gray else 3, lengths=((), ()))
+            record = random.Random(0).randbytes(entry.size)
+        entry = attrs.evolve(entry, coarse_checksum=zlib.crc32(record[: len(record) - sum(entry.lengths[-1])]))
         found.append((entry, record))
     return [each for each in found if each[0].name not in (".", "..")]
 
@@ -67,7 +71,7 @@ def written(path, sizes=(5, 0, 7)):
         record = random.Random(number).randbytes(size)
         lengths = ((size // 2,), (size - size // 2,))
         coarse = record[: size // 2]
-        entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, number, (), lengths, zlib.crc32(coarse)))
+        entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, number, (), lengths, 0, zlib.crc32(coarse)))
         records.append(record)
     write_container(path, HEADER, entries, records)
     return entries, records
@@ -102,7 +106,7 @@ def test_the_index_takes_few_bytes_for_an_image():
 def test_the_size_of_an_index_is_known_beforehand(images):
     entries = [entry for entry, _ in images]
     tiles = sum(len(entry.lengths[0]) for entry in entries)
-    size = len(lzma.decompress(packed_index(entries)))
+    size = len(unpacked(packed_index(entries)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("auxar_codec.index.MOST_INDEX", size)
         check_index(entries, tiles, 2)
@@ -129,17 +133,26 @@ def test_a_changed_or_cut_record_is_named_and_the_others_are_read(tmp_path):
 
 def replaced_part(path, number, change):
     """Changes the header (0) or the index (1) of a file, with the right length and checksum."""
-    content, position = path.read_bytes(), len(MAGIC)
-    for _ in range(number):
-        position += 8 + int.from_bytes(content[position : position + 4], "little")
-    size = int.from_bytes(content[position : position + 4], "little")
-    part = change(content[position + 4 : position + 4 + size])
-    middle = len(part).to_bytes(4, "little") + part + zlib.crc32(part).to_bytes(4, "little")
-    path.write_bytes(content[:position] + middle + content[position + 8 + size :])
+    content, start = path.read_bytes(), len(MAGIC) + 6
+    sizes = [int.from_bytes(content[8:10], "little"), int.from_bytes(content[10:14], "little")]
+    parts = [content[start : start + sizes[0]], content[start + sizes[0] :][: sizes[1]]]
+    parts[number] = change(parts[number])
+    middle = len(parts[0]).to_bytes(2, "little") + len(parts[1]).to_bytes(4, "little") + b"".join(parts)
+    checksum = zlib.crc32(middle).to_bytes(4, "little")
+    path.write_bytes(content[:8] + middle + checksum + content[start + sum(sizes) + 4 :])
+
+
+def packed_header(text):
+    packing = zlib.compressobj(wbits=-15, zdict=DICTIONARY)
+    return packing.compress(text) + packing.flush()
 
 
 def changed_header(**values):
-    return lambda text: json.dumps({**json.loads(text), **values}).encode()
+    def change(packed):
+        text = zlib.decompressobj(-15, DICTIONARY).decompress(packed)
+        return packed_header(json.dumps({**json.loads(text), **values}).encode())
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -148,11 +161,13 @@ def changed_header(**values):
         (changed_header(format=2), "has format 2; this version of auxar reads format 1"),
         (changed_header(levels=1), "levels"),
         (changed_header(height=10**9), "height"),
-        (changed_header(factors=[]), "factors"),
-        (changed_header(width=3), "the lag 4 is larger than the width 3"),
+        (changed_header(lags=[]), "lags"),
+        (changed_header(lags=[4, 0]), "lags"),
+        (changed_header(width=0), "tiles of 4×0 pixels"),
         (changed_header(other=1), "other"),
-        (lambda text: b"[" * 60_000, "header is not valid"),
-        (lambda text: text + bytes(MOST_HEADER), f"expected at most {MOST_HEADER:,}"),
+        (lambda _: packed_header(b"[" * 60_000), "header is not valid"),
+        (lambda _: packed_header(b" " * 10**7), "header is not valid"),
+        (lambda _: b"[]", "header is not valid"),
     ],
 )
 def test_a_wrong_header_is_refused(tmp_path, change, message):
@@ -165,19 +180,23 @@ def test_a_wrong_header_is_refused(tmp_path, change, message):
 
 def content_of(entry, names=None):
     """The content of an index of one image, before it is compressed. `names` replaces its name."""
-    content = lzma.decompress(packed_index([entry]))
+    content = unpacked(packed_index([entry]))
     return content if names is None else content[:4] + names + content[4 + len(entry.name) + 1 :]
 
 
 def packed(content):
-    return lzma.compress(content)
+    return lzma.compress(content, lzma.FORMAT_RAW, filters=FILTERS)
+
+
+def unpacked(index):
+    return lzma.decompress(index, lzma.FORMAT_RAW, filters=FILTERS)
 
 
 @pytest.mark.parametrize(
     ("index", "message"),
     [
         (b"", "it is cut"),
-        (b"x" * 50, "Input format not supported"),
+        (b"x" * 50, "Corrupt input data"),
         (packed(b"\x01\0\0\0")[:-1], "it is cut"),
         (packed(b"\x01\0\0\0") + b"x", "followed by other bytes"),
         (packed(b""), "ends too early"),
@@ -187,7 +206,7 @@ def packed(content):
         (packed(content_of(described(), names=b"\0")), "is not allowed"),
         (packed(content_of(described(), names=b"\xff\0")), "utf-8"),
         (packed(content_of(described(), names=b"a" * 2000 + b"\0")), "and at most 200 are allowed"),
-        (packed(content_of(described(gray=2))), "larger than 1"),
+        (packed(content_of(described(raw=4))), "larger than 3"),
         (packed(content_of(described(height=0))), "0×4 pixels"),
         (packed(content_of(described(height=65535, width=65535))), "65535×65535 pixels"),
         (packed(content_of(described(height=4000, width=4000))), "ends too early"),  # a million tiles
@@ -195,7 +214,7 @@ def packed(content):
         (packed(content_of(described(profile_bytes=2**18 + 1))), "larger than 262,144"),
         (packed(content_of(described(exif_bytes=2**18 + 1))), "larger than 262,144"),
         (packed(content_of(described()) + b"x"), "more bytes than its images"),
-        (packed(b"\x02\0\0\0a\0a\0" + bytes(72)), "it is not the only one"),
+        (packed(b"\x02\0\0\0a\0a\0" + bytes(80)), "it is not the only one"),
         (packed(bytes(MOST_INDEX + 1)), "has more than"),
         (bytes(MOST_INDEX + 1), "expected at most"),
     ],

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from helpers.golden_models import golden_images
 from helpers.killing import REPETITIONS, outputs_of_killed
-from helpers.tiny_runs import snapshot
+from helpers.tiny_runs import snapshot, stopping_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -121,6 +121,19 @@ def test_a_file_of_other_pictures_is_replaced_only_if_asked(run, images, tmp_pat
     assert out.read_bytes() == (tmp_path / "new.auxar").read_bytes() != before
 
 
+def test_parts_of_stopped_work_on_other_pictures_are_not_used(run, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("auxar_codec.compression.CHUNK", THREE)
+    pictures, out = shutil.copytree(images, tmp_path / "pictures"), tmp_path / "a.auxar"
+    with Image.open(images / "1.png") as picture:
+        with_text(picture, pictures / "1.png")
+        with stopping_at(Compression, "compute", 3):
+            compress(run, [pictures], out)
+        with_text(picture, pictures / "1.png", "a dog")  # It has the values and the sizes of before.
+    compress(run, [pictures], out)
+    compress(run, [pictures], tmp_path / "new.auxar")
+    assert out.read_bytes() == (tmp_path / "new.auxar").read_bytes()
+
+
 def test_a_file_that_is_cut_or_of_another_model_is_replaced_only_if_asked(run, images, whole, tmp_path):
     out, found = tmp_path / "a.auxar", read_container(whole)
     records = [record or b"" for _, record in found.records(found.entries)]
@@ -162,6 +175,15 @@ def test_a_picture_that_changes_meanwhile_is_noticed(run, images, tmp_path, monk
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {name: content for name, (_, content) in snapshot(folder).items()}
+
+
+def test_views_of_stopped_decoding_are_not_taken_for_pictures(run, whole, tmp_path, monkeypatch):
+    decompress(whole, tmp_path / "whole", run=run)
+    monkeypatch.setattr(decompression, "DECODED_DIMS", THREE)
+    with stopping_at(decompression.Decompression, "compute", 3):
+        decompress(whole, tmp_path / "parts", run=run, depth=1)
+    decompress(whole, tmp_path / "parts", run=run, replace=True)
+    assert contents(tmp_path / "whole").items() <= contents(tmp_path / "parts").items()
 
 
 @pytest.mark.parametrize("depth", [0, 1])
