@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import itertools
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -19,12 +19,20 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from auxar.data.examples import Examples, joined
 from auxar.data.randomness import uniform
 from auxar.errors import UserError
+from auxar.model import Augmentation, Condition, ImageSpec
 from auxar.work.signals import SIGNALS
+
+Numbered = tuple[int, Examples]
+"""The number of an image in its set, and its example as a batch of one."""
 
 
 class Readable(abc.ABC):
     """The part of an `ImageSet` that batches are read from."""
 
+    image: ImageSpec
+    """Shape and range of the images for training."""
+    condition: Condition | None
+    """The condition that comes with each image; None if there is none."""
     most_workers: int | None
     """Maximum number of worker processes that can read the set at the same time; None if there is no limit."""
 
@@ -51,9 +59,7 @@ class Readable(abc.ABC):
         """
 
     @abc.abstractmethod
-    def every_example(
-        self, count: int, first: int, limit: int | None, block: int = 1
-    ) -> Iterator[tuple[int, Examples]]:
+    def every_example(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[Numbered]:
         """Yields pairs of an image's number and its example, as a batch of one, for one part of the set.
 
         The first `limit` images (all if it is None) are divided into blocks of `block` consecutive images. The part
@@ -69,7 +75,8 @@ def training_examples(
     steps: int,
     start: int = 0,
     seed: int,
-    flip: bool,
+    augment: Sequence[Augmentation] = (),
+    told: str | None = None,
     rank: int = 0,
     processes: int = 1,
     workers: int = 0,
@@ -79,8 +86,9 @@ def training_examples(
 
     Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
     contains every image once in each epoch, in an order determined by (seed, epoch). A batch may contain the end of one
-    epoch and the start of the next. With `flip`, an image is mirrored left to right, with its condition, with
-    probability ½, determined by `seed` and its position in the sequence. In the same way, its condition is replaced by
+    epoch and the start of the next. Each augmentation in `augment` changes an image, with its condition, to a variant
+    that is determined by its name, `seed` and the position of the image in the sequence. The number of the variant is
+    the condition of the image if `told` is the name of the augmentation. In the same way, its condition is replaced by
     the null condition with probability `drop`. The batches are therefore the same for every `start` and `workers`, and
     the shares of all ranks together equal the batch of a single process. If each process reads its own part of the set
     (`images.own_part`), it takes its shares from an endless sequence of its own instead, one after another.
@@ -91,7 +99,9 @@ def training_examples(
     `batch_size` is divisible by `processes`. Raises `UserError` if an image cannot be read.
     """
     own, share = images.own_part(rank, processes), batch_size // processes
-    shares = _Shares(own or images, batch_size, steps, start, seed, flip, rank, share, drop, apart=own is not None)
+    shares = _Shares(
+        own or images, batch_size, steps, start, seed, tuple(augment), told, rank, share, drop, apart=own is not None
+    )
     if not workers:
         return iter(shares)
     most = images.most_workers
@@ -118,7 +128,9 @@ def evaluation_examples(
     """Yields this process's batches of the first `limit` images (all if it is None).
 
     A batch consists of the numbers of its images, int64 (b,), and the examples. Each image is in exactly one batch of
-    one process; b is `batch_size` except in the last batch of the set.
+    one process; b is `batch_size` except in the last batch of the set. If images keep their own sizes, `batch_size`
+    consecutive images are divided further into batches of one size, and a batch of more than one image has at most as
+    many pixels as `batch_size` images of the size `images.image`.
 
     The batches are the same for any number of processes, which take them in turn. Therefore results are the same too,
     even in their last bits, which may depend on the other images in a batch.
@@ -126,9 +138,23 @@ def evaluation_examples(
     Raises `UserError` if an image cannot be read, or if the set has no image and `limit` is not 0.
     """
     part = images.every_example(processes, rank, limit, batch_size)
-    while batch := list(itertools.islice(part, batch_size)):
-        numbers, examples = zip(*batch, strict=True)
-        yield torch.tensor(numbers), joined(examples)
+    most = batch_size * images.image.height * images.image.width
+    for _, block in itertools.groupby(part, lambda numbered: numbered[0] // batch_size):
+        for batch in _of_one_size(block, most):
+            numbers, examples = zip(*batch, strict=True)
+            yield torch.tensor(numbers), joined(examples)
+
+
+def _of_one_size(block: Iterable[Numbered], most: int) -> Iterator[list[Numbered]]:
+    """Divides examples into batches of one size, of at most `most` pixels or a single example."""
+    waiting: dict[tuple[int, ...], list[Numbered]] = {}
+    for number, example in block:
+        size = example.image.shape[2:]
+        batch = waiting.setdefault(size, [])
+        batch.append((number, example))
+        if (len(batch) + 1) * size.numel() > most:
+            yield waiting.pop(size)
+    yield from waiting.values()
 
 
 @attrs.frozen(eq=False)
@@ -144,7 +170,8 @@ class _Shares(IterableDataset[Examples]):
     steps: int
     start: int
     seed: int
-    flip: bool
+    augment: tuple[Augmentation, ...]
+    told: str | None
     rank: int
     share: int
     drop: float
@@ -162,16 +189,26 @@ class _Shares(IterableDataset[Examples]):
         shares, again = itertools.tee(range(place, place + self.share) for place in starts)
         read = (self._in_own_part(share) for share in shares) if self.apart else shares
         for examples, share in zip(self.images.training_examples(self.seed, read), again, strict=True):
-            if self.flip:
-                examples = examples.mirrored(self._chosen("flip", share, 0.5))
-            yield examples.without_condition(self._chosen("drop", share, self.drop)) if self.drop else examples
+            for augmentation in self.augment:
+                examples = self._varied(examples, augmentation, share)
+            yield examples.without_condition(self._drawn("drop", share) < self.drop) if self.drop else examples
 
     def _in_own_part(self, share: range) -> range:
         start = share.start // self.batch_size * self.share
         return range(start, start + self.share)
 
-    def _chosen(self, purpose: str, share: range, probability: float) -> Tensor:
-        return torch.tensor([uniform(purpose, self.seed, place) < probability for place in share])
+    def _varied(self, examples: Examples, augmentation: Augmentation, share: range) -> Examples:
+        image, condition = self.images.image, self.images.condition
+        # The least of the numbers, which lie in [0, 1), give the last variant.
+        last = augmentation.variants(image) - 1
+        variants = last - (self._drawn(augmentation.name, share) * (last + 1)).long()
+        if self.told == augmentation.name:
+            examples = attrs.evolve(examples, condition=variants[:, None, None, None].to(torch.int32))
+        changed = condition is not None and augmentation.changes(condition, image)
+        return examples.varied(augmentation, variants, with_condition=changed)
+
+    def _drawn(self, purpose: str, share: range) -> Tensor:
+        return torch.tensor([uniform(purpose, self.seed, place) for place in share], dtype=torch.float64)
 
     @staticmethod
     def _caught(batches: Iterator[Examples]) -> Iterator[Examples | UserError]:

@@ -63,6 +63,8 @@ class ConditionReader:
         `BrokenImage` if a file is missing or damaged, and `UserError` if a value is wrong.
         """
         kind = self.condition.kind
+        if self.condition.usual is not None:
+            return np.full(self.condition.spec.shape, self.condition.usual, np.int32)
         if kind in ("mask", "image"):
             try:
                 found = self._picture(content(values[0]), image, name)
@@ -163,7 +165,7 @@ def condition_reader(config: ConditionConfig | None, image: ImageSpec, data: Dat
     """The reader of the conditions of images that `data` converts to the shape `image`; None if there are none."""
     if config is None:
         return None
-    columns = config.columns or ((COLUMN,) if config.column is None else (config.column,))
+    columns = config.columns_to_read or ((COLUMN,) if config.augmentation is None else ())
     return ConditionReader(config, config.describe(image), data, columns)
 
 

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
+from auxar.data.crops import Crops
 from auxar.data.decoding import BrokenImage, eight_bit, opened, upright_picture
 from auxar.errors import UserError
 from auxar.model import ImageSpec
@@ -46,23 +47,26 @@ class Preparation:
     """How an image of another size is resized: "none" (an error), "cover" or "stretch"."""
     values: str = attrs.field(default=SCALED, repr=False)
     """The meaning of pixels: "scaled" values 0 … 255, which are converted to levels, or "levels"."""
+    crops: Crops | None = attrs.field(default=None, repr=False)
+    """The crops of images that keep their own sizes, at least that of a crop; None if all get the size of `image`."""
 
     @classmethod
-    def of(cls, image: ImageSpec, data: DataConfig) -> Preparation:
-        """The conversion that [data] of a recipe describes."""
-        return cls(image, data.crop, data.resize, data.values)
+    def of(cls, image: ImageSpec, data: DataConfig, crops: Crops | None = None) -> Preparation:
+        """The conversion that [data] of a recipe describes, to images of one size unless there are `crops`."""
+        return cls(image, data.crop.margins, data.resize, data.values, crops)
 
     @property
     def identity(self) -> str:
         """A text that differs between conversions with different results."""
-        return repr(self) if self.values == SCALED else f"{self!r} of {self.values}"
+        values = "" if self.values == SCALED else f" of {self.values}"
+        return repr(self) + values + ("" if self.crops is None else " or larger")
 
     def __call__(self, source: bytes | Image.Image, name: str) -> np.ndarray:
         """Converts a picture to uint8 of shape (channels, height, width), with values in [0, levels).
 
         `source` is the content of an image file or a Pillow image. Raises `BrokenImage` if it cannot be decoded. Raises
         `UserError`, with `name` in the message, if the crop leaves no pixels or if pixels should be levels and are not,
-        and `WrongSize` if `resize` is "none" and the size differs from that of `image`.
+        and `WrongSize` if the size differs from that of `image` and `resize` is "none" or, with `crops`, is smaller.
         """
         as_levels = self.values == LEVELS and self.image.levels < 256
         with opened(source, upright=not as_levels) as picture:
@@ -70,14 +74,27 @@ class Preparation:
                 upright = upright_picture(level_picture(picture, source, self.image, name), picture)
             else:
                 upright = eight_bit(picture).convert("L" if self.image.channels == 1 else "RGB")
-            size = (self.image.width, self.image.height)
-            pixels = np.asarray(fitted(upright, size, self.crop, self.resize, name, Image.Resampling.LANCZOS))
+            pixels = np.asarray(self._fitted(upright, name))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if as_levels:
             pixels = pixels.clip(max=self.image.levels - 1)  # Resizing can exceed the values between which it averages.
         elif self.image.levels < 256:
             pixels = (pixels.astype(np.uint16) * self.image.levels // 256).astype(np.uint8)
         return np.ascontiguousarray(pixels)
+
+    def _fitted(self, picture: Image.Image, name: str) -> Image.Image:
+        size = (self.image.width, self.image.height)
+        if self.crops is None:
+            return fitted(picture, size, self.crop, self.resize, name, Image.Resampling.LANCZOS)
+        found = without_margins(picture, self.crop, name)
+        if found.width < size[0] or found.height < size[1]:
+            has = _sizes(picture, found)
+            raise WrongSize(
+                f"data.crop: {name} has {has}, which is smaller than the crops of [image], {size[1]}×{size[0]} "
+                "(height×width); remove it from the data set, or make image.height and image.width smaller",
+                has,
+            )
+        return found
 
 
 def level_picture(picture: Image.Image, source: bytes | Image.Image, image: ImageSpec, name: str) -> Image.Image:
@@ -141,22 +158,31 @@ def fitted(
     Raises `UserError`, with `name` in the message, if the crop leaves no pixels, and `WrongSize` if `resize` is "none"
     and the size differs.
     """
-    full = f"{picture.height}×{picture.width}"
-    box = (crop.left, crop.top, picture.width - crop.right, picture.height - crop.bottom)
-    if box[0] >= box[2] or box[1] >= box[3]:
-        raise UserError(f"data.crop: the margins leave nothing of {name}, which has {full} pixels")
-    if crop != Crop():
-        picture = picture.crop(box)
-    if picture.size == size:
-        return picture
+    found = without_margins(picture, crop, name)
+    if found.size == size:
+        return found
     if resize == "none":
-        cropped = f" ({picture.height}×{picture.width} after data.crop)" if crop != Crop() else ""
-        found = f"{full} pixels{cropped}"
+        has = _sizes(picture, found)
         raise WrongSize(
-            f"data.resize: {name} has {found}, but [image] has {size[1]}×{size[0]} (height×width); set data.resize "
+            f"data.resize: {name} has {has}, but [image] has {size[1]}×{size[0]} (height×width); set data.resize "
             "to 'cover' or 'stretch', set data.crop, or change image.height and image.width",
-            found,
+            has,
         )
     if resize == "stretch":
-        return picture.resize(size, resampling)
-    return ImageOps.fit(picture, size, resampling)
+        return found.resize(size, resampling)
+    return ImageOps.fit(found, size, resampling)
+
+
+def without_margins(picture: Image.Image, crop: Crop, name: str) -> Image.Image:
+    """A picture without margins. Raises `UserError`, with `name` in the message, if the crop leaves no pixels."""
+    box = (crop.left, crop.top, picture.width - crop.right, picture.height - crop.bottom)
+    if box[0] >= box[2] or box[1] >= box[3]:
+        full = f"{picture.height}×{picture.width}"
+        raise UserError(f"data.crop: the margins leave nothing of {name}, which has {full} pixels")
+    return picture if crop == Crop() else picture.crop(box)
+
+
+def _sizes(picture: Image.Image, cropped: Image.Image) -> str:
+    """The size of a picture and, if its margins were cut off, the size of the rest, for messages."""
+    rest = "" if cropped is picture else f" ({cropped.height}×{cropped.width} after data.crop)"
+    return f"{picture.height}×{picture.width} pixels{rest}"

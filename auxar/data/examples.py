@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import NULL
+from auxar.model import NULL, Augmentation
 
 
 @attrs.frozen(eq=False)
@@ -47,9 +47,18 @@ class Examples:
         """The batch on another device."""
         return self._each(lambda values: values.to(device, non_blocking=True))
 
-    def mirrored(self, rows: Tensor) -> Examples:
-        """The batch with the examples of some rows, bool (b,), mirrored left to right, both images and conditions."""
-        return self._each(lambda values: torch.where(rows[:, None, None, None], values.flip(-1), values))
+    def varied(self, augmentation: Augmentation, variants: Tensor, *, with_condition: bool) -> Examples:
+        """The batch with a variant of each image, int64 (b,), and of its condition if `with_condition`."""
+
+        def varied(values: Tensor) -> Tensor:
+            found = values.clone()
+            for variant in variants.unique().tolist():
+                rows = variants == variant
+                found[rows] = augmentation(values[rows], variant)
+            return found
+
+        condition = varied(self.condition) if self.condition is not None and with_condition else self.condition
+        return Examples(varied(self.image), condition)
 
     def without_condition(self, rows: Tensor) -> Examples:
         """The batch with the null condition in some rows, bool (b,)."""

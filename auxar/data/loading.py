@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from datasets import Dataset
 
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import Preparation
+from auxar.data.crops import Crops
 from auxar.data.library import progress_in_main_process
 from auxar.data.sets import DataSets
 from auxar.data.source import Source, open_source
@@ -19,18 +21,31 @@ from auxar.errors import UserError, one_line
 from auxar.model import ImageSpec
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry
-from auxar.recipe import DataConfig
+from auxar.recipe import DataConfig, Recipe
+from auxar.recipe.building import build_views
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.data_options import data_set_config
 
 
+def images_of(recipe: Recipe, registry: Registry) -> DataSets:
+    """Loads the images of a recipe, as `load_images` does."""
+    views = build_views(recipe, registry) if recipe.data.crop.random else ()
+    rows, columns = (math.prod(view.stride[side] for view in views) for side in (0, 1))
+    return load_images(recipe.data, recipe.image, registry, recipe.condition, stride=(rows, columns))
+
+
 def load_images(
-    config: DataConfig, image: ImageSpec, registry: Registry, condition: ConditionConfig | None = None
+    config: DataConfig,
+    image: ImageSpec,
+    registry: Registry,
+    condition: ConditionConfig | None = None,
+    *,
+    stride: tuple[int, int] = (1, 1),
 ) -> DataSets:
     """Loads the images that `config` describes, as integers with the shape and levels of `image`.
 
     These are training and held-out images and, if `config` asks for them, validation images. With `condition`, each
-    image comes with its condition.
+    image comes with its condition. Random crops begin at multiples of `stride`, numbers of rows and columns.
 
     If `config.path` is the name of a data set in `registry`, this data set is built with `config.options`. A registered
     name takes precedence over a folder or hub data set of the same name.
@@ -44,7 +59,8 @@ def load_images(
     raised if one of the sets has no image; the images of a stream are checked when they are read.
     """
     try:
-        preparation, reader = Preparation.of(image, config), condition_reader(condition, image, config)
+        crops = Crops(image, stride) if config.crop.random else None
+        preparation, reader = Preparation.of(image, config, crops), condition_reader(condition, image, config)
         _check_names(config)
         with progress_in_main_process():
             source = open_source(config, _built(config, registry), registry.names("dataset"), condition)

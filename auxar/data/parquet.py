@@ -111,7 +111,7 @@ def _exactly(files: Sequence[Path]) -> DataFilesList:
 def _features(schemas: Schemas, config: DataConfig, where: str, condition: ConditionConfig | None) -> datasets.Features:
     """Returns the types for `datasets` of the columns of images and conditions, which all files have."""
     first, schema = next(iter(schemas.items()))
-    others = () if condition is None else condition.columns or (str(condition.column),)
+    others = () if condition is None else condition.columns_to_read
     column = image_column(schema, config.column, where if len(schemas) == 1 else str(first), others)
     features = {name: _feature(schema.field(name).type, name) for name in (column, *others)}
     _check_same(schemas, features)

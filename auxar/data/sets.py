@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 
 import attrs
 from torch import Tensor
@@ -12,19 +12,20 @@ from torch.utils.data import Dataset
 
 from auxar.arguments import as_integer
 from auxar.data.batches import Readable, evaluation_examples, training_examples
+from auxar.data.crops import Crops, Values
 from auxar.data.examples import Examples, joined
-from auxar.errors import UserError, shown
-from auxar.model import Condition, ImageSpec
+from auxar.errors import UserError, naming, shown
+from auxar.model import Augmentation
+from auxar.model.augmentation import check_augmentations
 
 ENDLESS = 2**62
 """Number of batches of an endless sequence. Positions of images in it are still exact integers of 64 bits."""
 
-BATCH = 64
-"""The number of images that `ImageSet.spaced_examples` reads from a stream at once."""
-
 
 class ImageSet(Readable, Dataset[Tensor]):
     """A set of images, read as uint8 tensors of the shape that `image` gives, with values in [0, image.levels).
+
+    With `data.crop = "random"`, images keep their own sizes: batches for training have crops of them.
 
     Unless it is a stream, `len` gives its number of images and `images[number]` reads one of them, so that PyTorch's
     `DataLoader` accepts the set as a data set.
@@ -36,9 +37,8 @@ class ImageSet(Readable, Dataset[Tensor]):
         (818, 96, torch.Size([3, 32, 32]))
     """
 
-    image: ImageSpec
-    condition: Condition | None
-    """The condition that comes with each image; None if there is none."""
+    crops: Crops | None = None
+    """The crops that training draws from images of their own sizes; None if all images have the size of `image`."""
     fingerprint: str
     """A hash that identifies the images, their order and their preparation, equal on every machine.
 
@@ -50,27 +50,34 @@ class ImageSet(Readable, Dataset[Tensor]):
         raise UserError("the images of a stream cannot be read by number; use the methods shuffled or in_order")
 
     def shuffled(
-        self, batch_size: int, *, epochs: float | None = None, seed: int = 0, flip: bool = False, workers: int = 0
+        self,
+        batch_size: int,
+        *,
+        epochs: float | None = None,
+        seed: int = 0,
+        augment: Sequence[Augmentation] = (),
+        workers: int = 0,
     ) -> Iterator[Tensor]:
         """Yields batches in random order: uint8, (batch_size, c, h, w); endlessly, or for a number of `epochs`.
 
         Each epoch contains every image once, in an order determined by `seed` and the number of the epoch. A batch may
-        contain the end of one epoch and the start of the next; with `epochs`, the last batch may be smaller. With
-        `flip`, each image is mirrored left to right with probability ½. `workers` is the number of processes that read
-        batches in advance.
+        contain the end of one epoch and the start of the next; with `epochs`, the last batch may be smaller.
+        Augmentations, such as those of `auxar_augmentations`, change each image at random. `workers` is the number of
+        processes that read batches in advance.
 
         Raises `UserError` if an argument is out of range, or if a stream, whose length is unknown, gets `epochs`.
 
         Examples:
             >>> import auxar
             >>> images = auxar.load_images(auxar.load("runs/quickstart"))
-            >>> batches = images.train.shuffled(16, seed=1, flip=True)
+            >>> from auxar_augmentations import Flip
+            >>> batches = images.train.shuffled(16, seed=1, augment=[Flip()])
             >>> next(batches).shape
             torch.Size([16, 3, 32, 32])
             >>> [len(batch) for batch in images.heldout.shuffled(30, epochs=1)]
             [30, 30, 30, 6]
         """
-        options = {"epochs": epochs, "seed": seed, "flip": flip, "workers": workers}
+        options = {"epochs": epochs, "seed": seed, "augment": augment, "workers": workers}
         return (batch.image for batch in self.shuffled_examples(batch_size, **options))  # type: ignore[arg-type]
 
     def shuffled_examples(
@@ -79,7 +86,7 @@ class ImageSet(Readable, Dataset[Tensor]):
         *,
         epochs: float | None = None,
         seed: int = 0,
-        flip: bool = False,
+        augment: Sequence[Augmentation] = (),
         workers: int = 0,
         drop: float = 0.0,
     ) -> Iterator[Examples]:
@@ -96,6 +103,8 @@ class ImageSet(Readable, Dataset[Tensor]):
         """
         if isinstance(drop, bool) or not isinstance(drop, int | float) or not 0 <= drop <= 1:
             raise UserError(f"drop: expected a number from 0 to 1, got {shown(drop)}")
+        with naming("augment"):
+            check_augmentations(augment, self.image, self.condition)
         batch_size = as_integer(batch_size, "batch_size", 1)
         total = None
         if epochs is not None:
@@ -106,14 +115,15 @@ class ImageSet(Readable, Dataset[Tensor]):
             total = math.ceil(epochs * len(self))
         steps = ENDLESS // batch_size if total is None else math.ceil(total / batch_size)
         found = training_examples(
-            self, batch_size=batch_size, steps=steps, seed=seed, flip=flip, workers=workers, drop=drop
+            self, batch_size=batch_size, steps=steps, seed=seed, augment=augment, workers=workers, drop=drop
         )
         return found if total is None else _first(found, total)
 
     def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[Tensor]:
         """Yields the first `limit` images (all if it is None) once, in their order: uint8, (b, c, h, w).
 
-        b is `batch_size`, except in the last batch, which may be smaller.
+        b is `batch_size`, except in the last batch, which may be smaller. Images of several sizes are in batches of
+        one size, as `evaluation_examples` describes.
 
         Examples:
             >>> import auxar
@@ -135,8 +145,26 @@ class ImageSet(Readable, Dataset[Tensor]):
         batch_size = as_integer(batch_size, "batch_size", 1)
         return (batch for _, batch in evaluation_examples(self, batch_size=batch_size, limit=limit))
 
+    def first_examples(self, count: int, step: int = 1) -> Examples:
+        """Reads the first `count` examples, every `step`-th of the set, or all if there are fewer.
+
+        Larger images than those of [image] are cropped at the center.
+        """
+        found = (example for _, example in self.every_example(step, 0, step * count))
+        return joined([attrs.evolve(example, image=self.centered(example.image)) for example in found])
+
+    def cropped(self, image: Values, *key: object) -> Values:
+        """The crop, determined by `key`, of an image of its own size, (c, h, w); an image of the set's size itself."""
+        return image if self.crops is None else self.crops.random(image, *key)
+
+    def centered(self, images: Values) -> Values:
+        """The centers of images of their own size, (…, h, w); images of the set's size themselves."""
+        return images if self.crops is None else self.crops.center(images)
+
     def spaced_examples(self, count: int) -> Examples:
         """Reads up to `count` examples: evenly spaced ones or, of a stream, the first ones.
+
+        Larger images than those of [image] are cropped at the center.
 
         Examples:
             >>> import auxar
@@ -144,7 +172,7 @@ class ImageSet(Readable, Dataset[Tensor]):
             >>> len(images.train.spaced_examples(10))
             10
         """
-        return joined(list(self.in_order_examples(BATCH, limit=count)))
+        return self.first_examples(count)
 
     def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yields the numbers and the images, uint8 (c, h, w), of `every_example` with the same arguments.

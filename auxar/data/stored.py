@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,11 @@ import torch
 from torch import Tensor
 
 from auxar.caching import cannot_be_written, disk_error
-from auxar.data import checksums, conditions, conversion, decoding
+from auxar.data import checksums, condition_values, conditions, conversion, decoding
+from auxar.data.batches import Numbered
 from auxar.data.conditions import ConditionReader
 from auxar.data.conversion import Preparation
+from auxar.data.crops import Crops
 from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.folder import digest
@@ -41,14 +44,16 @@ COLUMNS = datasets.Features(
     {
         "name": datasets.Value("string"),
         "pixels": datasets.Value("binary"),
+        "height": datasets.Value("int32"),
         "source": datasets.Value("binary"),
         "problem": datasets.Value("string"),
     }
 )
 """The columns of a prepared data set.
 
-`name` is the name of the image, `pixels` its values, uint8 (c, h, w), `source` a hash of its encoded file, and
-`problem` the reason why it is broken. `pixels` is null for a broken image, and `problem` is null for all others.
+`name` is the name of the image, `pixels` its values, uint8 (c, h, w), `height` is h, `source` a hash of its encoded
+file, and `problem` the reason why it is broken. `pixels` and `height` are null for a broken image, and `problem` is
+null for all others.
 """
 CONDITION = "condition"
 """Name of a further column, if the data set has conditions: their values, (c, h, w) in the type of their reader. They
@@ -57,6 +62,8 @@ ROWS = 1000
 """Number of conditions that are read at once."""
 BATCH_BYTES = 32 * 2**20
 """Approximate size of a batch of converted images, in bytes."""
+OWN_SIZE = 8
+"""Number of images in a batch if they keep their own sizes, which may be large."""
 
 
 def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset:
@@ -71,7 +78,7 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     # The source code of the conversion is part of the key, so that images converted by another version are not reused.
     parts = [images.cache_key, preparation.identity, inspect.getsource(conversion), inspect.getsource(decoding)]
     if images.conditions is not None:
-        parts += [images.conditions.identity, inspect.getsource(conditions)]
+        parts += [images.conditions.identity, inspect.getsource(conditions), inspect.getsource(condition_values)]
     key = digest(*parts)
     file = Path(datasets.config.HF_DATASETS_CACHE, "auxar", f"{key}.arrow")
     # An intact file is read without the lock, because a lock file cannot be written to a read-only cache.
@@ -103,7 +110,7 @@ def _problem(file: Path, images: EncodedImages, preparation: Preparation) -> str
 
 def _batches(numbers: Sequence[int], preparation: Preparation) -> Iterator[Sequence[int]]:
     """The numbers of the images that are converted at once."""
-    size = max(1, min(1000, BATCH_BYTES // preparation.image.dims))
+    size = max(1, min(1000, BATCH_BYTES // preparation.image.dims)) if preparation.crops is None else OWN_SIZE
     return (numbers[start : start + size] for start in range(0, len(numbers), size))
 
 
@@ -157,13 +164,14 @@ def _convert(numbers: Sequence[int], images: EncodedImages, preparation: Prepara
         try:
             encoded = images.content(value)
             source = hashlib.sha256(encoded).digest()[:16]
-            pixels = preparation(encoded, name).tobytes()
+            pixels = preparation(encoded, name)
+            found = name, pixels.tobytes(), pixels.shape[1], source, None
             if images.conditions is None:
-                return name, pixels, source, None
+                return found
             condition = images.conditions(others, encoded, name, images.content)
-            return name, pixels, source, None, condition.astype(images.conditions.dtype).tobytes()
+            return *found, condition.astype(images.conditions.dtype).tobytes()
         except BrokenImage as error:
-            return name, None, source, str(error), *nothing
+            return name, None, None, source, str(error), *nothing
 
     # Threads run in parallel here, because Pillow releases the interpreter's lock while it decodes and resizes.
     with ThreadPoolExecutor() as pool:
@@ -208,14 +216,15 @@ class StoredImages(ImageSet):
     fingerprint: str
     reader: ConditionReader | None = None
     """The reader of the images' conditions; None if they have none."""
+    crops: Crops | None = None
     most_workers: int | None = None
     columns: Mapping[str, datasets.Dataset] = attrs.field(init=False)
-    """The columns of pixels and of conditions of `prepared`, in Arrow format."""
+    """The columns of pixels, with heights, and of conditions of `prepared`, in Arrow format."""
 
     @columns.default
     def _columns(self) -> dict[str, datasets.Dataset]:
-        names = ["pixels", *([] if self.reader is None else [CONDITION])]
-        return {name: self.prepared.select_columns(name).with_format("arrow") for name in names}
+        names = {"pixels": ["pixels", "height"], **({} if self.reader is None else {CONDITION: [CONDITION]})}
+        return {name: self.prepared.select_columns(own).with_format("arrow") for name, own in names.items()}
 
     @property
     def condition(self) -> Condition | None:  # type: ignore[override]
@@ -236,13 +245,13 @@ class StoredImages(ImageSet):
         # The fingerprint hashes the files instead of the pixels, because decoders on two machines may differ slightly.
         sources = prepared.data.column("source").take(rows).to_pylist()
         fingerprint = hashlib.sha256(preparation.identity.encode() + b"".join(sources)).hexdigest()[:32]
-        found = cls(prepared, rows, preparation.image, fingerprint, reader)
+        found = cls(prepared, rows, preparation.image, fingerprint, reader, preparation.crops)
         if reader is None:
             return found
         values = hashlib.sha256()
         for start in range(0, len(rows), ROWS):  # The whole column may not fit into memory.
-            for value in found.columns[CONDITION][rows[start : start + ROWS]][CONDITION]:
-                values.update(value.as_buffer())
+            for value in _bytes(found.columns[CONDITION][rows[start : start + ROWS]][CONDITION]):
+                values.update(value.data)
         return attrs.evolve(found, fingerprint=digest(fingerprint, reader.identity, values.hexdigest()))
 
     def __len__(self) -> int:
@@ -250,7 +259,7 @@ class StoredImages(ImageSet):
 
     def __getitem__(self, number: int) -> Tensor:
         """Reads one image: uint8, shape (c, h, w)."""
-        return self.fetch([number])[0]
+        return torch.from_numpy(next(self._pixels([number])).copy())
 
     def name(self, number: int) -> str:
         """Returns the name of an image.
@@ -260,36 +269,30 @@ class StoredImages(ImageSet):
         found: str = self.prepared[int(self.rows[number])]["name"]
         return found
 
-    def fetch(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
-        """Reads the images with these numbers: uint8, shape (len(numbers), c, h, w)."""
-        return self._read(
-            "pixels", numbers, torch.empty((len(numbers), *self.image.shape), dtype=torch.uint8), np.uint8
-        )
+    def _pixels(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the images with these numbers: uint8, (c, h, w), in the memory of the file."""
+        values, heights = self.columns["pixels"][self.rows[numbers]].columns
+        for value, height in zip(_bytes(values), heights.to_pylist(), strict=True):
+            yield value.reshape(self.image.channels, height, -1)
 
-    def fetch_conditions(self, numbers: Sequence[int] | np.ndarray) -> Tensor | None:
+    def _conditions(self, numbers: Sequence[int] | np.ndarray) -> Tensor | None:
         """Reads the conditions of the images with these numbers: int32, (len(numbers), *condition.spec.shape).
 
         Returns None if the images have no conditions.
         """
         if self.reader is None:
             return None
-        found = torch.empty((len(numbers), *self.reader.condition.spec.shape), dtype=torch.int32)
-        return self._read(CONDITION, numbers, found, self.reader.dtype)
+        (values,) = self.columns[CONDITION][self.rows[numbers]].columns
+        found = np.stack([value.view(self.reader.dtype) for value in _bytes(values)])
+        return torch.from_numpy(found.astype(np.int32)).reshape(-1, *self.reader.condition.spec.shape)
 
-    def _read(self, column: str, numbers: Any, found: Tensor, dtype: type[np.integer[Any]]) -> Tensor:
-        """Reads the values of these images, which are stored in `dtype`, from a column into `found`."""
-        if len(numbers):
-            (values,) = self.columns[column][self.rows[numbers]].columns
-            for row, value in zip(found.numpy().reshape(len(numbers), -1), values, strict=True):
-                row[:] = np.frombuffer(value.as_buffer(), dtype)
-        return found
-
-    def examples(self, numbers: Sequence[int] | np.ndarray) -> Examples:
-        """Reads the images with these numbers and their conditions."""
-        return Examples(self.fetch(numbers), self.fetch_conditions(numbers))
+    def _examples(self, numbers: Sequence[int] | np.ndarray, pixels: Iterable[np.ndarray]) -> Examples:
+        """The examples with these numbers, of which there is at least one, and with these pixels of one size."""
+        return Examples(torch.from_numpy(np.stack(list(pixels))), self._conditions(numbers))
 
     def spaced_examples(self, count: int) -> Examples:
-        return self.examples(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
+        numbers = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
+        return self._examples(numbers, map(self.centered, self._pixels(numbers)))
 
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         @functools.lru_cache(maxsize=2)
@@ -297,14 +300,14 @@ class StoredImages(ImageSet):
             return permutation(len(self), "epoch", seed, epoch)
 
         for share in shares:
-            yield self.examples([int(order(place // len(self))[place % len(self)]) for place in share])
+            numbers = [int(order(place // len(self))[place % len(self)]) for place in share]
+            found = zip(self._pixels(numbers), share, strict=True)
+            yield self._examples(numbers, (self.cropped(pixels, seed, place) for pixels, place in found))
 
-    def every_example(
-        self, count: int, first: int, limit: int | None, block: int = 1
-    ) -> Iterator[tuple[int, Examples]]:
+    def every_example(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[Numbered]:
         for number in range(len(self) if limit is None else min(limit, len(self))):
             if number // block % count == first:
-                yield number, self.examples([number])
+                yield number, self._examples([number], self._pixels([number]))
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         return ((self.name(number), self[number]) for number in range(len(self)))
@@ -312,6 +315,15 @@ class StoredImages(ImageSet):
     def whole(self) -> StoredImages:
         usable = np.flatnonzero(~_broken(self.prepared))
         return attrs.evolve(self, rows=usable, fingerprint=digest("whole split", self.fingerprint))
+
+
+def _bytes(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
+    """Yields the values of a column of bytes, uint8, in the memory of the file. Scalars of pyarrow would be copies."""
+    for chunk in column.chunks:
+        _, places, values = chunk.buffers()
+        ends = np.frombuffer(places, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        for begin, end in itertools.pairwise(ends.tolist()):
+            yield np.frombuffer(values, np.uint8, end - begin, begin)
 
 
 def _broken(prepared: datasets.Dataset) -> np.ndarray:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auxar.data.batches import Numbered
 from auxar.data.conversion import Preparation
+from auxar.data.crops import Crops
 from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.folder import digest
@@ -49,6 +51,8 @@ class StreamedImages(ImageSet):
     shuffle_buffer: int
     own_shards: bool = False
     """Whether each of several processes reads its own shards for training."""
+    part: tuple[int, ...] = ()
+    """The number of the process whose shards these are; empty for the whole stream."""
     # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
     # of the images would depend on the number of workers.
     most_workers: int | None = attrs.field(init=False, default=1)
@@ -56,6 +60,10 @@ class StreamedImages(ImageSet):
     @property
     def image(self) -> ImageSpec:  # type: ignore[override]
         return self.preparation.image
+
+    @property
+    def crops(self) -> Crops | None:  # type: ignore[override]
+        return self.preparation.crops
 
     @property
     def condition(self) -> Condition | None:  # type: ignore[override]
@@ -77,18 +85,19 @@ class StreamedImages(ImageSet):
                 f"are {shards} for {processes} processes; use fewer processes, or leave out data.shards"
             )
         rows = self.encoded.rows.shard(num_shards=processes, index=rank, contiguous=False)
-        return attrs.evolve(self, encoded=attrs.evolve(self.encoded, rows=rows))
+        return attrs.evolve(self, encoded=attrs.evolve(self.encoded, rows=rows), part=(rank,))
 
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         epochs = (self._some(self._images(self._shuffled(seed, epoch))) for epoch in itertools.count())
         images = enumerate(itertools.chain.from_iterable(epochs))
         for share in shares:
-            wanted = (convert() for place, convert in images if place >= share.start)
-            yield _examples(list(itertools.islice(wanted, len(share))))
+            wanted = ((place, convert()) for place, convert in images if place >= share.start)
+            found = itertools.islice(wanted, len(share))
+            yield _examples(
+                [(self.cropped(pixels, seed, place, *self.part).copy(), given) for place, (pixels, given) in found]
+            )
 
-    def every_example(
-        self, count: int, first: int, limit: int | None, block: int = 1
-    ) -> Iterator[tuple[int, Examples]]:
+    def every_example(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[Numbered]:
         images = self._some(self._images(self._rows()))
         for number, convert in enumerate(itertools.islice(images, limit)):
             if number // block % count == first:

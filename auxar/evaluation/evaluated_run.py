@@ -18,7 +18,6 @@ from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import read_recipe, recipe_table
 from auxar.recipe.facts import flat
 from auxar.runs.converted import digests_of
-from auxar.runs.format import check_format
 from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run
 
@@ -60,12 +59,14 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
     together. The message names the run or the file and, if a command can help, suggests the command.
     """
     run = find_run(path)
-    check_format(run.path)
     file = next((path for each in (run.output, run) if is_file(path := each.evaluation_in(arithmetic))), None)
     if file is None:
         name, option = run.evaluation_in(arithmetic).name, "" if arithmetic == FLOAT else f" --arithmetic {arithmetic}"
         raise UserError(f"{run.name} is not evaluated: it has no {name}; run `auxar evaluate {run.name}{option}`")
-    evaluation = _evaluation(run, file)
+    try:
+        evaluation = read_evaluation(file)
+    except DamagedFile as error:
+        raise _outdated(run, str(error)) from None
     if arithmetic != FLOAT and evaluation.digests != digests_of(run, arithmetic):
         raise UserError(
             f"{file} is an evaluation of other weights than those in {run.name}; run `auxar integers {run.name}`, and "
@@ -80,13 +81,6 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
     if file.parent != run.path:
         notes.append(f"evaluated in {file}")
     return EvaluatedRun(Path(run.name), evaluation, views, dict(flat(recipe_table(recipe))), notes)
-
-
-def _evaluation(run: RunFolder, file: Path) -> Evaluation:
-    try:
-        return read_evaluation(file)
-    except DamagedFile as error:
-        raise _outdated(run, str(error)) from None
 
 
 def _outdated(run: RunFolder, what: str) -> UserError:

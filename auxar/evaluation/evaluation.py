@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from auxar.evaluation.facts import SETS, DataFacts, Exactness, FactorFacts, Images, WeightsKind, kind_of
-from auxar.evaluation.figures import Figures, Mean, bits
+from auxar.evaluation.figures import Dims, Figures, Mean, bits
 from auxar.model import FLOAT, ConditionKind, ImageSpec
 from auxar.model.factor import CONDITION_FACTOR
 
 NATS, INSIDE, NULL = "nats", "inside", "null"
 """Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view
 allows, and log p given the null condition."""
+PIXELS = "pixels"
+"""The part with the number of pixels of each image of a factor, if images have other sizes than the model's."""
 SAMPLES = "samples"
 """The name of the set of exact samples of the model."""
 IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
@@ -54,7 +56,8 @@ class Evaluation:
 
     Sets are `heldout`, `training` and `samples`, and factors are those that are trained, and `condition`. The parts are
     `nats`, `inside` and `null` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of the
-    factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart."""
+    factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart. If
+    images have other sizes than the model's, there is also the part `pixels`, (1, images)."""
 
     def has_facts_of(self, other: Evaluation) -> bool:
         """Whether the factors, the weights and the source of the images are those of another evaluation."""
@@ -106,7 +109,7 @@ class Evaluation:
 
     def figures(self, images: Images = "heldout", factor: str | None = None) -> Figures:
         """Figures of a factor or, without a name, of the whole model."""
-        dims = self.image.dims
+        dims = self._dims(images, self.factors[0])
         if factor is None:
             nats = self.nats(images, self.factors)
             free = [each for each in self.factors if each.support == "free"]
@@ -115,14 +118,20 @@ class Evaluation:
         place = next(place for place, each in enumerate(self.factors) if each.factor == factor)
         own, coarser = self.factors[place], self.factors[place:]
         nats, inside = (self.nats(images, [own], part) for part in (NATS, INSIDE))
-        return Figures(nats, inside, self.nats(images, coarser), own.image.dims, dims, self._channels(images, own))
+        together, own_dims = self.nats(images, coarser), self._dims(images, own)
+        return Figures(nats, inside, together, own_dims, dims, self._channels(images, own))
+
+    def _dims(self, images: str, factor: FactorFacts) -> Dims:
+        """The number of sub-pixels of a factor's image, or of each image if they have several sizes."""
+        pixels = self.tensors.get(f"{images}.{factor.factor}.{PIXELS}")
+        return factor.image.dims if pixels is None else pixels[0] * factor.image.channels
 
     def _channels(self, images: Images, factor: FactorFacts) -> list[Figures]:
         """Figures of each channel of a factor's image. Empty if the factor cannot split its likelihood."""
         rows, inside = (self.tensors.get(f"{images}.{factor.factor}.{part}") for part in (NATS, INSIDE))
         if rows is None or len(rows) != factor.image.channels:
             return []
-        dims, of_image = factor.image.height * factor.image.width, self.image.dims
+        dims, of_image = self._dims(images, factor) / len(rows), self._dims(images, self.factors[0])
         parts = [None] * len(rows) if inside is None else inside
         return [Figures(nats, part, None, dims, of_image) for nats, part in zip(rows, parts, strict=False)]
 
@@ -136,12 +145,13 @@ class Evaluation:
 
     def without_condition(self, images: Images = "heldout") -> Mean:
         """Bits/dim if images are given the null condition. Unknown if the model does not accept it."""
-        return bits(self.nats(images, self.factors, NULL), self.image.dims)
+        return bits(self.nats(images, self.factors, NULL), self._dims(images, self.factors[0]))
 
     def saved(self, images: Images = "heldout") -> Mean:
         """Bits/dim that the conditions of images save, compared with the null condition."""
         nats, null = (self.nats(images, self.factors, part) for part in (NATS, NULL))
-        return bits(None if nats is None or null is None else null - nats, self.image.dims)
+        saved = None if nats is None or null is None else null - nats
+        return bits(saved, self._dims(images, self.factors[0]))
 
     def condition_bits(self, images: Images = "heldout") -> Mean:
         """Bits of a condition, -log₂ p(y). Unknown if conditions are not modelled."""
@@ -154,7 +164,7 @@ class Evaluation:
         If the model fits its data, they are about equal to the bits/dim of held-out images.
         """
         found = [each for each in self.factors if each.factor == factor]
-        return bits(self.nats(SAMPLES, found, kind), found[0].image.dims)
+        return bits(self.nats(SAMPLES, found, kind), self._dims(SAMPLES, found[0]))
 
     @property
     def sample_count(self) -> int:
@@ -168,7 +178,8 @@ class Evaluation:
     def cost(self, floats: Evaluation, images: Images = "heldout") -> Mean:
         """Bits/dim in this arithmetic minus bits/dim in floating point, for the same images."""
         nats, expected = (each.nats(images, self.factors) for each in (self, floats))
-        return bits(None if nats is None or expected is None else nats - expected, self.image.dims)
+        cost = None if nats is None or expected is None else nats - expected
+        return bits(cost, self._dims(images, self.factors[0]))
 
     def rows(self) -> list[dict[str, Any]]:
         """The figures as flat rows, for a table of pandas: of each set, factor (and `total`), and channel (or None)."""

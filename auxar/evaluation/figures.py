@@ -9,6 +9,9 @@ from typing import Any
 import attrs
 from torch import Tensor
 
+Dims = float | Tensor
+"""A number of sub-pixels: of every image or, if images have several sizes, of each, (images,)."""
+
 
 @attrs.frozen
 class Mean:
@@ -47,10 +50,26 @@ class Mean:
         return {value: self.value, error: self.error}
 
 
-def bits(nats: Tensor | None, dims: int = 1) -> Mean:
-    """The mean of -log₂ p for each of `dims` sub-pixels, from log p in nats, (images,)."""
+def bits(nats: Tensor | None, dims: Dims = 1) -> Mean:
+    """Bits for each of the `dims` sub-pixels of an image: the mean of -log₂ p / dims, from log p in nats, (images,).
+
+    If images have several sizes, it is the ratio of all bits and all sub-pixels, with the standard error of a ratio
+    (delta method).
+
+    Examples:
+        >>> import torch
+        >>> found = bits(torch.tensor([-1.0, -3.0]) * math.log(2), torch.tensor([1.0, 2.0]))
+        >>> round(found.value, 3), round(found.error, 3)
+        (1.333, 0.222)
+    """
+    if nats is None:
+        return Mean()
     # Subtracting from 0 instead of negating avoids -0.0, which would be shown.
-    return Mean.of(None if nats is None else (0.0 - nats) / (math.log(2) * dims))
+    if not isinstance(dims, Tensor):
+        return Mean.of((0.0 - nats) / (math.log(2) * dims))
+    found = (0.0 - nats) / math.log(2)
+    ratio = (found.sum() / dims.sum()).item()
+    return Mean(ratio, Mean.of((found - ratio * dims) / dims.mean()).error)
 
 
 @attrs.frozen(eq=False)
@@ -64,9 +83,9 @@ class Figures:
     together: Tensor | None
     """Log-likelihood of each image under the factor and all coarser ones, (images,). None if a factor is not trained,
     and for a channel."""
-    dims: int
+    dims: Dims
     """Number of sub-pixels of the image or the channel."""
-    dims_of_image: int
+    dims_of_image: Dims
     """Number of sub-pixels of the image X."""
     channels: Sequence[Figures] = ()
     """Figures of each channel, given the channels before it. Empty if the factor cannot split its likelihood."""

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
 from auxar.data.batches import evaluation_examples
 from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
-from auxar.evaluation.evaluation import INSIDE, NATS, NULL
+from auxar.evaluation.evaluation import INSIDE, NATS, NULL, PIXELS
 from auxar.model import Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.work.chunks import Tensors
-from auxar.work.team import Team
 
 INDICES, HASHES = "indices", "hashes"
 """Names, in a share, of the numbers of the images, int64 (images,), and of the hashes of their pixels."""
@@ -39,19 +39,35 @@ def share_of(
     The result has `INDICES`, `HASHES`, and nats, float64 (images, channels), by factor and part, such as `stage0.nats`.
     The parts are `nats`, the log-likelihood of each channel given the channels before it or, in one column, of the
     image, if the factor cannot split it; and, for free decoders that can tell, `inside`, the log-probability of values
-    that the view allows. Restricting the decoder adds the negative of this to its log-likelihood. A share without
-    images is empty.
+    that the view allows. Restricting the decoder adds the negative of this to its log-likelihood. The part `pixels` of
+    each factor, float64 (images, 1), has the numbers of pixels of its images. A share without images is empty.
 
     With `without_condition`, images have the null condition instead of their own, and the only part is `null`.
     `threads` chooses the number of threads for each batch.
     """
     found: dict[str, list[Tensor]] = defaultdict(list)
+    names = [factor.name for factor in chosen]
     for numbers, batch in batches:
         found[INDICES].append(numbers)
         found[HASHES].append(pixel_hashes(batch.image))
-        for name, nats in _nats(model, chosen, batch.to(device), without_condition, threads).items():
-            found[name].append(nats)
+        own = at_size_of(model, batch.image)
+        factors = chosen if own is model else [each.eval() for each in own.all_factors if each.name in names]
+        nats = _nats(own, factors, batch.to(device), without_condition, threads)
+        for name, values in (nats | pixels_of(own, len(numbers))).items():
+            found[name].append(values)
     return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def at_size_of(model: Chain, images: Tensor) -> Chain:
+    """The model at the size of images (b, c, h, w)."""
+    size = images.shape[-2:]
+    return model if size == model.image.shape[1:] else model.at(*size)
+
+
+def pixels_of(model: Chain, count: int) -> Tensors:
+    """The number of pixels of the image of each factor, for each of `count` images, in the form of a share."""
+    sizes = {factor.name: factor.image.height * factor.image.width for factor in model.factors}
+    return {f"{name}.{PIXELS}": torch.full((count, 1), size, dtype=torch.float64) for name, size in sizes.items()}
 
 
 def _nats(
@@ -74,7 +90,7 @@ def _nats(
         widths.update({name: nats.shape[1] for name, nats in found.items()})
         return torch.cat([nats.double() for nats in found.values()], 1)
 
-    values = by.result(compute, len(batch.image)).cpu()
+    values = by.result(compute, batch.image.numel()).cpu()
     return dict(zip(widths, values.split(list(widths.values()), 1), strict=True))
 
 
@@ -90,20 +106,21 @@ def factor_nats(
     model: Chain,
     chosen: Sequence[Factor],
     images: ImageSet,
-    team: Team,
+    accelerator: Accelerator,
     *,
     batch_size: int,
     limit: int | None = None,
     threads: ThreadChoice | None = None,
 ) -> Tensors:
-    """Computes the log-likelihood of each image under each chosen factor, in all processes of a team together.
+    """Computes the log-likelihood of each image under each chosen factor, in all processes together.
 
     Every image is evaluated exactly once, for any batch size and number of processes. Each process returns the share of
     all images.
     """
-    batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=team.rank, processes=team.processes)
-    share = share_of(model, chosen, batches, team.device, threads or ThreadChoice(None))
-    return joined([share] if team.processes == 1 else gather_object([share]))
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=rank, processes=processes)
+    share = share_of(model, chosen, batches, accelerator.device, threads or ThreadChoice(None))
+    return joined([share] if processes == 1 else gather_object([share]))
 
 
 def pixel_hashes(images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from auxar.data.batches import evaluation_examples
 from auxar.data.examples import Examples
 from auxar.data.sets import DataSets, ImageSet
-from auxar.evaluation.evaluation import SAMPLES, Evaluation
+from auxar.evaluation.evaluation import PIXELS, SAMPLES, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.image_nats import HASHES, INDICES, digest_of, joined, share_of
 from auxar.evaluation.own_samples import share_of_samples
@@ -156,7 +156,7 @@ class RunEvaluation(Work):
         if self.count > 1:
             return batches
         length = _length(images, limit)
-        total = None if length is None else math.ceil(length / size)
+        total = None if length is None or images.crops is not None else math.ceil(length / size)
         what = "bits of samples" if name == SAMPLES else f"evaluation{label}, {name} images"
         return progress_bar(batches, total=total, desc=what, unit="batch", delay=1)
 
@@ -175,9 +175,16 @@ class RunEvaluation(Work):
             share = joined([_beginning(f"{arithmetic}/{name}/", own) for own in found])
             hashes = share.pop(HASHES, None)
             digest = digest_of(hashes) if hashes is not None and name == "heldout" else digest
-            tensors |= {f"{name}.{part}": nats.T.contiguous() for part, nats in share.items() if part != INDICES}
+            tensors |= {
+                f"{name}.{part}": nats.T.contiguous() for part, nats in share.items() if self._tells(part, nats)
+            }
         digests = {} if arithmetic == FLOAT else digests_of(self.run, arithmetic)
         return attrs.evolve(self._evaluation(digest), arithmetic=arithmetic, digests=digests, tensors=tensors)
+
+    def _tells(self, part: str, values: Tensor) -> bool:
+        """Whether values belong to an evaluation: numbers of pixels do if images have other sizes than the model's."""
+        usual = {f"{each.factor}.{PIXELS}": each.image.height * each.image.width for each in self.factors}
+        return part != INDICES and not (part in usual and bool((values == usual[part]).all()))
 
     @property
     def arithmetics(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 from auxar.data.batches import evaluation_examples
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
-from auxar.model import Chain
+from auxar.model import Augmentation, Chain
+from auxar.model.augmentation import variants_of
 
 BATCH = 64
-"""Number of training images that are compared at once, by default."""
+"""Number of training images that are compared at once."""
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Batches of images with their numbers in the set: int64 (b,), and integers (b, c, h, w)."""
 
@@ -60,32 +61,21 @@ def nearest(
     return complete
 
 
-def mirrored(batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields each batch, then the same images mirrored left to right, for a model that was trained with `flip`."""
-    for numbers, images in batches:
-        yield numbers, images
-        yield numbers, images.flip(-1)
+def neighbors(model: Chain, images: Tensor, training: ImageSet, augment: Sequence[Augmentation] = ()) -> Neighbors:
+    """Finds the training images nearest to `images` (b, *model.image.shape).
 
-
-def neighbors(
-    model: Chain,
-    images: Tensor,
-    training: ImageSet,
-    *,
-    batch_size: int | None = None,
-    limit: int | None = None,
-    flip: bool,
-) -> Neighbors:
-    """Finds the training images nearest to `images` (b, *model.image.shape), among the first `limit` or, if None, all.
-
-    With `flip`, which should be the recipe's `training.flip`, mirrored training images are compared as well. Memory
-    does not grow with the number of training images. Raises `UserError` if `images` do not match `model.image`, or if a
-    training image cannot be read.
+    With `augment`, which should be the augmentations of the training, variants of training images are compared as well;
+    see `variants_of`. Memory does not grow with the number of training images. Raises `UserError` if `images` do not
+    match `model.image`, or if a training image cannot be read.
     """
     model.image.check(images)
-    examples = evaluation_examples(training, batch_size=batch_size or BATCH, limit=limit)
-    batches: Batches = ((numbers, batch.image) for numbers, batch in examples)
-    found = nearest(images, mirrored(batches) if flip else batches, lambda image: _compared(model, image))
+    examples = evaluation_examples(training, batch_size=BATCH, limit=None)
+    batches = (
+        (numbers, variant)
+        for numbers, batch in examples
+        for variant in variants_of(training.centered(batch.image), augment, training.image)
+    )
+    found = nearest(images, batches, lambda image: _compared(model, image))
     return Neighbors(images, found)
 
 

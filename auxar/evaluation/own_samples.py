@@ -14,7 +14,7 @@ from torch import Tensor
 
 from auxar.data.examples import Examples
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN
-from auxar.evaluation.image_nats import INDICES
+from auxar.evaluation.image_nats import INDICES, at_size_of, pixels_of
 from auxar.model import Chain, Factor, SampleRequest
 from auxar.recipe.building import own_sampler
 from auxar.work.chunks import Tensors
@@ -27,17 +27,20 @@ def share_of_samples(
     """Draws exact samples of a model and returns their log-likelihoods, in the form of `image_nats.share_of`.
 
     There is a sample for each held-out image in `batches`, which also have the numbers of the images, with the same
-    number and condition. A factor with a view is measured on samples of the whole chain, and on samples that it draws
-    given the views of held-out images: the parts `IN_CHAIN` and `FROM_VIEWS`, nats, float64 (images, 1).
+    number, size and condition. A factor with a view is measured on samples of the whole chain, and on samples that it
+    draws given the views of held-out images: the parts `IN_CHAIN` and `FROM_VIEWS`, nats, float64 (images, 1).
     """
     found: dict[str, list[Tensor]] = defaultdict(list)
 
     def add(part: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
         found[f"{factor.name}.{part}"].append(factor(image, view, condition).double().cpu()[:, None])
 
-    sampler = own_sampler(model.eval().to(device))
+    chain, sampler = model, own_sampler(model.eval().to(device))
     for numbers, batch in batches:
         found[INDICES].append(numbers)
+        model = at_size_of(chain, batch.image).eval()
+        for name, values in pixels_of(model, len(numbers)).items():
+            found[name].append(values)
         batch = batch.to(device)
         views = model.views(batch.image)
         # Both kinds have noise of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from helpers.image_sets import (
     write_numbered,
     write_parquet,
 )
+from helpers.listed_images import Listed
 from helpers.tiny_runs import tiny, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,15 +26,19 @@ from hypothesis import strategies as st
 from auxar import load_recipe
 from auxar.data.batches import evaluation_examples
 from auxar.data.conversion import Preparation
+from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
 from auxar.data.source import open_source
 from auxar.data.splits import Side
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError
+from auxar.model import ImageSpec
 from auxar.recipe import Crop, DataConfig, Split
+from auxar_augmentations import Flip, Shift
 
 COUNT = 23
 KINDS = ["stored", "streamed"]
+AUGMENT = st.sampled_from([(), (Flip(),), (Shift(2), Flip())])
 orders = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -57,7 +63,7 @@ def sets(folder) -> dict[str, ImageSet]:
 
 
 def batches(images: Any, **options: Any) -> list[torch.Tensor]:
-    return list(training_batches(images, **{"batch_size": 4, "steps": 9, "seed": 3, "flip": False, **options}))
+    return list(training_batches(images, **{"batch_size": 4, "steps": 9, "seed": 3, **options}))
 
 
 def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
@@ -84,9 +90,9 @@ def test_each_image_is_used_equally_often(sets, batch_size, seed, epochs):
 
 @pytest.mark.parametrize("kind", KINDS)
 @orders
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99), st.booleans())
-def test_batches_do_not_depend_on_processes(sets, kind, processes, share, seed, flip):
-    options = {"batch_size": processes * share, "steps": 5, "seed": seed, "flip": flip}
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99), AUGMENT)
+def test_batches_do_not_depend_on_processes(sets, kind, processes, share, seed, augment):
+    options = {"batch_size": processes * share, "steps": 5, "seed": seed, "augment": augment}
     whole = batches(sets[kind], **options)
     shares = [batches(sets[kind], **options, rank=rank, processes=processes) for rank in range(processes)]
     assert equal(whole, [torch.cat(parts) for parts in zip(*shares, strict=True)])
@@ -94,10 +100,10 @@ def test_batches_do_not_depend_on_processes(sets, kind, processes, share, seed, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @orders
-@given(st.integers(1, 12), st.integers(0, 8), st.integers(1, 40), st.booleans())
-def test_resumption_is_continuation(folder, sets, kind, batch_size, start, buffer, flip):
+@given(st.integers(1, 12), st.integers(0, 8), st.integers(1, 40), AUGMENT)
+def test_resumption_is_continuation(folder, sets, kind, batch_size, start, buffer, augment):
     images = sets["stored"] if kind == "stored" else whole_stream(folder, buffer=buffer)
-    options = {"batch_size": batch_size, "seed": buffer, "flip": flip}
+    options = {"batch_size": batch_size, "seed": buffer, "augment": augment}
     assert equal(batches(images, **options)[start:], batches(images, **options, start=start))
 
 
@@ -105,8 +111,23 @@ def test_resumption_is_continuation(folder, sets, kind, batch_size, start, buffe
 def test_batches_do_not_depend_on_workers(sets, workers):
     state = torch.get_rng_state()
     for images in sets.values():
-        assert equal(batches(images, flip=True, start=2), batches(images, flip=True, start=2, workers=workers))
+        options = {"augment": [Flip(), Shift(2)], "start": 2}
+        assert equal(batches(images, **options), batches(images, **options, workers=workers))
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_each_worker_reads_batches():
+    class Readers(Listed):
+        """A set whose pixels are the number of the process that reads them."""
+
+        def training_examples(self, seed, shares):
+            for _ in shares:
+                yield Examples(torch.full((1, 1, 1, 1), os.getpid()))
+
+    images = Readers(ImageSpec(1, height=1, width=1), torch.zeros(1, 1, 1, 1))
+    readers = [int(batch) for batch in batches(images, batch_size=1, workers=2)]
+    assert len({*readers, os.getpid()}) == 3
+    assert readers[2:] == readers[:-2]
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -171,8 +192,8 @@ def test_a_single_process_and_the_default_read_the_whole_stream(shards, own):
 
 def test_images_of_different_processes_are_mirrored_independently(own):
     plain, flipped = (
-        [torch.cat(batches(own, rank=rank, processes=2, steps=24, flip=flip)) for rank in range(2)]
-        for flip in (False, True)
+        [torch.cat(batches(own, rank=rank, processes=2, steps=24, augment=augment)) for rank in range(2)]
+        for augment in ([], [Flip()])
     )
     first, second = ((one != other).flatten(1).any(1) for one, other in zip(plain, flipped, strict=True))
     assert 0 < (first == second).sum() < len(first) == 48

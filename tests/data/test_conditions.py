@@ -20,6 +20,7 @@ from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.recipe import ComponentChoice, Crop
 from auxar.recipe.condition import ConditionConfig
+from auxar_augmentations import Flip
 
 COUNT = 12
 NAMES = ("cat", "dog", "owl")
@@ -157,11 +158,11 @@ def test_an_image_of_its_own_size_is_neither_cropped_nor_compared(tmp_path):
 
 def test_loops_of_users_and_of_workers_get_conditions(masked):
     masks = load(masked, kind="mask", suffix=".mask.png", classes=3)
-    shuffled = next(masks.train.shuffled_examples(4, seed=1, flip=True))
-    assert torch.equal(next(masks.train.shuffled(4, seed=1, flip=True)), shuffled.image)
+    shuffled = next(masks.train.shuffled_examples(4, seed=1, augment=[Flip()]))
+    assert torch.equal(next(masks.train.shuffled(4, seed=1, augment=[Flip()])), shuffled.image)
     assert shuffled.condition is not None
     assert [len(batch) for batch in masks.heldout.in_order_examples(4)] == [4, 2]
-    options: dict[str, Any] = {"batch_size": 6, "steps": 3, "seed": 3, "flip": True, "drop": 0.3}
+    options: dict[str, Any] = {"batch_size": 6, "steps": 3, "seed": 3, "augment": [Flip()], "drop": 0.3}
     own, of_workers = (training_examples(masks.train, **options, workers=workers) for workers in (0, 2))
     for one, other in zip(own, of_workers, strict=True):
         assert torch.equal(one.image, other.image)

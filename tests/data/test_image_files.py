@@ -234,6 +234,13 @@ def test_an_error_of_pillow_is_one_short_line(monkeypatch, error, reason):
     assert len(str(caught.value)) < 250
 
 
+def test_a_tile_may_have_as_many_pixels_as_an_image(monkeypatch):
+    for most, reason in ((256, "decoding failed"), (255, "each tile of the TIFF file has more than 255 pixels")):
+        monkeypatch.setattr(decoding, "MAX_PIXELS", most)
+        with pytest.raises(BrokenImage, match=reason):
+            decode(tiled(16), "L")
+
+
 def test_warnings_come_back_when_the_last_file_is_closed(recwarn):
     warnings.simplefilter("always")
     filters, level = list(warnings.filters), logging.getLogger("PIL").level

@@ -41,7 +41,7 @@ def test_the_preparation_of_images_has_progress(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(stored, "progress_bar", recorded)
     recipe = write(tmp_path / "tiny.toml", tiny(write_pictures(tmp_path / "seven", 7)))
     assert main(["views", str(recipe), "--depth", "0", "-o", str(tmp_path / "out")]) == 0
-    assert [(bar.desc, bar.n, bar.total) for bar in bars] == [("preparing images", 7, 7)]
+    assert [(bar.desc, bar.n, bar.total, bar.delay) for bar in bars] == [("preparing images", 7, 7, 1)]
     output = capfd.readouterr()
     assert output.out == f"{tmp_path / 'out'}\n"
     assert "\r" not in output.err

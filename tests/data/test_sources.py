@@ -279,15 +279,19 @@ def test_the_hub_that_cannot_be_reached(monkeypatch):
 
 
 def test_a_set_that_cannot_be_loaded(monkeypatch):
-    def other(*args: Any, **options: Any) -> None:
+    streams = []
+
+    def other(*args: Any, streaming: bool, **options: Any) -> None:
+        streams.append(streaming)
         raise ValueError("BuilderConfig 'b' not found.\nAvailable: ['c']")
 
     monkeypatch.setattr(datasets, "load_dataset", other)
     for reachable, place in ((True, "the Hugging Face hub"), (False, "the local cache of `datasets`")):
         monkeypatch.setattr("auxar.data.hub._reachable", lambda reachable=reachable: reachable)
-        text = refusal("a/b")
+        text = refusal("a/b", streaming=reachable)
         assert f"could not be loaded from {place}: BuilderConfig 'b' not found. Available" in text
         assert "registered" not in text
+    assert streams == [True, False]
 
 
 def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):

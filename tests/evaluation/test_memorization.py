@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, random_images, specs
+from helpers.chains import chain_of, pyramid
 from helpers.listed_images import Listed
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,27 +16,8 @@ from hypothesis import strategies as st
 from auxar.draw import figures
 from auxar.errors import UserError
 from auxar.evaluation.nearest import nearest, neighbors
-from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
-from auxar_heads import logistic_mixture
-from auxar_pixelcnn import components
-from auxar_pyramid import PyramidConfig, PyramidView
-
-
-def model_of(image, stages):
-    """Returns a model with a chain of pyramid views. Its weights do not matter."""
-    light = components.LightConfig(filters=2, blocks=1, head=logistic_mixture(1))
-    views = []
-    for _ in range(stages):
-        views.append(PyramidView(PyramidConfig(2), image))
-        image = views[-1].view
-    found = Chain([Factor(CausalDistribution(components.light(light, image)))])
-    for view in reversed(views):
-        embedding = components.embedding(
-            components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, view.image
-        )
-        decoder = CausalDistribution(components.light(light, view.image, 2))
-        found = Chain([Factor(decoder, view=view, embedding=embedding), found])
-    return found
+from auxar.model import ImageSpec
+from auxar_augmentations import Flip, Transpose
 
 
 def batches(images, size, order=None):
@@ -77,28 +59,22 @@ def test_the_nearest_is_that_of_looking_at_each(spec, count, among, size, seed):
 
 
 @settings(deadline=None, max_examples=30)
-@given(
-    stages=st.integers(0, 2),
-    seed=SEEDS,
-    size=st.integers(1, 9),
-    limit=st.none() | st.integers(1, 12),
-    flip=st.booleans(),
-)
-def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_view(stages, seed, size, limit, flip):
+@given(stages=st.integers(0, 2), seed=SEEDS, augment=st.sampled_from([(), (Flip(),), (Flip(), Transpose())]))
+def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_view(stages, seed, augment):
     spec = ImageSpec(3, height=4, width=4, levels=4)
-    model = model_of(spec, stages)
+    model = chain_of(spec, *[pyramid] * stages)
     images, training = random_images(3, spec, seed), random_images(10, spec, seed + 1)
-    found = neighbors(model, images, Listed(spec, training), batch_size=size, limit=limit, flip=flip)
-    candidates = training[:limit]
-    if flip:
-        candidates = torch.stack([candidates, candidates.flip(-1)], 1).flatten(0, 1)
+    found = neighbors(model, images, Listed(spec, training), augment)
+    variants = [training, training.flip(-1)] if augment else [training]
+    variants = [each for one in variants for each in ([one, one.mT] if len(augment) == 2 else [one])]
+    candidates = torch.stack(variants, 1).flatten(0, 1)
     assert found.images is images
     assert len(found.nearest) == (1 if stages == 0 else 2)
     for part, depth in zip(found.nearest, (0, -1)[: len(found.nearest)], strict=True):
         wanted, among = model.views(images)[depth], model.views(candidates)[depth]
         for row in range(3):
             number, distance = slow_nearest(wanted[row], among)
-            assert part.numbers[row] == number // (2 if flip else 1)
+            assert part.numbers[row] == number // len(variants)
             assert part.distances[row].item() == pytest.approx(distance, rel=1e-14)
             assert torch.equal(part.images[row], candidates[number])
 
@@ -137,8 +113,8 @@ def test_no_more_than_a_batch_is_kept():
 
 def test_the_rows_of_the_sheet_are_named_by_the_distances_of_what_is_near(monkeypatch):
     spec, labels = ImageSpec(3, height=8, width=8, levels=16), list[str]()
-    model, training = model_of(spec, 1), Listed(spec, random_images(20, spec, 1))
-    samples, heldout = (neighbors(model, random_images(n, spec, n), training, flip=False) for n in (10, 3))
+    model, training = chain_of(spec, pyramid), Listed(spec, random_images(20, spec, 1))
+    samples, heldout = (neighbors(model, random_images(n, spec, n), training) for n in (10, 3))
     monkeypatch.setattr(figures, "labeled", lambda columns, names: labels.extend(names))
     figures.memorization_sheet(samples, heldout, spec)
     assert labels == [

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from helpers.causal_networks import all_images, generator, randomized
+from helpers.chains import chain_of, pyramid
 from helpers.evaluations import figures_of
 from helpers.listed_images import Listed
 from helpers.tiny_runs import run, tiny
@@ -15,25 +16,12 @@ from auxar.evaluation.figures import Mean
 from auxar.evaluation.image_nats import INDICES, joined
 from auxar.evaluation.own_samples import share_of_samples
 from auxar.evaluation.stored import read_evaluation
-from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
+from auxar.model import ImageSpec, SampleRequest
 from auxar.report.text import evaluation_lines
-from auxar_convnet import components
-from auxar_heads import softmax
-from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=3)
 COUNT = 3000
-
-
-def model_of(restricted):
-    view = PyramidView(PyramidConfig(2), IMAGE)
-    embedding = components.embedding(components.ConvEmbeddingConfig(2, 2, 1), view.view, IMAGE)
-    small = components.ConvNetworkConfig(filters=3, hidden=2, blocks=1, head=softmax())
-    decoder = CausalDistribution(components.network(small, IMAGE, embedding.features_channels))
-    prior = CausalDistribution(components.network(small, view.view))
-    factors = [Factor(decoder, view=view, embedding=embedding, restricted=restricted), Factor(prior)]
-    return randomized(Chain(factors, sampler=AutoSampler()), 0)
 
 
 def entropies(model):
@@ -46,14 +34,23 @@ def entropies(model):
     return bits, of_views.exp()
 
 
-@pytest.mark.parametrize("restricted", [False, True])
-def test_bits_of_samples_are_entropies(restricted):
-    model = model_of(restricted)
+@pytest.mark.parametrize(("restricted", "seed"), [(False, 4), (True, 6)])
+def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
+    numbers = []
+
+    def noted(own, *options, **others):
+        numbers.extend(own)
+        return SampleRequest(own, *options, **others)
+
+    monkeypatch.setattr("auxar.evaluation.own_samples.SampleRequest", noted)
+    model = randomized(chain_of(IMAGE, pyramid, restricted=restricted), seed)
+    model.sampler = AutoSampler()
     pixels = torch.randint(3, (COUNT, *IMAGE.shape), generator=generator(1)) // 2
     # Two processes share the images.
     batches = [evaluation_examples(Listed(IMAGE, pixels), batch_size=500, rank=rank, processes=2) for rank in (0, 1)]
     found = joined([share_of_samples(model, each, torch.device("cpu"), seed=0) for each in batches])
     assert torch.equal(found.pop(INDICES), torch.arange(COUNT))
+    assert len(set(numbers)) == len(numbers) == 2 * COUNT, "each sample has noise of its own"
     bits, probabilities = entropies(model)
     heldout = model.views(pixels)[1].flatten().bincount(minlength=3) / COUNT
     expected = {
@@ -63,7 +60,7 @@ def test_bits_of_samples_are_entropies(restricted):
     # A mistake of views or images would be seen: the two kinds differ by many standard errors.
     assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
     assert {key: nats.shape for key, nats in found.items()} == dict.fromkeys(
-        ("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain"), (COUNT, 1)
+        ("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain", "stage0.pixels", "prior.pixels"), (COUNT, 1)
     )
     measured = {key: Mean.of(nats[:, 0] / -math.log(2)) for key, nats in found.items()}
     for kind, value in expected.items():
@@ -94,3 +91,9 @@ def test_an_evaluation_has_them_if_the_recipe_asks_for_them(pictures, tmp_path):
     other = read_evaluation(folder / "evaluation.safetensors")
     assert other.bits_per_dim() == found.bits_per_dim()
     assert other.samples("stage0", "in_chain") != found.samples("stage0", "in_chain")
+
+
+def test_samples_need_all_factors(pictures, tmp_path):
+    folder = run(tmp_path / "run", tiny(pictures, evaluation__samples=4), only=["prior"])
+    found = read_evaluation(folder / "evaluation.safetensors")
+    assert (found.images["heldout"], found.sample_count) == (6, 0)

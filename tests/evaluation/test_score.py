@@ -6,17 +6,19 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_runs import calls_of, stopping_at
 from PIL import Image
 
 import auxar
 from auxar.cli import main
-from auxar.draw.scoring import ScoreTable
+from auxar.draw.scoring import ScoreTable, _scores
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_sizes
 
@@ -46,6 +48,12 @@ def test_without_the_data_there_are_no_ranks(finished, images, tmp_path, caplog)
     assert caplog.text == ""
 
 
+def test_ranks_are_shares_of_smaller_values():
+    columns = {"bits_per_dim": torch.tensor([2.0, 1.0, 2.0, 3.0, 4.0])}  # The last four are of held-out images.
+    model: Any = SimpleNamespace(exact=True)
+    assert [image.rank for image in _scores(model, [Path("a.png")], columns).images] == [0.25]
+
+
 def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys):
     command = ["score", str(finished), *images, "--heldout", "5", "-q"]
     assert main([*command, "-o", "scores.csv"]) == 0
@@ -63,33 +71,21 @@ def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys):
     assert [image["file"] for image in record["images"]] == images
 
 
-class Stopped(BaseException):
-    """The end of a process that was killed."""
-
-
 def test_a_stopped_command_goes_on_with_the_images_that_are_left(finished, images, monkeypatch):
     expected = auxar.score(finished, images, heldout=5)
-    computed, compute = list[int](), ScoreTable.compute
-
-    def stopping(self: ScoreTable, number: int) -> Any:
-        computed.append(number)
-        if computed == [0, 1]:
-            raise Stopped
-        return compute(self, number)
-
     monkeypatch.setattr("auxar.draw.scoring.CHUNK", 3)
-    monkeypatch.setattr(ScoreTable, "compute", stopping)
-    with pytest.raises(Stopped):
+    with stopping_at(ScoreTable, "compute", 2):
         auxar.score(finished, images, heldout=5, out="scores.csv")
     assert not Path("scores.csv").exists()
-    for _ in range(2):  # The second call reads the table.
-        found = auxar.score(finished, images, heldout=5, out="scores.csv")
+    for left in ([1, 2], []):  # The second call reads the table.
+        with calls_of(ScoreTable, "compute") as numbers:
+            found = auxar.score(finished, images, heldout=5, out="scores.csv")
+        assert numbers == left, "no chunk is computed twice"
         for image, other in zip(found.images, expected.images, strict=True):
             values, others = attrs.astuple(image), attrs.astuple(other)
             assert values[0] == others[0]
             assert values[1:] == pytest.approx(others[1:], rel=1e-5)
         assert (found.kind, found.heldout_images) == (expected.kind, expected.heldout_images)
-    assert computed == [0, 1, 1, 2], "no chunk is computed twice"
     assert sorted(path.name for path in Path().iterdir()) == ["noise.png", "own.png", "plain.png", "scores.csv"]
     with pytest.raises(UserError, match=r"^scores\.csv exists; files are replaced only with --replace$"):
         auxar.score(finished, images, heldout=4, out="scores.csv")

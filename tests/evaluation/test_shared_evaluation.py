@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from helpers.killing import REPETITIONS, outputs_of_killed
-from helpers.tiny_runs import command, run, tiny, write_pictures
+from helpers.tiny_runs import calls_of, command, run, stopping_at, tiny, write_pictures
 
 import auxar
 from auxar.evaluation.likelihoods import RunEvaluation
 from auxar.evaluation.stored import read_evaluation
 
 FILES = ("evaluation.safetensors", "evaluation-integer.safetensors")
-
-
-class Stopped(BaseException):
-    """The end of a process that was killed."""
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +31,11 @@ def converted(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def chunks(monkeypatch) -> list[int]:
+def chunks(monkeypatch) -> Iterator[list[int]]:
     """Numbers of the chunks that are computed, of about four images each."""
-    computed: list[int] = []
-    compute = RunEvaluation.compute
-
-    def computing(self: RunEvaluation, number: int) -> Any:
-        computed.append(number)
-        return compute(self, number)
-
-    monkeypatch.setattr(RunEvaluation, "compute", computing)
     monkeypatch.setattr("auxar.evaluation.likelihoods.CHUNK", 4)
-    return computed
+    with calls_of(RunEvaluation, "compute") as numbers:
+        yield numbers
 
 
 def contents(folder: Path) -> list[dict[str, torch.Tensor]]:
@@ -67,25 +55,16 @@ def test_a_stopped_evaluation_goes_on_and_has_the_figures_of_one_process(convert
         auxar.evaluate(whole, arithmetic="integer")
     assert chunks == [0]
     chunks.clear()
-    compute = RunEvaluation.compute
-
-    def stopping(self: RunEvaluation, number: int) -> Any:
-        if len(chunks) == 1:
-            chunks.append(-1)
-            raise Stopped
-        return compute(self, number)
-
-    monkeypatch.setattr(RunEvaluation, "compute", stopping)
-    with pytest.raises(Stopped):
+    with stopping_at(RunEvaluation, "compute", 2):
         auxar.evaluate(parts, arithmetic="integer")
     assert not (parts / FILES[0]).exists()
     auxar.evaluate(parts, arithmetic="integer")
-    assert chunks == [0, -1, 1, 2, 3, 4]
+    assert chunks == [0, 1, 2, 3, 4]
     assert all(close(*pair) for pair in zip(contents(parts), contents(whole), strict=True))
     assert not (parts / "work").exists()
     before = (parts / FILES[0]).stat().st_mtime_ns
     auxar.evaluate(parts, arithmetic="integer")
-    assert len(chunks) == 6, "nothing is computed again"
+    assert len(chunks) == 5, "nothing is computed again"
     assert (parts / FILES[0]).stat().st_mtime_ns == before
 
 
