@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import attrs
 
@@ -10,11 +10,7 @@ from auxar import Embedding, HeadChoice, ImageSpec, at_most, positive
 from auxar_convnet.embedding import ConvEmbedding
 from auxar_convnet.network import ConvNetwork
 from auxar_heads import logistic_mixture
-from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS, enlargement
-
-
-def _rate() -> Any:
-    return attrs.field(default=0.0, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS, built, enlargement, options, rate
 
 
 @attrs.frozen
@@ -27,9 +23,9 @@ class ConvNetworkConfig:
     """Number of hidden channels of each block, 1 … 16384."""
     blocks: int = attrs.field(default=8, validator=[positive, at_most(MOST_BLOCKS)])
     """Number of residual blocks, 1 … 256."""
-    dropout: float = _rate()
+    dropout: float = rate(0.0)
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
-    noise: float = _rate()
+    noise: float = rate(0.0)
     """Share of the images in training of which the network sees a random part of the pixels replaced by noise,
     0 ≤ noise < 1. It keeps samples from falling into noise after an unlikely pixel, and costs some bits/dim."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
@@ -46,22 +42,12 @@ class ConvEmbeddingConfig:
     """Number of hidden channels of each block, 1 … 16384."""
     blocks: int = attrs.field(default=4, validator=[positive, at_most(MOST_BLOCKS)])
     """Number of residual blocks, 1 … 256."""
-    dropout: float = _rate()
+    dropout: float = rate(0.0)
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
 
 
-def network(config: ConvNetworkConfig, image: ImageSpec, features_channels: int = 0) -> ConvNetwork:
-    """Builds the network `convnet`. Raises `UserError` if the head refuses the image."""
-    return ConvNetwork(
-        image,
-        config.head.build(image),
-        filters=config.filters,
-        hidden=config.hidden,
-        blocks=config.blocks,
-        features_channels=features_channels,
-        dropout=config.dropout,
-        noise=config.noise,
-    )
+network = partial(built, ConvNetwork)
+"""The function that builds the network `convnet`."""
 
 
 def embedding(config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
@@ -69,12 +55,4 @@ def embedding(config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec) ->
 
     Raises `UserError` if the height and width of the image are not the same multiple of the view's.
     """
-    return ConvEmbedding(
-        view,
-        image,
-        factor=enlargement(view, image),
-        filters=config.filters,
-        hidden=config.hidden,
-        blocks=config.blocks,
-        dropout=config.dropout,
-    )
+    return ConvEmbedding(view, image, factor=enlargement(view, image), **options(config))

@@ -5,27 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from auxar import ImageSpec, NetworkEmbedding
+from auxar import ImageSpec
 from auxar_convnet.blocks import ResidualBlock
-from auxar_layers.convolutions import Conv2d, UpsamplingConv2d, data_dependent_initialization
+from auxar_layers.convolutions import Conv2d, UpsamplingConv2d
+from auxar_pixelcnn.embedding import InitializedEmbedding
 
 
-class ConvEmbedding(NetworkEmbedding):
+class ConvEmbedding(InitializedEmbedding):
     """An embedding that computes features at the resolution of the view and then enlarges them.
 
     The first features are the channels of the view, enlarged by repeating its pixels.
     """
 
     marks_pixels = True
-    any_size = True
+    compiles = False
 
     def __init__(
         self, view: ImageSpec, image: ImageSpec, *, factor: int, filters: int, hidden: int, blocks: int, dropout: float
     ) -> None:
-        super().__init__()
-        self.view = view
-        self.image = image
-        self.features_channels = image.channels + filters
+        super().__init__(view, image, image.channels + filters)
         self.enlarge = UpsamplingConv2d(view.channels + 1, image.channels, factor=factor, normalized=False)
         self.start = Conv2d(view.channels + 1, filters, normalized=False)
         self.blocks = nn.ModuleList(
@@ -42,8 +40,7 @@ class ConvEmbedding(NetworkEmbedding):
         return torch.cat([self.enlarge(view, *size), self.out(x, *size)], 1)
 
     def initialize(self, view: Tensor) -> None:
-        with data_dependent_initialization(self):
-            self(view)
+        super().initialize(view)
         self._start_enlarging()
 
     def _start_enlarging(self) -> None:

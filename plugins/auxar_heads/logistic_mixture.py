@@ -26,8 +26,8 @@ from auxar import (
 )
 from auxar.numerics import categorical, logistic
 from auxar_heads.fixed_point import MOST_LEVELS
-from auxar_heads.intervals import only_inside
-from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead
+from auxar_heads.likelihoods import at_least_single, only_inside
+from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, grouped
 from auxar_samplers.engines import NativeForm
 
 MOST_COMPONENTS = 1024
@@ -115,11 +115,8 @@ class LogisticMixtureHead(RestrictableHead):
         return torch.cat([logits, means, log_scales[:, None].expand_as(means), couplings]).flatten()
 
     def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
-        if parameters.dtype not in (torch.float32, torch.float64):
-            parameters = parameters.float()
-        grouped = rearrange(parameters, "b (p k) ... -> b p k ...", k=self.components)
-        sizes = [1, self.channels, self.channels, self.couplings]
-        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
+        parameters = at_least_single(parameters)
+        logits, means, log_scales, couplings = grouped(parameters, self)
         weights = torch.tanh(couplings).unbind(1)
         around = (centers.to(parameters.dtype)[:, :, None] * 2.0**-CENTER_BITS).unbind(1)
         moved = []
@@ -133,9 +130,7 @@ class LogisticMixtureHead(RestrictableHead):
     def integer_head(self) -> IntegerLogisticMixtureHead | None:
         if self.levels > MOST_LEVELS:
             return None
-        image = ImageSpec(self.channels, height=1, width=1, levels=self.levels)
-        ends = SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE
-        return IntegerLogisticMixtureHead(image, self.components, *ends, centered=self.centered)
+        return IntegerLogisticMixtureHead(self, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
 
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         constants = _Constants(
@@ -250,11 +245,7 @@ class LogisticMixtureHead(RestrictableHead):
         These are logits (b, k, …), means (b, c, k, …), clamped log-scales (b, c, k, …) and the tanh of the couplings
         (b, couplings, k, …), for k components and c channels.
         """
-        if parameters.dtype not in (torch.float32, torch.float64):
-            parameters = parameters.float()
-        grouped = rearrange(parameters, "b (p k) ... -> b p k ...", k=self.components)
-        sizes = [1, self.channels, self.channels, self.couplings]
-        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
+        logits, means, log_scales, couplings = grouped(at_least_single(parameters), self)
         log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
         return logits.squeeze(1), means, log_scales, torch.tanh(couplings)
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import CENTER_BITS, PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
+from auxar import CENTER_BITS, PARAMETER_BITS, Adjustments, Frequencies, IntegerHead
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import (
     LOG2_E,
@@ -59,34 +61,24 @@ class _Constants(ctypes.Structure):
 
 
 class IntegerLogisticMixtureHead(IntegerHead):
-    """The counterpart of `LogisticMixtureHead` for integer parameters with `PARAMETER_BITS` bits."""
+    """The counterpart of `head`, a `LogisticMixtureHead`, for integer parameters with `PARAMETER_BITS` bits."""
 
-    def __init__(
-        self,
-        image: ImageSpec,
-        components: int,
-        smallest_log_scale: float,
-        largest_log_scale: float,
-        *,
-        centered: bool = False,
-    ) -> None:
-        self.levels = image.levels
-        self.channels = image.channels
-        self.components = components
-        self.centered = centered
-        self.couplings = self.channels * (self.channels - 1) // 2
-        self.parameter_count = components * (1 + 2 * self.channels + self.couplings)
+    def __init__(self, head: Any, smallest_log_scale: float, largest_log_scale: float) -> None:
+        self.levels = head.levels
+        self.channels = head.channels
+        self.components = head.components
+        self.centered = head.centered
+        self.couplings = head.couplings
+        self.parameter_count = head.parameter_count
         self.uniform_count = self.restricted_uniform_count = self.channels
-        self.understands = ("reduction", "centers", "min_weight") if components > 1 else ("reduction", "centers")
-        bits = POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(components))
+        self.understands = head.understands
+        bits = POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(self.components))
         self.spare = max(0, bits - SUM_BITS)
-        self.log_of_unit = _log_of_unit(image.levels)
+        self.log_of_unit = _log_of_unit(self.levels)
         self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
 
     def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
-        grouped = rearrange(parameters.to(torch.int64), "b (p k) ... -> b p k ...", k=self.components)
-        sizes = [1, self.channels, self.channels, self.couplings]
-        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
+        logits, means, log_scales, couplings = grouped(parameters.to(torch.int64), self)
         # Means and centers have the same unit, because `PARAMETER_BITS` equals `CENTER_BITS`.
         around, weights = centers[:, :, None], tanh(couplings, PARAMETER_BITS)
         moved = [means[:, :1] + around[:, :1]]
@@ -124,6 +116,16 @@ class IntegerLogisticMixtureHead(IntegerHead):
         return attrs.evolve(adjustments, min_weight=0.0) if self.components == 1 else adjustments
 
 
+def grouped(parameters: Tensor, head: Any) -> Sequence[Tensor]:
+    """Splits parameters (b, parameter_count, …) of a mixture of k components, in either form, into four parts.
+
+    These are logits (b, 1, k, …), means (b, c, k, …), log-scales (b, c, k, …) and couplings (b, couplings, k, …).
+    """
+    parts: Tensor = rearrange(parameters, "b (p k) ... -> b p k ...", k=head.components)
+    found: Sequence[Tensor] = parts.split([1, head.channels, head.channels, head.couplings], dim=1)
+    return found
+
+
 def is_exact(adjustments: Adjustments) -> bool:
     """Whether a rule draws exact samples, so that every possible value has a frequency of at least one."""
     return not adjustments.centers and not adjustments.reduction and not adjustments.min_weight
@@ -155,9 +157,7 @@ class _MixtureFrequencies(Frequencies):
     def __init__(self, head: IntegerLogisticMixtureHead, parameters: Tensor, adjustments: Adjustments) -> None:
         self.head = head
         self.adjustments = adjustments
-        grouped = rearrange(parameters, "n (p k) -> n p k", k=head.components)
-        sizes = [1, head.channels, head.channels, head.couplings]
-        logits, means, log_scales, couplings = grouped.split(sizes, dim=1)
+        logits, means, log_scales, couplings = grouped(parameters, head)
         self.levels = head.levels
         self.channel = 0
         self.logits = natural_to_base_2(logits[:, 0], PARAMETER_BITS)

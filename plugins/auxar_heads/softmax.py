@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar import Adjustments, DrawnPixels, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
 from auxar_heads.fixed_point import MOST_LEVELS
-from auxar_heads.intervals import only_inside
+from auxar_heads.likelihoods import at_least_single, only_inside
 from auxar_heads.softmax_frequencies import IntegerSoftmaxHead
 from auxar_samplers.engines import NativeForm
 
@@ -64,7 +64,7 @@ class SoftmaxHead(RestrictableHead):
     def integer_head(self) -> IntegerSoftmaxHead | None:
         if self.levels > MOST_LEVELS:
             return None
-        return IntegerSoftmaxHead(ImageSpec(self.channels, height=1, width=1, levels=self.levels))
+        return IntegerSoftmaxHead(self)
 
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(adjustments.temperature))
@@ -90,9 +90,7 @@ class SoftmaxHead(RestrictableHead):
 
     def _logits(self, parameters: Tensor) -> Tensor:
         """Reshapes parameters (b, parameter_count, h, w) to logits (b, c, levels, h, w), in float32 or float64."""
-        if parameters.dtype not in (torch.float32, torch.float64):
-            parameters = parameters.float()
-        return rearrange(parameters, "b (c l) h w -> b c l h w", c=self.channels)
+        return rearrange(at_least_single(parameters), "b (c l) h w -> b c l h w", c=self.channels)
 
     def _masked(self, logits: Tensor, interval: Interval) -> Tensor:
         """Logits (b, c, levels, h, w), with -∞ for values outside the interval of their channel.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import PARAMETER_BITS, Adjustments, Frequencies, ImageSpec, IntegerHead
+from auxar import PARAMETER_BITS, Adjustments, Frequencies, IntegerHead
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import POWER_BITS, FixedPoint, native, natural_to_base_2, power
 from auxar_samplers.engines import NativeForm
@@ -24,15 +25,15 @@ class _Constants(ctypes.Structure):
 
 
 class IntegerSoftmaxHead(IntegerHead):
-    """The counterpart of `SoftmaxHead` for integer parameters with `PARAMETER_BITS` bits."""
+    """The counterpart of `head`, a `SoftmaxHead`, for integer parameters with `PARAMETER_BITS` bits."""
 
     understands = ("temperature",)
 
-    def __init__(self, image: ImageSpec) -> None:
-        self.levels = image.levels
-        self.channels = image.channels
-        self.parameter_count = self.channels * self.levels
-        self.spare = max(0, POWER_BITS + math.ceil(math.log2(image.levels)) - SUM_BITS)
+    def __init__(self, head: Any) -> None:
+        self.levels = head.levels
+        self.channels = head.channels
+        self.parameter_count = head.parameter_count
+        self.spare = max(0, POWER_BITS + math.ceil(math.log2(head.levels)) - SUM_BITS)
         self.uniform_count = self.restricted_uniform_count = self.channels
 
     def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:

@@ -71,18 +71,21 @@ def push(
         raise UserError(f"name: expected the name of a repository, such as 'user/name', got {name!r}")
     if license is not None and not LICENSE.fullmatch(str(license)):
         raise UserError(f"license: expected the identifier of a license, such as 'mit', got {license!r}")
+    from huggingface_hub import HfApi
+
     from auxar import export
     from auxar_hub.card import card, draw
-    from auxar_hub.uploading import CARD, open_repository
+    from auxar_hub.uploading import CARD, files_of, uploaded
 
-    repository = open_repository(name, private=private, update=update)
+    api = HfApi(library_name="auxar")
+    files = files_of(api, name, private=private, update=update)
     with tempfile.TemporaryDirectory(prefix="auxar-") as temporary:
         exported = export(run, Path(temporary, "run"), half=half, trust_plugins=trust_plugins)
         captions = draw(exported, images, trust_plugins=trust_plugins) if images else {}
         text = card(name, exported, license, captions, trust_plugins=trust_plugins)
         (exported.path / CARD).write_text(text, encoding="utf-8")
         logger.info("uploading %s to %s", run, name)
-        pushed = repository.upload(exported.path)
+        pushed = uploaded(api, name, exported.path, files, private=private)
     if "No license was given." in text:
         logger.warning("no license was given; others may not use the model without one (--license ID)")
     return pushed

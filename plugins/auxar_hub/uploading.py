@@ -6,7 +6,7 @@ import contextlib
 import glob
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,34 +38,27 @@ class Pushed:
     """The commit that was made: `user/name@commit` is exactly this model."""
 
 
-@attrs.frozen
-class Repository:
-    """A repository on the hub to which a model can be uploaded. If it does not exist, the upload makes it."""
+def uploaded(api: HfApi, name: str, folder: Path, files: Sequence[str] | None, *, private: bool) -> Pushed:
+    """Uploads a folder to the repository `user/name`, and replaces files of an earlier model.
 
-    api: HfApi
-    """The hub's client, logged in."""
-    name: str
-    """Its name, `user/name`."""
-    private: bool
-    """Whether a new repository can be read only by its owner."""
-    files: list[str] | None
-    """The files that it holds; None if it does not exist."""
-
-    def upload(self, folder: Path) -> Pushed:
-        """Uploads a folder. Files of an earlier model are replaced."""
-        old = [glob.escape(file) for file in self.files or () if REPLACED.fullmatch(file)]
-        with _naming(self.name, self.api), _quiet_unless_logged():
-            if self.files is None:
-                self.api.create_repo(self.name, private=self.private or None)
-            commit = self.api.upload_folder(
-                repo_id=self.name, folder_path=folder, commit_message="Upload with auxar", delete_patterns=old or None
-            )
-        return Pushed(self.name, f"{self.api.endpoint}/{self.name}", commit.oid)
+    `files` are those that the repository holds. If they are None, it does not exist and is made, readable only by its
+    owner if it is `private`.
+    """
+    old = [glob.escape(file) for file in files or () if REPLACED.fullmatch(file)]
+    with _naming(name, api), _quiet_unless_logged():
+        if files is None:
+            api.create_repo(name, private=private or None)
+        commit = api.upload_folder(
+            repo_id=name, folder_path=folder, commit_message="Upload with auxar", delete_patterns=old or None
+        )
+    return Pushed(name, f"{api.endpoint}/{name}", commit.oid)
 
 
-def open_repository(name: str, *, private: bool, update: bool) -> Repository:
-    """Finds the repository of a name. Raises `UserError` if it exists and must not be changed, or without a login."""
-    api = HfApi(library_name="auxar")
+def files_of(api: HfApi, name: str, *, private: bool, update: bool) -> list[str] | None:
+    """The files of the repository `user/name`; None if it does not exist.
+
+    Raises `UserError` if it exists and must not be changed, or without a login.
+    """
     with _naming(name, api):
         api.whoami()  # Without a token that is valid, nothing needs to be prepared.
         files = api.list_repo_files(name) if api.repo_exists(name) else None
@@ -77,7 +70,7 @@ def open_repository(name: str, *, private: bool, update: bool) -> Repository:
         raise UserError(f"{where} and is public, so --private would not hide it; change it on its page")
     if files is not None and "recipe.toml" not in files and not {*files} <= {CARD, ".gitattributes"}:
         raise UserError(f"{where} and holds no model of auxar, so it is not changed; choose another name")
-    return Repository(api, name, private, files)
+    return files
 
 
 @contextlib.contextmanager

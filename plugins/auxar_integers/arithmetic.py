@@ -24,10 +24,9 @@ from auxar import (
     UserError,
 )
 from auxar_integers.conversion import Converter, IntegerConfig
-from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph
 from auxar_integers.networks import IntegerEmbedding, IntegerNetwork
-from auxar_integers.quantities import Quantity
+from auxar_integers.quantities import NoIntegersError, Quantity
 from auxar_integers.storage import described, read_graph
 from auxar_integers.tracing import Ranges
 from auxar_layers.integer_functions import exponent_of
@@ -60,17 +59,17 @@ class IntegerArithmetic(Arithmetic):
     def convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None = None) -> Converted:
         factor.eval()
         try:
-            graphs = self._convert(factor, image, view, condition)
-            _prove(factor, graphs)
+            graphs, null = self._convert(factor, image, view, condition)
+            _prove(factor, graphs, null)
         except (NoIntegersError, OverflowError) as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
         found: dict[str, Any] = {"factor": _facts(factor)}
         tensors: dict[str, Tensor] = {}
-        for name, graph in graphs.by_name.items():
+        for name, graph in graphs.items():
             found[name], more = described(graph, f"{name}/")
             tensors |= more
-        if graphs.null is not None:
-            tensors[NULL_FEATURES] = graphs.null
+        if null is not None:
+            tensors[NULL_FEATURES] = null
         return Converted(tensors, found)
 
     def restore(self, factor: Factor, converted: Converted) -> Factor:
@@ -79,19 +78,24 @@ class IntegerArithmetic(Arithmetic):
             if description["factor"] != _facts(factor):
                 raise ValueError(f"they belong to the factor {description['factor']}, not {_facts(factor)}")
             names = ("network", *_embeddings(factor))
-            found = {name: read_graph(description[name], converted.tensors, f"{name}/") for name in names}
+            graphs = {name: read_graph(description[name], converted.tensors, f"{name}/") for name in names}
             null = None
             if factor.condition is not None and factor.condition.optional:
                 null = _null_features(converted.tensors[NULL_FEATURES], factor)
-            graphs = Graphs(**found, null=null)
-            _prove(factor, graphs)
-            return _restored(factor, graphs)
+            _prove(factor, graphs, null)
+            return _restored(factor, graphs, null)
         except NoIntegersError as error:
             raise UserError(f"{factor.name} has no integers: {error}") from None
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
             raise UserError(f"these are not the integers of factor {factor.name}: {error!r}") from None
 
-    def _convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> Graphs:
+    def _convert(
+        self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None
+    ) -> tuple[dict[str, IntegerGraph], Tensor | None]:
+        """The integer graphs of a factor by name, and the features of the null condition, int64 (c,).
+
+        They are None if it is not accepted.
+        """
         network, conditioning = _network(factor), factor.conditioning
         _head(network)
         parts = _embeddings(factor)
@@ -100,19 +104,17 @@ class IntegerArithmetic(Arithmetic):
         bound = 2 ** (self.config.activations - 1) - 1
         step = 2.0 ** -exponent_of(largest, bound)
         together = None if conditioning is None else Quantity("features", step, bound, 0)
-        graphs, features = {}, []
+        graphs, inputs = {}, [_encoded(network)]
         for name, part in parts.items():
-            source = Quantity("image", part.encoded.step, part.encoded.bound, part.encoded.channels)
+            source = Quantity("image", *attrs.astuple(part.encoded))
             graphs[name], result = Converter(of_parts[name], [source], self.config, together).convert()
-            features.append(result)
-        inputs = [_encoded(network)]
-        if features:
-            inputs.append(attrs.evolve(features[0], name="features", channels=network.features_channels))
-        graphs["network"], _ = Converter(ranges, inputs, self.config, PARAMETERS).convert()
+            # All features have one step and one bound.
+            inputs[1:] = [attrs.evolve(result, name="features", channels=network.features_channels)]
+        own, _ = Converter(ranges, inputs, self.config, PARAMETERS).convert()
         null = None
         if conditioning is not None and conditioning.null is not None:
             null = (conditioning.null.detach().cpu().double() / step).round().clamp(-bound, bound).to(torch.int64)
-        return Graphs(**graphs, null=null)
+        return {"network": own, **graphs}, null
 
 
 def _ranges(
@@ -140,25 +142,6 @@ def _ranges(
     return ranges, of_parts, largest
 
 
-@attrs.frozen(eq=False)
-class Graphs:
-    """The integer graphs of a factor, and the features of the null condition."""
-
-    network: IntegerGraph
-    embedding: IntegerGraph | None = None
-    """The graph of the view's embedding; None for a prior."""
-    condition: IntegerGraph | None = None
-    """The graph of the condition's embedding; None if there is no condition."""
-    null: Tensor | None = None
-    """The features of the null condition, int64 (c,); None if it is not accepted."""
-
-    @property
-    def by_name(self) -> dict[str, IntegerGraph]:
-        """The graphs that exist, by name."""
-        found = {"network": self.network, "embedding": self.embedding, "condition": self.condition}
-        return {name: graph for name, graph in found.items() if graph is not None}
-
-
 def _null_features(null: Tensor, factor: Factor) -> Tensor:
     conditioning = factor.conditioning
     assert conditioning is not None
@@ -183,7 +166,7 @@ def _facts(factor: Factor) -> dict[str, Any]:
     return found
 
 
-def _prove(factor: Factor, graphs: Graphs) -> None:
+def _prove(factor: Factor, graphs: Mapping[str, IntegerGraph], null: Tensor | None) -> None:
     """Proves that all numbers are below 2⁵³, and that the results have the channels that the factor needs.
 
     Raises `OverflowError` or `ValueError` if not.
@@ -192,32 +175,32 @@ def _prove(factor: Factor, graphs: Graphs) -> None:
     inputs = {"image": _bounds(_encoded(own))}
     features = []
     for name, part in _embeddings(factor).items():
-        bounds = graphs.by_name[name].bounds(image=_bounds(part.encoded)).popitem()[1]
+        bounds = graphs[name].bounds(image=_bounds(part.encoded)).popitem()[1]
         if len(bounds) != part.features_channels:
             raise ValueError(f"expected {part.features_channels} channels of features, got {len(bounds)}")
-        if name == "condition" and graphs.null is not None:
-            bounds = torch.maximum(bounds, graphs.null.double().abs())
+        if name == "condition" and null is not None:
+            bounds = torch.maximum(bounds, null.double().abs())
         features.append(bounds)
     if features:
         inputs["features"] = torch.cat(features)
         if len(inputs["features"]) != own.features_channels:
             raise ValueError(f"expected {own.features_channels} channels of features, got {len(inputs['features'])}")
-    parameters = graphs.network.bounds(**inputs).popitem()[1]
+    parameters = graphs["network"].bounds(**inputs).popitem()[1]
     if len(parameters) != own.head.parameter_count:
         raise ValueError(f"expected {own.head.parameter_count} parameters of a pixel, got {len(parameters)}")
     if float(parameters.max()) > PARAMETERS.bound:
         raise OverflowError(f"a parameter can reach {float(parameters.max()):.3g}")
 
 
-def _restored(factor: Factor, graphs: Graphs) -> Factor:
+def _restored(factor: Factor, graphs: Mapping[str, IntegerGraph], null: Tensor | None) -> Factor:
     own = _network(factor)
-    made = IntegerNetwork(own, _head(own), graphs.network)
-    embeddings = {name: IntegerEmbedding(part, graphs.by_name[name]) for name, part in _embeddings(factor).items()}
+    made = IntegerNetwork(own, _head(own), graphs["network"])
+    embeddings = {name: IntegerEmbedding(part, graphs[name]) for name, part in _embeddings(factor).items()}
     conditioning = None
     if factor.condition is not None:
         conditioning = Conditioning(factor.condition, embeddings["condition"])
-        if graphs.null is not None:
-            conditioning.null = nn.Parameter(graphs.null.double(), requires_grad=False)
+        if null is not None:
+            conditioning.null = nn.Parameter(null.double(), requires_grad=False)
     return Factor(
         CausalDistribution(made),
         view=factor.view,

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from auxar_integers.errors import NoIntegersError
 from auxar_integers.graph import IntegerGraph, Operation
-from auxar_integers.quantities import Quantity, Sum, Term, in_integers
+from auxar_integers.quantities import NoIntegersError, Quantity, Sum, Term, in_integers
 from auxar_integers.tracing import Ranges, needed_nodes, new_name, sizes
 from auxar_layers.convolutions import Convolution, Dropout, Pointwise
 from auxar_layers.functional import concat_elu, gate
-from auxar_layers.integer_convolutions import has_integers
+from auxar_layers.integer_convolutions import INTEGER_LAYERS
 from auxar_layers.integer_functions import (
     TABLE_BITS,
     IntegerConcat,
@@ -42,6 +41,7 @@ from auxar_layers.integer_functions import (
     sigmoid_table,
     tanh_table,
 )
+from auxar_samplers.compiler.tracer import unusual
 
 
 @attrs.frozen
@@ -54,13 +54,15 @@ class IntegerConfig:
     """Bits of each value between layers, 4 … 16."""
 
 
-_DEFAULTS: Mapping[str, Sequence[Any]] = {"inplace": (False, True), "alpha": (1.0,)}
-"""The values of keyword arguments of functions for which there are integer counterparts."""
-_TABLES: Mapping[str, tuple[type[IntegerELU | IntegerSigmoid | IntegerTanh], Callable[[int, int], Tensor]]] = {
-    "elu": (IntegerELU, elu_table),
-    "sigmoid": (IntegerSigmoid, sigmoid_table),
-    "tanh": (IntegerTanh, tanh_table),
+_WITH_ONE_SOURCE: Mapping[Any, tuple[type[IntegerFunction], Callable[[int, int], Tensor] | None]] = {
+    functional.relu: (IntegerReLU, None),
+    torch.relu: (IntegerReLU, None),
+    functional.elu: (IntegerELU, elu_table),
+    concat_elu: (IntegerConcatELU, elu_table),
+    torch.sigmoid: (IntegerSigmoid, sigmoid_table),
+    torch.tanh: (IntegerTanh, tanh_table),
 }
+"""Functions of a single value that need nothing but their table, if they have one."""
 _WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul, torch.cat)
 
 
@@ -103,7 +105,7 @@ class Converter:
             name = getattr(node.target, "__name__", node.target)
             if node.op == "call_module":
                 module = modules[str(node.target)]
-                if not isinstance(module, Dropout) and not has_integers(module):
+                if not isinstance(module, Dropout) and type(module) not in INTEGER_LAYERS:
                     raise NoIntegersError(
                         f"the layer {node.target} ({type(module).__name__}) has no integer counterpart"
                     )
@@ -115,9 +117,8 @@ class Converter:
                 raise NoIntegersError(f"a call of cat with dim = {node.args[1]} has no integer counterpart")
             elif image in node.all_input_nodes:
                 raise NoIntegersError(f"{name} is applied to the image itself, which only layers may take")
-            for key, value in node.kwargs.items():
-                if value not in _DEFAULTS.get(key, ()):
-                    raise NoIntegersError(f"a call of {name} with {key} = {value} has no integer counterpart")
+            for key, value in unusual(node).items():
+                raise NoIntegersError(f"a call of {name} with {key} = {value} has no integer counterpart")
 
     def convert(self) -> tuple[IntegerGraph, Quantity]:
         """Returns the integer graph and its result."""
@@ -150,7 +151,7 @@ class Converter:
     def _layer(self, name: str, layer: Convolution, args: Sequence[Any]) -> Sum:
         sources = [self._quantity(each) for each in args if isinstance(each, fx.Node)]
         if isinstance(layer, Pointwise) and layer.activation:
-            sources = [self._concat_elu(each) for each in sources]
+            sources = [self._of_one(concat_elu, each) for each in sources]
         return Sum((Term(self._name(name), layer, tuple(sources), sizes(args)),))
 
     def _quantity(self, node: Any, *, is_output: bool = False) -> Quantity:
@@ -163,7 +164,7 @@ class Converter:
     def _with_step_of(self, output: Quantity, result: Quantity) -> Quantity:
         """The result with the step and the bound of `output`, if it is not a sum of layers."""
         finer = output.exponent - result.exponent
-        module = IntegerSum([2 ** max(0, finer)], 0, max(0, -finer), output.bound)
+        module = IntegerSum(weights=[2 ** max(0, finer)], shift=max(0, -finer), bound=output.bound)
         return attrs.evolve(output, name=self._emit("result", module, result), channels=result.channels)
 
     def _rounded(self, found: Sum, node: fx.Node, *, is_output: bool) -> Quantity:
@@ -181,7 +182,8 @@ class Converter:
                 self.operations.append(Operation(total, None, (name, term.name)))
             name = total if name else term.name
         rounded = self._name(f"{name}:rounded")
-        self.operations.append(Operation(rounded, Requantize(multiplier, shift, bound), (name,)))
+        module = Requantize(multiplier=multiplier, shift=shift, bound=bound)
+        self.operations.append(Operation(rounded, module, (name,)))
         return Quantity(rounded, 2.0**-exponent, bound, len(multiplier))
 
     # Functions --------------------------------------------------------------------------------------------------------
@@ -191,12 +193,22 @@ class Converter:
             self.lookups[table, exponent] = Lookup(table(exponent, self.bound))
         return self.lookups[table, exponent]
 
-    def _concat_elu(self, source: Quantity) -> Quantity:
-        if source.name not in self.activated:
-            module = IntegerConcatELU(self._lookup(elu_table, source.exponent))
-            name = self._emit(f"{source.name}:concat_elu", module, source)
-            self.activated[source.name] = attrs.evolve(source, name=name, channels=2 * source.channels)
-        return self.activated[source.name]
+    def _of_function(self, node: Any) -> Quantity:
+        return self._of_one(node.target, self._quantity(node.args[0]))
+
+    def _of_one(self, function: Any, source: Quantity) -> Quantity:
+        """A function of a single value. Two blocks may apply concat-ELU to the same value."""
+        if function is concat_elu and source.name in self.activated:
+            return self.activated[source.name]
+        kind, table = _WITH_ONE_SOURCE[function]
+        module = kind() if table is None else kind(lookup=self._lookup(table, source.exponent))
+        name = self._emit(f"{source.name}:{kind.kind.removeprefix('integer_')}", module, source)
+        if table in (sigmoid_table, tanh_table):
+            return Quantity(name, 2.0**-TABLE_BITS, 2**TABLE_BITS, source.channels)
+        found = attrs.evolve(source, name=name, channels=module.channels(source.channels))
+        if function is concat_elu:
+            self.activated[source.name] = found
+        return found
 
     def _of_cat(self, node: Any) -> Quantity:
         sources = [self._quantity(each) for each in node.args[0]]
@@ -211,43 +223,18 @@ class Converter:
         """A value with a step of 2 to the power -`exponent`, which is not below its own."""
         if source.exponent == exponent:
             return source
-        module = IntegerSum([1], 0, source.exponent - exponent, self.bound)
+        module = IntegerSum(weights=[1], shift=source.exponent - exponent, bound=self.bound)
         return attrs.evolve(source, name=self._emit("coarser", module, source), step=2.0**-exponent)
-
-    def _of_concat_elu(self, node: Any) -> Quantity:
-        return self._concat_elu(self._quantity(node.args[0]))
-
-    def _of_relu(self, node: Any) -> Quantity:
-        source = self._quantity(node.args[0])
-        return attrs.evolve(source, name=self._emit(f"{source.name}:relu", IntegerReLU(), source))
-
-    def _of_elu(self, node: Any) -> Quantity:
-        source = self._quantity(node.args[0])
-        return attrs.evolve(source, name=self._looked_up("elu", source))
-
-    def _of_sigmoid(self, node: Any) -> Quantity:
-        return self._from_table("sigmoid", self._quantity(node.args[0]))
-
-    def _of_tanh(self, node: Any) -> Quantity:
-        return self._from_table("tanh", self._quantity(node.args[0]))
 
     def _of_silu(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
-        return self._product(node, source, self._from_table("sigmoid", source))
-
-    def _from_table(self, function: str, source: Quantity) -> Quantity:
-        return Quantity(self._looked_up(function, source), 2.0**-TABLE_BITS, 2**TABLE_BITS, source.channels)
-
-    def _looked_up(self, function: str, source: Quantity) -> str:
-        """Adds a function of a single value, which is looked up in a table. Returns the name of the result."""
-        kind, table = _TABLES[function]
-        return self._emit(f"{source.name}:{function}", kind(self._lookup(table, source.exponent)), source)
+        return self._product(node, source, self._of_one(torch.sigmoid, source))
 
     def _of_gate(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
         exponent = min(exponent_of(self.largest[node], self.bound), source.exponent + TABLE_BITS)
         lookup = self._lookup(sigmoid_table, source.exponent)
-        module = IntegerGate(lookup, TABLE_BITS + source.exponent - exponent, self.bound)
+        module = IntegerGate(lookup=lookup, shift=TABLE_BITS + source.exponent - exponent, bound=self.bound)
         name = self._emit(f"{source.name}:gate", module, source)
         return Quantity(name, 2.0**-exponent, self.bound, source.channels // 2)
 
@@ -280,7 +267,8 @@ class Converter:
                 weights.append(sign * 2 ** (finest - next(rest).exponent))
             else:
                 constant += sign * round(argument * 2.0**finest)
-        name = self._emit("sum", IntegerSum(weights, constant, finest - exponent, self.bound), *sources)
+        module = IntegerSum(weights=weights, constant=constant, shift=finest - exponent, bound=self.bound)
+        name = self._emit("sum", module, *sources)
         return Quantity(name, 2.0**-exponent, self.bound, max(source.channels for source in sources))
 
     def _of_product(self, node: Any) -> Quantity:
@@ -292,24 +280,20 @@ class Converter:
         (number,), (source,) = numbers, sources
         bits = exponent_of(abs(number), 2**15)
         exponent = min(exponent_of(self.largest[node], self.bound), source.exponent + bits)
-        module = IntegerSum([round(number * 2.0**bits)], 0, source.exponent + bits - exponent, self.bound)
+        shift = source.exponent + bits - exponent
+        module = IntegerSum(weights=[round(number * 2.0**bits)], shift=shift, bound=self.bound)
         return Quantity(self._emit("product", module, source), 2.0**-exponent, self.bound, source.channels)
 
     def _product(self, node: Any, first: Quantity, second: Quantity) -> Quantity:
         """The product of two values, which is the value of a node."""
         whole = first.exponent + second.exponent
         exponent = min(exponent_of(self.largest[node], self.bound), whole)
-        name = self._emit("product", IntegerProduct(whole - exponent, self.bound), first, second)
+        name = self._emit("product", IntegerProduct(shift=whole - exponent, bound=self.bound), first, second)
         return Quantity(name, 2.0**-exponent, self.bound, max(first.channels, second.channels))
 
     _functions: Mapping[Any, Callable[[Converter, Any], Quantity | Sum]] = {
-        concat_elu: _of_concat_elu,
-        functional.elu: _of_elu,
-        functional.relu: _of_relu,
-        torch.relu: _of_relu,
+        **dict.fromkeys(_WITH_ONE_SOURCE, _of_function),
         functional.silu: _of_silu,
-        torch.sigmoid: _of_sigmoid,
-        torch.tanh: _of_tanh,
         gate: _of_gate,
         operator.add: _of_sum,
         operator.sub: _of_sum,

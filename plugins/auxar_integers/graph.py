@@ -40,6 +40,7 @@ class IntegerGraph(nn.Module):
         """Computes the result from the graph's inputs by name."""
         values: dict[str, Any] = dict(inputs)
         result: Any = None
+        last_use = {name: operation for operation in self.operations for name in operation.inputs}
         for operation in self.operations:
             arguments = [values[each] for each in operation.inputs]
             if operation.module is None:
@@ -47,6 +48,11 @@ class IntegerGraph(nn.Module):
             else:
                 result = self.modules_by_name[operation.name](*arguments, *operation.sizes)
             values[operation.name] = result
+            # Values of large images would fill the memory.
+            arguments.clear()
+            for name in set(operation.inputs):
+                if last_use[name] is operation:
+                    del values[name]
         # The type is not checked, because samplers trace this method with values that are no tensors.
         return cast(Tensor, result)
 

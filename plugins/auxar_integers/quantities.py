@@ -8,13 +8,16 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar_integers.errors import NoIntegersError
 from auxar_layers.convolutions import Convolution
 from auxar_layers.integer_convolutions import IntegerLayer, integer_layer, largest_sums
 from auxar_layers.integer_functions import EXACT
 
 MULTIPLIER_BITS = 24
 """Bits of the largest multiplier of a layer, unless products with it would exceed 2⁵³."""
+
+
+class NoIntegersError(Exception):
+    """Raised if a network has a layer or an operation without an integer counterpart. The message names it."""
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from auxar import CausalNetwork, NetworkEmbedding
-from auxar_integers.errors import NoIntegersError
+from auxar_integers.quantities import NoIntegersError
 from auxar_samplers.compiler.tracer import graph_of
 
 

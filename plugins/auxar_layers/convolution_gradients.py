@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from auxar.numerics.threads import threads
+from auxar_layers.functional import applied
 from auxar_layers.parallel import each
 
 PART = 10**8
@@ -34,22 +35,18 @@ def convolve(
 
     `padding` is that of all four sides. On a CPU, values and gradients do not depend on the number of threads.
     """
-    if x.device.type != "cpu":
-        return _convolved(x, weight, bias, stride, padding, 1, transposed)
     # With one thread, PyTorch computes 1×1 convolutions of fewer than 16 images in another way, with other rounding. It
     # does not for a dilated kernel. A kernel of one tap is the same for any dilation.
-    dilation = 2 if weight.shape[2:] == (1, 1) else 1
-    if not torch.is_grad_enabled():
-        return _convolved(x, weight, bias, stride, padding, dilation, transposed)
+    dilation = 2 if x.device.type == "cpu" and weight.shape[2:] == (1, 1) else 1
+    options = [stride, padding, dilation, int(transposed)]
+    if x.device.type != "cpu" or not torch.is_grad_enabled():
+        return _convolved(x, weight, bias, options)
     x, weight, bias = cast(x, weight, bias)
-    apply: Any = _Convolution.apply
-    result: Tensor = apply(x, weight, bias, stride, padding, dilation, transposed)
-    return result
+    return applied(_Convolution, x, weight, bias, *options)
 
 
-def _convolved(
-    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, dilation: int, transposed: bool
-) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, options: Sequence[int]) -> Tensor:
+    stride, padding, dilation, transposed = options
     function = functional.conv_transpose2d if transposed else functional.conv2d
     # PyTorch computes a single small image by matrix products, which depend on the number of threads.
     small = x.shape[0] == 1 and x.numel() <= SMALL and x.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -59,76 +56,58 @@ def _convolved(
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, dilation: int, transposed: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *options: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.options = (stride, padding, dilation, transposed)
-        return _convolved(x, weight, bias, stride, padding, dilation, transposed)
+        ctx.options = options
+        return _convolved(x, weight, bias, options)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        operands: Any = (gradients[0], *ctx.saved_tensors, *ctx.options)
+        operands: Any = (gradients[0], *ctx.saved_tensors, list(ctx.options))
         needs_input = ctx.needs_input_grad[0]
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or len(_parts(*operands)) > 1 or not needs_input:
             of_input = _gradients((True, False, False), *operands)[0] if needs_input else None
-            of_weight, of_bias = _weight_gradients_uncompiled(*operands)
-        elif len(_parts(*operands)) > 1 or not needs_input:
-            of_input = _gradients((True, False, False), *operands)[0] if needs_input else None
-            of_weight, of_bias = _weight_gradients(*operands)
+            compute = _weight_gradients_uncompiled if torch.compiler.is_compiling() else _weight_gradients
+            of_weight, of_bias = compute(*operands)
         elif torch.get_num_threads() > 1:
             # Two threads compute a gradient each.
             needed = [(True, False, False), (False, True, True)]
             (of_input, _, _), (_, of_weight, of_bias) = each(lambda task: _gradients(needed[task], *operands), 2)
         else:
             of_input, of_weight, of_bias = _gradients((True, True, True), *operands)
-        return of_input, of_weight, of_bias, None, None, None, None
+        return of_input, of_weight, of_bias, *(None for _ in ctx.options)
 
 
 def _gradients(
-    needed: tuple[bool, bool, bool],
-    gradient: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: int,
-    padding: int,
-    dilation: int,
-    transposed: bool,
+    needed: tuple[bool, bool, bool], gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]
 ) -> Sequence[Tensor]:
     """The gradients of input, weight and bias that are needed, as PyTorch computes them."""
-    options = ([stride] * 2, [padding] * 2, [dilation] * 2, transposed, [0, 0], 1)
+    *sizes, transposed = options
     found: Sequence[Tensor] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [gradient.shape[1]], *options, needed
+        gradient, x, weight, [gradient.shape[1]], *([size] * 2 for size in sizes), bool(transposed), [0, 0], 1, needed
     )
     return found
 
 
-def _parts(
-    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, transposed: bool
-) -> list[slice]:
+def _parts(gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]) -> list[slice]:
     """The parts of a batch whose weight gradients are computed separately."""
-    pixels = x if transposed else gradient
+    pixels = x if options[-1] else gradient
     return divided(len(x), weight.numel() * len(x) * pixels.shape[2] * pixels.shape[3])
 
 
-def _weight_gradients(
-    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, transposed: bool
-) -> tuple[Tensor, Tensor]:
-    """The gradients of weight and bias."""
-    options = (weight, stride, padding, dilation, transposed)
-    parts = _parts(gradient, x, *options)
+def _weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]) -> tuple[Tensor, Tensor]:
+    """The gradients of weight and bias. `options` are stride, padding, dilation, and 1 for a transposed convolution."""
+    parts = _parts(gradient, x, weight, options)
 
     def compute(part: int) -> Sequence[Tensor]:
-        return _gradients((False, True, True), gradient[parts[part]], x[parts[part]], *options)[1:]
+        return _gradients((False, True, True), gradient[parts[part]], x[parts[part]], weight, options)[1:]
 
     of_weight, of_bias = (added(column) for column in zip(*each(compute, len(parts)), strict=True))
     # The compiler relies on the memory layout of `_like_gradients`.
     return of_weight.contiguous(), of_bias
 
 
-def _like_gradients(
-    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, transposed: bool
-) -> tuple[Tensor, Tensor]:
+def _like_gradients(gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]) -> tuple[Tensor, Tensor]:
     """Tensors of the shapes of the gradients of weight and bias."""
     return weight.new_empty(weight.shape), gradient.new_empty(gradient.shape[1])
 

@@ -276,9 +276,10 @@ class Pointwise(Convolution):
         initial_deviation: float = 1.0,
         normalized: bool = True,
     ) -> None:
-        self.inputs = tuple(inputs)
         self.activation = activation
-        super().__init__((outputs, sum(inputs) * (2 if activation else 1), 1, 1), 0, initial_deviation, normalized)
+        self.parts = [size * (2 if activation else 1) for size in inputs]
+        """The number of channels of each input after the activation."""
+        super().__init__((outputs, sum(self.parts), 1, 1), 0, initial_deviation, normalized)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.finish(self.convolve(self.activate(*inputs)))

@@ -74,7 +74,7 @@ def concat_elu(*inputs: Tensor) -> Tensor:
     # Without gradients, as in sampling, the autograd function is skipped because of its overhead.
     if not torch.is_grad_enabled():
         return _both_elus(*inputs)
-    return _applied(_ConcatELU, *inputs)
+    return applied(_ConcatELU, *inputs)
 
 
 def gate(x: Tensor) -> Tensor:
@@ -140,10 +140,10 @@ def dropout(x: Tensor, rate: float) -> Tensor:
         return torch.nn.functional.dropout(x, rate)
     # The limit of 255 keeps the factor 256 / (256 - dropped) finite.
     dropped = min(round(rate * 256), 255)
-    return _compiled_dropout(x, dropped) if torch.compiler.is_compiling() else _applied(_ByteDropout, x, dropped)
+    return _compiled_dropout(x, dropped) if torch.compiler.is_compiling() else applied(_ByteDropout, x, dropped)
 
 
-def _applied(function: type[torch.autograd.Function], *inputs: object) -> Tensor:
+def applied(function: type[torch.autograd.Function], *inputs: object) -> Tensor:
     """Calls an autograd function. Whether `apply` is annotated depends on the version of PyTorch."""
     apply: Any = function.apply
     result: Tensor = apply(*inputs)

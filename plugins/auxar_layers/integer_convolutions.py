@@ -7,7 +7,7 @@ algorithms that transform their inputs, such as Winograd's and the FFT, are not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +24,29 @@ from auxar_layers.convolutions import (
 
 
 class IntegerLayer(Convolution):
-    """A layer with integer weights."""
+    """A layer with integer weights, in float64."""
 
+    kind: ClassVar[str]
+    """The name of the layer in files."""
+    constants: ClassVar[tuple[str, ...]] = ()
+    """The names of the arguments and attributes of the layer besides the numbers of channels and the weights."""
     integers: nn.Parameter
 
-    def take(self, weight: Tensor, bias: Tensor) -> None:
-        """Replaces weight and bias by integers in float64.
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, **constants: Any) -> Self:
+        """The layer with the given constants, and with integers as weight and bias, in any dtype.
 
         Raises `ValueError` unless they have the shapes of the layer's weight and bias.
         """
+        first, second = weight.shape[:2]
+        # The weights of layers that enlarge their inputs begin with the dimension of inputs.
+        inputs, outputs = (first, second) if "factor" in cls.constants else (second, first)
+        layer: Any = cls
+        made: Self = layer(constants.pop("parts", inputs), outputs, **constants)
+        made.take(weight, bias)
+        return made
+
+    def take(self, weight: Tensor, bias: Tensor) -> None:
         if tuple(weight.shape) != self.shape or bias.shape != self.bias.shape:
             raise ValueError(f"weight and bias have the shapes {tuple(weight.shape)} and {tuple(bias.shape)}")
         del self.direction, self.gain
@@ -58,21 +72,36 @@ class IntegerLayer(Convolution):
 class IntegerCausalConv2d(IntegerLayer, CausalConv2d):
     """A `CausalConv2d` with integer weights."""
 
+    kind = "causal_conv"
+    constants = ("above", "columns", "last", "stride")
+
 
 class IntegerConv2d(IntegerLayer, Conv2d):
     """A `Conv2d` with integer weights."""
+
+    kind = "conv"
+    constants = ("stride",)
 
 
 class IntegerUpsamplingConv2d(IntegerLayer, UpsamplingConv2d):
     """An `UpsamplingConv2d` with integer weights."""
 
+    kind = "upsampling_conv"
+    constants = ("factor", "overlap")
+
 
 class IntegerTransposedConv2d(IntegerLayer, TransposedConv2d):
     """A `TransposedConv2d` with integer weights."""
 
+    kind = "transposed_conv"
+    constants = ("factor",)
+
 
 class IntegerPointwise(IntegerLayer, Pointwise):
     """A `Pointwise` layer with integer weights. Its inputs are already activated."""
+
+    kind = "pointwise"
+    constants = ("parts",)
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
@@ -112,50 +141,20 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: in
     return sums.view(batch, rows, columns, len(bias))
 
 
-def _causal(layer: CausalConv2d) -> IntegerLayer:
-    outputs, inputs = layer.shape[:2]
-    return IntegerCausalConv2d(inputs, outputs, layer.above, layer.columns, last=layer.last, stride=layer.stride)
-
-
-def _ordinary(layer: Conv2d) -> IntegerLayer:
-    outputs, inputs = layer.shape[:2]
-    return IntegerConv2d(inputs, outputs, stride=layer.stride)
-
-
-def _upsampling(layer: UpsamplingConv2d) -> IntegerLayer:
-    inputs, outputs = layer.shape[:2]
-    return IntegerUpsamplingConv2d(inputs, outputs, factor=layer.factor, overlap=layer.overlap)
-
-
-def _transposed(layer: TransposedConv2d) -> IntegerLayer:
-    inputs, outputs = layer.shape[:2]
-    return IntegerTransposedConv2d(inputs, outputs, factor=layer.factor)
-
-
-def _pointwise(layer: Pointwise) -> IntegerLayer:
-    sizes = [size * (2 if layer.activation else 1) for size in layer.inputs]
-    return IntegerPointwise(sizes, layer.shape[0])
-
-
-_MAKERS: dict[type[Convolution], Callable[..., IntegerLayer]] = {
-    CausalConv2d: _causal,
-    Conv2d: _ordinary,
-    UpsamplingConv2d: _upsampling,
-    TransposedConv2d: _transposed,
-    Pointwise: _pointwise,
+INTEGER_LAYERS: dict[type[nn.Module], type[IntegerLayer]] = {
+    CausalConv2d: IntegerCausalConv2d,
+    Conv2d: IntegerConv2d,
+    UpsamplingConv2d: IntegerUpsamplingConv2d,
+    TransposedConv2d: IntegerTransposedConv2d,
+    Pointwise: IntegerPointwise,
 }
-
-
-def has_integers(layer: nn.Module) -> bool:
-    """Whether a layer can be converted to integers."""
-    return type(layer) in _MAKERS
+"""The layers that can be converted to integers, and their counterparts."""
 
 
 def integer_layer(layer: Convolution, weight: Tensor, bias: Tensor) -> IntegerLayer:
     """The layer that computes the same as `layer` with integer weights and biases, given in any dtype."""
-    made = _MAKERS[type(layer)](layer)
-    made.take(weight, bias)
-    return made
+    kind = INTEGER_LAYERS[type(layer)]
+    return kind.of(weight, bias, **{name: getattr(layer, name) for name in kind.constants})
 
 
 def largest_sums(layer: IntegerLayer, bounds: Tensor) -> Tensor:

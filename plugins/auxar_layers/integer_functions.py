@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -59,10 +59,44 @@ def _entries(table: Tensor, index: Tensor) -> Tensor:
 
 
 class IntegerFunction(nn.Module, abc.ABC):
-    """A function of integers that acts on every pixel independently, with channels in dimension 1."""
+    """A function of integers that acts on every pixel independently, with channels in dimension 1.
+
+    Results are multiplied by 2⁻ˢʰⁱᶠᵗ, rounded and limited to ±`bound`, if the function has these constants.
+    """
 
     kind: ClassVar[str]
     """The name of the function in files and in the native engine."""
+    constants: ClassVar[tuple[str, ...]] = ()
+    """The names of the arguments that the function needs."""
+    by_kind: ClassVar[dict[str, type[IntegerFunction]]] = {}
+    """All functions by kind."""
+    lookup: Lookup
+    """The table of its values."""
+    multiplier: nn.Parameter
+    """An integer for each channel."""
+
+    def __init_subclass__(cls) -> None:
+        cls.by_kind[cls.kind] = cls
+
+    def __init__(
+        self,
+        *,
+        lookup: Lookup | None = None,
+        multiplier: Tensor | None = None,
+        weights: Sequence[int] = (),
+        constant: int = 0,
+        shift: int = 0,
+        bound: int = 0,
+    ) -> None:
+        super().__init__()
+        if lookup is not None:
+            self.lookup = lookup
+        if multiplier is not None:
+            self.multiplier = nn.Parameter(multiplier.double(), requires_grad=False)
+        self.weights = tuple(weights)
+        self.constant = constant
+        self.shift = shift
+        self.bound = bound
 
     def channels(self, *inputs: int) -> int:
         """The number of channels of the result, given those of the inputs.
@@ -82,18 +116,10 @@ class IntegerFunction(nn.Module, abc.ABC):
 
 
 class Requantize(IntegerFunction):
-    """Converts sums of products to integers with a power-of-two step: x · multiplier · 2⁻ˢʰⁱᶠᵗ, rounded and limited.
-
-    `multiplier` has an integer for each channel.
-    """
+    """Converts sums of products to integers with a power-of-two step: x · multiplier · 2⁻ˢʰⁱᶠᵗ, rounded and limited."""
 
     kind = "requantize"
-
-    def __init__(self, multiplier: Tensor, shift: int, bound: int) -> None:
-        super().__init__()
-        self.multiplier = nn.Parameter(multiplier.double(), requires_grad=False)
-        self.shift = shift
-        self.bound = bound
+    constants = ("multiplier", "shift", "bound")
 
     def forward(self, x: Tensor) -> Tensor:
         multiplier = self.multiplier.view(-1, *(1 for _ in x.shape[2:]))
@@ -109,13 +135,7 @@ class IntegerSum(IntegerFunction):
     """A weighted sum with integer weights and an integer constant, times 2⁻ˢʰⁱᶠᵗ."""
 
     kind = "integer_sum"
-
-    def __init__(self, weights: Sequence[int], constant: int, shift: int, bound: int) -> None:
-        super().__init__()
-        self.weights = tuple(weights)
-        self.constant = constant
-        self.shift = shift
-        self.bound = bound
+    constants = ("weights", "constant", "shift", "bound")
 
     def forward(self, *inputs: Tensor) -> Tensor:
         total = inputs[0] * self.weights[0] + self.constant
@@ -132,11 +152,7 @@ class IntegerProduct(IntegerFunction):
     """The product of two values, times 2⁻ˢʰⁱᶠᵗ."""
 
     kind = "integer_product"
-
-    def __init__(self, shift: int, bound: int) -> None:
-        super().__init__()
-        self.shift = shift
-        self.bound = bound
+    constants = ("shift", "bound")
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return _shift(x * y, self.shift, self.bound)
@@ -176,10 +192,7 @@ class IntegerELU(IntegerFunction):
     """elu(x) with the exponent of x. The table has −elu at 0, −1, −2, …."""
 
     kind = "integer_elu"
-
-    def __init__(self, lookup: Lookup) -> None:
-        super().__init__()
-        self.lookup = lookup
+    constants = ("lookup",)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.lookup(-x)
@@ -205,10 +218,7 @@ class IntegerSigmoid(IntegerFunction):
     """The sigmoid with `TABLE_BITS` bits after the binary point. The table has its values at 0, 1, 2, …."""
 
     kind = "integer_sigmoid"
-
-    def __init__(self, lookup: Lookup) -> None:
-        super().__init__()
-        self.lookup = lookup
+    constants: ClassVar[tuple[str, ...]] = ("lookup",)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lookup.odd(x, at_zero=2 ** (TABLE_BITS - 1))
@@ -222,10 +232,7 @@ class IntegerTanh(IntegerFunction):
     """tanh with `TABLE_BITS` bits after the binary point. The table has its values at 0, 1, 2, …."""
 
     kind = "integer_tanh"
-
-    def __init__(self, lookup: Lookup) -> None:
-        super().__init__()
-        self.lookup = lookup
+    constants = ("lookup",)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lookup.odd(x)
@@ -234,26 +241,21 @@ class IntegerTanh(IntegerFunction):
         return self.lookup.table.abs().max()
 
 
-class IntegerGate(IntegerFunction):
+class IntegerGate(IntegerSigmoid):
     """The product of the first half of the channels with the sigmoid of the second half, times 2⁻ˢʰⁱᶠᵗ."""
 
     kind = "integer_gate"
-
-    def __init__(self, lookup: Lookup, shift: int, bound: int) -> None:
-        super().__init__()
-        self.sigmoid = IntegerSigmoid(lookup)
-        self.shift = shift
-        self.bound = bound
+    constants = ("lookup", "shift", "bound")
 
     def channels(self, *inputs: int) -> int:
         return inputs[0] // 2
 
     def forward(self, x: Tensor) -> Tensor:
         value, control = x.chunk(2, dim=1)
-        return _shift(value * self.sigmoid(control), self.shift, self.bound)
+        return _shift(value * super().forward(control), self.shift, self.bound)
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
-        return limited(inputs[0].max() * self.sigmoid.bound_of(), self.shift, self.bound)
+        return limited(inputs[0].max() * super().bound_of(), self.shift, self.bound)
 
 
 def limited(bound: Tensor, shift: int, limit: int) -> Tensor:
@@ -269,24 +271,23 @@ def limited(bound: Tensor, shift: int, limit: int) -> Tensor:
 
 def elu_table(exponent: int, bound: int) -> Tensor:
     """−elu at 0, −1, … −bound for integers with this exponent: float64, up to the first value that stays the same."""
-    x = torch.arange(bound + 1, dtype=torch.float64) * 2.0**-exponent
-    return _trimmed(torch.round(-torch.expm1(-x) * 2.0**exponent))
+    return _table(lambda x: -torch.expm1(-x), exponent, bound, exponent)
 
 
 def sigmoid_table(exponent: int, bound: int) -> Tensor:
     """The sigmoid at 0, 1, … bound for integers with this exponent, times 2 to the power `TABLE_BITS`: float64."""
-    x = torch.arange(bound + 1, dtype=torch.float64) * 2.0**-exponent
-    return _trimmed(torch.round(torch.sigmoid(x) * 2.0**TABLE_BITS))
+    return _table(torch.sigmoid, exponent, bound, TABLE_BITS)
 
 
 def tanh_table(exponent: int, bound: int) -> Tensor:
     """tanh at 0, 1, … bound for integers with this exponent, times 2 to the power `TABLE_BITS`: float64."""
+    return _table(torch.tanh, exponent, bound, TABLE_BITS)
+
+
+def _table(function: Callable[[Tensor], Tensor], exponent: int, bound: int, bits: int) -> Tensor:
+    """The function with `bits` bits after the binary point, up to the first value that equals all values after it."""
     x = torch.arange(bound + 1, dtype=torch.float64) * 2.0**-exponent
-    return _trimmed(torch.round(torch.tanh(x) * 2.0**TABLE_BITS))
-
-
-def _trimmed(table: Tensor) -> Tensor:
-    """A table up to the first value that equals all values after it."""
+    table = torch.round(function(x) * 2.0**bits)
     changes = (table.diff() != 0).nonzero()
     return table[: 2 + int(changes[-1])] if len(changes) else table[:1]
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from auxar.numerics.threads import threads
 from auxar_layers.convolution_gradients import added, cast, divided
+from auxar_layers.functional import applied
 from auxar_layers.parallel import each
 
 
@@ -19,8 +20,7 @@ class Linear(nn.Linear):
         if x.device.type != "cpu" or torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return super().forward(x)
         x, weight = cast(x, self.weight)
-        apply: Any = _Product.apply
-        found: Tensor = apply(x, weight)
+        found = applied(_Product, x, weight)
         return found if self.bias is None else found + self.bias.to(found.dtype)
 
 
@@ -30,9 +30,8 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return super().forward(x)
-        apply: Any = _LayerNorm.apply
-        found: Tensor = apply(x.float() if x.dtype == torch.bfloat16 else x, self.weight, self.bias, self.eps)
-        return found
+        x = x.float() if x.dtype == torch.bfloat16 else x
+        return applied(_LayerNorm, x, self.weight, self.bias, self.eps)
 
 
 class _Product(torch.autograd.Function):

@@ -96,11 +96,11 @@ def measured(
 
 def usual_condition(model: ImageModel, heldout: ImageSet, count: int) -> Tensor | None:
     """The conditions of drawn images: all classes of a label, or other conditions of the first held-out images."""
-    if model.condition is None:
+    if model.condition is None or model.condition.usual is not None:
         return None
     if model.condition.kind == "label":
         return torch.arange(model.condition.spec.levels)
-    return next(heldout.in_order_examples(count, limit=count)).condition
+    return heldout.first_examples(count).condition
 
 
 def pictures(images: Tensor, spec: ImageSpec) -> Tensor:

@@ -60,7 +60,7 @@ def _only_tensors(path: str | PathLike[str]) -> io.BytesIO:
     """
     copy = io.BytesIO()
     try:
-        torch.save(torch.load(path, map_location="cpu", weights_only=True), copy)
+        torch.save(torch.load(path, map_location="cpu", weights_only=True), copy)  # noqa: TID251
     except FileNotFoundError:
         raise UserError(f"weights: {path} does not exist") from None
     except Exception as error:  # PyTorch raises many kinds of exceptions for files of other kinds.

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl
-from auxar_optimizers import adam, adamw, muon
-from auxar_optimizers.constant import Constant
-from auxar_optimizers.cosine import Cosine
-from auxar_optimizers.exponential import Exponential
+from auxar_optimizers import adam, muon
+from auxar_optimizers.schedules import Constant, Cosine, Exponential
 
 AUXAR_INTERFACE = 1
 
@@ -17,8 +15,8 @@ AUXAR_INTERFACE = 1
 def auxar_register_components() -> Sequence[Component]:
     """Registers the optimizers `adam`, `adamw` and `muon`, and the schedules `constant`, `exponential` and `cosine`."""
     return [
-        Component("optimizer", "adam", adam.AdamConfig, adam.build),
-        Component("optimizer", "adamw", adamw.AdamWConfig, adamw.build),
+        Component("optimizer", "adam", adam.AdamConfig, adam.build_adam),
+        Component("optimizer", "adamw", adam.AdamWConfig, adam.build_adamw),
         Component("optimizer", "muon", muon.MuonConfig, muon.build),
         Component("schedule", "constant", Constant),
         Component("schedule", "cosine", Cosine),

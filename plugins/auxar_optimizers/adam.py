@@ -1,11 +1,11 @@
-"""The optimizer `adam`."""
+"""The optimizers `adam` and `adamw`."""
 
 from __future__ import annotations
 
 import attrs
 from attrs.validators import and_, deep_iterable, ge, lt
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 
 from auxar import positive
 
@@ -23,9 +23,28 @@ class AdamConfig:
     """Decay rates of the first and second moments of the gradient, at least 0 and less than 1."""
 
 
-def build(config: AdamConfig, factor: nn.Module) -> Adam:
+@attrs.frozen
+class AdamWConfig(AdamConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as PyTorch implements it."""
+
+    weight_decay: float = attrs.field(default=0.01, validator=ge(0.0))
+    """Weight decay: each step subtracts this number times the learning rate times the weights from all weights."""
+
+
+def build_adam(config: AdamConfig, factor: nn.Module) -> Adam:
     """Returns the optimizer of a factor's weights."""
     return Adam(factor.parameters(), lr=config.learning_rate, betas=config.betas, fused=has_fused(factor))
+
+
+def build_adamw(config: AdamWConfig, factor: nn.Module) -> AdamW:
+    """Returns the optimizer of a factor's weights."""
+    return AdamW(
+        factor.parameters(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=has_fused(factor),
+    )
 
 
 def has_fused(factor: nn.Module) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
 
-from auxar import Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
+from auxar import CausalNetwork, Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
 from auxar_heads import logistic_mixture
-from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
@@ -17,8 +18,9 @@ MOST_BLOCKS = 256
 MOST_BLOCKS_OF_A_GROUP = 64
 
 
-def _rate() -> Any:
-    return attrs.field(default=0.5, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+def rate(default: float = 0.5) -> Any:
+    """A field with a share of dropped or changed values, 0 ≤ rate < 1."""
+    return attrs.field(default=default, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
 
 
 def _kernel() -> Any:
@@ -33,7 +35,7 @@ class LightConfig:
     """Number of channels of every layer, 1 … 16384."""
     blocks: int = attrs.field(default=3, validator=[positive, at_most(MOST_BLOCKS)])
     """Number of residual blocks of each of the two streams, 1 … 256."""
-    dropout: float = _rate()
+    dropout: float = rate()
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
@@ -53,7 +55,7 @@ class FullConfig:
     """Number of residual blocks of each stream at each resolution on the way down, 1 … 64. On the way up, the two finer
     resolutions have one more. The original PixelCNN++ has 5 ("36 blocks" with resampling layers), the paper uses 3 ("24
     blocks")."""
-    dropout: float = _rate()
+    dropout: float = rate()
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
@@ -72,7 +74,7 @@ class EmbeddingConfig:
     blocks_per_group: int = attrs.field(default=3, validator=[positive, at_most(MOST_BLOCKS_OF_A_GROUP)])
     """Number of residual blocks of each group, 1 … 64. There are five groups if the view is smaller than the image,
     otherwise six, of which the last two have one more block."""
-    dropout: float = _rate()
+    dropout: float = rate()
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
 
 
@@ -84,7 +86,7 @@ class CategoriesConfig:
     """Number of channels of the features, 1 … 16384."""
     blocks: int = attrs.field(default=0, validator=[attrs.validators.ge(0), at_most(MOST_BLOCKS)])
     """Number of residual blocks, 0 … 256. They mix neighboring pixels of a mask. Labels and attributes need none."""
-    dropout: float = _rate()
+    dropout: float = rate()
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
 
 
@@ -96,25 +98,24 @@ class PixelsConfig:
     """Number of channels of every layer and of the features, 1 … 16384."""
     blocks: int = attrs.field(default=3, validator=[attrs.validators.ge(0), at_most(MOST_BLOCKS)])
     """Number of residual blocks, 0 … 256."""
-    dropout: float = _rate()
+    dropout: float = rate()
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
 
 
-def light(config: LightConfig, image: ImageSpec, features_channels: int = 0) -> LightNetwork:
-    """Builds the network `pixelcnn` (one resolution). Raises `UserError` if the head refuses the image."""
-    head, options = config.head.build(image), _options(config)
-    return LightNetwork(image, head, features_channels=features_channels, **options)
+def built(
+    network: Callable[..., CausalNetwork], config: Any, image: ImageSpec, features_channels: int = 0
+) -> CausalNetwork:
+    """Builds a network from a config with a head. Raises `UserError` if the head refuses the image."""
+    return network(image, config.head.build(image), features_channels=features_channels, **options(config))
 
 
-def full(config: FullConfig, image: ImageSpec, features_channels: int = 0) -> FullNetwork:
-    """Builds the network `pixelcnn++` (three resolutions). Raises `UserError` if the head refuses the image."""
-    head, options = config.head.build(image), _options(config)
-    return FullNetwork(image, head, features_channels=features_channels, **options)
-
-
-def _options(config: attrs.AttrsInstance) -> dict[str, Any]:
-    """The options of a config other than the head."""
+def options(config: attrs.AttrsInstance) -> dict[str, Any]:
+    """The options of a config other than the head, for the class that it configures."""
     return attrs.asdict(config, recurse=False, filter=lambda field, _: field.name != "head")
+
+
+light, full = partial(built, LightNetwork), partial(built, FullNetwork)
+"""The functions that build the networks `pixelcnn` (one resolution) and `pixelcnn++` (three)."""
 
 
 def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
@@ -123,10 +124,10 @@ def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Emb
     Raises `UserError` if the height and width of the image are not the same multiple of the view's.
     """
     factor = enlargement(view, image)
-    options: dict[str, Any] = {"filters": config.filters, "blocks": config.blocks_per_group, "dropout": config.dropout}
+    own: dict[str, Any] = {"filters": config.filters, "blocks": config.blocks_per_group, "dropout": config.dropout}
     if factor == 1:
-        return SameSizeEmbedding(view, image, **options)
-    return EnlargingEmbedding(view, image, factor=factor, **options)
+        return SameSizeEmbedding(view, image, **own)
+    return EnlargingEmbedding(view, image, factor=factor, **own)
 
 
 def enlargement(view: ImageSpec, image: ImageSpec) -> int:
@@ -139,13 +140,3 @@ def enlargement(view: ImageSpec, image: ImageSpec) -> int:
         expected = f"the height and width of the image must be the same multiple of those of its view {view}"
         raise UserError(f"{expected}, got {image}")
     return factor
-
-
-def categories(config: CategoriesConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
-    """Builds the embedding `categories`. Raises `UserError` if the sizes of condition and image do not fit."""
-    return CategoriesEmbedding(view, image, **_options(config))
-
-
-def pixels(config: PixelsConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
-    """Builds the embedding `pixels`. Raises `UserError` if the sizes of condition and image do not fit."""
-    return PixelsEmbedding(view, image, **_options(config))

@@ -19,11 +19,11 @@ class InitializedEmbedding(NetworkEmbedding):
     compiles = True
     any_size = True
 
-    def __init__(self, view: ImageSpec, image: ImageSpec, filters: int) -> None:
+    def __init__(self, view: ImageSpec, image: ImageSpec, features_channels: int) -> None:
         super().__init__()
         self.view = view
         self.image = image
-        self.features_channels = filters
+        self.features_channels = features_channels
 
     def initialize(self, view: Tensor) -> None:
         with data_dependent_initialization(self):

@@ -46,6 +46,10 @@ class PyramidView(View):
     def at(self, image: ImageSpec) -> Self:
         return type(self)(PyramidConfig(self.factor), image)
 
+    @property
+    def stride(self) -> tuple[int, int]:
+        return self.factor, self.factor
+
     def __call__(self, image: Tensor) -> Tensor:
         """Computes the view: integers (b, c, h, w) give integers (b, c, ⌈h / factor⌉, ⌈w / factor⌉).
 

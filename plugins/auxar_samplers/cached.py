@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar import CausalNetwork
+from auxar import CausalNetwork, PixelSource
 from auxar_samplers.asking import check_raster_order
 from auxar_samplers.compiler.cached import cached_program
 from auxar_samplers.compiler.plan import Plan, make_plan
@@ -34,9 +34,7 @@ class CachedSampler(ProgramSampler):
     def prepare(self, network: CausalNetwork) -> Plan:
         return make_plan(network)
 
-    def program(
-        self, network: CausalNetwork, prepared: Plan, features: Tensor | None, count: int, reach: int, lag: int | None
-    ) -> Program:
-        # `reach` is not needed: pixels are drawn in raster order, so all rows above are complete.
-        check_raster_order(self.name, lag, network.image)
-        return cached_program(network, prepared, features, count)
+    def program(self, network: CausalNetwork, prepared: Plan, features: Tensor | None, source: PixelSource) -> Program:
+        # Pixels are drawn in raster order, so all rows above are complete, up to any reach.
+        check_raster_order(self.name, source.lag, network.image)
+        return cached_program(network, prepared, features, source.count)

@@ -41,10 +41,8 @@ class ProgramSampler(Sampler, abc.ABC):
         """
 
     @abc.abstractmethod
-    def program(
-        self, network: CausalNetwork, prepared: Any, features: Tensor | None, count: int, reach: int, lag: int | None
-    ) -> Program:
-        """Compiles the program that draws `count` images for a pixel source with the given `reach` and `lag`.
+    def program(self, network: CausalNetwork, prepared: Any, features: Tensor | None, source: PixelSource) -> Program:
+        """Compiles the program that draws the images of a pixel source, from its `count`, `reach` and `lag`.
 
         `prepared` is the result of `prepare`. `features` has shape (count, features_channels, h, w), or is None. Raises
         `UserError` if the sampler cannot draw in the order of the lag.
@@ -60,7 +58,7 @@ class ProgramSampler(Sampler, abc.ABC):
             # Only an embedding of many values is worth the cost of PyTorch's threads.
             few = features is None or features.numel() <= FEW_FEATURES
             with threads(1) if few else contextlib.nullcontext():
-                program = self.program(network, prepared, features, source.count, source.reach, source.lag)
+                program = self.program(network, prepared, features, source)
             self.engine.run(program, source)
         images = program.images()
         check_drawn(source, images, network.image)

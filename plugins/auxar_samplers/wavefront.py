@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from torch import Tensor
 
-from auxar import CausalNetwork, UserError
+from auxar import CausalNetwork, PixelSource, UserError
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.compiler.schedule import Schedule, delayed, make_schedule
 from auxar_samplers.compiler.wavefront import wavefront_program
@@ -35,26 +35,15 @@ class WavefrontSampler(ProgramSampler):
 
     def lag(self, network: CausalNetwork, reach: int = 0) -> int:
         # With a larger lag than the width, pixels are also drawn in raster order.
-        return min(self._delayed(network, self._prepared(network), reach).lag, network.image.width)
+        return min(delayed(self._prepared(network), reach).lag, network.image.width)
 
     def program(
-        self,
-        network: CausalNetwork,
-        prepared: Schedule,
-        features: Tensor | None,
-        count: int,
-        reach: int,
-        lag: int | None,
+        self, network: CausalNetwork, prepared: Schedule, features: Tensor | None, source: PixelSource
     ) -> Program:
-        schedule = self._delayed(network, prepared, reach)
-        if lag is not None:
+        schedule = delayed(prepared, source.reach)
+        if source.lag is not None:
             least = min(schedule.lag, network.image.width)
-            if lag < least:
-                raise UserError(f"sampler '{self.name}' needs a lag of at least {least} columns, got {lag}")
-            schedule = attrs.evolve(schedule, lag=max(lag, schedule.lag))
-        return wavefront_program(network, schedule, features, count)
-
-    @staticmethod
-    def _delayed(network: CausalNetwork, schedule: Schedule, reach: int) -> Schedule:
-        # A reach beyond the width of the image has no further effect.
-        return delayed(schedule, min(reach, network.image.width))
+            if source.lag < least:
+                raise UserError(f"sampler '{self.name}' needs a lag of at least {least} columns, got {source.lag}")
+            schedule = attrs.evolve(schedule, lag=max(source.lag, schedule.lag))
+        return wavefront_program(network, schedule, features, source.count)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 
-from auxar import HeadChoice, ImageSpec, at_most, positive
+from auxar import HeadChoice, at_most, positive
 from auxar_heads import logistic_mixture
-from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS
+from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS, built, rate
 from auxar_transformer.network import TransformerNetwork
 
 MOST_HEADS = 1024
@@ -31,7 +33,7 @@ class TransformerConfig:
     """Number of blocks, 1 … 256. Each block consists of attention and a two-layer network."""
     heads: int = attrs.field(default=4, validator=[positive, at_most(MOST_HEADS)])
     """Number of attention heads of each block, 1 … 1024. Each has width / heads channels."""
-    dropout: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
+    dropout: float = rate(0.1)
     """Dropout rate in training, 0 ≤ rate < 1, for the outputs of attention and of the two-layer network."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
@@ -48,14 +50,5 @@ class TransformerConfig:
             )
 
 
-def transformer(config: TransformerConfig, image: ImageSpec, features_channels: int = 0) -> TransformerNetwork:
-    """Builds the network `transformer`. Raises `UserError` if the head refuses the image."""
-    return TransformerNetwork(
-        image,
-        config.head.build(image),
-        width=config.width,
-        blocks=config.blocks,
-        heads=config.heads,
-        features_channels=features_channels,
-        dropout=config.dropout,
-    )
+transformer = partial(built, TransformerNetwork)
+"""The function that builds the network `transformer`."""

@@ -6,13 +6,12 @@ import pytest
 import torch
 from helpers.causal_networks import generator, random_features, random_images, randomized
 
-from auxar.model import CausalDistribution, CausalNetwork, Factor, ImageSpec
+from auxar.model import CausalNetwork, ImageSpec
 from auxar_heads import logistic_mixture
 from auxar_layers import convolutions
 from auxar_layers.convolutions import Convolution
 from auxar_pixelcnn import components as pixelcnn
 from auxar_pixelcnn.blocks import GatedBlock, ordinary_block, u_block, ul_block
-from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_transformer import components as transformer
 
 IMAGE = ImageSpec(3, height=8, width=10)
@@ -187,23 +186,3 @@ def test_the_first_batch_gives_every_layer_the_mean_and_deviation_of_the_paper(b
     with torch.no_grad():
         network(*first)
     assert seen.keys() == deviations.keys()
-
-
-def test_a_stage_initializes_its_decoder_with_features_of_the_initialized_embedding():
-    view = PyramidView(PyramidConfig(2), IMAGE)
-    decoder = CausalDistribution(pixelcnn.light(pixelcnn.LightConfig(6, 1, RATE, HEAD), IMAGE, 6))
-    stage = Factor(decoder, view=view, embedding=enlarging(RATE)).double().eval()
-    images = random_images(COUNT, IMAGE)
-    stage.initialize(images, view(images))
-    means = []
-    layers = layers_of(stage)
-    for layer in layers:
-        centers = view.support.centers(images, view(images))
-        start = decoder.network.head.initial_parameters(images, centers) if layer is decoder.network.out else 0
-        layer.register_forward_hook(
-            lambda layer, given, found, start=start: means.append((found.mean((0, 2, 3)) - start).abs().max().item())
-        )
-    with torch.no_grad():
-        stage(images, view(images))
-    assert len(means) == len(layers)
-    assert max(means) < 1e-6

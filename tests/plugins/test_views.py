@@ -102,27 +102,6 @@ def test_a_view_is_what_fractions_rounded_half_up_give(view, dtype, seed, images
     view.view.check_range(found)
 
 
-@settings(deadline=None, max_examples=60)
-@given(view=VIEWS, dtype=DTYPES, seed=SEEDS, count=st.integers(0, 4))
-def test_each_image_is_viewed_alone_and_always_the_same_way(view, dtype, seed, count):
-    image = random_images(count, view.image, seed).to(dtype_for(dtype, view.image))
-    found = view(image)
-    assert found.shape == (count, *view.view.shape)
-    assert torch.equal(found, view(image.clone()))
-    assert torch.equal(found, view(image.contiguous(memory_format=torch.channels_last)))
-    for index in range(count):
-        assert torch.equal(found[index : index + 1], view(image[index : index + 1]))
-
-
-@settings(deadline=None, max_examples=60)
-@given(view=VIEWS, value=st.integers(0, 10**6))
-def test_an_even_gray_image_keeps_its_value(view, value):
-    value %= view.image.levels
-    found = view(torch.full((1, *view.image.shape), value))
-    expected = value * view.view.levels // view.image.levels if isinstance(view, GrayscaleView) else value
-    assert (found == expected).all()
-
-
 @pytest.mark.parametrize(
     ("name", "options", "levels"),
     [
@@ -144,50 +123,11 @@ def test_a_view_takes_every_value_of_its_range(name, options, levels):
     assert torch.equal(view(lowest.expand(-1, 3, -1, -1)), wanted)
 
 
-@pytest.mark.parametrize("dtype", INTEGER_DTYPES)
-def test_white_is_the_last_value_in_every_dtype(dtype):
-    """Sums would overflow small dtypes: 255 · 16 exceeds a byte, 255 · 1000 (weights in thousandths) also an int16."""
-    spec = ImageSpec(height=4, width=4)
-    white = torch.full((1, 3, 4, 4), 255, dtype=dtype)
-    assert (GrayscaleView(GrayscaleConfig(16), spec)(white) == 15).all()
-    for factor in (2, 4):
-        assert (PyramidView(PyramidConfig(factor), spec)(white) == 255).all()
-
-
-def test_halves_go_up_at_even_and_odd_values():
-    spec = ImageSpec(1, height=2, width=4)
-    image = torch.tensor([[[[0, 0, 1, 1], [1, 1, 2, 2]]]], dtype=torch.uint8)
-    assert PyramidView(PyramidConfig(2), spec)(image).flatten().tolist() == [1, 2]
-
-
-@settings(deadline=None, max_examples=40)
-@given(factors=st.lists(st.sampled_from([2, 3]), min_size=2, max_size=3), seed=SEEDS)
-def test_a_pyramid_pools_each_view_from_the_one_above(factors, seed):
-    side = math.prod(factors)
-    image = random_images(1, ImageSpec(1, height=side, width=side), seed)
-    expected = image[0].tolist()
-    for factor in factors:
-        view = PyramidView(PyramidConfig(factor), ImageSpec(1, height=image.shape[2], width=image.shape[3]))
-        image = view(image)
-        expected = slow_pyramid(factor, expected)
-    assert image[0].tolist() == expected
-
-
 @pytest.mark.parametrize("factor", [2, 3])
 def test_blocks_at_the_edges_are_known_if_their_pixels_are(factor):
     image = ImageSpec(height=5, width=7)
     known = Known(torch.zeros((1, *image.shape), dtype=torch.int64), torch.ones((1, 5, 7), dtype=torch.bool))
     assert PyramidView(PyramidConfig(factor), image).known(known).mask.all()
-
-
-def test_pooling_twice_differs_from_pooling_the_original():
-    """Pooling twice rounds twice, so a view in a chain must be computed from the view before it, not from the image."""
-    image = torch.zeros((1, 1, 4, 4), dtype=torch.int64)
-    image[..., ::2, ::2] = 2
-    image[..., 0, 0] = 1
-    fine, middle = ImageSpec(1, height=4, width=4), ImageSpec(1, height=2, width=2)
-    assert PyramidView(PyramidConfig(4), fine)(image).item() == 0
-    assert PyramidView(PyramidConfig(2), middle)(PyramidView(PyramidConfig(2), fine)(image)).item() == 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
@@ -206,17 +146,6 @@ def test_grayscale_needs_no_more_levels_than_the_image_has():
 def test_a_configuration_that_makes_no_view_is_refused(config, key):
     with pytest.raises(ValueError, match=key):
         config(**{key: 1})
-
-
-@settings(deadline=None, max_examples=20)
-@given(view=VIEWS)
-def test_what_is_no_image_of_the_spec_is_refused(view):
-    with pytest.raises(UserError, match="expected integers"):
-        view(torch.zeros(1, *view.image.shape))
-    with pytest.raises(UserError, match="expected shape"):
-        view(torch.zeros(view.image.shape, dtype=torch.int64))
-    with pytest.raises(UserError, match="expected shape"):
-        view(torch.zeros((1, *view.image.shape[:2], view.image.width + 1), dtype=torch.int64))
 
 
 @pytest.mark.parametrize("name", ["bitplanes", "grayscale", "pyramid", "subsample"])

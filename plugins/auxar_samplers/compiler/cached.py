@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from auxar import CausalNetwork
 from auxar_samplers.compiler.plan import Plan
@@ -35,7 +35,7 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.side_inputs import SideInputs
 from auxar_samplers.compiler.storage import CachedStorage, growth_taps
-from auxar_samplers.compiler.trace import Static, Value
+from auxar_samplers.compiler.trace import Value
 
 
 def cached_program(network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> Program:
@@ -143,7 +143,6 @@ class _Compiler:
         clock = self.storage.row_clock(value)
         ring = self.storage.by_row.get(value)
         if value.kind == "function":
-            assert value.function is not None
             operands = tuple(self._row_operand(value, argument) for argument in value.arguments)
             yield Pointwise(ring or self.storage.scratch(value), value.function, operands, 0, clock)
             if ring is not None and value in self.handed:
@@ -155,7 +154,6 @@ class _Compiler:
             side = self._side(value)
             operands, matrices = self._row_terms(value)
             output = self.storage.scratch(value)
-            assert value.bias is not None
             yield Product(output, operands, matrices, value.bias, side, 0, clock)
         if ring is not None:
             yield Pointwise(ring, identity, (self.storage.scratch(value),), 0, clock)
@@ -164,7 +162,6 @@ class _Compiler:
         """Instructions that compute terms of a pixel-by-pixel value for a whole row: side inputs and rows above."""
         side = self._side(value)
         operands, matrices = self._row_terms(value)
-        assert value.bias is not None
         if operands:
             output = self.storage.row_scratch(value)
             self.initial[value] = self.storage.table(output)
@@ -195,34 +192,22 @@ class _Compiler:
 
         Each product has a slot for every column of the source.
         """
-        source = value.sources[0]
-        assert value.layer is not None
-        assert value.bias is not None
-        weight = value.layer.weight()[:, :, phase]
+        source, output, weight = value.sources[0], self.storage.scratch(value), value.layer.weight()[:, :, phase]
+        clock = self.storage.row_clock(source)
         for across in range(value.factor):
             taps = growth_taps(value, across)
             operands = tuple(Window(self.storage.by_row[source], 0, shift) for shift, _ in taps)
             matrices = tuple(weight[:, :, column] for _, column in taps)
-            yield Product(
-                self.storage.scratch(value),
-                operands,
-                matrices,
-                value.bias,
-                None,
-                0,
-                self.storage.row_clock(source),
-                across,
-                value.factor,
-            )
+            yield Product(output, operands, matrices, value.bias, None, 0, clock, across, value.factor)
 
-    def _row_operand(self, reader: Value, argument: Value | Static | float) -> Operand:
+    def _row_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if isinstance(argument, Value):
             ring = self.storage.by_row.get(argument)
             return self.storage.scratch(argument) if ring is None else Window(ring)
         return self._static_operand(reader, argument)
 
-    def _static_operand(self, reader: Value, argument: Static | float) -> Operand:
-        if isinstance(argument, Static):
+    def _static_operand(self, reader: Value, argument: fx.Node | float) -> Operand:
+        if isinstance(argument, fx.Node):
             return self._side_of(reader, self.sides.channels(argument), partial(self.sides.values, argument))
         return argument
 
@@ -239,29 +224,19 @@ class _Compiler:
             yield Pointwise(output, identity, (self.pixels,), lead, clock)
             return
         if value.kind == "function":
-            assert value.function is not None
-            operands = tuple(self._pixel_operand(value, argument) for argument in value.arguments)
-            yield Pointwise(output, value.function, operands, lead, clock)
+            arguments = tuple(self._pixel_operand(value, argument) for argument in value.arguments)
+            yield Pointwise(output, value.function, arguments, lead, clock)
             return
         if value.kind == "growth":
-            assert value.layer is not None
             source = Window(self.storage.by_pixel[value.sources[0]])
             terms: list[tuple[Window | Scratch, Tensor]] = [(source, value.layer.weight()[:, :, row, column])]
         else:
             terms = list(self._pixel_terms(value))
-        assert value.bias is not None
-        product = Product(
-            self.storage.scratch(value),
-            tuple(operand for operand, _ in terms),
-            tuple(matrix for _, matrix in terms),
-            value.bias,
-            self.initial.get(value),
-            lead,
-            clock,
-        )
-        yield product
+        operands, matrices = tuple(operand for operand, _ in terms), tuple(matrix for _, matrix in terms)
+        scratch = self.storage.scratch(value)
+        yield Product(scratch, operands, matrices, value.bias, self.initial.get(value), lead, clock)
         if ring is not None:
-            yield Pointwise(ring, identity, (product.output,), lead, clock)
+            yield Pointwise(ring, identity, (scratch,), lead, clock)
 
     def _pixel_terms(self, value: Value) -> Iterator[tuple[Window | Scratch, Tensor]]:
         for term in value.terms:
@@ -275,7 +250,7 @@ class _Compiler:
                 else:
                     yield Window(ring, late - term.columns[0], length=weight.shape[2]), matrix
 
-    def _pixel_operand(self, reader: Value, argument: Value | Static | float) -> Operand:
+    def _pixel_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if not isinstance(argument, Value):
             return self._static_operand(reader, argument)
         if not self.plan.by_pixel(argument):

@@ -13,7 +13,7 @@ import math
 import attrs
 
 from auxar import CausalNetwork
-from auxar_samplers.compiler.trace import NoScheduleError, Term, Trace, Value, trace
+from auxar_samplers.compiler.trace import NOT_CAUSAL, NoScheduleError, Term, Trace, Value, trace
 
 
 @attrs.frozen
@@ -62,9 +62,7 @@ def make_plan(network: CausalNetwork) -> Plan:
     if plan.strides[traced.output] != 1:
         raise NoScheduleError("the network's prediction has a lower resolution than the image")
     if plan.leads.get(traced.output, 0) < 0:
-        raise NoScheduleError(
-            "the network is not causal: a prediction depends on its own pixel or on a pixel to its right"
-        )
+        raise NoScheduleError(NOT_CAUSAL)
     return plan
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import attrs
 
 from auxar import CausalNetwork
-from auxar_samplers.compiler.trace import NoScheduleError, Trace, Value, trace
+from auxar_samplers.compiler.trace import NOT_CAUSAL, NoScheduleError, Trace, Value, trace
 
 
 @attrs.frozen
@@ -26,6 +26,8 @@ class Schedule:
     """The number of columns that each value is computed ahead of the pixel. The lead of the image is -1."""
     lag: int
     """The number of columns that each row runs behind the row above."""
+    width: int
+    """The width of the image."""
 
     def delay(self, reader: Value, source: Value, up: int = 0, right: int = 0) -> int:
         """The number of steps from the computation of a value of `source` to its use by `reader`.
@@ -54,15 +56,16 @@ def make_schedule(network: CausalNetwork) -> Schedule:
         for source, up, _, last in value.reads:
             if up:
                 lag = max(lag, -((leads[source] - leads[value] - last) // up))
-    return Schedule(traced, leads, lag)
+    return Schedule(traced, leads, lag, network.image.width)
 
 
 def delayed(schedule: Schedule, reach: int) -> Schedule:
     """The schedule with a lag of at least `reach` + 1, for a pixel source with this `reach`.
 
-    Before a pixel in column c is drawn, the rows above are then drawn up to column c + `reach`.
+    Before a pixel in column c is drawn, the rows above are then drawn up to column c + `reach`. A reach beyond the
+    width of the image has no further effect.
     """
-    return attrs.evolve(schedule, lag=max(schedule.lag, reach + 1))
+    return attrs.evolve(schedule, lag=max(schedule.lag, min(reach, schedule.width) + 1))
 
 
 def _leads(traced: Trace) -> dict[Value, int]:
@@ -74,9 +77,7 @@ def _leads(traced: Trace) -> dict[Value, int]:
             needed = leads[value] + last if up == 0 else -1
             leads[source] = max(leads.get(source, needed), needed)
     if leads[traced.image] >= 0:
-        raise NoScheduleError(
-            "the network is not causal: a prediction depends on its own pixel or on a pixel to its right"
-        )
+        raise NoScheduleError(NOT_CAUSAL)
     # A pixel is drawn at the end of a step. In the next step it is one column behind the current pixel.
     leads[traced.image] = -1
     return leads

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from auxar_layers.functional import concat_elu
-from auxar_samplers.compiler.trace import Static, Value, channels_of
+from auxar_samplers.compiler.trace import Value, channels_of
 
 
 class SideInputs:
@@ -22,19 +22,19 @@ class SideInputs:
         self._batch = batch
         self._found: dict[tuple[fx.Node, bool], tuple[slice, Tensor]] = {}
 
-    def channels(self, static: Static) -> int:
+    def channels(self, static: fx.Node) -> int:
         """The number of channels of a static value."""
-        return channels_of(self._statics[static.node])
+        return channels_of(self._statics[static])
 
-    def values(self, static: Static, rows: slice, size: tuple[int, int], activated: bool = False) -> Tensor:
+    def values(self, static: fx.Node, rows: slice, size: tuple[int, int], activated: bool = False) -> Tensor:
         """A static value in the given rows, after it is broadcast to `size` (height, width): (rows · w, b, c).
 
         If `activated` is true, concat-ELU is applied to it. The last result is cached, because many blocks apply
         concat-ELU to the same features.
         """
-        key = static.node, activated
+        key = static, activated
         if key not in self._found or self._found[key][0] != rows:
-            value = self._statics[static.node]
+            value = self._statics[static]
             spread = torch.broadcast_tensors(value, value.new_empty((self._batch, 1, *size)))[0]
             found = spread[:, :, rows].permute(2, 3, 0, 1).flatten(0, 2)
             found = concat_elu(found) if activated else found
@@ -47,7 +47,6 @@ class SideInputs:
         It is the sum of the biases and of the terms with static sources. `size` is the size (height, width) of the
         value.
         """
-        assert value.bias is not None
         total = value.bias.expand(rows.stop - rows.start, size[1], self._batch, -1).clone()
         for term in value.terms:
             if term.bias is not None:
@@ -55,7 +54,7 @@ class SideInputs:
                 total[max(0, top - rows.start) :, left:] += term.bias
         total = total.flatten(0, 2)
         for term in value.terms:
-            if isinstance(term.source, Static):
+            if isinstance(term.source, fx.Node):
                 source = self.values(term.source, rows, size, term.activated).flatten(0, 1)
                 total = torch.addmm(total, source, term.weight[:, :, 0, 0].t())
         return total.view(-1, self._batch, value.channels)

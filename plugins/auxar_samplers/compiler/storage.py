@@ -14,7 +14,6 @@ def growth_taps(value: Value, phase: int) -> list[tuple[int, int]]:
 
     Each part is a pair: the offset of a source column from column c // factor, and the kernel column applied to it.
     """
-    assert value.layer is not None
     left, right = value.layer.overlap
     factor = value.factor
     kernel = range((left + phase) % factor, factor + left + right, factor)

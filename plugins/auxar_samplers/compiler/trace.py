@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerConcat, IntegerFunction
-from auxar_samplers.compiler.tracer import FUNCTIONS, graph_of
+from auxar_samplers.compiler.tracer import FUNCTIONS, graph_of, unusual
 
 
 def channels_of(static: Tensor) -> int:
@@ -27,16 +26,16 @@ class NoScheduleError(Exception):
     """Raised if the compiler does not support a part of a network. The message names the part."""
 
 
-@attrs.frozen(eq=False)
-class Static:
-    """A value that depends only on features and weights, not on the pixels. It is computed once, before drawing."""
-
-    node: fx.Node
+NOT_CAUSAL = "the network is not causal: a prediction depends on its own pixel or on a pixel to its right"
+_ABSENT: Any = None  # A part that values of another kind have.
 
 
 @attrs.frozen(eq=False)
 class Value:
     """A value that depends on the drawn pixels.
+
+    Other values, which depend only on features and weights, are *static*. They are nodes of the graph, and are computed
+    once, before drawing.
 
     The kind "image" is the encoded image, "linear" is a sum of convolutions, "growth" is the output of an upsampling
     layer, and "function" is the result of a function that acts on each pixel independently.
@@ -47,31 +46,34 @@ class Value:
     channels: int
     terms: tuple[Term, ...] = ()
     """The terms of a linear value, which is their sum plus the bias."""
-    bias: Tensor | None = None
+    bias: Tensor = _ABSENT
     """The bias of a linear value or a growth at all places, shape (channels,). Terms may have further biases."""
-    layer: UpsamplingConv2d | None = None
+    layer: UpsamplingConv2d = _ABSENT
     """The upsampling layer of a growth."""
-    function: Callable[..., Any] | None = None
+    function: Callable[..., Any] = _ABSENT
+    """The function of a value of this kind."""
     arguments: tuple[Any, ...] = ()
     """The arguments of a function (values, static values and numbers) or of a growth (its source, height and width)."""
 
     @property
     def factor(self) -> int:
         """The upsampling factor of a growth."""
-        assert self.layer is not None
         return self.layer.factor
 
     @property
     def overlaps(self) -> bool:
         """Whether a column of a growth can depend on more than one column of its source."""
-        assert self.layer is not None
         return any(self.layer.overlap)
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """All values, static values and numbers from which this value is computed directly."""
+        return (*(term.source for term in self.terms), *self.arguments)
 
     @property
     def sources(self) -> tuple[Value, ...]:
         """The values from which this value is computed directly."""
-        found = (*(term.source for term in self.terms), *self.arguments)
-        return tuple(source for source in found if isinstance(source, Value))
+        return tuple(source for source in self.inputs if isinstance(source, Value))
 
     @property
     def reads(self) -> Iterator[tuple[Value, int, int, int]]:
@@ -83,22 +85,16 @@ class Value:
         yield from ((source, 0, 0, 0) for source in self.arguments if isinstance(source, Value))
 
     @property
-    def statics(self) -> tuple[Static, ...]:
-        """The static values from which this value is computed directly."""
-        found = (*(term.source for term in self.terms), *self.arguments)
-        return tuple(source for source in found if isinstance(source, Static))
-
-    @property
     def varies(self) -> bool:
         """Whether a linear value has a part that depends on the place but not on the pixels."""
-        return any(isinstance(term.source, Static) or term.bias is not None for term in self.terms)
+        return any(isinstance(term.source, fx.Node) or term.bias is not None for term in self.terms)
 
 
 @attrs.frozen(eq=False)
 class Term:
     """One term of a linear value: a causal convolution of one source."""
 
-    source: Value | Static
+    source: Value | fx.Node
     weight: Tensor
     """The weight of the convolution, shape (outputs, inputs, kernel rows, kernel columns)."""
     above: tuple[int, int] = (0, 0)
@@ -132,22 +128,12 @@ class Trace:
     """A function that computes the static values, by graph node, from features (b, c, h, w) or None."""
 
 
-def _by_default(node: fx.Node) -> bool:
-    """Whether all keyword arguments of a call equal their defaults. PyTorch itself passes some, such as `inplace`."""
-    if not node.kwargs:
-        return True
-    if node.op != "call_function" or not inspect.isfunction(node.target):
-        return False
-    defaults = inspect.signature(node.target).parameters
-    return all(name in defaults and defaults[name].default == value for name, value in node.kwargs.items())
-
-
 def trace(network: CausalNetwork) -> Trace:
     """Traces a network. Raises `NoScheduleError` if the network has a layer or operation that is not supported."""
     return _Builder(network).build()
 
 
-def _convolved(layer: CausalConv2d, source: Value | Static) -> tuple[list[Term], Tensor]:
+def _convolved(layer: CausalConv2d, source: Value | fx.Node) -> tuple[list[Term], Tensor]:
     """The terms of a causal convolution, and its bias at all places."""
     weight, (nearest, farthest), (left, right) = layer.weight(), layer.above, layer.columns
     if layer.last is None:
@@ -195,11 +181,11 @@ class _Builder:
             if node in self.moving and node.op not in ("placeholder", "output"):
                 self.values[node] = self._value(node)
         values = self._needed(self.values[output])
-        statics = [static for value in values for static in value.statics]
+        statics = {each for value in values for each in value.inputs if isinstance(each, fx.Node)}
         return Trace(self.values[image], values, self.values[output], lambda features: self._statics(features, statics))
 
-    def _statics(self, features: Tensor | None, wanted: Iterable[Static]) -> dict[fx.Node, Tensor]:
-        needed = {static.node for static in wanted}
+    def _statics(self, features: Tensor | None, wanted: Iterable[fx.Node]) -> dict[fx.Node, Tensor]:
+        needed = set(wanted)
         for node in reversed(self.graph.nodes):
             if node in needed:
                 needed.update(node.all_input_nodes)
@@ -219,7 +205,7 @@ class _Builder:
         return self.order[-1]
 
     def _value(self, node: fx.Node) -> Value:
-        if not _by_default(node):
+        if unusual(node):
             raise NoScheduleError(f"{node.target} is called with keyword arguments; pass them by position")
         arguments = [self._argument(argument) for argument in node.args]
         if node.op == "call_module":
@@ -248,18 +234,16 @@ class _Builder:
         )
 
     def _argument(self, argument: Any) -> Any:
-        if not isinstance(argument, fx.Node):
-            return argument
-        return self.values[argument] if argument in self.values else Static(argument)
+        return self.values.get(argument, argument) if isinstance(argument, fx.Node) else argument
 
     def _linear(self, name: str, terms: Sequence[Term], bias: Tensor) -> Value:
         return self._add(name, "linear", bias.shape[0], terms=tuple(terms), bias=bias)
 
-    def _mixed(self, module: Pointwise, arguments: Sequence[Value | Static]) -> tuple[Term, ...]:
-        pieces = module.weight().split([size * (2 if module.activation else 1) for size in module.inputs], dim=1)
+    def _mixed(self, module: Pointwise, arguments: Sequence[Value | fx.Node]) -> tuple[Term, ...]:
+        pieces = module.weight().split(module.parts, dim=1)
         terms = []
         for argument, piece in zip(arguments, pieces, strict=True):
-            if isinstance(argument, Static):
+            if isinstance(argument, fx.Node):
                 terms.append(Term(argument, piece, activated=module.activation))
             else:
                 terms.append(Term(self._function(concat_elu, [argument]) if module.activation else argument, piece))
@@ -267,47 +251,41 @@ class _Builder:
 
     def _function(self, function: Any, arguments: Sequence[Any]) -> Value:
         """The value of a function call. Equal calls share one value: two blocks may apply elu to the same input."""
-        key = (function, *(id(a.node) if isinstance(a, Static) else a for a in arguments))
+        key = (function, *arguments)
         if key in self.functions:
             return self.functions[key]
         if function is operator.add and (total := self._sum(*arguments)) is not None:
             return total
-        widths = [argument.channels for argument in arguments if isinstance(argument, Value)]
+        widths = [self._channels(argument) for argument in arguments if isinstance(argument, Value | fx.Node)]
         if isinstance(function, IntegerFunction):
-            channels = function.channels(*(self._channels(argument) for argument in arguments))
+            channels = function.channels(*widths)
         elif function is concat_elu:
             channels = 2 * sum(widths)
-            if len(widths) < len(arguments):
+            if not all(isinstance(argument, Value) for argument in arguments):
                 raise NoScheduleError(
                     "a call of concat_elu combines values that depend on the image with values that do not; "
                     "only separate calls are supported"
                 )
         else:
-            widths += [self._static_channels(argument) for argument in arguments if isinstance(argument, Static)]
             channels = widths[0] // 2 if function is gate else max(widths)
         name = FUNCTIONS.get(function) or type(function).__name__
         value = self._add(name, "function", channels, function=function, arguments=tuple(arguments))
         self.functions[key] = value
         return value
 
-    def _channels(self, argument: Any) -> int:
-        return argument.channels if isinstance(argument, Value) else self._static_channels(argument)
-
-    def _static_channels(self, static: Static) -> int:
-        if static.node not in self.static_channels:
-            statics = [Static(node) for node in self.graph.nodes if self._is_read(node)]
-            if self.features is None:
-                features = None
-            else:
+    def _channels(self, argument: Value | fx.Node) -> int:
+        if isinstance(argument, Value):
+            return argument.channels
+        if argument not in self.static_channels:
+            # All static values from which values that depend on the image are computed.
+            statics = {each for node in self.moving for each in node.all_input_nodes} - self.moving
+            features = None
+            if self.features is not None:
                 height, width = self.network.image.shape[1:]
                 features = self.like.new_zeros((1, self.network.features_channels, height, width))
             found = self._statics(features, statics)
-            self.static_channels = {each.node: channels_of(found[each.node]) for each in statics}
-        return self.static_channels[static.node]
-
-    def _is_read(self, node: fx.Node) -> bool:
-        """Whether a node is static, and a value that depends on the image is computed from it."""
-        return node not in self.moving and not self.moving.isdisjoint(node.users)
+            self.static_channels = {each: channels_of(found[each]) for each in statics}
+        return self.static_channels[argument]
 
     def _sum(self, first: Any, second: Any) -> Value | None:
         """Merges a sum of linear values into one linear value. Returns None if the sum cannot be merged.
@@ -324,13 +302,12 @@ class _Builder:
 
     def _parts(self, part: Any) -> tuple[str, tuple[Term, ...], Tensor] | None:
         if isinstance(part, Value) and part.kind == "linear":
-            assert part.bias is not None
             return part.name, part.terms, part.bias
-        if isinstance(part, Static) and part.node.op == "call_module" and not part.node.kwargs:
-            module = self.modules[str(part.node.target)]
+        if isinstance(part, fx.Node) and part.op == "call_module" and not part.kwargs:
+            module = self.modules[str(part.target)]
             if isinstance(module, Pointwise):
-                arguments = [self._argument(argument) for argument in part.node.args]
-                return str(part.node.target), self._mixed(module, arguments), module.bias
+                arguments = [self._argument(argument) for argument in part.args]
+                return str(part.target), self._mixed(module, arguments), module.bias
         return None
 
     def _needed(self, output: Value) -> tuple[Value, ...]:

@@ -35,6 +35,14 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
 An `IntegerFunction` is supported, too."""
 
 
+_DEFAULTS = {"inplace": False, "alpha": 1.0}
+
+
+def unusual(node: fx.Node) -> dict[str, Any]:
+    """The keyword arguments of a call without those that PyTorch itself passes, with their default values."""
+    return {key: value for key, value in node.kwargs.items() if key not in _DEFAULTS or value != _DEFAULTS[key]}
+
+
 class Tracer(fx.Tracer):
     """Traces one network at a time, and leaves modules alone that other threads run meanwhile.
 

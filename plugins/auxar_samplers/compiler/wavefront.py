@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from auxar import CausalNetwork
 from auxar_samplers.compiler.program import (
@@ -27,7 +27,7 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.schedule import Schedule
 from auxar_samplers.compiler.side_inputs import SideInputs
-from auxar_samplers.compiler.trace import Static, Value
+from auxar_samplers.compiler.trace import Value
 
 BAND = 8
 """The number of image rows for which side inputs are computed at a time."""
@@ -143,7 +143,6 @@ class _Compiler:
         ring = self.rings.get(value)
         if value.kind == "function":
             output = ring or self._new_scratch(value)
-            assert value.function is not None
             yield Pointwise(output, value.function, tuple(self._operand(value, a) for a in value.arguments), lead)
             return
         product = self._product(value, lead)
@@ -155,21 +154,20 @@ class _Compiler:
         operands: list[Window | Scratch] = []
         matrices = []
         for term in value.terms:
-            if isinstance(term.source, Static):
+            if isinstance(term.source, fx.Node):
                 continue
             for up, weight in term.rows:
                 # Each kernel row reads one window, with its columns concatenated along the channels.
                 matrices.append(weight.permute(2, 1, 0).flatten(0, 1))
                 delay = self.schedule.delay(value, term.source, up, term.columns[0])
                 operands.append(self._window(term.source, delay, up, weight.shape[2]))
-        assert value.bias is not None
         table = self._side(value.channels, partial(self.sides.total, value)) if value.varies else None
         return Product(self._new_scratch(value), tuple(operands), tuple(matrices), value.bias, table, lead)
 
-    def _operand(self, reader: Value, argument: Value | Static | float) -> Operand:
+    def _operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if isinstance(argument, Value):
             return self._window(argument, self.schedule.delay(reader, argument), 0, 1)
-        if isinstance(argument, Static):
+        if isinstance(argument, fx.Node):
             return self._side(self.sides.channels(argument), partial(self.sides.values, argument))
         return argument
 

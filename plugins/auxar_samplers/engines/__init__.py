@@ -2,18 +2,14 @@
 
 from auxar_samplers.engines.base import BrokenError, Engine, UnavailableError, call_back
 from auxar_samplers.engines.choice import EngineChoice
-from auxar_samplers.engines.native.library import compiled
-from auxar_samplers.engines.native.sources import HasNativeForm, HasNativeSource, NativeForm, NativeSource
+from auxar_samplers.engines.native.sources import HasNativeForm, NativeForm
 
 __all__ = [
     "BrokenError",
     "Engine",
     "EngineChoice",
     "HasNativeForm",
-    "HasNativeSource",
     "NativeForm",
-    "NativeSource",
     "UnavailableError",
     "call_back",
-    "compiled",
 ]

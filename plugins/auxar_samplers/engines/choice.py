@@ -39,10 +39,6 @@ SHIPPED = {
 """The engines that come with auxar, by name. Samplers that are built in Python with an engine's name use only these."""
 
 
-def _shipped() -> tuple[Engine, ...]:
-    return _in_order(SHIPPED.values())
-
-
 def _in_order(components: Iterable[Component]) -> tuple[Engine, ...]:
     """Builds engines with their default options and sorts them from the highest priority to the lowest."""
     engines: list[Engine] = [component.build(component.config()) for component in components]
@@ -66,7 +62,7 @@ class EngineChoice:
     kind: ClassVar[str] = "engine"
     name: str = AUTO
     """The engine's name, or `auto`."""
-    engines: tuple[Engine, ...] = attrs.field(factory=_shipped, eq=False, repr=False)
+    engines: tuple[Engine, ...] = attrs.field(factory=lambda: _in_order(SHIPPED.values()), eq=False, repr=False)
     """The engines in the order in which they are tried."""
     options: dict[str, Any] = attrs.field(factory=dict)
     """The options of the named engine."""

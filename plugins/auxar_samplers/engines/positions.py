@@ -8,14 +8,13 @@ instructions hold views of these buffers. A step therefore needs no data from th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from auxar_samplers.compiler.program import Instruction, Keep, Program, Window
+from auxar_samplers.compiler.program import Clock, Instruction, Keep, Program, Window
 
 
 class Positions:
@@ -26,38 +25,39 @@ class Positions:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program = program
-        self.device = program.layout.like.device
-        self.clocks = [_ClockTables(number, program) for number in range(len(program.clocks))]
-        self.steps = torch.from_numpy(np.column_stack([program.steps, program.draws])).to(self.device)
-        self.draw = torch.zeros(1, dtype=torch.int64, device=self.device)
+        device = program.layout.like.device
+        pairs = zip(program.clocks, program.steps[:, 1:].T, strict=True)
+        self.clocks = [_ClockTable(clock, positions) for clock, positions in pairs]
+        self.steps = torch.from_numpy(np.column_stack([program.steps, program.draws])).to(device)
+        self.draw = torch.zeros(1, dtype=torch.int64, device=device)
         """The row of `Program.places` that is drawn after the current step, or -1 if none is: int64 (1,)."""
-        self.step = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)
         """The number of the next step: int64 (1,)."""
         self.used = [sorted(set().union(*map(_clocks_of, one))) for one in program.lists]
         """The clocks whose positions each list reads."""
 
     def ring(self, clock: int, offset: int, capacity: int, steps: range) -> Callable[[], Tensor]:
         """Registers indices into a ring, (position + offset) mod capacity + s for s in `steps`: int64 (len(steps),)."""
-        tables = self.clocks[clock]
-        position = tables.positions[:, None]
-        return tables.indices.add(np.mod(position + offset, capacity) + np.array(steps)[None])
+        table = self.clocks[clock]
+        number = table.add(np.mod(table.positions[:, None] + offset, capacity) + np.array(steps)[None])
+        return lambda: table.indices[number]
 
     def places(self, clock: int, lead: int) -> Callable[[], Tensor]:
         """Registers the index of each slot in a `Table`, `lead` positions ahead of the clock: int64 (slots,)."""
-        tables = self.clocks[clock]
-        return tables.indices.add(tables.at(self.program.clocks[clock].places.cpu().numpy(), lead))
+        table = self.clocks[clock]
+        number = table.add(table.at(table.clock.places.cpu().numpy(), lead))
+        return lambda: table.indices[number]
 
     def valid(self, clock: int, lead: int) -> Callable[[], Tensor]:
         """Registers a mask of the slots inside the image, `lead` positions ahead of the clock: bool (slots,)."""
-        tables = self.clocks[clock]
-        return tables.flags.add(tables.at(self.program.clocks[clock].valid, lead))
+        table = self.clocks[clock]
+        number = table.add(table.at(table.clock.valid, lead))
+        return lambda: table.flags[number]
 
     def finish(self) -> None:
         """Builds the tables of all registered indices and masks. No registration may follow."""
-        for tables in self.clocks:
-            tables.indices.finish(self.device)
-            tables.flags.finish(self.device)
+        for table in self.clocks:
+            table.finish(self.steps.device)
 
     def advance(self, number: int) -> None:
         """Moves to the next step, which runs the list with the given number."""
@@ -74,15 +74,18 @@ def _clocks_of(instruction: Instruction) -> set[int]:
     return {instruction.clock, *(operand.ring.clock for operand in operands if isinstance(operand, Window))}
 
 
-class _ClockTables:
-    """Tables of one clock, with a row for each of its positions."""
+class _ClockTable:
+    """The registered arrays of one clock, side by side, and a buffer with the row for its current position."""
 
-    def __init__(self, number: int, program: Program) -> None:
-        positions = program.steps[:, 1 + number]
-        self.origin = int(positions.min())
-        self.positions = np.arange(self.origin, int(positions.max()) + 1)
-        self.clock = program.clocks[number]
-        self.indices, self.flags = _Table(np.int64), _Table(np.bool_)
+    def __init__(self, clock: Clock, positions: np.ndarray) -> None:
+        self.clock = clock
+        self.positions = np.arange(positions.min(), positions.max() + 1)
+        self.columns: list[np.ndarray] = []
+        self.known: dict[bytes, int] = {}
+        self.indices: Sequence[Tensor] = ()
+        """The buffer's part for each registered array."""
+        self.flags: Sequence[Tensor] = ()
+        """The same parts as booleans."""
 
     def at(self, values: np.ndarray, lead: int) -> np.ndarray:
         """Selects rows of `Clock.valid` or `Clock.places` of this clock, one for each tabulated position + `lead`.
@@ -90,41 +93,28 @@ class _ClockTables:
         Positions outside the array are clipped. Their rows are never read, because no instruction with this lead runs
         there.
         """
-        rows = np.clip(self.positions + lead - self.clock.origin, 0, len(values) - 1)
-        return values[rows]
+        found: np.ndarray = values[np.clip(self.positions + lead - self.clock.origin, 0, len(values) - 1)]
+        return found
 
-    def move(self, position: Tensor) -> None:
-        """Copies the table rows for `position`, an int64 tensor (1,), into the buffers."""
-        row = position - self.origin
-        self.indices.move(row)
-        self.flags.move(row)
-
-
-class _Table:
-    """Registered arrays of one type, side by side, and a buffer with the row for the current position."""
-
-    def __init__(self, dtype: type[np.generic]) -> None:
-        self.dtype = dtype
-        self.columns: list[np.ndarray] = []
-        self.known: dict[bytes, int] = {}
-        self.views: Sequence[Tensor] = ()
-
-    def add(self, values: np.ndarray) -> Callable[[], Tensor]:
-        """Registers `values` (positions, n). Returns a function that gives the current position's row, (n,)."""
-        values = values.astype(self.dtype)
-        number = self.known.setdefault(hashlib.sha256(values.tobytes()).digest(), len(self.columns))
+    def add(self, values: np.ndarray) -> int:
+        """Registers `values` (positions, n). Returns the number of the part with the current position's row."""
+        values = values.astype(np.int64)
+        number = self.known.setdefault(values.tobytes(), len(self.columns))
         if number == len(self.columns):
             self.columns.append(values)
-        return lambda: self.views[number]
+        return number
 
     def finish(self, device: torch.device) -> None:
-        """Concatenates the registered arrays to one table, and makes the buffer and its views."""
+        """Concatenates the registered arrays to one table, and makes the buffers."""
         if self.columns:
             self.table = torch.from_numpy(np.concatenate(self.columns, axis=1)).to(device)
-            self.buffer = torch.empty_like(self.table[:1])
-            self.views = self.buffer[0].split([column.shape[1] for column in self.columns])
+            self.buffers = torch.empty_like(self.table[:1]), torch.empty_like(self.table[:1], dtype=torch.bool)
+            widths = [column.shape[1] for column in self.columns]
+            self.indices, self.flags = (buffer[0].split(widths) for buffer in self.buffers)
 
-    def move(self, row: Tensor) -> None:
-        """Copies a row of the table, whose number is an int64 tensor (1,), into the buffer."""
+    def move(self, position: Tensor) -> None:
+        """Copies the table's row for `position`, an int64 tensor (1,), into the buffers."""
         if self.columns:
-            torch.index_select(self.table, 0, row, out=self.buffer)
+            indices, flags = self.buffers
+            torch.index_select(self.table, 0, position - int(self.positions[0]), out=indices)
+            torch.ne(indices, 0, out=flags)

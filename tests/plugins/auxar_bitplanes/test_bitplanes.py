@@ -1,9 +1,6 @@
 """Tests the view `bitplanes`: it keeps the upper bits, says what is known, and refuses what has too few bits."""
 
-from pathlib import Path
-
 import pytest
-import tomli_w
 import torch
 from helpers.causal_networks import SEEDS, random_images, specs
 from hypothesis import given, settings
@@ -11,8 +8,6 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.model import ImageSpec, Known
-from auxar.recipe.building import build_model
-from auxar.recipe.loading import parse_recipe
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 
 
@@ -54,27 +49,3 @@ def test_one_bit_has_to_stay(bits, drop):
     of_levels(2**bits, bits - 1)
     with pytest.raises(UserError, match=rf"drop must be at most {bits - 1} for .* {bits} bits, got drop = {drop}"):
         of_levels(2**bits, drop)
-
-
-RECIPE = {
-    "data": {"path": "pictures"},
-    "image": {"height": 4, "width": 4},
-    "stage": [
-        {
-            "repeat": 3,
-            "view": {"name": "bitplanes", "drop": 2},
-            "embedding": {"name": "resnet", "filters": 2, "blocks_per_group": 1},
-            "decoder": {"name": "pixelcnn", "filters": 2, "blocks": 1},
-        }
-    ],
-    "prior": {"name": "pixelcnn", "filters": 2, "blocks": 1},
-    "training": {"steps": 1},
-}
-
-
-def test_a_repeated_stage_of_a_recipe_goes_on_dropping():
-    model = build_model(*parse_recipe(tomli_w.dumps(RECIPE), Path(".")), on="meta")
-    assert [spec.levels for spec in model.specs] == [256, 64, 16, 4]
-    recipe, registry = parse_recipe(tomli_w.dumps(RECIPE), Path("."), ["stage[0].repeat=4"])
-    with pytest.raises(UserError, match=r"stage\[3\]\.view \('bitplanes'\): drop must be at most 1 for"):
-        build_model(recipe, registry, on="meta")

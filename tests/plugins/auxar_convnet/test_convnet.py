@@ -3,18 +3,14 @@
 import pytest
 import torch
 from helpers.causal_networks import (
-    REQUESTS,
     SEEDS,
     generator,
     heads,
-    knowns,
     random_features,
     random_images,
     randomized,
-    sample,
     specs,
 )
-from helpers.integer_networks import integer_features, integer_twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, pad, silu
@@ -29,7 +25,6 @@ from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_layers.convolutions import CausalConv2d
 from auxar_pyramid import PyramidConfig, PyramidView
-from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
 IMAGE = ImageSpec(3, height=8, width=10)
 HALF = ImageSpec(3, height=4, width=5)
@@ -80,20 +75,6 @@ def test_predictions_are_those_of_the_formulas(network, seed):
         expected = layer("out", x)
         found = network(network.encode(random_images(2, network.image, seed)), features)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
-
-
-@settings(deadline=None, max_examples=5)
-@given(network=conv_networks(), request=REQUESTS, seed=SEEDS, data=st.data())
-def test_all_samplers_draw_the_same_images_in_floats_and_in_integers(network, request, seed, data):
-    count = len(request.numbers)
-    options = {"known": data.draw(knowns(network.image, count))}
-    for each, features in (
-        (network, random_features(network, count, seed)),
-        (integer_twin(network), integer_features(network, count, seed)),
-    ):
-        expected = sample(RasterSampler(), each, request, features=features, **options)
-        for sampler in (WavefrontSampler(), CachedSampler(), AutoSampler()):
-            assert torch.equal(sample(sampler, each, request, features=features, **options), expected)
 
 
 # Embedding ------------------------------------------------------------------------------------------------------------

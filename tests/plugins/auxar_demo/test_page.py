@@ -1,9 +1,8 @@
-"""Tests of the demo page in a process of its own: its address, uploads and, in Chromium, what a user does on it."""
+"""Tests of the demo page in a process of its own: its address, its controls and uploads."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from helpers.browser import Browser
+import torch
 from helpers.tiny_runs import command, process_environment
 from PIL import Image
 
@@ -29,10 +28,6 @@ from auxar.testing import check_command
 from auxar_demo import demo
 
 NEEDS_GRADIO = pytest.mark.skipif(find_spec("gradio") is None, reason="needs Gradio (pip install '.[demo]')")
-NEEDS_BROWSER = pytest.mark.skipif(
-    find_spec("selenium") is None or not (shutil.which("chromium") and shutil.which("chromedriver")),
-    reason="needs selenium, chromium and chromedriver",
-)
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
@@ -100,59 +95,68 @@ def test_forged_requests_read_no_file_and_no_address(process, tmp_path):
     assert "image.png" in answer("uploaded", uploaded)
 
 
+NUMBERS = {
+    "seed": ("seed", 0, 0, 2**53 - 1),
+    "count": ("images", 16, 1, 64),
+    "draws": ("draws", 4, 1, 8),
+}
+
+
 @NEEDS_GRADIO
-def test_actions_wait_for_each_other(tmp_path):
+def test_the_page_has_a_tab_for_each_action_and_the_actions_wait_for_each_other(tmp_path):
+    import gradio
+
     from auxar_demo.page import page
 
     blocks = page(auxar.load("emoji32"), tmp_path)
-    actions = [each for each in blocks.fns.values() if each.name != "<lambda>"]
-    assert len(actions) == 6
-    assert {each.concurrency_id for each in actions} == {"model"}
-
-
-@NEEDS_GRADIO
-@NEEDS_BROWSER
-@pytest.mark.slow
-def test_a_user_draws_and_uploads(process, tmp_path):
-    _, address, folder = process
-    pixels = np.full((60, 90, 3), 255, dtype=np.uint8)
-    pixels[10:50, 25:65] = (250, 200, 40)
-    Image.fromarray(pixels).save(tmp_path / "mine.png")
-    with Browser() as page:
-        page.open(address)
-        page.click("#sample")
-        page.wait("#sample-result img")
-        assert page.text("#about-sample").startswith("16 images, rule map, seed 0")
-        page.tab("A picture of yours")
-        page.click("#enlarge")
-        assert "upload a picture first" in page.wait(".toast-body").text
-        page.wait("#upload input[type=file]", visible=False).send_keys(str(tmp_path / "mine.png"))
-        page.wait("#seen img")
-        page.click("#enlarge")
-        page.wait("#enlarge-result img")
-        assert "4 draws; rule map, seed 1" in page.text("#about-enlarge")
-        page.tab("Complete")
-        before = page.wait("#part img").get_attribute("src")
-        page.click_at("#part img", -100, -100)
-        corner = page.until(lambda: page.changed("#part img", before))
-        page.click_at("#part img", 50, 60)
-        part = page.until(lambda: page.changed("#part img", corner))
-        with urllib.request.urlopen(part, timeout=60) as answer, Image.open(answer) as picture:
-            gray = (np.asarray(picture.convert("RGB")) == 128).all(2)
-        rows, columns = gray.any(1).nonzero()[0], gray.any(0).nonzero()[0]
-        zoom = len(gray) // 32
-        # The clicks are 150 pixels apart in both directions, on a picture of 384 pixels.
-        assert [len(rows) // zoom, len(columns) // zoom] == [pytest.approx(14, abs=1), pytest.approx(13, abs=1)]
-        assert gray.sum() == len(rows) * len(columns)
-        page.click("#complete")
-        page.wait("#complete-result img")
-        page.tab("Likelihood")
-        page.click("#likelihood")
-        page.wait("#likelihood-result img")
-        assert re.search(r"\d\.\d{3} bits/dim\. The map", page.text("#about-likelihood"))
-        assert "WebP" in page.text("#about-likelihood")
-        assert [url for url in page.requested() if not url.startswith((address, "data:", "blob:"))] == []
-        assert list(folder.glob("auxar-demo-*/**/mine.png")), "uploads are in the temporary folder"
+    tabs = [block.label for block in blocks.blocks.values() if isinstance(block, gradio.Tab)]
+    assert tabs == ["Sample", "A picture of yours", "Enlarge", "Complete", "Likelihood"]
+    of = {each.elem_id: each for each in blocks.blocks.values() if getattr(each, "label", None) and each.elem_id}
+    facts = {name: (each.label, each.value, each.minimum, each.maximum) for name, each in of.items() if name in NUMBERS}
+    assert facts == NUMBERS
+    assert [of[name].label for name in ("rule", "upload", "seen", "part")] == [
+        "rule",
+        "picture",
+        "the model's size",
+        "part",
+    ]
+    assert (of["rule"].value, of["rule"].allow_custom_value, of["upload"].sources) == (
+        "map",
+        True,
+        ["upload", "clipboard"],
+    )
+    states = [each.value for each in blocks.blocks.values() if isinstance(each, gradio.State)]
+    assert states == [None, None, None, (0, 16, 32, 32)], "the lower half is drawn anew"
+    shown = [each for each in blocks.blocks.values() if isinstance(each, gradio.Image) and each.elem_id != "upload"]
+    for picture in shown:
+        assert (picture.interactive, picture.buttons, picture.format) == (False, ["download", "fullscreen"], "png")
+    actions = {each.name: each for each in blocks.fns.values() if each.name != "<lambda>"}
+    assert [*actions] == ["sample", "enlarge", "complete", "measure", "prepared", "clicked"]
+    assert {each.concurrency_id for each in actions.values()} == {"model"}
+    outputs = {each.name: [output.elem_id for output in each.outputs if output.elem_id] for each in actions.values()}
+    results = {name: [f"{name}-result", f"about-{name}"] for name in ("sample", "enlarge", "complete")}
+    results |= {"measure": ["likelihood-result", "about-likelihood"], "prepared": ["seen", "part"], "clicked": ["part"]}
+    assert outputs == results
+    inputs = {each.name: [control.elem_id or control.value for control in each.inputs] for each in actions.values()}
+    given = ["draws", "rule", "seed", None]
+    assert inputs["sample"] == ["count", "rule", "seed", None]
+    assert (inputs["enlarge"], inputs["complete"]) == ([None, *given], [None, (0, 16, 32, 32), *given])
+    [again] = {each.fn for each in blocks.fns.values() if each.name == "<lambda>"} & {blocks.fns[1].fn}
+    assert (again(3), again(2**53 - 1)) == (4, 0), "another click draws other images"
+    picture, text = actions["sample"].fn(2, "map", 3, None)
+    assert re.fullmatch(r"2 images, rule map, seed 3\n\n\d+\.\d s", text)
+    assert (np.asarray(picture.convert("RGB"))[:40] == 255).all(), "the buttons are above the sheet"
+    with pytest.raises(gradio.Error, match="upload a picture first"):
+        actions["enlarge"].fn(None, 4, "map", 0, None)
+    image, part, zoom = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), (0, 16, 32, 32), 12
+    for place, corner, expected, box in (
+        ((5, 20), None, ((5, 20), part), (5, 20, 6, 21)),
+        ((2, 30), (5, 20), (None, (2, 20, 6, 31)), (2, 20, 6, 31)),
+    ):
+        clicked = SimpleNamespace(index=[zoom * side + zoom - 1 for side in place])
+        *found, shown = actions["clicked"].fn(clicked, image, corner, part)
+        assert tuple(found) == expected
+        assert Image.fromarray(np.asarray(shown)[::zoom, ::zoom]).getbbox() == box
 
 
 @NEEDS_GRADIO

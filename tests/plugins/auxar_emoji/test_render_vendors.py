@@ -68,8 +68,8 @@ def node_modules(tmp_path):
     write(folder / catalog.PACKAGE / "en" / "data.json", [{"hexcode": "1F1E6", "label": "A"}, *entries[::-1]])
     write(folder / catalog.PACKAGE / "meta" / "groups.json", {"subgroups": SUBGROUPS})
     colors = ["#c00", "#0c0", "#00c", "#000"]
-    for number, (name, vendor) in enumerate(VENDORS.items()):
-        package = folder / vendor.package
+    for number, (name, (package_name, _)) in enumerate(VENDORS.items()):
+        package = folder / package_name
         drawings = {code: svg([0, 0, 64, 16 + 8 * number], color) for code, color in zip(FACES, colors, strict=True)}
         drawings["1f1f3-1f1f1"] = svg([0, 0, 64, 40], "#00f")
         if name in packages.FOLDERS_OF_FILES:
@@ -96,10 +96,10 @@ def test_the_catalog_has_no_symbols_and_no_variants(node_modules):
 
 def test_drawings_are_found_by_code_points_and_by_names(node_modules):
     emoji = catalog.read_emoji(node_modules / catalog.PACKAGE)
-    for vendor in VENDORS.values():
+    for vendor in VENDORS:
         found = packages.read_drawings(vendor, node_modules, emoji)
         assert set(found) - {"1f1f3-1f1f1"} == set(FACES)
-    text = packages.read_drawings(VENDORS["noto"], node_modules, emoji)["1f600"]
+    text = packages.read_drawings("noto", node_modules, emoji)["1f600"]
     assert 'viewBox="0 0 20 32" width="20" height="32"' in text
     assert text.startswith("<svg ")
     assert text.endswith("</svg>")
@@ -129,15 +129,10 @@ def test_a_drawing_is_centered_and_its_longer_side_has_30_pixels(small_resvg, bo
 
 
 def test_pairs_of_near_images_are_all_found():
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-    images[3] = np.clip(images[1].astype(int) + 2, 0, 255)
-    # The means of squares are equal, but the pixels are not.
-    images[5] = images[4]
-    images[5, :, :8] = images[4, :, 7::-1]
-    assert splits.near(images, 2.5) == [(1, 3)]
-    assert splits.near(images, 1.5) == []
-    assert (4, 5) in splits.near(images, 60.0)
+    images = np.random.default_rng(0).integers(0, 254, (6, 32, 32, 3), dtype=np.uint8)
+    images[3] = images[1] + 2
+    assert splits.near(images, 2.001) == [(1, 3)]
+    assert splits.near(images, 2.0) == []
 
 
 def test_the_first_of_nearly_equal_images_is_kept():

@@ -82,33 +82,6 @@ def test_a_drawn_value_is_the_one_whose_frequencies_contain_the_noise(head, rule
         pixels.take(value)
 
 
-@settings(deadline=None, max_examples=10)
-@given(head=heads(levels=(2, 16, 256)), rule=RULES, seed=SEEDS)
-def test_the_noise_at_both_ends_of_a_range_draws_its_value(head, rule, seed):
-    count = 30
-    parameters, own = parameters_of(head, count, seed, 2.0), head.integer_head()
-    low, high = torch.zeros(count, dtype=torch.int64), torch.full((count,), head.levels - 1)
-    value = torch.randint(head.levels, (count,), generator=generator(seed))
-    ends = own.frequencies(parameters, rule).below(torch.stack([value, value + 1], dim=1), low, high)
-    possible = ends[:, 0] < ends[:, 1]
-    for noise in (ends[:, 0].double(), ends[:, 1].double() - 2.0**-10):
-        uniforms = (noise / TOTAL)[:, None].expand(-1, own.uniform_count)
-        drawn = own.draw(parameters, uniforms, rule)[:, 0]
-        assert torch.equal(drawn[possible], value[possible])
-
-
-@pytest.mark.parametrize("rule", [Adjustments(centers=True), Adjustments(reduction=9)])
-def test_rules_draw_near_the_centers_of_components(rule):
-    image = ImageSpec(1, height=1, width=1, levels=256)
-    head = LogisticMixtureHead(image, 2)
-    # Two components with means −0.5 and 0.5, and equal weights.
-    parameters = torch.tensor([[0, 0, -(2**19), 2**19, 0, 0]]).expand(400, -1)
-    uniforms = (torch.arange(400).double()[:, None] + 0.5) / 400
-    drawn = head.integer_head().draw(parameters, uniforms, rule)[:, 0]
-    assert set(drawn.tolist()) <= {63, 64, 65, 190, 191, 192}
-    assert 150 < int((drawn < 128).sum()) < 250
-
-
 @pytest.mark.parametrize("temperature", [1e-4, 1e15])
 def test_temperatures_of_any_size_draw_the_most_probable_value_or_all_alike(temperature):
     head = SoftmaxHead(ImageSpec(1, height=1, width=1, levels=4))

@@ -57,22 +57,6 @@ def shares(pixels, channel=0):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
-@pytest.mark.parametrize("changed", [Adjustments(centers=True), Adjustments(reduction=0.4)], ids=["centers", "reduced"])
-def test_a_light_component_is_never_drawn_and_the_others_are_drawn_in_proportion(engine, restricted, changed):
-    ends = {"low": (0, 0, 0), "high": (255, 255, 255)} if restricted else {}
-    for channel in range(3):
-        with_light = shares(drawn(engine, changed, **ends), channel)
-        assert with_light == pytest.approx(WEIGHTS.tolist(), abs=0.06)
-        assert with_light[1] > 0
-        for min_weight in (0.05, 0.7):
-            found = shares(drawn(engine, attrs.evolve(changed, min_weight=min_weight), **ends), channel)
-            assert found == pytest.approx([0.57 / 0.98, 0, 0.41 / 0.98], abs=0.06)
-            assert found[1] == 0
-        assert shares(drawn(engine, attrs.evolve(changed, min_weight=0.75), **ends), channel) == [1, 0, 0]
-
-
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     "rule", [Adjustments(centers=True, min_weight=0.9), Adjustments(reduction=0.4, min_weight=0.9)], ids=str
 )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
 from helpers.evaluations import figures_of
-from helpers.hub import LARGE, TOKEN, serving
+from helpers.hub import TOKEN, serving
 from helpers.tiny_runs import VIEW, changed, run, snapshot, tiny
 from huggingface_hub import constants
 
@@ -21,8 +19,10 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
+from auxar.runs.hub import PATTERNS
 from auxar_hub import push
 from auxar_hub.card import card as card_of
+from auxar_hub.uploading import REPLACED
 
 NAME = "someone/tiny-model"
 
@@ -88,14 +88,6 @@ def test_nothing_of_the_machine_is_uploaded(finished, pictures, hub):
     for folder in (pictures.parent, finished.parent, Path.home()):
         assert not [name for name, content in files(hub).items() if str(folder).encode() in content]
     assert "It was trained on images of its author." in files(hub)["README.md"].decode()
-
-
-def test_models_of_the_hub_work_in_a_process_of_their_own(finished, hub, tmp_path):
-    push(finished, NAME, images=0)
-    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "auxar", "-q", "sample", NAME, "-n", "1", "--out", "drawn"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "drawn\n", "")
 
 
 def test_revisions_can_be_chosen(finished, hub):
@@ -221,23 +213,52 @@ def test_plugin_files_from_the_hub_are_run_only_on_request(pictures, hub, tmp_pa
     auxar.load(NAME, trust_plugins=True)
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_bars_of_the_library_are_shown_with_messages(finished, hub, monkeypatch, caplog, quiet):
+    hidden: list[bool] = []
+    bars: Any = huggingface_hub.utils
+
+    def noting(place, name):
+        own = getattr(place, name)
+
+        def call(*arguments, **options):
+            hidden.append(bars.are_progress_bars_disabled())
+            return own(*arguments, **options)
+
+        monkeypatch.setattr(place, name, call)
+
+    noting(huggingface_hub, "snapshot_download")
+    noting(huggingface_hub.HfApi, "upload_folder")
+    with caplog.at_level("WARNING" if quiet else "INFO", "auxar"):
+        push(finished, NAME, images=0)
+        auxar.load(NAME)
+    assert hidden == [quiet, quiet]
+    assert not bars.are_progress_bars_disabled()
+
+
+def test_the_files_of_a_model_are_downloaded_and_those_of_an_earlier_one_replaced():
+    needed = ["run.json", "recipe.toml"]
+    further = ["integer.json", "evaluation.safetensors", "evaluation-integer.safetensors", "plugins/views.py"]
+    further += [f"factors/prior/{file}" for file in ("weights.safetensors", "integer.safetensors", "metrics.jsonl")]
+    other = ["README.md", "factors/prior/training-000000001.txt", "notes.txt"]
+    utils: Any = huggingface_hub.utils
+    found = utils.filter_repo_objects([*needed, *further, *other], allow_patterns=list(PATTERNS))
+    assert list(found) == [*needed, *further]
+    pictures = ["samples.png", "growth.png"]
+    assert list(filter(REPLACED.fullmatch, [*needed, *further, *other, *pictures])) == [*further, *pictures]
+
+
+def test_a_model_in_half_precision_has_no_evaluation(finished, hub):
+    push(finished, NAME, half=True, images=0)
+    assert "The model was not evaluated." in files(hub)["README.md"].decode()
+
+
 @pytest.mark.parametrize("name", ["tiny", "a/b/c", "someone/tiny@main", "", 3, "../run", "hf://someone/tiny"])
 def test_names_of_repositories_and_licenses_are_checked(finished, name):
     with pytest.raises(UserError, match=r"^name: expected the name of a repository, such as 'user/name', got"):
         push(finished, name)
     with pytest.raises(UserError, match=r"^license: expected the identifier of a license, such as 'mit', got"):
         push(finished, NAME, license="mit\nname: x")
-
-
-def test_half_of_the_space(finished, hub):
-    push(finished, NAME, images=0)
-    push(finished, "someone/half", half=True, images=0)
-    sizes = [
-        sum(len(content) for name, content in files(hub, each).items() if name.endswith(LARGE) and "factors" in name)
-        for each in (NAME, "someone/half")
-    ]
-    assert sizes[1] < 0.7 * sizes[0]
-    assert "The model was not evaluated." in files(hub, "someone/half")["README.md"].decode()
 
 
 def test_a_card_says_what_the_recipe_and_the_evaluation_say():

@@ -209,20 +209,6 @@ def test_files_of_others_are_not_replaced_in_the_folder_of_a_model(tmp_path, mon
         auxar.integers("emoji32_color")
 
 
-@pytest.mark.parametrize(
-    ("arithmetic", "message"),
-    [
-        ("integers", "arithmetic: no arithmetic is named 'integers'"),
-        ({"name": "float", "weights": 12}, "arithmetic: 'float' takes no options, got weights"),
-        ({"name": "integer", "weights": 17}, "arithmetic: 'weights' must be <= 16: 17"),
-    ],
-)
-def test_a_wrong_arithmetic_is_refused(pictures, tmp_path, arithmetic, message):
-    with pytest.raises(UserError, match=message):
-        run(tmp_path / "run", {**tiny(pictures), "arithmetic": arithmetic})
-    assert not (tmp_path / "run").exists()
-
-
 def test_networks_without_integers_are_refused_before_training(pictures, tmp_path):
     prior = {"name": "transformer", "width": 8, "blocks": 1, "heads": 1}
     with pytest.raises(UserError, match="prior cannot be converted to integers: "):

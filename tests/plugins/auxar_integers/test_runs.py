@@ -14,11 +14,9 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
-from auxar.data.loading import load_images
 from auxar.errors import UserError
 from auxar.files import read_tensors, write_tensors
 from auxar.runs.converted import DESCRIPTION
-from auxar.training.conversion import training_views
 
 
 @pytest.fixture(scope="module")
@@ -55,32 +53,6 @@ def test_tables_of_an_arithmetic_have_its_figures(original, tmp_path):
             text = "".join(path.read_text() for path in out.iterdir())
             assert repr(figures[arithmetic]) in text
     assert figures["float"] != figures["integer"]
-
-
-@pytest.mark.parametrize("count", [1, 5, 6, 100])
-def test_ranges_are_taken_from_as_many_training_images_as_asked_for(original, count):
-    recipe, registry = auxar.load_recipe(original / "recipe.toml")
-    data: Any = load_images(recipe.data, recipe.image, registry)
-    model = auxar.load(original)
-    views, condition = training_views(model.chain, data, count)
-    assert condition is None
-    assert [len(each) for each in views] == [min(count, len(data.train))] * 2
-    step = max(1, len(data.train) // count)
-    numbers = range(0, len(data.train), step)[:count]
-    expected = torch.stack([image for number, image in data.train.every(1, 0, None) if number in numbers])
-    assert torch.equal(views[0], expected.long())
-
-
-def test_likelihoods_do_not_depend_on_the_batch_and_are_near_those_in_float(finished):
-    model, integers = auxar.load(finished), auxar.load(finished, arithmetic="integer")
-    noise = torch.Generator().manual_seed(0)
-    # Values that differ more from the values around them would have no more than 24 bits in integers.
-    images = torch.randint(0, 226, (6, 3, 1, 1), generator=noise) + torch.randint(0, 30, (6, 3, 8, 8), generator=noise)
-    together = integers.bits_per_dim(images)
-    assert torch.equal(together, torch.cat([integers.bits_per_dim(images[k : k + 1]) for k in range(6)]))
-    # Random images are far from the training images, from which the ranges of values are taken.
-    assert float((together - model.bits_per_dim(images)).abs().max()) < 0.05 * float(together.mean())
-    assert integers.exact
 
 
 def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, capsys):

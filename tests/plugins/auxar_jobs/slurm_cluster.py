@@ -63,15 +63,6 @@ class Cluster:
         environment = {**os.environ, **self.environment, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
 
-    def start_controller(self) -> None:
-        """Starts the controller, which keeps the queue, and waits for it."""
-        self.call("slurmctld")
-        self._wait_for("slurmctld")
-
-    def stop_controller(self) -> None:
-        """Ends the controller, and waits for its end. Jobs go on."""
-        _end(self.folder / "slurmctld.pid")
-
     def _start(self) -> None:
         for name in ("state", "munge"):
             (self.folder / name).mkdir(mode=0o700)
@@ -85,7 +76,8 @@ class Cluster:
         ports = {"first": first, "port": first + 1, "last": first + self.nodes}
         text = CONFIGURATION.format(host=socket.gethostname(), folder=self.folder, nodes=self.nodes, **ports)
         (self.folder / "slurm.conf").write_text(text)
-        self.start_controller()
+        self.call("slurmctld")
+        self._wait_for("slurmctld")
         for node in range(1, self.nodes + 1):
             self.call("slurmd", "-N", f"n{node}")
         self._wait_for("slurmd")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -21,7 +22,8 @@ from auxar_jobs.copies import Copies, Launched
 FAKES = {
     "sbatch": 'cp "$1" "$FAKE/script"; test -z "$REFUSES" || { echo no such partition >&2; exit 1; }; echo job 7',
     "srun": "",
-    "squeue": 'n=$(cat "$FAKE/asked"); echo $((n + 1)) > "$FAKE/asked"; test $n -lt 3 || exec cat "$FAKE/last"; exit 1',
+    "squeue": 'test "$*" = "--me --array --states=all --noheader --format=%i %T" || exit 1; '
+    'n=$(cat "$FAKE/asked"); echo $((n + 1)) > "$FAKE/asked"; test $n -lt 3 || exec cat "$FAKE/last"; exit 1',
 }
 """Programs of Slurm, in shell: the queue answers when it is asked for the fourth time."""
 
@@ -99,6 +101,21 @@ def test_a_job_that_is_asked_for_a_checkpoint_is_requeued_and_goes_on(tmp_path, 
     assert same(weights(tmp_path / "run"), weights(run(tmp_path / "alone", table)))
 
 
+def test_a_job_that_slurm_ends_waits_for_it(monkeypatch):
+    """Slurm puts a job that gives way to another one back into the queue only if the job does not end itself."""
+    waits: list[float] = []
+    monkeypatch.setattr(Copies, "start", lambda copies, environment: subprocess.Popen(["sleep", "60"]))
+    monkeypatch.setattr(time, "sleep", waits.append)
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    try:
+        with pytest.raises(RuntimeError, match="`auxar sample run` has ended with the exit status -15"):
+            slurm.Job(Copies(("sample", "run"), 1, 0, None))()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert waits == [slurm.UNTIL_KILLED]
+
+
 @pytest.mark.slow
 def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -150,6 +167,7 @@ def test_slurm_gets_the_options_and_its_refusal_is_told(queue, monkeypatch):
     for option in ("array=0-299%300", "requeue", "time=2-12", "gpus-per-node=2", "cpus-per-task=4", "mem=64G"):
         assert f"#SBATCH --{option}" in lines
     assert "#SBATCH --exclusive" in lines
+    assert any("srun " in line and " --mpi=none " in line for line in lines)
     assert [line for line in lines if "job-name" in line] == ["#SBATCH --job-name=x"]
     assert found[299] == Launched("7_299", found[0].log.with_name("7_299_0_log.out"), "submitted")
     monkeypatch.setenv("REFUSES", "1")
@@ -177,14 +195,15 @@ def test_each_job_has_gpus_of_its_own_and_a_process_for_each(tmp_path, monkeypat
 
     class Process(subprocess.Popen):
         def __init__(self, arguments, env, **options):
-            started.append((arguments, env))
+            started.append((arguments, env, options["stdin"]))
             super().__init__(["true"], **options)
 
     monkeypatch.setattr(subprocess, "Popen", Process)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3,5,6,7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     launch(["evaluate", "run"], jobs=2, on="local", gpus_per_job=2, cpus_per_job=8, logs=tmp_path / "jobs")
-    assert [env["CUDA_VISIBLE_DEVICES"] for _, env in started] == ["0,3", "5,6"]
-    assert {env["OMP_NUM_THREADS"] for _, env in started} == {"4"}
+    assert [env["CUDA_VISIBLE_DEVICES"] for _, env, _ in started] == ["0,3", "5,6"]
+    assert {env["OMP_NUM_THREADS"] for _, env, _ in started} == {"4"}
     words = "-m torch.distributed.run --standalone --nproc-per-node 2 -m auxar evaluate run"
-    assert all(" ".join(arguments).endswith(words) for arguments, _ in started)
+    assert all(" ".join(arguments).endswith(words) for arguments, _, _ in started)
+    assert {stdin for _, _, stdin in started} == {subprocess.DEVNULL}

@@ -41,8 +41,11 @@ def means(monkeypatch) -> Means:
     return network
 
 
-def test_the_record_is_the_result_with_the_checksums_of_weights(finished, means):
-    found = fid(finished, images=7, seed=3)
+def test_the_record_is_the_result_with_the_checksums_of_weights(finished, means, monkeypatch, caplog):
+    for fewest, warned in ((6, False), (7, True)):  # There are 6 held-out images.
+        monkeypatch.setattr("auxar_metrics.distances.FEATURES", fewest)
+        found = fid(finished, images=7, seed=3)
+        assert ("FID of 6 images is too large" in caplog.text) == warned
     assert json.loads((finished / "fid.json").read_text()) == attrs.asdict(found)
     run = auxar.RunFolder(finished)
     assert found.weights == {name: read_checksum(run.weights(name)) for name in ("stage0", "prior")}
@@ -62,6 +65,20 @@ def test_pictures_have_the_colors_of_sheets():
     spec = auxar.ImageSpec(1, height=1, width=200, levels=200)
     images = torch.arange(200).view(1, 1, 1, 200)
     assert torch.equal(pictures(images, spec), torch.from_numpy(to_uint8(images, spec)).permute(0, 3, 1, 2))
+
+
+def test_progress_is_hidden_where_messages_are(monkeypatch, caplog):
+    shown: list[bool | None] = []
+
+    def bar(batches: object, **options: bool | None) -> object:
+        shown.append(options["disable"])
+        return batches
+
+    monkeypatch.setattr("auxar_metrics.inception.tqdm", bar)
+    for level in ("INFO", "WARNING"):
+        with caplog.at_level(level, "auxar"):
+            features(Means(), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.device("cpu"))
+    assert shown == [None, True]
 
 
 def test_another_file_is_not_replaced(tmp_path, monkeypatch, means):

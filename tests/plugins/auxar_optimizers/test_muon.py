@@ -76,6 +76,24 @@ def test_a_step_changes_hidden_matrices_equally_in_all_directions(scale, monkeyp
         assert (values - values.diagonal().diag()).square().sum() < 0.01 * values.square().sum()
 
 
+def test_iterations_are_those_of_single_products():
+    """In float32, as in Jordan et al. 2024."""
+    matrices = torch.randn(2, 5, 9, generator=generator(0), dtype=torch.float32)
+    expected = matrices / matrices.flatten(1).norm(dim=1).view(-1, 1, 1)
+    for _ in range(5):
+        squares = expected @ expected.mT
+        expected = 3.4445 * expected + (-4.7750 * squares + 2.0315 * squares @ squares) @ expected
+    torch.testing.assert_close(muon.orthogonalized(matrices), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(muon.orthogonalized(matrices.mT), expected.mT, rtol=1e-3, atol=1e-4)
+
+
+def test_large_matrices_are_multiplied_in_bfloat16_where_that_is_fast(monkeypatch):
+    for able, rows in (({}, False), ({"amx_bf16": True}, True), ({"avx512_bf16": True}, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able, raising=False)
+        assert muon._prefers_bfloat16(torch.empty(1, 64, 64)) is rows
+        assert not muon._prefers_bfloat16(torch.empty(1, 63, 64))
+
+
 def test_the_momentum_is_that_of_nesterov():
     """Two gradients in different directions: the second step follows the average of both and the second once more."""
     module, moved = Module(), Module()

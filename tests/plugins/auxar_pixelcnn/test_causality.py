@@ -13,7 +13,7 @@ from helpers.causal_networks import (
     randomized,
     specs,
 )
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import elu
 
@@ -23,9 +23,7 @@ from auxar_layers.convolutions import (
     SMALLEST_DEVIATION,
     CausalConv2d,
     Conv2d,
-    Convolution,
     Pointwise,
-    UpsamplingConv2d,
     data_dependent_initialization,
 )
 from auxar_layers.functional import concat_elu, dropout, gate
@@ -103,78 +101,6 @@ def test_taps_are_exactly_what_a_causal_convolution_reads(layer, size, data):
     bias = 0.0 if outside else layer.bias[channel].item()
     assert y[0, channel, row, column].item() == pytest.approx((x * expected).sum().item() + bias, abs=1e-12)
     assert len(set(layer.taps)) == len(layer.taps) == weight.shape[1]
-
-
-@settings(deadline=None, max_examples=40)
-@given(size=SIZES, factor=st.integers(1, 4), left=st.integers(0, 2), right=st.integers(0, 2), cut=st.integers(0, 3))
-def test_upsampling_moves_no_row_and_mixes_only_the_overlapping_columns(size, factor, left, right, cut):
-    height, width = size
-    fine = (max(1, height * factor - cut), max(1, width * factor - cut))
-    layer = randomized(UpsamplingConv2d(1, 1, factor=factor, overlap=(left, right)), 0)
-    x = normal(1, 1, height, width).requires_grad_()
-    y = layer(x, *fine)
-    assert y.shape == (1, 1, *fine)
-    for row, column in {(0, 0), (fine[0] - 1, fine[1] - 1), (fine[0] // 2, fine[1] // 2)}:
-        (read,) = torch.autograd.grad(y[0, 0, row, column], x, retain_graph=True)
-        rows, columns = read[0, 0].nonzero(as_tuple=True)
-        assert set(rows.tolist()) == {row // factor}
-        near = range((column - right) // factor, (column + left) // factor + 1)
-        assert set(columns.tolist()) == set(near) & set(range(width))
-
-
-@st.composite
-def layers_and_inputs(draw):
-    """Draws a fresh layer, a function that runs the layer on its batch, and the batch."""
-    deviation = draw(st.sampled_from([0.1, 1.0]))
-    seed = draw(SEEDS)
-    batch = normal(4, 3, 5, 6, seed=seed) * draw(st.sampled_from([0.5, 20.0])) + draw(st.sampled_from([0.0, 7.0]))
-    kind = draw(st.sampled_from(["causal", "ordinary", "upsampling", "pointwise", "activated"]))
-    layer: Convolution
-    if kind == "causal":
-        layer = CausalConv2d(3, 4, (0, 1), (-1, 1), stride=draw(st.sampled_from([1, 2])), initial_deviation=deviation)
-    elif kind == "ordinary":
-        layer = Conv2d(3, 4, stride=draw(st.sampled_from([1, 2])), initial_deviation=deviation)
-    elif kind == "upsampling":
-        layer = UpsamplingConv2d(3, 4, overlap=draw(st.sampled_from([(0, 0), (1, 0)])))
-    else:
-        layer = Pointwise([1, 2], 4, activation=kind == "activated", initial_deviation=deviation)
-    with torch.no_grad():
-        layer.direction.copy_(torch.randn(layer.direction.shape, generator=generator(seed)))
-    layer.double()
-
-    def run():
-        if kind == "upsampling":
-            return layer(batch, 9, 11)
-        return layer(*batch.split(layer.inputs, dim=1)) if isinstance(layer, Pointwise) else layer(batch)
-
-    return layer, run
-
-
-@settings(deadline=None, max_examples=60)
-@given(case=layers_and_inputs())
-def test_the_first_batch_gives_a_layer_mean_zero_and_its_initial_deviation(case):
-    layer, run = case
-    raw = run().std((0, 2, 3), correction=0)
-    assume(raw.min() > SMALLEST_DEVIATION)
-    with data_dependent_initialization(layer):
-        first = run()
-    assert not layer.initializing
-    second = run()
-    deviation, mean = torch.std_mean(second, dim=(0, 2, 3), correction=0)
-    zeros = torch.zeros_like(mean)
-    torch.testing.assert_close(mean, zeros, atol=1e-9, rtol=0)
-    torch.testing.assert_close(deviation, zeros + layer.initial_deviation)
-    torch.testing.assert_close(first, second)
-    torch.testing.assert_close(run(), second, rtol=0, atol=0)
-
-
-@settings(deadline=None, max_examples=40)
-@given(case=layers_and_inputs())
-def test_the_gain_is_the_length_of_each_output_channels_weight(case):
-    layer, _ = case
-    randomized(layer, 1)
-    lengths = layer.weight().transpose(0, layer.outputs_dim).flatten(1).norm(dim=1)
-    torch.testing.assert_close(lengths, layer.gain.abs())
 
 
 def test_a_channel_that_does_not_vary_is_not_blown_up():

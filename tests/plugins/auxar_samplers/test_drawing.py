@@ -216,46 +216,6 @@ class _Fixed(SumSupport):
         super().__init__(image, lambda: each, ranges)
 
 
-@pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_log_scales_are_clamped_like_those_of_the_likelihood_and_then_reduced(channels, restricted):
-    """Draws are quantiles of logistic distributions. The restriction allows any value, so it changes no quantile.
-
-    The limits of log-scales before the reduction are -7 and 20. With 65536 levels, even the narrowest component covers
-    many values.
-    """
-    levels = 65536
-    log_scales = torch.tensor([-1e9, -60, -9, -7, -6.5, -5, -2, 0, 2, 19, 20, 21, 23, 60, 1e9]).repeat(16).double()
-    count = len(log_scales)
-    image = ImageSpec(channels, height=1, width=count, levels=levels)
-    head = LogisticMixtureHead(image, 2)
-    noise = head.restricted_uniform_count if restricted else head.uniform_count
-    uniforms = torch.rand((count + 1, 1, noise), generator=generator(0), dtype=torch.float64)
-    means = torch.rand((count, channels), generator=generator(1), dtype=torch.float64) - 0.5
-    couplings = torch.randn((count, head.couplings), generator=generator(2), dtype=torch.float64)
-    parameters = torch.zeros((count + 1, 1, head.parameter_count), dtype=torch.float64)
-    by_kind = parameters.view(count + 1, -1, 2)
-    # The first component has a share of e⁻⁸⁰⁰.
-    by_kind[:, 0] = torch.tensor([-400, 400])
-    by_kind[:count, 1:, 1] = torch.cat([means, log_scales[:, None].expand(-1, channels), couplings], dim=1)
-    support = _Fixed(image, 0, levels - 1) if restricted else None
-    numbers = uniforms[:count, 0, 1::2] if restricted else uniforms[:count, 0, 1:]
-    for reduction in (0.0, 0.5, 5.0, 1000.0):
-        source = DrawSource(head, levels, Adjustments(reduction=reduction), uniforms)
-        case = Case(source, support, torch.zeros(1, 1, 1, 1), None, [torch.arange(count)], parameters)
-        points = means + (log_scales.clamp(-7, 20) - reduction).exp()[:, None] * (numbers / (1 - numbers)).log()
-        for engine in ("torch", "native"):
-            drawn = case.drawn(engine)[0][:, 0]
-            earlier = drawn * 2 / (levels - 1) - 1
-            expected = points.clone()
-            for number, (channel, before) in enumerate([(1, 0), (2, 0), (2, 1)][: head.couplings]):
-                expected[:, channel] += couplings[:, number].tanh() * earlier[:, before]
-            expected = ((expected + 1) * (levels - 1) / 2 + 0.5).floor().clamp(0, levels - 1)
-            # Near the middle between two values, rounding errors decide which of them is drawn.
-            assert (drawn - expected).abs().max() <= 1
-            assert (drawn - expected).abs().sum() <= 4
-
-
 @settings(deadline=None, max_examples=20)
 @given(case=cases(levels=(3, 256)), seed=SEEDS)
 def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):

@@ -15,15 +15,22 @@ from auxar.errors import UserError
 from auxar.model import ImageSpec, SampleRequest
 from auxar.plugins import load_plugins
 from auxar.recipe.building import build_model
-from auxar.recipe.choices import structure_options
 from auxar.recipe.loading import parse_recipe, recipe_text
 from auxar_pixelcnn import components
-from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontConfig, WavefrontSampler
+from auxar_samplers import (
+    AutoConfig,
+    AutoSampler,
+    CachedConfig,
+    CachedSampler,
+    RasterSampler,
+    WavefrontConfig,
+    WavefrontSampler,
+)
 from auxar_samplers.engines import EngineChoice
 
-# A plugin file with the engines `counting`, of the highest priority, and `never`, which comes next and runs nothing.
+# A plugin file with the engine `counting`, of the highest priority.
 ENGINES = '''
-"""An engine that counts its programs, and engines that run none."""
+"""An engine that counts its programs."""
 
 import attrs
 
@@ -56,18 +63,6 @@ class CountingEngine(Engine):
         return lambda: (run(), self.ran.append(self.most))
 
 
-class NeverEngine(Engine):
-    priority = 20
-
-    def prepare(self, program, source):
-        raise UnavailableError("it never works")
-
-
-@attrs.frozen
-class NeverConfig:
-    """Options of an engine that runs no program."""
-
-
 @attrs.frozen
 class DemandingConfig:
     """Options of which one has no default."""
@@ -78,9 +73,8 @@ class DemandingConfig:
 @hookimpl
 def auxar_register_components():
     return [
-        Component("engine", "demanding", DemandingConfig, lambda config: NeverEngine()),
+        Component("engine", "demanding", DemandingConfig, lambda config: TorchEngine()),
         Component("engine", "counting", CountingConfig, CountingEngine),
-        Component("engine", "never", NeverConfig, lambda config: NeverEngine()),
     ]
 '''
 IMAGE = ImageSpec(1, height=3, width=4, levels=5)
@@ -115,20 +109,8 @@ def test_the_engine_of_the_highest_priority_runs_what_auto_runs(registry, ran, k
     assert ran == [1000], "in Python, `auto` is among the shipped engines"
 
 
-@pytest.mark.parametrize(
-    ("value", "most"), [("counting", 1000), ({"name": "counting"}, 1000), ({"name": "counting", "most": 99}, 99)]
-)
-def test_an_engine_is_used_by_name_with_its_options(registry, ran, value, most):
-    chosen = choice(registry, value)
-    assert torch.equal(sample(WavefrontSampler(chosen), NETWORK, REQUEST), sample(RasterSampler(), NETWORK, REQUEST))
-    assert ran == [most]
-    assert choice(registry, chosen.to_recipe()).engines[0].most == most
-    options = structure_options({"engine": value}, WavefrontConfig, "sampler", registry)
-    assert options.engine.to_recipe() == chosen.to_recipe()
-
-
 def test_auto_leaves_out_an_engine_that_needs_options(registry):
-    assert len(choice(registry, "auto").engines) == 4
+    assert len(choice(registry, "auto").engines) == 3
     assert len(choice(registry, {"name": "demanding", "device": 1}).engines) == 1
     with pytest.raises(UserError, match=r"^sampler.engine.device: this key is required"):
         choice(registry, "demanding")
@@ -136,30 +118,20 @@ def test_auto_leaves_out_an_engine_that_needs_options(registry):
 
 def test_an_engine_that_cannot_run_gives_way_under_auto(registry, ran, caplog, monkeypatch):
     engines = choice(registry, "auto").engines
-    assert [type(engine).__name__ for engine in engines] == [
-        "CountingEngine",
-        "NeverEngine",
-        "NativeEngine",
-        "TorchEngine",
-    ]
+    assert [type(engine).__name__ for engine in engines] == ["CountingEngine", "NativeEngine", "TorchEngine"]
     monkeypatch.setattr(engines[0], "most", 3)
     with caplog.at_level(logging.DEBUG, logger="auxar"):
         found = sample(WavefrontSampler(EngineChoice("auto", engines)), NETWORK, REQUEST)
     assert torch.equal(found, sample(RasterSampler(), NETWORK, REQUEST))
     assert ran == []
-    first, second, *_, last = [said for said in caplog.messages if "sampling with" in said or "cannot run" in said]
+    first, *_, last = [said for said in caplog.messages if "sampling with" in said or "cannot run" in said]
     assert first.startswith("CountingEngine cannot run this program: it takes up to 3 steps, not ")
-    assert second == "NeverEngine cannot run this program: it never works"
     assert last in ("sampling with NativeEngine", "sampling with TorchEngine")
 
 
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [("never", "it never works"), ({"name": "counting", "most": 2}, r"it takes up to 2 steps, not \d+")],
-)
-def test_an_engine_that_cannot_run_is_an_error_by_name(registry, ran, value, reason):
-    chosen = choice(registry, value)
-    message = f"^engine '{chosen.name}': {reason}; use engine 'torch', which works everywhere$"
+def test_an_engine_that_cannot_run_is_an_error_by_name(registry, ran):
+    chosen = choice(registry, {"name": "counting", "most": 2})
+    message = r"^engine 'counting': it takes up to 2 steps, not \d+; use engine 'torch', which works everywhere$"
     with pytest.raises(UserError, match=message):
         sample(WavefrontSampler(chosen), NETWORK, REQUEST)
     assert ran == []
@@ -184,6 +156,7 @@ def test_a_recipe_names_it(tmp_path, sampler):
 
 def test_in_python_an_engines_name_is_that_of_a_shipped_one():
     assert [type(engine).__name__ for engine in EngineChoice().engines] == ["NativeEngine", "TorchEngine"]
+    assert all(config().engine == EngineChoice() for config in (AutoConfig, CachedConfig, WavefrontConfig))
     assert [vars(sampler)["engine"].name for sampler in AutoSampler("torch")._fast] == ["torch", "torch"]
     for sampler in (WavefrontSampler, CachedSampler, AutoSampler):
         with pytest.raises(ValueError, match="must be one of auto, native, torch or an EngineChoice, got 'fats'"):

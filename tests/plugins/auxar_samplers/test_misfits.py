@@ -72,12 +72,13 @@ def restricted(number, weight, views=2):
 
 
 MISFITS = {
-    "an image of other sizes": (lambda: forced(ImageSpec(height=1, width=1)), "must be (26, 2, 3), got (2, 2, 3)"),
-    "an image of fewer channels": (lambda: forced(ImageSpec(1, height=5, width=5)), "got (26, 2, 1)"),
-    "an image of more channels": (lambda: forced(ImageSpec(60, height=5, width=5)), "got (26, 2, 60)"),
+    "an image of other sizes": (
+        lambda: forced(ImageSpec(height=1, width=1)),
+        "got (torch.int64, (2, 2, 3)",
+    ),
+    "an image of fewer channels": (lambda: forced(ImageSpec(1, height=5, width=5)), "got (torch.int64, (26, 2, 1)"),
     "an image of more levels": (lambda: forced(ImageSpec(height=5, width=5, levels=2**20)), "must be 0 … 255, got"),
     "another head": (lambda: DrawSource.of(softmax_network(), REQUEST), "of a pixel must be 30, got 768"),
-    "more components": (lambda: DrawSource.of(network(components=9), REQUEST), "of a pixel must be 30, got 90"),
     "a head that changed": (lambda: with_components(9), "parameters of a pixel must be 30, got 90"),
     "a head of other channels": (
         lambda: DrawSource.of(network(ImageSpec(1, height=5, width=5)), REQUEST),
@@ -91,7 +92,6 @@ MISFITS = {
     "too little noise": (lambda: drawn(uniforms=torch.rand(26, 2, 1, dtype=torch.float64)), "numbers must be"),
     "noise of another type": (lambda: drawn(uniforms=torch.rand(26, 2, 4)), "must be (torch.float64, (26, 2, 4), "),
     "limits out of range": (lambda: drawn(limits=limits(0, 2**40)), "the limits must be 0 … 255, got"),
-    "limits the wrong way round": (lambda: drawn(limits=limits(9, 3)), "the lower limits must be at most"),
     "too few limits": (lambda: drawn(limits=limits(0, 9).of(slice(1))), "of the limits must be"),
     "too few views": (lambda: restricted(1, 1, views=1), "the sums must be (torch.int64, (26, 2), 'cpu'), got"),
     "a sum that counts nothing": (lambda: restricted(1, 0), "the weights in sums must be 1 …, got 0 … 1"),
@@ -205,7 +205,7 @@ def steps_of_calls(images):
     sampler = WavefrontSampler("native")
     source = DrawSource.of(own, SampleRequest(tuple(range(images))))
     with torch.no_grad():
-        program = sampler.program(own, sampler.prepare(own), None, images, 0, None)
+        program = sampler.program(own, sampler.prepare(own), None, source)
         run = native._Run(program, source, 1)
     found = []
     run._run = lambda _, first, last: found.append(last - first)

@@ -204,6 +204,7 @@ REFUSED = {
         ),
         r"its overlap must be \(0, 0\) unless",
     ),
+    "own": (BOTH[1:], grown(4, 5, conv=CausalConv2d(1, 3, (0, 0), (0, 0), stride=2)), "conv depends on .*, on its own"),
     "cut": (BOTH[1:], grown(4, 4), r"upsamples to the size \(4, 4\), expected \(4, 5\)"),
     "coarse": (BOTH[1:], applied(lambda n, x: x, conv=shrunk()), "prediction has a lower resolution"),
     "resolutions": (

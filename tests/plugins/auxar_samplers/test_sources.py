@@ -21,14 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, DrawSource, ForceSource, ImageSpec, PixelSource, SampleRequest
+from auxar.model import DrawSource, ForceSource, ImageSpec, PixelSource, SampleRequest
 from auxar.testing.sources import NotingSource
 from auxar_heads import logistic_mixture
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
 from auxar_pixelcnn.networks import LightNetwork
 from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
-from auxar_samplers.engines import NativeForm, NativeSource, compiled
+from auxar_samplers.engines import NativeForm
 from auxar_samplers.engines.native import engine as native
 from auxar_samplers.program_sampler import ProgramSampler
 
@@ -154,19 +154,8 @@ def programs_of(image, channels, count=2):
     network = randomized(components.light(config, image, channels), 0)
     samplers: list[ProgramSampler] = [WavefrontSampler(), CachedSampler()]
     for sampler in samplers:
-        features = random_features(network, count)
-        yield sampler.program(network, sampler.prepare(network), features, count, 0, None)
-
-
-@pytest.mark.parametrize("height", [1, 5, 40])
-def test_ranges_are_all_steps_in_order_with_tables_filled_in_between(height):
-    image = ImageSpec(1, height=height, width=6, levels=4)
-    for program in programs_of(image, 2):
-        bands = list(program.bands())
-        assert [first for first, _ in bands] == [0, *(last for _, last in bands[:-1])]
-        assert bands[-1][1] == len(program.steps)
-        assert len(bands) == len({step for step, _ in program.fills} | {0})
-        assert (len(bands) > 1) == (height > 8 or (height > 1 and len(bands) == height))
+        features, source = random_features(network, count), ForceSource(random_images(count, image), image)
+        yield sampler.program(network, sampler.prepare(network), features, source)
 
 
 @needs_native
@@ -190,65 +179,8 @@ def test_the_library_runs_all_steps_of_a_range_in_one_call(monkeypatch):
             assert len(calls) < 30
 
 
-CODE = """
-#include <cstdint>
-struct Counting { int64_t batch, channels, levels; };
-extern "C" void count(const void *state, const int64_t *places, int64_t count, const void *, int64_t *drawn,
-                      int64_t thread, int64_t threads) {
-    const Counting &of = *static_cast<const Counting *>(state);
-    const int64_t size = of.batch * of.channels;
-    for (int64_t k = thread; k < count; k += threads)
-        for (int64_t i = 0; i < size; i++) drawn[k * size + i] = (places[k] + i) % of.levels;
-}
-"""
-
-
 class Counting(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in ("batch", "channels", "levels")]
-
-
-class CountingSource(PixelSource):
-    """A source of known pixels: (place + image · channels + channel) mod levels. It may have compiled code, too."""
-
-    def __init__(self, image, count, *, is_compiled=False):
-        self.image = image
-        self.count = count
-        self.is_compiled = is_compiled
-        self.asked = 0
-
-    def pixels(self, places, parameters):
-        self.asked += 1
-        each = torch.arange(self.count * self.image.channels).view(1, self.count, -1)
-        return (places[:, None, None] + each) % self.image.levels
-
-    def native_source(self, dtype):
-        assert dtype == torch.float64
-        if not self.is_compiled:
-            return None
-        state = Counting(self.count, self.image.channels, self.image.levels)
-        return NativeSource(compiled(CODE, "the code of a test").count, state, threads=self.count)
-
-
-class DoublingSource(CountingSource):
-    """A source with other pixels than those of the compiled code that it inherits."""
-
-    def pixels(self, places, parameters):
-        return super().pixels(places, parameters) * 2 % self.image.levels
-
-
-@needs_native
-@pytest.mark.parametrize("sampler", [WavefrontSampler("native"), CachedSampler("native")])
-@pytest.mark.parametrize(
-    ("kind", "is_compiled", "asked"),
-    [(CountingSource, True, False), (CountingSource, False, True), (DoublingSource, True, True)],
-)
-def test_a_source_can_bring_compiled_code_for_its_own_class(sampler, kind, is_compiled, asked):
-    image = ImageSpec(3, height=5, width=4, levels=16)
-    network = CausalDistribution(components.light(components.LightConfig(filters=3, blocks=1), image)).double().network
-    source = kind(image, 2, is_compiled=is_compiled)
-    expected = RasterSampler().sample(network, None, kind(image, 2))
-    assert torch.equal(sampler.sample(network, None, source), expected)
-    assert (source.asked > 0) == asked
 
 
 @needs_native

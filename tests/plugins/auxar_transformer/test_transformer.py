@@ -1,10 +1,8 @@
 """Tests that the transformer, which has no convolutions, is a causal network: its likelihoods, samples and bounds."""
 
 import logging
-from pathlib import Path
 
 import pytest
-import tomli_w
 import torch
 from helpers.causal_networks import (
     SEEDS,
@@ -21,11 +19,10 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.model import ForceSource, ImageSpec, SampleRequest
-from auxar.recipe.cost import factor_costs
-from auxar.recipe.loading import parse_recipe
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_pixelcnn import components as pixelcnn
-from auxar_samplers import AutoSampler, CachedSampler, StepwiseSampler, WavefrontSampler
+from auxar_samplers import AutoSampler, StepwiseSampler
+from auxar_transformer.components import TransformerConfig
 from auxar_transformer.network import TransformerNetwork
 
 
@@ -121,43 +118,6 @@ def test_the_automatic_sampler_computes_each_token_once(caplog, features_channel
     assert not caplog.records
 
 
-@pytest.mark.parametrize("sampler", [WavefrontSampler(), CachedSampler()], ids=lambda sampler: sampler.name)
-def test_fast_samplers_refuse_it_and_name_one_that_works(sampler):
-    network = fresh(0, ImageSpec(1, height=2, width=3))
-    expected = rf"sampler '{sampler.name}': the operation call_method flatten .*sampler 'raster' supports every"
-    with pytest.raises(UserError, match=expected):
-        sampler.check(network)
-
-
-MIXTURE = {"name": "logistic_mixture", "components": 5}
-
-
-def recipe(**prior):
-    table = {
-        "data": {"path": "pictures"},
-        "image": {"height": 8, "width": 8},
-        "stage": [
-            {
-                "view": {"name": "pyramid"},
-                "embedding": {"name": "resnet", "filters": 2, "blocks_per_group": 1},
-                "decoder": {"name": "transformer", "width": 12, "blocks": 2, "heads": 3},
-            }
-        ],
-        "prior": {"name": "transformer", "width": 8, "blocks": 3, "heads": 2, "head": MIXTURE} | prior,
-        "training": {"steps": 1},
-    }
-    return parse_recipe(tomli_w.dumps(table), Path("."))
-
-
-def test_the_multiply_adds_of_attention_are_counted():
-    """Attention is counted in full, including the products that the causal mask removes."""
-    prior = factor_costs(*recipe())[-1]
-    tokens, width = 4 * 4, 8
-    parameters = 5 * (1 + 2 * 3 + 3)
-    block = tokens * (3 + 1 + 4 + 4) * width**2 + 2 * tokens**2 * width
-    assert prior.multiply_adds == tokens * 3 * width + 3 * block + tokens * width * parameters
-
-
 @pytest.mark.parametrize(
     ("width", "heads", "nearest"),
     [
@@ -167,6 +127,5 @@ def test_the_multiply_adds_of_attention_are_counted():
     ],
 )
 def test_a_width_that_the_heads_do_not_divide_is_refused(width, heads, nearest):
-    with pytest.raises(UserError, match=f"nearest: {nearest}.*got width = {width} and heads = {heads}") as error:
-        recipe(width=width, heads=heads)
-    assert str(error.value).startswith("prior")
+    with pytest.raises(ValueError, match=f"nearest: {nearest}.*got width = {width} and heads = {heads}"):
+        TransformerConfig(width, heads=heads)

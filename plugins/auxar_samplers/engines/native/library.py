@@ -27,16 +27,7 @@ from auxar_samplers.engines.base import BrokenError
 
 logger = logging.getLogger("auxar")
 
-FILES = (
-    "program.cpp",
-    "team.cpp",
-    "functions.h",
-    "integer_products.h",
-    "pixels.h",
-    "structures.h",
-    "team.h",
-)
-SOURCES = tuple(Path(__file__).parent / name for name in FILES)
+SOURCES = tuple(sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h")))
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-pthread", "-fPIC", "-shared")
@@ -59,7 +50,7 @@ REMEDY = "set XDG_CACHE_HOME to a folder of your own"
 
 def library() -> ctypes.CDLL:
     """The loaded library, compiled if needed. Raises `BrokenError` if it cannot be compiled or loaded."""
-    return _available(attempt())
+    return compiled("", ENGINE)
 
 
 def compiled(code: str | Path, name: str) -> ctypes.CDLL:
@@ -68,18 +59,15 @@ def compiled(code: str | Path, name: str) -> ctypes.CDLL:
     `code` is the code itself or the path of a file, which may also include headers in its own folder. It is compiled
     once on each kind of machine. Raises `BrokenError` if it cannot be compiled or loaded.
     """
-    return _available(attempt(code, name))
-
-
-def _available(made: ctypes.CDLL | str) -> ctypes.CDLL:
+    made = attempt(code, name)
     if isinstance(made, str):
         raise BrokenError(made)
     return made
 
 
 @functools.cache
-def attempt(code: str | Path = "", name: str = ENGINE) -> ctypes.CDLL | str:
-    """The loaded library of some C++ code, by default the engine's own, or the reason why it is unavailable.
+def attempt(code: str | Path, name: str) -> ctypes.CDLL | str:
+    """The loaded library of some C++ code, or of the engine's own if it is empty, or the reason why it is unavailable.
 
     The result is cached, so that a compiler that fails is not run again for every batch.
     """
@@ -105,11 +93,11 @@ def attempt(code: str | Path = "", name: str = ENGINE) -> ctypes.CDLL | str:
         return _cached([*compiler, *flags, *arguments], key, text, name)
     except BrokenError as error:
         return str(error)
-    except (OSError, UserError) as error:
+    except (OSError, AttributeError, UserError) as error:  # ctypes raises AttributeError for a missing function.
         return f"the C++ library cannot be stored or loaded: {error}"
 
 
-def _cached(command: list[str], key: str, code: str = "", name: str = ENGINE) -> ctypes.CDLL:
+def _cached(command: list[str], key: str, code: str, name: str) -> ctypes.CDLL:
     """Loads the library from the cache folder, or from a temporary folder if the cache folder cannot be used."""
     try:
         with _cache() as folder:
@@ -148,7 +136,7 @@ def _cache() -> Iterator[Path]:
         raise UserError(f"{error}; {REMEDY}") from error
 
 
-def _loaded(folder: Path, command: list[str], key: str, code: str = "", name: str = ENGINE) -> ctypes.CDLL:
+def _loaded(folder: Path, command: list[str], key: str, code: str, name: str) -> ctypes.CDLL:
     """Loads the library from a folder of this user alone. Compiles it first if the folder has no intact one.
 
     Raises `BrokenError` if it cannot be compiled, and `OSError` or `UserError` if it cannot be stored or loaded.
@@ -161,13 +149,9 @@ def _loaded(folder: Path, command: list[str], key: str, code: str = "", name: st
             path = folder / f"sampler-{key}-{_checksum(content)}.so"
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
-        try:
-            loaded = ctypes.CDLL(str(path))
-            for function, (result, arguments) in FUNCTIONS.items() if name == ENGINE else ():
-                getattr(loaded, function).restype, getattr(loaded, function).argtypes = result, arguments
-        except (OSError, AttributeError) as error:  # ctypes raises AttributeError for a missing function.
-            path.unlink()  # Otherwise a failure of the compiler would be kept after the compiler is repaired.
-            raise OSError(str(error)) from error
+        loaded = ctypes.CDLL(str(path))
+    for function, (result, arguments) in FUNCTIONS.items() if name == ENGINE else ():
+        getattr(loaded, function).restype, getattr(loaded, function).argtypes = result, arguments
     return loaded
 
 

@@ -295,10 +295,18 @@ void decode_pixels(const void *state, const int64_t *places, int64_t count, cons
                 std::fill_n(values, channels, 0);
                 continue;
             }
-            const int64_t *around = centers_of(drawing, places[slot], image, centers);
-            walk_pixel(drawing, places[slot], image, static_cast<const double *>(parameters) + pixel * size, around,
-                       values, head, stream);
-            take_pixel(drawing, places[slot], image, values);
+            const int64_t place = places[slot];
+            if (place < drawing.known) {
+                std::copy_n(drawing.known_pixels + (place * batch + image) * channels, channels, values);
+                if (drawing.restricted)
+                    for (int64_t channel = 0; channel < channels; channel++)
+                        Sums(drawing, place, image, channel).take(values[channel]);
+            } else {
+                const int64_t *around = centers_of(drawing, place, image, centers);
+                walk_pixel(drawing, place, image, static_cast<const double *>(parameters) + pixel * size, around,
+                           values, head, stream);
+            }
+            take_pixel(drawing, place, image, values);
         }
     }
 }

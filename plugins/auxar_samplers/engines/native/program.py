@@ -28,9 +28,10 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
-from auxar_samplers.engines.native.integers import constants
-from auxar_samplers.engines.native.pieces import weights_in_pieces
 from auxar_samplers.engines.native.structures import Kept, codes, structures
+
+INPUTS_OF_PIECES = 64
+"""Number of inputs whose weights are stored together as pieces of 8 bits."""
 
 
 class NativeProgram:
@@ -127,8 +128,8 @@ class NativeProgram:
         # The library multiplies 8-bit pieces if the weights are integers and the processor is fast at it.
         if weight.dtype == torch.float64 and (found := weights_in_pieces(self._library, weight)) is not None:
             pieces, offsets, inputs = found
-            pieces_of_product = structures.Pieces(self.kept.address(pieces), self.kept.address(offsets), inputs)
-            made.pieces = self.kept.address(pieces_of_product)
+            own = structures.Pieces(self.kept.address(pieces), self.kept.address(offsets), inputs)
+            made.pieces = self.kept.address(own)
             self._piece_bytes = max(self._piece_bytes, 2 * self._rows(product) * inputs)
 
     def _check_product(self, product: Product) -> None:
@@ -155,10 +156,23 @@ class NativeProgram:
         function, ring = instruction.function, instruction.output
         made.function = self._codes[self._name(instruction)]
         if isinstance(function, IntegerFunction) and not isinstance(function, IntegerReLU):
-            made.constants = self.kept.address(constants(function, self.kept))
+            made.constants = self.kept.address(self._constants(function))
         if isinstance(ring, Ring):
             made.wrapped = ring.before if ring.wraps else 0
             made.mirror = ring.capacity * ring.values.shape[2] if ring.values.shape[1] > ring.capacity else 0
+
+    def _constants(self, function: IntegerFunction) -> Any:
+        """The structure `Constants` of a function."""
+        address = self.kept.address
+        made = structures.Constants(constant=function.constant, scale=2.0**-function.shift, limit=function.bound)
+        made.rounds = function.shift > 0
+        made.weights = address(torch.tensor(function.weights, dtype=torch.float64))
+        if "multiplier" in function.constants:
+            made.multiplier = address(function.multiplier.detach().contiguous())
+        if "lookup" in function.constants:
+            made.table = address(function.lookup.table.detach().contiguous())
+            made.table_size = len(function.lookup.table)
+        return made
 
     def _name(self, instruction: Pointwise) -> str:
         function, count = instruction.function, len(instruction.operands)
@@ -193,3 +207,21 @@ class NativeProgram:
         if isinstance(operand, Ring):
             made.clock, made.capacity, made.first_slot = operand.clock, operand.capacity, operand.before
         return made
+
+
+def weights_in_pieces(library: ctypes.CDLL, weight: Tensor) -> tuple[Tensor, Tensor, int] | None:
+    """Splits a matrix of weights (inputs, outputs) in float64 into 8-bit pieces, in the layout of integer_products.h.
+
+    Returns int8 pieces, 32768 times the sum of each column, in float64, and the number of inputs after padding. Returns
+    None if the processor does not multiply pieces, if there are too many inputs, or if a weight is not an integer that
+    two pieces can represent.
+    """
+    inputs, outputs = weight.shape
+    if inputs > library.most_inputs_of_pieces():
+        return None
+    weight = weight.contiguous()
+    pieces = torch.zeros(library.bytes_of_pieces(inputs, outputs), dtype=torch.int8)
+    offsets = torch.empty(outputs, dtype=torch.float64)
+    if not library.pack_pieces(weight.data_ptr(), inputs, outputs, pieces.data_ptr(), offsets.data_ptr()):
+        return None
+    return pieces, offsets, -(-inputs // INPUTS_OF_PIECES) * INPUTS_OF_PIECES

@@ -46,7 +46,7 @@ class NativeSource:
     """A pixel source for the native engine: a compiled function of type `Source` (structures.h) and its state."""
 
     function: Any
-    """A ctypes function, for example from a library that `compiled` returns, or the function's address."""
+    """A ctypes function or its address."""
     state: ctypes.Structure
     """The structure whose address is the function's first argument."""
     kept: Sequence[Any] = ()
@@ -55,24 +55,12 @@ class NativeSource:
     """Largest number of threads that can share the work of a step."""
 
 
-class HasNativeSource(Protocol):
-    """A pixel source with a compiled function, which is used only if its own class defines `native_source`."""
-
-    def native_source(self, dtype: torch.dtype) -> NativeSource | None:
-        """The compiled source for parameters of `dtype`. If it is None, Python asks the source for pixels at each step.
-
-        Compiled code accesses memory by address, so this method must check that the source fits the network.
-        """
-
-
 def native_source(source: PixelSource, program: Program, library: ctypes.CDLL) -> NativeSource | None:
     """The compiled source for a program, or None if there is no compiled function for this source.
 
     `library` is the engine's own. Raises `UserError` if a shipped source does not fit the program's images or its head,
     because compiled code would access memory outside its tensors, and `BrokenError` if a head's code is invalid.
     """
-    if "native_source" in vars(type(source)):
-        return cast(HasNativeSource, source).native_source(program.layout.like.dtype)
     # Types must be equal, because a subclass may compute something else.
     if type(source) is ForceSource:
         check_fits(source, program)
@@ -109,7 +97,10 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
     if function is None:
         return None
     kept = Kept([form])
-    drawing = _drawing_of(program, ctypes.addressof(form.constants), restricted=source.restricted)
+    places, batch, channels = program.image.shape
+    drawing = structures.Drawing(batch=batch, outside=places - 1, restricted=source.restricted)
+    drawing.image = structures.Image(channels, program.network.image.levels)
+    drawing.constants = ctypes.addressof(form.constants)
     counts = (ctypes.c_int64 * 2)()
     ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(code.count)(
         ctypes.addressof(drawing), ctypes.addressof(counts)
@@ -121,18 +112,12 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
         for name in ("bytes", "next", "code", "width"):
             setattr(drawing, name, kept.address(getattr(source.decoders, name)))
         drawing.size = source.decoders.bytes.shape[1]
+        drawing.known, drawing.known_pixels = len(source.known), kept.address(source.known)
         return NativeSource(function, drawing, kept, threads=drawing.batch)
     drawing.uniforms = kept.address(source.uniforms.contiguous())
     if source.limits is not None:
         drawing.low, drawing.high = map(kept.address, (source.limits.low.contiguous(), source.limits.high.contiguous()))
     return NativeSource(function, drawing, kept, threads=drawing.batch * program.places.shape[1])
-
-
-def _drawing_of(program: Program, constants: int, *, restricted: bool) -> Any:
-    """The structure `Drawing` for the images of a program, without the noise and the walk."""
-    places, batch, channels = program.image.shape
-    image = structures.Image(channels, program.network.image.levels)
-    return structures.Drawing(image=image, batch=batch, outside=places - 1, constants=constants, restricted=restricted)
 
 
 def _head_code(form: NativeForm, name: str) -> Any:

@@ -122,6 +122,8 @@ struct Drawing {
     int64_t size;
     int64_t *next;           // (batch,): position of the next byte
     uint64_t *code, *width;  // (batch,)
+    int64_t known;                // number of places from the first one on whose pixels are known, and not decoded
+    const int64_t *known_pixels;  // (known, batch, channels)
 };
 
 using Count = void (*)(const Drawing &, int64_t *counts);

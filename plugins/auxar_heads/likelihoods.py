@@ -1,4 +1,4 @@
-"""A helper for likelihoods that are restricted to intervals of values."""
+"""Helpers for the likelihoods of heads: their precision, and their restriction to intervals of values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 from auxar import Interval
+
+
+def at_least_single(parameters: Tensor) -> Tensor:
+    """The parameters in float32 or float64."""
+    return parameters if parameters.dtype in (torch.float32, torch.float64) else parameters.float()
 
 
 def only_inside(nats: Tensor, image: Tensor, interval: Interval) -> Tensor:
