@@ -1,5 +1,5 @@
-"""Contract checks for views, networks, priors, embeddings, decoders, heads, rules, samplers, optimizers, data sets,
-models and commands.
+"""Contract checks for views, networks, priors, embeddings, decoders, heads, rules, samplers, optimizers,
+augmentations, data sets, models and commands.
 
 They are for the tests of plugins:
 
@@ -16,6 +16,7 @@ functions.
 The package needs hypothesis: `pip install 'auxar[test]'`.
 """
 
+from auxar.testing.augmentations import check_augmentation
 from auxar.testing.commands import check_command
 from auxar.testing.conditions import check_conditions
 from auxar.testing.datasets import check_dataset
@@ -31,6 +32,7 @@ from auxar.testing.views import check_view
 
 __all__ = [
     "ContractError",
+    "check_augmentation",
     "check_command",
     "check_conditions",
     "check_dataset",

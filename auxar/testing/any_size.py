@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
-from torch import nn
+from torch import Tensor, nn
 
-from auxar.errors import UserError
 from auxar.model import ImageSpec
-from auxar.testing.laws import broken, check_equal, runs
-from auxar.testing.modules import CLOSE, Trained
+from auxar.testing.laws import accepts, broken, check_equal, runs
+from auxar.testing.modules import CLOSE
 
 
 def other_size(spec: ImageSpec, factor: int = 1) -> ImageSpec:
@@ -18,39 +18,31 @@ def other_size(spec: ImageSpec, factor: int = 1) -> ImageSpec:
     return attrs.evolve(spec, height=spec.height + factor, width=spec.width + 2 * factor)
 
 
-def check_any_size(model: Trained, make: Callable[[], Trained], resized: Callable[[], Trained], seed: int = 0) -> None:
-    """Checks the law `any_size` of a component with random weights.
+def check_any_size(
+    component: Any, make: Callable[[], Any], resized: Callable[[], Any], values: Callable[[Any], Tensor]
+) -> None:
+    """Checks the law `any_size` of a component, which has random weights if it has any.
 
     `make` builds a new component for another size, and `resized` calls `at` with that size. If the component has
-    `any_size`, the result of `at` shares all weights, and computes what the new component computes after it loads them.
-    Otherwise, `at` raises `UserError`.
+    `any_size`, the result of `at` shares all weights, and has the `values` of the new component after it loads them.
+    Otherwise, `at` raises `UserError`. A component that cannot be built for the other size passes.
     """
-    name = type(model.module).__name__
-    if not model.module.any_size:
-        try:
-            resized()
-        except UserError:
-            return
-        broken("any_size", f"`at` must raise UserError for another size, because `any_size` of {name} is False")
+    name = type(component).__name__
+    if not accepts(make):
+        return
+    if not component.any_size:
+        if accepts(resized):
+            broken("any_size", f"`at` must raise UserError for another size, because `any_size` of {name} is False")
+        return
     with runs("at", law="any_size"):
-        found = resized()
-        other = make()
-        other.module.double().eval().load_state_dict(model.module.state_dict())
+        found, other = resized(), make()
+        if isinstance(component, nn.Module):
+            other.double().eval().load_state_dict(component.state_dict())
+            own = dict(component.named_parameters())
+            if any(own[name] is not parameter for name, parameter in found.named_parameters()):
+                broken("any_size", "`at` must share the weights, not copy them")
     for spec in ("image", "view"):
-        if (got := getattr(found.module, spec, None)) != (expected := getattr(other.module, spec, None)):
+        if (got := getattr(found, spec, None)) != (expected := getattr(other, spec, None)):
             broken("any_size", f"the `{spec}` of {name} after `at` must be {expected}, got {got}")
-    own = dict(model.module.named_parameters())
-    if any(own[name] is not parameter for name, parameter in found.module.named_parameters()):
-        broken("any_size", "`at` must share the weights, not copy them")
-    inputs = other.inputs(3, seed)
-    message = f"{model.what} after `at` must be that of {name} built at the other size with the same weights"
-    check_equal("any_size", message, found.values(*inputs), other.values(*inputs), CLOSE)
-
-
-def is_accepted(build: Callable[[], nn.Module | object]) -> bool:
-    """Whether a function that builds a component accepts its size."""
-    try:
-        build()
-    except UserError:
-        return False
-    return True
+    message = f"results of {name} after `at` must be those of one that is built for the size with the same weights"
+    check_equal("any_size", message, values(found), values(other), CLOSE)

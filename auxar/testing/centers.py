@@ -8,11 +8,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import CENTER_BITS, Head, ImageSpec, IntegerHead, Known, View
+from auxar.model import CENTER_BITS, Head, ImageSpec, IntegerHead, View
 from auxar.testing.examples import all_images
 from auxar.testing.intervals import check_earlier
 from auxar.testing.invariances import Function, Results, check_invariances
-from auxar.testing.laws import broken, calling, check_equal, check_tensor
+from auxar.testing.laws import broken, check_equal, check_tensor
 
 ONE = 2**CENTER_BITS
 """The center that stands for the largest value."""
@@ -20,25 +20,17 @@ MOST_PIXELS = 2**12
 """The largest number of possible values of a pixel for which their probabilities are summed."""
 
 
-def check_centers(view: View, image: Tensor, other: Tensor, noise: torch.Generator) -> None:
+def check_centers(view: View, image: Tensor, other: Tensor, reach: int) -> None:
     """Checks the law `centers` of a view's support, for images `image` that are given their own views.
 
     `other` holds as many images with any views, such as those that a free decoder draws.
     """
     assert view.support is not None
-    given = view(image)
-    walk = view.support.walk(given)
-    if view.support.centers(image, given) is None:
-        if walk.centers(torch.tensor([0])) is not None:
-            broken("centers", "Walk.centers must return None, because Support.centers does", built_for=view.image)
-        return
-    function = _function(view)
+    given, function = view(image), _function(view)
     for before, after in ((image, other), (other, image)):
-        check_invariances(function, before, given)
-        check_earlier(function, before, after, given, view.image, walk.reach, "centers")
-        _check_walk(view, before, given, None)
-    mask = torch.rand(len(image), *image.shape[2:], generator=noise) < torch.rand((), generator=noise)
-    _check_walk(view, image, given, Known(image, mask))
+        if view.support.centers(before, given) is not None:
+            check_invariances(function, before, given)
+            check_earlier(function, before, after, given, view.image, reach, "centers")
 
 
 def _function(view: View) -> Function:
@@ -47,33 +39,13 @@ def _function(view: View) -> Function:
 
     def compute(image: Tensor, given: Tensor) -> Results:
         found = support.centers(image, given)
-        check_tensor("Support.centers", found, image.shape, torch.int64, law="centers", image=image)
+        check_tensor("Support.centers", found, image.shape, torch.int64, law="centers")
         assert found is not None
         if ((found < -ONE) | (found > ONE)).any():
             broken("centers", f"a center lies outside of -2²⁰ … 2²⁰ (= ±{ONE})", image=image, view=given)
         return {"the center": found}
 
     return Function("Support.centers", compute, (view.image.levels, view.view.levels))
-
-
-def _check_walk(view: View, image: Tensor, given: Tensor, known: Known | None) -> None:
-    """Checks that a walk along images gives the centers of whole images, also if pixels are known in advance."""
-    assert view.support is not None
-    expected, outside = _function(view)(image, given)["the center"], image.shape[2] * image.shape[3]
-    walk, by_place = view.support.walk(given, known), image.to(torch.int64).flatten(2).permute(2, 0, 1)
-    which = "a walk with known pixels" if known is not None else "a walk"
-    for place in range(outside):
-        places = torch.tensor([place, outside])
-        for _ in range(2):  # The centers must be the same if they are asked for again.
-            with calling("Walk.centers", places, view=given):
-                found = walk.centers(places)
-            check_tensor("Walk.centers", found, (2, *by_place.shape[1:]), torch.int64, law="centers")
-            assert found is not None
-            message = f"the centers of {which} differ from Support.centers"
-            check_equal("centers", message, found[0], expected.flatten(2)[:, :, place], image=image, view=given)
-        for channel in range(image.shape[1]):
-            values = by_place[place, :, channel][None]
-            walk.take(places, channel, torch.cat([values, torch.zeros_like(values)]))
 
 
 def check_around(head: Head, spec: ImageSpec, parameters: Tensor) -> None:
@@ -89,14 +61,12 @@ def check_around(head: Head, spec: ImageSpec, parameters: Tensor) -> None:
     flat = parameters.permute(0, 2, 3, 1).flatten(0, 2)
     low, middle, high = (torch.full((len(flat), spec.channels), center) for center in (-ONE // 2, 0, ONE // 2))
     found = check_invariances(Function("around", functools.partial(_moved, head)), flat, low)["around"]
-    with calling("around", image=spec):
-        whole = head.around(parameters, low.view(-1, *parameters.shape[2:], spec.channels).permute(0, 3, 1, 2))
+    whole = head.around(parameters, low.view(-1, *parameters.shape[2:], spec.channels).permute(0, 3, 1, 2))
     message = "around must give equal results for equal parameters and centers, in any shape"
-    check_equal("around", message, whole.permute(0, 2, 3, 1).flatten(0, 2), found, image=spec)
+    check_equal("around", message, whole.permute(0, 2, 3, 1).flatten(0, 2), found)
     _moved(head, flat.to(torch.bfloat16), low)
     if spec.levels**spec.channels <= MOST_PIXELS:
-        with calling("log_prob", image=spec):
-            _check_moved(head, spec, flat, (low, middle, high))
+        _check_moved(head, spec, flat, (low, middle, high))
 
 
 def _moved(head: Head, parameters: Tensor, centers: Tensor) -> Results:
@@ -119,4 +89,4 @@ def _check_moved(head: Head, spec: ImageSpec, parameters: Tensor, centers: tuple
     message = "a center of 0, which is the middle of the range, must leave distributions as they are"
     check_equal("around", message, middle, chances(parameters), 1e-9)
     if not (low @ pixels[:, 0].double()).sum() < (high @ pixels[:, 0].double()).sum():
-        broken("around", "the mean of the first channel must be greater around a higher center", image=spec)
+        broken("around", "the mean of the first channel must be greater around a higher center")

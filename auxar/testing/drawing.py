@@ -23,7 +23,7 @@ from auxar.testing.examples import all_images, random_images, random_known
 from auxar.testing.frequencies import check_frequencies
 from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import broken, calling, check_equal, check_range, check_tensor
-from auxar.testing.networks import Distribution, nats, repeated
+from auxar.testing.networks import Distribution, repeated
 
 DRAWN = 5000
 """The number of images drawn to compare their frequencies with the model's probabilities."""
@@ -76,7 +76,7 @@ def check_draws(model: Distribution, seed: int) -> None:
     drawn = draws(model, repeated(features, DRAWN), SampleRequest(tuple(range(DRAWN)), seed))
     # The log-likelihood of a lower bound says nothing about frequencies.
     if model.exact:
-        likely = nats(model, everything, repeated(features, len(everything)))
+        likely = model.values(everything, repeated(features, len(everything)))
         check_frequencies(drawn, everything, likely, model.image.levels, "image")
 
 
@@ -84,8 +84,9 @@ def draws(
     model: Distribution, features: Tensor | None, request: SampleRequest, sampler: Sampler | None = None
 ) -> Tensor:
     """Draws images, by default with `DistinctSampler`. Checks the laws `draw`, `range`, `inputs` and `mode`."""
-    with calling("draw", features, module=model.module, image=model.image, rule=request.rule):
-        drawn = model.draw(features, request, sampler or DistinctSampler())
+    with calling("draw", features, module=model.module):
+        given = () if features is None else (features,)
+        drawn: Tensor = model.module.draw(request, sampler or DistinctSampler(), *given)
     check_tensor("draw", drawn, (len(request.numbers), *model.image.shape), torch.int64, law="draw")
     check_range("draw", drawn, model.image.levels)
     return drawn
@@ -104,10 +105,10 @@ def check_requests(model: Distribution, seed: int) -> None:
     if (drawn[1:] != drawn[:-1]).flatten(1).any(1).sum() >= DIFFERENT:
         for what, other in others.items():
             if torch.equal(other, drawn):
-                broken("draw", f"a request with {what} draws the same images", image=model.image)
+                broken("draw", f"a request with {what} draws the same images")
         if torch.equal(others["another seed"][:-1], drawn[1:]):
             message = "number n of seed s + 1 draws the same image as number n + 1 of seed s"
-            broken("draw", f"{message}; use the noise of SampleRequest.uniforms", image=model.image)
+            broken("draw", f"{message}; use the noise of SampleRequest.uniforms")
     known = random_known(random_images(COMPARED, model.image, seed), model.image, seed)
     for rule in DRAW_RULES:
         limited = attrs.evolve(request, rule=rule, known=known)
@@ -123,8 +124,7 @@ def check_answer(model: Distribution, features: Tensor | None, request: SampleRe
     with torch.no_grad():
         expected = DistinctSampler().sample(model.network, features, DrawSource.of(model.network, request))
     message = "for this request, draw must return the images that a sampler draws with auxar.DrawSource"
-    restricted = request.given is not None and request.given.restricted
-    check_equal("rule", message, drawn, expected, image=model.image, rule=request.rule, restricted=restricted)
+    check_equal("rule", message, drawn, expected, rule=request.rule)
 
 
 def check_draw(model: Distribution, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.model import Embedding, ImageSpec
-from auxar.testing.any_size import check_any_size, is_accepted, other_size
-from auxar.testing.examples import SCALES, SEEDS, extreme_images, random_images, randomized
-from auxar.testing.invariances import Inputs
+from auxar.testing.any_size import check_any_size, other_size
+from auxar.testing.examples import SCALES, SEEDS, random_images, randomized
 from auxar.testing.laws import broken, check_built, check_count, check_tensor, fitting, search
 from auxar.testing.modules import Trained, check_narrow, check_saved, check_training, check_values
 
@@ -53,14 +53,13 @@ def check_embedding(
     - `dtype`: a view gives the same features in uint8, int16, int32 and int64.
     - `layout`: features do not depend on the memory layout of the view.
     - `inputs`: no method changes the view.
-    - `mode`: computing features does not change the mode (training or evaluation) of any part of the embedding.
+    - `mode`: no method changes the mode (training or evaluation) of any part of the embedding.
     - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
       torch's random numbers.
     - `view`: features depend on the view.
     - `any_size`: `at` gives the embedding of another size with the same weights, or, if `any_size` is False, raises
       `UserError`.
     - `save`: loading saved weights restores the features exactly, also after `initialize`.
-    - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite.
     - `recompute`: if every `auxar.RecomputableBlock` is computed a second time in the backward pass, gradients and
       state are the same to the last bit.
@@ -77,7 +76,7 @@ def check_embedding(
         embedding = build(config, *pair)
         check_built(embedding, Embedding, view=pair[0], image=pair[1])
         check_count(embedding, "features_channels", 1)
-        return _Features(embedding)
+        return _Features(embedding, embedding.view)
 
     def check(pair: Pair, seed: int, size: float) -> None:
         model = built(pair)
@@ -88,50 +87,29 @@ def check_embedding(
         check_saved(model, built(pair), seed)
 
     search(check, EXAMPLES, pair=st.sampled_from(chosen), seed=SEEDS, size=SCALES)
-    for pair in chosen:
-        check_training(built(pair), 0)
+    for view, image in chosen:
+        check_training(built((view, image)), 0)
+        if factor := image.height // view.height:  # The sizes of a larger pair have the same ratio.
+            sizes = other_size(view), other_size(image, factor)
+            embedding = randomized(built((view, image)).module, 0)
+            check_any_size(
+                embedding,
+                functools.partial(build, config, *sizes),
+                functools.partial(embedding.at, *sizes),
+                lambda found: _Features(found, found.view).values(random_images(3, found.view, 0)),
+            )
     model = built(max(chosen, key=lambda pair: pair[0].dims))
     randomized(model.module, 0)
     check_narrow(model, 0)
-    for pair in chosen:
-        _check_any_size(built, pair)
 
 
-def _check_any_size(built: Callable[[Pair], _Features], pair: Pair) -> None:
-    """Checks the law `any_size` with a larger pair of the same ratio of sizes."""
-    view, image = pair
-    factor = image.height // view.height
-    other = other_size(view), other_size(image, factor)
-    if factor and is_accepted(lambda: built(other)):
-        model = built(pair)
-        randomized(model.module, 0)
-        check_any_size(model, lambda: built(other), lambda: _Features(model.module.at(*other)))
-
-
-@attrs.frozen(eq=False)
 class _Features(Trained):
-    """The features of an embedding."""
+    """The features of an embedding, whose input is a view."""
 
-    module: Embedding
     what = "features"
 
-    @property
-    def levels(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (self.module.view.levels,)
-
-    def inputs(self, count: int, seed: int, *, extreme: bool = False) -> Inputs:
-        view = random_images(count, self.module.view, seed)
-        return (torch.cat([extreme_images(self.module.view), view]) if extreme else view,)
-
-    def compute(self, view: Tensor) -> Tensor:  # type: ignore[override]
-        found: Tensor = self.module(view)
+    def compute(self, image: Any, features: Any = None) -> Tensor:
+        found: Tensor = self.module(image)
         size = self.module.image.shape[1:]
-        check_tensor("features", found, (len(view), self.module.features_channels, *size))
+        check_tensor("features", found, (len(image), self.module.features_channels, *size))
         return found
-
-    def loss(self, view: Tensor) -> Tensor:  # type: ignore[override]
-        # Squares are averaged, because the terms of a plain mean may cancel.
-        return self.compute(view).square().mean()
-
-    def initialize(self, view: Tensor) -> None:  # type: ignore[override]
-        self.module.initialize(view)

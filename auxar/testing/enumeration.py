@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from auxar.model import ImageSpec, Interval, View
+from auxar.model import ImageSpec, View
 from auxar.testing.examples import all_images, random_images, specs_of
-from auxar.testing.intervals import check_places, intervals, places
+from auxar.testing.intervals import Found, intervals, places
 from auxar.testing.laws import fitting
 
 MOST_IMAGES = 70_000
@@ -56,13 +56,12 @@ def check_space(view: View) -> None:
     for place in places(view.image):
         values = image[(..., *place)]
         longer, exists_on = (exists * levels + values[: len(single)]).unique(return_inverse=True)
-        _check_exact(view, image, given, found, place, longer, prefix)
+        _check_exact(found, place, longer, prefix)
         prefix = _find(longer, torch.where(prefix < 0, -1, prefix * levels + values))
         exists = exists_on
-    inside = ((image >= found.low) & (image <= found.high)).flatten(1).all(1)
+    wrong = found.outside.flatten(1).any(1) == (prefix >= 0)
     message = "all values of an image are in their intervals if and only if the image has the given view"
-    wrong = (inside != (prefix >= 0))[:, None, None, None].expand_as(image)
-    check_places(wrong, message, view, image, given, found)
+    found.check(wrong[:, None, None, None].expand_as(image), message)
 
 
 def _other_views(view: View, own: Tensor) -> Tensor:
@@ -72,31 +71,22 @@ def _other_views(view: View, own: Tensor) -> Tensor:
     return torch.where(half, own[torch.randperm(len(own), generator=noise)], random_images(len(own), view.view, 0))
 
 
-def _check_exact(
-    view: View,
-    image: Tensor,
-    given: Tensor,
-    found: Interval,
-    place: tuple[int, int, int],
-    longer: Tensor,
-    prefix: Tensor,
-) -> None:
+def _check_exact(found: Found, place: tuple[int, int, int], longer: Tensor, prefix: Tensor) -> None:
     """Checks the intervals at a place, for images with an existing prefix: the others have the prefix -1.
 
     `longer` has the numbers of existing prefixes times `levels`, plus a possible next value, in ascending order.
     """
-    levels = view.image.levels
+    levels = found.view.image.levels
     before, count = (longer // levels).unique_consecutive(return_counts=True)
     last = count.cumsum(0) - 1
     low, high = longer[last - count + 1] % levels, longer[last] % levels
     of, at = _find(before, prefix), (..., *place)
-    wrong = torch.zeros(image.shape, dtype=torch.bool)
+    wrong = torch.zeros(found.image.shape, dtype=torch.bool)
     wrong[at] = (of >= 0) & (high - low + 1 != count)[of]
-    message = "the values that can be completed to an image with the view have gaps, so no interval is exact"
-    check_places(wrong, message, view, image, given, found)
+    found.check(wrong, "the values that can be completed to an image with the view have gaps, so no interval is exact")
     wrong[at] = (of >= 0) & ((found.low[at] != low[of]) | (found.high[at] != high[of]))
     message = "given the earlier sub-pixels, the interval must have the values that can be completed to such an image"
-    check_places(wrong, message, view, image, given, found)
+    found.check(wrong, message)
 
 
 def _find(numbers: Tensor, wanted: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from auxar.model import Head, ImageSpec, RestrictableHead
 from auxar.testing.centers import check_around
 from auxar.testing.examples import SEEDS, random_images
 from auxar.testing.head_draws import check_adjustments, check_conditionals, check_draw, check_drawn_pixels
-from auxar.testing.laws import broken, calling, check_built, check_count, check_tensor, fitting, search
+from auxar.testing.laws import about, broken, calling, check_built, check_count, check_tensor, fitting, search
 from auxar.testing.likelihoods import (
     COLUMNS,
     MOST_VALUES,
@@ -64,8 +64,8 @@ def check_head(
       `channel_log_mass` does not depend on the value of its own channel.
     - `normalization`: the probabilities of all values of a channel, and of all values of a pixel, sum to 1.
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
-    - `draws`: the frequencies of drawn pixels match their probabilities, and those of the values of a channel match
-      their probabilities given the earlier channels.
+    - `draws`: the frequencies of drawn pixels match their probabilities, and, if the head can be restricted, those of
+      the values of a channel match their probabilities given the earlier channels.
     - `rule`: with all adjustments, `draw_restricted` draws the first channel like `draw` if all values are allowed. A
       lower temperature does not make likely pixels rarer. If a reduction of scales has an effect, values lie closer to
       the centers of components, and a very large reduction draws the centers.
@@ -100,16 +100,18 @@ def check_head(
     specs = fitting(lambda spec: build(config, spec), images or HEAD_SPECS, images is not None, "images")
 
     def check(spec: ImageSpec, seed: int, size: float) -> None:
-        check_likelihoods(build(config, spec), spec, seed, size)
+        with about("the head", built_for=spec):
+            check_likelihoods(build(config, spec), spec, seed, size)
 
     search(check, EXAMPLES, spec=st.sampled_from(specs), seed=SEEDS, size=HEAD_SIZES)
-    for seed, spec in enumerate(specs):
-        head = build(config, spec)
-        check_conditionals(head, spec, seed)
-        check_start(head, attrs.evolve(spec, height=ROWS, width=COLUMNS), seed)
     counted = [spec for spec in specs if spec.levels**spec.channels <= MOST_VALUES]
-    for seed, spec in enumerate(counted):
-        check_drawn_pixels(build(config, spec), spec, seed)
+    for seed, spec in enumerate(specs):
+        with about("the head", built_for=spec):
+            head = build(config, spec)
+            check_conditionals(head, spec, seed)
+            check_start(head, attrs.evolve(spec, height=ROWS, width=COLUMNS), seed)
+            if spec in counted:
+                check_drawn_pixels(head, spec, seed)
     if not counted:
         message = f"no accepted image spec has at most {MOST_VALUES:,} possible pixels"
         warnings.warn(f"the law draws and sums over whole pixels were not checked: {message}", stacklevel=2)
@@ -149,15 +151,14 @@ def check_start(head: Head, spec: ImageSpec, seed: int) -> None:
     varied = random_images(IMAGES, spec, seed)
     centers = random_images(IMAGES, attrs.evolve(spec, levels=2**21 + 1), seed) - 2**20 if head.centered else None
     for image in (varied, torch.zeros_like(varied), torch.full_like(varied, spec.levels - 1)):
-        with calling("initial_parameters", image, centers, image=spec):
+        with calling("initial_parameters", image, centers):
             found, again = (head.initial_parameters(image, centers) for _ in range(2))
         if found is None:
             return
-        check_tensor("initial_parameters", found, (head.parameter_count,), found.dtype, law="start", image=spec)
+        check_tensor("initial_parameters", found, (head.parameter_count,), found.dtype, law="start")
         if again is None or not torch.equal(found, again):
-            broken("start", "initial_parameters must return the same for equal images", image=spec)
+            broken("start", "initial_parameters must return the same for equal images")
         parameters = found.view(1, -1, 1, 1).expand(len(image), -1, *image.shape[2:])
-        with calling("log_prob", image=spec):
-            nats = head.log_prob(parameters if centers is None else head.around(parameters, centers), image)
+        nats = head.log_prob(parameters if centers is None else head.around(parameters, centers), image)
         if not bool(found.isfinite().all()) or not bool(nats.isfinite().all()):
-            broken("start", "initial_parameters, or log-likelihoods with them, are not finite", image=spec)
+            broken("start", "initial_parameters, or log-likelihoods with them, are not finite")

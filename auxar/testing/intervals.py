@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import ImageSpec, Interval, View
+from auxar.model import ImageSpec, View
 from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import broken, check_tensor
 
@@ -18,9 +19,40 @@ MOST_PLACES = 200
 """The largest number of sub-pixels of an image that are changed one by one. Larger images use evenly spaced ones."""
 
 
-def intervals(view: View, image: Tensor, given: Tensor) -> Interval:
+@attrs.frozen(eq=False)
+class Found:
+    """The intervals that were found for images with given views."""
+
+    view: View
+    image: Tensor
+    """Images (b, c, h, w). Intervals depend on the earlier sub-pixels."""
+    given: Tensor
+    low: Tensor
+    high: Tensor
+
+    @property
+    def outside(self) -> Tensor:
+        """Whether values of the images lie outside of their intervals, booleans (b, c, h, w)."""
+        return (self.image < self.low) | (self.image > self.high)
+
+    def check(self, wrong: Tensor, message: str) -> None:
+        """Raises `ContractError` of the law `support` for the first interval that is `wrong`, booleans (b, c, h, w)."""
+        if wrong.any():
+            row, *place = wrong.nonzero()[0].tolist()
+            broken(
+                "support",
+                message,
+                built_for=self.view.image,
+                place=f"(channel, row, column) = {tuple(place)}",
+                image=self.image[row],
+                view=self.given[row],
+                interval=tuple(int(end[(row, *place)]) for end in (self.low, self.high)),
+            )
+
+
+def intervals(view: View, image: Tensor, given: Tensor) -> Found:
     """Intervals of the view's support, for images (b, c, h, w) and given views."""
-    return Interval(**interval_function(view)(image, given))
+    return Found(view, image, given, **interval_function(view)(image, given))
 
 
 def interval_function(view: View) -> Function:
@@ -31,7 +63,7 @@ def interval_function(view: View) -> Function:
     def compute(image: Tensor, given: Tensor) -> Results:
         found = support.intervals(image, given)
         for end in (found.low, found.high):
-            check_tensor("Support.intervals", end, image.shape, torch.int64, law="support", image=image)
+            check_tensor("Support.intervals", end, image.shape, torch.int64, law="support")
         return {"low": found.low, "high": found.high}
 
     return Function("Support.intervals", compute, (view.image.levels, view.view.levels))
@@ -43,33 +75,12 @@ def check_intervals(view: View, image: Tensor) -> None:
     They must contain the values of the images, and must not leave out a possible value next to either end.
     """
     given, function = view(image), interval_function(view)
-    found = Interval(**check_invariances(function, image, given))
+    found = Found(view, image, given, **check_invariances(function, image, given))
     function(image[:0], given[:0])
-    message = "given the image's own view, the interval does not contain the value of the image"
-    check_places((image < found.low) | (image > found.high), message, view, image, given, found)
-    message = "given the image's own view, the interval extends outside [0, levels)"
-    check_places((found.low < 0) | (found.high >= view.image.levels), message, view, image, given, found)
-    _check_outside(view, image, given, found)
-
-
-def check_places(wrong: Tensor, message: str, view: View, image: Tensor, given: Tensor, found: Interval) -> None:
-    """Raises `ContractError` of the law `support` for the first interval that is `wrong`, booleans (b, c, h, w)."""
-    if wrong.any():
-        row, *place = wrong.nonzero()[0].tolist()
-        at = row, *place
-        broken(
-            "support",
-            message,
-            built_for=view.image,
-            place=f"(channel, row, column) = {tuple(place)}",
-            image=image[row],
-            view=given[row],
-            interval=(int(found.low[at]), int(found.high[at])),
-        )
-
-
-def _check_outside(view: View, image: Tensor, given: Tensor, found: Interval) -> None:
-    """Checks that values just outside an interval are impossible: putting one into the image must change its view."""
+    found.check(found.outside, "given the image's own view, the interval does not contain the value of the image")
+    beyond = (found.low < 0) | (found.high >= view.image.levels)
+    found.check(beyond, "given the image's own view, the interval extends outside [0, levels)")
+    # Values just outside of an interval are impossible: putting one into the image must change its view.
     for values, step in ((found.low, -1), (found.high, 1)):
         missing = torch.zeros(image.shape, dtype=torch.bool)
         for place in some(places(view.image)):
@@ -79,46 +90,26 @@ def _check_outside(view: View, image: Tensor, given: Tensor, found: Interval) ->
             changed = image.clone()
             changed[at] = torch.where(possible, beside, image[at])
             missing[at] = (view(changed) == given).flatten(1).all(1) & possible
-        message = "the interval does not contain a value next to it with which the image keeps its view"
-        check_places(missing, message, view, image, given, found)
-
-
-def check_order(view: View, image: Tensor, other: Tensor, given: Tensor) -> None:
-    """Checks that an interval depends on earlier sub-pixels alone: from an index on, those of `other` replace all."""
-    spec = view.image
-    order = torch.arange(spec.dims).view(spec.height, spec.width, spec.channels).permute(2, 0, 1)
-    ends = torch.tensor(some(range(spec.dims)))[:, None, None, None]
-    message = "must depend on earlier sub-pixels alone"
-    check_kept(interval_function(view), image, other, given, order < ends, order <= ends, "support", message)
-
-
-def check_reach(view: View, image: Tensor, other: Tensor, given: Tensor, reach: int) -> None:
-    """Checks the `reach` of a walk: in the rows above a pixel, those of `other` replace all pixels further right."""
-    rows, columns, at = _grid(view.image)
-    far = (rows < at // view.image.width) & (columns > at % view.image.width + reach)
-    here = rows * view.image.width + columns == at
-    message = f"depends on pixels of rows above that are further to its right than the walk's reach of {reach} columns"
-    check_kept(interval_function(view), image, other, given, ~far, here, "support", message)
+        found.check(missing, "the interval does not contain a value next to it with which the image keeps its view")
 
 
 def check_earlier(
     function: Function, image: Tensor, other: Tensor, given: Tensor, spec: ImageSpec, reach: int, law: str
 ) -> None:
-    """Checks that results for a pixel depend on the pixels to its left, and on those above up to `reach` to the right.
+    """Checks that results for a sub-pixel depend on earlier ones, in the rows above up to `reach` columns to the right.
 
-    All others are replaced by those of `other`.
+    The rest is replaced by `other`. For the law `centers`, results depend on earlier pixels alone.
     """
-    rows, columns, at = _grid(spec)
-    row, column = at // spec.width, at % spec.width
-    keep = ((rows < row) & (columns <= column + reach)) | ((rows == row) & (columns < column))
-    message = "depends on pixels other than those to its left, and those of rows above up to the walk's reach"
-    check_kept(function, image, other, given, keep, rows * spec.width + columns == at, law, message)
-
-
-def _grid(spec: ImageSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (h, 1) and columns (w,), and the places of at most `MOST_PLACES` pixels, (n, 1, 1, 1)."""
-    at = torch.tensor(some(range(spec.height * spec.width)))[:, None, None, None]
-    return torch.arange(spec.height)[:, None], torch.arange(spec.width), at
+    order = torch.arange(spec.dims).view(spec.height, spec.width, spec.channels).permute(2, 0, 1)
+    rows, columns = torch.arange(spec.height)[:, None], torch.arange(spec.width)
+    at = torch.tensor(some(range(spec.dims)))[:, None, None, None]
+    row, column = at // spec.channels // spec.width, at // spec.channels % spec.width
+    before = order < (at - at % spec.channels if law == "centers" else at)
+    near = (rows >= row) | (columns <= column + reach)
+    message = f"must depend on earlier {'pixels' if law == 'centers' else 'sub-pixels'} alone"
+    check_kept(function, image, other, given, before, order == at, law, message)
+    message = f"depends on pixels of rows above that are further to its right than the walk's reach of {reach} columns"
+    check_kept(function, image, other, given, near, order == at, law, message)
 
 
 def check_kept(

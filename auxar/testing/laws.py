@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -37,14 +37,25 @@ def broken(law: str, message: str, **example: object) -> NoReturn:
 
 
 @contextlib.contextmanager
-def runs(what: str, *, law: str = "runs", example: Mapping[str, object] | None = None) -> Iterator[None]:
+def runs(what: str, *, law: str = "runs") -> Iterator[None]:
     """Checks the law `runs`: any exception in the block becomes a `ContractError`, since valid input must not raise."""
     try:
         yield
     except (ContractError, errors.HypothesisException):
         raise
     except Exception as error:  # A plugin's code may raise any exception.
-        broken(law, f"{what} failed with {type(error).__name__}: {error}", **(example or {}))
+        broken(law, f"{what} failed with {type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def about(what: str, **example: object) -> Iterator[None]:
+    """Checks the law `runs`, and adds parts of the example to the message of any `ContractError` in the block."""
+    try:
+        with runs(what):
+            yield
+    except ContractError as error:
+        error.args = ("\n  ".join([*error.args, *(f"{name} = {shown(value)}" for name, value in example.items())]),)
+        raise
 
 
 @contextlib.contextmanager
@@ -74,18 +85,17 @@ def keeps_state(what: str, random: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def calling(
-    what: str, *inputs: Tensor | None, module: nn.Module | None = None, random: bool = False, **example: object
-) -> Iterator[None]:
+def calling(what: str, *inputs: Tensor | None, module: nn.Module | None = None, random: bool = False) -> Iterator[None]:
     """Checks the laws that all calls of a component have in common: `runs`, `inputs`, `state` and `mode`.
 
-    The calls in the block raise no exception. They change neither the tensors `inputs`, nor the mode of any part of
-    `module`, nor the state that all code shares. If `random`, they may draw random numbers.
+    The calls in the block raise no exception; errors show the first of the inputs. They change neither the tensors
+    `inputs`, nor the mode of any part of `module`, nor the state that all code shares. If `random`, they may draw
+    random numbers.
     """
     parts = [] if module is None else list(module.modules())
     modes = [part.training for part in parts]
     before = [None if each is None else each.detach().clone() for each in inputs]
-    with keeps_state(what, random), runs(what, example=example):
+    with keeps_state(what, random), about(what, **dict(zip(["input"], inputs, strict=False))):
         yield
     for each, copy in zip(inputs, before, strict=True):
         if each is not None and copy is not None and not torch.equal(each, copy):
@@ -103,11 +113,16 @@ def check_tensor(
     law: str = "shape",
     **example: object,
 ) -> None:
-    """Checks that a value is a tensor of a shape and a dtype. None stands for any floating point dtype."""
-    right = isinstance(found, Tensor) and tuple(found.shape) == tuple(shape)
-    if not right or not (found.is_floating_point() if dtype is None else found.dtype == dtype):  # type: ignore[attr-defined]
-        expected = f"{dtype or 'floating point'} of shape {tuple(shape)}"
-        broken(law, f"{what} must be {expected}, got {described(found)}", **example)
+    """Checks that a value is a tensor of a shape and a dtype. None stands for any floating point dtype.
+
+    The law is `shape`, or `dtype` if the value has the shape but not the given dtype, unless another law is given.
+    """
+    if isinstance(found, Tensor) and tuple(found.shape) == tuple(shape):
+        if found.dtype == dtype or (dtype is None and found.is_floating_point()):
+            return
+        law = "dtype" if dtype is not None and law == "shape" else law
+    expected = f"{dtype or 'floating point'} of shape {tuple(shape)}"
+    broken(law, f"{what} must be {expected}, got {described(found)}", **example)
 
 
 def check_equal(law: str, message: str, found: Tensor, expected: Tensor, error: float = 0.0, **example: object) -> None:
@@ -133,10 +148,10 @@ def check_range(what: str, found: Tensor, levels: int, **example: object) -> Non
         broken("range", f"{what} has a value outside [0, {levels})", found=found[outside][0], **example)
 
 
-def check_built(found: Any, kind: type, **attributes: object) -> None:
+def check_built(found: Any, kind: type, what: str = "build must return", **attributes: object) -> None:
     """Checks the law `spec`: `build` returns an object of the class `kind` with these attributes."""
     if not isinstance(found, kind):
-        broken("spec", f"build must return an auxar.{kind.__name__}, got {type(found).__name__}")
+        broken("spec", f"{what} an auxar.{kind.__name__}, got {described(found)}")
     for name, expected in attributes.items():
         if (got := getattr(found, name, None)) != expected:
             broken("spec", f"the {kind.__name__}'s `{name}` must be {expected}, as passed to build, got {got}")
@@ -199,6 +214,15 @@ def fitting(
         message = f"build accepts none of the default {keyword}; pass supported ones with {keyword}=[…]"
         raise ContractError("build", message)
     return found
+
+
+def accepts(call: Callable[[], object]) -> bool:
+    """Whether a call works. If it raises `UserError`, it refuses its arguments."""
+    try:
+        call()
+    except UserError:
+        return False
+    return True
 
 
 def described(value: object) -> str:

@@ -48,11 +48,6 @@ class Likelihoods:
         return cls(head, spec, random_images(IMAGES, spec, seed), parameters, intervals)
 
     @property
-    def inside(self) -> Tensor:
-        """Whether each value lies in its interval, (b, c, h, w)."""
-        return (self.interval.low <= self.image) & (self.image <= self.interval.high)
-
-    @property
     def inputs(self) -> tuple[Tensor, ...]:
         """The arguments of `function`."""
         return self.image, self.parameters, self.interval.low, self.interval.high
@@ -63,26 +58,35 @@ class Likelihoods:
         return Function("the head", self.compute, (self.spec.levels,), error=CLOSE)
 
     def compute(self, image: Tensor, parameters: Tensor, *ends: Tensor) -> Results:
-        """The log-likelihoods for an image, parameters, and the low and high ends of intervals."""
+        """The log-likelihoods for an image, parameters, and the low and high ends of intervals.
+
+        Restricted ones of values outside of their intervals must be -∞, and are replaced by 0.
+        """
         found: dict[str, Any] = {"log_prob": self.head.log_prob(parameters, image)}
         if (channels := self.head.channel_log_prob(parameters, image)) is not None:
             found["channel_log_prob"] = channels
+        interval = Interval(*ends)
         if isinstance(self.head, RestrictableHead):
-            found["channel_log_mass"] = self.head.channel_log_mass(parameters, image, Interval(*ends))
-            found["restricted_log_prob"] = self.head.restricted_log_prob(parameters, image, Interval(*ends))
+            found["channel_log_mass"] = self.head.channel_log_mass(parameters, image, interval)
+            found["restricted_log_prob"] = self.head.restricted_log_prob(parameters, image, interval)
         for name, nats in found.items():
             check_tensor(name, nats, [*image.shape[:1], *image.shape[2 if name == "log_prob" else 1 :]])
+        if "restricted_log_prob" in found:
+            nats, outside = found["restricted_log_prob"], outside_of(interval, image)
+            if (nats[outside] != -torch.inf).any():
+                broken("restricted", "restricted_log_prob must be -∞ for values outside of their interval")
+            found["restricted_log_prob"] = nats.masked_fill(outside, 0)
         return found
 
     def of(self, parameters: Tensor) -> Results:
-        """The log-likelihoods for other parameters. The restricted ones are those of the values inside."""
-        with calling("the head", self.image, parameters, image=self.spec):
-            found = self.compute(self.image, parameters, self.interval.low, self.interval.high)
-        return self.possible(found)
+        """The log-likelihoods for other parameters."""
+        with calling("the head", self.image, parameters):
+            return self.compute(self.image, parameters, self.interval.low, self.interval.high)
 
-    def possible(self, found: Results) -> Results:
-        """The log-likelihoods without restricted ones of values outside."""
-        return {name: nats[self.inside] if name == "restricted_log_prob" else nats for name, nats in found.items()}
+
+def outside_of(interval: Interval, image: Tensor) -> Tensor:
+    """Whether each value lies outside of its interval, (b, c, h, w)."""
+    return (image < interval.low) | (image > interval.high)
 
 
 def check_nats(likelihoods: Likelihoods, size: float) -> Results:
@@ -90,18 +94,15 @@ def check_nats(likelihoods: Likelihoods, size: float) -> Results:
 
     `size` is the standard deviation of the parameters.
     """
-    whole = check_invariances(likelihoods.function, *likelihoods.inputs)
-    if "restricted_log_prob" in whole and (whole["restricted_log_prob"][~likelihoods.inside] != -torch.inf).any():
-        broken("restricted", "restricted_log_prob must be -∞ for values outside of their interval")
-    found = likelihoods.possible(whole)
+    found = check_invariances(likelihoods.function, *likelihoods.inputs)
     for name, nats in found.items():
         if not nats.isfinite().all():
-            broken("finite", f"{name} is not finite", image=likelihoods.spec)
+            broken("finite", f"{name} is not finite")
         if (nats > CLOSE).any():
-            broken("range", f"{name} gives a probability greater than 1", image=likelihoods.spec, nats=nats.max())
-    _check_pixels(likelihoods, whole)
+            broken("range", f"{name} gives a probability greater than 1", nats=nats.max())
+    _check_pixels(likelihoods, found)
     _check_precision(likelihoods, found, size)
-    return whole
+    return found
 
 
 def _check_pixels(likelihoods: Likelihoods, found: Results) -> None:
@@ -111,7 +112,7 @@ def _check_pixels(likelihoods: Likelihoods, found: Results) -> None:
         again = likelihoods.function(*(_arranged(each, numbers) for each in likelihoods.inputs))
         for name, nats in again.items():
             message = f"{name} of a pixel must not depend on the other pixels or on how many there are"
-            check_equal("batch", message, nats, _arranged(found[name], numbers), CLOSE, image=likelihoods.spec)
+            check_equal("batch", message, nats, _arranged(found[name], numbers), CLOSE)
 
 
 def _arranged(values: Tensor, numbers: Tensor) -> Tensor:
@@ -134,10 +135,10 @@ def _check_precision(likelihoods: Likelihoods, found: Results, size: float) -> N
         message = f"{name} of parameters in bfloat16 must be as for the same values in float32"
         check_equal("precision", message, coarse[name].double(), narrow[name].double(), 1e-5)
         if not narrow[name].isfinite().all():
-            broken("finite", f"{name} is not finite for parameters in float32", image=likelihoods.spec)
+            broken("finite", f"{name} is not finite for parameters in float32")
         if size <= MODERATE:
             message = f"{name} in float32 must be as in float64"
-            check_equal("precision", message, narrow[name], exact[name], NARROW, image=likelihoods.spec)
+            check_equal("precision", message, narrow[name], exact[name], NARROW)
 
 
 def check_channels(likelihoods: Likelihoods, found: Results) -> None:
@@ -163,17 +164,15 @@ def check_channels(likelihoods: Likelihoods, found: Results) -> None:
 def check_agreement(likelihoods: Likelihoods, head: RestrictableHead, found: Results) -> None:
     """Checks that the methods of a restrictable head agree, which is possible for any number of levels."""
     image = likelihoods.image
-    with calling("channel_log_mass", image=likelihoods.spec):
-        single = head.channel_log_mass(likelihoods.parameters, image, Interval(image, image))
+    single = head.channel_log_mass(likelihoods.parameters, image, Interval(image, image))
     message = "channel_log_mass of intervals of a single value must add up to log_prob"
     check_equal("mass", message, single.sum(1), found["log_prob"], CLOSE)
-    inside = likelihoods.inside
-    nats, mass = single[inside], found["channel_log_mass"][inside]
     # The rounding error of a difference grows with the numbers that are subtracted.
-    scale = 1 + nats.abs()
+    scale = 1 + single.abs()
     message = "restricted_log_prob must be the log-likelihood of the value minus channel_log_mass"
-    difference = found["restricted_log_prob"][inside] - (nats - mass)
-    check_equal("restricted", message, difference / scale, torch.zeros_like(scale), CLOSE, image=likelihoods.spec)
+    outside = outside_of(likelihoods.interval, image)
+    expected = (single - found["channel_log_mass"]).masked_fill(outside, 0) / scale
+    check_equal("restricted", message, found["restricted_log_prob"] / scale, expected, CLOSE)
 
 
 def check_gradients(likelihoods: Likelihoods) -> None:
@@ -181,13 +180,11 @@ def check_gradients(likelihoods: Likelihoods) -> None:
     for dtype in (torch.float32, torch.float64):
         parameters = likelihoods.parameters.to(dtype).requires_grad_()
         for name, nats in likelihoods.of(parameters).items():
-            if not nats.numel():
-                continue
             if not nats.requires_grad:
                 broken("gradient", f"{name} does not depend on the parameters, so it has no gradient")
             (gradient,) = torch.autograd.grad(nats.sum(), parameters, retain_graph=True)
             if not gradient.isfinite().all():
-                broken("gradient", f"the gradient of {name} is not finite in {dtype}", image=likelihoods.spec)
+                broken("gradient", f"the gradient of {name} is not finite in {dtype}")
 
 
 MOST_VALUES = 5000
@@ -198,9 +195,8 @@ def check_pixel_values(likelihoods: Likelihoods) -> None:
     """Checks that the probabilities of all values of a pixel add up to 1."""
     pixels = all_pixels(likelihoods.spec)
     parameters = likelihoods.parameters[:1, :, :1, :1].expand(-1, -1, 1, len(pixels))
-    with calling("log_prob", image=likelihoods.spec):
-        nats = likelihoods.head.log_prob(parameters, pixels.T[None, :, None, :])
-    check_total("normalization", "the probabilities of all values of a pixel", nats[0, 0], image=likelihoods.spec)
+    nats = likelihoods.head.log_prob(parameters, pixels.T[None, :, None, :])
+    check_total("normalization", "the probabilities of all values of a pixel", nats[0, 0])
 
 
 def all_pixels(spec: ImageSpec) -> Tensor:
@@ -214,44 +210,34 @@ def check_channel_values(likelihoods: Likelihoods, channel: int, seed: int) -> N
     parameters = likelihoods.parameters[:, :, :1, :1].expand(-1, -1, 1, spec.levels)
     image = likelihoods.image[:, :, :1, :1].repeat(1, 1, 1, spec.levels)
     image[:, channel] = torch.arange(spec.levels)
-    with calling("channel_log_prob", image=spec):
-        found = head.channel_log_prob(parameters, image)
-        if found is None and isinstance(head, RestrictableHead):
-            found = head.channel_log_mass(parameters, image, Interval(image, image))
+    found = head.channel_log_prob(parameters, image)
+    if found is None and isinstance(head, RestrictableHead):
+        found = head.channel_log_mass(parameters, image, Interval(image, image))
     if found is None:
         return
     nats = found[:, channel, 0]
     message = f"the probabilities of all values of channel {channel} must add up to 1, given the earlier channels"
-    check_equal("normalization", message, nats.logsumexp(1), torch.zeros(len(nats)).double(), CLOSE, image=spec)
-    if isinstance(head, RestrictableHead):
-        for bounds in _written(spec.levels, len(image), seed):
-            _check_mass(head, spec, channel, parameters, image, bounds, nats)
+    check_equal("normalization", message, nats.logsumexp(1), torch.zeros(len(nats)).double(), CLOSE)
+    for bounds in _written(spec.levels, len(image), seed) if isinstance(head, RestrictableHead) else ():
+        _check_mass(attrs.evolve(likelihoods, image=image, parameters=parameters), channel, bounds, nats)
 
 
-def _check_mass(
-    head: RestrictableHead,
-    spec: ImageSpec,
-    channel: int,
-    parameters: Tensor,
-    image: Tensor,
-    bounds: Interval,
-    nats: Tensor,
-) -> None:
+def _check_mass(likelihoods: Likelihoods, channel: int, bounds: Interval, nats: Tensor) -> None:
     """Checks the law `mass` of a channel, whose values have the log-likelihoods `nats`, (b, levels).
 
-    `bounds` has an interval for each image, (b,), and `image` all values of the channel, (b, c, 1, levels).
+    `bounds` has an interval for each image, (b,). The images of `likelihoods` have one value of the channel a column.
     """
-    values: Tensor = torch.arange(spec.levels)
+    head, spec = likelihoods.head, likelihoods.spec
+    assert isinstance(head, RestrictableHead)
     example: dict[str, Any] = {"image": spec, "low": bounds.low, "high": bounds.high}
     # Intervals are clipped to [0, levels), and an empty interval stands for its lower end.
-    low = bounds.low.clamp(0, spec.levels - 1)[:, None]
-    high = torch.maximum(bounds.high.clamp(max=spec.levels - 1)[:, None], low)
-    expected = nats.masked_fill((values < low) | (values > high), -torch.inf).logsumexp(1)
+    low = bounds.low.clamp(0, spec.levels - 1)
+    clipped = Interval(low[:, None], bounds.high.clamp(max=spec.levels - 1).maximum(low)[:, None])
+    expected = nats.masked_fill(outside_of(clipped, torch.arange(spec.levels)), -torch.inf).logsumexp(1)
     # One value is enough, because the law `channels` says that the mass of a channel does not depend on its value.
-    image = image[..., :1]
+    image, parameters = likelihoods.image[..., :1], likelihoods.parameters[..., :1]
     first = Interval(*(end[:, None, None, None].expand(image.shape) for end in (bounds.low, bounds.high)))
-    with calling("channel_log_mass", **example):
-        mass = head.channel_log_mass(parameters[..., :1], image, first)[:, channel].flatten()
+    mass = head.channel_log_mass(parameters, image, first)[:, channel].flatten()
     message = f"channel_log_mass of channel {channel} must be the log-probability of the values in the interval"
     check_equal("mass", message, mass, expected, CLOSE, **example)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from auxar.model import recomputable_blocks, recomputing
-from auxar.testing.invariances import Function, Inputs, check_invariances
+from auxar.model import ImageSpec, recomputable_blocks, recomputing
+from auxar.testing.examples import extreme_images, random_features, random_images
+from auxar.testing.invariances import Function, check_invariances
 from auxar.testing.laws import broken, calling, check_equal
 
 CLOSE = 1e-9
@@ -23,36 +25,48 @@ MANY = 17
 """The number of images of a large batch."""
 
 
+@attrs.frozen(eq=False)
 class Trained(abc.ABC):
-    """A module whose weights are trained, and the function that it computes."""
+    """A module whose weights are trained, as a function of images, and of features if it takes any."""
 
     module: Any
     """The module. The checks replace its weights, dtype and mode."""
-    what: str
+    image: ImageSpec
+    """Shape and range of the images, or of the views if these are the inputs."""
+    features_channels: int = 0
+    """Number of channels of the features, which have the dtype of the weights; 0 if the module takes none."""
+    what: ClassVar[str]
     """Name of the results, for messages."""
-    levels: tuple[int, ...]
-    """Levels of the first inputs, which are integers. The others have the dtype of the weights."""
 
     @abc.abstractmethod
-    def inputs(self, count: int, seed: int, *, extreme: bool = False) -> Inputs:
-        """Random inputs for `count` images. If `extreme`, those for extreme images come first."""
-
-    @abc.abstractmethod
-    def compute(self, *inputs: Tensor | None) -> Tensor:
+    def compute(self, image: Any, features: Any = None) -> Tensor:
         """Computes the results. Checks their shape."""
 
-    @abc.abstractmethod
+    def inputs(self, count: int, seed: int, *, extreme: bool = False) -> tuple[Any, ...]:
+        """Random inputs for `count` images. If `extreme`, those for extreme images come first."""
+        image = random_images(count, self.image, seed)
+        image = torch.cat([extreme_images(self.image), image]) if extreme else image
+        return image, self.features(len(image), seed)
+
+    def features(self, count: int, seed: int = 0) -> Tensor | None:
+        """Normally distributed features for `count` images, with device and dtype of the weights. None for none."""
+        return random_features(self.module, self.image, self.features_channels, count, seed)
+
     def loss(self, *inputs: Tensor | None) -> Tensor:
         """Computes a number that depends on all trained weights."""
+        # Squares are averaged, because the terms of a plain mean may cancel.
+        return self.compute(*inputs).square().mean()
 
-    @abc.abstractmethod
     def initialize(self, *inputs: Tensor | None) -> None:
-        """Calls `initialize` of the module."""
+        """Calls `initialize` of the module. Checks the laws of a call."""
+        with calling("initialize", *inputs, module=self.module, random=True), torch.no_grad():
+            self.module.initialize(*(each for each in inputs if each is not None))
 
     @property
     def function(self) -> Function:
         """The results as a function of inputs."""
-        return Function(self.what, lambda *inputs: {self.what: self.compute(*inputs)}, self.levels, self.module, CLOSE)
+        levels = (self.image.levels,)
+        return Function(self.what, lambda *inputs: {self.what: self.compute(*inputs)}, levels, self.module, CLOSE)
 
     def values(self, *inputs: Tensor | None) -> Tensor:
         """Computes the results without gradients. Checks the laws of a single call."""
@@ -72,8 +86,7 @@ def check_saved(model: Trained, fresh: Trained, seed: int) -> None:
     """Checks the law `save`: after `initialize`, saved and reloaded weights give bitwise identical results."""
     inputs = model.inputs(3, seed)
     model.module.train()
-    with calling("initialize", random=True), torch.no_grad():
-        model.initialize(*inputs)
+    model.initialize(*inputs)
     with calling("saving and loading the weights"):
         state = {name: tensor.contiguous() for name, tensor in model.module.eval().state_dict().items()}
         fresh.module.double().eval().load_state_dict(load(save(state)))
@@ -82,14 +95,9 @@ def check_saved(model: Trained, fresh: Trained, seed: int) -> None:
 
 
 def check_training(model: Trained, seed: int) -> None:
-    """Checks the laws `initialize`, `finite`, `gradient` and `recompute` on a new module, in float32 as in training."""
+    """Checks the laws `mode`, `finite`, `gradient` and `recompute` on a new module, in float32 as in training."""
     inputs, module = model.inputs(4, seed, extreme=True), model.module.train()
-    # Modes are compared part by part, because a frozen part may stay in evaluation mode.
-    before = [part.training for part in module.modules()]
-    with calling("initialize", *inputs, random=True), torch.no_grad():
-        model.initialize(*inputs)
-    if [part.training for part in module.modules()] != before:
-        broken("initialize", "`initialize` must not change the training mode of any part of the module")
+    model.initialize(*inputs)
     with calling("training", *inputs, module=module, random=True):
         loss = model.loss(*inputs)
         if loss.requires_grad:

@@ -8,27 +8,22 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import ByChannel, CausalDistribution, CausalNetwork, GivenView, ImageSpec, Sampler, SampleRequest
-from auxar.testing.examples import all_images, extreme_images, random_features, random_images
-from auxar.testing.invariances import Inputs
+from auxar.model import ByChannel, CausalDistribution, CausalNetwork, GivenView
+from auxar.testing.examples import all_images
 from auxar.testing.laws import broken, calling, check_equal, check_tensor, described
 from auxar.testing.modules import CLOSE, Trained, check_values
 
 
 @attrs.frozen(eq=False)
 class Distribution(Trained):
-    """A prior, or a decoder that is given features, behind one interface."""
+    """A prior, or a decoder that is given features, behind one interface.
 
-    module: Any
-    image: ImageSpec
-    features_channels: int = 0
-    """Number of channels of the features; 0 for a prior, which is not given any."""
+    If it has given views, the inputs may include others in their place, as a third tensor.
+    """
+
     what = "log_prob"
-
-    @property
-    def levels(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Levels of the images."""
-        return (self.image.levels,)
+    given: GivenView | None = None
+    """Views that images are given, with their support."""
 
     @property
     def network(self) -> CausalNetwork | None:
@@ -43,67 +38,51 @@ class Distribution(Trained):
     @property
     def exact(self) -> bool:
         """Whether `log_prob` is the log-likelihood itself, not a lower bound of it."""
-        return bool(self.module.exact)
+        return bool(self.module.exact) or (self.given is not None and self.given.restricted)
 
-    def inputs(self, count: int, seed: int, *, extreme: bool = False) -> Inputs:
-        image = random_images(count, self.image, seed)
-        image = torch.cat([extreme_images(self.image), image]) if extreme else image
-        return image, self.features(len(image), seed)
+    def inputs(self, count: int, seed: int, *, extreme: bool = False) -> tuple[Any, ...]:
+        """Random inputs. With given views, each image is its own view."""
+        image, features = super().inputs(count, seed, extreme=extreme)
+        return (image, features) if self.given is None else (image, features, image)
 
-    def compute(self, image: Tensor, features: Tensor | None, *given: GivenView) -> Tensor:  # type: ignore[override]
-        found: Tensor = self.module.log_prob(image, *_given(features), *given)
+    def compute(self, image: Any, features: Any = None, view: Any = None) -> Tensor:
+        found: Tensor = self.module.log_prob(image, *self._arguments(features, view))
         check_tensor("log_prob", found, (len(image),))
         return found
 
-    def loss(self, *inputs: Any) -> Tensor:
-        return -self.compute(*inputs).mean()
-
-    def by_channel(self, image: Tensor, features: Tensor | None, *given: GivenView) -> ByChannel:
-        """`log_prob_by_channel` of the module without gradients, with given views if there are any."""
-        views = [each.view for each in given]
-        with calling("log_prob_by_channel", image, features, *views, module=self.module, image=image), torch.no_grad():
-            found: ByChannel = self.module.log_prob_by_channel(image, *_given(features), *given)
+    def by_channel(self, image: Tensor, *inputs: Tensor | None) -> ByChannel:
+        """`log_prob_by_channel` of the module without gradients."""
+        with calling("log_prob_by_channel", image, *inputs, module=self.module), torch.no_grad():
+            found: ByChannel = self.module.log_prob_by_channel(image, *self._arguments(*inputs))
         if not isinstance(found, ByChannel):
             broken("channels", f"log_prob_by_channel must return an auxar.ByChannel, got {described(found)}")
         return found
 
-    def draw(self, features: Tensor | None, request: SampleRequest, sampler: Sampler) -> Tensor:
-        """`draw` of the module."""
-        found: Tensor = self.module.draw(request, sampler, *_given(features))
-        return found
-
-    def initialize(self, image: Tensor, features: Tensor | None) -> None:  # type: ignore[override]
-        self.module.initialize(image, *(() if features is None else (features, None)))
-
-    def features(self, count: int, seed: int = 0) -> Tensor | None:
-        """Normally distributed features for `count` images, with device and dtype of the weights. None for a prior."""
-        return random_features(self.module, self.image, self.features_channels, count, seed)
-
-
-def _given(features: Tensor | None) -> tuple[Tensor, ...]:
-    return () if features is None else (features,)
+    def _arguments(self, features: Tensor | None, view: Tensor | None = None) -> tuple[object, ...]:
+        given = None if view is None or self.given is None else attrs.evolve(self.given, view=view)
+        return tuple(each for each in (features, given) if each is not None)
 
 
 def check_likelihoods(model: Distribution, seed: int) -> None:
     """Checks all invariances of `log_prob`, and the laws `finite` and `range`."""
     found = check_values(model, seed)
     if (found > CLOSE).any():
-        broken("range", "a probability is greater than 1", image=model.image, log_prob=found.max())
+        broken("range", "a probability is greater than 1", log_prob=found.max())
 
 
 def check_sum(model: Distribution, seed: int) -> None:
     """Checks the law `normalization`: the probabilities of all images of a tiny spec sum to one."""
     everything = all_images(model.image)
     features = repeated(model.features(1, seed), len(everything))
-    check_total("normalization", "the probabilities of all images", nats(model, everything, features), model.exact)
+    check_total("normalization", "the probabilities of all images", model.values(everything, features), model.exact)
 
 
-def check_total(law: str, what: str, nats: Tensor, exact: bool = True, **example: object) -> None:
+def check_total(law: str, what: str, nats: Tensor, exact: bool = True) -> None:
     """Checks that probabilities, given as nats, sum to one, or to at most one if they are not `exact`."""
     total = nats.double().logsumexp(0).exp().item()
     if not (abs(total - 1) <= 1e-6 or (not exact and total <= 1)):
         expected = "1" if exact else "at most 1, because the model is not `exact`"
-        broken(law, f"{what} must add up to {expected}, got {total:.9g}", count=len(nats), **example)
+        broken(law, f"{what} must add up to {expected}, got {total:.9g}", count=len(nats))
 
 
 def check_features(model: Distribution, seed: int) -> None:
@@ -115,7 +94,7 @@ def check_features(model: Distribution, seed: int) -> None:
     if features is None:
         return
     features.requires_grad_()
-    with calling("training", image=model.image):
+    with calling("training"):
         loss = model.loss(image, features)
         if loss.requires_grad:
             loss.backward()
@@ -129,8 +108,7 @@ def check_channels(model: Distribution, seed: int) -> None:
     The values of single channels, if given, sum to the total.
     """
     image, features = model.inputs(3, seed)
-    assert image is not None
-    total, found = nats(model, image, features), model.by_channel(image, features)
+    total, found = model.values(image, features), model.by_channel(image, features)
     check_equal("channels", "the total of log_prob_by_channel must be log_prob", found.total, total, CLOSE)
     if found.channels is None:
         return
@@ -144,18 +122,6 @@ def check_channels(model: Distribution, seed: int) -> None:
         assert changed is not None
         message = f"the log-likelihoods of channels before {channel} depend on the channels from {channel} on"
         check_equal("channels", message, changed[:, :channel], found.channels[:, :channel], CLOSE)
-
-
-def nats(model: Distribution, image: Tensor, features: Tensor | None, *given: GivenView) -> Tensor:
-    """Computes `log_prob` without gradients. Raises `ContractError` if it is not floating point of shape (b,)."""
-    views = [each.view for each in given]
-    with calling("log_prob", image, features, *views, module=model.module, image=image), torch.no_grad():
-        return model.compute(image, features, *given)
-
-
-def rows_of(values: Tensor | None, which: Tensor) -> Tensor | None:
-    """The given rows of a tensor; None if there is none."""
-    return None if values is None else values[which]
 
 
 def repeated(values: Tensor | None, count: int) -> Tensor | None:

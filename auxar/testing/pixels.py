@@ -11,96 +11,77 @@ from auxar.model.rule import EXACT
 from auxar.testing.laws import broken, calling, check_range, check_tensor
 
 
-def drawn_pixels(
-    head: Head,
-    spec: ImageSpec,
-    parameters: Tensor,
-    seed: int,
-    adjustments: Adjustments = EXACT,
-    possible: Possible | None = None,
-) -> Tensor:
-    """Draws a pixel for each row of the parameters with random noise, restricted if `possible` is given."""
-    uniforms = uniforms_for(head, len(parameters), seed, possible)
-    return draw_with(head, spec, parameters, uniforms, adjustments, possible)
+@attrs.frozen(eq=False)
+class Drawing:
+    """A method of a head that draws pixels: `draw` or, if intervals of possible values are given, `draw_restricted`."""
 
+    head: Head
+    spec: ImageSpec
+    possible: Interval | None = None
+    """Intervals of n pixels, which depend on the earlier channels, as those of views do: (n, 2, c), by the parity of
+    the sum of the earlier channels. n is 1 if all pixels have the same intervals."""
 
-def uniforms_for(head: Head, count: int, seed: int, possible: Possible | None) -> Tensor:
-    """Random noise for drawing `count` pixels, restricted if `possible` is given."""
-    if possible is None or not isinstance(head, RestrictableHead):
-        return random_uniforms((count, head.uniform_count), seed)
-    return random_uniforms((count, head.restricted_uniform_count), seed)
+    @property
+    def name(self) -> str:
+        """The name of the method."""
+        return "draw" if self.possible is None else "draw_restricted"
 
+    def uniforms(self, count: int, seed: int) -> Tensor:
+        """Random noise for drawing `count` pixels."""
+        numbers: int = getattr(self.head, "uniform_count" if self.possible is None else "restricted_uniform_count")
+        return random_uniforms((count, numbers), seed)
 
-def draw_with(
-    head: Head,
-    spec: ImageSpec,
-    parameters: Tensor,
-    uniforms: Tensor,
-    adjustments: Adjustments,
-    possible: Possible | None,
-) -> Tensor:
-    """Draws a pixel for each row of the parameters with the given noise, restricted if `possible` is given.
+    def random(self, parameters: Tensor, seed: int, adjustments: Adjustments = EXACT) -> Tensor:
+        """Draws a pixel for each row of the parameters with random noise."""
+        return self(parameters, self.uniforms(len(parameters), seed), adjustments)
 
-    Checks the laws `draw`, `range`, `inputs`, `inside` and `walk`.
-    """
-    shape = len(parameters), spec.channels
-    name = "draw" if possible is None else "draw_restricted"
-    with calling(name, parameters, uniforms, image=spec, adjustments=adjustments), torch.no_grad():
-        if possible is None:
-            drawn = head.draw(parameters, uniforms, adjustments)
-        else:
-            assert isinstance(head, RestrictableHead)
-            walk = CheckedWalk(possible, torch.zeros(shape, dtype=torch.int64))
-            pixels = DrawnPixels(walk, spec.levels, torch.arange(shape[0]))
-            drawn = head.draw_restricted(parameters, uniforms, adjustments, pixels)
-    check_tensor(name, drawn, shape, torch.int64, law="draw")
-    check_range(name, drawn, spec.levels, adjustments=adjustments)
-    if possible is not None:
-        if walk.taken != spec.channels or not torch.equal(walk.pixels, drawn):
-            broken("walk", "the values passed to `take` must be those that draw_restricted returns, for every channel")
-        bounds = possible.of(drawn)
+    def __call__(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
+        """Draws a pixel for each row of the parameters with the given noise.
+
+        Checks the laws `draw`, `range`, `inputs`, `inside` and `walk`.
+        """
+        shape, walk = (len(parameters), self.spec.channels), None
+        with calling(self.name, parameters, uniforms), torch.no_grad():
+            if self.possible is None:
+                drawn = self.head.draw(parameters, uniforms, adjustments)
+            else:
+                assert isinstance(self.head, RestrictableHead)
+                walk = CheckedWalk(self, torch.zeros(shape, dtype=torch.int64))
+                pixels = DrawnPixels(walk, self.spec.levels, torch.arange(shape[0]))
+                drawn = self.head.draw_restricted(parameters, uniforms, adjustments, pixels)
+        check_tensor(self.name, drawn, shape, torch.int64, law="draw")
+        check_range(self.name, drawn, self.spec.levels, adjustments=adjustments)
+        if walk is not None:
+            walk.check_finished(drawn)
+        bounds = self.intervals(drawn)
         outside = ((drawn < bounds.low) | (drawn > bounds.high)).any(1)
         if outside.any():
             example = {"drawn": drawn[outside][0], "low": bounds.low[outside][0], "high": bounds.high[outside][0]}
             broken("inside", "a value was drawn outside of its interval", adjustments=adjustments, **example)
-    return drawn
+        return drawn
 
-
-@attrs.frozen(eq=False)
-class Possible:
-    """The intervals of pixels, which depend on the earlier channels, as those of views do.
-
-    n is the number of pixels, or 1 if all pixels have the same intervals given their earlier channels.
-    """
-
-    even: Interval
-    """Intervals of channels if the earlier channels of the pixel have an even sum, (n, c)."""
-    odd: Interval
-    """Intervals of channels if the earlier channels of the pixel have an odd sum, (n, c)."""
-
-    @classmethod
-    def random(cls, count: int, spec: ImageSpec, seed: int) -> Possible:
-        """Random intervals for `count` pixels."""
-        shape = (count, spec.channels)
-        return cls(random_intervals(shape, spec.levels, seed), random_intervals(shape, spec.levels, seed + 1))
-
-    @classmethod
-    def everything(cls, spec: ImageSpec) -> Possible:
-        """Intervals that contain all values."""
-        ends = torch.zeros((1, spec.channels), dtype=torch.int64), torch.full((1, spec.channels), spec.levels - 1)
-        return cls(Interval(*ends), Interval(*ends))
-
-    def of(self, pixels: Tensor) -> Interval:
+    def intervals(self, pixels: Tensor) -> Interval:
         """The intervals of all channels of pixels (n, c), given their earlier channels: (n, c)."""
+        if self.possible is None:
+            return Interval(torch.zeros_like(pixels), torch.full_like(pixels, self.spec.levels - 1))
         odd = (pixels.cumsum(1) - pixels) % 2 == 1
-        return Interval(torch.where(odd, self.odd.low, self.even.low), torch.where(odd, self.odd.high, self.even.high))
+        ends = (self.possible.low, self.possible.high)
+        return Interval(*(torch.where(odd, end[:, 1], end[:, 0]) for end in ends))
+
+
+def ways_to_draw(head: Head, spec: ImageSpec, count: int, seed: int) -> list[Drawing]:
+    """The methods of a head that draw: freely and, if it can be restricted, in random intervals of `count` pixels."""
+    found = [Drawing(head, spec)]
+    if isinstance(head, RestrictableHead):
+        found.append(Drawing(head, spec, random_intervals((count, 2, spec.channels), spec.levels, seed)))
+    return found
 
 
 @attrs.define(eq=False)
 class CheckedWalk(Walk):
     """A walk that checks the order of calls, and records the values that it is given."""
 
-    possible: Possible
+    drawing: Drawing
     pixels: Tensor
     """Values that were passed to `take`, int64 (n, c); 0 for later channels."""
     taken: int = 0
@@ -113,7 +94,7 @@ class CheckedWalk(Walk):
         if channel != self.asked or channel != self.taken:
             broken("walk", f"the interval of channel {channel} was requested after `take` of {self.taken} channels")
         self.asked += 1
-        bounds = self.possible.of(self.pixels)
+        bounds = self.drawing.intervals(self.pixels)
         return Interval(bounds.low[:, channel, None], bounds.high[:, channel, None])
 
     def take(self, places: Tensor, channel: int, values: Tensor) -> None:
@@ -124,6 +105,10 @@ class CheckedWalk(Walk):
         self.taken += 1
         self.pixels[:, channel] = values[:, 0]
 
+    def check_finished(self, drawn: Tensor) -> None:
+        if self.taken != drawn.shape[1] or not torch.equal(self.pixels, drawn):
+            broken("walk", "the values passed to `take` must be those that draw_restricted returns, for every channel")
+
 
 def normal_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     """Standard normal noise, float64."""
@@ -132,10 +117,10 @@ def normal_noise(shape: tuple[int, ...], seed: int) -> Tensor:
 
 def random_uniforms(shape: tuple[int, int], seed: int) -> Tensor:
     """Noise in (0, 1), float64. The first and the last row are the ends of the range that requests can contain."""
+    least = 2.0**-53
     values = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    values = values.clamp(2.0**-53, 1 - 2.0**-53)
-    values[0], values[-1] = 2.0**-53, 1 - 2.0**-53
-    return values
+    values[0], values[-1] = 0, 1
+    return values.clamp(least, 1 - least)
 
 
 def random_intervals(shape: tuple[int, ...], levels: int, seed: int) -> Interval:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import torch
 from torch import Tensor
@@ -10,10 +12,9 @@ from auxar.model import Adjusted, Adjustments, ByChannel, GivenView, Interval, S
 from auxar.testing.drawing import COMPARED, DRAWN, check_answer, check_known, draws
 from auxar.testing.examples import all_images, between, random_images, random_known, sum_support
 from auxar.testing.frequencies import check_frequencies
-from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import broken, check_equal
-from auxar.testing.modules import CLOSE, NARROW
-from auxar.testing.networks import Distribution, check_total, nats, repeated
+from auxar.testing.modules import CLOSE, check_narrow, check_values
+from auxar.testing.networks import Distribution, check_total, repeated
 
 MANY = 6
 """The number of larger images, each with a view and features of its own."""
@@ -30,42 +31,48 @@ def check_given(model: Distribution, seed: int) -> None:
     sums = GivenView(sum_support(model.image, "everything"), random_images(1, model.image, seed))
     low, high = random_images(2, model.image, seed).sort(0).values.split(1)
     if model.features_channels:
-        _check_given(model, sums, seed)
+        _check_given(attrs.evolve(model, given=sums), seed)
     if model.restricts:
-        _check_given(model, attrs.evolve(sums, restricted=True), seed)
-        _check_given(model, between(model.image, Interval(low, high)), seed)
-        _check_views(model, seed)
+        for given in (attrs.evolve(sums, restricted=True), between(model.image, Interval(low, high))):
+            _check_given(attrs.evolve(model, given=given), seed)
+        _check_views(attrs.evolve(model, given=attrs.evolve(sums, restricted=True)), seed)
 
 
-def _check_given(model: Distribution, given: GivenView, seed: int) -> None:
-    everything, features = all_images(model.image), model.features(1, seed)
-    every, exact = repeated(features, len(everything)), model.exact or given.restricted
-    likelihoods = _check_restricted if given.restricted else _likelihoods
-    found = likelihoods(model, everything, every, _repeated(given, len(everything)))[0]
+def _check_given(model: Distribution, seed: int) -> None:
+    assert model.given is not None
+    everything, features, given = all_images(model.image), model.features(1, seed), model.given
+    inputs = everything, repeated(features, len(everything)), given.view.expand(len(everything), -1, -1, -1)
+    found = _check_restricted(model, *inputs) if given.restricted else _likelihoods(model, *inputs)[0]
     law = "restricted" if given.restricted else "given"
-    check_total(law, "with a given view, the probabilities of all images", found, exact)
-    if exact:
-        request = SampleRequest(tuple(range(DRAWN)), seed, given=_repeated(given, DRAWN))
-        drawn = draws(model, repeated(features, DRAWN), request)
-        _check_drawn(drawn, request)
+    check_total(law, "with a given view, the probabilities of all images", found, model.exact)
+    if model.exact:
+        request = _request(model, given.view.expand(DRAWN, -1, -1, -1), seed)
+        drawn = _drawn(model, repeated(features, DRAWN), request)
         check_frequencies(drawn, everything, found, model.image.levels, "image")
 
 
 def _check_views(model: Distribution, seed: int) -> None:
     """Checks images that are drawn given different views, also with known pixels of images that have these views."""
     views, features = random_images(COMPARED, model.image, seed + 1), repeated(model.features(1, seed), COMPARED)
-    given = GivenView(sum_support(model.image, "everything"), views, True)
     known = attrs.evolve(random_known(views, model.image, seed), limits=None)
     for each in (None, known):
-        request = SampleRequest(tuple(range(COMPARED)), seed, known=each, given=given)
-        drawn = draws(model, features, request)
-        _check_drawn(drawn, request)
+        drawn = _drawn(model, features, _request(model, views, seed, known=each))
         if each is not None:
             check_known(drawn, each, model.image)
 
 
-def _repeated(given: GivenView, count: int) -> GivenView:
-    return attrs.evolve(given, view=given.view.expand(count, -1, -1, -1))
+def _request(model: Distribution, views: Tensor, seed: int, **options: Any) -> SampleRequest:
+    assert model.given is not None
+    given = attrs.evolve(model.given, view=views)
+    return SampleRequest(tuple(range(len(views))), seed, given=given, **options)
+
+
+def _drawn(model: Distribution, features: Tensor | None, request: SampleRequest) -> Tensor:
+    """Draws the images of a request. Checks that they have their views, if they are restricted to them."""
+    drawn, given = draws(model, features, request), request.given
+    if given is not None and given.restricted and not _inside(drawn, given).all():
+        broken("restricted", "a drawn image does not have the view that it is restricted to", drawn=drawn)
+    return drawn
 
 
 def check_large_restricted(model: Distribution, seed: int) -> None:
@@ -73,29 +80,15 @@ def check_large_restricted(model: Distribution, seed: int) -> None:
     if not model.restricts:
         return
     image, features = random_images(MANY, model.image, seed), model.features(MANY, seed)
-    given = GivenView(sum_support(model.image, "squares"), image, True)
-    _check_restricted(model, image, features, given)
-    _check_restricted(model, random_images(MANY, model.image, seed + 3), features, given)
-    expected = check_invariances(_function(model, given), image, features, image)["restricted log_prob"]
+    restricted = attrs.evolve(model, given=GivenView(sum_support(model.image, "squares"), image, True))
+    _check_restricted(restricted, image, features, image)
+    _check_restricted(restricted, random_images(MANY, model.image, seed + 3), features, image)
     # The limits allow images with these views, so that drawn images have them.
     known = random_known(image, model.image, seed)
-    request = SampleRequest(tuple(range(1, MANY + 1)), seed + 1, RULE, depth=1, known=known, given=given)
-    drawn = draws(model, features, request)
-    _check_drawn(drawn, request)
-    check_answer(model, features, request, drawn)
-    model.module.float()
-    found, _ = _likelihoods(model, image, None if features is None else features.float(), given, NARROW)
-    message = "log_prob restricted to intervals in float32 differs from that in float64"
-    check_equal("precision", message, found, expected, NARROW, image=model.image)
-
-
-def _function(model: Distribution, given: GivenView) -> Function:
-    """The restricted log-likelihood as a function of images, features and the views that are given."""
-
-    def compute(image: Tensor, features: Tensor | None, view: Tensor) -> Results:
-        return {"restricted log_prob": model.compute(image, features, attrs.evolve(given, view=view))}
-
-    return attrs.evolve(model.function, what="log_prob, with intervals", compute=compute)
+    request = _request(restricted, image, seed + 1, rule=RULE, depth=1, known=known)
+    check_answer(restricted, features, request, _drawn(restricted, features, request))
+    check_values(restricted, seed)
+    check_narrow(restricted, seed)
 
 
 def _inside(image: Tensor, given: GivenView) -> Tensor:
@@ -104,40 +97,32 @@ def _inside(image: Tensor, given: GivenView) -> Tensor:
     return ((image >= found.low) & (image <= found.high)).flatten(1).all(1)
 
 
-def _check_drawn(drawn: Tensor, request: SampleRequest) -> None:
-    given = request.given
-    if given is not None and given.restricted and not _inside(drawn, given).all():
-        broken("restricted", "a drawn image does not have the view that it is restricted to", drawn=drawn)
-
-
-def _check_restricted(
-    model: Distribution, image: Tensor, features: Tensor | None, given: GivenView
-) -> tuple[Tensor, ByChannel]:
+def _check_restricted(model: Distribution, image: Tensor, features: Tensor | None, view: Tensor) -> Tensor:
     """Checks that restricted log-likelihoods are the free ones minus those of the intervals, and -∞ outside.
 
     Returns the restricted log-likelihoods.
     """
-    free, whole = _likelihoods(model, image, features, attrs.evolve(given, restricted=False))
-    found, channels = _likelihoods(model, image, features, given)
+    assert model.given is not None
+    given = attrs.evolve(model.given, view=view)
+    free, whole = _likelihoods(attrs.evolve(model, given=attrs.evolve(given, restricted=False)), image, features, view)
+    found, channels = _likelihoods(model, image, features, view)
     inside = _inside(image, given)
     if (found[~inside] != -torch.inf).any():
         broken("restricted", "log_prob restricted to intervals must be -∞ for images with a value outside")
     if whole.inside is not None:
         message = "restricted log_prob must be the free one minus `inside`, the log-probability of the intervals"
         expected = free - whole.inside.sum(1)
-        check_equal("restricted", message, found[inside], expected[inside], CLOSE, image=model.image)
+        check_equal("restricted", message, found[inside], expected[inside], CLOSE)
         if channels.channels is not None and whole.channels is not None:
             single, message = whole.channels - whole.inside, f"{message}, also for single channels"
-            check_equal("restricted", message, channels.channels[inside], single[inside], CLOSE, image=model.image)
-    return found, channels
+            check_equal("restricted", message, channels.channels[inside], single[inside], CLOSE)
+    return found
 
 
-def _likelihoods(
-    model: Distribution, image: Tensor, features: Tensor | None, given: GivenView, error: float = CLOSE
-) -> tuple[Tensor, ByChannel]:
+def _likelihoods(model: Distribution, image: Tensor, features: Tensor | None, view: Tensor) -> tuple[Tensor, ByChannel]:
     """The log-likelihoods of images with given views, (b,), also by channel. Checks that they agree."""
-    found, channels = nats(model, image, features, given), model.by_channel(image, features, given)
+    found, channels = model.values(image, features, view), model.by_channel(image, features, view)
+    law = "channels" if model.given is not None and model.given.restricted else "given"
     for total in (channels.total, *([] if channels.channels is None else [channels.channels.sum(1)])):
-        message = "with given views, log_prob_by_channel must add up to log_prob"
-        check_equal("channels" if given.restricted else "given", message, total, found, error)
+        check_equal(law, "with given views, log_prob_by_channel must add up to log_prob", total, found, CLOSE)
     return found, channels

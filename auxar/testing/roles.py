@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from auxar.model import CausalDistribution, CausalNetwork, Decoder, ImageSpec, Prior
+from auxar.model import CausalNetwork, Decoder, ImageSpec, Prior
 from auxar.testing.distributions import check_distribution
-from auxar.testing.laws import check_built
-from auxar.testing.networks import Distribution
 
 FEATURES = (1, 17)
 """The numbers of feature channels that are tried by default."""
@@ -38,13 +36,8 @@ def check_network(
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
-    def make(spec: ImageSpec, channels: int) -> Distribution:
-        network = build(config, spec, channels)
-        check_built(network, CausalNetwork, image=spec, features_channels=channels)
-        return Distribution(CausalDistribution(network), spec, channels)
-
-    check_distribution(make, images, (0,))
-    check_distribution(make, images, features)
+    for channels in ((0,), features):
+        check_distribution(lambda *given: build(config, *given), CausalNetwork, images, channels)
 
 
 def check_prior(
@@ -79,7 +72,6 @@ def check_prior(
     - `any_size`: `at` gives the model of another size with the same weights, or, if `any_size` is False, raises
       `UserError`.
     - `save`: loading saved weights restores `log_prob` exactly, also after `initialize`.
-    - `initialize`: `initialize` changes the training mode of no module.
     - `gradient`: each trainable parameter gets a gradient, and all gradients are finite. The loss depends on the
       features. While gradients are recorded, `log_prob` is the same.
     - `recompute`: if every `auxar.RecomputableBlock` is computed a second time in the backward pass, gradients and
@@ -94,12 +86,7 @@ def check_prior(
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
-    def make(spec: ImageSpec, channels: int) -> Distribution:
-        prior = build(config, spec)
-        check_built(prior, Prior, image=spec)
-        return Distribution(prior, spec)
-
-    check_distribution(make, images, (0,))
+    check_distribution(lambda image, _: build(config, image), Prior, images, (0,))
 
 
 def check_decoder(
@@ -131,9 +118,4 @@ def check_decoder(
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
-    def make(spec: ImageSpec, channels: int) -> Distribution:
-        decoder = build(config, spec, channels)
-        check_built(decoder, Decoder, image=spec, features_channels=channels)
-        return Distribution(decoder, spec, channels)
-
-    check_distribution(make, images, features)
+    check_distribution(lambda *given: build(config, *given), Decoder, images, features)

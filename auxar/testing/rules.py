@@ -34,7 +34,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
     """
     exact = True
     for depth in range(DEPTHS):
-        with calling("a rule", depth=depth):
+        with calling("a rule"):
             first, again = rule.adjustments(depth), rule.adjustments(depth)
             operation = rule.operation(depth)
         if not isinstance(first, Adjustments) or first != again:

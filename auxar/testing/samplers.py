@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,6 +40,7 @@ from auxar.testing.examples import (
 from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import (
     ContractError,
+    about,
     broken,
     calling,
     check_built,
@@ -104,10 +106,11 @@ def check_sampler(
         if sums:
             view = random_images(count, network.image, seed)
             request = attrs.evolve(request, given=GivenView(sum_support(network.image, sums), view, restricted))
-        case = _Case(network, _features(network, count, seed), request)
-        _check_case(sampler, reference, case)
-        _check_invariances(sampler, case)
-        _check_source(sampler, case, random_images(count, network.image, seed), reach=seed % 3, ordered=seed % 2 == 0)
+        case, image = _Case(network, _features(network, count, seed), request), random_images(count, network.image, 1)
+        with about("the sampler", network=type(network).__name__, image=network.image, request=request):
+            _check_case(sampler, reference, case)
+            _check_invariances(sampler, case)
+            _check_source(sampler, case, image, reach=seed % 3, ordered=seed % 2 == 0)
 
     search(
         check,
@@ -125,18 +128,12 @@ def check_sampler(
     )
     check_many(sampler, given)
     for network in chosen:
-        _check_check(sampler, network)
+        with calling("Sampler.check", module=network.train()):
+            sampler.check(network)
     for network in (chosen[0], chosen[-1]):
-        _check_failure(sampler, network)
-        _check_new_weights(sampler, reference, network)
-
-
-def _check_check(sampler: Sampler, network: CausalNetwork) -> None:
-    """Checks the laws `mode`, `state` and `runs` of `Sampler.check`."""
-    network.train()
-    with calling("Sampler.check", module=network, image=network.image):
-        sampler.check(network)
-    network.eval()
+        with about("the sampler", network=type(network).__name__, image=network.image):
+            _check_failure(sampler, network)
+            _check_new_weights(sampler, reference, network)
 
 
 @attrs.frozen(eq=False)
@@ -153,29 +150,31 @@ class _Case:
 
     def rows(self, features: Tensor | None, rows: Tensor) -> _Case:
         """The same case with some of its images, and with given features."""
-        request = self.request
-        part = attrs.evolve(
-            request,
-            numbers=tuple(request.numbers[row] for row in rows.tolist()),
-            known=request.known and request.known.of(rows),  # type: ignore[arg-type]
-            given=request.given and attrs.evolve(request.given, view=request.given.view[rows]),
+        found, known, given = self.request, self.request.known, self.request.given
+        numbers = tuple(found.numbers[row] for row in rows.tolist())
+        known = known and known.of(rows)  # type: ignore[arg-type]
+        given = given and attrs.evolve(given, view=given.view[rows])
+        return attrs.evolve(
+            self, features=features, request=attrs.evolve(found, numbers=numbers, known=known, given=given)
         )
-        return attrs.evolve(self, features=features, request=part)
 
 
 def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
     network = case.network
-    with calling("the reference sampler", network=type(network).__name__):
+    with calling("the reference sampler"):
         expected = case.drawn(reference)
     before = copy.deepcopy(network.state_dict())
-    for training in (False, True):
+    for training, law in ((False, "equality"), (True, "mode")):
         network.train(training)
         # A frozen part may stay in evaluation mode during training.
         list(network.modules())[-1].eval()
-        with calling("the sampler", case.features, module=network, image=network.image, rule=case.request.rule):
+        with calling("the sampler", case.features, module=network):
             found = case.drawn(sampler)
-        _check_equal(case, found, expected, training)
-        network.eval()
+        check_tensor("the drawn images", found, expected.shape, torch.int64)
+        check_range("the drawn images", found, network.image.levels)
+        message = f"images must equal those of the sampler `raster`{', also of a network in training mode' * training}"
+        check_equal(law, message, found, expected)
+    network.eval()
     for name, tensor in network.state_dict().items():
         check_equal("weights", f"the sampler must not change {name} of the network", tensor, before[name])
 
@@ -191,20 +190,11 @@ def _check_invariances(sampler: Sampler, case: _Case) -> None:
     check_invariances(function, case.features, rows, skip=("device",))
 
 
-def _check_equal(case: _Case, found: Tensor, expected: Tensor, training: bool) -> None:
-    check_tensor("the drawn images", found, expected.shape, getattr(found, "dtype", None))
-    check_tensor("the drawn images", found, expected.shape, torch.int64, law="dtype")
-    check_range("the drawn images", found, case.network.image.levels)
-    message = f"images must equal those of the sampler `raster`{', also of a network in training mode' * training}"
-    example: dict[str, Any] = {"network": type(case.network).__name__, "request": case.request}
-    check_equal("mode" if training else "equality", message, found, expected, **example)
-
-
 def _check_new_weights(sampler: Sampler, reference: Sampler, network: CausalNetwork) -> None:
     """Checks the law `weights`: after the weights of a network change, images are drawn with the new ones."""
     for seed in (1, 2):
         case = _Case(randomized(network, seed), _features(network, 2, 0), SampleRequest((0, 1)))
-        with calling("the sampler", image=network.image):
+        with calling("the sampler"):
             found = case.drawn(sampler)
         message = "after the weights of a network changed, images must be drawn with the new weights"
         check_equal("weights", message, found, case.drawn(reference))
@@ -221,15 +211,11 @@ class _FailingSource(ForceSource):
 
 def _check_failure(sampler: Sampler, network: CausalNetwork) -> None:
     """Checks the law `mode` if the pixel source fails. Its exception must reach the caller."""
-    network.train()
     source = _FailingSource(random_images(2, network.image, 0), network.image)
-    with calling("the sampler, whose pixel source fails,", module=network):
-        try:
-            sampler.sample(network, _features(network, 2, 0), source)
-        except ArithmeticError:
-            pass
-        else:
-            broken("source", "the sampler hides the exception of a pixel source that fails", image=network.image)
+    calls = calling("the sampler, whose pixel source fails,", module=network.train())
+    with calls, contextlib.suppress(ArithmeticError):
+        sampler.sample(network, _features(network, 2, 0), source)
+        broken("source", "the sampler hides the exception of a pixel source that fails")
     network.eval()
 
 
@@ -238,12 +224,12 @@ def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int, *, o
     network = case.network
     lag = None
     if ordered:
-        with calling("Sampler.lag", module=network, image=network.image):
+        with calling("Sampler.lag", module=network):
             lag = sampler.lag(network, reach)
         if type(lag) is not int or not 1 <= lag <= network.image.width:
-            broken("order", f"Sampler.lag must return an integer from 1 to the width, got {lag!r}", image=network.image)
+            broken("order", f"Sampler.lag must return an integer from 1 to the width, got {lag!r}")
     source = NotingSource(image, network.image, network.head.parameter_count, reach, lag)
-    with calling("the sampler, with a custom pixel source,", case.features, module=network, image=network.image):
+    with calling("the sampler, with a custom pixel source,", case.features, module=network):
         found = sampler.sample(network, case.features, source)
     source.check_finished()
     check_equal("source", "the sampler's image differs from the pixels of the source", found, image)
@@ -252,8 +238,7 @@ def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int, *, o
     # A sampler may sum in another order or use faster implementations of functions, which round differently.
     close = CLOSE if expected.dtype == torch.float64 else NARROW
     message = f"the parameters passed to the source differ from the network's predictions in {expected.dtype}"
-    example: dict[str, Any] = {"network": type(network).__name__, "image": network.image, "images": len(image)}
-    check_equal("source", message, source.parameters, expected.double(), close, **example)
+    check_equal("source", message, source.parameters, expected.double(), close, images=len(image))
 
 
 def check_many(sampler: Sampler, given: Sequence[CausalNetwork]) -> None:
@@ -263,8 +248,7 @@ def check_many(sampler: Sampler, given: Sequence[CausalNetwork]) -> None:
     """
     networks = sorted(given, key=lambda network: network.image.dims) or _accepted(sampler, [LARGE])
     network = copy.deepcopy(networks[-1]).float()
-    features = _features(network, MANY, 0)
-    case = _Case(network, features, SampleRequest(tuple(range(MANY))))
+    case = _Case(network, _features(network, MANY, 0), SampleRequest(tuple(range(MANY))))
     _check_source(sampler, case, random_images(MANY, network.image, 0), reach=1)
 
 

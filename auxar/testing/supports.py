@@ -18,8 +18,8 @@ from auxar.model import ImageSpec, Known, RepeatedWalk, Support, View
 from auxar.testing.centers import check_centers
 from auxar.testing.enumeration import SPACES, check_space, enumerable_views
 from auxar.testing.examples import SEEDS, extreme_images, images, random_images, random_known
-from auxar.testing.intervals import check_intervals, check_order, check_reach
-from auxar.testing.laws import broken, described, search
+from auxar.testing.intervals import check_earlier, check_intervals, interval_function
+from auxar.testing.laws import check_built, search
 from auxar.testing.walks import check_along, check_drawn, walk_of
 
 EXAMPLES = 20
@@ -40,11 +40,10 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
     supported = {spec: view for spec, view in views.items() if view.support is not None}
     if not supported:
         return
-    for spec, view in supported.items():
-        _check_support(view, spec)
     spaces = enumerable_views(build, list(supported) if chosen else SPACES)
+    for view in (*supported.values(), *spaces):
+        check_built(view.support, Support, "the view's `support` must be None or", image=view.image)
     for view in spaces:
-        _check_support(view, view.image)
         check_space(view)
     if not spaces:
         message = "no accepted image spec has few enough possible images"
@@ -65,30 +64,21 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
     _check_many(supported[max(supported, key=lambda spec: spec.dims)])
 
 
-def _check_support(view: View, spec: ImageSpec) -> None:
-    found = getattr(view.support, "image", None)
-    if not isinstance(view.support, Support):
-        message = f"the view's `support` must be an auxar.Support or None, got {described(view.support)}"
-        broken("support", message, built_for=spec)
-    if found != spec:
-        broken("support", f"the support's `image` must be the view's `image`, got {found}", built_for=spec)
-
-
 def _check_example(view: View, image: Tensor, seed: int) -> None:
     noise, given = torch.Generator().manual_seed(seed), view(image)
     noisy = random_images(len(image), view.image, seed)
     check_intervals(view, image)
     reach = walk_of(view, given).reach
+    check_centers(view, image, noisy, reach)
     check_along(view, image, given)
     drawn = check_drawn(view, given, noise)
     for first, second in ((image, noisy), (image, drawn), (drawn, image)):
-        check_order(view, first, second, given)
-        check_reach(view, first, second, given, reach)
+        check_earlier(interval_function(view), first, second, given, view.image, reach, "support")
     check_intervals(view, drawn)
     known = _known(view, image, seed, noise)
     check_along(view, image, given, known)
     check_drawn(view, given, noise, known)
-    check_centers(view, image, noisy, noise)
+    check_along(view, noisy, given, follows=False)
 
 
 def _known(view: View, image: Tensor, seed: int, noise: torch.Generator) -> Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.model import ImageSpec, Interval, Known, View
-from auxar.testing.any_size import is_accepted, other_size
+from auxar.testing.any_size import check_any_size, other_size
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
 from auxar.testing.invariances import Function, check_invariances, columns_first
 from auxar.testing.laws import (
@@ -45,7 +46,7 @@ def check_view(
     The laws:
 
     - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
-    - `spec`: `image` is the spec passed to `build`, and `view` is an `ImageSpec`.
+    - `spec`: `image` is the spec passed to `build`, also that of the support, and `view` is an `ImageSpec`.
     - `determinism`: equal images have equal views.
     - `shape`: the view of an image has the shape that `view` describes.
     - `dtype`: the view has the dtype of the image, and its values do not depend on the dtype.
@@ -57,6 +58,8 @@ def check_view(
     - `device`: the view on a GPU equals that on the CPU.
     - `any_size`: `at` gives the view that is built for images of another size, or, if `any_size` is False, raises
       `UserError`.
+    - `stride` (if `View.any_size` is true): the view of an image without its first rows and columns, as many as
+      `stride` says, is the view of the image without its first row and column.
     - `known`: values that `View.known` marks as known are determined by the known pixels. Limits that it returns allow
       the view of every image with the known pixels, and, if these have limits themselves, within their limits.
     - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
@@ -78,41 +81,39 @@ def check_view(
     views = {spec: build(config, spec) for spec in specs}
     for spec, view in views.items():
         check_built(view, View, image=spec)
-        if not isinstance(getattr(view, "view", None), ImageSpec):
-            broken("spec", "the View's `view` must be an auxar.ImageSpec", built_for=spec)
+        check_built(getattr(view, "view", None), ImageSpec, "the View's `view` must be")
         _check_images(view, build(config, spec))
     small = [spec for spec in specs if spec != LARGE] or specs
+
+    example = st.sampled_from(small).flatmap(lambda spec: _examples(views[spec], spec))
 
     def check(example: tuple[View, Tensor, Tensor, Tensor]) -> None:
         _check_image(*example)
 
-    search(
-        check,
-        EXAMPLES,
-        example=st.sampled_from(small).flatmap(lambda spec: _examples(views[spec], spec)),
-    )
+    search(check, EXAMPLES, example=example)
     large = max(specs, key=lambda spec: spec.dims)
     many, others = random_images(MANY, large, 0), random_images(MANY, large, 1)
     _check_image(views[large], many, others, _mask(large, 1, MANY))
     check_supports(lambda spec: build(config, spec), views, chosen=images is not None)
     for view in views.values():
-        _check_any_size(view, config, build)
+        size = other_size(view.image)
+        check_any_size(
+            view,
+            functools.partial(build, config, size),
+            functools.partial(view.at, size),
+            lambda found: found(random_images(3, found.image, 0)),
+        )
 
 
-def _check_any_size(view: View, config: object, build: Callable[[Any, ImageSpec], View]) -> None:
-    """Checks the law `any_size`."""
-    other = other_size(view.image)
-    if not is_accepted(lambda: build(config, other)):
-        return
-    if not view.any_size:
-        if is_accepted(lambda: view.at(other)):
-            broken("any_size", "`at` must raise UserError for another size, because `any_size` is False")
-        return
-    with runs("at", law="any_size"):
-        found, expected = view.at(other), build(config, other)
-    image = random_images(3, other, 0)
-    if (found.image, found.view) != (other, expected.view) or not torch.equal(found(image), expected(image)):
-        broken("any_size", f"`at` must give the view that is built for {other}, got one of {found.image}")
+def _check_stride(view: View) -> None:
+    """Checks the law `stride` with an image that has one stride more rows and columns than those of the view."""
+    with runs("stride", law="stride"):
+        rows, columns = view.stride
+    larger = attrs.evolve(view.image, height=view.image.height + rows, width=view.image.width + columns)
+    image = random_images(3, larger, 0)
+    expected, found = view.at(larger)(image)[..., 1:, 1:], view(image[..., rows:, columns:])
+    message = "the view of an image without `stride` rows and columns must be the view without a row and column"
+    check_equal("stride", message, found, expected, image=image)
 
 
 def _check_images(view: View, again: View) -> None:
@@ -120,6 +121,8 @@ def _check_images(view: View, again: View) -> None:
 
     These are images whose sums overflow a byte, and images just below white.
     """
+    if view.any_size:
+        _check_stride(view)
     extremes = extreme_images(view.image)
     mask = torch.ones(len(extremes), view.image.height, view.image.width, dtype=torch.bool)
     found = _check_image(view, extremes, extremes, mask)
@@ -137,9 +140,8 @@ def _examples(view: View, spec: ImageSpec) -> st.SearchStrategy[tuple[View, Tens
 def _function(view: View) -> Function:
     def compute(image: Tensor) -> dict[str, Tensor]:
         found = view(image)
-        check_tensor("the view", found, (len(image), *view.view.shape), getattr(found, "dtype", None), image=image)
-        check_tensor("the view", found, found.shape, image.dtype, law="dtype", image=image)
-        check_range("the view", found, view.view.levels, image=image)
+        check_tensor("the view", found, (len(image), *view.view.shape), image.dtype)
+        check_range("the view", found, view.view.levels)
         return {"the view": found}
 
     return Function("the view", compute, (max(view.image.levels, view.view.levels),))
@@ -199,7 +201,7 @@ def _check_known_view(view: View, known: Known, image: Tensor, mask: Tensor) -> 
 
 def _known(view: View, known: Known) -> Known:
     limits = () if known.limits is None else (known.limits.low, known.limits.high)
-    with calling("View.known", known.values, known.mask, *limits, image=known.values, mask=known.mask):
+    with calling("View.known", known.values, known.mask, *limits):
         return view.known(known)
 
 

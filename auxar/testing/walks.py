@@ -9,7 +9,7 @@ from torch import Tensor
 
 from auxar.model import ImageSpec, Interval, Known, View, Walk
 from auxar.model.sum_support import SumWalk
-from auxar.testing.intervals import check_places, intervals
+from auxar.testing.intervals import Found, intervals
 from auxar.testing.laws import broken, calling, check_equal, check_tensor
 
 Choose = Callable[[Tensor, int, Interval], Tensor]
@@ -19,28 +19,52 @@ Choose = Callable[[Tensor, int, Interval], Tensor]
 def walk_of(view: View, given: Tensor, known: Known | None = None) -> Walk:
     """A new walk of the view's support. Checks its `reach`."""
     assert view.support is not None
-    with calling("Support.walk", given, view=given):
+    with calling("Support.walk", given):
         walk = view.support.walk(given, known)
         if not isinstance(walk, Walk) or not isinstance(walk.reach, int) or walk.reach < 0:
             broken("support", "Support.walk must return an auxar.Walk whose reach is an integer ≥ 0", walk=walk)
     return walk
 
 
-def check_along(view: View, image: Tensor, given: Tensor, known: Known | None = None) -> None:
-    """Checks that a walk along an image gives the same intervals as `Support.intervals`.
+def check_along(view: View, image: Tensor, given: Tensor, known: Known | None = None, *, follows: bool = True) -> None:
+    """Checks that a walk along an image gives the same intervals and centers as the support.
 
-    If pixels of the image are known, the intervals may be narrower, but must contain the values of the image.
+    If pixels of the image are known, the intervals may be narrower, but must contain the values of the image. If not
+    `follows`, the image need not have the given view, and the walk gives centers alone, as for a free decoder.
     """
-    flat = _by_place(image)
-    _, found = _walked(view, walk_of(view, given, known), given, lambda places, channel, _: flat[:, channel, places].T)
-    expected = intervals(view, image, given)
+    assert view.support is not None
+    flat, walk, centers = _by_place(image), walk_of(view, given, known), view.support.centers(image, given)
+
+    def choose(places: Tensor, channel: int, _: Interval) -> Tensor:
+        if channel == 0:
+            _check_centers(walk, places, centers, given, known)
+        return flat[:, channel, places].T
+
+    _, walked = _walked(view, walk, given, choose, asks=follows)
+    if not follows:
+        return
+    expected, found = intervals(view, image, given), Found(view, image, given, walked.low, walked.high)
     message = "in a walk along an image, the interval "
-    wide = (found.low < expected.low) | (found.high > expected.high)
-    check_places(wide, message + "extends beyond Support.intervals", view, image, given, found)
+    found.check((found.low < expected.low) | (found.high > expected.high), f"{message}extends beyond Support.intervals")
     narrow = (found.low > expected.low) | (found.high < expected.high)
-    outside = (image < found.low) | (image > found.high)
-    wrong, what = (narrow, "is narrower than") if known is None else (outside, "does not contain the value, unlike")
-    check_places(wrong, f"{message}{what} Support.intervals", view, image, given, found)
+    wrong, what = (narrow, "is narrower than") if known is None else (found.outside, "leaves out the value, unlike")
+    found.check(wrong, f"{message}{what} Support.intervals")
+
+
+def _check_centers(walk: Walk, places: Tensor, centers: Tensor | None, given: Tensor, known: Known | None) -> None:
+    """Checks the centers of a walk at places, which must be the same if they are asked for again."""
+    with calling("Walk.centers", places):
+        both = walk.centers(places), walk.centers(places)
+    for found in both:
+        if centers is None or found is None:
+            if found is not centers:
+                broken("centers", "Walk.centers must return None if and only if Support.centers does", centers=centers)
+            continue
+        check_tensor("Walk.centers", found, (len(places), *centers.shape[:2]), torch.int64, law="centers")
+        inside = places < centers[0, 0].numel()
+        expected = centers.flatten(2).permute(2, 0, 1)[places[inside]]
+        message = f"the centers of a walk{' with known pixels' * (known is not None)} differ from Support.centers"
+        check_equal("centers", message, found[inside], expected, view=given)
 
 
 def check_drawn(view: View, given: Tensor, noise: torch.Generator, known: Known | None = None) -> Tensor:
@@ -67,14 +91,18 @@ def check_drawn(view: View, given: Tensor, noise: torch.Generator, known: Known 
     return image
 
 
-def _walked(view: View, walk: Walk, given: Tensor, choose: Choose) -> tuple[Tensor, Interval]:
-    """Walks through all pixels with the chosen values. Returns the resulting image and the intervals, int64."""
+def _walked(view: View, walk: Walk, given: Tensor, choose: Choose, *, asks: bool = True) -> tuple[Tensor, Interval]:
+    """Walks through all pixels with the chosen values. Returns the resulting image and the intervals, int64.
+
+    The walk is asked for intervals if `asks`; otherwise they contain all values.
+    """
     spec, outside = view.image, view.image.height * view.image.width
     image, low, high = (torch.zeros(spec.channels, outside + 1, len(given), dtype=torch.int64) for _ in range(3))
-    with calling("the walk", given, view=given):
+    with calling("the walk", given):
         for places in _steps(spec, walk.reach):
             for channel in range(spec.channels):
-                found = _interval(walk, places, channel, spec, len(given))
+                everything = torch.tensor([0, spec.levels - 1]).expand(len(places), len(given), 2).unbind(2)
+                found = _interval(walk, places, channel, spec, len(given)) if asks else Interval(*everything)
                 values = choose(places, channel, found)
                 with calling("Walk.take", values):
                     walk.take(places, channel, values)

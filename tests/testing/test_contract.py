@@ -6,6 +6,7 @@ from helpers.causal_networks import randomized
 from auxar.model import ImageSpec
 from auxar.plugins import load_plugins
 from auxar.testing import (
+    check_augmentation,
     check_dataset,
     check_embedding,
     check_head,
@@ -121,6 +122,12 @@ def test_a_shipped_component_keeps_the_contract(kind, name, options, arguments):
 def test_a_shipped_rule_keeps_the_contract(name):
     build, config = built("rule", name, {})
     check_rule(build(config))
+
+
+@pytest.mark.parametrize("name", REGISTRY.names("augmentation"))
+def test_a_shipped_augmentation_keeps_the_contract(name):
+    build, config = built("augmentation", name, {})
+    check_augmentation(build(config))
 
 
 def test_every_shipped_component_is_checked():

@@ -107,7 +107,7 @@ BROKEN = {
     "missing": (lambda options: Path("/missing"), "path: build returns a path that does not exist\n  path = /missing"),
     "empty": (lambda options: right(Options(0)), "splits: the set cannot be read: "),
     "text": (text, "images: 3.png in the split 'train' cannot be read: the format is unknown"),
-    "colors": (lambda options: right(Options(channels=3)), "images: 0.png in the split 'train' has the channels R, G"),
+    "colors": (lambda options: right(Options(channels=2)), "images: 0.png in the split 'train' has the channels L, A"),
     "counted": (counted, "repeat: a second call of build gives other images; the first that differs is image 0 of"),
     "rewritten": (
         rewritten,

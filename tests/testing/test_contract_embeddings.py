@@ -4,12 +4,12 @@ from copy import deepcopy
 
 import pytest
 import torch
-from helpers.contract import alternately, before, breaks, cases, first, in_memory_order, mutant, setting, then
+from helpers.contract import alternately, before, breaks, cases, mutant, setting, then
 from helpers.right_embedding import Features
 from torch import nn
 
 from auxar.model import ImageSpec
-from auxar.testing import check_embedding, invariances
+from auxar.testing import check_embedding
 
 
 def features(law, forward=None, **edits):
@@ -30,26 +30,10 @@ def first_of_many(view):
     return view[numbers.where(numbers < 16, 0)]
 
 
-def writing(self, right, view):
-    found = right(view)
-    view.zero_()
-    return found
-
-
 def gradientless(found):
     """Gradients are turned off for good."""
     torch.set_grad_enabled(False)
     return found
-
-
-def sleeping(self, right, view):
-    self.eval()
-    return right(view)
-
-
-def short_integers(view):
-    """The integers of a view as they come, which overflow int16."""
-    return view * 200 if view.dtype == torch.int16 else view.long() * 200
 
 
 def alternating_in_single():
@@ -74,24 +58,16 @@ MUTANTS = {
     "without channels": features("spec", __init__=setting(features_channels=0)),
     "channels in words": features("spec", __init__=setting(features_channels="two")),
     "swapped": features("spec", __init__=lambda self, right, config, view, image: right(config, image, view)),
-    "alternating": features("determinism", alternately(lambda found: found + 1)),
     "alternating in single": features("determinism", alternating_in_single()),
-    "stuck": features("initialize", initialize=lambda self, right, view: self.eval()),
+    "stuck": features("mode", initialize=lambda self, right, view: self.eval()),
     "infinite at first": features("finite", initialize=infinite_at_first),
     "logarithmic": features("finite", logarithmic),
     "unused": features("gradient", __init__=setting(spare=parameter)),
     "steep": features(
         "gradient", lambda self, right, view: right(view) + (0 * self.spare).sqrt(), __init__=setting(spare=parameter)
     ),
-    "writing": features("inputs", writing),
     "writes first": features("inputs", initialize=lambda self, right, view: view.zero_()),
-    "memory order": features("layout", before(view=in_memory_order)),
-    "sleeping": features("mode", sleeping),
-    "reseeding": features("state", first(lambda: torch.manual_seed(0))),
     "gradientless": features("state", then(gradientless)),
-    "noisy": features("state", then(lambda found: nn.functional.dropout(found, 0.5))),
-    "short integers": features("dtype", before(view=short_integers)),
-    "wrapping": features("dtype", before(view=lambda view: 2 * view)),
     "constant": features("view", before(view=torch.zeros_like)),
     "too small": features("shape", then(lambda found: found[:, :1])),
     "averaging": features("batch", then(lambda found: found - found.mean(0, keepdim=True))),
@@ -120,24 +96,14 @@ MUTANTS = {
 @pytest.mark.parametrize(("law", "kind"), cases(MUTANTS))
 @pytest.mark.usefixtures("first_example")
 def test_a_broken_embedding_is_caught(law, kind):
-    breaks(law, check_embedding, kind, None)
-
-
-def test_an_embedding_is_compared_on_all_devices(monkeypatch):
-    def moved(self, right, device):
-        self.place = device
-        return right(device)
-
-    def more_elsewhere(self, right, view):
-        return right(view) + 0.1 * (self.place == torch.device("cpu:0"))
-
-    monkeypatch.setattr(invariances, "devices", lambda: [torch.device("cpu"), torch.device("cpu:0")])
-    breaks("device", check_embedding, mutant(Features, place=None, to=moved, forward=more_elsewhere), None)
-    check_embedding(Features, None, pairs=[(ImageSpec(1, height=2, width=2, levels=300), ImageSpec(height=4, width=4))])
+    words = {"mode": "initialize must not change", "state": "training turns gradients off"}
+    assert words.get(law, "") in breaks(law, check_embedding, kind, None)
 
 
 def test_a_right_embedding_passes():
     check_embedding(Features, None)
     untrained = setting(layer=lambda self: self.layer.requires_grad_(False))
     check_embedding(mutant(Features, __init__=untrained), None)
-    check_embedding(Features, None, pairs=[(ImageSpec(4, height=1, width=1), ImageSpec(height=3, width=2))])
+    tall, wide = ImageSpec(4, height=1, width=1), ImageSpec(1, height=2, width=2, levels=300)
+    for view, image in ((tall, ImageSpec(height=3, width=2)), (wide, ImageSpec(height=4, width=4))):
+        check_embedding(Features, None, pairs=[(view, image)])

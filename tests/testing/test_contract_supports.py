@@ -1,12 +1,11 @@
-"""Tests that the contract check of supports fails for intervals with one fault, and passes for correct ones."""
+"""Tests that the contract check of supports fails for intervals with one fault."""
 
 import attrs
 import pytest
 import torch
 from helpers.contract import before, breaks, cases, mutant, setting, then
 
-from auxar.errors import UserError
-from auxar.model import ImageSpec, Interval, RepeatedWalk, SumSupport, Support, View, Walk
+from auxar.model import ImageSpec, Interval, SumSupport, Support, View, Walk
 from auxar.model.sum_support import SumWalk
 from auxar.testing import check_view
 from auxar.testing.supports import check_supports
@@ -18,7 +17,6 @@ SQUARES = ImageSpec(1, height=4, width=4, levels=4)
 LARGE = ImageSpec(1, height=4, width=4)
 LARGEST = ImageSpec(1, height=12, width=8)
 COLORS = ImageSpec(3, height=1, width=1, levels=16)
-MANY_COLORS = ImageSpec(3, height=2, width=2)
 
 pytestmark = pytest.mark.filterwarnings("ignore:intervals of a support were not compared with all images")
 
@@ -67,7 +65,8 @@ def walking(base=SumWalk, **edits):
 
 def catches(law, build, image):
     """Asserts that the check of supports alone fails for a view."""
-    breaks(law, check_supports, build, {image: build(image)}, chosen=True)
+    found = breaks(law, check_supports, build, {image: build(image)}, chosen=True)
+    assert law != "runs" or found.startswith(("runs: Walk.take failed", "runs: Walk.interval failed"))
 
 
 # Bounds that are off by one, everywhere and at a single rare place
@@ -83,11 +82,6 @@ def whole(low, high, image, levels):
     return torch.ones_like(low)
 
 
-def white(low, high, image, levels):
-    """Marks the sub-pixels that have to be white."""
-    return (low == levels - 1).to(torch.int64)
-
-
 def off(by, where, levels):
     def edit(low, high, image, view):
         here = where(low, high, image, levels)
@@ -96,14 +90,11 @@ def off(by, where, levels):
     return edit
 
 
-OFF_BY_ONE = pytest.mark.parametrize("by", [(-1, 0), (1, 0), (0, -1), (0, 1)], ids=str)
-
-
 @pytest.mark.parametrize("where", [whole, rare])
 @pytest.mark.parametrize(
     "image", [pytest.param(SQUARE, id="all images"), pytest.param(LARGE, id="256 levels", marks=pytest.mark.slow)]
 )
-@OFF_BY_ONE
+@pytest.mark.parametrize("by", [(-1, 0), (1, 0), (0, -1), (0, 1)], ids=str)
 def test_a_bound_that_is_off_by_one_is_caught(by, image, where):
     catches("support", edited(off(by, where, image.levels)), image)
 
@@ -250,15 +241,11 @@ def widening(self, right, places, channel):
 
 BROKEN = {
     "rounded half down": ("support", HALF_DOWN, SQUARE),
-    "rounded half down, large": ("support", HALF_DOWN, LARGE),
     "overflow of uint8": ("dtype", ranging(in_bytes), LARGE),
     "channels in reverse": ("support", grayscale(Backwards), COLORS),
-    "channels in reverse, large": ("support", grayscale(Backwards), MANY_COLORS),
     "without the clip": ("support", UNCLIPPED, SQUARE),
-    "without the clip, large": ("support", UNCLIPPED, LARGE),
     "below 0": ("support", edited(lambda low, high, *_: (low - (low == 0).to(torch.int64), high)), LARGE),
     "looks at the sub-pixel itself": ("support", edited(looking_at_itself), SQUARE),
-    "looks at the sub-pixel itself, large": ("support", edited(looking_at_itself), LARGE),
     "looks ahead": ("support", edited(looking_ahead), SQUARES),
     "mixes the batch": ("batch", edited(lambda low, high, *_: (torch.minimum(low, low.flip(0)), high)), LARGE),
     "floats": ("support", edited(lambda low, high, *_: (low.double(), high.double())), SQUARE),
@@ -269,8 +256,8 @@ BROKEN = {
         edited(lambda low, high, image, view: (low, high if view.is_contiguous() else (high - 1).clamp(min=0))),
         SQUARES,
     ),
-    "another image": ("support", sums(__init__=before(image=lambda image: attrs.evolve(image, levels=5))), SQUARE),
-    "no support": ("support", pyramid(lambda right: right.intervals), SQUARE),
+    "another image": ("spec", sums(__init__=before(image=lambda image: attrs.evolve(image, levels=5))), SQUARE),
+    "no support": ("spec", pyramid(lambda right: right.intervals), SQUARE),
     "one walk for all": ("support", one_for_all(), SQUARES),
     "reach too small": ("support", walking(__init__=setting(reach=0)), SQUARES),
     "reach no integer": ("support", walking(__init__=setting(reach=lambda walk: float(walk.reach))), SQUARES),
@@ -339,48 +326,3 @@ def test_a_view_without_intervals_cannot_have_a_support():
 def test_what_was_not_counted_is_told():
     with pytest.warns(UserWarning, match="not compared with all images"):
         check_view(PyramidView, PyramidConfig(2), images=[LARGE])
-
-
-# Correct supports
-
-
-class BrightestView(View):
-    """The maximum over 2×2 squares."""
-
-    def __init__(self, config, image):
-        if image.height % 2 or image.width % 2:
-            raise UserError("the height and width must be even")
-        self.image, self.view = image, PyramidView(PyramidConfig(2), image).view
-        self.support = BrightestSupport(image)
-
-    def __call__(self, image):
-        return image.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).amax((3, 5))
-
-
-class BrightestSupport(Support):
-    """The support of `BrightestView`. The last value of a square must be the maximum if none before it is."""
-
-    def __init__(self, image):
-        self.image = image
-
-    def intervals(self, image, view):
-        high = view.to(torch.int64).repeat_interleave(2, 2).repeat_interleave(2, 3)
-        squares = image.to(torch.int64).unflatten(2, (-1, 2)).unflatten(4, (-1, 2))
-        before = squares[:, :, :, 0].amax(4).maximum(squares[:, :, :, 1, :, 0])
-        low = torch.zeros_like(high)
-        # If a value of the square exceeds its maximum, the interval is empty.
-        low[:, :, 1::2, 1::2] = torch.where(before < view, view, torch.where(before > view, view + 1, 0))
-        return Interval(low, high)
-
-
-def test_a_strangers_support_passes():
-    check_view(BrightestView, None)
-    support = BrightestView(None, SQUARE).support
-    assert isinstance(support.walk(torch.zeros(1, 1, 1, 1, dtype=torch.int64)), RepeatedWalk)
-
-
-@OFF_BY_ONE
-def test_a_strangers_support_that_is_off_by_one_is_caught(by):
-    edit = off(by, white, SQUARE.levels)
-    view = mutant(BrightestView, __init__=setting(support=lambda view: Edited(view.support, edit)))
-    catches("support", lambda image: view(None, image), SQUARE)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar.testing import ContractError
-from auxar.testing.laws import broken, fitting, keeps_state, runs, search
+from auxar.testing.laws import about, broken, fitting, keeps_state, search
 
 
 def test_an_error_shows_each_part_of_the_example_on_its_own_line():
@@ -27,12 +27,13 @@ def test_an_error_shows_each_part_of_the_example_on_its_own_line():
 
 
 def test_an_exception_of_a_component_breaks_the_law_runs():
-    with pytest.raises(ContractError) as error, runs("the view", example={"image": torch.tensor([3])}):
+    with pytest.raises(ContractError) as error, about("the view", image=torch.tensor([3])):
         raise ZeroDivisionError("never")
     assert str(error.value) == "runs: the view failed with ZeroDivisionError: never\n  image = [3] (torch.int64)"
-    with pytest.raises(ContractError) as error, runs("the view"):
-        broken("range", "too large")
+    with pytest.raises(ContractError) as error, about("the view", seed=4), about("the model", size=2):
+        broken("range", "too large", value=3)
     assert error.value.law == "range"
+    assert str(error.value) == "range: too large\n  value = 3\n  size = 2\n  seed = 4"
 
 
 @pytest.mark.parametrize("enabled", [True, False])
