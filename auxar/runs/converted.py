@@ -71,18 +71,36 @@ def read_origin(path: Path) -> Recorded | None:
     return _origin(read_metadata(path), path) if is_file(path) else None
 
 
-def read_converted(path: Path, weights: Path) -> Converted:
-    """Reads a factor in the form of an arithmetic.
+def present_origin(run: RunFolder, factor: str, arithmetic: str) -> Recorded | None:
+    """The origin of a factor in the form of an arithmetic, or None unless it was made from the run's present weights.
 
-    Raises `UserError` if the file is missing, damaged or was made from other weights than those in the file `weights`.
+    Raises `DamagedFile` if a header is invalid.
     """
+    origin, weights = read_origin(stored_at(run, factor, arithmetic)), run.weights(factor)
+    made = origin is not None and is_file(weights) and origin.weights == read_checksum(weights)
+    return origin if made else None
+
+
+def read_converted(run: RunFolder, factor: str, arithmetic: str) -> tuple[Converted, Recorded]:
+    """Reads a factor in the form of an arithmetic, and its origin and digest.
+
+    Raises `UserError` if the file is missing or damaged, if it was made from other weights than the run's, or if the
+    run records another digest for the same weights and options.
+    """
+    path, weights = stored_at(run, factor, arithmetic), run.weights(factor)
 
     def check(_: object, metadata: Mapping[str, str]) -> None:
         if _origin(metadata, path).weights != read_checksum(weights):
             raise UserError(f"{path} was made from other weights than {weights}; make it again with `auxar integers`")
 
     tensors, metadata = read_tensors(path, check)
-    return Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
+    converted = Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
+    made = attrs.evolve(_origin(metadata, path), digest=digest(converted))
+    if (other := other_digest(run, factor, arithmetic, made)) is not None:
+        raise UserError(
+            f"{path} has the digest {made.digest}, but {arithmetic}.json records {other}; restore the original file"
+        )
+    return converted, made
 
 
 def stored_at(run: RunFolder, factor: str, arithmetic: str) -> Path:
@@ -110,9 +128,8 @@ def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithme
                 f"{path} is missing: the run is not converted to integers yet; convert it with "
                 f"`auxar integers {run.name}`"
             )
-        converted = read_converted(path, run.weights(factor.name))
-        check_digest(run, factor.name, name, path, converted)
-        digests[factor.name] = digest(converted)
+        converted, made = read_converted(run, factor.name, name)
+        digests[factor.name] = made.digest
         try:
             factors.append(arithmetic.restore(factor, converted))
         except UserError as error:
@@ -173,16 +190,6 @@ def digests_of(run: RunFolder, arithmetic: str) -> dict[str, str]:
         for name, recorded in factors.items()
         if weights.get(name, recorded.weights) == recorded.weights
     }
-
-
-def check_digest(run: RunFolder, factor: str, arithmetic: str, path: Path, converted: Converted) -> None:
-    """Raises `UserError` if the run records another digest for the factor in this file, made from the same weights with
-    the same options."""
-    found = attrs.evolve(_origin(read_metadata(path), path), digest=digest(converted))
-    if (other := other_digest(run, factor, arithmetic, found)) is not None:
-        raise UserError(
-            f"{path} has the digest {found.digest}, but {arithmetic}.json records {other}; restore the original file"
-        )
 
 
 def other_digest(run: RunFolder, factor: str, arithmetic: str, made: Recorded) -> str | None:

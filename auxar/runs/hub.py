@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from pathlib import Path
 
 from auxar.errors import UserError, one_line
 from auxar.files import entries, is_file, read_bytes, remove, replacing
-from auxar.progress import without_bars
-from auxar.runs.format import RECORD
+from auxar.progress import is_hidden, without_bars
+from auxar.runs.format import RECORD, check_format
 from auxar.runs.layout import RunFolder
-
-logger = logging.getLogger("auxar")
 
 PATTERNS = (
     "run.json",
@@ -43,7 +40,7 @@ def download(repository: str, revision: str | None) -> RunFolder:
     where = f"on the Hugging Face hub ({constants.ENDPOINT})"
     about = f"'{one_line(name)}' is neither the folder of a run nor a model {where}"
     try:
-        with contextlib.nullcontext() if logger.isEnabledFor(logging.INFO) else without_bars(utils):
+        with without_bars(utils) if is_hidden() else contextlib.nullcontext():
             folder = snapshot_download(
                 repository, revision=revision, allow_patterns=list(PATTERNS), library_name="auxar"
             )
@@ -68,6 +65,7 @@ def download(repository: str, revision: str | None) -> RunFolder:
     for needed in ("recipe.toml", RECORD):
         if not is_file(run.path / needed):
             raise UserError(f"'{one_line(name)}' {where} is no model of auxar: it has no {needed}")
+    check_format(run.path)
     return run
 
 

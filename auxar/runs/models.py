@@ -24,7 +24,8 @@ def find_run(path: Path) -> RunFolder:
 
     The model comes trained with a plugin, or is downloaded from the Hugging Face hub if its name is `user/name` or
     `user/name@revision`. A run's folder wins over a model of the same name. Raises `UserError` if there is neither,
-    with the nearest run or model, and if the plugin or the hub does not provide the folder of a run.
+    with the nearest run or model, if the plugin or the hub does not provide the folder of a run, and if it has another
+    format.
     """
     if is_model(path):
         name = path.as_posix()

@@ -19,7 +19,7 @@ from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
 from auxar.recipe.structuring import unstructure
 from auxar.runs.differences import differences
-from auxar.runs.format import check_format, write_format
+from auxar.runs.format import write_format
 from auxar.runs.history import LEARNING_RATE, RATES
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.models import find_run
@@ -104,7 +104,6 @@ def open_run(
     False.
     """
     run = find_run(path)
-    check_format(run.path)
     recipe, registry = load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
     return run, recipe, registry
 

@@ -1,14 +1,13 @@
 """The state of any optimizer of PyTorch as tensors and a JSON document, so that it can be stored without pickle.
 
 In the document, numbers, strings, booleans, None and lists stand for themselves. A tensor is `{"tensor": name}`, a
-float that is not finite is `{"float": "inf"}`, a tuple is `{"tuple": [...]}`, and a dictionary is
-`{"dict": [[key, value], ...]}`, because its keys need not be strings.
+tuple is `{"tuple": [...]}`, and a dictionary is `{"dict": [[key, value], ...]}`, because its keys need not be strings.
+Floats that are not finite are written as Python's `json` writes them, `Infinity` or `NaN`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def stored_state(optimizer: Any, table: Mapping[str, Any], factor: Factor) -> tu
         "groups": writer.plain(groups, ("groups",)),
         "state": writer.plain(saved["state"], ()),
     }
-    return writer.tensors, json.dumps(document, allow_nan=False)
+    return writer.tensors, json.dumps(document)
 
 
 def read_state(path: Path, text: str, tensors: Mapping[str, Tensor]) -> OptimizerState:
@@ -117,8 +116,6 @@ class _Writer:
     def plain(self, value: Any, path: tuple[Any, ...]) -> Any:
         if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
             return self._tensor(value.detach(), path, self.names.get(id(value)) or self._name(value, path))
-        if isinstance(value, float) and not math.isfinite(value):
-            return {"float": str(float(value))}
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Mapping):
@@ -159,8 +156,6 @@ def _value(node: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "tensor" in node:
         tensor = tensors[node["tensor"]]
         return tensor.permute(*map(node["order"].index, range(tensor.ndim))) if "order" in node else tensor
-    if "float" in node:
-        return float(node["float"])
     if "tuple" in node:
         return tuple(_value(node["tuple"], tensors))
     return {_value(key, tensors): _value(own, tensors) for key, own in node["dict"]}

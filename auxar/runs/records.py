@@ -28,15 +28,7 @@ def read_record(path: Path, kind: type[T]) -> T:
     `UserError` if the file is missing or larger than `MOST_BYTES`, and `DamagedFile` if its content is not valid JSON
     or does not fit `kind`.
     """
-    content = read_bytes(path, MOST_BYTES)
-    try:
-        value = parse_json(content)
-    except ValueError as error:
-        raise DamagedFile(f"{path} is damaged: it is not valid JSON ({one_line(str(error))})") from None
-    try:
-        return RECORDS.structure(value, kind)
-    except Misfit as error:
-        raise DamagedFile(f"{path} is damaged: {'; '.join(error.problems[:MOST_PROBLEMS])}") from None
+    return _structured(read_bytes(path, MOST_BYTES), kind, f"{path} is damaged:")
 
 
 def read_entry(metadata: Mapping[str, str], key: str, kind: type[T], path: Path) -> T:
@@ -45,10 +37,15 @@ def read_entry(metadata: Mapping[str, str], key: str, kind: type[T], path: Path)
     Raises `DamagedFile` if it is missing, not valid JSON or does not fit `kind`.
     """
     text = metadata_entry(metadata, key, path)
+    return _structured(text, kind, f"{path} is damaged: in its metadata entry '{key}',")
+
+
+def _structured(content: bytes | str, kind: type[T], where: str) -> T:
+    """The value of a JSON text as `kind`. Raises `DamagedFile`, with a message that begins with `where`, otherwise."""
     try:
-        return RECORDS.structure(parse_json(text), kind)
+        return RECORDS.structure(parse_json(content), kind)
     except Misfit as error:
-        problem = error.problems[0]
+        problem = "; ".join(error.problems[:MOST_PROBLEMS])
     except ValueError as error:
-        problem = one_line(str(error))
-    raise DamagedFile(f"{path} is damaged: its metadata entry '{key}' is not valid ({problem})")
+        problem = f"it is not valid JSON ({one_line(str(error))})"
+    raise DamagedFile(f"{where} {problem}")

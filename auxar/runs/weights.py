@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from auxar.files import (
     is_file,
     metadata_entry,
     parse_json,
+    read_header,
     read_metadata,
-    read_shapes,
     read_tensors,
 )
 from auxar.model import Chain, Factor
@@ -25,7 +26,6 @@ from auxar.model.factor import CONDITION_FACTOR
 from auxar.plugins import Registry
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
-from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.structuring import unstructure
 from auxar.runs.differences import differences
 from auxar.runs.history import History, read_history
@@ -35,7 +35,7 @@ from auxar.runs.versions import check_versions
 WEIGHTS, OWN = "weights", "own"
 """Metadata key of the kind of the weights, and its value for weights of a user's own training loop."""
 CONDITION = "condition"
-"""The key of the last entry of a factor's `recipe_part`, if the recipe has a condition."""
+"""The key of the condition in a factor's `recipe_part`, if the recipe has one."""
 LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
@@ -66,10 +66,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Seque
 def check_header(path: Path, factor: Factor, check: Callable[[Mapping[str, str]], None]) -> None:
     """Checks the header of a file of weights as `read_weights` does, without reading tensors."""
     with advising():
-        metadata = read_metadata(path)
-        check_versions(factor, metadata, path)
-        check(metadata)
-        check_shapes(factor, read_shapes(path), path)
+        _check(path, factor, check, *read_header(path))
 
 
 def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
@@ -79,7 +76,7 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     damaged or from another model.
     """
     path = _trained(run, factor)
-    expected = recipe_part(read_recipe(run.recipe), factor.name)
+    expected = [*recipe_part(read_recipe(run.recipe), factor.name).values()]
 
     def check(metadata: Mapping[str, str]) -> None:
         if any(differences(recorded_part(metadata, path), expected, shared=True)):
@@ -99,14 +96,8 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
     Before any tensor is read, `check` is called with the metadata. It raises `UserError` to refuse the file. Also
     raises `UserError` if the file is missing, if its tensors do not have the factor's shapes, and if it is damaged.
     """
-
-    def check_header(shapes: Shapes, metadata: Mapping[str, str]) -> None:
-        check_versions(factor, metadata, path)
-        check_shapes(factor, shapes, path)
-        check(metadata)
-
     with advising():
-        tensors, metadata = read_tensors(path, check_header)
+        tensors, metadata = read_tensors(path, functools.partial(_check, path, factor, check))
     factor.load_state_dict(tensors)
     return metadata
 
@@ -148,40 +139,42 @@ def has_own_weights(run: RunFolder, name: str) -> bool:
     return trained is not None and trained.own
 
 
-def recipe_part(recipe: Recipe, name: str) -> list[dict[str, Any]]:
-    """The keys of a recipe that give meaning to the weights of the factor `name`, as tables of plain values.
+def recipe_part(recipe: Recipe, name: str) -> dict[str, dict[str, Any]]:
+    """The keys of a recipe that give meaning to the weights of the factor `name`, as tables of plain values by path.
 
     These are the image, the views down to the factor, the factor's networks and, if there is one, the condition. The
-    support of a decoder is not among them, because the weights fit both a free and a restricted decoder.
+    support of a decoder is not among them, because the weights fit both a free and a restricted decoder. Files of
+    weights hold the tables in this order.
     """
     if name == CONDITION_FACTOR:
         assert recipe.condition is not None
-        return [_condition_part(recipe), unstructure(recipe.condition.prior)]
-    views = [stage.view for stage in recipe.stage[: recipe.factor_names.index(name) + 1]]
-    parts = [unstructure(part) for part in (recipe.image, *views, *networks_of(recipe, name))]
+        return {CONDITION: _condition_part(recipe), "condition.prior": unstructure(recipe.condition.prior)}
+    place = recipe.factor_names.index(name)
+    parts: dict[str, Any] = {"image": recipe.image}
+    parts |= {f"stage[{number}].view": stage.view for number, stage in enumerate(recipe.stage[: place + 1])}
+    if place < len(recipe.stage):
+        own = recipe.stage[place]
+        parts |= {f"stage[{place}].embedding": own.embedding, f"stage[{place}].decoder": own.decoder}
+    else:
+        parts["prior"] = recipe.prior
+    found = {path: unstructure(part) for path, part in parts.items()}
     if recipe.condition is not None:
         embedding = unstructure(recipe.condition.embedding)
-        parts.append({CONDITION: {**_condition_part(recipe), "embedding": embedding}})
-    return parts
-
-
-def networks_of(recipe: Recipe, name: str) -> list[ComponentChoice]:
-    """The embedding and the decoder of the stage `name`, or the prior if this is its name."""
-    place = recipe.factor_names.index(name)
-    own = recipe.stage[place : place + 1]
-    return [part for stage in own for part in (stage.embedding, stage.decoder)] or [recipe.prior]
+        found[CONDITION] = {CONDITION: {**_condition_part(recipe), "embedding": embedding}}
+    return found
 
 
 def _condition_part(recipe: Recipe) -> dict[str, Any]:
     """The keys of a recipe that give meaning to the values of its condition."""
     assert recipe.condition is not None
     described = recipe.condition.describe(recipe.image)
-    facts = {"kind": described.kind, "names": list(described.names), "optional": described.optional}
+    facts: dict[str, Any] = {"kind": described.kind, "names": list(described.names), "optional": described.optional}
+    facts |= {} if recipe.condition.augmentation is None else {"augmentation": recipe.condition.augmentation}
     return {**facts, "spec": unstructure(described.spec)}
 
 
 def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:
-    """The `recipe_part` in the metadata of a file of weights."""
+    """The tables of the `recipe_part` in the metadata of a file of weights."""
     return parse_json(metadata_entry(metadata, "recipe", path))
 
 
@@ -194,6 +187,18 @@ def advising() -> Iterator[None]:
         raise DamagedFile(
             f"{error}; delete this file, and `auxar run` writes it again from the last checkpoint"
         ) from None
+
+
+def _check(
+    path: Path,
+    factor: Factor,
+    check: Callable[[Mapping[str, str]], None],
+    shapes: Shapes,
+    metadata: Mapping[str, str],
+) -> None:
+    check_versions(factor, metadata, path)
+    check(metadata)
+    check_shapes(factor, shapes, path)
 
 
 def _trained(run: RunFolder, factor: Factor) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from auxar.errors import UserError, did_you_mean, nearest_path, one_line
 from auxar.files import FILE, is_file, kind
 from auxar.recipe.model_names import RUNS, near_model
-from auxar.runs.format import RECORD
+from auxar.runs.format import RECORD, check_format
 from auxar.runs.layout import RunFolder
 
 DEFAULT = Path(RUNS)
@@ -19,7 +19,10 @@ MAKES = "; `auxar run RECIPE` makes a run"
 
 
 def check_is_run(path: Path) -> None:
-    """Raises `UserError` unless `path` is a folder with a recipe and a run.json. The message names a run near it."""
+    """Raises `UserError` unless `path` is a folder with a recipe and a run.json, of the format that this auxar reads.
+
+    The message names a run near it. Raises `DamagedFile` if run.json is damaged.
+    """
     run, found = RunFolder(path), kind(path, follow_links=True)
     if found is None:
         problem = "it does not exist"
@@ -31,6 +34,7 @@ def check_is_run(path: Path) -> None:
     elif not run.made:
         problem = f"it has no {RECORD}"
     else:
+        check_format(path)
         return
     name, near = one_line(str(path)), _missing(path) if found is None else _existing(path)
     raise UserError(f"{name} is not a run's folder: {problem}{near}")
@@ -41,7 +45,7 @@ def _missing(path: Path) -> str:
     if RunFolder(DEFAULT / path).made:
         return f"; did you mean '{one_line(str(DEFAULT / path))}'?"
     beside = _runs(path.parent)
-    if near := near_model(path, beside):
+    if near := near_model(Path(path.name), beside):
         return near
     return did_you_mean(path.name, beside) if beside else nearest_path(path) or MAKES
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 
-from auxar.data.loading import load_images
-from auxar.data.sets import DataSets, ImageSet
+from auxar.data.loading import images_of
+from auxar.data.sets import DataSets
 from auxar.files import entries, is_file
 from auxar.model import FLOAT, Chain
 from auxar.plugins import Registry
@@ -18,7 +18,7 @@ from auxar.recipe import Recipe
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding, holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run, stores
-from auxar.training.conversion import check_options
+from auxar.training.conversion import is_converted
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, total_steps
 from auxar.work.processes import Processes
@@ -47,19 +47,7 @@ class Task:
     @functools.cached_property
     def data(self) -> DataSets:
         """The images of the recipe."""
-        return load_images(self.recipe.data, self.recipe.image, self.registry, self.recipe.condition)
-
-    def checked_steps(self, training_images: Callable[[], ImageSet] | None = None) -> dict[str, int]:
-        """Checks that the run can be continued with the recipe. Returns the result of `total_steps`.
-
-        Raises `UserError` like `check_recipe`, `check_options` and `check_lengths`.
-        """
-        check_recipe(self.run, self.recipe, self.registry)
-        if self.recipe.arithmetic.name != FLOAT:
-            check_options(self.run, self.recipe.factor_names, self.recipe.arithmetic)
-        totals = total_steps(self.run, self.recipe, training_images)
-        check_lengths(self.run, self.recipe, self.network, self.names, totals)
-        return totals
+        return images_of(self.recipe, self.registry)
 
 
 def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tuple[Recipe, dict[str, int]]:
@@ -78,14 +66,18 @@ def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tu
             check(run.path)
         facts["whether the run is new"] = not is_file(run.recipe)
         facts |= check_init(run, task.recipe, task.network, task.names)
-        task.checked_steps()
+        check_recipe(run, task.recipe, task.registry)
+        if task.recipe.arithmetic.name != FLOAT:
+            for name in task.recipe.factor_names:
+                is_converted(run, name, task.recipe.arithmetic)
         # The images are loaded before the folder is locked, because others wait for this lock, and before the folder of
         # a new run is made, so that a mistake in [data] leaves no folder.
         if task.needs_data:
             facts |= task.data.facts
     with holding_for_all(run.path, processes, check, patience=PATIENCE):
         with processes.agreeing():
-            steps = task.checked_steps(lambda: task.data.train)
+            steps = total_steps(run, task.recipe, lambda: task.data.train)
+            check_lengths(run, task.recipe, task.network, task.names, steps)
         with processes.agreeing(), contextlib.ExitStack() as held:
             if processes.is_main:
                 if is_file(run.recipe) and not stores(run, task.recipe):

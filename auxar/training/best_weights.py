@@ -23,7 +23,7 @@ NAME = re.compile(r"best-(\d+)\.safetensors")
 def write_best(folder: Path, factor: Factor, step: int, facts: Mapping[str, str]) -> None:
     """Writes the weights of `factor` as the best weights so far, and removes files that no checkpoint needs."""
     write_tensors(_path(folder, step), factor.state_dict(), {"step": str(step), **facts})
-    remove_unneeded(folder)
+    remove_unneeded(folder, step)
 
 
 def read_best(folder: Path, factor: Factor, step: int) -> dict[str, Tensor]:
@@ -38,19 +38,14 @@ def read_best(folder: Path, factor: Factor, step: int) -> dict[str, Tensor]:
     return read_tensors(path, lambda shapes, _: check_shapes(factor, shapes, path))[0]
 
 
-def remove_unneeded(folder: Path) -> None:
-    """Removes files of best weights, except the newest file and the files that the kept checkpoints need."""
-    files = dict(numbered(folder, NAME))
-    needed = {max(files, default=-1), *(best_step(path) for path in checkpoints(folder))}
-    for step, path in files.items():
+def remove_unneeded(folder: Path, best: int) -> None:
+    """Removes files of best weights, except the file of the step `best` and the files that the kept checkpoints need.
+
+    A process that was killed may have left a file of a later step.
+    """
+    needed = {best, *(best_step(path) for path in checkpoints(folder))}
+    for step, path in numbered(folder, NAME):
         if step not in needed:
-            remove(path)
-
-
-def remove_later(folder: Path, step: int) -> None:
-    """Removes files of best weights that were written after `step`. Training that continues from it writes its own."""
-    for later, path in numbered(folder, NAME):
-        if later > step:
             remove(path)
 
 

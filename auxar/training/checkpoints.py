@@ -67,16 +67,18 @@ class ValidationProgress:
 class Progress:
     """The progress of a factor's training: the part of its state that is not in tensors."""
 
-    step: int = 0
+    step: int
     """Number of steps done, including skipped ones."""
-    skipped: int = 0
+    skipped: int
     """Number of steps that did not change the weights because their loss or gradient was not finite."""
-    seconds: float = 0.0
+    seconds: float
     """Training time so far, in seconds."""
-    losses: tuple[float, ...] = ()
+    losses: tuple[float, ...]
     """Losses in bits/dim of the steps since the last line of metrics, without skipped ones."""
     validation: ValidationProgress = attrs.field(factory=ValidationProgress)
     """The outcome of evaluations on validation images."""
+    in_a_row: int = 0
+    """Number of the last steps that were skipped."""
 
 
 @attrs.frozen(eq=False)

@@ -11,11 +11,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.data.examples import joined
 from auxar.data.sets import DataSets
 from auxar.errors import UserError
-from auxar.files import read_checksum, write_json
-from auxar.model import FLOAT, Arithmetic, Chain, Converted, Factor
+from auxar.files import is_file, read_checksum, write_json
+from auxar.model import FLOAT, Arithmetic, Chain, Factor
 from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_component
@@ -23,13 +22,12 @@ from auxar.recipe.structuring import structure, unstructure
 from auxar.runs.arithmetic import model_in
 from auxar.runs.converted import (
     Recorded,
-    check_digest,
     digest,
     options_text,
     other_digest,
+    present_origin,
     read_converted,
     read_digests,
-    read_origin,
     record_path,
     recorded_options,
     stored_at,
@@ -90,17 +88,20 @@ def convert_run(
     """
     arithmetic = build_component(registry, "arithmetic", choice, choice.name)
     model = trained_model(run, recipe, registry).eval()
-    check_options(run, [factor.name for factor in model.all_factors], choice)
+    made = {factor.name: is_converted(run, factor.name, choice) for factor in model.all_factors}
     examples: tuple[list[Tensor], Tensor | None] | None = None
     found: dict[str, str] = {}
     for factor in model.all_factors:
         path = stored_at(run, factor.name, choice.name)
-        if not _is_made(run, factor.name, path):
+        if made[factor.name]:
+            logger.info("%s is kept", path)
+        else:
+            if is_file(path):
+                logger.warning("%s belongs to other weights and is replaced", path)
             examples = examples or training_views(model, data(), images)
             _make(run, factor, *examples, arithmetic, choice, path)
-        converted = read_converted(path, run.weights(factor.name))
-        check_digest(run, factor.name, choice.name, path, converted)
-        found[factor.name] = _record(run, factor.name, choice, converted)
+        _, found_now = read_converted(run, factor.name, choice.name)
+        found[factor.name] = _record(run, factor.name, choice, found_now)
     return found
 
 
@@ -121,28 +122,16 @@ def converted_models(
         return {choice.name: model_in(run, recipe, registry, choice.name)}
 
 
-def check_options(run: RunFolder, names: Sequence[str], choice: ComponentChoice) -> None:
-    """Raises `UserError` if a factor was converted from the run's present weights with other options."""
-    for name in names:
-        path = stored_at(run, name, choice.name)
-        origin, expected = read_origin(path), options_text(choice.options)
-        if origin and origin.weights == read_checksum(run.weights(name)) and origin.options != expected:
-            raise UserError(
-                f"{path} was made with other numbers of bits: expected {expected}, found {origin.options}; delete it "
-                "to make it again, but then files and samples that depend on it cannot be decoded or drawn again"
-            )
-
-
-def _is_made(run: RunFolder, name: str, path: Path) -> bool:
-    """Whether a factor was converted from the run's present weights."""
-    origin = read_origin(path)
-    if origin is None:
-        return False
-    if origin.weights != read_checksum(run.weights(name)):
-        logger.warning("%s belongs to other weights and is replaced", path)
-        return False
-    logger.info("%s is kept", path)
-    return True
+def is_converted(run: RunFolder, name: str, choice: ComponentChoice) -> bool:
+    """Whether a factor was converted from the run's present weights. Raises `UserError` if it has other options."""
+    origin, expected = present_origin(run, name, choice.name), options_text(choice.options)
+    if origin is not None and origin.options != expected:
+        raise UserError(
+            f"{stored_at(run, name, choice.name)} was made with other numbers of bits: expected {expected}, found "
+            f"{origin.options}; delete it to make it again, but then files and samples that depend on it cannot be "
+            "decoded or drawn again"
+        )
+    return origin is not None
 
 
 @torch.no_grad()
@@ -153,7 +142,7 @@ def training_views(model: Chain, data: DataSets, count: int) -> tuple[list[Tenso
     known.
     """
     step = max(1, len(data.train) // count) if hasattr(data.train, "__len__") else 1
-    found = joined([example for _, example in data.train.every_example(step, 0, step * count)])
+    found = data.train.first_examples(count, step)
     return list(model.views(found.image.long())), found.condition
 
 
@@ -168,7 +157,7 @@ def _make(
 ) -> None:
     image, view, given = factor.inputs(views, condition)
     converted = arithmetic.convert(factor, image, view, *(() if given is None else (given,)))
-    made = _recorded(run, factor.name, choice, converted)
+    made = Recorded(read_checksum(run.weights(factor.name)), options_text(choice.options), digest(converted))
     if (other := other_digest(run, factor.name, choice.name, made)) is not None:
         raise UserError(
             f"factor {factor.name} of {run.name}, converted with the ranges of {len(views[0])} images, has the digest "
@@ -181,16 +170,11 @@ def _make(
     logger.info("%s: %s", factor.name, path)
 
 
-def _recorded(run: RunFolder, name: str, choice: ComponentChoice, converted: Converted) -> Recorded:
-    return Recorded(read_checksum(run.weights(name)), options_text(choice.options), digest(converted))
-
-
-def _record(run: RunFolder, name: str, choice: ComponentChoice, converted: Converted) -> str:
+def _record(run: RunFolder, name: str, choice: ComponentChoice, made: Recorded) -> str:
     """Records the digest of a factor, unless it is recorded already, and returns it."""
-    found = _recorded(run, name, choice, converted)
     record = read_digests(run.output, choice.name)
-    if record.factors.get(name) != found:
-        record.factors[name] = found
+    if record.factors.get(name) != made:
+        record.factors[name] = made
         run.output.path.mkdir(parents=True, exist_ok=True)
         write_json(record_path(run.output, choice.name), attrs.asdict(record))
-    return found.digest
+    return made.digest

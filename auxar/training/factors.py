@@ -18,21 +18,19 @@ from auxar.files import remove
 from auxar.leftovers import unfinished
 from auxar.locks import holder, user_of
 from auxar.model import Chain, Factor
-from auxar.model.factor import CONDITION_FACTOR
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
+from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
 from auxar.runs.versions import check_saved
-from auxar.training.lengths import is_trained, number_of_images
+from auxar.training.checkpoints import checkpoints, step_of
+from auxar.training.lengths import is_trained
 from auxar.training.loop import FactorLoop, Preview
-from auxar.training.remaining import later_steps
 from auxar.training.trackers import start_trackers
-from auxar.training.validation import ValidationImages
 from auxar.work.chunks import Waiting, take
 from auxar.work.processes import ALONE, Processes
-from auxar.work.team import Team
 
 logger = logging.getLogger("auxar")
 
@@ -114,28 +112,32 @@ class FactorTraining:
         if self.processes.is_main:
             for left in unfinished(self.run.factor(factor.name)):
                 remove(left)
-        images, config, condition = self.data.validation, self.recipe.evaluation, self.recipe.condition
+        count_later_steps = self._counting(factor.name, later)
         FactorLoop(
-            model,
-            factor,
-            self.data.train,
-            self.recipe.training_of(factor.name),
-            self.run,
-            Team(self.accelerator),
-            workers=self.recipe.data.workers,
-            drop=condition.drop if condition is not None and factor.name != CONDITION_FACTOR else 0.0,
-            validation_images=None if images is None else ValidationImages(images, config.batch_size),
-            preview=self.preview,
-            count_later_steps=self._later_steps(factor.name, later),
+            model, factor, self.data, self.recipe, self.run, self.accelerator, self.preview, count_later_steps
         ).run_to_end()
         factor.to("cpu")
 
-    def _later_steps(self, name: str, later: Sequence[str]) -> Callable[[], float] | None:
+    def _counting(self, name: str, later: Sequence[str]) -> Callable[[], float] | None:
         """A function for `Meter.count_later_steps`. This worker trains the factors `later` next, unless others do."""
-        images = number_of_images(self.data.train)
         later = [each for each in self._missing(later) if not user_of(self._lock(each))]
-        arguments = (self.recipe, self.registry, name, later, self.run, images)
-        return functools.partial(later_steps, *arguments) if later else None
+        return functools.partial(self.later_steps, name, later) if later else None
+
+    def later_steps(self, current: str, later: Sequence[str]) -> float:
+        """The number of steps of the factor `current` that take as long as the steps that `later` factors still need.
+
+        A step is assumed to take time in proportion to its multiply-adds. The newest checkpoint of a factor counts as
+        done.
+        """
+        costs = {
+            cost.factor: cost.training_multiply_adds * self.recipe.training_of(cost.factor).batch_size
+            for cost in factor_costs(self.recipe, self.registry)
+        }
+        work = 0
+        for name in later:
+            done = next(map(step_of, checkpoints(self.run.factor(name))), 0)
+            work += max(0, self.steps[name] - done) * costs[name]
+        return work / max(1, costs[current])
 
     def _missing(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if not is_trained(self.run, name, self.steps[name])]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +17,7 @@ from auxar.files import is_file, read_checksum
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
-from auxar.recipe.model_names import names_model, near_model
 from auxar.runs.differences import differences
-from auxar.runs.format import check_format
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run
@@ -61,7 +58,7 @@ def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
         path = _source(init, factor)
         checksum = read_checksum(path)
         read_weights(path, factor, functools.partial(_check_part, path, recipe, factor.name))
-    return Origin(init if names_model(init) else os.path.abspath(init), checksum)
+    return Origin(init, checksum)
 
 
 @contextlib.contextmanager
@@ -75,14 +72,7 @@ def _naming(recipe: Recipe, factor: Factor) -> Iterator[None]:
 
 def _source(init: str, factor: Factor) -> Path:
     """The file of weights of the factor with the same name in `init`, a run's folder or a model that comes trained."""
-    if names_model(init):
-        source = find_run(Path(init))
-    else:
-        source = RunFolder(Path(init))
-        if not is_file(source.recipe):
-            near = near_model(Path(source.path.name)) or "; expected the folder of a trained run"
-            raise UserError(f"{init} is not a run's folder: it has no recipe.toml{near}")
-    check_format(source.path)
+    source = find_run(Path(init))
     names = read_recipe(source.recipe).factor_names
     if factor.name not in names:
         raise UserError(f"the run {init} has no factor named '{factor.name}'{did_you_mean(factor.name, names)}")
@@ -97,16 +87,13 @@ def _check_part(path: Path, recipe: Recipe, name: str, metadata: Mapping[str, st
 
     Data, supports and the keys in `FREE` may differ.
     """
-    parts = recorded_part(metadata, path), recipe_part(recipe, name)
-    place = recipe.factor_names.index(name)
-    networks = ["prior"] if name == "prior" else [f"stage[{place}].embedding", f"stage[{place}].decoder"]
-    views = [f"stage[{number}].view" for number in range(len(recipe.stage[: place + 1]))]
-    if len(parts[0]) != len(parts[1]):
-        few = "fewer" if len(parts[0]) < len(parts[1]) else "more"
+    recorded, expected = recorded_part(metadata, path), recipe_part(recipe, name)
+    if len(recorded) != len(expected):
+        few = "fewer" if len(recorded) < len(expected) else "more"
         raise UserError(f"{path} does not fit factor {name}: it was trained with {few} views or conditions")
-    # The prior of a condition may differ.
-    names = [CONDITION] if name == CONDITION_FACTOR else ["image", *views, *networks, CONDITION]
-    found, expected = (dict(zip(names, part, strict=False)) for part in parts)
+    if name == CONDITION_FACTOR:  # The prior of a condition may differ.
+        expected = {CONDITION: expected[CONDITION]}
+    found = dict(zip(expected, recorded, strict=False))
     for key, before, after in differences(found, expected, shared=True):
         if not FREE.fullmatch(key):
             raise UserError(

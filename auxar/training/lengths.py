@@ -26,22 +26,17 @@ def number_of_images(images: ImageSet) -> int:
     return len(images) if isinstance(images, Sized) else 0
 
 
-def total_steps(
-    run: RunFolder, recipe: Recipe, training_images: Callable[[], ImageSet] | None = None
-) -> dict[str, int]:
+def total_steps(run: RunFolder, recipe: Recipe, training_images: Callable[[], ImageSet]) -> dict[str, int]:
     """The number of steps that the recipe sets for each factor.
 
     `training_images` is called only if the images must be counted: a length in epochs depends on their number, unless
-    the factor was already trained for as many epochs. Without `training_images`, such factors are left out.
+    the factor was already trained for as many epochs.
     """
-    found = {}
-    for name in recipe.factor_names:
-        known = _known_steps(run, recipe, name)
-        if known is None and training_images is not None:
-            known = recipe.training_of(name).total_steps(number_of_images(training_images()))
-        if known is not None:
-            found[name] = known
-    return found
+    found = {name: _known_steps(run, recipe, name) for name in recipe.factor_names}
+    return {
+        name: recipe.training_of(name).total_steps(number_of_images(training_images())) if known is None else known
+        for name, known in found.items()
+    }
 
 
 def _known_steps(run: RunFolder, recipe: Recipe, name: str) -> int | None:
@@ -75,13 +70,12 @@ def check_lengths(
 ) -> None:
     """Checks that the factors of a run can be trained to `totals` steps. `model` is the model of the recipe.
 
-    Factors whose number of steps is not known yet are not checked. Raises `UserError` if a factor already has more
-    steps, if a chosen factor has weights of fewer steps and no checkpoint to continue from, or if only learning rates
-    changed, so that no step would use them.
+    Raises `UserError` if a factor already has more steps, if a chosen factor has weights of fewer steps and no
+    checkpoint to continue from, or if only learning rates changed, so that no step would use them.
     """
     for factor in model.all_factors:
-        name, total = factor.name, totals.get(factor.name)
-        if total is None or is_trained(run, name, total) or not is_trainable(factor):
+        name, total = factor.name, totals[factor.name]
+        if is_trained(run, name, total) or not is_trainable(factor):
             continue
         trained = read_trained(run, name)
         saved = checkpoints(run.factor(name))
@@ -96,7 +90,7 @@ def check_lengths(
                 f"a length of {trained.steps} steps, or start a new run from these weights in another folder "
                 f'(init = "{run.path}" and --out)'
             )
-    if all(name in totals and is_trained(run, name, totals[name]) for name in recipe.factor_names):
+    if all(is_trained(run, name, totals[name]) for name in recipe.factor_names):
         _check_rates(run, recipe)
 
 

@@ -15,16 +15,19 @@ from typing import Any
 
 import attrs
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from auxar.data.batches import training_examples
 from auxar.data.examples import Examples
-from auxar.data.sets import ImageSet
+from auxar.data.sets import DataSets
 from auxar.errors import UserError
 from auxar.files import write_tensors
-from auxar.model import Chain, Factor
+from auxar.model import Chain, Factor, recomputing
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.threads import ThreadChoice, threads
-from auxar.recipe import TrainingConfig, read_recipe
+from auxar.recipe import Recipe, read_recipe
+from auxar.recipe.building import build_augmentations
 from auxar.runs.history import HISTORY, History
 from auxar.runs.layout import RunFolder
 from auxar.runs.optimizer_state import stored_state
@@ -37,11 +40,10 @@ from auxar.training.initialization import load_init
 from auxar.training.lengths import is_trainable, number_of_images
 from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
-from auxar.training.recomputing import recomputing_if_asked
 from auxar.training.schedules import Schedule, learning_rates, warn_of_warmup
-from auxar.training.validation import Validation, ValidationImages
+from auxar.training.validation import Validation
+from auxar.work.accelerator import mean
 from auxar.work.signals import Interrupted, Requests, between_steps
-from auxar.work.team import Team
 
 
 def seed_of(*parts: object) -> int:
@@ -50,8 +52,8 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-Preview = Callable[[Chain, Factor, int, Team], None]
-"""A function that draws images with the current weights of a factor after a step. All processes of the team call it."""
+Preview = Callable[[Chain, Factor, int, Accelerator], None]
+"""A function that draws images with the current weights of a factor after a step. All processes call it."""
 
 
 @attrs.define(eq=False, slots=False)
@@ -59,39 +61,39 @@ class FactorLoop:
     """The training of a factor of `model`: steps, checkpoints, and at the end the file of trained weights.
 
     Training continues from the newest undamaged checkpoint if there is one; it may be the last checkpoint of a shorter
-    training. Otherwise training starts with the weights of the run `config.init`, or with initialized weights. Random
+    training. Otherwise training starts with the weights of the run `training.init`, or with initialized weights. Random
     choices depend only on the seed, the factor, the step and the process, so a resumed training gives the same weights
     as an uninterrupted one.
     """
 
     model: Chain
     factor: Factor
-    images: ImageSet
-    config: TrainingConfig
+    data: DataSets
+    recipe: Recipe
     run: RunFolder
-    team: Team
-    workers: int = 0
-    """Number of processes that prepare images."""
-    drop: float = 0.0
-    """Probability with which the condition of an image is replaced by the null condition."""
-    validation_images: ValidationImages | None = None
-    """Images to evaluate, which are required if the recipe sets `training.evaluate_every`."""
+    accelerator: Accelerator
     preview: Preview | None = None
     """A function that is called every `training.sample_every` steps. It has no effect on the weights."""
     count_later_steps: Callable[[], float] | None = None
     """A function for `Meter.count_later_steps`."""
 
     def __attrs_post_init__(self) -> None:
-        factor, config, team = self.factor.to(self.team.device), self.config, self.team
+        factor, accelerator, condition = self.factor, self.accelerator, self.recipe.condition
+        factor.to(accelerator.device)
+        self.images = self.data.train
+        self.config = config = self.recipe.training_of(factor.name)
+        self.drop = condition.drop if condition is not None and factor.name != CONDITION_FACTOR else 0.0
+        """Probability with which the condition of an image is replaced by the null condition."""
         self.folder = self.run.factor(factor.name)
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
-        self.total = config.total_steps(number_of_images(self.images))
-        self.meter = Meter(factor, config, self.run.metrics(factor.name), team, self.total, self.count_later_steps)
-        self.validation = Validation(self.model, factor, self.validation_images, config, self.folder, team, self.total)
+        self.total = total = config.total_steps(number_of_images(self.images))
+        self.meter = Meter(factor, config, self.run.metrics(factor.name), accelerator, total, self.count_later_steps)
+        images, batch_size = self.data.validation, self.recipe.evaluation.batch_size
+        self.validation = Validation(self.model, factor, images, batch_size, config, self.folder, accelerator, total)
         self.bits = math.log(2) * factor.image.dims
         self.history = History()
         self.compiled = False
-        self.threads = ThreadChoice(team.device)
+        self.threads = ThreadChoice(accelerator.device)
         self.rates: Iterator[tuple[float, ...]] = iter(())
         """Learning rates of the next steps, for each parameter group of the optimizer."""
 
@@ -123,7 +125,7 @@ class FactorLoop:
         self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)
         self.compiled = self._compiles(saved)
-        model, optimizer = self.team.prepare(self.factor.train(), own)
+        model, optimizer = self.accelerator.prepare(self.factor.train(), own)
         if saved is not None:
             # Accelerate loads the state of the optimizer again, and would convert it to the type of the weights.
             saved.optimizer.restore(own, self.config.optimizer.name, self.factor)
@@ -131,12 +133,12 @@ class FactorLoop:
             if self.step < self.total:
                 self._loop(model, optimizer, average, requests)
             self.validation.update(self.meter, average, self._facts)
-            self.team.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             self.factor.eval()
             self._save(optimizer, average)
             self.meter.close()  # Messages about the end of training begin on a new line.
             self._finish(average)
-        self.team.accelerator.free_memory()
+        self.accelerator.free_memory()
 
     def _begin(self, saved: Checkpoint | None) -> None:
         """Gives the factor the weights that training goes on from."""
@@ -150,7 +152,7 @@ class FactorLoop:
             self._initialize()
 
     def _plan_rates(self, rates: Sequence[float]) -> None:
-        if self.team.rank == 0:
+        if self.accelerator.is_main_process:
             warn_of_warmup(self.factor.name, self.config.warmup, rates[0], self.total)
         schedule = self.config.schedule.build_as(Schedule)  # type: ignore[type-abstract]
         planned = learning_rates(schedule, self.config.warmup, rates, self.total)
@@ -159,44 +161,43 @@ class FactorLoop:
     def _new_average(self) -> WeightAverage:
         return WeightAverage(self.factor, self.config.ema, warmup=self.config.ema_warmup)
 
-    def _batches(
-        self, start: int, steps: int, batch_size: int, processes: int, rank: int
-    ) -> Generator[Examples, None, None]:
+    def _batches(self, steps: range, **options: int) -> Generator[Examples, None, None]:
+        """The share of this process in the batches of some steps. `options` replace the size and the processes."""
+        shared = {"rank": self.accelerator.process_index, "processes": self.accelerator.num_processes}
         yield from training_examples(
             self.images,
-            batch_size=batch_size,
-            steps=steps,
-            start=start,
+            start=steps.start,
+            steps=steps.stop,
             seed=seed_of(self.config.seed, "data", self.factor.name),
-            flip=self.config.flip,
-            rank=rank,
-            processes=processes,
-            workers=self.workers if steps - start > 1 else 0,
+            augment=build_augmentations(self.config),
+            told=None if (condition := self.recipe.condition) is None else condition.augmentation,
+            workers=self.recipe.data.workers if len(steps) > 1 else 0,
             drop=self.drop,
+            **{"batch_size": self.config.batch_size, **shared, **options},
         )
 
     def _initialize(self) -> None:
         # Every process initializes on the same images, so all start with the same weights.
         torch.manual_seed(seed_of(self.config.seed, "initialization", self.factor.name))
-        batch = next(self._batches(0, 1, self.config.initialization_images, 1, 0))
+        batch = next(self._batches(range(1), batch_size=self.config.initialization_images, processes=1, rank=0))
         self.factor.train()
         with torch.no_grad():
             self.factor.initialize(*self._inputs(batch))
 
-    def _inputs(self, batch: Examples) -> tuple[Tensor, ...]:
+    def _inputs(self, batch: Examples) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The inputs of the factor for a batch: the images at its depth, their views for a stage, and conditions."""
-        batch = batch.to(self.team.device)
+        batch = batch.to(self.accelerator.device)
         views = self.model.views(batch.image, self.factor.depth + 1)
-        return _without_end(self.factor.inputs(views, batch.condition))
+        return self.factor.inputs(views, batch.condition)
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
         # A request to end may have left out the evaluation after the last step before the checkpoint.
         self.validation.update(self.meter, average, self._facts)
-        batches = self._batches(self.step, self.total, self.config.batch_size, self.team.processes, self.team.rank)
+        batches = self._batches(range(self.step, self.total))
         with (
             contextlib.closing(batches),
-            recomputing_if_asked(self.factor, self.config, self.team),
+            recomputing(self.factor) if self.config.recompute else contextlib.nullcontext(),
             self._compiling(model) as self.compiled,
         ):
             for batch in () if self.validation.stops else batches:
@@ -223,7 +224,7 @@ class FactorLoop:
     def _step(
         self, model: nn.Module, batch: Examples, optimizer: Any, average: WeightAverage, requests: Requests
     ) -> bool:
-        """Makes one step, and returns whether a process of the team was asked to end."""
+        """Makes one step, and returns whether a process was asked to end."""
         rates = next(self.rates)
         self._seed()
         loss = self._accumulate(model, batch).item()
@@ -231,7 +232,7 @@ class FactorLoop:
         with threads(1):
             norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip or math.inf).item()
         # Gradients are already averaged over the processes. Losses and requests to end still differ.
-        loss, asked = self.team.mean([loss, float(requests.pending is not None)])
+        loss, asked = mean(self.accelerator, [loss, float(requests.pending is not None)])
         finite = math.isfinite(loss) and math.isfinite(norm)
         if finite:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -243,13 +244,13 @@ class FactorLoop:
         return bool(asked)
 
     def _seed(self) -> None:
-        torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.team.rank))
+        torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.accelerator.process_index))
 
     def _gradient(self, model: nn.Module, batch: Examples) -> Tensor:
         """The gradient of a batch in this process, flattened. The factor is the same afterwards."""
         buffers = [buffer.clone() for buffer in self.factor.buffers()]
         self._seed()
-        with self.team.accelerator.no_sync(model):
+        with self.accelerator.no_sync(model):
             self._accumulate(model, batch)
         gradients = [parameter.grad for parameter in self.factor.parameters() if parameter.grad is not None]
         found = torch.cat([gradient.flatten() for gradient in gradients])
@@ -264,19 +265,17 @@ class FactorLoop:
         if self.config.compile is not None:
             return self.config.compile
         if saved is not None:
-            return saved.compiled and not self.config.recompute and self.team.device.type == "cpu"
-        return pays_to_compile(self.factor, self.config, self.total, self.team.device.type)
+            return saved.compiled and not self.config.recompute and self.accelerator.device.type == "cpu"
+        return pays_to_compile(self.factor, self.config, self.total, self.accelerator.device.type)
 
     def _compiling(self, model: nn.Module) -> contextlib.AbstractContextManager[bool]:
         if not self.compiled or self.validation.stops:
             return contextlib.nullcontext(self.compiled)
-
-        batches = self._batches(self.step, self.step + 1, self.config.batch_size, self.team.processes, self.team.rank)
-        batch = next(batches)
+        batch = next(self._batches(range(self.step, self.step + 1)))
 
         def try_step() -> None:
             # Compiling may fail in one process only, so processes must not wait for each other's gradients.
-            with self.team.accelerator.no_sync(model):
+            with self.accelerator.no_sync(model):
                 self._accumulate(model, batch)
 
         return compiled(self.factor, try_step, required=self.config.compile is True)
@@ -284,13 +283,13 @@ class FactorLoop:
     def _accumulate(self, model: nn.Module, batch: Examples) -> Tensor:
         """Computes the loss of this process's share of a batch in bits/dim, and adds its gradient to `grad`."""
         parts = batch.chunk(self.config.accumulate)
-        total = torch.zeros((), device=self.team.device)
+        total = torch.zeros((), device=self.accelerator.device)
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
             # To save communication, processes average their gradients only once, with the last part.
-            with contextlib.nullcontext() if last else self.team.accelerator.no_sync(model):
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 loss = -model(*self._inputs(part)).sum() / (self.bits * len(batch))
-                self.team.accelerator.backward(loss)
+                self.accelerator.backward(loss)
             total += loss.detach()
         return total
 
@@ -304,16 +303,16 @@ class FactorLoop:
             return
         started = time.perf_counter()
         with averaged(self.factor, average):
-            self.preview(self.model, self.factor, self.step, self.team)
+            self.preview(self.model, self.factor, self.step, self.accelerator)
         self.meter.last += time.perf_counter() - started
 
     def _save(self, optimizer: Any, average: WeightAverage) -> None:
-        if self.team.rank == 0:
+        if self.accelerator.is_main_process:
             keep = self.config.keep_checkpoints
             progress = attrs.evolve(self.meter.progress, validation=self.validation.progress)
             choice = self.config.optimizer
             save(self.folder, self.factor, optimizer, choice, average, progress, self._facts(), keep=keep)
-        self.team.wait()
+        self.accelerator.wait_for_everyone()
 
     def _facts(self) -> dict[str, str]:
         facts = {"factor": self.factor.name, "images": self.images.fingerprint}
@@ -322,21 +321,14 @@ class FactorLoop:
 
     def _finish(self, average: WeightAverage) -> None:
         chosen = self.validation.choose(self.step, average)
-        if self.team.rank == 0:
+        if self.accelerator.is_main_process:
             kind = "ema" if average.decay else "last"
-            recipe = json.dumps(recipe_part(read_recipe(self.run.recipe), self.factor.name))
+            recipe = json.dumps([*recipe_part(read_recipe(self.run.recipe), self.factor.name).values()])
             metadata = {**chosen, "weights": kind, "recipe": recipe, **self._facts()}
             # Training that stopped early is complete, too.
             metadata |= {"trained_steps": str(self.step), "complete_at": str(self.total)}
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
-        self.team.wait()
-
-
-def _without_end(inputs: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """The inputs without those at the end that are None, which compiled and distributed modules need not handle."""
-    while inputs[-1] is None:
-        inputs = inputs[:-1]
-    return inputs  # type: ignore[return-value]
+        self.accelerator.wait_for_everyone()
 
 
 def _check_images(saved: Checkpoint, fingerprint: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from accelerate import Accelerator
 
 from auxar.errors import UserError
 from auxar.files import append_line, is_file, parse_json, read_bytes, to_json, write_text
@@ -16,7 +17,6 @@ from auxar.model import Factor
 from auxar.progress import ProgressBar
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
-from auxar.work.team import Team
 
 MOST_SKIPPED = 50
 """Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""
@@ -31,7 +31,7 @@ class Meter:
     factor: Factor
     config: TrainingConfig
     path: Path
-    team: Team
+    accelerator: Accelerator
     total: int
     count_later_steps: Callable[[], float] | None = None
     """A function that returns the number of steps of this factor that take as long as all steps of later factors.
@@ -51,24 +51,24 @@ class Meter:
     @property
     def progress(self) -> Progress:
         """The part of the meter's state that is stored in a checkpoint."""
-        return Progress(self.step, self.skipped, self.seconds + time.perf_counter() - self.last, tuple(self.losses))
+        seconds = self.seconds + time.perf_counter() - self.last
+        return Progress(self.step, self.skipped, seconds, tuple(self.losses), in_a_row=self.in_a_row)
 
     def resume(self, progress: Progress) -> None:
         """Restores the progress that was stored in a checkpoint."""
         self.step, self.skipped, self.seconds = progress.step, progress.skipped, progress.seconds
-        self.losses = list(progress.losses)
+        self.losses, self.in_a_row = list(progress.losses), progress.in_a_row
 
     def begin(self) -> None:
         """Starts the progress bar, and removes metrics of steps after the checkpoint, which will be repeated."""
-        if self.team.rank == 0:
+        if self.accelerator.is_main_process:
             forget_after(self.path, self.step)
         self.bar = ProgressBar(
             total=self.total,
             initial=self.step,
             desc=f"{self.factor.name} {self.factor}",
             unit="step",
-            position=self.team.accelerator.process_index,
-            disable=self.team.rank != 0,
+            disable=not self.accelerator.is_main_process,
             dynamic_ncols=True,
         )
         self.last, self.last_step = time.perf_counter(), self.step
@@ -156,10 +156,10 @@ class Meter:
         self.shown |= shown
         if self.bar is not None:
             self.bar.set_postfix_str(", ".join(self.shown.values()))
-        if self.team.rank == 0:
+        if self.accelerator.is_main_process:
             entry = {"factor": self.factor.name, "step": self.step, "total_steps": self.total, **line}
             append_line(self.path, to_json(entry))
-        self.team.log({f"{self.factor.name}/{key}": value for key, value in line.items()}, self.step)
+        self.accelerator.log({f"{self.factor.name}/{key}": value for key, value in line.items()}, step=self.step)
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -9,28 +9,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
+from accelerate import Accelerator
 
 from auxar.data.sets import ImageSet
-from auxar.evaluation.evaluation import NATS
+from auxar.evaluation.evaluation import NATS, PIXELS
 from auxar.evaluation.image_nats import factor_nats
 from auxar.model import Chain, Factor, evaluating
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import TrainingConfig
 from auxar.training.averaging import WeightAverage, averaged
-from auxar.training.best_weights import read_best, remove_later, remove_unneeded, write_best
+from auxar.training.best_weights import read_best, remove_unneeded, write_best
 from auxar.training.checkpoints import Progress, ValidationProgress
 from auxar.training.progress import Meter
-from auxar.work.team import Team
 
 logger = logging.getLogger("auxar")
-
-
-@attrs.frozen
-class ValidationImages:
-    """The validation images of a run, and the number of images that are evaluated at once."""
-
-    images: ImageSet
-    batch_size: int
 
 
 @attrs.define(eq=False, slots=False)
@@ -42,16 +34,19 @@ class Validation:
 
     model: Chain
     factor: Factor
-    data: ValidationImages | None
+    images: ImageSet | None
+    """The validation images of the run, which are required if the recipe sets `training.evaluate_every`."""
+    batch_size: int
+    """Number of images that are evaluated at once."""
     config: TrainingConfig
     folder: Path
-    team: Team
+    accelerator: Accelerator
     total: int
     progress: ValidationProgress = attrs.field(init=False, factory=ValidationProgress)
     """The outcome so far, which is stored in checkpoints."""
 
     def __attrs_post_init__(self) -> None:
-        self.threads = ThreadChoice(self.team.device)
+        self.threads = ThreadChoice(self.accelerator.device)
 
     @property
     def stops(self) -> bool:
@@ -64,10 +59,8 @@ class Validation:
             read_best(self.folder, self.factor, progress.validation.best_step)
 
     def resume(self, progress: Progress) -> None:
-        """Continues with the outcome in a checkpoint, or begins. Files of best weights that are newer are removed."""
+        """Continues with the outcome in a checkpoint, or begins."""
         self.progress = progress.validation
-        if self.team.rank == 0:
-            remove_later(self.folder, progress.step)
 
     def update(self, meter: Meter, average: WeightAverage, facts: Callable[[], Mapping[str, str]]) -> None:
         """Evaluates the factor if an evaluation is due after the last step of `meter` and was not done before.
@@ -75,16 +68,16 @@ class Validation:
         The average of the weights is evaluated or, without an average, the weights of the last step. New best weights
         are written with `facts()` as metadata. The factor's weights, its gradient and its mode are the same afterwards.
         """
-        if self.data is None or not self._is_due(meter.step):
+        if self.images is None or not self._is_due(meter.step):
             return
         started = time.perf_counter()
         with evaluating(self.factor), averaged(self.factor, average):
-            bits = self._bits_per_dim(self.data)
+            bits = self._bits_per_dim(self.images)
             since = self.progress.since + 1
             self.progress = attrs.evolve(self.progress, step=meter.step, since=since)
             if math.isfinite(bits) and (self.progress.best is None or bits < self.progress.best):
                 self.progress = ValidationProgress(meter.step, meter.step, bits)
-                if self.config.keep_best and self.team.rank == 0:
+                if self.config.keep_best and self.accelerator.is_main_process:
                     write_best(self.folder, self.factor, meter.step, facts())
         meter.add_validation(bits, time.perf_counter() - started)
 
@@ -110,23 +103,26 @@ class Validation:
             *(name, outcome.best_step, outcome.best),
         )
         self.factor.load_state_dict(read_best(self.folder, self.factor, outcome.best_step))
-        if self.team.rank == 0:
-            remove_unneeded(self.folder)
+        if self.accelerator.is_main_process:
+            remove_unneeded(self.folder, outcome.best_step)
         return {"step": str(outcome.best_step), "kept": "best"}
 
     def _is_due(self, step: int) -> bool:
         every = self.config.evaluate_every
         return every is not None and step > self.progress.step and (step % every == 0 or step == self.total)
 
-    def _bits_per_dim(self, data: ValidationImages) -> float:
-        """The mean bits/dim of the validation images, computed as in the evaluation of a run."""
+    def _bits_per_dim(self, images: ImageSet) -> float:
+        """The bits/dim of the validation images, computed as in the evaluation of a run."""
         found = factor_nats(
             self.model,
             [self.factor],
-            data.images,
-            self.team,
-            batch_size=data.batch_size,
+            images,
+            self.accelerator,
+            batch_size=self.batch_size,
             limit=self.config.validation_images,
             threads=self.threads,
         )
-        return found[f"{self.factor.name}.{NATS}"].sum(1).mean().item() / (-math.log(2) * self.factor.image.dims)
+        name, image = self.factor.name, self.factor.image
+        pixels = found.get(f"{name}.{PIXELS}")
+        dims = image.dims if pixels is None else image.channels * pixels.mean().item()
+        return found[f"{name}.{NATS}"].sum(1).mean().item() / (-math.log(2) * dims)

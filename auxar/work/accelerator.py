@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,3 +23,12 @@ def make_accelerator(precision: str, folder: Path) -> Accelerator:
         # Sampling and sums of likelihoods need float64, which Apple's GPUs lack, so the CPU is used there.
         cpu=torch.backends.mps.is_available(),
     )
+
+
+def mean(accelerator: Accelerator, values: Sequence[float]) -> list[float]:
+    """The mean of each value over all processes. The result is bit-identical in every process."""
+    if accelerator.num_processes == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=accelerator.device)
+    found: list[float] = accelerator.reduce(tensor, reduction="mean").tolist()
+    return found

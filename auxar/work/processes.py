@@ -27,32 +27,23 @@ logger = logging.getLogger("auxar")
 Value = TypeVar("Value")
 
 
-@attrs.frozen
-class Report:
-    """The report of one process."""
+def _objection(reports: Sequence[tuple[Mapping[str, Any], str | None]]) -> str | None:
+    """The reason why processes cannot work together, or None: the error of a process, or the first fact that differs.
 
-    facts: Mapping[str, Any] = attrs.field(factory=dict)
-    """Values that must be equal in all processes, by the names that messages use."""
-    error: str | None = None
-    """The reason why the process cannot go on, if there is one."""
-
-
-def objection(reports: Sequence[Report]) -> str | None:
-    """The reason why processes with these reports, in the order of their ranks, cannot work together, or None.
-
-    The reason is the error of a process, or the first fact that differs, with its values.
+    A report has facts, by the names that messages use, and the error of a process or None. Reports are in the order of
+    the ranks.
     """
-    for rank, report in enumerate(reports):
-        if report.error is not None:
-            return f"the process with rank {rank} of {len(reports)} cannot go on: {report.error}"
-    facts = reports[0].facts
-    for rank, report in enumerate(reports):
-        for key in {**facts, **report.facts}:
-            if key not in facts or key not in report.facts or facts[key] != report.facts[key]:
-                first = f"{key} = {shown(facts[key])}" if key in facts else f"no {key}"
-                second = shown(report.facts[key]) if key in report.facts else "none"
+    for rank, (_, error) in enumerate(reports):
+        if error is not None:
+            return f"the process with rank {rank} of {len(reports)} cannot go on: {error}"
+    first = reports[0][0]
+    for rank, (facts, _) in enumerate(reports):
+        for key in {**first, **facts}:
+            if key not in first or key not in facts or first[key] != facts[key]:
+                known = f"{key} = {shown(first[key])}" if key in first else f"no {key}"
+                other = shown(facts[key]) if key in facts else "none"
                 return (
-                    f"the processes of this command differ: rank 0 has {first}, rank {rank} has {second}; start all "
+                    f"the processes of this command differ: rank 0 has {known}, rank {rank} has {other}; start all "
                     "processes with the same command, files and version of auxar"
                 )
     return None
@@ -90,11 +81,11 @@ class Processes:
             failure = error
         told = None if failure is None else str(failure) or type(failure).__name__
         try:
-            reports = gather_object([Report(facts, told)]) if self.count > 1 else [Report()]
+            reports = gather_object([(facts, told)]) if self.count > 1 else []
         finally:
             if failure is not None:
                 raise failure
-        if (reason := objection(reports)) is not None:
+        if reports and (reason := _objection(reports)) is not None:
             raise UserError(reason)
 
     def from_main(self, value: Value) -> Value:

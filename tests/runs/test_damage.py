@@ -94,23 +94,28 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     (STAGE, lambda file: shutil.copy(file.parents[1] / "prior" / file.name, file), "load", "does not belong to factor"),
     (PRIOR, entry("recipe"), "load", "is damaged: its metadata entry 'recipe' is missing"),
     (STAGE, entry("history"), "evaluate", "is damaged: its metadata entry 'history' is missing"),
-    (STAGE, entry("history", "["), "evaluate", "is damaged: its metadata entry 'history' is not valid"),
+    (STAGE, entry("history", "["), "evaluate", "is damaged: in its metadata entry 'history', it is not valid JSON"),
     (PRIOR, entry("versions"), "load", "is damaged: its metadata entry 'versions' is missing"),
-    (PRIOR, entry("versions", "[]"), "load", "is damaged: its metadata entry 'versions' is not valid (expected a"),
+    (PRIOR, entry("versions", "[]"), "load", "is damaged: in its metadata entry 'versions', expected a"),
     *((PRIOR, another_version(found), verb, OTHER_VERSION.format(found)) for found, verb in ((1, "load"), (3, "run"))),
     *(("recipe.toml", holding(text), "load", ": ") for text in (b"", b"[[[", b"\xff", b"[data]\npath = 3\n")),
     ("evaluation.safetensors", holding(b"garbage"), "compare", "is damaged: "),
-    ("samples/samples.json", holding("[]"), "report", "is damaged: expected a table, got []"),
-    ("samples/samples.json", replaced('"seed": 0', '"seed": "1"'), "report", "is damaged: seed: expected int, got '1'"),
+    ("samples/samples.json", holding("[]"), "report", "is damaged: expected a table, got a list []"),
+    (
+        "samples/samples.json",
+        replaced('"seed": 0', '"seed": "1"'),
+        "report",
+        "is damaged: seed: expected an integer, got the string '1'",
+    ),
     ("samples/samples.json", replaced('"seed"', '"more"'), "report", "is damaged: seed: this key is required"),
     *(
         ("run.json", holding(text), "load", f"is damaged: {problem}")
         for text, problem in (
             ("", "it is not valid JSON"),
-            ("[]", "expected a table, got []"),
+            ("[]", "expected a table, got a list []"),
             ("{}", "format: this key is required; auxar: this key is required"),
             ('{"format": 0, "auxar": "1"}', "'format' must be >= 1: 0"),
-            ('{"format": true, "auxar": "1"}', "format: expected int, got True"),
+            ('{"format": true, "auxar": "1"}', "format: expected an integer, got the boolean True"),
         )
     ),
 ]

@@ -80,3 +80,5 @@ def test_what_was_trained_is_not_changed_by_settings(evaluated):
         evaluate(evaluated, settings=["data.split.seed=1"])
     with pytest.raises(UserError, match=r"--set prior\.filters=8: this command accepts only the keys sampling\.…"):
         sample(evaluated, settings=["prior.filters=8"])
+    with pytest.raises(UserError, match=r"^arithmetic: 'intger' is unknown; did you mean 'integer'\?"):
+        evaluate(evaluated, arithmetic="intger")

@@ -129,13 +129,6 @@ def test_a_recipe_of_absurd_size_takes_no_memory(copied):
             assert "does not belong to factor" in said(call, copied)
 
 
-def test_a_recipe_of_endless_stages(finished, copied):
-    recipe(copied, stage__0__repeat=2**62)
-    with within(megabytes=300):
-        for call in (auxar.load, lambda folder: compare_runs([finished, folder])):
-            assert "repeat" in said(call, copied)
-
-
 # Records
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import attrs
 import pytest
 from helpers.evaluations import figures_of
+from helpers.installed import install
 from helpers.tiny_runs import said, same, snapshot, tiny, weights, write
 
 import auxar
@@ -37,20 +37,10 @@ class Needy:
     size: int
 
 
-class Installed:
-    """A fake entry point of an installed package, whose plugin registers models."""
-
-    name, value, dist = "toys", "toys_package", None
-
-    def __init__(self, *models: auxar.Component) -> None:
-        plugin = SimpleNamespace(AUXAR_INTERFACE=auxar.INTERFACE_VERSION)
-        plugin.auxar_register_components = auxar.hookimpl(lambda: list(models))
-        self.load = lambda: plugin
-
-
-def install(monkeypatch, *models: auxar.Component) -> None:
-    shipped, own = importlib.metadata.entry_points, {"auxar": [Installed(*models)]}
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*shipped(group=group), *own.get(group, [])])
+def install_models(monkeypatch, *models: auxar.Component) -> None:
+    plugin = SimpleNamespace(AUXAR_INTERFACE=auxar.INTERFACE_VERSION)
+    plugin.auxar_register_components = auxar.hookimpl(lambda: list(models))
+    install(monkeypatch, "toys", lambda: plugin)
 
 
 @pytest.fixture
@@ -65,7 +55,7 @@ def package(finished, tmp_path, monkeypatch) -> Path:
     own.symlink_to(tmp_path / "cached.safetensors")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    install(monkeypatch, auxar.Component("model", "dots", Dots, lambda config: folder))
+    install_models(monkeypatch, auxar.Component("model", "dots", Dots, lambda config: folder))
     return folder
 
 
@@ -131,9 +121,8 @@ def test_a_mistyped_name_is_answered_with_the_nearest_run_or_model(package, fini
     shutil.copytree(finished, "doting")
     expected = "dotin is not a run's folder: it does not exist; did you mean 'doting'? (known: "
     assert said(auxar.load, "dotin").startswith(expected)
-    Path("dots").mkdir()
-    for name in ("dots", "dot"):  # A model is no recipe.
-        assert ('training.init = "dots"' in said(auxar.run, name)) == (name == "dots")
+    # A model is no recipe.
+    assert "dots does not exist: it is neither a file nor a recipe" in said(auxar.run, "dots")
 
 
 def test_training_starts_with_the_weights_of_a_model(package, finished, pictures, monkeypatch):
@@ -151,7 +140,7 @@ def test_training_starts_with_the_weights_of_a_model(package, finished, pictures
     monkeypatch.chdir("elsewhere")
     settings = ["training.steps=1"]
     assert auxar.run(recipe, out=mine, settings=[*settings, "training.init=dots"]).path == mine
-    expected = "elsewhere/dost is not a run's folder: it has no recipe.toml; did you mean 'dots'?"
+    expected = "elsewhere/dost is not a run's folder: it does not exist; did you mean 'dots'?"
     assert expected in said(auxar.run, recipe, out="new", settings=["training.init=dost"])
     # A run's folder of this name wins, and a path is never a name.
     shutil.copytree(mine, "dots")
@@ -204,7 +193,7 @@ def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatc
     ],
 )
 def test_a_mistake_of_the_plugin_names_the_model(monkeypatch, config, build, words):
-    install(monkeypatch, auxar.Component("model", "broken", config, build))
+    install_models(monkeypatch, auxar.Component("model", "broken", config, build))
     message = said(auxar.load, "broken")
     assert message.startswith("the model 'broken'")
     assert words in message

@@ -1,4 +1,4 @@
-"""Tests of a stranger's prior and decoder that are not causal networks: each runs from a recipe."""
+"""Tests of a stranger's decoder that is no causal network: it runs from a recipe."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from auxar.cli import main
 from auxar.testing import check_conditions
 
 PLUGIN = '''
-"""A prior of independent sub-pixels, and a decoder that predicts all pixels at once."""
+"""A decoder that predicts all pixels at once."""
 
 import attrs
 import torch
-from auxar import Component, Decoder, Prior, hookimpl
+from auxar import Component, Decoder, hookimpl
 from torch import nn
 
 AUXAR_INTERFACE = 1
@@ -24,35 +24,6 @@ AUXAR_INTERFACE = 1
 @attrs.frozen
 class Config:
     """No options."""
-
-
-def drawn(logits, request, image):
-    """Draws every sub-pixel from its logits (b, c, levels, h, w), among the values that the request allows."""
-    low, high = torch.zeros(image.shape), torch.full(image.shape, image.levels - 1)
-    if request.known is not None:
-        low, high = request.known.lowest(), request.known.highest(image.levels)
-    values = torch.arange(image.levels)[:, None, None]
-    outside = (values < low.unsqueeze(-3)) | (values > high.unsqueeze(-3))
-    edges = logits.double().masked_fill(outside, -torch.inf).softmax(2).cumsum(2)
-    noise = request.uniforms(image.shape)[:, :, None]
-    return (edges < noise).sum(2).clamp(max=image.levels - 1)
-
-
-class Histograms(Prior):
-    """Independent sub-pixels, each with a histogram of its own."""
-
-    def __init__(self, config, image):
-        super().__init__()
-        self.image = image
-        self.logits = nn.Parameter(torch.zeros(image.channels, image.levels, image.height, image.width))
-
-    def log_prob(self, image):
-        self.image.check(image)
-        nats = self.logits.log_softmax(1).expand(len(image), -1, -1, -1, -1)
-        return nats.gather(2, image.long()[:, :, None]).sum((1, 2, 3, 4))
-
-    def draw(self, request, sampler):
-        return drawn(self.logits.expand(len(request.numbers), -1, -1, -1, -1), request, self.image)
 
 
 class Parallel(Decoder):
@@ -71,17 +42,24 @@ class Parallel(Decoder):
         return self.logits(features).log_softmax(2).gather(2, image.long()[:, :, None]).sum((1, 2, 3, 4))
 
     def draw(self, request, sampler, features):
-        return drawn(self.logits(features), request, self.image)
+        """Draws every sub-pixel from its logits (b, c, levels, h, w), among the values that the request allows."""
+        logits = self.logits(features).double()
+        if request.known is not None:
+            low, high = request.known.lowest().unsqueeze(-3), request.known.highest(self.image.levels).unsqueeze(-3)
+            values = torch.arange(self.image.levels)[:, None, None]
+            logits = logits.masked_fill((values < low) | (values > high), -torch.inf)
+        noise = request.uniforms(self.image.shape)[:, :, None]
+        return (logits.softmax(2).cumsum(2) < noise).sum(2).clamp(max=self.image.levels - 1)
 
 
 @hookimpl
 def auxar_register_components():
     return [
-        Component("prior", "histograms", Config, Histograms),
         Component("decoder", "parallel", Config, Parallel),
         Component("prior", "wrong", Config, lambda config, image: config),
     ]
 '''
+SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
 NAMES = ["cat", "dog", "owl"]
 
 
@@ -95,9 +73,9 @@ def plugin(tmp_path_factory):
     return folder
 
 
-def test_they_run_from_a_recipe(plugin, capsys):
+def test_it_runs_from_a_recipe(plugin, capsys):
     """With a condition, a decoder can be the prior."""
-    condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": {"name": "histograms"}}
+    condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": SOFTMAX}
     changes = {"prior": {"name": "parallel"}, "stage__0__decoder": {"name": "parallel"}, "plugins": ["parallel.py"]}
     out = run(plugin / "run", tiny(plugin / "pictures", **changes, condition=condition, sampling__images=0))
     model = auxar.load(out, trust_plugins=True)
@@ -105,7 +83,7 @@ def test_they_run_from_a_recipe(plugin, capsys):
     assert factors == [
         ("p(8×8×3 | 4×4×3, label)", "Parallel"),
         ("p(4×4×3 | label)", "Parallel"),
-        ("p(label)", "Histograms"),
+        ("p(label)", "CausalDistribution"),
     ]
     check_conditions(model.chain)
     images = model.sample(5, seed=3, condition=["cat"]).tensor

@@ -15,10 +15,8 @@ from PIL import Image
 from auxar.cli import main
 from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
-from auxar.draw import samples
-from auxar.draw.sample_folder import MARK, check_samples
+from auxar.draw.sample_folder import check_samples
 from auxar.draw.sheets import save_png
-from auxar.errors import UserError
 from auxar.files import append_line, replacing, write_json, write_tensors, write_text
 from auxar.leftovers import unfinished
 from auxar.report import write_report
@@ -137,8 +135,12 @@ def test_a_lock_replaces_no_file_of_a_user(tmp_path, name, content):
 
 
 def test_a_run_begins_only_among_temporary_files_of_its_own(tmp_path):
-    for name in (".lock", "..lock.json.abcdefgh.part", ".run.json.abcdefgh.part", ".recipe.toml.abcdefgh.part"):
-        (tmp_path / name).touch()
+    (tmp_path / ".lock").touch()
+    for name in (
+        *(".lock", ".lock.json", "run.json", "recipe.toml", "evaluation.safetensors", "evaluation-integer.safetensors"),
+        *("integer.json", "report.html"),
+    ):
+        (tmp_path / f".{name}.abcdefgh.part").touch()
     check_folder(tmp_path)
     (tmp_path / ".movie.abcdefgh.part").touch()
     assert "exists and is not a run's folder" in said(check_folder, tmp_path)
@@ -154,39 +156,6 @@ def test_files_of_a_user_with_names_of_samples_are_kept(tmp_path, name):
     (tmp_path / name).write_text('{"count": 3}')
     (tmp_path / ".lock").touch()
     assert said(check_samples, tmp_path).startswith(f"{tmp_path / name} is not a sample of an earlier call")
-
-
-def test_earlier_samples_are_replaced(finished, tmp_path, monkeypatch):
-    """A finished call leaves samples.json, and a stopped call the mark that it wrote before its first picture."""
-    out = sample(finished, images=3, out=tmp_path / "out")
-    assert not (out / MARK).exists()
-    (out / ".lock").unlink()  # A copy may lack hidden files.
-
-    def stopped(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(samples, "finish", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            sample(finished, images=2, out=out, replace=True)
-    assert sorted(os.listdir(out / "images")) == ["000000.png", "000001.png"]
-    assert not (out / "samples.json").exists()
-    sample(finished, images=1, out=out, replace=True)
-    assert os.listdir(out / "images") == ["000000.png"]
-    assert not (out / MARK).exists()
-
-
-def test_earlier_samples_are_kept_if_none_can_be_drawn(finished, tmp_path, monkeypatch):
-    """An engine that cannot be compiled is only found when the first images are drawn."""
-    out = sample(finished, images=2, out=tmp_path / "out")
-    before = snapshot(tmp_path)
-
-    def fail(*_: object) -> None:
-        raise UserError("engine")
-
-    monkeypatch.setattr("auxar.draw.drawing._draw", fail)
-    assert said(sample, finished, images=1, out=out, replace=True) == "engine"
-    assert snapshot(tmp_path) == before
 
 
 def test_samples_are_drawn_after_a_call_that_was_killed_before_its_mark(finished, tmp_path):

@@ -21,8 +21,8 @@ from auxar.files import (
     entries,
     is_file,
     read_bytes,
+    read_header,
     read_json,
-    read_shapes,
     read_tensors,
     write_tensors,
 )
@@ -56,7 +56,7 @@ def refusal(action: Callable[..., Any], *arguments: Any) -> str:
     return str(caught.value)
 
 
-READERS = (read_bytes, read_json, read_shapes, read_tensors)
+READERS = (read_bytes, read_json, read_header, read_tensors)
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -42,7 +42,9 @@ def test_seeds_are_those_of_single_runs(recipe, pictures, tmp_path):
 
 def test_each_combination_of_values_and_seeds_is_a_run(recipe, tmp_path):
     sweep: dict[str, list[Any]] = {RATE: [0.001, 0.003], "training.schedule": ["constant", {"name": "cosine"}]}
-    found = auxar.run(recipe, sweep=sweep, seeds=2, only=["prior"], train_only=True, out=tmp_path / "runs")
+    settings = [f"{RATE}=0.1"]  # The values of the sweep replace it.
+    options: dict[str, Any] = {"only": ["prior"], "train_only": True, "settings": settings}
+    found = auxar.run(recipe, sweep=sweep, seeds=2, out=tmp_path / "runs", **options)
     assert [each.path.name for each in found[:5]] == [
         "learning_rate=0.001,schedule=constant,seed=0",
         "learning_rate=0.001,schedule=constant,seed=1",
@@ -52,8 +54,7 @@ def test_each_combination_of_values_and_seeds_is_a_run(recipe, tmp_path):
     ]
     assert sorted(each.path for each in found) == sorted((tmp_path / "runs").iterdir())
     training = [read_recipe(each.recipe).training for each in found]
-    settings = {(each.optimizer.options["learning_rate"], each.schedule.name, each.seed) for each in training}
-    assert settings == {
+    assert {(each.optimizer.options["learning_rate"], each.schedule.name, each.seed) for each in training} == {
         (rate, name, seed) for rate in (0.001, 0.003) for name in ("constant", "cosine") for seed in (0, 1)
     }
 
@@ -122,7 +123,7 @@ def test_the_folder_of_a_run_takes_no_further_runs(recipe, tmp_path):
     [
         ("data.path=a/b, c", ["a/b", "c"]),
         ('training.schedule={name="cosine"},"constant"', [{"name": "cosine"}, "constant"]),
-        ("training.flip=true", [True]),
+        ("training.ema_warmup=true", [True]),
     ],
 )
 def test_values_are_those_of_toml(text, values):

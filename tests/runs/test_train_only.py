@@ -1,11 +1,12 @@
 """Tests that several calls train different factors of a run at the same time."""
 
 import re
+import shutil
 import threading
 
 import pytest
 import torch
-from helpers.tiny_runs import run, same, stopping_after, tiny, weights, write_pictures
+from helpers.tiny_runs import run, same, stopping_after, tiny, weights
 
 from auxar import RunFolder, UserError
 from auxar.evaluation.stored import read_evaluation
@@ -15,8 +16,7 @@ from auxar.runs.lock import holding
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    pictures = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+def table(pictures):
     return tiny(pictures, sampling__images=0, training__checkpoint_every=2)
 
 
@@ -106,3 +106,6 @@ def test_progress_is_that_of_the_metrics_and_of_the_weights(tmp_path, table):
         run(folder, {**table, "training": {**table["training"], "steps": 9}}, only=["prior"], train_only=True)
     prior = progress()[1]
     assert (prior.steps, prior.total, prior.trained) == (5, 9, False)
+    shutil.rmtree(folder / "factors" / "prior")
+    prior = progress()[1]
+    assert (prior.steps, prior.total, prior.trained, prior.bits_per_dim) == (0, 9, False, None)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from helpers.evaluations import figures_of
-from helpers.tiny_runs import metrics, run, same, snapshot, stopping_after, tiny, weights, write
+from helpers.tiny_runs import metrics, run, same, snapshot, stopping_after, tiny, weights
 
 import auxar
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
-from auxar.files import read_tensors, write_tensors
-from auxar.recipe import load_recipe
+from auxar.files import read_tensors
 from auxar.report.text import evaluation_lines
-from auxar.runs.history import History, Origin, Part
-from auxar.runs.layout import RunFolder
 from auxar.training.checkpoints import checkpoints
-from auxar.training.lengths import is_trained
 
 LONGER = {"training__steps": 7, "training__optimizer__learning_rate": 0.01}
 RATE = "optimizer.learning_rate"
@@ -132,46 +127,3 @@ def test_the_former_recipe_is_accepted_after_further_training_was_stopped(pictur
         run(copied, tiny(pictures, **LONGER))
     run(copied, tiny(pictures, sampling__images=0))
     assert [factor["steps"] for factor in figures_of(copied)["factors"]] == [4, 4]
-
-
-def with_metadata(folder: Path, **changes: str | None) -> RunFolder:
-    """Writes weights of a factor with the metadata of a training of 7 steps and with changes. None removes an entry."""
-    found = RunFolder(folder)
-    usual = {"weights": "ema", "step": "7", "trained_steps": "7", "complete_at": "7", "history": History().text()}
-    metadata = {key: value for key, value in {**usual, **changes}.items() if value is not None}
-    write_tensors(found.weights("prior"), {"a": torch.ones(1)}, metadata)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("metadata", "trained"),
-    [
-        ({}, True),
-        ({"step": "4", "trained_steps": "4", "complete_at": "4"}, False),
-        ({"step": "2", "trained_steps": "4"}, True),  # Training ended early with the best weights.
-        ({"step": "0", "trained_steps": "0"}, True),  # The factor has no trainable parameters.
-        ({"weights": "own", "step": None, "trained_steps": None, "complete_at": None}, True),
-    ],
-)
-def test_a_factor_is_trained_if_its_weights_are_of_the_last_step(tmp_path, metadata, trained):
-    assert is_trained(with_metadata(tmp_path, **metadata), "prior", 7) == trained
-    assert not is_trained(RunFolder(tmp_path), "stage0", 7)
-
-
-def test_a_history_has_a_part_for_each_change_of_settings(pictures, tmp_path):
-    def config(**changes: Any) -> Any:
-        return load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, **changes)))[0].training
-
-    short, long = config(), config(training__steps=9)
-    history = History(init=Origin("/runs/other", "f00d")).continued(0, short)
-    assert history.until(3).continued(3, short) == history.until(3)
-    # Training was stopped after step 3, and continued with more steps.
-    longer = history.until(3).continued(3, long).until(9)
-    assert [(part.first_step, part.last_step, part.settings["steps"]) for part in longer.parts] == [
-        (1, 3, 4),
-        (4, 9, 9),
-    ]
-    assert longer.init == Origin("/runs/other", "f00d")
-    # A part without steps is left out.
-    assert history.continued(0, long).until(9).parts == (Part(1, 9, longer.parts[1].settings),)
-    assert longer.continued(9, short).until(9) == longer

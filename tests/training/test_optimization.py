@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from accelerate import Accelerator
 from helpers.tiny_runs import tiny, write
 
 from auxar.data.loading import load_images
 from auxar.recipe import TrainingConfig, load_recipe
 from auxar.recipe.building import build_model
+from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
 from auxar.training.checkpoints import Progress
+from auxar.training.factors import FactorTraining
 from auxar.training.loop import FactorLoop
 from auxar.training.progress import Meter
 from auxar.work.accelerator import make_accelerator
-from auxar.work.team import Team
 
 
 def test_speed_and_time_are_those_of_the_clock(tmp_path, monkeypatch):
@@ -29,17 +31,15 @@ def test_speed_and_time_are_those_of_the_clock(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: clock[0])
     lines: list[dict[str, Any]] = []
-    team: Any = SimpleNamespace(
-        rank=0,
-        processes=2,
-        accelerator=SimpleNamespace(process_index=0, num_processes=2),
+    accelerator: Any = SimpleNamespace(
+        is_main_process=True,
         log=lambda scalars, step: lines.append({**scalars, "step": step}),
     )
     factor: Any = SimpleNamespace(name="prior")
     config = TrainingConfig(steps=20, batch_size=8, log_every=3, checkpoint_every=5)
-    progress = Progress()
+    progress = Progress(0, 0, 0.0, ())
     for _ in range(2):
-        meter = Meter(factor, config, tmp_path / "metrics.jsonl", team, 20)
+        meter = Meter(factor, config, tmp_path / "metrics.jsonl", accelerator, 20)
         meter.resume(progress)
         clock[0] += 1000  # The networks are built, and the first batch is read.
         meter.begin()
@@ -74,10 +74,11 @@ def test_the_time_left_of_all_factors_is_shown_when_the_speed_is_known(tmp_path,
     caplog.set_level("INFO", "auxar")
     clock = [0.0]
     monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: clock[0])
-    accelerator = SimpleNamespace(process_index=0)
-    team: Any = SimpleNamespace(rank=0, accelerator=accelerator, log=lambda scalars, step: None)
+    accelerator: Any = SimpleNamespace(is_main_process=True, log=lambda scalars, step: None)
     factor: Any = SimpleNamespace(name="prior")
-    meter = Meter(factor, TrainingConfig(steps=20, log_every=5), tmp_path / "metrics.jsonl", team, 20, lambda: 180.0)
+    meter = Meter(
+        factor, TrainingConfig(steps=20, log_every=5), tmp_path / "metrics.jsonl", accelerator, 20, lambda: 180.0
+    )
     meter.begin()
     for step in range(10):
         assert ("left" in meter.shown) == (step > 4)
@@ -86,18 +87,34 @@ def test_the_time_left_of_all_factors_is_shown_when_the_speed_is_known(tmp_path,
     # 10 of 20 steps took 10 seconds, and later factors take as long as 180 steps.
     assert meter.bar.postfix == "all factors 03:10 left, 1.000 bits/dim"
     meter.close()
+    accelerator.is_main_process = False
+    meter.begin()
+    assert meter.bar.disable
 
 
 def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path, monkeypatch):
     recipe, registry = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2)))
-    images = load_images(recipe.data, recipe.image, registry).train
+    data = load_images(recipe.data, recipe.image, registry)
     seeds: dict[int, list[int]] = {1: [], 2: []}
     for rank, found in seeds.items():
         model = build_model(recipe, registry)
-        monkeypatch.setattr(Team, "rank", rank)
+        monkeypatch.setattr(Accelerator, "process_index", rank)
+        monkeypatch.setattr(Accelerator, "is_main_process", False)
         monkeypatch.setattr(torch, "manual_seed", found.append)
-        team = Team(make_accelerator("float32", tmp_path))
-        FactorLoop(model, model.factors[0], images, recipe.training, RunFolder(tmp_path / "run"), team).run_to_end()
+        accelerator = make_accelerator("float32", tmp_path)
+        FactorLoop(model, model.factors[0], data, recipe, RunFolder(tmp_path / "run"), accelerator).run_to_end()
     (first, *steps), (other, *other_steps) = seeds.values()
     assert first == other, "all processes start with the same weights"
     assert len({*steps, *other_steps}) == 4
+
+
+def test_steps_of_later_factors_are_counted_by_their_costs(pictures, tmp_path):
+    table = tiny(pictures, training__steps=10, training__factor={"prior": {"steps": 6, "batch_size": 2}})
+    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", table))
+    run, nothing, steps = RunFolder(tmp_path / "run"), cast(Any, None), {"stage0": 10, "prior": 6}
+    training = FactorTraining(recipe, registry, run, nothing, steps, nothing)
+    stage0, prior = (cost.training_multiply_adds for cost in factor_costs(recipe, registry))
+    assert training.later_steps("prior", ["stage0"]) == pytest.approx(10 * 4 * stage0 / (2 * prior))
+    (run.factor("stage0")).mkdir(parents=True)
+    (run.factor("stage0") / "training-000000007.safetensors").touch()
+    assert training.later_steps("prior", ["stage0", "prior"]) == pytest.approx(3 * 4 * stage0 / (2 * prior) + 6)

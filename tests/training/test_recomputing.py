@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.tiny_runs import metrics, run, same, stopping_after, tiny, weights, with_dropout
+from helpers.tiny_runs import assert_same_training, run, stopping_after, tiny, with_dropout
 from torch import nn
 
 from auxar.model import ImageSpec, RecomputableBlock, recomputing
@@ -15,7 +15,7 @@ from auxar_samplers.compiler.trace import trace
 # Settings that use random numbers or compute a step in parts.
 EVERYTHING = {
     "training__steps": 4,
-    "training__flip": True,
+    "training__augment": ["flip"],
     "training__accumulate": 2,
     "training__clip": 1.0,
     "training__checkpoint_every": 1,
@@ -43,9 +43,7 @@ def test_weights_are_the_same_also_if_recomputation_begins_and_ends_on_the_way(p
     with register(lambda module, inputs: counted(module, inputs) if isinstance(module, RecomputableBlock) else None):
         mixed = run(tmp_path / "mixed", table(True))
     assert calls[True] == 2 * 2 * ((4 - 2) * 2 + 4 * (5 + 2)), "two calls in both parts of each step for each block"
-    assert same(weights(mixed), weights(kept))
-    assert same(weights(mixed, "training"), weights(kept, "training"))
-    assert metrics(mixed) == metrics(kept)
+    assert_same_training(mixed, kept)
 
 
 def test_recomputed_networks_can_be_compiled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from auxar.errors import UserError
 
 PLUGIN = '''
 import json
+from pathlib import Path
 
 import attrs
 from accelerate.tracking import GeneralTracker
@@ -64,16 +66,17 @@ def test_a_tracker_of_a_plugin_gets_all_figures(pictures, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [({}, ("run", {})), ({"project": "faces", "entity": "us"}, ("faces", {"entity": "us"}))]
+    ("options", "expected"),
+    [({}, ("run", ["run"], {})), ({"project": "faces", "entity": "us"}, ("faces", [], {"entity": "us"}))],
 )
 def test_options_of_accelerates_trackers_are_those_of_their_start(pictures, tmp_path, monkeypatch, options, expected):
     started = []
 
     class Tracker(GeneralTracker):
-        name, requires_logging_directory, tracker = "tensorboard", False, None
+        name, requires_logging_directory, tracker = "tensorboard", not options, None
 
-        def __init__(self, project: str, **others: Any) -> None:
-            started.append((project, others))
+        def __init__(self, project: str, *folders: Path, **others: Any) -> None:
+            started.append((project, [folder.name for folder in folders], others))
 
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
     monkeypatch.setattr("auxar.training.trackers.get_available_trackers", lambda: ["tensorboard"])

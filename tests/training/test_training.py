@@ -10,6 +10,7 @@ import torch
 from helpers.evaluations import figures_of
 from helpers.tiny_runs import (
     Stopped,
+    assert_same_training,
     metrics,
     run,
     same,
@@ -37,7 +38,7 @@ from auxar.training.averaging import WeightAverage
 EVERYTHING = {
     "stage__0__repeat": 2,
     "training__steps": 7,
-    "training__flip": True,
+    "training__augment": ["flip"],
     "training__optimizer": "adamw",
     "training__schedule": "cosine",
     "training__warmup": 2,
@@ -76,9 +77,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(pictures, tmp_path, e
         assert f"{file.parent.name}/{file.stem}" == newest
     assert not (tmp_path / "run" / "factors" / "stage0" / "weights.safetensors").exists()
     stopped = run(tmp_path / "run", table)
-    assert same(weights(stopped), weights(everything))
-    assert same(weights(stopped, "training"), weights(everything, "training"))
-    assert metrics(stopped) == metrics(everything)
+    assert_same_training(stopped, everything)
     assert figures_of(stopped) == figures_of(everything)
 
 
@@ -99,9 +98,7 @@ def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures
             run(folder, table)
     run(folder, table)
     assert "No samples have been drawn yet." not in (folder / "report.html").read_text("utf-8")
-    assert same(weights(folder), weights(everything))
-    assert same(weights(folder, "training"), weights(everything, "training"))
-    assert metrics(folder) == metrics(everything)
+    assert_same_training(folder, everything)
     assert figures_of(folder) == figures_of(everything)
     # The last picture of a factor shows the first samples of the finished model.
     model = auxar.load(folder).chain

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.ranks import in_threads, started_by_hand
-from helpers.tiny_runs import VIEW, run, tiny, write, write_pictures
+from helpers.tiny_runs import VIEW, tiny, write, write_pictures
 from torch.distributed import DistNetworkError
 
 from auxar.draw.forms import usual_preparation
@@ -22,35 +22,14 @@ from auxar.recipe.building import build_model
 from auxar.recipe.facts import recipe_facts
 from auxar.runs import lock
 from auxar.runs.lock import holding, holding_for_all
+from auxar.training.lengths import check_training
 from auxar.work import processes
-from auxar.work.processes import Processes, Report, objection, working_together
+from auxar.work.processes import Processes, working_together
 
 SAME = "; start all processes with the same command, files and version of auxar"
 
 
 # The comparison
-
-
-@pytest.mark.parametrize(
-    ("reports", "reason"),
-    [
-        ([Report({"a": 1}), Report({"a": 1})], None),
-        (
-            [Report({"x": 1, "training.batch_size": 64}), Report({"x": 1, "training.batch_size": 32})],
-            "the processes of this command differ: rank 0 has training.batch_size = 64, rank 1 has 32" + SAME,
-        ),
-        (
-            [Report({"a": 1, "the checksum of a.py": "05"}), Report({"a": 1})],
-            "the processes of this command differ: rank 0 has the checksum of a.py = '05', rank 1 has none" + SAME,
-        ),
-        (
-            [Report({"a": True}), Report({"a": True}, "x.toml does not exist")],
-            "the process with rank 1 of 2 cannot go on: x.toml does not exist",
-        ),
-    ],
-)
-def test_the_first_difference_is_named_with_its_values(reports, reason):
-    assert objection(reports) == reason
 
 
 def test_processes_with_equal_facts_go_on(monkeypatch):
@@ -63,13 +42,21 @@ def test_processes_with_equal_facts_go_on(monkeypatch):
     assert in_threads(3, work, monkeypatch) == ["told by 0"] * 3
 
 
-def test_processes_with_different_facts_all_end(monkeypatch):
+@pytest.mark.parametrize(
+    ("own", "difference"),
+    [
+        ([{"a": 1, "training.steps": 4}] * 2 + [{"a": 1, "training.steps": 5}], "training.steps = 4, rank 2 has 5"),
+        ([{"the checksum of a.py": "05"}, {}, {}], "the checksum of a.py = '05', rank 1 has none"),
+        ([{}, {}, {"a": 1}], "no a, rank 2 has 1"),
+    ],
+)
+def test_processes_with_different_facts_all_end(monkeypatch, own, difference):
     def work(group: Processes) -> None:
         with group.agreeing() as facts:
-            facts["training.steps"] = 4 + group.rank // 2
+            facts |= own[group.rank]
 
     found = in_threads(3, work, monkeypatch)
-    expected = "the processes of this command differ: rank 0 has training.steps = 4, rank 2 has 5" + SAME
+    expected = f"the processes of this command differ: rank 0 has {difference}{SAME}"
     assert [str(error) for error in found] == [expected] * 3
     assert all(isinstance(error, UserError) for error in found)
 
@@ -93,14 +80,6 @@ def test_an_error_ends_all_processes(error, reason, monkeypatch):
     assert isinstance(found[0], UserError)
 
 
-def test_a_single_process_compares_nothing():
-    group = Processes()
-    with group.agreeing() as facts:
-        facts["anything"] = object()
-    with pytest.raises(UserError, match="own"), group.agreeing():
-        raise UserError("own")
-
-
 # The start
 
 
@@ -120,9 +99,12 @@ def test_processes_join_on_cpus_if_they_cannot_or_must_not_use_gpus(monkeypatch,
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
     monkeypatch.setattr("torch.accelerator.is_available", lambda: gpu)
     monkeypatch.setenv("ACCELERATE_USE_CPU", value)
+    at_exit: list[object] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
     with working_together() as group:
         assert group.count == 1
     assert found == [cpu]
+    assert at_exit == [processes._disconnect]
 
 
 @pytest.mark.parametrize(
@@ -235,66 +217,42 @@ def test_the_digest_of_given_images_depends_on_their_content(pictures, tmp_path)
     assert len(set(digests)) == len(digests)
 
 
+def test_a_batch_is_divided_evenly(pictures, tmp_path):
+    recipe, _ = load_recipe(write(tmp_path / "tiny.toml", tiny(pictures, training__batch_size=9)))
+    check_training(recipe, recipe.factor_names, 3)
+    message = (
+        r"^training\.batch_size: 9 is not divisible by the number of processes, 4; use a multiple of 4, such as 12$"
+    )
+    with pytest.raises(UserError, match=message):
+        check_training(recipe, recipe.factor_names, 4)
+
+
 # Processes started by hand
 
 
 @pytest.fixture(scope="module")
 def two_folders(tmp_path_factory) -> list[Path]:
-    """Two folders that hold different plugin files and images, and the same recipes."""
+    """Two folders that hold different images, and the same recipe."""
     root = tmp_path_factory.mktemp("ranks")
     folders = [root / "first", root / "second"]
     for number, folder in enumerate(folders):
         write_pictures(folder / "pictures", count=24 - number)
-        (folder / "views.py").write_text(f"{VIEW}NUMBER = {number}\n")
         write(folder / "tiny.toml", tiny(Path("pictures")))
-        write(folder / "thin.toml", {**tiny(Path("pictures")), "plugins": ["views.py"]})
     return folders
 
 
-def differ(first: str, second: str) -> tuple[str, str]:
-    """The sentence of both processes if the facts of rank 0 and rank 1 differ."""
-    return (f"the processes of this command differ: rank 0 has {first}, rank 1 has {second}{SAME}",) * 2
-
-
-RUN = ["run", "tiny.toml", "--out", "{root}/out"]
-MISTAKE = "--stage: expected an integer from 0 to 0, got 7 (int)"
-DIFFERENCES: dict[str, tuple[list[str], list[str], tuple[str, str]]] = {
-    "batch size": (RUN, [*RUN, "--set", "training.batch_size=2"], differ("training.batch_size = 4", "2")),
-    "plugin file": (
-        ["run", "thin.toml", "--trust-plugins", *RUN[2:]],
-        ["run", "thin.toml", "--trust-plugins", *RUN[2:]],
-        differ("the checksum of views.py = 'HASH'", "'HASH'"),
-    ),
-    "images": (
-        RUN,
-        RUN,
-        differ("the training images = '18 images, fingerprint HASH'", "'17 images, fingerprint HASH'"),
-    ),
-    "mistake": (
-        ["sample", "{root}/run", "--given", "pictures/000.png"],
-        ["sample", "{root}/run", "--given", "pictures/000.png", "--stage", "7"],
-        (f"the process with rank 1 of 2 cannot go on: {MISTAKE.removeprefix('--')}", MISTAKE),
-    ),
-}
-
-
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in DIFFERENCES if name != "batch size"]
-
-
-@pytest.mark.parametrize("case", ["batch size", *SLOW])
-def test_processes_that_differ_all_end_with_a_sentence(two_folders, case):
+def test_processes_that_differ_all_end_with_a_sentence(two_folders):
     root = two_folders[0].parent
-    first, second, sentences = DIFFERENCES[case]
-    if "{root}/run" in second and not (root / "run").exists():
-        run(root / "run", tiny(two_folders[0] / "pictures"))
     files = sorted(root.rglob("*"))
-    ranks = [[word.format(root=root) for word in arguments] for arguments in (first, second)]
-    with started_by_hand(*ranks, folders=two_folders) as started:
-        for process, sentence in zip(started, sentences, strict=True):
+    line = ["run", "tiny.toml", "--out", str(root / "out")]
+    with started_by_hand(line, line, folders=two_folders) as started:
+        for process in started:
             _, errors = process.communicate(timeout=60)
-            told = [line for line in errors.splitlines() if line.startswith("auxar: ")]
-            without_hashes = [re.sub("[0-9a-f]{32,64}", "HASH", line) for line in told]
-            assert without_hashes == [f"auxar: {sentence}".format(root=root)]
+            [told] = [line for line in errors.splitlines() if line.startswith("auxar: ")]
+            assert re.sub("[0-9a-f]{32,64}", "HASH", told) == (
+                "auxar: the processes of this command differ: rank 0 has the training images = '18 images, fingerprint "
+                f"HASH', rank 1 has '17 images, fingerprint HASH'{SAME}"
+            )
             assert "Traceback" not in errors
             assert process.returncode == 2
     assert sorted(root.rglob("*")) == files

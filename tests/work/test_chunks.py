@@ -174,7 +174,7 @@ def test_any_schedule_gives_the_output_of_one_process(count, workers, choices, d
         assert sorted(path.name for path in Path(folder).iterdir()) == ["others.json", "sums.json"]
 
 
-def test_a_damaged_result_is_computed_again(tmp_path, caplog, monkeypatch):
+def test_a_result_that_is_damaged_or_cannot_be_used_is_computed_again(tmp_path, caplog, monkeypatch):
     sums = Sums(tmp_path / "sums.json", 3)
     with monkeypatch.context() as patch:
         patch.setattr(sums, "conclude", mock.Mock(side_effect=UserError("disk full")))
@@ -183,20 +183,14 @@ def test_a_damaged_result_is_computed_again(tmp_path, caplog, monkeypatch):
     assert len(list(sums.folder.glob("*.safetensors"))) == 3, "finished work is kept"
     sums.path(1).write_bytes(b"damaged")
     sums.path(2).write_bytes(sums.path(0).read_bytes())
+    sums.refused = [0]
     with caplog.at_level(logging.WARNING):
         sums.do()
-    assert sums.computed == [0, 1, 2, 1, 2]
-    assert [message.partition(" is ")[0] for message in caplog.messages] == [str(sums.path(k)) for k in (1, 2)]
+    assert sums.computed == [0, 1, 2, 0, 1, 2]
+    told = ["a picture", str(sums.path(1)), str(sums.path(2))]
+    assert [message.partition(" is ")[0] for message in caplog.messages] == told
     assert read_json(sums.output)["sums"] == sums.sums
     assert not kind(tmp_path / "work")
-
-
-def test_results_that_cannot_be_used_are_computed_again(tmp_path):
-    sums = Sums(tmp_path / "sums.json", 2)
-    sums.refused = [0]
-    sums.do()
-    assert sums.computed == [0, 1, 0]
-    assert read_json(sums.output)["sums"] == sums.sums
 
 
 def test_the_key_depends_on_all_facts(tmp_path):
@@ -218,3 +212,17 @@ def test_a_single_chunk_is_not_shared(tmp_path):
     with mock.patch.object(chunks, "acquire", side_effect=AssertionError):
         sums.do()
     assert [path.name for path in tmp_path.iterdir()] == ["sums.json"]
+
+
+def test_who_is_waited_for_is_told_once(tmp_path, monkeypatch, caplog):
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr("time.monotonic", lambda: float(len(pauses)))
+    waiting = chunks.Waiting()
+    with caplog.at_level(logging.INFO, "auxar"):
+        for number in range(9):
+            assert (caplog.messages != []) == (number > chunks.PATIENCE + 1)
+            waiting.pause(tmp_path / ".lock")
+    told = "waiting for another process, which works on a part of this; to go on, wait until it is done, or end it"
+    assert caplog.messages == [told]
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]

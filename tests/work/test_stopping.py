@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 from helpers.tiny_runs import (
+    assert_same_training,
     command,
     metrics,
     process_environment,
@@ -37,7 +38,7 @@ from auxar.work.signals import TOGETHER, Interrupted, between_steps, heeding_sig
 
 CHANGES = {
     "training__steps": 40,
-    "training__flip": True,
+    "training__augment": ["flip"],
     "training__schedule": {"name": "exponential", "decay": 0.99},
     "training__accumulate": 2,
     "training__clip": 1.0,
@@ -103,7 +104,6 @@ def contents(folder: Path) -> dict[str, Any]:
     assert not list(folder.rglob("*.part"))
     assert not (folder / ".lock.json").exists()
     return {
-        "metrics": metrics(folder),
         "digests": [each["digest"] for each in read_json(folder / "integer.json")["factors"].values()],
         "samples": samples,
         "recipe": (folder / "recipe.toml").read_bytes(),
@@ -115,8 +115,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def assert_same(first: Path, second: Path) -> None:
     """Asserts that two runs are equal to the last bit."""
-    assert same(weights(first), weights(second))
-    assert same(weights(first, "training"), weights(second, "training"))
+    assert_same_training(first, second)
     assert same(weights(first, "integer"), weights(second, "integer"))
     assert contents(first) == contents(second)
     for name in ("evaluation.safetensors", "evaluation-integer.safetensors"):
@@ -232,17 +231,14 @@ def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code", "told"), [(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")]
-)
-def test_drawing_ends_at_once_and_keeps_the_images_that_are_finished(finished, tmp_path, number, code, told):
+def test_drawing_ends_at_once_and_keeps_the_images_that_are_finished(finished, tmp_path):
     whole, pictures = sample(finished, images=4, out=tmp_path / "whole"), tmp_path / "samples" / "images"
     process = started("sample", finished, "-n", "1000000", "--batch-size", "2", "--out", pictures.parent)
     wait_for(lambda: (pictures / "000003.png").is_file(), process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == code, errors
-    assert f"auxar: {told}; finished work is kept" in errors
+    assert process.returncode == 130, errors
+    assert "auxar: interrupted; finished work is kept" in errors
     assert "Traceback" not in errors
     kept = sorted(pictures.iterdir())
     assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
@@ -259,7 +255,10 @@ def told() -> Iterator[list[str]]:
     assert not requests.waiting
 
 
-def test_a_second_signal_does_not_wait(told):
+def test_a_second_signal_does_not_wait(told, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
     def work() -> None:
         with between_steps() as asked:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -267,7 +266,7 @@ def test_a_second_signal_does_not_wait(told):
             # A signal arrives twice if a launcher forwards a signal that the terminal already sent to this process.
             os.kill(os.getpid(), signal.SIGTERM)
             told.append("went on")
-            time.sleep(TOGETHER)
+            clock[0] += TOGETHER
             os.kill(os.getpid(), signal.SIGINT)
             told.append("not reached")
 
@@ -330,25 +329,4 @@ def test_processes_with_one_folder_train_its_factors_and_share_the_rest(recipe, 
             os.utime(abandoned, (0, 0))  # As if the next process started hours later.
         left.append(started("run", recipe, "--out", out, stderr=subprocess.DEVNULL))
     assert [process.wait(120) for process in left] == [0] * 4
-    assert_same(out, whole)
-
-
-@pytest.mark.slow
-def test_a_process_waits_for_a_factor_and_takes_it_over(recipe, whole, tmp_path):
-    out = tmp_path / "run"
-    first = started("run", recipe, "--out", out, "--factors", "prior", "--train-only", stderr=subprocess.DEVNULL)
-    wait_for(lambda: any(out.glob("factors/prior/training*")), first)
-    first.send_signal(signal.SIGSTOP)
-    told = f"factor prior is trained by process {first.pid} on "
-    only = ["--factors", "prior"]
-    done = started("run", recipe, "--out", out, "--no-wait", *only)
-    assert told in done.communicate(timeout=60)[1]
-    assert done.returncode == 0
-    second = started("run", recipe, "--out", out)
-    while "waiting for" not in (line := second.stderr.readline()):
-        assert line, "the process has ended"
-    assert f"waiting for process {first.pid} on " in line
-    first.kill()
-    first.wait()
-    assert second.wait(120) == 0
     assert_same(out, whole)
