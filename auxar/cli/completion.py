@@ -6,47 +6,30 @@ The script knows all commands and options, so that the shell does not start Pyth
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 SHELLS = ("bash", "zsh", "tcsh")
-COMPLETED = {
-    **{"DIR": "folder", "RUN": "run", "FILE": "file", "PATH": "file", "ROWS|MASK": "file"},
-    **{"RECIPE": "recipe", "KIND": "kind", "RULE": "rule"},
-}
-"""The name of the completer of an argument, by its metavar. Other arguments are completed if they have choices."""
 # In the script of shtab for bash, a function whose name ends in `_file` may return files.
 BASH = """
 _auxar_recipe_file() {
-  compgen -W '%(recipes)s' -- "$1"
+  compgen -W '%(RECIPE)s' -- "$1"
   compgen -f -X '!*.toml' -- "$1"
   compgen -d -S / -- "$1"
 }
 _auxar_run_file() {
-  compgen -W '%(models)s' -- "$1"
+  compgen -W '%(RUN)s' -- "$1"
   compgen -d -S / -- "$1"
-}
-_auxar_kind() {
-  compgen -W '%(kinds)s' -- "$1"
-}
-_auxar_rule() {
-  compgen -W '%(rules)s' -- "$1"
 }
 """
 ZSH = """
 _auxar_recipe_file() {
-  compadd -- %(recipes)s
+  compadd -- %(RECIPE)s
   _files -g '*.toml'
 }
 _auxar_run_file() {
-  compadd -- %(models)s
+  compadd -- %(RUN)s
   _files -/
-}
-_auxar_kind() {
-  compadd -- %(kinds)s
-}
-_auxar_rule() {
-  compadd -- %(rules)s
 }
 """
 
@@ -67,37 +50,37 @@ def add_completion(parser: argparse.ArgumentParser, full: Callable[[], argparse.
     )
 
 
-def _names() -> dict[str, str]:
+def _names() -> dict[str, Sequence[str]]:
     from auxar.plugins import load_plugins
     from auxar.recipe.shipped import list_recipes
     from auxar.scaffold import KINDS
 
     registry = load_plugins()
-    words = {"models": registry.names("model"), "rules": registry.names("rule"), "kinds": KINDS}
-    words["recipes"] = [recipe.name for recipe in list_recipes()]
-    return {name: " ".join(found) for name, found in words.items()}
+    recipes = [recipe.name for recipe in list_recipes()]
+    return {"RECIPE": recipes, "RUN": registry.names("model"), "RULE": registry.names("rule"), "KIND": KINDS}
 
 
-def completion_script(parser: argparse.ArgumentParser, shell: str, words: Mapping[str, str]) -> str:
+def completion_script(parser: argparse.ArgumentParser, shell: str, words: Mapping[str, Sequence[str]]) -> str:
     """Returns the script for a shell, which completes commands, options, choices, files and folders.
 
-    `words` has names that complete arguments besides files and folders, separated by spaces: `recipes` for RECIPE,
-    `models` for RUN, `rules` for RULE, and `kinds` of components for KIND.
+    `words` has the names that complete arguments, by metavar: of recipes and of models, besides files and folders, and
+    of rules and kinds of components.
     """
     import shtab
 
     completers = {
-        "folder": shtab.DIRECTORY,
-        "file": shtab.FILE,
-        "recipe": {"bash": "_auxar_recipe_file", "zsh": "_auxar_recipe_file", "tcsh": "f:*.toml"},
-        "run": {"bash": "_auxar_run_file", "zsh": "_auxar_run_file", "tcsh": shtab.DIRECTORY["tcsh"]},
-        "kind": {"bash": "_auxar_kind", "zsh": "_auxar_kind", "tcsh": f"({words['kinds']})"},
-        "rule": {"bash": "_auxar_rule", "zsh": "_auxar_rule", "tcsh": f"({words['rules']})"},
+        **{"DIR": shtab.DIRECTORY, "FILE": shtab.FILE, "PATH": shtab.FILE, "ROWS|MASK": shtab.FILE},
+        "RECIPE": {"bash": "_auxar_recipe_file", "zsh": "_auxar_recipe_file", "tcsh": "f:*.toml"},
+        "RUN": shtab.DIRECTORY | {"bash": "_auxar_run_file", "zsh": "_auxar_run_file"},
     }
     for action in _actions(parser):
-        if isinstance(action.metavar, str) and action.metavar in COMPLETED:
-            action.complete = completers[COMPLETED[action.metavar]]  # type: ignore[attr-defined]
-    return shtab.complete(parser, shell, preamble={"bash": BASH, "zsh": ZSH}.get(shell, "") % words)
+        metavar = str(action.metavar)
+        if metavar in completers:
+            action.complete = completers[metavar]  # type: ignore[attr-defined]
+        elif metavar in words:
+            action.choices = words[metavar]
+    names = {name: " ".join(found) for name, found in words.items()}
+    return shtab.complete(parser, shell, preamble={"bash": BASH, "zsh": ZSH}.get(shell, "") % names)
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

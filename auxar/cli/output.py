@@ -15,11 +15,6 @@ from auxar.commandline import Result
 from auxar.errors import printable
 
 
-def is_death_of_worker(error: BaseException | None) -> bool:
-    """Whether an error says that a data worker has died. PyTorch raises it in whatever code is running."""
-    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
-
-
 def print_result(result: Result, *, as_json: bool) -> None:
     """Prints a result on standard output, as text or as JSON. Prints nothing unless this is the main process."""
     # A launcher of several processes sets RANK before Python starts.
@@ -65,12 +60,6 @@ class _Handler(logging.StreamHandler[Any]):
 
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        # Python's own method prints the error and goes on.
-        if is_death_of_worker(sys.exc_info()[1]):
-            raise
-        super().handleError(record)
 
 
 class _Formatter(logging.Formatter):

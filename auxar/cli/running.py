@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 
-from auxar.cli.output import is_death_of_worker, logging_to_stderr, print_result
+from auxar.cli.output import logging_to_stderr, print_result
 from auxar.commandline import Result
 from auxar.commandline.parser import arguments_of
 from auxar.errors import UserError, printable, shown
@@ -28,9 +28,6 @@ def _done(options: argparse.Namespace) -> int:
         print_result(result, as_json=options._json)
         if result.mistake is not None:
             raise result.mistake
-    except UserError as error:
-        _say(str(error))
-        return 2
     except KeyboardInterrupt as error:
         _say(f"{str(error) or 'interrupted'}; {KEPT}")
         return error.code if isinstance(error, Interrupted) else 130
@@ -38,11 +35,11 @@ def _done(options: argparse.Namespace) -> int:
         raise RuntimeError(f"the command was ended by sys.exit({shown(error.code)}) in other code") from error
     except BrokenPipeError:  # Standard output has no reader, which the caller handles.
         raise
-    except OSError as error:  # A full disk or a lack of permission is no bug, so no traceback is shown.
+    except (UserError, OSError) as error:  # A full disk or a lack of permission is no bug either.
         _say(str(error))
         return 2
     except (MemoryError, RuntimeError) as error:
-        if is_death_of_worker(error):
+        if str(error).startswith("DataLoader worker (pid"):
             _say(f"data.workers: a data worker process has died ({str(error).strip()}); {KEPT}")
             return WORKER_DIED
         if not _is_lack_of_memory(error):

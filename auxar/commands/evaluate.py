@@ -70,7 +70,7 @@ def evaluate(
     """
     from auxar.arguments import as_path
     from auxar.commands.results import check_of
-    from auxar.data.loading import load_images
+    from auxar.data.loading import images_of
     from auxar.evaluation.likelihoods import evaluate_run
     from auxar.model import FLOAT
     from auxar.recipe.building import build_model
@@ -99,7 +99,7 @@ def evaluate(
             check_of(opened)(opened.output.path)
             facts |= {"command": "evaluate", **run_facts(opened, recipe, registry)}
         with processes.agreeing() as facts:
-            data = load_images(recipe.data, recipe.image, registry, recipe.condition)
+            data = images_of(recipe, registry)
             facts |= data.facts
         evaluate_run(opened, recipe, build_model(recipe, registry), data, accelerator, others=others)
         if opened.model is None:

@@ -48,7 +48,7 @@ def figures(
     """
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
-    from auxar.data.loading import load_images
+    from auxar.data.loading import images_of
     from auxar.draw.figures import Figures
     from auxar.draw.loading import opened
     from auxar.model.rule_effects import check_rule
@@ -68,7 +68,7 @@ def figures(
             check_of(source.folder)(output.path)
             facts |= {"command": "figures", "--rows": rows, **source.facts}
         with processes.agreeing() as facts:
-            data = load_images(recipe.data, recipe.image, source.registry, recipe.condition)
+            data = images_of(recipe, source.registry)
             facts |= data.facts
         found = Figures(source.folder, recipe, source.registry, model, data, data.train, rows)
         found.do("figures" if accelerator.is_main_process else None)

@@ -63,7 +63,7 @@ def integers(
     """
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
-    from auxar.data.loading import load_images
+    from auxar.data.loading import images_of
     from auxar.recipe.options import check_settings
     from auxar.runs.lock import holding_for_all
     from auxar.runs.opening import open_run
@@ -87,7 +87,7 @@ def integers(
                 recipe,
                 registry,
                 choice,
-                lambda: load_images(recipe.data, recipe.image, registry, recipe.condition),
+                lambda: images_of(recipe, registry),
                 count,
             )
     return Integers(folder.output, digests)

@@ -143,16 +143,12 @@ def sample(
 
 def _at_size(model: ImageModel, size: str | None, pictures: Sequence[Path] | None, depth: int) -> ImageModel:
     """The model at a size or, without one, at the size of the pictures, which show images at a depth."""
-    import re
-
+    from auxar.arguments import image_size
     from auxar.draw.any_size import at_size_of
-    from auxar.errors import UserError
 
     if size is None:
         return at_size_of(model, pictures, depth, "given") if pictures and depth < len(model.chain.specs) else model
-    if (found := re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", size)) is None:
-        raise UserError(f"size: expected HEIGHTxWIDTH, such as 96x64, got {size}")
-    return model.at(int(found[1]), int(found[2]))
+    return model.at(*image_size(size, "size"))
 
 
 def _opened(path: Path, settings: Sequence[str], options: dict[str, Any], *, is_given: bool, **how: Any) -> OpenedRun:

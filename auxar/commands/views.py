@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from os import PathLike
@@ -13,7 +14,7 @@ from auxar.errors import UserError, one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from auxar.data.sets import DataSets, ImageSet
+    from auxar.data.sets import DataSets
     from auxar.data.writing import WrittenViews
     from auxar.model import View
     from auxar.recipe import DataConfig
@@ -62,7 +63,7 @@ def write_views(
         (True, ['test.parquet', 'train.parquet'])
     """
     from auxar.arguments import as_integer, as_path
-    from auxar.data.loading import load_images
+    from auxar.data.loading import images_of
     from auxar.data.writing import WrittenViews, check_new, check_pictures
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_views
@@ -78,6 +79,8 @@ def write_views(
                 raise UserError(
                     f"depth: expected the depth of the image or of a view of this recipe, 0 to {most}, got {depth}"
                 )
+            if config.crop.random:
+                raise UserError("data.crop: images of several sizes are not written; leave out random crops")
             views = views[:depth]
             check_pictures(views[-1].view if views else opened.image, f"depth: the images at depth {depth}")
             if target.suffix == ".parquet" and config.streaming and config.heldout is None and config.broken == "skip":
@@ -89,48 +92,37 @@ def write_views(
         with processes.agreeing():
             if not processes.is_main:
                 return WrittenViews(target, depth, {})
-            data = load_images(config, opened.image, registry, opened.condition)
+            data = images_of(opened, registry)
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
-            write = _write_file if target.suffix == ".parquet" else _write_folder
-            return WrittenViews(target, depth, write(target, data, views, config))
+            return WrittenViews(target, depth, _write(target, data, views, config))
 
 
-def _write_file(target: Path, data: DataSets, views: Sequence[View], config: DataConfig) -> dict[str, int]:
-    """Writes all images of the split `data.train` to one file. Returns their number by the name of the file."""
-    count = _write(target, data.train.whole(), views, config, "images")
-    logger.info("%d images of %s", count, views[-1].view if views else data.train.image)
-    advice = "the same data.split and data.streaming divide it in the same way"
-    if config.heldout is not None:
-        advice = f"the images of data.heldout = '{config.heldout}' are not in it; a folder has both sets"
-    logger.info("a recipe can use this file as data.path; %s", advice)
-    return {target.name: count}
+def _write(target: Path, data: DataSets, views: Sequence[View], config: DataConfig) -> dict[str, int]:
+    """Writes all images of the split `data.train` to a file, or each set of images to a file in a new folder.
 
+    Returns the numbers of images by the names of the files.
+    """
+    from auxar.data.writing import new_folder, view_batches, write_images
 
-def _write_folder(target: Path, data: DataSets, views: Sequence[View], config: DataConfig) -> dict[str, int]:
-    """Writes each set of images to a file in a new folder. Returns the numbers of images by the names of the files."""
-    from auxar.data.writing import new_folder
-
-    sets = {"train": ("training images", data.train), "test": ("held-out images", data.heldout)}
-    use = "data.heldout = 'test'"
-    if data.validation is not None:
-        sets["validation"] = ("validation images", data.validation)
-        use += " and data.validation = 'validation'"
-    with new_folder(target) as folder:
+    image, is_file = views[-1].view if views else data.train.image, target.suffix == ".parquet"
+    if is_file:
+        sets = {target.name: ("images", data.train.whole())}
+        advice = "this file as data.path; the same data.split and data.streaming divide it in the same way"
+        if config.heldout is not None:
+            missing = f"the images of data.heldout = '{config.heldout}' are not in it"
+            advice = f"this file as data.path; {missing}; a folder has both sets"
+    else:
+        sets = {"train.parquet": ("training images", data.train), "test.parquet": ("held-out images", data.heldout)}
+        advice = "this folder as data.path, with data.heldout = 'test'"
+        if data.validation is not None:
+            sets["validation.parquet"] = ("validation images", data.validation)
+            advice += " and data.validation = 'validation'"
+    with contextlib.nullcontext(target.parent) if is_file else new_folder(target) as folder:
         counts = {
-            split: _write(folder / f"{split}.parquet", images, views, config, kind)
-            for split, (kind, images) in sets.items()
+            name: write_images(folder / name, view_batches(images, views, kind), image, config.values)
+            for name, (kind, images) in sets.items()
         }
-    told = (f"{counts[split]} {kind}" for split, (kind, _) in sets.items())
-    logger.info("%s of %s", ", ".join(told), views[-1].view if views else data.train.image)
-    logger.info("a recipe can use this folder as data.path, with %s", use)
-    return {f"{split}.parquet": count for split, count in counts.items()}
-
-
-def _write(file: Path, images: ImageSet, views: Sequence[View], config: DataConfig, kind: str) -> int:
-    """Writes the views of a set of images to a file. Returns their number."""
-    from auxar.data.writing import view_batches, write_images
-
-    return write_images(
-        file, view_batches(images, views, kind), views[-1].view if views else images.image, config.values
-    )
+    logger.info("%s of %s", ", ".join(f"{counts[name]} {kind}" for name, (kind, _) in sets.items()), image)
+    logger.info("a recipe can use %s", advice)
+    return counts

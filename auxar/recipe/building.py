@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import device, nn
+from torch import device
 
-from auxar.errors import UserError
+from auxar.errors import UserError, naming
 from auxar.model import (
     FLOAT,
     Arithmetic,
+    Augmentation,
     CausalDistribution,
     CausalNetwork,
     Chain,
@@ -25,12 +26,14 @@ from auxar.model import (
     Sampler,
     View,
 )
+from auxar.model.augmentation import check_augmentations
 from auxar.model.condition import row_spec
 from auxar.model.rule_effects import check_rule
 from auxar.plugins import Component, Registry
-from auxar.recipe.choices import named_options, structure_options
+from auxar.recipe.choices import read_choice, resolved
 from auxar.recipe.component_choice import ComponentChoice
-from auxar.recipe.schema import Recipe
+from auxar.recipe.condition import ConditionConfig
+from auxar.recipe.schema import Recipe, TrainingConfig
 from auxar.recipe.shapes import WithoutDrawing
 
 MOST_LAYERS = 5000
@@ -59,6 +62,15 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     sampler: Sampler = build_component(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
     model = Chain(factors, condition_factor, sampler=sampler, picture_values=recipe.data.values)
     check_sampler(sampler, model)
+    if recipe.data.crop.random:
+        check_any_size(model)
+    own = {f"training.factor.{name}": config for name, config in recipe.factor_training.items()}
+    for key, config in {"training": recipe.training, **own}.items():
+        with naming(f"{key}.augment"):
+            augment = build_augmentations(config)
+            check_augmentations(augment, recipe.image, model.condition)
+            if recipe.condition is not None and recipe.condition.augmentation is not None:
+                _check_told(recipe.condition, augment, recipe.image)
     if recipe.arithmetic.name != FLOAT:
         arithmetic: Arithmetic = build_component(registry, "arithmetic", recipe.arithmetic, "arithmetic")
         for factor in model.all_factors:
@@ -81,7 +93,7 @@ def build_component(registry: Registry, kind: str, choice: ComponentChoice, path
 
     Raises `UserError`, with the key `path`, if it is unknown or invalid or does not fit.
     """
-    return _built(registry.get(kind, choice.name, path), choice, path, registry, *fit)
+    return _built(resolved(choice, kind, path, registry), path, *fit)
 
 
 def build_rule(value: Any, registry: Registry, path: str) -> Rule:
@@ -91,9 +103,23 @@ def build_rule(value: Any, registry: Registry, path: str) -> Rule:
     """
     if isinstance(value, Rule):
         return value
-    name, options = named_options(value, path, "rule")
-    rule: Rule = build_component(registry, "rule", ComponentChoice(name, options), path)
+    rule: Rule = build_component(registry, "rule", read_choice(value, path, "rule"), path)
     return rule
+
+
+def build_augmentations(config: TrainingConfig) -> tuple[Augmentation, ...]:
+    """Builds the augmentations of a recipe that was loaded with its plugins."""
+    return tuple(each.build_as(Augmentation) for each in config.augment)  # type: ignore[type-abstract]
+
+
+def _check_told(condition: ConditionConfig, augment: Sequence[Augmentation], image: ImageSpec) -> None:
+    """Raises `UserError` unless the augmentation whose variants are labels is used, and has as many as classes."""
+    told, classes = condition.augmentation, condition.describe(image).spec.levels
+    counts = {each.name: each.variants(image) for each in augment}
+    if told not in counts:
+        raise UserError(f"expected {told}, which condition.augmentation names, got {', '.join(counts) or 'none'}")
+    if counts[told] != classes:
+        raise UserError(f"{told} has {counts[told]} variants, but the condition has {classes} classes")
 
 
 def check_sampler(sampler: Sampler, model: Chain) -> None:
@@ -101,6 +127,14 @@ def check_sampler(sampler: Sampler, model: Chain) -> None:
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             sampler.check(network)
+
+
+def check_any_size(model: Chain) -> None:
+    """Raises `UserError`, with the name of the factor, if a part of a model does not work at any size."""
+    try:
+        model.at(2 * model.image.height, 2 * model.image.width)
+    except UserError as error:
+        raise UserError(f"data.crop: random crops need networks for images of any size; {error}") from None
 
 
 def own_sampler(model: Chain) -> Sampler:
@@ -147,28 +181,22 @@ def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Fa
     channels = 0 if conditioning is None else conditioning.features_channels
     component = registry.prior(recipe.prior.name, "prior", given_features=conditioning is not None)
     distribution = _build_distribution(registry, component, recipe.prior, "prior", image, channels)
-    layers = sum(_count_layers(part, 0, "prior") for part in (conditioning, distribution) if part is not None)
-    factors = [_fitting(f"prior ('{recipe.prior.name}')", distribution, conditioning=conditioning)]
+    factors = [_fitting(f"prior ('{recipe.prior.name}')", [], distribution, conditioning=conditioning)]
     for index in reversed(range(len(views))):
         stage, view, path = recipe.stage[index], views[index], f"stage[{index}]"
         embedding = build_component(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
-        layers = _count_layers(embedding, layers, f"{path}.embedding")
-        channels = embedding.features_channels
         conditioning = _build_conditioning(recipe, registry, view.image)
-        if conditioning is not None:
-            layers = _count_layers(conditioning, layers, "condition.embedding")
-            channels += conditioning.features_channels
+        channels = sum(part.features_channels for part in (embedding, conditioning) if part is not None)
         where = f"{path}.decoder"
         component = registry.get("decoder", stage.decoder.name, where)
         distribution = _build_distribution(registry, component, stage.decoder, where, view.image, channels)
-        layers = _count_layers(distribution, layers, where)
         restricted = stage.support == "restricted"
         if restricted and view.support is None:
             raise _stays_free(path, f"a view that defines its support, but '{stage.view.name}' does not")
         if restricted and not getattr(distribution, "restricts", False):
             raise _stays_free(path, f"a decoder that can be restricted, but '{stage.decoder.name}' cannot be")
         parts = {"view": view, "embedding": embedding, "conditioning": conditioning, "restricted": restricted}
-        factors.insert(0, _fitting(path, distribution, **parts))
+        factors.insert(0, _fitting(path, factors, distribution, **parts))
     return factors, _build_condition_factor(recipe, registry)
 
 
@@ -177,16 +205,21 @@ def _build_distribution(
 ) -> Prior | Decoder:
     """Builds a distribution that is given this number of channels of features."""
     sizes = (image,) if component.kind == "prior" else (image, channels)
-    found: Any = _built(component, choice, path, registry, *sizes)
+    found: Any = _built(resolved(choice, component.kind, path, registry, component), path, *sizes)
     return CausalDistribution(found) if component.kind == "network" else found
 
 
-def _fitting(path: str, distribution: Prior | Decoder, **parts: Any) -> Factor:
-    """A factor of these parts. Raises `UserError`, with the key `path`, if they do not fit together."""
-    try:
-        return Factor(distribution, **parts)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+def _fitting(path: str, others: Sequence[Factor], distribution: Prior | Decoder, **parts: Any) -> Factor:
+    """A factor of these parts, beside the `others` of a model.
+
+    Raises `UserError`, with the key `path`, if the parts do not fit together, or if there are too many layers.
+    """
+    with naming(path):
+        factor = Factor(distribution, **parts)
+    layers = sum(1 for each in (factor, *others) for _ in each.modules())
+    if layers > MOST_LAYERS:
+        raise UserError(f"{path}: expected a model of at most {MOST_LAYERS} layers, got {layers} up to this factor")
+    return factor
 
 
 def _build_condition_factor(recipe: Recipe, registry: Registry) -> Factor | None:
@@ -196,8 +229,7 @@ def _build_condition_factor(recipe: Recipe, registry: Registry) -> Factor | None
     condition, choice, path = recipe.condition.describe(recipe.image), recipe.condition.prior, "condition.prior"
     component = registry.get("prior", choice.name, path)
     prior = _build_distribution(registry, component, choice, path, row_spec(condition), 0)
-    _count_layers(prior, 0, path)
-    return _fitting(f"{path} ('{choice.name}')", prior, models=condition)
+    return _fitting(f"{path} ('{choice.name}')", [], prior, models=condition)
 
 
 def _build_conditioning(recipe: Recipe, registry: Registry, image: ImageSpec) -> Conditioning | None:
@@ -214,25 +246,12 @@ def _stays_free(path: str, needed: str) -> UserError:
     return UserError(f"{path}.support: 'restricted' needs {needed}; use 'free'")
 
 
-def _built(component: Component, choice: ComponentChoice, path: str, registry: Registry, *fit: ImageSpec | int) -> Any:
-    config: Any = structure_options(choice.options, component.config, path, registry)
-    try:
-        with sizes_in_64_bits():
-            found = component.build(config, *fit)
-    except UserError as error:
-        raise UserError(f"{path} ('{choice.name}'): {error}") from None
-    expected = TYPES[component.kind]
+def _built(choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
+    assert choice.component is not None
+    with naming(f"{path} ('{choice.name}')"), sizes_in_64_bits():
+        found = choice.component.build(choice.config, *fit)
+    expected = TYPES[choice.component.kind]
     if not isinstance(found, expected):
         got = type(found).__name__
         raise UserError(f"{path} ('{choice.name}'): its build must return an auxar.{expected.__name__}, got {got}")
     return found
-
-
-def _count_layers(network: nn.Module, others: int, path: str) -> int:
-    """Returns `others` plus the number of the network's layers. Raises `UserError` if it exceeds `MOST_LAYERS`."""
-    layers = others + sum(1 for _ in network.modules())
-    if layers > MOST_LAYERS:
-        raise UserError(
-            f"{path}: expected a model of at most {MOST_LAYERS} layers, got {layers} including this component"
-        )
-    return layers

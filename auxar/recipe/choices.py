@@ -16,7 +16,7 @@ import attrs
 from auxar.errors import UserError
 from auxar.model import Head, ImageSpec
 from auxar.plugins import Component, Registry
-from auxar.recipe.component_choice import default_of
+from auxar.recipe.component_choice import ComponentChoice, built, default_of
 from auxar.recipe.structuring import component_table, read_component, structure, unstructure
 
 T = TypeVar("T")
@@ -26,7 +26,8 @@ T = TypeVar("T")
 class Choice:
     """The choice of a component of the kind `kind`, which a subclass defines, with its options.
 
-    A recipe writes it as `"NAME"` or `{ name = "NAME", … }`.
+    A recipe writes it as `"NAME"` or `{ name = "NAME", … }`. A config class may have fields of such subclasses: its
+    component then chooses components of other kinds.
     """
 
     kind: ClassVar[str]
@@ -41,9 +42,9 @@ class Choice:
 
         Raises `UserError` with the path of an invalid key.
         """
-        name, options = named_options(value, path, cls.kind)
-        component = registry.get(cls.kind, name, path)
-        return cls(component, structure_options(options, component.config, path, registry))
+        found = resolved(read_choice(value, path, cls.kind), cls.kind, path, registry)
+        assert found.component is not None
+        return cls(found.component, found.config)
 
     def to_recipe(self) -> Any:
         """Returns this choice as a table, which `from_recipe` reads."""
@@ -51,10 +52,7 @@ class Choice:
 
     def build(self, *arguments: Any, **named: Any) -> Any:
         """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
-        try:
-            return self.component.build(self.config, *arguments, **named)
-        except UserError as error:
-            raise UserError(f"{self.kind} '{self.component.name}' {error}") from None
+        return built(self.component, self.config, *arguments, **named)
 
 
 class HeadChoice(Choice):
@@ -79,16 +77,27 @@ def is_choice(kind: Any) -> bool:
     return hasattr(kind, "from_recipe")
 
 
-def named_options(value: Any, path: str, kind: str) -> tuple[str, dict[str, Any]]:
-    """Returns the name and the options of a component, which a recipe writes as `"name"` or `{ name = "…", … }`.
+def read_choice(value: Any, path: str, kind: str) -> ComponentChoice:
+    """Reads the choice of a component, which a recipe writes as `"name"` or `{ name = "…", … }`.
 
     `kind` and `path` are used in error messages. Raises `UserError` if the value has another form.
     """
     try:
-        choice = read_component(value, kind)
+        return read_component(value, kind)
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
-    return choice.name, dict(choice.options)
+
+
+def resolved(
+    choice: ComponentChoice, kind: str, path: str, registry: Registry, component: Component | None = None
+) -> ComponentChoice:
+    """Returns a choice with its component, which is looked up in the registry if it is not given, and all options.
+
+    Raises `UserError`, with the key `path`, if there is no such component, or if its options are invalid.
+    """
+    component = component or registry.get(kind, choice.name, path)
+    config: Any = structure_options(choice.options, component.config, path, registry)
+    return ComponentChoice(choice.name, unstructure(config), component, config)
 
 
 def structure_options(table: Any, config: type[T], path: str, registry: Registry) -> T:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from auxar.errors import UserError
+from auxar.errors import UserError, naming
 from auxar.plugins import Component
 
 T = TypeVar("T")
@@ -45,10 +45,7 @@ class ComponentChoice:
         """Builds the component. Raises `UserError`, with the component's name, if it does not support the arguments."""
         if self.component is None:
             raise UserError(f"'{self.name}' was not looked up among the plugins; load the recipe with load_recipe")
-        try:
-            return self.component.build(self.config, *arguments, **named)
-        except UserError as error:
-            raise UserError(f"{self.component.kind} '{self.name}': {error}") from None
+        return built(self.component, self.config, *arguments, **named)
 
     def build_as(self, expected: type[T], *arguments: Any, **named: Any) -> T:
         """Builds the component. Raises `UserError` as `build` does, or if the result is no `expected`."""
@@ -57,6 +54,12 @@ class ComponentChoice:
             what = f"{self.component.kind if self.component else ''} '{self.name}'"
             raise UserError(f"{what}: its build must return a {expected.__name__}, got {type(found).__name__}")
         return found
+
+
+def built(component: Component, config: Any, *arguments: Any, **named: Any) -> Any:
+    """Builds a component with its options. Raises `UserError`, with its kind and name, if it raises one."""
+    with naming(f"{component.kind} '{component.name}'"):
+        return component.build(config, *arguments, **named)
 
 
 def default_of(field: attrs.Attribute[Any]) -> Any:

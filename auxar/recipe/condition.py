@@ -7,24 +7,25 @@ from typing import Any
 import attrs
 from attrs.validators import max_len, min_len, optional
 
-from auxar.errors import UserError, shown
+from auxar.errors import shown
 from auxar.model import CONDITION_KINDS, MOST_LEVELS, MOST_SIDE, Condition, ImageSpec
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.validation import at_least, at_most, below, one_of, positive
 
 MOST_ATTRIBUTES = 1024
 """Maximum number of attributes of an image."""
-LONGEST_SUFFIX = 100
-"""Maximum number of characters of `suffix`."""
+LONGEST_NAME = 100
+"""Maximum number of characters of a name, and of `suffix`."""
 MOST_NAMES = 65_536
 """Maximum number of names of classes."""
-SOURCES = ("column", "columns", "suffix", "folders")
+SOURCES = ("column", "columns", "suffix", "folders", "augmentation")
 """The keys that say where the condition of an image is found. A recipe sets exactly one of them."""
 KEYS_OF_KINDS = {
     "classes": ("label", "mask"),
     "names": ("label", "mask", "attributes"),
     "columns": ("attributes",),
     "folders": ("label",),
+    "augmentation": ("label",),
     "key": ("label", "attributes"),
     "channels": ("image",),
     "levels": ("image",),
@@ -56,6 +57,10 @@ class ConditionConfig:
     """Key of the condition in a JSON file, if the file holds an object. It requires a `suffix` that ends in `.json`."""
     folders: bool = False
     """Whether the label of an image is the name of the folder that it is in."""
+    augmentation: str | None = attrs.field(default=None, validator=optional(min_len(1)))
+    """Name of an augmentation in `training.augment`. The label of a training image is the number of the variant that
+    the augmentation made of it. All other images have the label 0, which is the image itself. `classes` is the number
+    of variants."""
     classes: int | None = attrs.field(default=None, validator=optional([at_least(2), at_most(MOST_LEVELS)]))
     """Number of classes of a label or a mask, 2 … 2^24. By default, it is the number of `names`."""
     names: tuple[str, ...] = attrs.field(default=(), validator=max_len(MOST_NAMES))
@@ -99,6 +104,8 @@ class ConditionConfig:
             raise ValueError(f"suffix must be the end of a file name, such as '.mask.png', got {shown(self.suffix)}")
         if self.key is not None and not (self.suffix or "").lower().endswith(".json"):
             raise ValueError("key requires a suffix that ends in .json")
+        if self.augmentation is not None and (self.drop or self.prior is not None):
+            raise ValueError("augmentation gives each image a known label; leave out drop and prior")
         if (self.height is None) != (self.width is None):
             raise ValueError("height and width must be given together")
         if self.channels not in (1, 3):
@@ -110,6 +117,9 @@ class ConditionConfig:
             found = getattr(self, key)
             if len(set(found)) < len(found) or "" in found:
                 raise ValueError(f"{key} must differ from each other and not be empty")
+            for name in found:
+                if not name.isprintable() or len(name) > LONGEST_NAME:
+                    raise ValueError(f"{key} must have at most {LONGEST_NAME} printable characters, got {shown(name)}")
         if self.kind in ("label", "mask"):
             if self.classes is None and len(self.names) < 2:
                 raise ValueError(f"a {self.kind} needs its number of classes: set classes, or at least 2 names")
@@ -124,6 +134,11 @@ class ConditionConfig:
                 )
             if len(self.names) > MOST_ATTRIBUTES:
                 raise ValueError(f"names must be at most {MOST_ATTRIBUTES} attributes, got {len(self.names)}")
+
+    @property
+    def columns_to_read(self) -> tuple[str, ...]:
+        """The columns of a data set with the conditions, unless these come from the files and folders of images."""
+        return self.columns or (() if self.column is None else (self.column,))
 
     @property
     def own_size(self) -> bool:
@@ -148,11 +163,12 @@ class ConditionConfig:
         else:
             height, width = (1, 1) if self.kind == "label" else (image.height, image.width)
             spec = ImageSpec(1, height=height, width=width, levels=self.classes or len(self.names))
-        return Condition(self.kind, spec, names, self.drop > 0)  # type: ignore[arg-type]
+        usual = None if self.augmentation is None else 0
+        return Condition(self.kind, spec, names, self.drop > 0, usual)  # type: ignore[arg-type]
 
 
 def _is_end_of_name(text: str) -> bool:
-    return text.isprintable() and not set("/\\") & set(text) and len(text) <= LONGEST_SUFFIX
+    return text.isprintable() and not set("/\\") & set(text) and len(text) <= LONGEST_NAME
 
 
 def without_unused(config: ConditionConfig, table: dict[str, Any]) -> dict[str, Any]:
@@ -162,11 +178,3 @@ def without_unused(config: ConditionConfig, table: dict[str, Any]) -> dict[str, 
         for key, value in table.items()
         if value not in ([], False) and config.kind in KEYS_OF_KINDS.get(key, CONDITION_KINDS)
     }
-
-
-def check_printable(config: ConditionConfig) -> None:
-    """Raises `UserError` if a name of `config` cannot be printed."""
-    for key in ("names", "columns"):
-        for name in getattr(config, key):
-            if not name.isprintable() or len(name) > 100:
-                raise UserError(f"condition.{key}: expected at most 100 printable characters, got {shown(name)}")

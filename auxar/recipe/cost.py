@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.errors import UserError
+from auxar.errors import UserError, naming
 from auxar.model import Factor, ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
@@ -79,11 +79,8 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     costs = []
     with without_values(precision) as device:
         for factor in build_model(recipe, registry, on=device).all_factors:
-            try:
-                with sizes_in_64_bits():
-                    costs.append(_cost(factor, recipe.training_of(factor.name), precision))
-            except UserError as error:
-                raise UserError(f"{factor.name}: {error}") from None
+            with naming(factor.name), sizes_in_64_bits():
+                costs.append(_cost(factor, recipe.training_of(factor.name), precision))
     return costs
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -22,6 +22,7 @@ from auxar.recipe.json_values import Schema, has_required, names_a_component, ta
 from auxar.recipe.loading import COMMON_KEYS
 from auxar.recipe.schema import (
     CHANNELS,
+    KINDS_OF_LISTS,
     MOST_LEVELS,
     MOST_STAGES,
     OTHER_NAMES,
@@ -30,7 +31,6 @@ from auxar.recipe.schema import (
     Stage,
     TrainingConfig,
 )
-from auxar.recipe.structuring import LONGEST_NAME
 
 _ANY = [{"type": "string"}, {"type": "object", "additionalProperties": True}]
 
@@ -54,18 +54,19 @@ def schema_text(schema: Schema) -> str:
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
-@attrs.frozen
-class _Nothing:
-    """The options of a name that is not a component's, such as the engine `auto`: none."""
-
-
 class _Builder:
     """Builds the schema of recipes with the components of one registry."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.definitions: dict[str, Schema] = {}
-        self.references: dict[tuple[str, str], Schema] = {}
+
+    def defined(self, key: str, make: Callable[[], Schema]) -> Schema:
+        """Returns a reference to a definition, which `make` makes if it is not there. It may refer to itself."""
+        if key not in self.definitions:
+            self.definitions[key] = {}
+            self.definitions[key] = make()
+        return {"$ref": f"#/definitions/{key}"}
 
     def recipe(self) -> Schema:
         table = self.table(Recipe)
@@ -100,7 +101,9 @@ class _Builder:
             condition = _is_object({"path": {"const": name}})
             options = _open({"options": self.table(self.registry.components["dataset", name].config)})
             chosen = {"additionalProperties": True, "if": condition, "then": options, "else": chosen}
-        return {**table, **{key: value for key, value in chosen.items() if key != "additionalProperties"}}
+        crop = table["properties"]["crop"]
+        described = {"description": crop.pop("description"), "anyOf": [{"enum": ["random"]}, crop]}
+        return {**chosen, **table, "properties": {**table["properties"], "crop": described}}
 
     def training(self, table: Schema) -> Schema:
         own = {key: value for key, value in table["properties"].items() if key not in COMMON_KEYS}
@@ -113,15 +116,15 @@ class _Builder:
             "properties": own,
             "not": _has("steps", "epochs"),
         }
+        reference = self.defined("factor", lambda: factor)
         factors = {
             "type": "object",
             "description": "Settings of single factors, [training.factor.NAME]: `stage0` (the image given its view), "
             "…, `prior` (the coarsest view), and `condition` if it is modelled.",
             "additionalProperties": False,
-            "properties": {name: {"$ref": "#/definitions/factor"} for name in ("prior", "condition")},
-            "patternProperties": {"^stage(0|[1-9][0-9]?)$": {"$ref": "#/definitions/factor"}},
+            "properties": dict.fromkeys(("prior", "condition"), reference),
+            "patternProperties": {"^stage(0|[1-9][0-9]?)$": reference},
         }
-        self.definitions["factor"] = factor
         return {
             **table,
             "properties": {**table["properties"], "factor": factors},
@@ -140,14 +143,16 @@ class _Builder:
         if kind is None:
             return {}
         options = {name: self.options(kind, name) for name in self.names(kind, hint)}
-        schema: Schema = {"additionalProperties": True, "if": _is_object(), "then": _of_any_name()}
+        schema: Schema = {
+            "additionalProperties": True,
+            "if": _is_object(),
+            "then": {**_open({"name": {"type": "string"}}), **_has("name")},
+        }
         if (kind, usual := _default_name(field)) in self.registry.components:
             # A table without a name has options of the default component.
-            key = f"usual-{kind}-{usual}"
-            if key not in self.definitions:
-                self.definitions[key] = {}  # The options may refer to this definition.
-                self.definitions[key] = self.table(self.registry.components[kind, usual].config)
-            schema |= {"if": _has("name"), "else": {"$ref": f"#/definitions/{key}"}}
+            config = self.registry.components[kind, usual].config
+            options_only = self.defined(f"usual-{kind}-{usual}", lambda: self.table(config))
+            schema |= {"if": _has("name"), "else": options_only}
         for name, table in reversed(options.items()):
             condition = _is_object({"name": {"const": name}})
             schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
@@ -157,16 +162,13 @@ class _Builder:
         """Returns a reference to the definition of a component's table: its name and its options."""
         component = self.registry.get(kind, name, kind) if name in self.registry.names(kind) else None
         kind = component.kind if component else kind  # A network is a prior and a decoder.
-        if (kind, name) not in self.references:
-            # Some tools take keys for equal that differ only in characters other than letters and digits.
-            key = f"{kind}-{urllib.parse.quote(name, safe='').replace('%', '')}"
-            self.definitions[key] = {}  # The options may refer to this definition.
-            self.references[kind, name] = {"$ref": f"#/definitions/{key}"}
-            self.definitions[key] = self.component_table(name, component)
-        return self.references[kind, name]
+        # Some tools take keys for equal that differ only in characters other than letters and digits.
+        key = f"{kind}-{urllib.parse.quote(name, safe='').replace('%', '')}"
+        return self.defined(key, lambda: self.component_table(name, component))
 
     def component_table(self, name: str, component: Component | None) -> Schema:
-        table = self.table(component.config) if component else table_schema(_Nothing, self.choice)
+        empty: Schema = {"type": "object", "additionalProperties": False, "properties": {}}
+        table = self.table(component.config) if component else empty
         summary = class_summary(component.config) if component else ""
         named = {"name": {"const": name}}
         return {
@@ -200,37 +202,37 @@ class _Builder:
             name: _open({field.name: self.known(field.name, ComponentChoice) for field in _choices(table)})
             for name, table in (("sampling", SamplingConfig), ("training", TrainingConfig))
         }
+        lists = {key: {"items": self.known(kind, ComponentChoice)} for key, kind in KINDS_OF_LISTS.items()}
+        tables["training"] = _open({**tables["training"]["properties"], **lists})
         factors = {"type": "object", "additionalProperties": tables["training"]}
         tables["training"] = _open({**tables["training"]["properties"], "factor": factors})
         return _open({**keys, **tables, "stage": stages, "condition": condition})
 
     def known(self, kind: Any, hint: Any) -> Schema:
         """Returns a reference to the definition of components of a kind, and of the components that they choose."""
-        key = "-".join(["known", kind, *_other_names(kind, hint)])
-        if key not in self.definitions:
-            self.definitions[key] = {}  # A component may choose another one of the same kind.
-            inner = {}
-            for name in self.registry.names(kind):
-                for field in _choices(self.registry.get(kind, name, kind).config):
-                    own = kind_of(field, field.type)
-                    if own is not None:
-                        inner[field.name] = self.known(own, field.type)
+
+        def make() -> Schema:
+            fields = [
+                f for name in self.registry.names(kind) for f in _choices(self.registry.get(kind, name, kind).config)
+            ]
+            inner = {f.name: self.known(own, f.type) for f in fields if (own := kind_of(f, f.type)) is not None}
             named = {"name": _among(self.names(kind, hint))}
-            self.definitions[key] = {
+            return {
                 "anyOf": _ANY,  # Without it, tombi does not check strings.
                 "if": {"type": "string"},
                 "then": _among(self.short_names(kind, hint)),
                 "else": _open(named | inner),
             }
-        return {"$ref": f"#/definitions/{key}"}
+
+        return self.defined("-".join(["known", kind, *_other_names(kind, hint)]), make)
 
 
 def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
     """Returns the kind of component that a key chooses, or None if the class of the choice does not say it.
 
-    The keys of recipes that choose a component have the name of its kind.
+    The keys of recipes that choose a component have the name of its kind, except for keys with lists.
     """
-    return field.name if hint is ComponentChoice else getattr(hint, "kind", None)
+    return KINDS_OF_LISTS.get(field.name, field.name) if hint is ComponentChoice else getattr(hint, "kind", None)
 
 
 def _default_name(field: attrs.Attribute[Any]) -> str:
@@ -251,11 +253,6 @@ def _choices(cls: type) -> Iterator[attrs.Attribute[Any]]:
 def _is_object(properties: Schema | None = None) -> Schema:
     found: Schema = {"type": "object", "additionalProperties": True}
     return {**found, "required": list(properties), "properties": properties} if properties else found
-
-
-def _of_any_name() -> Schema:
-    name = {"type": "string", "maxLength": LONGEST_NAME}
-    return {"required": ["name"], "properties": {"name": name}, "additionalProperties": True}
 
 
 def _or_options(choice: Schema) -> Schema:

@@ -14,6 +14,7 @@ from attrs import validators
 from auxar.recipe.choices import is_choice
 from auxar.recipe.component_choice import ComponentChoice, default_of
 from auxar.recipe.field_docs import class_summary, field_docs
+from auxar.recipe.schema import KINDS_OF_LISTS
 from auxar.recipe.structuring import RECIPES
 from auxar.structuring import NO_KEY
 
@@ -64,6 +65,8 @@ def table_schema(cls: type, component: Callable[[attrs.Attribute[Any], Any], Sch
         description = docs.get(field.name) or (class_summary(hint) if is_table else otherwise)
         if names_a_component(hint):
             found = component(field, hint)
+        elif hint == tuple[ComponentChoice, ...] and field.name in KINDS_OF_LISTS:
+            found = {"type": "array", "items": component(field, ComponentChoice)}
         elif is_table:
             found = table_schema(hint, component, description)
         else:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +12,13 @@ import attrs
 import tomli_w
 
 from auxar.arguments import as_path, check_flag, check_strings
-from auxar.errors import UserError, did_you_mean, one_line
+from auxar.errors import UserError, did_you_mean, naming, one_line
 from auxar.files import kind, read_bytes
 from auxar.plugin_files import plugin_files
 from auxar.plugins import Component, Registry, load_plugins
-from auxar.recipe.choices import structure_options
+from auxar.recipe.choices import resolved
 from auxar.recipe.component_choice import ComponentChoice
-from auxar.recipe.condition import check_printable, without_unused
+from auxar.recipe.condition import without_unused
 from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, sets
 from auxar.recipe.overrides import LONGEST_KEY, apply_setting, merged_training, remove_other_options, with_names
@@ -28,7 +27,7 @@ from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, TrainingConfig
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import parse_toml, toml_text
-from auxar.recipe.validation import check_stream_shards, check_validation, check_values
+from auxar.recipe.validation import check_crops, check_stream_shards, check_validation, check_values
 
 T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers")
@@ -63,12 +62,12 @@ def load_recipe(
     check_flag(trust_plugins, "trust_plugins")
     file, name = find_recipe(path)
     text = _text(file)
-    with _naming(path):
+    with naming(path):
         return parse_recipe(text, file.parent if name is None else None, settings, trust_plugins=trust_plugins)
 
 
 def load_recipe_of_run(
-    path: Path, settings: Sequence[str] = (), *, sampling: Mapping[str, Any] | None = None, trust_plugins: bool = False
+    path: Path, settings: Sequence[str] = (), *, sampling: Mapping[str, Any] | None = None, trust_plugins: bool
 ) -> tuple[Recipe, Registry]:
     """Loads the recipe in a run's folder, which has full paths, and applies `settings`.
 
@@ -78,7 +77,7 @@ def load_recipe_of_run(
     """
     check_flag(trust_plugins, "trust_plugins")
     text = _text(path)
-    with _naming(path):
+    with naming(path):
         own = [setting for setting in settings if not sets([setting], "plugins")]
         recipe = _parse(text, own, sampling=sampling)
         files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)
@@ -92,7 +91,7 @@ def load_recipe_of_run(
 def read_recipe(path: Path) -> Recipe:
     """Reads the recipe in a file without loading plugins and without filling in the defaults of components."""
     text = _text(path)
-    with _naming(path):
+    with naming(path):
         return _parse(text, ())
 
 
@@ -114,14 +113,6 @@ def _completed(recipe: Recipe, registry: Registry, places: Places) -> Recipe:
     """The recipe with an absolute `data.path` and all options of its components."""
     path = full_data_path(recipe.data.path, registry.names("dataset"), places)
     return fill_in(attrs.evolve(recipe, data=attrs.evolve(recipe.data, path=path)), registry, places)
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise UserError("\n".join(f"{path}: {one_line(line)}" for line in str(error).split("\n"))) from None
 
 
 def _text(path: Path) -> str:
@@ -188,29 +179,27 @@ def recipe_text(recipe: Recipe) -> str:
 
 def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     table = dict(table)
-    training = table.get("training")
     overrides: Any = {}
-    if isinstance(training, Mapping):
-        training = dict(training)
-        overrides = training.pop("factor", {})
-        table["training"] = training
+    if isinstance(table.get("training"), Mapping):
+        table["training"] = dict(table["training"])
+        overrides = table["training"].pop("factor", {})
     if "factor_training" in table:
         raise UserError("factor_training: unknown key; use [training.factor.NAME] instead")
     if isinstance(table.get("stage"), Mapping):
         raise UserError("stage: expected a list of tables; write [[stage]] with double brackets")
     if isinstance(table.get("stage"), list):
         _check_number(table["stage"])
-    recipe = structure(with_names(table, Recipe), Recipe)
+    table = with_names(table, Recipe)
+    recipe = structure(table, Recipe)
     check_image(recipe.image)
-    if recipe.condition is not None:
-        check_printable(recipe.condition)
     stages = tuple(attrs.evolve(stage, repeat=1) for stage in recipe.stage for _ in range(stage.repeat))
     _check_number(stages)
     recipe = attrs.evolve(recipe, stage=stages)
-    recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, training or {}, overrides))
+    recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, table["training"], overrides))
     check_validation(recipe)
     check_stream_shards(recipe)
     check_values(recipe)
+    check_crops(recipe)
     return recipe
 
 
@@ -272,9 +261,7 @@ def _resolved(table: T, path: str, registry: Registry, **known: Component) -> T:
             if choice.options:
                 raise UserError(f"{path}{key}: '{choice.name}' takes no options, got {', '.join(choice.options)}")
             return choice
-        component = known.get(key) or registry.get(key, choice.name, path + key)
-        config: Any = structure_options(choice.options, component.config, path + key, registry)
-        return ComponentChoice(choice.name, unstructure(config), component, config)
+        return resolved(choice, key, path + key, registry, known.get(key))
 
     fields = {field.name: getattr(table, field.name) for field in attrs.fields(type(table))}  # type: ignore[arg-type]
     choices: dict[str, Any] = {
@@ -284,4 +271,8 @@ def _resolved(table: T, path: str, registry: Registry, **known: Component) -> T:
         # Other trackers are those of Accelerate. The import would take seconds, so their names are checked later.
         own = registry.names("tracker")
         choices["trackers"] = tuple(resolve("tracker", each) if each.name in own else each for each in table.trackers)
+        choices["augment"] = tuple(
+            resolved(each, "augmentation", f"{path}augment[{index}]", registry)
+            for index, each in enumerate(table.augment)
+        )
     return attrs.evolve(table, **choices)  # type: ignore[misc]

@@ -7,11 +7,11 @@ from typing import Any, get_type_hints
 
 import attrs
 
-from auxar.errors import UserError, is_unicode, one_line
+from auxar.errors import UserError, is_unicode, naming, one_line, shown
 from auxar.plugins import load_plugins
 from auxar.recipe.component_choice import ComponentChoice, default_of
 from auxar.recipe.options import key_parts, keys_in_tables
-from auxar.recipe.schema import Recipe
+from auxar.recipe.schema import Crop, Recipe
 from auxar.recipe.structuring import component_table
 from auxar.recipe.toml import toml_value
 
@@ -31,7 +31,7 @@ def apply_setting(table: dict[str, Any], setting: str) -> None:
     """
     key, equals, text = setting.partition("=")
     parts = key_parts(key)
-    try:
+    with naming(f"--set {one_line(setting, 2 * LONGEST_KEY)}"):
         if not equals or not parts:
             raise UserError("expected key=value, such as training.steps=100")
         if len(parts) == 1 and parts[0] not in attrs.fields_dict(Recipe) and (near := keys_in_tables(parts[0])):
@@ -39,21 +39,18 @@ def apply_setting(table: dict[str, Any], setting: str) -> None:
         if not is_unicode(text):
             raise UserError("expected UTF-8 text")
         _set(table, parts, toml_value(text.strip()))
-    except UserError as error:
-        raise UserError(f"--set {one_line(setting, 2 * LONGEST_KEY)}: {error}") from None
 
 
 def _set(node: Any, parts: Sequence[str], value: Any) -> None:
     for depth in range(len(parts) - 1):
         index = _index(node, parts[: depth + 1])
         if isinstance(node, dict):
-            node[index] = _with_name(node.get(index, {}))
+            own = node.get(index, {})
+            node[index] = component_table(own) if isinstance(own, str) else own
         node = node[index]
     index = _index(node, parts)
     own = node.get(index) if isinstance(node, dict) else node[index]
-    if _has_only_options(value) and isinstance(own := _with_name(own), dict) and "name" in own:
-        value = {**own, **value}
-    node[index] = value
+    node[index] = _combined(own, value)
     # `node` is the table with the new setting: [training] or [training.factor.NAME].
     if parts[:-1] in (["training"], ["training", "factor", *parts[2:3]]) and isinstance(node, dict):
         remove_replaced(node, parts[-1])
@@ -69,14 +66,13 @@ def _index(node: Any, parts: Sequence[str]) -> Any:
         return int(parts[-1])
     if not isinstance(node, dict):
         raise UserError(f"{above} is not a table, so it has no key '{names[-1]}'")
-    if parts[-1].isdigit() and parts[-1] not in node:
-        raise UserError(f"{where} does not exist; {above or 'the recipe'} has no numbered entries")
     return parts[-1]
 
 
-def _with_name(value: Any) -> Any:
-    """The table of a component that is chosen by a text; any other value as it is."""
-    return component_table(value) if isinstance(value, str) else value
+def _combined(own: Any, value: Any) -> Any:
+    """The new value of a key: a table with options but without a name changes options of the chosen component."""
+    own = component_table(own) if isinstance(own, str) else own
+    return {**own, **value} if _has_only_options(value) and isinstance(own, Mapping) and "name" in own else value
 
 
 def remove_replaced(training: dict[str, Any], key: str) -> None:
@@ -110,12 +106,7 @@ def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dic
     """
     obsolete = LENGTHS if override.keys() & LENGTHS else frozenset()
     table = {key: value for key, value in base.items() if key not in obsolete}
-    for key, value in override.items():
-        own = table.get(key)
-        if _has_only_options(value) and isinstance(own, str | Mapping):
-            value = {**_with_name(own), **value}
-        table[key] = value
-    return table
+    return table | {key: _combined(table.get(key), value) for key, value in override.items()}
 
 
 def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
@@ -124,6 +115,8 @@ def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
     hints = get_type_hints(cls)
     for field in attrs.fields(cls):
         value, hint = found.get(field.name), hints[field.name]
+        if hint is Crop and field.name in found:
+            found[field.name] = value = _crop_table(value)
         if not isinstance(value, Mapping):
             continue
         if hint is ComponentChoice:
@@ -133,6 +126,20 @@ def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
         elif attrs.has(hint):
             found[field.name] = with_names(value, hint)
     return found
+
+
+def _crop_table(value: Any) -> Any:
+    """The table of `data.crop`, for which the text `random` may stand, or be its name after a setting has added a key.
+
+    Raises `UserError` for another text.
+    """
+    if isinstance(value, str):
+        if value != "random":
+            raise UserError(f'data.crop: expected a table or "random", got the string {shown(value)}')
+        return {"random": True}
+    if isinstance(value, Mapping) and value.get("name") == "random":
+        return {"random": True, **{key: entry for key, entry in value.items() if key != "name"}}
+    return value
 
 
 def remove_other_options(table: dict[str, Any], path: object) -> None:

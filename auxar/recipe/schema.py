@@ -22,6 +22,9 @@ from auxar.validation import at_least, at_most, below, one_of, positive
 Table = Mapping[str, Any]
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"arithmetic": (FLOAT,)}
 """The names that keys of a recipe accept besides those of components, by the kind of the component."""
+KINDS_OF_LISTS: Mapping[str, str] = {"augment": "augmentation"}
+"""The kinds of components that keys of a recipe list, by key. Other keys that choose a component are named by its
+kind."""
 MOST_STAGES = 64
 """Maximum number of stages of a recipe, counting repetitions."""
 MOST_IMAGES = 2**20
@@ -50,12 +53,23 @@ def check_image(image: ImageSpec) -> None:
 
 @attrs.frozen
 class Crop:
-    """Margins in pixels that are cut off from each image before it is resized."""
+    """Margins in pixels that are cut off from each image before it is resized.
+
+    With `random`, for which the text `random` is short, training draws crops of images of their own sizes.
+    """
 
     left: int = attrs.field(default=0, validator=ge(0))
     right: int = attrs.field(default=0, validator=ge(0))
     top: int = attrs.field(default=0, validator=ge(0))
     bottom: int = attrs.field(default=0, validator=ge(0))
+    random: bool = attrs.field(default=False, repr=False)
+    """Whether images keep their own sizes. Training then draws a crop of the size of [image] at a random place of each
+    image, and images are evaluated whole. It requires networks that work at any size."""
+
+    @property
+    def margins(self) -> Crop:
+        """The margins alone."""
+        return attrs.evolve(self, random=False)
 
 
 @attrs.frozen
@@ -169,8 +183,9 @@ class TrainingConfig:
     ema_warmup: bool = True
     """Whether the moving average covers fewer steps at the beginning of training: about the last tenth of all steps so
     far. If it is false, the average is only corrected for bias."""
-    flip: bool = False
-    """Whether each training image is mirrored left to right with probability ½."""
+    augment: tuple[ComponentChoice, ...] = ()
+    """Augmentations, random changes of training images: `flip`, `shift`, `turns`, `transpose`, `channels`, and those of
+    plugins. They are made one after another, with random crops before them."""
     precision: str = attrs.field(default="float32", validator=one_of("float32", "bf16"))
     """Number format of training. `bf16` computes convolutions and matrix products in bfloat16, and keeps weights and
     likelihoods in float32. Evaluation and sampling do not use bfloat16."""
@@ -182,7 +197,7 @@ class TrainingConfig:
     each factor, and makes training steps of many networks faster. The result is the same, except for rounding. If it is
     not given, long trainings on a CPU are compiled, but not those of `convnet`, which gains nothing."""
     seed: int = 0
-    """Seed of the initial weights, the order of the images, the mirroring by `flip`, and dropout."""
+    """Seed of the initial weights, the order of the images, augmentations, and dropout."""
     init: str | None = attrs.field(default=None, validator=optional(attrs.validators.min_len(1)))
     """Folder of another run, the name of a model that comes trained, or `hf://user/name` for a model on the Hugging
     Face hub. Training starts from its trained weights: each factor from the weights of the factor with the same name. A

@@ -17,7 +17,6 @@ from pathlib import Path
 import attrs
 
 from auxar.errors import UserError, did_you_mean, nearest_path, one_line
-from auxar.recipe.model_names import is_model
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package `auxar`."""
@@ -92,8 +91,6 @@ def not_found(path: Path) -> str:
     if path.suffix == ".toml":
         return f"{what}{did_you_mean(path.name, beside) if beside else nearest_path(path)}"
     files = {file.removesuffix(".toml"): str(path.with_name(file)) for file in beside}
-    if is_model(path):
-        return f"{what}{_of_model(path)}"
     near = difflib.get_close_matches(path.as_posix(), [*files, *shipped], n=1, cutoff=0.5)
     hint = f"; did you mean '{one_line(files.get(near[0], near[0]))}'?" if near else ""
     return f"{what}: it is neither a file nor a recipe that comes with auxar{hint} (`auxar recipes` lists them)"
@@ -105,18 +102,7 @@ def is_folder(path: Path) -> str:
     if os.path.isfile(path / "recipe.toml"):
         own = one_line(str(path / "recipe.toml"))
         return f"{name} is a folder; did you mean '{own}'? (`auxar run {own} --out {name}` continues a run)"
-    if is_model(path):
-        return f"{name} is a folder{_of_model(path)}"
     return f"{name} is a folder; expected a TOML file or the name of a recipe that comes with auxar"
-
-
-def _of_model(path: Path) -> str:
-    """The end of a message about a path that is no recipe, but the name of a model that comes trained."""
-    name = one_line(path.as_posix())
-    return (
-        f", and a model of this name comes trained without a recipe of this name; `auxar sample {name}` draws from it, "
-        f'and training.init = "{name}" in a recipe with the same networks starts from its weights'
-    )
 
 
 def text_of_shipped(name: str) -> str:

@@ -8,41 +8,11 @@ from typing import Any, TypeVar
 from auxar.errors import UserError, shown
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.toml import is_value, toml_value
-from auxar.structuring import A_LIST, A_TABLE, OF_64_BITS, Hook, Messages, Misfit, StrictConverter
+from auxar.structuring import Misfit, StrictConverter, with_type
 
 T = TypeVar("T")
-LONGEST_NAME = 100
-"""Maximum number of characters in the name of a component."""
 MOST_PROBLEMS = 12
 """Maximum number of problems that are reported at once."""
-BRIEF = {
-    A_LIST: f"expected {A_LIST}",
-    A_TABLE: f"expected {A_TABLE}",
-    OF_64_BITS: "expected an integer from -2^63 to 2^63 - 1",
-}
-"""Messages by expected type that do not quote the value, because it may be very long. They follow the key's path."""
-TYPES = {"int": "an integer", "float": "a number", "bool": "a boolean", "str": "a string"}
-"""Names of the expected types in messages, by their names in Python."""
-
-
-class _RecipeMessages(Messages):
-    """Error messages that name the type of a value, because TOML distinguishes the integer 3 from the string "3"."""
-
-    def wrong(self, expected: str, value: Any) -> str:
-        if expected in BRIEF:
-            return BRIEF[expected]
-        quotes = _in_quotes(value) if expected == "str" else ""
-        return f"expected {TYPES.get(expected, expected)}, got {_with_type(value)}{quotes}"
-
-
-def _in_quotes(value: Any) -> str:
-    is_long = isinstance(value, int) and not -(2**63) <= value < 2**63
-    return "" if is_long or isinstance(value, dict | list) else f'; write a string in quotes: "{value}"'
-
-
-def _with_type(value: Any) -> str:
-    names = {dict: "a table", list: "a list", str: "the string", bool: "the boolean", int: "the integer"}
-    return f"{names.get(type(value), f'the {type(value).__name__}')} {shown(value)}"
 
 
 def read_component(value: Any, kind: str = "component") -> ComponentChoice:
@@ -59,14 +29,11 @@ def read_component(value: Any, kind: str = "component") -> ComponentChoice:
         name, colon, options = value.partition(":")
         value = {**(options_in(options, value) if colon else {}), "name": name}
     if not isinstance(value, Mapping):
-        raise TypeError(f'expected {_a(kind)}, "NAME" or {{ name = "NAME", … }}, got {_with_type(value)}')
+        raise TypeError(f'expected {_a(kind)}, "NAME" or {{ name = "NAME", … }}, got {with_type(value)}')
     if not isinstance(value.get("name"), str):
         raise TypeError(f'{_a(kind)} needs the key `name` with a string: {{ name = "NAME", … }}')
     if not all(isinstance(key, str) for key in value):
         raise TypeError(f"expected {_a(kind)} whose options have names, got {shown(dict(value))}")
-    if len(value["name"]) > LONGEST_NAME or not value["name"].isprintable():
-        expected = f"{_a(kind)} name of at most {LONGEST_NAME} printable characters"
-        raise ValueError(f"expected {expected}, got {shown(value['name'])}")
     return ComponentChoice(value["name"], {key: option for key, option in value.items() if key != "name"})
 
 
@@ -101,17 +68,11 @@ def component_table(text: str) -> dict[str, Any]:
         return {"name": text}
 
 
-RECIPES = StrictConverter(
-    unknown_keys="refused",
-    finite=True,
-    messages=_RecipeMessages(),
-    hooks=[
-        Hook(lambda kind: kind is ComponentChoice, lambda value, _: read_component(value), lambda value: value.table),
-        # Options that choose a component pass unchanged, because `structure_options` (recipe/choices.py) has already
-        # created the choice.
-        Hook(lambda kind: hasattr(kind, "from_recipe"), lambda value, _: value, lambda value: value.to_recipe()),
-    ],
-)
+RECIPES = StrictConverter(unknown_keys="refused", finite=True)
+RECIPES.add(lambda kind: kind is ComponentChoice, lambda value, _: read_component(value), lambda value: value.table)
+# Options that choose a component pass unchanged: `structure_options` (recipe/choices.py) has already created the
+# choice.
+RECIPES.add(lambda kind: hasattr(kind, "from_recipe"), lambda value, _: value, lambda value: value.to_recipe())
 
 
 def structure(table: Any, cls: type[T], path: str = "") -> T:
@@ -120,7 +81,7 @@ def structure(table: Any, cls: type[T], path: str = "") -> T:
     Raises `UserError` with the paths of invalid keys, at most `MOST_PROBLEMS` of them.
     """
     if not isinstance(table, Mapping):
-        raise UserError(f"{path or 'recipe'}: expected a table, got {_with_type(table)}")
+        raise UserError(f"{path or 'recipe'}: expected a table, got {with_type(table)}")
     try:
         return RECIPES.structure(table, cls, path)
     except Misfit as error:

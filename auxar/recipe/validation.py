@@ -42,6 +42,18 @@ def check_values(recipe: Recipe) -> None:
         )
 
 
+def check_crops(recipe: Recipe) -> None:
+    """Raises `UserError` if images are to be cropped at random places, but are resized or have masks or images."""
+    if not recipe.data.crop.random:
+        return
+    if recipe.data.resize != "none":
+        raise UserError(
+            f"data.crop: random crops are of images of their own sizes; leave out data.resize = '{recipe.data.resize}'"
+        )
+    if recipe.condition is not None and (kind := recipe.condition.kind) in ("mask", "image"):
+        raise UserError(f"data.crop: random crops cannot be combined with a condition of the kind {kind}")
+
+
 def check_stream_shards(recipe: Recipe) -> None:
     """Raises `UserError` if processes are to read their own shards, but the images do not permit it."""
     data = recipe.data

@@ -9,7 +9,7 @@ from auxar.errors import one_line
 from auxar.evaluation.comparison import ComparedRun, Comparison, Margin
 from auxar.recipe.facts import short_keys
 from auxar.report import words
-from auxar.report.evaluation_tables import FACTOR, KIND, WASTED_CAPTION, WASTED_TITLE, shares_of, wasted_rows
+from auxar.report.evaluation_tables import FACTOR, KIND, MEANING, WASTED_CAPTION, WASTED_TITLE, shares_of, wasted_rows
 from auxar.report.tables import RUN, Column, Measured, Row, RunName, Table, measured
 
 MINUS = Column("minus run 1")
@@ -78,16 +78,9 @@ def resolution_table(comparison: Comparison) -> Table:
 def factor_table(comparison: Comparison) -> Table:
     """Builds the table of bits/dim by factor, with one row for each factor of each run."""
     size = comparison.image.size
-    columns = (
-        FACTOR,
-        KIND,
-        Column(words.OWN_SIZE, screen="of own image"),
-        MINUS,
-        Column(words.SHARE, screen=f"of {size}"),
-        Column("term", left=True),
-        Column("parameters", on_screen=False),
-        Column("steps"),
-    )
+    own, share = shares_of(size)
+    term, parameters = Column("term", left=True), Column("parameters", on_screen=False)
+    columns = (FACTOR, KIND, own, MINUS, share, term, parameters, Column("steps"))
     rows = []
     for name, run in _numbered(comparison):
         for factor in run.factors:
@@ -104,10 +97,8 @@ def factor_table(comparison: Comparison) -> Table:
             )
             rows.append(Row(cells, run=name))
     notes = (
-        "“Own size” is a factor’s bits divided by the number of sub-pixels of the image that it predicts. “Share” is "
-        "the same bits divided by the number of sub-pixels of the full image. A difference is shown if both runs have "
-        "the same views from the image down to the factor. “Bound” marks the figures of free decoders, which make the "
-        "model’s total a bound.",
+        f"{MEANING} A difference is shown if both runs have the same views from the image down to the factor. “Bound” "
+        "marks the figures of free decoders, which make the model’s total a bound.",
     )
     caption = f"held-out bits per sub-pixel of the factor's own image, and of the full image ({size})"
     return Table("By factor", caption, columns, rows, notes)

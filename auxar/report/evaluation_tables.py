@@ -17,6 +17,12 @@ WASTED_CAPTION = (
 )
 
 
+MEANING = (
+    "“Own size” is a factor’s bits divided by the number of sub-pixels of the image that it predicts. “Share” is the "
+    "same bits divided by the number of sub-pixels of the full image."
+)
+
+
 def shares_of(size: str) -> tuple[Column, Column]:
     """The columns of bits per sub-pixel of a factor's own image, and of the full image with a given size."""
     return Column(words.OWN_SIZE, screen="of own image"), Column(words.SHARE, screen=f"of {size}")
@@ -93,11 +99,7 @@ def factor_table(evaluation: Evaluation) -> Table:
     shares = [Column(name, over=words.SETS[images]) for images in sets for name in (words.OWN_SIZE, words.SHARE)]
     columns = [KIND, *shares, *map(Column, ("size", "parameters", "steps"))]
     totals = [cell for images in sets for cell in ("", measured(evaluation.bits_per_dim(images)))]
-    notes = [
-        "“Own size” is a factor’s bits divided by the number of sub-pixels of the image that it predicts. “Share” is "
-        "the same bits divided by the number of sub-pixels of the full image. The shares add up to the model’s "
-        "bits/dim."
-    ]
+    notes = [f"{MEANING} The shares add up to the model’s bits/dim."]
     if any(factor.kind == "bound" for factor in evaluation.factors):
         notes.append(
             "“Bound” marks the figures of free decoders, which also give probability to images with other views, and "

@@ -9,7 +9,7 @@ import attrs
 from auxar.recipe import Recipe
 from auxar.report import words
 from auxar.report.evaluation_tables import FACTOR
-from auxar.report.metrics import read_curves
+from auxar.report.metrics import Curve, read_curves
 from auxar.report.tables import Column, Measured, Row, Table
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import read_trained
@@ -40,17 +40,17 @@ def training_progress(run: RunFolder, recipe: Recipe) -> list[FactorProgress]:
     curves = read_curves(run.path)
     found = []
     for name in recipe.factor_names:
-        curve, weights, config = curves.get(name), read_trained(run, name), recipe.training_of(name)
-        logged = max(curve.bits_per_dim, default=0) if curve else 0
-        total = config.steps or (curve.total_steps if curve else None) or (weights.total if weights else None)
+        curve, weights = curves.get(name, Curve({}, 0.0, 0)), read_trained(run, name)
+        logged = max(curve.bits_per_dim, default=0)
+        total = recipe.training_of(name).steps or curve.total_steps or (weights.total if weights else None)
         # Weights of fewer steps belong to a training that now goes on.
         trained = weights is not None and (weights.total is None or weights.total == total)
         steps = (weights.steps or 0) if weights is not None and trained else logged
         left = None
-        if curve and logged and total is not None and not trained:
+        if logged and total is not None and not trained:
             left = max(0, total - logged) * curve.seconds / logged
-        bits = curve.bits_per_dim.get(logged) if curve else None
-        validation = next(reversed([*curve.validation.values()]), None) if curve else None
+        bits = curve.bits_per_dim.get(logged)
+        validation = next(reversed([*curve.validation.values()]), None)
         found.append(FactorProgress(name, steps, total, trained, bits, validation, left))
     return found
 

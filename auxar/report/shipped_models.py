@@ -15,7 +15,6 @@ from auxar.plugins import Registry
 from auxar.recipe import read_recipe
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.shipped import FIELDS, first_sentence, read_header
-from auxar.runs.format import check_format
 from auxar.runs.layout import RunFolder
 from auxar.runs.models import model_folder
 
@@ -59,7 +58,6 @@ class ShippedModel:
 def described_model(registry: Registry, name: str) -> ShippedModel:
     """The description of a model that comes trained with a plugin. Raises `UserError` if its folder cannot be read."""
     run = model_folder(registry, name)
-    check_format(run.path)
     recipe = read_recipe(run.recipe)
     purpose, license = purpose_and_license(run)
     evaluation = evaluation_of(run)

@@ -98,8 +98,8 @@ def number(value: float | None, digits: int = DIGITS, *, signed: bool = False) -
     Examples:
         >>> number(2.34567), number(None), number(-0.00001)
         ('2.3457', '–', '0.0000')
-        >>> number(0.25, 2, signed=True), number(0.0001, 2, signed=True)
-        ('+0.25', '0.00')
+        >>> [number(value, 2, signed=True) for value in (0.25, 0.006, 0.0001, -0.0001, -1.5, float("nan"))]
+        ['+0.25', '+0.01', '0.00', '0.00', '-1.50', 'nan']
     """
     if value is None:
         return MISSING
@@ -178,18 +178,6 @@ def cost_of(evaluation: Evaluation, floats: Evaluation) -> str:
     """The clause of `in_arithmetic` for an evaluation, and another in floating point on the same images."""
     bits = evaluation.bits_per_dim()
     return in_arithmetic(evaluation.arithmetic, bits.value, evaluation.cost(floats))
-
-
-def result(evaluation: Evaluation) -> list[str]:
-    """The held-out bits/dim of an evaluation as sentences; none if a factor is missing or no images were evaluated."""
-    figures = evaluation.figures("heldout")
-    bits, share = figures.bits_per_dim.value, figures.wasted.value
-    if bits is None:
-        return []
-    found = [f"{bits:.4f} bits/dim on {evaluation.images['heldout']} held-out images ({KINDS[evaluation.kind]})"]
-    if share:
-        found.append(f"of this bound, {wasted(share)}, because free decoders do not exclude such images")
-    return found
 
 
 def condition(evaluation: Evaluation) -> list[str]:
@@ -285,8 +273,8 @@ def short_count(count: int) -> str:
     """Formats a large count with one decimal place and the suffix k, M or G.
 
     Examples:
-        >>> short_count(123456)
-        '123.5 k'
+        >>> [short_count(count) for count in (0, 999, 1000, 123456, 1234567, 2 * 10**9)]
+        ['0', '999', '1.0 k', '123.5 k', '1.2 M', '2.0 G']
     """
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if count >= unit:
@@ -298,8 +286,8 @@ def duration(seconds: float) -> str:
     """Formats a time in the largest unit (days, h or min) in which it is at least 2, or else in seconds.
 
     Examples:
-        >>> duration(100), duration(7200)
-        ('100.0 s', '2.0 h')
+        >>> [duration(seconds) for seconds in (0, 119.9, 120, 7200, 172800)]
+        ['0.0 s', '119.9 s', '2.0 min', '2.0 h', '2.0 days']
     """
     for unit, name in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * unit:

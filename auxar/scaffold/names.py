@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import attrs
 
 from auxar.commandline import GROUP as COMMANDS
-from auxar.errors import LONGEST_VALUE, UserError, one_line, shown
+from auxar.errors import UserError, shown
 from auxar.plugins import GROUP, Registry
 
 _VALID = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -53,11 +53,11 @@ def plugin_names(project: str) -> PluginNames:
     if not _VALID.fullmatch(project):
         raise UserError(
             f"name {shown(project)}: expected lowercase letters and digits, starting with a letter, with single "
-            f"hyphens or underscores between words{_near(project)}"
+            f"hyphens or underscores between words"
         )
     names = PluginNames(project)
     if keyword.iskeyword(names.module):
-        raise UserError(f"name '{project}': a Python keyword cannot be the name of a module{_other(names)}")
+        raise UserError(f"name '{project}': a Python keyword cannot be the name of a module; choose another name")
     return names
 
 
@@ -67,7 +67,7 @@ def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
     A name may be taken by a component of this kind, or by an installed plugin, module or project.
     """
     for reason in _taken(names, kind, registry):
-        raise UserError(f"name '{names.project}' is taken: {reason}{_other(names)}")
+        raise UserError(f"name '{names.project}' is taken: {reason}; choose another name")
 
 
 def _taken(names: PluginNames, kind: str, registry: Registry) -> Iterator[str]:
@@ -90,13 +90,3 @@ def _taken(names: PluginNames, kind: str, registry: Registry) -> Iterator[str]:
 
 def _is_of_auxar(name: str) -> bool:
     return hasattr(sys.modules["auxar"], name) or importlib.util.find_spec(f"auxar.{name}") is not None
-
-
-def _near(project: str) -> str:
-    words = re.findall("[a-z0-9]+", project.lower())
-    near = "-".join(words).lstrip("0123456789-")
-    return f", such as '{one_line(near, LONGEST_VALUE)}'" if near else ""
-
-
-def _other(names: PluginNames) -> str:
-    return f"; choose another name, such as 'my-{names.component}'"

@@ -19,23 +19,6 @@ from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.report.reading import read_run
 
-
-@pytest.fixture
-def refused(capsys):
-    """Runs a command that must fail, and returns its error message."""
-
-    def refused(*arguments: object) -> str:
-        code = main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        assert code == 2, output.err
-        assert not output.out
-        assert "Traceback" not in output.err
-        *_, message = output.err.rpartition("auxar: ")
-        return message.strip()
-
-    return refused
-
-
 # Mistakes in a recipe
 
 

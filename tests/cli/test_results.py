@@ -16,7 +16,6 @@ from helpers.tiny_runs import PROJECT, process_environment
 import auxar
 from auxar.cli import main
 from auxar.cli.completion import completion_script
-from auxar.cli.output import _Handler
 from auxar.cli.parser import command_line
 
 # Messages and progress
@@ -85,6 +84,10 @@ def test_a_run_with_untrained_factors_has_no_total(recipe, capsys):
     summary = json.loads(capsys.readouterr().out)
     assert (summary["bits_per_dim"], summary["samples"]) == (None, None)
     assert [factor["steps"] for factor in summary["factors"]] == [0, 4]
+    assert main(["evaluate", "runs/tiny", "-q"]) == 0
+    told = capsys.readouterr().out
+    assert told.endswith("\nthere is no total, because these factors are not trained yet: stage0\n")
+    assert "own image and views" in told
 
 
 def test_plugins_and_libraries_print_to_standard_error(tmp_path, capsys):
@@ -156,10 +159,10 @@ def test_a_sample_imports_only_libraries_that_it_uses(tmp_path):
 
 
 WORDS = {
-    "recipes": "quickstart small/emoji",
-    "models": "emoji32",
-    "rules": "ancestral reduced",
-    "kinds": "head view",
+    "RECIPE": ["quickstart", "small/emoji"],
+    "RUN": ["emoji32"],
+    "RULE": ["ancestral", "reduced"],
+    "KIND": ["head"],
 }
 
 
@@ -199,29 +202,20 @@ def test_bash_completes(script, tmp_path, line, expected):
     assert sorted({word.removesuffix("/") for word in done.stdout.split()}) == expected
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_a_completion_script_names_every_command(capsys, shell):
+@pytest.mark.parametrize(
+    ("shell", "rules", "folders"),
+    [
+        ("bash", "(ancestral", "compgen -d"),
+        ("zsh", ":(ancestral", "_files -/"),
+        ("tcsh", "(ancestral", "'n/sample/d/'"),
+    ],
+)
+def test_a_completion_script_names_every_command_and_rule(capsys, shell, rules, folders):
     with pytest.raises(SystemExit) as ended:
         main(["--print-completion", shell])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert "new-plugin" in text
+    for part in ("new-plugin", rules, folders):
+        assert part in text
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
-
-
-def test_the_death_of_a_data_worker_is_not_lost_in_a_message(capsys):
-    class Dies:
-        def __init__(self, error: Exception) -> None:
-            self.error = error
-
-        def __str__(self) -> str:
-            raise self.error
-
-    handler = _Handler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
-    with pytest.raises(RuntimeError, match="pid 7"):
-        handler.emit(logging.LogRecord("auxar", logging.INFO, "", 0, "%s", (Dies(death),), None))
-    handler.emit(logging.LogRecord("auxar", logging.INFO, "", 0, "%s", (Dies(ValueError("no")),), None))
-    assert "ValueError: no" in capsys.readouterr().err

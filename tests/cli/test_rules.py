@@ -40,26 +40,12 @@ def softmax(pictures, tmp_path_factory):
     return run(tmp_path_factory.mktemp("softmax") / "run", table)
 
 
-def refusal(capsys, *arguments):
-    """Runs a command that must fail, and returns its error message."""
-    assert main([str(argument) for argument in arguments]) == 2
-    return capsys.readouterr().err.rpartition("auxar: ")[2].strip()
-
-
-def test_a_rule_that_changes_nothing_is_refused(finished, softmax, capsys):
-    setting = ["--set", "sampling.rule=tempered"]
-    assert refusal(capsys, "sample", finished, "--rule", "tempered").startswith(f"--rule: {NOTHING}")
-    for command in ("sample", "figures"):
-        assert refusal(capsys, command, finished, *setting).startswith(f"sampling.rule: {NOTHING}")
-    found = refusal(capsys, "sample", softmax, "--rule", "reduced")
-    assert found.endswith("softmax heads, which understand only temperature; use another rule, such as 'ancestral'")
-
-
-def test_a_recipe_with_a_rule_that_changes_nothing_is_refused_before_training(pictures, tmp_path, capsys):
+def test_a_rule_that_changes_nothing_is_refused_before_training_and_drawing(finished, refused, pictures, tmp_path):
     recipe = write(tmp_path / "recipe.toml", tiny(pictures, sampling__rule="tempered"))
     for command in (["check", recipe], ["run", recipe, "--out", tmp_path / "run"]):
-        assert refusal(capsys, *command).startswith(f"sampling.rule: {NOTHING}")
+        assert refused(*command).startswith(f"sampling.rule: {NOTHING}")
     assert not (tmp_path / "run").exists()
+    assert refused("sample", finished, "--rule", "tempered").startswith(f"--rule: {NOTHING}")
 
 
 @pytest.mark.parametrize(
@@ -82,15 +68,15 @@ def test_figures_of_rules_that_no_head_uses_are_left_out(pictures, softmax):
     assert (softmax / "report.html").stat().st_mtime_ns == before, "the run was not seen to be finished"
 
 
-def test_a_run_is_drawn_from_by_the_rule_of_a_plugin_file(finished, tmp_path, monkeypatch, capsys):
+def test_a_run_is_drawn_from_by_the_rule_of_a_plugin_file(finished, refused, tmp_path, monkeypatch):
     """The file has the name of a plugin of auxar, and is no part of the run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rules.py").write_text(SHARPER)
     before = snapshot(finished)
     sample = ["sample", str(finished), "-n", "2", "--rule", "sharper:reduction=0.9", "--out", "drawn"]
-    assert refusal(capsys, *sample).startswith("--rule: no rule is named 'sharper' (known: ")
+    assert refused(*sample).startswith("--rule: no rule is named 'sharper' (known: ")
     setting = ["--set", 'plugins=["rules.py"]']
-    assert "add --trust-plugins" in refusal(capsys, *sample, *setting)
+    assert "add --trust-plugins" in refused(*sample, *setting)
     assert main([*sample, *setting, "--trust-plugins"]) == 0
     expected = auxar.load(finished).sample(2, rule="reduced:reduction=0.9,min_weight=0")
     for number, image in enumerate(expected):

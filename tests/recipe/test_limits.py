@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import tomllib
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.recipe import cost
-from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
 
@@ -56,16 +52,10 @@ def tiny(**changes: Any) -> str:
     ("key", "value", "message"),
     [
         ("image__height", 65_537, "image: height must be at most 65536, got 65537"),
-        ("image__channels", 5000, "image: channels must be at most 4096, got 5000"),
-        ("image__levels", 2**31, "image: levels must be at most 16777216, got 2147483648"),
         ("training__batch_size", 2**40, "training: batch_size must be at most 1048576, got 1099511627776"),
         ("prior__filters", 10**6, "prior: filters must be at most 16384, got 1000000"),
-        ("prior__blocks", 257, "prior: blocks must be at most 256, got 257"),
-        ("prior__head__components", 2**62, "prior.head: components must be at most 1024, got 4611686018427387904"),
         ("stage__0__repeat", 65, "stage[0]: repeat must be at most 64, got 65"),
         ("stage__0__view__factor", 2**62, "stage[0].view: factor must be at most 65536, got 4611686018427387904"),
-        ("prior", {"name": "pixelcnn++", "nr_resnet": 65}, "prior: nr_resnet must be at most 64, got 65"),
-        ("prior", {"name": "transformer", "heads": 2000}, "prior: heads must be at most 1024, got 2000"),
     ],
 )
 def test_sizes_that_nobody_means(key, value, message):
@@ -109,21 +99,6 @@ def test_tensors_that_no_machine_can_hold(changes):
     assert told(text) == "prior: expected tensors of less than 2^63 bytes; the image, batch or network is too large"
 
 
-def test_a_model_that_was_counted_is_freed(monkeypatch):
-    parameters: list[weakref.ref[Any]] = []
-
-    def build(*arguments: Any, **options: Any) -> Any:
-        model = build_model(*arguments, **options)
-        parameters.extend(weakref.ref(parameter) for parameter in model.parameters())
-        return model
-
-    monkeypatch.setattr(cost, "build_model", build)
-    factor_costs(*parse_recipe(TINY, Path(".")))
-    gc.collect()
-    assert len(parameters) > 100
-    assert [parameter for parameter in parameters if parameter() is not None] == []
-
-
 # Quoted values
 
 
@@ -135,22 +110,7 @@ def test_a_few_of_many_mistakes_are_told():
 
 
 def test_an_integer_that_cannot_be_written_is_told_by_its_size():
-    assert told(TINY.replace("flip", "").replace("steps = 4", "steps = 4\nflip = 0x" + "f" * 4000)) == (
-        "training.flip: expected a boolean, got the integer ≈10^4816"
+    assert told(TINY.replace("ema_warmup", "").replace("steps = 4", "steps = 4\nema_warmup = 0x" + "f" * 4000)) == (
+        "training.ema_warmup: expected a boolean, got the integer ≈10^4816"
     )
     assert "expected a finite number, got ≈10^400" in told(TINY.replace("ema = 0.9", "ema = 1" + "0" * 400))
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("data.path=\udc80", r"--set data.path=\udc80: expected UTF-8 text"),
-        ("\x1b[2J", r"--set \x1b[2J: expected key=value, such as training.steps=100"),
-        ("stage[\n]=1", r"--set stage[\n]=1: stage.\n does not exist; stage is a list of length 1, numbered from 0"),
-    ],
-)
-def test_settings_are_quoted_so_that_they_can_be_read(setting, message):
-    assert message in told(TINY, setting)

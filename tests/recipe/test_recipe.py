@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import string
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from auxar.recipe import Recipe, recipe_text
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import load_recipe, parse_recipe
 from auxar.recipe.schema import TrainingConfig
-from auxar_optimizers.cosine import Cosine
-from auxar_optimizers.exponential import Exponential
+from auxar_optimizers.schedules import Cosine, Exponential
 
 OPTIMIZER, FINITE = "training.optimizer", "expected a finite number"
 
@@ -32,7 +30,7 @@ KEYS = [
     *("image", "image.height", "image.levels", "stage", "stage[0]", "stage[0].view", "stage[0].view.factor"),
     *("stage[0].repeat", "stage[0].decoder", "stage[0].decoder.head", "stage[0].embedding.filters", "prior"),
     *("prior.name", "prior.filters", "prior.dropout", "training", "training.steps", "training.epochs"),
-    *("training.optimizer", "training.clip", "training.flip", "training.trackers", "training.factor"),
+    *("training.optimizer", "training.clip", "training.augment", "training.trackers", "training.factor"),
     *("training.factor.prior", "training.factor.stage0.steps", "training.precision", "evaluation"),
     *("evaluation.train_images", "sampling", "sampling.rule", "sampling.sampler", "sampling.rule.reduction", "plugins"),
 ]
@@ -143,21 +141,6 @@ def parent(table: Any, path: tuple[str | int, ...]) -> Any:
 ALL_PATHS = paths(tomllib.loads(TINY))
 
 
-@settings(deadline=None, max_examples=80)
-@given(
-    st.sampled_from(ALL_PATHS),
-    st.text(alphabet=string.ascii_lowercase + "_", max_size=12).map("z".__add__),
-)
-def test_a_renamed_key_is_unknown_by_name(path, name):
-    table = tomllib.loads(TINY)
-    node = parent(table, path)
-    node[name] = node.pop(path[-1])
-    with pytest.raises(UserError) as caught:
-        parse(table)
-    # The error names the unknown new key, or the old key if it is required and missing.
-    assert f"'{name}'" in str(caught.value) or str(path[-1]) in str(caught.value)
-
-
 @pytest.mark.parametrize("path", ALL_PATHS, ids=lambda path: ".".join(map(str, path)))
 def test_a_key_taken_away_has_a_default_or_is_required(path):
     table = tomllib.loads(TINY)
@@ -178,8 +161,8 @@ def test_a_key_taken_away_has_a_default_or_is_required(path):
 
 def test_the_nearest_key_is_suggested():
     assert refusal(training__batchsize=3) == (
-        "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, batch_size, "
-        "checkpoint_every, clip, compile, ema, ema_warmup, epochs, evaluate_every, flip, init, initialization_images, "
+        "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, augment, batch_size, "
+        "checkpoint_every, clip, compile, ema, ema_warmup, epochs, evaluate_every, init, initialization_images, "
         "keep_best, keep_checkpoints, log_every, nonfinite, optimizer, patience, precision, recompute, "
         "sample_every, schedule, seed, steps, trackers, validation_images, warmup)"
     )
@@ -191,15 +174,8 @@ def test_the_nearest_key_is_suggested():
     ("changes", "message"),
     [
         ({"training__batch_size": 0}, "training: batch_size must be greater than 0, got 0"),
-        ({"training__batch_size": 2**63}, "training.batch_size: expected an integer from -2^63 to 2^63 - 1"),
         ({"training__optimizer__learning_rate": math.inf}, f"{OPTIMIZER}.learning_rate: {FINITE}, got inf"),
-        ({"training__optimizer__betas": [0.9, 1.0]}, f"{OPTIMIZER}: 'betas' must be < 1.0: 1.0"),
         ({"training__optimizer": "adaw"}, f"{OPTIMIZER}: no optimizer is named 'adaw'; did you mean 'adamw'?"),
-        ({"training__optimizer__weight_decay": 0.0}, f"{OPTIMIZER}: unknown key 'weight_decay'"),
-        (
-            {"training__schedule": 3},
-            'training.schedule: expected a component, "NAME" or { name = "NAME", … }, got the ',
-        ),
         ({"training__schedule": "exponential"}, "training.schedule.decay: this key is required"),
         ({"training__warmup": -1}, "training: 'warmup' must be >= 0: -1"),
         ({"training__trackers": [3]}, "training.trackers[0]: expected a component, "),
@@ -208,7 +184,6 @@ def test_the_nearest_key_is_suggested():
         ({"sampling__reduction": 0.5}, "sampling: unknown key 'reduction' (known: batch_size, figure_rows, "),
         ({"factor_training": {}}, "factor_training: unknown key; use [training.factor.NAME] instead"),
         ({"data__resize": "x"}, "data: resize must be one of none, cover, stretch, got 'x'"),
-        ({"stage__0__support": "x"}, "stage[0]: support must be one of free, restricted, got 'x'"),
         ({"image__channels": 2}, "image.channels: expected 1 (gray) or 3 (RGB) for images from files, got 2"),
         ({"image__levels": 257}, "image.levels: expected 2 to 256 for images from files, got 257"),
         ({"training__steps": None}, "training: exactly one of steps and epochs must be given, got neither"),
@@ -216,10 +191,7 @@ def test_the_nearest_key_is_suggested():
         ({"training__factor__priör": {}}, "training.factor.priör: no factor is named 'priör'; did you mean 'prior'?"),
         ({"training__factor__prior": 3}, "training.factor.prior: expected a table"),
         ({"training__factor__prior__step": 3}, "training.factor.prior: unknown key 'step'; did you mean 'steps'?"),
-        ({"training__factor__prior__batch_size__x": 1}, "training.factor.prior.batch_size: expected an integer"),
-        ({"training__factor__prior__optimizer__x": 1}, "training.factor.prior.optimizer: unknown key 'x'"),
         ({"training__factor__prior__steps": "3"}, "training.factor.prior.steps: expected an integer, got the string"),
-        ({"training__factor__prior": {"steps": 3, "epochs": 3}}, "training.factor.prior: exactly one of steps and "),
         ({"training__factor__prior__precision": "bf16"}, "training.factor.prior.precision: this key cannot differ "),
         ({"training__factor": 3}, "training.factor: expected a table for each factor, [training.factor.NAME]"),
         (
@@ -364,12 +336,11 @@ def test_a_factors_length_set_by_hand_may_change_its_unit():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("training.steps", "expected key=value, such as training.steps=100"),
+        ("\x1b[2J", r"--set \x1b[2J: expected key=value, such as training.steps=100"),
+        ("data.path=\udc80", r"--set data.path=\udc80: expected UTF-8 text"),
         ("=3", "expected key=value"),
         ("stage[1].repeat=2", "stage.1 does not exist; stage is a list of length 1, numbered from 0"),
-        ("stage[²].repeat=2", "stage.² does not exist"),
-        ("plugins[0]=x", "plugins.0 does not exist; plugins has no numbered entries"),
-        ("0=1", "--set 0=1: 0 does not exist; the recipe has no numbered entries"),
+        ("stage[\n].repeat=2", r"stage.\n does not exist; stage is a list of length 1, numbered from 0"),
         ("steps=3", "--set steps=3: this key is in a table; did you mean training.steps?"),
         ("seed=3", "--set seed=3: this key is in a table; did you mean training.seed or sampling.seed?"),
         ("stage.first=2", "stage.first does not exist"),

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import tomli_w
 import torch
 from helpers.tiny_runs import tiny, write
 
 import auxar
-from auxar.plugins import Registry
-from auxar.recipe.choices import structure_options
 from auxar.recipe.loading import parse_recipe
 from auxar_rules import ByDepth, Reduced
 
@@ -131,13 +128,10 @@ def refusal(**changes: Any) -> str:
     ("options", "message"),
     [
         ({"head": "sofmax"}, "prior.head: no head is named 'sofmax'; did you mean 'softmax'? (known: "),
-        ({"head": 3}, "prior.head: expected a head, "),
         ({"head": {"component": 3}}, "prior.head: unknown key 'component'; did you mean 'components'?"),
-        ({"head": "h" * 10_000}, "prior.head: expected a head name of at most 100 printable characters, got 'hhh"),
-        ({"head": {"name": "a\x1b[2J"}}, r"prior.head: expected a head name of at most 100 printable characters, got "),
+        ({"head": "h" * 10_000}, f"prior.head: no head is named '{'h' * 57}...{'h' * 58}' (known: "),
         ({"head": {"name": 3}}, "prior.head: a head needs the key `name` with a string: "),
         ({"head": {**MIXTURE, "components": 2.5}}, "prior.head.components: expected an integer, got the float 2.5"),
-        ({"head": {"name": "softmax", "components": 3}}, "prior.head: unknown key 'components'"),
         ({"head": "logistic_mixture", "components": 3}, "prior: unknown key 'components'"),
     ],
 )
@@ -154,31 +148,6 @@ def test_a_nested_choice_is_named_by_its_place():
         ({"name": "raster", "engine": "torch"}, ": unknown key 'engine'"),
     ):
         assert refusal(sampling__sampler=sampler).startswith(f"sampling.sampler{message}")
-
-
-@pytest.mark.parametrize("head", [None, "logistic_mixture", {"name": "logistic_mixture"}, {"components": 10}])
-def test_defaults_of_a_nested_choice_are_filled_in(head):
-    prior = {"name": "pixelcnn", "filters": 4, **({} if head is None else {"head": head})}
-    found, _ = parse_recipe(tomli_w.dumps(tiny(Path("x"), prior=prior)), Path("."))
-    assert found.prior.options["head"] == {"name": "logistic_mixture", "components": 10, "centered": True}
-
-
-def test_any_class_with_from_recipe_and_to_recipe_can_be_the_type_of_an_option():
-    @attrs.frozen
-    class Loud:
-        text: str
-
-        @classmethod
-        def from_recipe(cls, value: Any, registry: Any, path: str) -> Any:
-            return cls(f"{value} at {path}".upper())
-
-        def to_recipe(self) -> Any:
-            return self.text.lower()
-
-    config = attrs.make_class("Config", {"first": attrs.field(type=Loud), "second": attrs.field(type=Loud)})
-    assert structure_options({"first": "a", "second": 4}, config, "stage", Registry({}, {})) == config(
-        Loud("A AT STAGE.FIRST"), Loud("4 AT STAGE.SECOND")
-    )
 
 
 def test_options_of_a_nested_choice_without_a_name_are_those_of_its_default(recipe):

@@ -33,16 +33,6 @@ def test_an_uncompressed_sub_pixel_takes_the_bits_of_its_levels(run):
     assert "Uncompressed, a sub-pixel takes 4 bits." in read(run).text
 
 
-def test_every_table_scrolls_in_a_region_that_has_its_title(run):
-    write_evaluation(RunFolder(run), evaluation_of("free", "free"))
-    page = read(run)
-    regions = [attributes for attributes in page.all("div") if "scroll" in str(attributes.get("class")).split()]
-    assert len(regions) == len(page.all("table")) == 4
-    for region in regions:
-        assert (region["role"], region["tabindex"]) == ("region", "0")
-        assert region["aria-label"] in page.text
-
-
 def test_held_out_images_are_shown_beside_the_samples(run):
     assert len(read(run).all("img")) == 2
     (run / "samples" / "heldout.png").write_bytes((run / "samples" / "samples.png").read_bytes())

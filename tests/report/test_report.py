@@ -186,17 +186,6 @@ def test_a_finished_run_tells_everything(run):
     assert not [attributes for attributes in page.all("p") if attributes.get("class") == "missing"]
 
 
-def test_every_factor_has_its_chart(run):
-    page = read(run)
-    charts = [attributes for attributes in page.all("svg") if attributes.get("class") == "chart"]
-    assert [chart["aria-label"].split()[2] for chart in charts] == NAMES
-    for chart, depth in zip(charts, range(3), strict=True):
-        assert f"held-out {[2.111, 2.224, 3.333][depth]:.3f}" in chart["aria-label"]
-        assert json.loads(chart["data-points"])[-1][2] == 1200
-    assert page.text.count("1,200 steps; 10.0 min of training") == 3
-    assert page.text.count("held-out 3.333") == 1
-
-
 def test_validation_images_have_a_curve_and_the_kept_weights_a_mark(run):
     """Two factors have validation images. One kept its best weights, and the other stopped early and kept its last."""
     assert "validation" not in read(run).text

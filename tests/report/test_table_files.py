@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,21 +125,20 @@ def test_latex_has_as_many_cells_in_each_row_as_columns(written):
                     assert len(re.findall(r"(?<!\\)&", line)) + 1 + spanned == len(columns[1]), line
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs (texlive-latex-base)")
-def test_latex_is_typeset(written, tmp_path):
-    parts = "".join(f"\\input{{{path}}}\n" for path in written if path.suffix == ".tex")
-    text = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{parts}\\end{{document}}\n"
-    (tmp_path / "all.tex").write_text(text)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    made = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    assert made.returncode == 0, made.stdout.decode("latin-1")[-2000:]
-    assert (tmp_path / "all.pdf").stat().st_size > 1000
-
-
 def test_bounds_are_marked_in_latex():
     bound = Measured(1.25, 0.5, "bound", signed=True)
     rows = [Row(("a", bound)), Row(("b", attrs.evolve(bound, kind="exact")))]
     text = latex_text(table(rows, Column("bits")))
     assert r"a & $\leq +1.250 \pm 0.500$ \\" in text
     assert r"b & $+1.250 \pm 0.500$ \\" in text
+
+
+def test_headings_of_groups_span_their_columns_in_latex():
+    columns = Column("own"), Column("one", over="both"), Column("two", over="both")
+    lines = [line.strip() for line in latex_text(table([Row(("a", "1", "2", "3"))], *columns)).splitlines()]
+    first = next(number for number, line in enumerate(lines) if "multicolumn" in line)
+    assert lines[first : first + 3] == [
+        r"&  & \multicolumn{2}{c}{both} \\",
+        r"\cmidrule(lr){3-4}",
+        r"factor & own & one & two \\",
+    ]

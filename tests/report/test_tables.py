@@ -108,20 +108,3 @@ def test_cells_are_cut_and_escaped():
     page = Page(PARTS.table(table([Row((HOSTILE, FactorName(HOSTILE, 0, 1)))], Column(HOSTILE)), 3))
     assert page.text.count(HOSTILE) == 3
     assert not page.all("script")
-
-
-@pytest.mark.parametrize(
-    ("value", "signed", "expected"),
-    [
-        (-0.0, True, "0.0000"),
-        (-0.00004, True, "0.0000"),
-        (0.00006, True, "+0.0001"),
-        (-1.5, True, "-1.5000"),
-        (1.5, False, "1.5000"),
-        (float("inf"), True, "+inf"),
-        (float("nan"), True, "nan"),
-        (None, True, "–"),
-    ],
-)
-def test_a_sign_is_that_of_the_number_as_it_is_rounded(value, signed, expected):
-    assert words.number(value, signed=signed) == expected

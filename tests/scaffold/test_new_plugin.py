@@ -14,8 +14,6 @@ import pytest
 from helpers.tiny_runs import PROJECT, call
 
 from auxar.cli import main
-from auxar.errors import one_line
-from auxar.plugins import KINDS as ALL_KINDS
 from auxar.plugins import load_plugins
 from auxar.scaffold import KINDS
 
@@ -23,9 +21,9 @@ LONG = ("sampler", "network")
 """The kinds of packages whose own tests take long."""
 QUICK = tuple(kind for kind in KINDS if kind not in LONG)
 FEWER = """
-from auxar.testing import views
+from auxar.testing import embeddings, heads, views
 
-views.EXAMPLES = 5
+embeddings.EXAMPLES = heads.EXAMPLES = views.EXAMPLES = 5
 """
 """A `conftest.py` with which the checks in the quick packages' tests try fewer examples than usual, to save time."""
 
@@ -73,12 +71,15 @@ def test_a_new_package_passes_its_own_tests(packages, outcome, kind):
     assert not re.findall(rf"^(?:FAILED|ERROR) {project(kind)}/.*", found, re.MULTILINE)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_is_tidy_and_complete(packages, kind):
-    folder = packages / project(kind)
+def test_what_is_written_is_tidy(packages):
     for verb in (["check"], ["format", "--check"]):
-        done = call([sys.executable, "-m", "ruff", *verb, "--no-cache", "."], folder)
+        done = call([sys.executable, "-m", "ruff", *verb, "--no-cache", *map(project, KINDS)], packages)
         assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_written_is_complete(packages, kind):
+    folder = packages / project(kind)
     for file in (file for file in folder.rglob("*") if file.suffix in (".py", ".toml", ".md")):
         assert "$" not in file.read_text(), file
     table = tomllib.loads((folder / "pyproject.toml").read_text())
@@ -103,14 +104,6 @@ def test_what_is_written_has_sound_types(packages):
     options = ["--check-untyped-defs", "--follow-imports=silent", "--ignore-missing-imports"]
     done = call([sys.executable, "-m", "mypy", *options, *sources], packages, MYPYPATH=path)
     assert done.returncode == 0, done.stdout
-
-
-def test_every_kind_has_a_template():
-    # Engines, trained models, arithmetics, and distributions that are not causal networks have no template. A command
-    # is no component.
-    assert set(KINDS) - {"command"} == set(ALL_KINDS) - {
-        *("prior", "decoder", "engine", "model", "arithmetic", "rule", "optimizer", "schedule", "tracker")
-    }
 
 
 def test_the_command_says_what_it_wrote_and_what_is_next(tmp_path, monkeypatch, capsys):
@@ -149,12 +142,11 @@ KNOWN = "command, dataset, embedding, head, network, sampler, view"
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("My View", "view", f"name 'My View': {FORM}, such as 'my-view'"),
-        ("../up", "view", f"name '../up': {FORM}, such as 'up'"),
-        ("A" * 10_000, "view", f", such as '{one_line('a' * 10_000, 120)}'"),
-        ("class", "view", "name 'class': a Python keyword cannot be the name of a module; choose another name, such"),
+        ("My View", "view", f"name 'My View': {FORM}"),
+        ("../up", "view", f"name '../up': {FORM}"),
+        ("class", "view", "name 'class': a Python keyword cannot be the name of a module; choose another name"),
         ("auxar_pyramid", "view", f"is taken: the view 'pyramid' is provided by {PROVIDER}; choose another name"),
-        ("auxar-pixelcnn", "embedding", " has a plugin named 'pixelcnn'; choose another name, such as 'my-pixelcnn'"),
+        ("auxar-pixelcnn", "embedding", " has a plugin named 'pixelcnn'; choose another name"),
         ("torch", "embedding", "name 'torch' is taken: the module 'torch' is installed ("),
         ("pillow", "view", "name 'pillow' is taken: the project is installed in version "),
         ("halftone", "veiw", f"--kind: there is no template for 'veiw'; did you mean 'view'? (known: {KNOWN})"),
