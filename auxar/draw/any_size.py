@@ -25,7 +25,7 @@ Model = Any
 def takes_any_size(model: Model, images: Any) -> bool:
     """Whether a model takes images of another size as they are; not pictures that its recipe crops or resizes."""
     data = None if model.recipe is None else model.recipe.data
-    changes = data is not None and (data.resize != "none" or data.crop != Crop())
+    changes = data is not None and not data.crop.random and (data.resize != "none" or data.crop != Crop())
     parts = images if isinstance(images, list | tuple) else [images]
     arrays = all(isinstance(part, Images | Tensor | np.ndarray) for part in parts)
     return bool(model.chain.any_size) and (arrays or not changes)

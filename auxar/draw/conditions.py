@@ -16,14 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import as_path, described
-from auxar.data.batches import evaluation_examples
 from auxar.data.condition_values import attribute_values, label_number
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
-from auxar.draw.image_files import content_of, images_at
-from auxar.errors import UserError, one_line, shown
+from auxar.draw.image_files import images_at, picture_of
+from auxar.errors import UserError, shown
 from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating
 from auxar.model.condition import CONDITION_KINDS
 from auxar.recipe import Recipe
@@ -94,15 +93,16 @@ def usual_conditions(condition: Condition | None, heldout: ImageSet | None = Non
     """The conditions of images that are drawn without naming any.
 
     These are all classes of a label in turn, and for other conditions those of the first `HELDOUT` held-out images. If
-    there are no held-out images, it is the null condition. Raises `UserError` if the model does not accept the null
+    there are no held-out images, it is the null condition. Images are drawn with the usual condition if the model has
+    one. Raises `UserError` if the model does not accept the null
     condition.
     """
-    if condition is None:
+    if condition is None or condition.usual is not None:
         return Conditions()
     if condition.kind == "label":
         return as_conditions([*range(condition.spec.levels)], condition, None)
     if heldout is not None:
-        return of_examples(condition, first_examples(heldout, HELDOUT))
+        return of_examples(condition, heldout.first_examples(HELDOUT))
     return as_conditions(None, condition, None)
 
 
@@ -129,12 +129,6 @@ def of_examples(condition: Condition | None, examples: Examples) -> Conditions:
     if condition is None or examples.condition is None:
         return Conditions()
     return named(condition, examples.condition.to(torch.int64))
-
-
-def first_examples(images: ImageSet, count: int) -> Examples:
-    """The first `count` examples of a set, or all if there are fewer."""
-    _, found = next(iter(evaluation_examples(images, batch_size=count, limit=count)))
-    return found
 
 
 def named(condition: Condition, values: Tensor) -> Conditions:
@@ -300,10 +294,9 @@ def _from_picture(value: Any, condition: Condition, reader: ConditionReader | No
         raise UserError(f"condition: expected a picture, its path, or a tensor of integers, got {described(value)}")
     if reader is None:
         raise UserError("condition: this model has no recipe, which says how pictures are converted; give a tensor")
-    is_file = isinstance(value, Path)
-    name = one_line(str(value)) if is_file else "the picture"
+    picture, name = picture_of(value, "condition")
     try:
-        values = reader.picture(content_of(value, "condition") if isinstance(value, Path) else value, name)
+        values = reader.picture(picture, name)
     except BrokenImage as error:
         raise UserError(f"condition: {name} cannot be read as an image: {error}") from None
     return Conditions(torch.from_numpy(values.astype(np.int64))[None], (Path(name).name[:LONGEST_NAME],))

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data.sets import DataSets, ImageSet
-from auxar.draw.conditions import Conditions, first_examples, of_examples, usual_conditions
+from auxar.draw.conditions import Conditions, of_examples, usual_conditions
 from auxar.draw.drawing import drawn
 from auxar.draw.plan import Given, Plan, plan_of_recipe
 from auxar.draw.samples import facts_of_model
@@ -25,6 +25,7 @@ from auxar.model import Adjusted, Adjustments, Chain, ImageSpec, Rule, device_of
 from auxar.model.rule_effects import kinds_of_heads, users
 from auxar.plugins import Registry
 from auxar.recipe import Recipe
+from auxar.recipe.building import build_augmentations
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding
 from auxar.work.chunks import Tensors, Work
@@ -100,18 +101,20 @@ class Figures(Work):
         training: ImageSet | None,
         rows: int,
     ) -> None:
-        self.model, self.training, self.flip = model, training, recipe.training.flip
+        self.model, self.training = model, training
+        self.augment = build_augmentations(recipe.training)
         self.plan = plan_of_recipe(model, recipe, rows, usual_conditions(model.condition, data.heldout))
-        examples = first_examples(data.heldout, rows)
+        examples = data.heldout.first_examples(rows)
         self.heldout, self.of_heldout = examples.image.to(torch.int64), of_examples(model.condition, examples)
         self.min_weight = min_weight_of(self.plan.rule)
         self.rule = recipe.sampling.rule
         self.draws = self._drawings()
         self.is_fixed = isinstance(data.heldout, Sized) and isinstance(data.train, Sized)
+        augment = [each.table for each in recipe.training.augment]
         facts = {
             **facts_of_model(run, recipe, registry, model),
             "sampling": [self.rule.table, self.plan.seed, rows, self.plan.conditions.digest],
-            "images": [data.heldout.fingerprint, None if training is None else [training.fingerprint, self.flip]],
+            "images": [data.heldout.fingerprint, None if training is None else [training.fingerprint, augment]],
         }
         super().__init__(run.output.figures, facts, len(self.draws) if self.is_fixed else 1)
 
@@ -197,7 +200,7 @@ class Figures(Work):
     def _memorization(self) -> Image.Image:
         assert self.training is not None
         samples, heldout = (
-            neighbors(self.model, images.to(device_of(self.model)), self.training, flip=self.flip)
+            neighbors(self.model, images.to(device_of(self.model)), self.training, self.augment)
             for images in (self._drawn()[0], self.heldout)
         )
         return memorization_sheet(samples, heldout, self.model.specs[0])

@@ -15,16 +15,14 @@ from torch import Tensor
 from auxar.arguments import described
 from auxar.data.conversion import Preparation, WrongSize
 from auxar.data.decoding import BrokenImage, opened
-from auxar.draw.image_files import content_of
+from auxar.draw.image_files import Picture, picture_of
 from auxar.draw.images import Images
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError
 from auxar.model import INTEGER_DTYPES, ImageSpec
 from auxar.numerics.levels import SCALED
 from auxar.recipe import Crop, Recipe
 from auxar.recipe.schema import CHANNELS, MOST_LEVELS
 
-Picture = bytes | Image.Image
-"""The content of an image file, or a Pillow image."""
 EXPECTED = "a tensor or an array of integers, a Pillow image, the path of an image or of a folder, or a list of these"
 """The types of images that are accepted, for messages."""
 
@@ -60,7 +58,8 @@ class Form:
         if isinstance(source, Tensor | np.ndarray):
             found = self.array(source, what)
         elif isinstance(source, Path | Image.Image):
-            found = self._of_picture(source, what)
+            picture, name = picture_of(source, what)
+            found = self._values(picture, f"{what}: {name}", name)
         else:
             raise UserError(f"{what}: expected {EXPECTED}, got {described(source)}")
         return found.repeat_interleave(self.repeat, 1)
@@ -82,10 +81,6 @@ class Form:
                 is_fitting = picture.size == (self.spec.width, self.spec.height)
             preparation = attrs.evolve(preparation, crop=Crop()) if is_fitting else preparation
         return preparation(source, name)
-
-    def _of_picture(self, source: Path | Image.Image, what: str) -> Tensor:
-        name = one_line(str(source)) if isinstance(source, Path) else "the picture"
-        return self._values(content_of(source, what) if isinstance(source, Path) else source, f"{what}: {name}", name)
 
     def _values(self, source: Picture, label: str, name: str) -> Tensor:
         if self.pictures is None:
@@ -137,11 +132,11 @@ def size_of(source: Any, channels: int, what: str) -> tuple[int, int] | None:
         return shape[-2:] if channels == 1 and len(shape) == 2 else None
     if not isinstance(source, Path | Image.Image):
         return None
+    found, name = picture_of(source, what)
     try:
-        with opened(content_of(source, what) if isinstance(source, Path) else source) as picture:
+        with opened(found) as picture:
             return picture.height, picture.width
     except BrokenImage as error:
-        name = one_line(str(source)) if isinstance(source, Path) else "the picture"
         raise UserError(f"{what}: {name} cannot be read: {error}") from None
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from auxar.data.decoding import read_file
 from auxar.errors import UserError, nearest_path, one_line
 from auxar.files import FILE, FOLDER, entries, kind
 from auxar.recipe.paths import EXTENSIONS
+
+Picture = bytes | Image.Image
+"""The content of an image file, or a Pillow image."""
 
 
 def image_files(paths: Sequence[Path], what: str) -> list[Path]:
@@ -38,13 +43,18 @@ def images_at(path: Path, what: str) -> list[Path]:
     return inside
 
 
-def content_of(path: Path, what: str) -> bytes:
-    """The content of an image file. Raises `UserError`, beginning with `what`, if it cannot be read."""
+def picture_of(source: Path | Image.Image, what: str) -> tuple[Picture, str]:
+    """The content of an image file, or a Pillow image as it is, and its name in messages.
+
+    Raises `UserError`, beginning with `what`, if the file cannot be read.
+    """
+    if not isinstance(source, Path):
+        return source, "the picture"
+    name = one_line(str(source))
     try:
-        return read_file(path)
+        return read_file(source), name
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{what}: {one_line(str(path))} cannot be read: {reason}") from None
+        raise UserError(f"{what}: {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _is_named_image(file: Path) -> bool:

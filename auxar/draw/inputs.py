@@ -68,6 +68,8 @@ def prepared(images: Any, usual: Preparation | None, resize: Any, crop: Any) -> 
     options = {name: value for name, value in (("resize", resize), ("crop", crop)) if value is not None}
     table = {name: dict(value) if isinstance(value, Mapping) else value for name, value in options.items()}
     data = structure({"path": "images", **table}, DataConfig)
+    if data.crop.random:
+        raise UserError("crop: expected margins; random crops are drawn only in training")
     preparation = attrs.evolve(usual, **{name: getattr(data, name) for name in options})
     try:
         return read(images, [AnyPicture(usual.image, preparation)], "images")[1]

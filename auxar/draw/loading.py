@@ -1,7 +1,8 @@
-"""Loads the trained model of a run."""
+"""Makes models, trained from runs and untrained from recipes, and loads the images of their recipes."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -13,18 +14,22 @@ import torch
 from accelerate import Accelerator
 
 from auxar.arguments import as_path
+from auxar.data.sets import DataSets
 from auxar.draw.devices import chosen_device
 from auxar.draw.image_model import ImageModel
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.files import read_checksum
 from auxar.plugins import Registry
-from auxar.recipe import Recipe
+from auxar.recipe import Recipe, load_recipe
+from auxar.recipe.building import build_model
 from auxar.recipe.model_names import hub_name
 from auxar.runs.arithmetic import model_in
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, run_facts
 from auxar.work.accelerator import make_accelerator
+
+logger = logging.getLogger("auxar")
 
 
 def load(
@@ -110,3 +115,69 @@ def opened(
     where = run.model or os.path.abspath(run.path)
     origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}
     return OpenedRun(run, recipe, registry, ImageModel(chain, recipe, registry, origins, run))
+
+
+def build(
+    path: str | PathLike[str],
+    settings: Sequence[str] = (),
+    *,
+    device: str | torch.device = "cpu",
+    trust_plugins: bool = False,
+) -> ImageModel:
+    """Builds the model of a recipe with untrained weights.
+
+    `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". `settings` are
+    `key=value` strings that override keys of the recipe. `device` is "cpu", "cuda", "cuda:N" or "auto", as for `load`.
+
+    The initial weights are those that `auxar run` begins with: they depend on `training.seed`, and PyTorch's global
+    generator is left as it is. `chain.initialize` adapts them to a batch of images. The other keys of [training] are
+    not used. The model is in training mode.
+
+    Raises `UserError` if the recipe is invalid, if the device does not exist, or if the recipe has plugin files, which
+    are code, and `trust_plugins` is False.
+
+    Examples:
+        >>> import auxar
+        >>> model = auxar.build("quickstart", ["prior.filters=8"])
+        >>> [factor.name for factor in model.factors]
+        ['stage0', 'stage1', 'prior']
+        >>> images = next(auxar.load_images(model).train.shuffled(8))
+        >>> model.chain.initialize(images)
+        >>> model.chain.log_prob(images).requires_grad
+        True
+    """
+    place = chosen_device(device)
+    recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.training.seed)  # Not the generators of GPUs, which are not restored.
+        chain = build_model(recipe, registry)
+    return ImageModel(chain, recipe, registry).to(place)
+
+
+def load_images(source: ImageModel | Recipe, registry: Registry | None = None) -> DataSets:
+    """Loads the images that a model's recipe, or a recipe with its registry, describes in [data] and [image].
+
+    The result has the image sets `train`, `heldout` and `validation`, which is None if the recipe has none. Their
+    methods `shuffled` and `in_order` give batches, and `shuffled_examples` and `in_order_examples` batches with the
+    conditions of the images. Without streaming, the first call converts all images and stores
+    them in the cache of Hugging Face `datasets`. Images that are broken and left out are logged.
+
+    Raises `UserError` if the model has no recipe, if a recipe comes without its registry, or if images cannot be found
+    or read or do not fit [image].
+
+    Examples:
+        >>> import auxar
+        >>> recipe, registry = auxar.load_recipe("quickstart")
+        >>> images = auxar.load_images(recipe, registry)
+        >>> next(images.train.shuffled(16)).shape
+        torch.Size([16, 3, 32, 32])
+    """
+    recipe, registry = (source.recipe, source.registry) if isinstance(source, ImageModel) else (source, registry)
+    if not isinstance(recipe, Recipe) or not isinstance(registry, Registry):
+        raise UserError("load_images: expected a model with a recipe, or both results of load_recipe")
+    from auxar.data.loading import images_of  # Drawing needs no library for data sets.
+
+    found = images_of(recipe, registry)
+    for name in found.skipped:
+        logger.warning("this image cannot be read and is left out: %s", one_line(name))
+    return found

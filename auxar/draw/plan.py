@@ -17,8 +17,7 @@ from auxar.model.rule_effects import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.building import build_component, build_rule, check_sampler
-from auxar.recipe.choices import named_options
-from auxar.recipe.component_choice import ComponentChoice
+from auxar.recipe.choices import read_choice
 from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES
 
 
@@ -185,7 +184,7 @@ def chosen_sampler(
     elif sampler is None and model.sampler is not None:
         return model.sampler
     else:
-        named = None if sampler is None else ComponentChoice(*named_options(sampler, "sampler", "sampler"))
+        named = None if sampler is None else read_choice(sampler, "sampler", "sampler")
         found = build_component(registry, "sampler", named or _sampling(recipe).sampler, "sampler")
     check_sampler(found, model)
     return found

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from auxar.draw.plan import Plan
@@ -17,7 +18,6 @@ from auxar.model import Chain, Factor, SampleRequest, evaluating
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
-from auxar.work.team import Team
 
 logger = logging.getLogger("auxar")
 
@@ -47,19 +47,19 @@ class Previews:
         """Names of the factors for which a message says why no pictures are drawn."""
 
     @torch.no_grad()
-    def __call__(self, model: Chain, factor: Factor, step: int, team: Team) -> None:
-        """Writes a picture of images that the factor draws after `step` steps, in the first process of a team.
+    def __call__(self, model: Chain, factor: Factor, step: int, accelerator: Accelerator) -> None:
+        """Writes a picture of images that the factor draws after `step` steps, in the main process.
 
         Nothing is drawn if coarser factors are not trained yet, so that there are no views, or if images of this kind
         cannot be shown. A message says so once.
         """
         coarser = model.factors[factor.depth + 1 :]
-        if team.rank or factor.name == CONDITION_FACTOR or not self._can_draw(factor, coarser):
+        if not accelerator.is_main_process or factor.name == CONDITION_FACTOR or not self._can_draw(factor, coarser):
             return
-        request = self.plan.request(range(IMAGES), team.device)
+        request = self.plan.request(range(IMAGES), accelerator.device)
         if coarser and factor.name not in self.views:
-            self.views[factor.name] = self._views(coarser, request, team)
-        images = self._draw(factor, self.views.get(factor.name), request, team)
+            self.views[factor.name] = self._views(coarser, request, accelerator)
+        images = self._draw(factor, self.views.get(factor.name), request, accelerator)
         folder = self.run.factor(factor.name)
         for later, path in pictures(folder):
             if later > step:  # Training was killed and continues from an earlier step, perhaps to fewer steps.
@@ -76,19 +76,19 @@ class Previews:
             logger.info("no images are drawn during the training of %s, because %s", factor.name, why)
         return not why
 
-    def _views(self, coarser: Sequence[Factor], request: SampleRequest, team: Team) -> Tensor:
+    def _views(self, coarser: Sequence[Factor], request: SampleRequest, accelerator: Accelerator) -> Tensor:
         """Draws the views from which images are drawn, by all `coarser` factors with their trained weights."""
         view = None
         for factor in reversed(coarser):
             load_weights(self.run, factor)
-            factor.to(team.device)
-            view = self._draw(factor, view, request, team)
+            factor.to(accelerator.device)
+            view = self._draw(factor, view, request, accelerator)
             factor.to("cpu")
         assert view is not None
         return view
 
-    def _draw(self, factor: Factor, view: Tensor | None, request: SampleRequest, team: Team) -> Tensor:
+    def _draw(self, factor: Factor, view: Tensor | None, request: SampleRequest, accelerator: Accelerator) -> Tensor:
         """Draws images at the depth of a factor, given their views, on the CPU. The prior has no view."""
         with evaluating(factor):
-            view = None if view is None else view.to(team.device)
+            view = None if view is None else view.to(accelerator.device)
             return factor.draw(request.deeper(factor.depth), self.plan.sampler, view).cpu()

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data.sets import ImageSet
-from auxar.draw.conditions import NONE, first_examples
+from auxar.draw.conditions import NONE
 from auxar.draw.images import Draws, Images
 from auxar.draw.plan import Given, Plan
 from auxar.draw.sheets import (
@@ -60,7 +60,7 @@ def _write_whole(model: Chain, plan: Plan, folder: Path, facts: Tensors, heldout
     columns, picture = _sheet(model, plan, images)
     save_png(picture, folder / "samples.png")
     if heldout is not None:
-        held_out = first_examples(heldout, len(images)).image.to(torch.int64)
+        held_out = heldout.first_examples(len(images)).image.to(torch.int64)
         save_png(sheet(held_out, spec, columns), folder / "heldout.png")
     rows = [("", view[:GROWTH_ROWS], own) for view, own in zip(views, model.specs, strict=True) if can_be_shown(own)]
     if len(rows) > 1:

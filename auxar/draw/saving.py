@@ -20,7 +20,7 @@ from auxar.recipe.building import build_model
 from auxar.runs.history import HISTORY, History, Origin, Part
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import begin_run
-from auxar.runs.versions import versions_entry, versions_of
+from auxar.runs.versions import versions_entry
 from auxar.runs.weights import OWN, WEIGHTS, recipe_part
 from auxar.training.factors import chosen_factors
 
@@ -72,7 +72,7 @@ def save_as_run(
     with new_folder(path) as folder:
         run, _ = begin_run(folder, recipe, registry)
         for name in names:
-            metadata = {"factor": name, WEIGHTS: OWN, "recipe": json.dumps(recipe_part(recipe, name))}
+            metadata = {"factor": name, WEIGHTS: OWN, "recipe": json.dumps([*recipe_part(recipe, name).values()])}
             steps_of, known = done[name], dict[str, str]()
             if steps_of is not None:
                 known = {"step": str(steps_of), "trained_steps": str(steps_of)}
@@ -101,11 +101,10 @@ def _tensors(factor: Factor, expected: Factor) -> dict[str, Tensor]:
     for name in sorted(found.keys() | own.keys()):
         shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (own, found)]
         if shapes[0] != shapes[1]:
-            raise _misfit(factor, f"{one_line(name)}: expected shape {shapes[0]}, found {shapes[1]}")
-    # Other layers would compute other values.
-    strange = sorted((versions_of(factor).keys() ^ versions_of(expected).keys()) - {"OptimizedModule"})
-    if strange:
-        raise _misfit(factor, f"these layers are in only one of them: {', '.join(strange)}")
+            raise UserError(
+                f"the network of factor {factor.name} is not the recipe's: {one_line(name)}: expected shape "
+                f"{shapes[0]}, found {shapes[1]}; auxar.build makes a model of a recipe"
+            )
     converted = {name: tensor.to("cpu", own[name].dtype) for name, tensor in found.items()}
     for name, _ in expected.named_parameters():  # Buffers may be infinite by design, such as a mask for logits.
         if not converted[name].isfinite().all():
@@ -114,9 +113,3 @@ def _tensors(factor: Factor, expected: Factor) -> dict[str, Tensor]:
                 "learning rate or a limit on the gradient's norm may help"
             )
     return converted
-
-
-def _misfit(factor: Factor, reason: str) -> UserError:
-    return UserError(
-        f"the network of factor {factor.name} is not the recipe's: {reason}; auxar.build makes a model of a recipe"
-    )

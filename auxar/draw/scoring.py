@@ -18,7 +18,7 @@ from torch import Tensor
 from auxar.draw.classification import Accuracy, Classes
 from auxar.draw.conditions import digest_of
 from auxar.draw.image_model import ImageModel
-from auxar.draw.recipe_images import load_images
+from auxar.draw.loading import load_images
 from auxar.errors import UserError
 from auxar.evaluation.codecs import codec_bits_per_dim, codec_sizes, has_codec
 from auxar.evaluation.facts import Exactness

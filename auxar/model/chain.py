@@ -166,8 +166,7 @@ class Chain(nn.Module):
         It equals log p(X) if the model is `exact`, and is a lower bound otherwise. `condition` has the condition of
         each image: integers (b, *condition.spec.shape), or None for the null condition.
         """
-        views = self.views(image)
-        nats: list[Tensor] = [factor(*factor.inputs(views, condition)) for factor in self.factors]
+        nats = [each.log_prob for each in self.log_probs(image, condition)]
         return sum(nats[-2::-1], start=nats[-1])  # From the coarsest view up: the order decides the rounding.
 
     def log_probs(self, image: Tensor, condition: Tensor | None = None) -> tuple[FactorLogProb, ...]:

@@ -9,10 +9,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from auxar.arguments import described
 from auxar.errors import UserError, shown
 from auxar.model.embedding import Embedding
-from auxar.model.image import INTEGER_DTYPES, ImageSpec
+from auxar.model.image import ImageSpec
+from auxar.model.network import device_of
 
 ConditionKind = Literal["label", "attributes", "mask", "image"]
 CONDITION_KINDS: tuple[str, ...] = get_args(ConditionKind)
@@ -50,6 +50,8 @@ class Condition:
     """Names of the classes of a label or a mask, or of the attributes; empty if they have no names."""
     optional: bool = False
     """Whether the null condition is accepted."""
+    usual: int | None = None
+    """The value of a label that images have whose condition is not given; None if there is no such value."""
 
     @kind.validator
     def _known_kind(self, attribute: attrs.Attribute[ConditionKind], value: ConditionKind) -> None:
@@ -66,11 +68,6 @@ class Condition:
         """Whether the condition has a single pixel, so that it belongs to no place in the image."""
         return self.kind in ("label", "attributes")
 
-    @property
-    def is_categorical(self) -> bool:
-        """Whether values are numbers of categories, without an order. The values of an image are ordered."""
-        return self.kind != "image"
-
     def nulls(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """The null condition for `count` images: int64, (count, *spec.shape)."""
         return torch.full((count, *self.spec.shape), NULL, dtype=torch.int64, device=device)
@@ -80,34 +77,28 @@ class Condition:
 
         Rows with the null condition are accepted if `optional`. On a GPU, this waits for the device.
         """
-        self.check_shape(values)
+        self.spec.check(values, "condition")
         null = is_null(values)
         if bool(null.any()) and not self.optional:
             raise UserError("condition: this model was not trained with the null condition (condition.drop = 0)")
         self.spec.check_range(values[~null], "condition")
 
-    def check_shape(self, values: Tensor) -> None:
-        """Raises `UserError` unless `values` is a tensor of integers of the shape (b, *spec.shape)."""
-        if not isinstance(values, Tensor) or values.dtype not in INTEGER_DTYPES:
-            raise UserError(f"condition: expected a tensor of integers, got {described(values)}")
-        if values.dim() != 4 or tuple(values.shape[1:]) != self.spec.shape:
-            shape = ", ".join(map(str, self.spec.shape))
-            raise UserError(f"condition: expected shape (b, {shape}), got {tuple(values.shape)}")
-
     def or_null(self, values: Tensor | None, count: int, device: torch.device | str = "cpu") -> Tensor:
-        """`values`, or the null condition for `count` images if it is None.
+        """`values` or, if it is None, the usual or the null condition for `count` images.
 
         Raises `UserError` if `values` is None and the null condition is not accepted, or if the number of images
         differs from `count`.
         """
         if values is None:
+            if self.usual is not None:
+                return torch.full_like(self.nulls(count, device), self.usual)
             if not self.optional:
                 raise UserError(
                     f"condition: this model requires a condition ({self.kind}) for each image, because it was not "
                     "trained with the null condition (condition.drop = 0)"
                 )
             return self.nulls(count, device)
-        self.check_shape(values)
+        self.spec.check(values, "condition")
         if len(values) != count:
             raise UserError(f"condition: expected one for each of {count} images, got {len(values)}")
         return values
@@ -147,12 +138,13 @@ class Conditioning(nn.Module):
     def forward(self, values: Tensor | None, count: int) -> Tensor:
         """Computes the features of conditions: floats, (count, features_channels, image.height, image.width).
 
-        `values` has integers of shape (count, *condition.spec.shape); None is the null condition for all images.
+        `values` has integers of shape (count, *condition.spec.shape); None is the usual or the null condition for all
+        images.
         Raises `UserError` if the shape is wrong, or if the null condition is not accepted.
         """
         if values is None and self.null is not None:
             return self._nulls(count)
-        values = self.condition.or_null(values, count)
+        values = self.condition.or_null(values, count, device_of(self))
         if self.null is None:
             found: Tensor = self.embedding(values)
             return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator, Sequence
 
 import torch
 from einops import rearrange
@@ -56,43 +57,25 @@ class IntegerHead(RestrictableHead):
         return self.channel_log_prob(parameters, image).sum(1)
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        return self._log_prob(parameters, image, None)
+        return _nats(self.coding_ranges(parameters, image, None)[1])
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        interval = _clipped(interval, self.levels)
         found = []
-        pixels = self.frequencies(_by_pixel(parameters), EXACT)
-        for channel in range(self.channels):
-            low, high = (_of_channel(each, channel) for each in (interval.low, interval.high))
+        for pixels, _, low, high in self._channels(parameters, image, interval):
             first, last = torch.zeros_like(low), torch.full_like(low, self.levels - 1)
             found.append(pixels.below(high + 1, first, last) - pixels.below(low, first, last))
-            pixels.take(_of_channel(image, channel))
-        b, _, h, w = image.shape
-        return _nats(rearrange(torch.stack(found, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w))
+        return _nats(_as_image(found, image))
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        return self._log_prob(parameters, image, interval)
+        return _nats(self.coding_ranges(parameters, image, interval)[1])
 
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
-        pixels = self.frequencies(parameters, adjustments)
-        low = torch.zeros(len(parameters), dtype=torch.int64, device=parameters.device)
-        drawn = []
-        for channel in range(self.channels):
-            drawn.append(_draw(pixels, uniforms[:, channel], low, low + (self.levels - 1)))
-            pixels.take(drawn[-1])
-        return torch.stack(drawn, dim=1)
+        return self._drawn(parameters, uniforms, adjustments, None)
 
     def draw_restricted(
         self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
     ) -> Tensor:
-        own = self.frequencies(parameters, adjustments)
-        drawn = []
-        for channel in range(self.channels):
-            interval = pixels.interval(channel)
-            drawn.append(_draw(own, uniforms[:, channel], interval.low, interval.high))
-            own.take(drawn[-1])
-            pixels.take(channel, drawn[-1])
-        return torch.stack(drawn, dim=1)
+        return self._drawn(parameters, uniforms, adjustments, pixels)
 
     def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
         """The ranges of an entropy coder: the cumulative frequency below each value, and its frequency.
@@ -101,29 +84,42 @@ class IntegerHead(RestrictableHead):
         sub-pixel is restricted to its interval; None stands for all values. Both results are int64, (b, c, h, w). The
         frequency of a value outside of its interval is 0, and that of an interval's only value is `TOTAL`.
         """
-        interval = None if interval is None else _clipped(interval, self.levels)
-        pixels = self.frequencies(_by_pixel(parameters), EXACT)
         starts, frequencies = [], []
-        for channel in range(self.channels):
-            value = _of_channel(image, channel)
-            if interval is None:
-                low, high = torch.zeros_like(value), torch.full_like(value, self.levels - 1)
-            else:
-                low, high = (_of_channel(each, channel) for each in (interval.low, interval.high))
+        for pixels, value, low, high in self._channels(parameters, image, interval):
             inside = (value >= low) & (value <= high)
             own = torch.where(inside, value, low)
             start, end = pixels.below(torch.stack([own, own + 1], dim=1), low, high).unbind(1)
             starts.append(start)
             frequencies.append(torch.where(inside, end - start, 0))
-            pixels.take(value)
-        b, _, h, w = image.shape
-        return (
-            rearrange(torch.stack(starts, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w),
-            rearrange(torch.stack(frequencies, dim=1), "(b h w) c -> b c h w", b=b, h=h, w=w),
-        )
+        return _as_image(starts, image), _as_image(frequencies, image)
 
-    def _log_prob(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> Tensor:
-        return _nats(self.coding_ranges(parameters, image, interval)[1])
+    def _channels(
+        self, parameters: Tensor, image: Tensor, interval: Interval | None
+    ) -> Iterator[tuple[Frequencies, Tensor, Tensor, Tensor]]:
+        """Yields, for each channel, frequencies, values, and the ends of their intervals: int64, (b · h · w,) each."""
+        values = image.to(torch.int64)
+        low = torch.zeros_like(values) if interval is None else interval.low.to(torch.int64).clamp(0, self.levels - 1)
+        high = low + (self.levels - 1) if interval is None else interval.high.to(torch.int64)
+        ends = low, high.clamp(max=self.levels - 1).clamp(min=low)
+        pixels = self.frequencies(rearrange(parameters, "b p h w -> (b h w) p"), EXACT)
+        for channel in range(self.channels):
+            value, first, last = (each[:, channel].flatten() for each in (values, *ends))
+            yield pixels, value, first, last
+            pixels.take(value)
+
+    def _drawn(
+        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels | None
+    ) -> Tensor:
+        frequencies = self.frequencies(parameters, adjustments)
+        first = torch.zeros(len(parameters), dtype=torch.int64, device=parameters.device)
+        drawn = []
+        for channel in range(self.channels):
+            interval = Interval(first, first + (self.levels - 1)) if pixels is None else pixels.interval(channel)
+            drawn.append(_draw(frequencies, uniforms[:, channel], interval.low, interval.high))
+            frequencies.take(drawn[-1])
+            if pixels is not None:
+                pixels.take(channel, drawn[-1])
+        return torch.stack(drawn, dim=1)
 
 
 PARTS = 17
@@ -157,19 +153,11 @@ def _draw(pixels: Frequencies, uniforms: Tensor, low: Tensor, high: Tensor) -> T
     return find_value(pixels, torch.floor(uniforms * TOTAL).to(torch.int64), low, high)
 
 
-def _by_pixel(parameters: Tensor) -> Tensor:
-    return rearrange(parameters, "b p h w -> (b h w) p")
-
-
-def _of_channel(image: Tensor, channel: int) -> Tensor:
-    return image[:, channel].reshape(-1).to(torch.int64)
+def _as_image(channels: Sequence[Tensor], image: Tensor) -> Tensor:
+    """The values of each channel, (b · h · w,), in the shape of an image (b, c, h, w)."""
+    return rearrange(torch.stack(list(channels), dim=1), "(b h w) c -> b c h w", h=image.shape[2], w=image.shape[3])
 
 
 def _nats(frequencies: Tensor) -> Tensor:
     """Logarithms of frequencies / `TOTAL` in nats: float64."""
     return torch.log(frequencies.double() / TOTAL)
-
-
-def _clipped(interval: Interval, levels: int) -> Interval:
-    low = interval.low.to(torch.int64).clamp(0, levels - 1)
-    return Interval(low, torch.maximum(interval.high.to(torch.int64).clamp(max=levels - 1), low))

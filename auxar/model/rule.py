@@ -12,6 +12,12 @@ from torch import Tensor
 
 from auxar.validation import at_least, below, finite, positive
 
+
+def name_of(cls: type) -> str:
+    """The words of a class's name, such as "by_depth"."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+
 Operation = Callable[[Any, Tensor], Tensor]
 """A function of a `Head` and its parameters (n, parameter_count) that returns changed parameters of the same shape."""
 
@@ -104,7 +110,7 @@ class Rule(abc.ABC):
     @property
     def name(self) -> str:
         """The name of the rule in messages: the words of its class, such as "by_depth"."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
+        return name_of(type(self))
 
     @property
     def meaning(self) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from typing import Protocol
 
 from auxar.errors import UserError, shown
+from auxar.model.chain import Chain
 from auxar.model.factor import FLOAT, Factor
 from auxar.model.head import Head
 from auxar.model.network import CausalNetwork
@@ -16,16 +16,8 @@ from auxar.model.rule import ADJUSTMENTS, Adjustments, Rule, refused_by_integers
 logger = logging.getLogger("auxar")
 
 
-class HasFactors(Protocol):
-    """A model with factors, such as a `Chain`."""
-
-    @property
-    def factors(self) -> Sequence[Factor]:
-        """The factors by depth."""
-
-
 def check_rule(
-    model: HasFactors, rule: Rule, arithmetic: str = FLOAT, *, from_depth: int | None = None, key: str = "rule"
+    model: Chain, rule: Rule, arithmetic: str = FLOAT, *, from_depth: int | None = None, key: str = "rule"
 ) -> None:
     """Raises `UserError`, which names the recipe's key or option `key`, if the model cannot draw by the rule.
 
@@ -64,7 +56,7 @@ def check_rule(
             )
 
 
-def users(model: HasFactors, adjustment: str) -> list[Factor]:
+def users(model: Chain, adjustment: str) -> list[Factor]:
     """The factors of a model whose heads understand, or may understand, an adjustment, one of `ADJUSTMENTS`."""
     return [factor for factor in model.factors if _uses(factor, adjustment)]
 

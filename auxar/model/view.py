@@ -37,6 +37,15 @@ class View(abc.ABC):
         """The same view of images of another height and width. The default raises `UserError`."""
         raise UserError(f"the view {type(self).__name__} has one size, {self.image.size}")
 
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Numbers of rows and columns of the image for each row and column of the view.
+
+        The view of an image without its first rows and columns lacks whole rows and columns if their numbers are
+        multiples of the stride. The default is the ratio of the sizes of the image and the view.
+        """
+        return -(-self.image.height // self.view.height), -(-self.image.width // self.view.width)
+
     @abc.abstractmethod
     def __call__(self, image: Tensor) -> Tensor:
         """Computes the views of images: integers (b, *image.shape) to integers (b, *view.shape) of the same dtype."""

@@ -69,6 +69,7 @@ def test_masks():
     assert values(mask, MASK) == [[0, 1, 2, 2, 1, 0]]
     assert values(mask[:, ::-1], MASK) == [[2, 1, 0, 0, 1, 2]]
     assert values(torch.from_numpy(mask.astype(np.uint8))[None], MASK) == [[0, 1, 2, 2, 1, 0]]
+    assert as_conditions(mask, MASK, None).of(range(0)).shape == (0, 1, 2, 3)
     with pytest.raises(UserError, match=r"expected integers in \[0, 3\), got -1 … 2"):
         values(mask.astype(int) - np.eye(2, 3, dtype=int), MASK)
     with pytest.raises(UserError, match="no recipe, which says how pictures are converted"):
@@ -82,7 +83,7 @@ def test_masks():
         (3, LABEL, "condition: the label 3 is no class; expected an integer from 0 to 2"),
         ([["cat"]], LABEL, r"condition: the label \['cat'\] is no class"),
         ({"mask": 1}, LABEL, "expected the key 'label', got 'mask'"),
-        (torch.tensor([1.5]), LABEL, "expected a tensor of integers"),
+        (torch.tensor([1.5]), LABEL, r"expected integers in \[0, 3\), got a tensor of torch.float32"),
         (torch.tensor([3]), LABEL, r"expected integers in \[0, 3\), got 3 … 3"),
         (["d"], ATTRIBUTES, "the attribute 'd' is unknown"),
         ({"a": 1}, ATTRIBUTES, "the attribute 'b' is missing"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import random_images, randomized
+from helpers.chains import chain_of, grayscale, pyramid
 from PIL import Image
 
 import auxar
@@ -13,11 +14,7 @@ from auxar.draw.image_model import ImageModel
 from auxar.draw.images import Images
 from auxar.draw.sheets import to_uint8
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, Chain, Factor, ImageSpec
-from auxar_grayscale import GrayscaleConfig, GrayscaleView
-from auxar_heads import logistic_mixture
-from auxar_pixelcnn import components
-from auxar_pyramid import PyramidConfig, PyramidView
+from auxar.model import ImageSpec
 
 
 @pytest.fixture(scope="module")
@@ -25,37 +22,20 @@ def model(grayscale_run) -> ImageModel:
     return auxar.load(grayscale_run)
 
 
-def chain_of(*views):
-    """Returns a model with random weights of a chain of views, all restricted."""
-    light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    stages = []
-    for view in views:
-        embedding = components.embedding(
-            components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, view.image
-        )
-        decoder = CausalDistribution(components.light(light, view.image, embedding.features_channels))
-        stages.append(Factor(decoder, view=view, embedding=embedding, restricted=True))
-    found = Chain([*stages, Factor(CausalDistribution(components.light(light, views[-1].view)))])
-    randomized(found, 3)
-    return ImageModel(found)
-
-
 COLOR = ImageSpec(height=6, width=4)
-PYRAMID = PyramidView(PyramidConfig(2), COLOR)
-GRAY = GrayscaleView(GrayscaleConfig(16), COLOR)
+GRAY = grayscale(16)(COLOR)
 
 
 @pytest.fixture(scope="module")
 def restricted() -> ImageModel:
     """6×4 color images, their gray values, and the means of these over squares."""
-    return chain_of(GRAY, PyramidView(PyramidConfig(2), GRAY.view))
+    return ImageModel(randomized(chain_of(COLOR, grayscale(16), pyramid, restricted=True), 3))
 
 
 @pytest.fixture(scope="module")
 def bare() -> ImageModel:
     """6×4 color images without views."""
-    light = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-    return ImageModel(Chain([Factor(CausalDistribution(components.light(light, COLOR)))]))
+    return ImageModel(chain_of(COLOR))
 
 
 # Given images --------------------------------------------------------------------------------------------------------
@@ -91,7 +71,7 @@ def test_images_are_colored_at_the_size_at_which_they_become_gray(model):
 def test_masks_of_many_kinds_keep_the_same_pixels(bare, tmp_path):
     images = random_images(2, COLOR)
     mask = torch.rand(6, 4) < 0.5
-    picture = Image.fromarray(255 * mask.numpy().astype(np.uint8))
+    picture = Image.fromarray(np.where(mask, 128, 127).astype(np.uint8))  # A pixel is kept where it is light.
     picture.save(tmp_path / "mask.png")
     expected = bare.complete(images, mask)
     assert torch.equal(expected.known, mask.expand(2, 6, 4))
@@ -153,7 +133,7 @@ def test_a_model_without_the_view_names_its_views(bare):
         with pytest.raises(UserError, match=f"^{needed} needs a .*view.*; the views of this model are: none"):
             draw(images)
     with pytest.raises(UserError, match=r"; the views of this model are: 3×2×3 with 256 levels$"):
-        chain_of(PYRAMID).colorize(images)
+        ImageModel(chain_of(COLOR, pyramid)).colorize(images)
 
 
 def test_a_picture_shows_the_values_of_its_view(model):

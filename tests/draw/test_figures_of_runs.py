@@ -8,20 +8,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers.choices import chosen
 from helpers.html_page import Page
-from helpers.tiny_runs import PROJECT, run, snapshot, tiny
+from helpers.tiny_runs import PROJECT, calls_of, run, snapshot, stopping_at, tiny
 from PIL import Image
 
 import auxar
 from auxar.cli import main
 from auxar.data.loading import load_images
-from auxar.draw.figures import Figures, min_weight_of
+from auxar.draw.figures import Figures
 from auxar.draw.sheets import labeled, sheet, sheet_columns
 from auxar.evaluation.nearest import neighbors
 from auxar.model import ImageSpec
-from auxar.recipe import SamplingConfig, load_recipe
+from auxar.recipe import load_recipe
 from auxar.report.finished import has_figures
+from auxar_augmentations import Flip
 from auxar_rules import Reduced
 
 OF_VIEWS = ["views", "given", "growth"]
@@ -40,7 +40,7 @@ def table(pictures):
     """The recipe of a run with two stages and figures of two rows of images, trained on mirrored images, too.
 
     Its factors draw images at the end of their training."""
-    options = {"training__flip": True, "training__sample_every": 4}
+    options = {"training__augment": ["flip"], "training__sample_every": 4}
     return tiny(pictures, sampling__figure_rows=2, stage__0__repeat=2, **options)
 
 
@@ -68,15 +68,15 @@ TITLES = {
 
 
 def test_figures_have_titles_and_captions_and_the_report_shows_them(drawn, tmp_path, monkeypatch, capsys):
-    folder, titles, flips = shutil.copytree(drawn, tmp_path / "run"), [], []
+    folder, titles, augmented = shutil.copytree(drawn, tmp_path / "run"), [], []
 
     def noted(columns, *options):
         titles.append([title for title, _, _ in columns])
         return labeled(columns, *options)
 
-    def searched(*images, flip):
-        flips.append(flip)
-        return neighbors(*images, flip=flip)
+    def searched(model, images, training, augment):
+        augmented.append(augment)
+        return neighbors(model, images, training, augment)
 
     monkeypatch.setattr("auxar.draw.figures.labeled", noted)
     monkeypatch.setattr("auxar.draw.figures.neighbors", searched)
@@ -86,7 +86,7 @@ def test_figures_have_titles_and_captions_and_the_report_shows_them(drawn, tmp_p
     entries = json.loads((folder / "figures" / "figures.json").read_text())
     assert [entry["file"] for entry in entries] == [f"{name}.png" for name in TITLES]
     assert titles == [*TITLES.values()]
-    assert flips == [True, True], "the model was trained on mirrored images, too"
+    assert augmented == [(Flip(),)] * 2, "the model was trained on mirrored images, too"
     for entry in entries:
         assert "eed 5." in entry["caption"]
         if entry["file"] not in ("reduction.png", "map.png"):
@@ -124,35 +124,21 @@ def test_a_missing_figure_is_drawn_again(drawn, table):
     assert {file: file.read_bytes() for file in before} == before
 
 
-class Stopped(BaseException):
-    """The end of a process that was killed."""
-
-
-def test_a_stopped_command_goes_on_with_the_figures_that_are_left(drawn, tmp_path, monkeypatch):
+def test_a_stopped_command_goes_on_with_the_figures_that_are_left(drawn, tmp_path):
     whole, parts = (auxar.RunFolder(shutil.copytree(drawn, tmp_path / name)) for name in ("whole", "parts"))
-    auxar.figures(whole, rows=1)
-    before, compute, computed = snapshot(parts.figures), Figures.compute, list[int]()
-
-    def counting(self, number):
-        computed.append(number)
-        return compute(self, number)
-
-    def stopping(self, number):
-        if len(computed) == 2:
-            computed.clear()
-            raise Stopped
-        return counting(self, number)
-
-    monkeypatch.setattr(Figures, "compute", stopping)
-    with pytest.raises(Stopped):
-        auxar.figures(parts, rows=1)
+    own, other = (f"sampling.rule=reduced:reduction={value}" for value in (1.5, 1))
+    auxar.figures(whole, rows=1, settings=[own])
+    before = snapshot(parts.figures)
+    with stopping_at(Figures, "compute", 3):
+        auxar.figures(parts, rows=1, settings=[own])
     assert snapshot(parts.figures) == before
-    monkeypatch.setattr(Figures, "compute", counting)
-    auxar.figures(parts, rows=1, settings=["sampling.seed=1"])
-    assert computed == [*range(6)], "figures of another seed are others"
-    for _ in range(2):
-        auxar.figures(parts, rows=1)
-        assert computed[6:] == [2, 3, 4, 5], "no figure is drawn twice"
+    with calls_of(Figures, "compute") as numbers:
+        for settings in ([own, "sampling.seed=1"], [other]):
+            auxar.figures(parts, rows=1, settings=settings)
+        assert numbers == [*range(6)] * 2, "figures of another seed or rule are others"
+        for _ in range(2):
+            auxar.figures(parts, rows=1, settings=[own])
+            assert numbers[12:] == [2, 3, 4, 5], "no figure is drawn twice"
     found, expected = (
         {name: content for name, (_, content) in snapshot(run.figures).items()} for run in (parts, whole)
     )
@@ -177,16 +163,3 @@ def test_the_sheet_of_held_out_images_shows_the_first_of_them(drawn, images):
     shown, samples = (Image.open(drawn / "samples" / name) for name in ("heldout.png", "samples.png"))
     assert shown.size == samples.size
     assert np.array_equal(np.asarray(shown), np.asarray(expected))
-
-
-@pytest.mark.parametrize(
-    ("rule", "options", "used"),
-    [
-        ("ancestral", {}, 0.05),
-        ("reduced", {"reduction": 0.0, "min_weight": 0.0}, 0.05),
-        ("reduced", {"reduction": 0.0, "min_weight": 0.25}, 0.25),
-        ("map", {"min_weight": 0.0}, 0),
-    ],
-)
-def test_figures_of_rules_use_the_min_weight_of_the_recipe_unless_it_draws_exact_samples(rule, options, used):
-    assert min_weight_of(SamplingConfig(rule=chosen("rule", rule, **options)).draw_rule()) == used

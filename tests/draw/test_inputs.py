@@ -13,8 +13,11 @@ from PIL import Image, ImageOps
 
 import auxar
 from auxar.data.conversion import Preparation
+from auxar.data.pixels import pixels
+from auxar.draw.forms import usual_preparation
 from auxar.draw.inputs import as_batch
 from auxar.errors import UserError
+from auxar.numerics.levels import VALUES as VALUES_OF_PICTURES
 from auxar.recipe import Crop
 from auxar.recipe.building import build_model
 
@@ -160,3 +163,23 @@ def test_images_of_other_levels_are_refused():
     for images, label in ((few, "images"), ([few], r"images\[0\]")):
         with pytest.raises(UserError, match=f"^{label}: got images of 8×6×3 with 16 levels; expected 8×6×3 with 256"):
             as_batch(images, SPEC)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("values", VALUES_OF_PICTURES)
+def test_pictures_come_back_as_they_were(tmp_path, channels, values):
+    for levels in range(2, 257):
+        spec = auxar.ImageSpec(channels, height=2, width=levels, levels=levels)
+        rising = torch.arange(levels).expand(channels, 1, levels)
+        image = torch.cat([rising, rising.flip(0, 2).roll(1, 2)], 1)[None]
+        picture = Image.fromarray(pixels(image, spec, values)[0])
+        picture.save(tmp_path / "picture.png")
+        for given in (picture, tmp_path / "picture.png"):
+            assert torch.equal(as_batch(given, spec, usual_preparation(spec, values=values)).long(), image)
+
+
+@pytest.mark.parametrize("kind", [{"channels": 2}, {"levels": 257}])
+def test_no_picture_shows_images_of_other_channels_or_levels(folder, kind):
+    spec = auxar.ImageSpec(**{"height": 8, "width": 6, **kind})
+    with pytest.raises(UserError, match=f"0.png is a picture, which cannot show values of {spec}"):
+        as_batch(folder, spec)

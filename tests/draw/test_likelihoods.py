@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -28,28 +27,6 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images():
     return torch.randint(0, 256, (7, 3, 8, 8), generator=torch.Generator().manual_seed(0))
-
-
-def in_evaluation_mode(chain):
-    """Returns a copy of a chain in evaluation mode."""
-    return copy.deepcopy(chain).eval()
-
-
-def test_results_are_numbers_without_gradients(model, images):
-    expected = in_evaluation_mode(model.chain).log_prob(images).detach().double()
-    found = model.log_prob(images)
-    assert (found.shape, found.dtype, found.device.type) == ((7,), torch.float64, "cpu")
-    assert not found.requires_grad
-    assert torch.allclose(found, expected, rtol=1e-6)
-    found.numpy()
-    stage, prior = model.log_probs(images)
-    assert (stage.factor, prior.factor) == ("stage0", "prior")
-    assert torch.equal(stage.log_prob + prior.log_prob, found)
-    assert (prior.image, prior.log_prob.dtype) == (model.chain.factors[-1].distribution.image, torch.float64)
-    bits = model.bits_per_dim(images)
-    assert torch.allclose(bits, -found / torch.log(torch.tensor(2.0, dtype=torch.float64)) / 192, rtol=1e-12)
-    assert model.bits_per_dim(images[3]).shape == (1,)
-    assert model.bits_per_dim(images[:0]).shape == (0,)
 
 
 def test_modes_are_restored_and_the_chain_stays_differentiable(model, images):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.killing import REPETITIONS, outputs_of_killed
-from helpers.tiny_runs import arrays_of, command, run, snapshot, stopping_at, tiny, write_pictures
+from helpers.tiny_runs import arrays_of, calls_of, command, run, snapshot, stopping_at, tiny, write_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
 import auxar
+from auxar.cli import main
 from auxar.draw import samples
-from auxar.draw.sample_folder import MARK
+from auxar.draw.sample_folder import MARK, check_samples
 from auxar.errors import UserError
 
 NAMES = ["cat", "dog", "owl"]
@@ -58,10 +60,6 @@ def contents(folder: Path) -> dict[str, Any]:
     return {**found, "record": record}
 
 
-class Stopped(BaseException):
-    """The end of a process that was killed."""
-
-
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -82,30 +80,19 @@ def test_a_stopped_command_goes_on_and_gives_the_files_of_one_call(
     before = snapshot(path)
     whole = auxar.sample(path, out=tmp_path / "whole", **options)
     monkeypatch.setattr(samples, "CHUNK", 2)
-    drawn: list[int] = []
-    compute = samples.Samples.compute
-
-    def stopping(self: samples.Samples, number: int) -> Any:
-        if len(drawn) in (1, 3):
-            drawn.append(-1)
-            raise Stopped
-        drawn.append(number)
-        return compute(self, number)
-
-    monkeypatch.setattr(samples.Samples, "compute", stopping)
     for _ in range(2):
-        with pytest.raises(Stopped):
+        with stopping_at(samples.Samples, "compute", 2):
             auxar.sample(path, out=tmp_path / "parts", **options)
         assert not (tmp_path / "parts" / "samples.json").exists()
-    assert auxar.sample(path, out=tmp_path / "parts", **options) == tmp_path / "parts"
+    with calls_of(samples.Samples, "compute") as numbers:
+        assert auxar.sample(path, out=tmp_path / "parts", **options) == tmp_path / "parts"
+    assert numbers == [*range(2, 2 + len(numbers))], "no chunk is drawn twice"
     assert contents(tmp_path / "parts") == contents(whole)
     if "given" in options:
         arrays, others = arrays_of(tmp_path / "parts"), arrays_of(whole)
         assert arrays.keys() == others.keys()
         # Log-likelihoods are rounded differently in other batches.
         assert all(np.allclose(arrays[name], others[name], rtol=1e-5) for name in arrays)
-    computed = [number for number in drawn if number >= 0]
-    assert computed == sorted(set(computed)), "no chunk is drawn twice"
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
     stamps = snapshot(tmp_path / "parts")
     auxar.sample(path, out=tmp_path / "parts", **options)
@@ -146,6 +133,16 @@ def test_images_of_other_options_are_replaced_only_if_asked(plain, tmp_path, opt
     assert contents(out) == contents(auxar.sample(plain, out=tmp_path / "other", **other))
 
 
+def test_samples_depend_on_the_weights_and_not_on_the_folder_of_the_run(plain, labeled, tmp_path):
+    out = auxar.sample(plain, images=1, out=tmp_path / "out")
+    before = snapshot(out)
+    auxar.sample(shutil.copytree(plain, tmp_path / "moved"), images=1, out=out)
+    assert snapshot(out) == before
+    other = run(tmp_path / "other", tiny(labeled, stage__0__repeat=2, sampling__images=0, training__seed=1))
+    with pytest.raises(UserError, match="holds samples of other options, weights or images"):
+        auxar.sample(other, images=1, out=out)
+
+
 def test_unfinished_images_of_other_options_are_replaced_only_if_asked(plain, tmp_path):
     out = tmp_path / "out"
     with stopping_at(samples, "write_sheets", 1):
@@ -168,6 +165,40 @@ def test_nothing_is_marked_if_no_image_can_be_drawn(plain, tmp_path, monkeypatch
             auxar.sample(plain, images=100, out=tmp_path / "out")
     assert not (tmp_path / "out" / MARK).exists()
     auxar.sample(plain, images=1, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("number", [["-n", "0"], ["--set", "sampling.images=0", "--given", "000.png"]])
+def test_numbers_of_images_that_cannot_be_drawn(finished, pictures, capsys, monkeypatch, number):
+    monkeypatch.chdir(pictures)
+    before = snapshot(finished)
+    assert main(["sample", str(finished), *number, "--out", str(finished / "samples")]) == 2
+    assert "sampling.images (-n) is 0: expected at least 1" in capsys.readouterr().err
+    assert snapshot(finished) == before
+
+
+@pytest.mark.parametrize("name", ["123456789.png", "1000000-1000.png"])
+def test_pictures_may_have_long_numbers(finished, tmp_path, name):
+    out = Path(shutil.copytree(finished / "samples", tmp_path / "out"))
+    (out / "images" / name).touch()
+    auxar.sample(finished, images=1, seed=1, out=out, replace=True)
+    assert [file.name for file in (out / "images").iterdir()] == ["000000.png"]
+
+
+@pytest.mark.parametrize("name", ["00001.png", "0000001.png", "٠٠٠٠٠٠.png", "000000-01.png"])
+def test_other_numbers_are_not_those_of_samples(finished, tmp_path, name):
+    out = Path(shutil.copytree(finished / "samples", tmp_path / "out"))
+    (out / "images" / name).touch()
+    with pytest.raises(UserError, match=rf"{name} is not a sample"):
+        check_samples(out)
+
+
+def test_a_run_that_draws_nothing_keeps_earlier_samples_and_has_no_figures(pictures, finished, tmp_path):
+    own = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = snapshot(own / "samples")
+    run(own, tiny(pictures, sampling__images=0, sampling__figure_rows=2))
+    assert (own / "report.html").exists()
+    assert not (own / "figures").exists()
+    assert snapshot(own / "samples") == before
 
 
 @pytest.mark.slow

@@ -8,12 +8,10 @@ import pytest
 import torch
 from helpers.causal_networks import random_images
 from helpers.sheets import cells, enlarged
-from helpers.tiny_runs import snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from auxar.draw.sheets import MARGIN, TITLE, labeled, save_png, sheet, to_uint8
+from auxar.draw.sheets import MARGIN, TITLE, labeled, sheet, to_uint8
 from auxar.errors import UserError
 from auxar.model import ImageSpec
 
@@ -37,20 +35,6 @@ def test_values_are_scaled_exactly_and_rounded_up(levels):
     assert shown.dtype == np.uint8
     assert shown.shape == (1, 1, levels, 3)
     assert (shown == np.array(expected)[None, None, :, None]).all()
-
-
-@pytest.mark.parametrize(
-    ("images", "channels", "expected"),
-    [
-        (torch.zeros(1, 3, 2, 2), 3, "expected integers"),
-        (torch.full((1, 3, 2, 2), 256), 3, "expected integers in"),
-        (torch.zeros(1, 3, 2, 3, dtype=torch.int64), 3, "expected shape"),
-        (torch.zeros(1, 2, 2, 2, dtype=torch.int64), 2, "1 or 3 channels"),
-    ],
-)
-def test_what_cannot_be_shown_is_a_user_error(images, channels, expected):
-    with pytest.raises(UserError, match=expected):
-        to_uint8(images, ImageSpec(channels, height=2, width=2))
 
 
 @settings(deadline=None, max_examples=60)
@@ -131,17 +115,3 @@ def test_columns_may_end_early_and_those_that_cannot_be_shown_are_left_out():
     for none in ([], columns[1:2]):
         with pytest.raises(UserError, match="no images to show"):
             labeled(none)
-
-
-def test_a_failed_write_leaves_the_older_file(tmp_path, monkeypatch):
-    save_png(Image.new("RGBA", (2, 2)), tmp_path / "sheet.png")
-    before = snapshot(tmp_path)
-
-    def fail(self, target, format):
-        target.write_bytes(b"half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(UserError, match="no space"):
-        save_png(Image.new("RGBA", (3, 3)), tmp_path / "sheet.png")
-    assert snapshot(tmp_path) == before

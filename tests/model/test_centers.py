@@ -14,6 +14,7 @@ from helpers.causal_networks import (
     image_numbers,
     random_images,
 )
+from helpers.chains import chain_of, grayscale, pyramid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,15 +22,11 @@ from auxar.errors import UserError
 from auxar.model import (
     CENTER_BITS,
     PARAMETER_BITS,
-    Adjustments,
-    CausalDistribution,
     DrawSource,
-    Factor,
     GivenView,
     ImageSpec,
     Interval,
     Known,
-    NeighborWalk,
     SampleRequest,
     SumSupport,
     Support,
@@ -62,14 +59,6 @@ def centers_of(view, image, given):
     found = view.support.centers(image, given)
     assert found is not None
     return found
-
-
-def pyramid(image):
-    return PyramidView(PyramidConfig(), image)
-
-
-def gray(image):
-    return GrayscaleView(GrayscaleConfig(levels=2), image)
 
 
 # Supports -------------------------------------------------------------------------------------------------------------
@@ -127,8 +116,8 @@ def test_large_weights_and_levels_do_not_overflow():
 class Own(Support):
     """A support of any images, with a center that a method gives and no walk of its own."""
 
-    def __init__(self, image):
-        self.image = image
+    def __init__(self, image, change=lambda centers, image: centers(image)):
+        self.image, self.change = image, change
 
     def intervals(self, image, view):
         # The image has the view 0, and no other.
@@ -136,28 +125,20 @@ class Own(Support):
         return Interval(torch.zeros_like(highest), highest)
 
     def centers(self, image, view):
+        return self.change(self._from_the_left, image)
+
+    def _from_the_left(self, image):
         left = torch.nn.functional.pad(image.long(), (1, 0))[..., :-1]
         return (2 * left - self.image.levels + 1) * ONE // (self.image.levels - 1)
 
 
-class FromTheRight(Own):
-    def centers(self, image, view):
-        return super().centers(image.flip(3), view).flip(3)
-
-
-class TooFar(Own):
-    def centers(self, image, view):
-        return super().centers(image, view) * 2
-
-
-class OneForAll(Own):
-    def centers(self, image, view):
-        return super().centers(image[:1], view).expand(len(image), -1, -1, -1)
-
-
-class Floats(Own):
-    def centers(self, image, view):
-        return super().centers(image, view).float()
+ELSEWHERE = "centers: the center at .* must depend on earlier pixels alone"
+WRONG = {
+    "from the right": (lambda centers, image: centers(image.flip(3)).flip(3), ELSEWHERE),
+    "too far": (lambda centers, image: 2 * centers(image), "centers: a center lies outside of"),
+    "one for all": (lambda centers, image: centers(image[:1]).expand(len(image), -1, -1, -1), ELSEWHERE),
+    "floats": (lambda centers, image: centers(image).float(), "centers: Support.centers must be torch.int64"),
+}
 
 
 class KnowingWalk(SumWalk):
@@ -177,12 +158,12 @@ class Knowing(SumSupport):
 
 
 class Constant(View):
-    """A view of one pixel that is always black, with a support of the class `kind`, to which every image belongs."""
+    """A view of one pixel that is always black, with a support to which every image belongs."""
 
     monotone = True
 
-    def __init__(self, kind, image):
-        self.image, self.view, self.support = image, ImageSpec(1, height=1, width=1, levels=2), kind(image)
+    def __init__(self, support):
+        self.image, self.view, self.support = support.image, ImageSpec(1, height=1, width=1, levels=2), support
 
     def __call__(self, image):
         self.image.check(image)
@@ -190,16 +171,6 @@ class Constant(View):
 
     def known(self, known):
         return Known(self(known.filled()), known.mask.flatten(1).all(1)[:, None, None])
-
-
-class Neighbors(Own):
-    """A support with the centers of images without a view, and their walk."""
-
-    def centers(self, image, view):
-        return neighbor_centers(image, self.image.levels)
-
-    def walk(self, view, known=None):
-        return NeighborWalk(self.image, len(view), view.device)
 
 
 class OwnCenters(SumSupport):
@@ -213,21 +184,10 @@ SPEC = ImageSpec(1, height=2, width=2, levels=4)
 WIDE = ImageSpec(1, height=2, width=3, levels=3)
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        (
-            FromTheRight,
-            "centers: the center at .* depends on pixels other than those to its left",
-        ),
-        (TooFar, "centers: a center lies outside of"),
-        (OneForAll, "centers: the center at .* depends on pixels other than those to its left"),
-        (Floats, "centers: Support.centers must be torch.int64"),
-    ],
-)
-def test_wrong_centers_are_found(kind, message):
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_centers_are_found(change, message):
     with pytest.raises(ContractError, match=message):
-        check_view(lambda config, image: Constant(kind, image), None, images=[SPEC])
+        check_view(lambda config, image: Constant(Own(image, change)), None, images=[SPEC])
 
 
 def test_centers_that_known_pixels_change_are_found():
@@ -241,7 +201,7 @@ def test_centers_that_known_pixels_change_are_found():
 
 
 def test_one_method_gives_a_strangers_support_centers():
-    check_view(lambda config, image: Constant(Own, image), None, images=[SPEC])
+    check_view(lambda config, image: Constant(Own(image)), None, images=[SPEC])
 
 
 class Silent(Walk):
@@ -288,39 +248,6 @@ def test_integer_parameters_move_like_those_in_floating_point(seed, components, 
     assert all(torch.equal(each, moved) for each in same)
 
 
-def test_couplings_multiply_distances_from_centers():
-    """Red lies above its center by a quarter of the range. Green follows it with a weight of tanh 1."""
-    image = ImageSpec(3, height=1, width=1, levels=2**16)
-    head = LogisticMixtureHead(image, 1, centered=True)
-    parameters = torch.zeros(1, head.parameter_count, dtype=torch.float64)
-    parameters[0, 7] = 1.0  # The coupling of green with red.
-    centers = torch.tensor([[0, ONE // 2, 0]])
-    uniforms = torch.tensor([[0.5, 0.5, 0.5, 0.5]], dtype=torch.float64)
-    parameters[0, 1] = 0.25
-    drawn = head.draw(head.around(parameters, centers), uniforms, Adjustments(centers=True))
-    scaled = drawn[0].double() * 2 / (2**16 - 1) - 1
-    assert scaled.tolist() == pytest.approx([0.25, 0.5 + 0.25 * math.tanh(1), 0.0], abs=1e-4)
-
-
-def test_training_starts_at_the_distribution_around_centers():
-    """A head that starts at the quantiles of what is left has few bits for smooth images, whatever their colors are."""
-    spec = ImageSpec(3, height=8, width=8)
-    noise = generator(0)
-    colors = torch.randint(40, 215, (64, 3, 1, 1), generator=noise)
-    images = (colors + 3 * torch.randn(64, *spec.shape, generator=noise)).round().long()
-    bits = {}
-    for centered in (False, True):
-        head = logistic_mixture(5, centered=centered)
-        decoder = CausalDistribution(components.light(components.LightConfig(filters=8, blocks=1, head=head), spec, 4))
-        view = pyramid(spec)
-        embedding = components.embedding(components.EmbeddingConfig(filters=4, blocks_per_group=1), view.view, spec)
-        factor = Factor(decoder, view=view, embedding=embedding)
-        with torch.no_grad():
-            factor.initialize(images, view(images))
-            bits[centered] = -float(factor(images, view(images)).mean()) / (math.log(2) * spec.dims)
-    assert bits[True] < 4.5 < 7 < bits[False]
-
-
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
@@ -348,7 +275,6 @@ def test_drawing_has_the_centers_of_whole_images():
     square = PyramidView(PyramidConfig(3), ImageSpec(1, height=3, width=3, levels=256))
     large = random_images(2, square.image, 2)
     for support, values, view in [
-        (Neighbors(WIDE), image, torch.zeros(2, 1, 1, 1)),
         (own_centers(WIDE), image, image[:, :, :1, :1]),
         (square.support, large, square(large)),
     ]:
@@ -367,17 +293,13 @@ def own_centers(image):
 
 SPACES = {
     "pyramid": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6]),
-    "grayscale": (ImageSpec(3, height=1, width=2, levels=4), gray, [1]),
+    "grayscale": (ImageSpec(3, height=1, width=2, levels=4), grayscale(2), [1]),
 }
 
 
 def factor_of(space, *, restricted):
     spec, make, _ = SPACES[space]
-    view = make(spec)
-    network = components.light(components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2)), spec, 2)
-    embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, spec)
-    factor = Factor(CausalDistribution(network), view=view, embedding=embedding, restricted=restricted)
-    return randomized(factor, 4, 0.3)
+    return randomized(chain_of(spec, make, restricted=restricted).factors[0], 4, 0.3)
 
 
 def completions(nats, images, known, possible):

@@ -50,13 +50,15 @@ def test_the_factors_are_the_terms_of_the_likelihood(chain, images):
     nats = [factor(*factor.inputs(views)) for factor in chain.factors]
     assert torch.allclose(sum(nats), chain.log_prob(images), rtol=1e-12)
     assert torch.allclose(chain.bits_per_dim(images), -sum(nats) / (math.log(2) * SPEC.dims), rtol=1e-12)
+    assert torch.equal(chain.log_prob(images.to(torch.uint8)), chain.log_prob(images))
     parts = chain.log_probs(images)
     assert [(part.factor, part.image) for part in parts] == [(each.name, each.image) for each in chain.factors]
     assert same([part.log_prob for part in parts], nats)
     for factor, expected in zip(chain.factors, nats, strict=True):
         assert torch.allclose(factor.log_prob_by_channel(*factor.inputs(views)).total, expected, rtol=1e-12)
         assert torch.allclose(factor.pixel_log_prob(*factor.inputs(views)).sum((1, 2)), expected, rtol=1e-12)
-        with pytest.raises(UserError, match="a view"):
+        wrong = "requires a view" if factor.view else "does not accept a view"
+        with pytest.raises(UserError, match=rf"^{factor.name}: p\(.*\) {wrong}$"):
             factor(views[factor.depth], views[0] if factor.view is None else None)
     with pytest.raises(UserError, match=r"expected integers in \[0, 3\)"):
         chain.bits_per_dim(torch.full_like(images, 3))
@@ -97,6 +99,7 @@ def test_samples_are_the_draws_of_their_requests(chain):
     frozen = list(chain.modules())[-1].eval()
     drawn = ImageModel(chain).sample(8, rule=rule, seed=6, first=5, sampler=DistinctSampler(), batch_size=3)
     assert torch.equal(drawn.tensor, expected)
+    assert ImageModel(chain).sample(0, sampler=DistinctSampler()).shape == (0, *SPEC.shape)
     assert chain.training
     assert not frozen.training
     chain.eval()

@@ -17,6 +17,9 @@ ImageSpec: Any = model.ImageSpec
 Component: Any = plugins.Component
 
 
+NAME = "name: expected a name that recipes can use, without a colon, got 'a:b'"
+
+
 @attrs.frozen
 class Config:
     """Options."""
@@ -30,34 +33,21 @@ class Config:
         (lambda: Adjustments(-0.5), "reduction must be at least 0, got -0.5"),
         (lambda: Adjustments("much"), "reduction must be a finite number, got 'much'"),
         (lambda: Adjustments(math.inf), "reduction must be a finite number, got inf"),
-        (lambda: Adjustments(None), "reduction must be a finite number, got None"),
-        (lambda: Adjustments(temperature="hot"), "temperature must be a finite number, got 'hot'"),
         (lambda: Adjustments(temperature=math.nan), "temperature must be a finite number, got nan"),
         (lambda: Adjustments(temperature=10**400), "temperature must be a finite number, got ≈10^400"),
         (lambda: Adjustments(temperature=True), "temperature must be a finite number, got True"),
         (lambda: Adjustments(temperature=0), "temperature must be greater than 0, got 0"),
         (lambda: Adjustments(min_weight=1), "min_weight must be less than 1, got 1"),
         (lambda: Adjustments(min_weight=-0.1), "min_weight must be at least 0, got -0.1"),
-        (lambda: Adjustments(min_weight=math.nan), "min_weight must be a finite number, got nan"),
         (lambda: ImageSpec(height="8", width=8), "height must be an integer, got '8'"),
         (lambda: ImageSpec(height=8, width=8.0), "width must be an integer, got 8.0"),
-        (lambda: ImageSpec(height=8, width=math.nan), "width must be an integer, got nan"),
         (lambda: ImageSpec(height=8, width=0), "width must be greater than 0, got 0"),
         (lambda: ImageSpec(True, height=8, width=8), "channels must be an integer, got True"),
         (lambda: ImageSpec(4097, height=8, width=8), "channels must be at most 4096, got 4097"),
         (lambda: ImageSpec(height=8, width=8, levels=1), "levels must be at least 2, got 1"),
-        (lambda: ImageSpec(height=8, width=8, levels=None), "levels must be an integer, got None"),
         (lambda: Config(math.nan), "share must be at most 1, got nan"),
-        (lambda: Config("1"), "share must be at most 1, got '1'"),
         (lambda: Component(3, "x", Config, Config), "kind: expected the name of a kind (view, network, "),
-        (
-            lambda: Component("view", None, Config),
-            "name: expected a name that recipes can use, without a colon, got None",
-        ),
-        (
-            lambda: Component("view", "a:b", Config),
-            "name: expected a name that recipes can use, without a colon, got 'a:b'",
-        ),
+        (lambda: Component("view", "a:b", Config), NAME),
         (lambda: Component("view", "x", Config(), Config), "config must be an attrs class, got Config(share=0)"),
         (lambda: Component("view", "x", Config, None), "build must be a function or a class, got None"),
     ],

@@ -1,4 +1,4 @@
-"""Tests that parts which cannot be restricted are refused by their key, and that a stranger's sampler is restricted."""
+"""Tests that parts which cannot be restricted are refused by their key."""
 
 import importlib.metadata
 import tomllib
@@ -13,14 +13,13 @@ from helpers.right_network import Net, PlainHead
 from helpers.tiny_runs import TINY, changed
 
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, Decoder, Factor, ImageSpec, Interval, Sampler, SampleRequest, View
+from auxar.model import CausalDistribution, Decoder, Factor, ImageSpec, Interval, View
 from auxar.plugins import Component, hookimpl
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
 from auxar.testing.examples import between
 from auxar_bitplanes import BitplanesConfig, BitplanesView
-from auxar_samplers import RasterSampler
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=4)
 
@@ -58,20 +57,6 @@ def plain_decoder(config, image, channels):
     return CausalDistribution(Net(image, channels, PlainHead(image)))
 
 
-class Simple(Sampler):
-    """A third-party sampler without code for restrictions, which its source applies."""
-
-    def __init__(self, config):
-        pass
-
-    def sample(self, network, features, source):
-        image = torch.zeros(source.count, *network.image.shape, dtype=torch.int64)
-        for place in range(network.image.height * network.image.width):
-            parameters = network(network.encode(image), features).flatten(2)[:, :, place]
-            image.flatten(2)[:, :, place] = source.pixels(torch.tensor([place]), parameters)[0]
-        return image
-
-
 class Strangers:
     """A fake entry point of an installed package, and the package that it loads."""
 
@@ -88,7 +73,6 @@ class Strangers:
             Component("view", "vague", Nothing, Vague),
             Component("decoder", "uniform", Nothing, Uniform),
             Component("decoder", "plain", Nothing, plain_decoder),
-            Component("sampler", "simple", Nothing, Simple),
         ]
 
 
@@ -122,30 +106,9 @@ def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(strang
         built(**changes, stage__0__support="restricted")
 
 
-@torch.no_grad()
-def test_a_strangers_sampler_draws_images_of_the_view_though_it_knows_of_no_restriction(strangers):
-    model = built(sampling__sampler="simple", stage__0__support="restricted").eval()
-    assert isinstance(model.sampler, Simple)
-    request = SampleRequest((0, 5), 3)
-    image, view = model.draw_views(request, model.sampler)
-    [stage, _] = model.factors
-    assert torch.equal(stage.view(image), view)
-    assert torch.equal(image, model.draw(request, RasterSampler()))
-
-
-@pytest.mark.parametrize("value", ["restrict", True])
-def test_a_misspelt_support_is_refused_by_its_key(value):
-    with pytest.raises(UserError, match=r"^stage\[0\].*support"):
-        parsed(stage__0__support=value)
-
-
 @pytest.mark.parametrize(
     ("view", "head", "message"),
-    [
-        (BitplanesView, PlainHead, "decoder"),
-        (Vague, None, "view"),
-        (Vague, PlainHead, "view"),
-    ],
+    [(BitplanesView, PlainHead, "decoder"), (Vague, None, "view")],
 )
 def test_a_factor_of_parts_that_cannot_be_restricted_is_refused(view, head, message):
     """A factor that is built without a recipe is refused too if its parts cannot be restricted."""
