@@ -17,8 +17,8 @@ from auxar.draw.conditions import Conditions as Conditions
 from auxar.draw.classification import Classification as Classification
 
 # Building and training a model
-from auxar.draw.building import build as build
-from auxar.draw.recipe_images import load_images as load_images
+from auxar.draw.loading import build as build
+from auxar.draw.loading import load_images as load_images
 from auxar.data.sets import DataSets as DataSets
 from auxar.data.sets import ImageSet as ImageSet
 from auxar.data.examples import Examples as Examples
@@ -66,6 +66,7 @@ from auxar.plugins import hookimpl as hookimpl
 from auxar.plugins import INTERFACE_VERSION as INTERFACE_VERSION
 from auxar.plugins import load_plugins as load_plugins
 from auxar.plugins import Registry as Registry
+from auxar.arguments import image_size as image_size
 from auxar.errors import UserError as UserError
 from auxar.recipe.choices import Choice as Choice
 from auxar.recipe.choices import HeadChoice as HeadChoice
@@ -100,6 +101,9 @@ from auxar.model import SumSupport as SumSupport
 from auxar.model import SumWalk as SumWalk
 from auxar.model import NeighborWalk as NeighborWalk
 from auxar.model import DrawnPixels as DrawnPixels
+
+# Augmentations
+from auxar.model import Augmentation as Augmentation
 
 # Networks
 from auxar.model import CausalNetwork as CausalNetwork

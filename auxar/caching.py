@@ -119,8 +119,6 @@ def _code(write: Callable[..., Any]) -> str:
     """A hash of the Python file that defines a function; empty if the file is unknown."""
     while isinstance(write, functools.partial):
         write = write.func
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(write))
-    except TypeError:  # The function is not written in Python, or is an object with a method `__call__`.
-        file = inspect.getsourcefile(type(write)) if type(write).__module__ != "builtins" else None
+    code = getattr(inspect.unwrap(write), "__code__", None)
+    file = None if code is None else code.co_filename
     return hashlib.sha256(read_bytes(Path(file))).hexdigest() if file and Path(file).is_file() else ""

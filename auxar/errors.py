@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LONGEST_VALUE = 120
@@ -16,6 +17,22 @@ LONGEST_LINE = 1500
 
 class UserError(Exception):
     """A mistake that the user can correct. The message names the key, file or value, and says what was expected."""
+
+
+@contextlib.contextmanager
+def naming(place: object) -> Iterator[None]:
+    """A context in which each line of a `UserError` begins with a place, such as a file or the key of a recipe.
+
+    Examples:
+        >>> with naming("prior"):
+        ...     raise UserError("expected a table")
+        Traceback (most recent call last):
+        auxar.errors.UserError: prior: expected a table
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError("\n".join(f"{place}: {line}" for line in str(error).split("\n"))) from None
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -92,8 +109,8 @@ def one_line(text: str, most: int = LONGEST_LINE) -> str:
         'training.steps=100'
         >>> print(one_line("a\nb"))
         a\nb
-        >>> one_line("x" * 1000, most=10)
-        'xxxxx … xxxxx'
+        >>> one_line("x" * 11, most=10), one_line("x" * 10, most=10)
+        ('xxxxx … xxxxx', 'xxxxxxxxxx')
     """
     text = printable(text, but="")
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-(most // 2) :]}"

@@ -14,7 +14,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
-from auxar.data.loading import load_images
+from auxar.data.loading import images_of
 from auxar.errors import UserError, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import current_evaluation, facts_of, other_evaluations
@@ -35,12 +35,10 @@ from auxar.recipe.building import build_model
 from auxar.recipe.loading import MOST_BYTES, recipe_table
 from auxar.runs.converted import (
     Record,
-    digest,
     path_of,
+    present_origin,
     read_converted,
-    read_origin,
     record_path,
-    stored_at,
     write_converted,
 )
 from auxar.runs.format import write_format
@@ -75,7 +73,7 @@ def write_exported(
     for name in recipe.factor_names:
         _copy_factor(new, run, name, half=half)
     if evaluate:
-        data = load_images(recipe.data, recipe.image, registry, recipe.condition)
+        data = images_of(recipe, registry)
         accelerator = make_accelerator(recipe.training.precision, new.path)
         evaluate_run(new, recipe, build_model(recipe, registry), data, accelerator)
     if not half:
@@ -134,14 +132,11 @@ def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: 
     """Copies the factors that were converted to an arithmetic from the run's weights, and their digests."""
     found = {}
     for name in recipe.factor_names:
-        path = stored_at(run, name, arithmetic)
-        origin = read_origin(path)
-        if origin is None or origin.weights != read_checksum(run.weights(name)):
+        if present_origin(run, name, arithmetic) is None:
             continue
-        converted = read_converted(path, run.weights(name))
+        converted, made = read_converted(run, name, arithmetic)
         # The new file of weights has other metadata, so its checksum differs.
-        weights = read_checksum(new.weights(name))
-        found[name] = attrs.evolve(origin, weights=weights, digest=digest(converted))
+        found[name] = attrs.evolve(made, weights=read_checksum(new.weights(name)))
         write_converted(path_of(new, name, arithmetic), converted, found[name])
     if found:
         write_json(record_path(new, arithmetic), attrs.asdict(Record(found)))

@@ -261,22 +261,19 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def read_shapes(path: Path) -> Shapes:
-    """Reads the shapes of the tensors in a safetensors file from its header, without reading the tensors.
+def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:
+    """Reads the header of a safetensors file: the shapes of its tensors, and its metadata.
 
-    Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its header is invalid.
+    The metadata includes the checksum, which is not verified. Raises `UserError` if the file is missing or cannot be
+    read, and `DamagedFile` if its header is invalid.
     """
     with _tensors(path) as (_, file):
-        return _shapes(file)
+        return _header(file)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Reads the metadata of a safetensors file from its header, including the checksum, which is not verified.
-
-    Raises `UserError` if the file is missing or cannot be read, and `DamagedFile` if its header is invalid.
-    """
-    with _tensors(path) as (_, file):
-        return dict(file.metadata() or {})
+    """Reads the metadata of a safetensors file, as `read_header` does."""
+    return read_header(path)[1]
 
 
 def metadata_entry(metadata: Mapping[str, str], key: str, path: Path) -> str:
@@ -301,15 +298,15 @@ def read_tensors(
     safetensors file, has no checksum or does not match it.
     """
     with _tensors(path) as (raw, file):
-        metadata = dict(file.metadata() or {})
+        shapes, metadata = _header(file)
         expected = metadata_entry(metadata, CHECKSUM, path)
         del metadata[CHECKSUM]
         if check is not None:
-            check(_shapes(file), metadata)
+            check(shapes, metadata)
         # Tensors are mapped into memory, where a failure of the disk would end the process. Here it raises an error.
         while raw.read(CHUNK):
             pass
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in shapes}
         found = _checksum(tensors, metadata)
     if found != expected:
         raise DamagedFile(f"{path} is damaged: its content does not match its checksum")
@@ -335,8 +332,9 @@ def _tensors(path: Path) -> Iterator[tuple[BinaryIO, Any]]:
             raise DamagedFile(f"{path} is damaged: {error}") from None
 
 
-def _shapes(file: Any) -> Shapes:
-    return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+def _header(file: Any) -> tuple[Shapes, dict[str, str]]:
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes, dict(file.metadata() or {})
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

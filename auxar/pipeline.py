@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -24,10 +25,8 @@ from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import recipe_facts
-from auxar.report import words
 from auxar.report.finished import is_finished
-from auxar.report.interim import InterimReport
-from auxar.report.updating import update_report
+from auxar.report.updating import evaluate_so_far, update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.weights import has_own_weights
 from auxar.training.beginning import Task, begin
@@ -78,7 +77,8 @@ def run_pipeline(
         data = _data(task, recipe, processes, is_training=bool(missing))
         conditions = usual_conditions(task.network.condition, data.heldout)
         preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
-        report = None if train_only else InterimReport(run, recipe, data, accelerator, processes)
+        so_far = functools.partial(evaluate_so_far, run, recipe, data, accelerator, processes)
+        report = None if train_only else so_far
         training = FactorTraining(recipe, registry, run, data, steps, accelerator, processes, preview, report)
         model = training.train(names, wait=wait)
         if model is not None and not train_only:
@@ -104,8 +104,6 @@ def _finish(task: Task, model: Chain, data: DataSets, accelerator: Accelerator, 
     """Evaluates the trained model of a run, draws its images, and writes its report."""
     run, recipe, registry = task.run, task.recipe, task.registry
     others = converted_models(run, recipe, registry, lambda: data, processes)
-    floats, *integers = evaluate_run(run, recipe, model, data, accelerator, others=others).values()
-    for sentence in (*words.result(floats), *(words.cost_of(each, floats) for each in integers)):
-        logger.info("%s", sentence)
+    evaluate_run(run, recipe, model, data, accelerator, others=others)
     draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
     update_report(run, accelerator)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from auxar.errors import UserError, did_you_mean, one_line
+from auxar.errors import UserError, did_you_mean, naming, one_line
 from auxar.files import is_file, read_bytes
 
 logger = logging.getLogger("auxar")
@@ -48,10 +48,8 @@ def plugin_files(names: Sequence[str], folder: Path, *, trusted: bool, of_a_run:
 def read_plugin_file(file: Path) -> bytes:
     """Reads a plugin file. Raises `UserError` if it is missing, cannot be read, or is not a Python file."""
     _check_file(file)
-    try:
+    with naming("plugins"):
         return read_bytes(file)
-    except UserError as error:
-        raise UserError(f"plugins: {error}") from None
 
 
 def load_plugin_file(file: Path, content: bytes) -> ModuleType:
@@ -64,7 +62,7 @@ def load_plugin_file(file: Path, content: bytes) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         # The import system is not used, because it could run a cached .pyc file instead of this source.
-        exec(compile(content, str(file), "exec"), module.__dict__)
+        exec(compile(content, str(file), "exec"), module.__dict__)  # noqa: S102 (plugin files are code that the user trusts)
     except FAILURES as error:
         del sys.modules[module.__name__]
         raise UserError(f"plugins: {file} cannot be loaded: {type(error).__name__}: {error}") from error
@@ -72,10 +70,8 @@ def load_plugin_file(file: Path, content: bytes) -> ModuleType:
 
 
 def _check_file(file: Path) -> None:
-    try:
+    with naming("plugins"):
         exists = is_file(file)
-    except UserError as error:
-        raise UserError(f"plugins: {error}") from None
     if not exists:
         beside = file.parent.glob("*.py") if os.path.isdir(file.parent) else ()
         near = did_you_mean(file.name, (path.name for path in beside))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,18 +28,8 @@ def built_path(registry: Registry, kind: Literal["dataset", "model"], name: str,
         raise UserError(f"{where}: {error}") from error
     except Exception as error:  # The code of a plugin may raise any exception.
         logger.debug("the %s '%s' cannot be built", NOUNS[kind], name, exc_info=True)
-        reason = f"{type(error).__name__}: {error}{_line(component.build, error)}"
+        reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{where}: the {NOUNS[kind]} of plugin {provider} cannot be built: {reason}") from error
     if not isinstance(found, str | os.PathLike):
         raise UserError(f"{where}: expected a path from plugin {provider}, got {shown(found)}")
     return Path(found)
-
-
-def _line(build: Callable[..., Any], error: Exception) -> str:
-    """The last line of the plugin's own code that led to the error, for a message; empty if it is unknown."""
-    try:
-        file = inspect.getsourcefile(build)
-    except TypeError:
-        return ""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f" ({file}, line {lines[-1]})" if lines else ""

@@ -44,6 +44,7 @@ KINDS = (
     "schedule",
     "tracker",
     "dataset",
+    "augmentation",
     "model",
     "arithmetic",
 )
@@ -82,6 +83,7 @@ class Component:
       the group's learning rate before the schedule. A parameter `steps` of `build` gets the number of training steps.
     - schedule: `build(config) -> Schedule`
     - tracker: `build(config) -> str | accelerate.tracking.GeneralTracker`
+    - augmentation: `build(config) -> Augmentation`
     - dataset: `build(config) -> pathlib.Path`, a parquet file, a folder of parquet files or a folder of images
     - model: `build(config) -> pathlib.Path`, the folder of a run with all factors trained, which auxar only reads
     - arithmetic: `build(config) -> auxar.model.Arithmetic`
@@ -139,14 +141,8 @@ def interface_problem(plugin: object) -> str | None:
     version = getattr(plugin, "AUXAR_INTERFACE", None)
     if version == INTERFACE_VERSION and type(version) is int:
         return None
-    if version is None:
-        return f"does not declare the version of auxar's interfaces; expected AUXAR_INTERFACE = {INTERFACE_VERSION}"
-    if type(version) is not int or version < 1:
-        return f"declares AUXAR_INTERFACE = {shown(version)}, expected a positive integer such as {INTERFACE_VERSION}"
-    return (
-        f"was written for version {shown(version)} of auxar's interfaces, but this auxar has version "
-        f"{INTERFACE_VERSION}; use a newer auxar"
-    )
+    expected = f"but the interfaces of this auxar have the version {INTERFACE_VERSION}"
+    return f"declares AUXAR_INTERFACE = {shown(version)}, {expected}"
 
 
 class HookSpecification:
@@ -199,7 +195,7 @@ class Registry:
                 return self.components[known, name]
         hint = did_you_mean(name, self.names(kind))
         failed = f"; some plugins are missing: {'; '.join(self.problems)}" if self.problems else ""
-        raise UserError(f"{path}: no {kind} is named '{name}'{hint}{failed}")
+        raise UserError(f"{path}: no {kind} is named {shown(name)}{hint}{failed}")
 
     def prior(self, name: str, path: str, *, given_features: bool) -> Component:
         """The component that a recipe names as a prior; a network or a decoder if it is given features of a condition.
@@ -287,8 +283,6 @@ def _register(manager: pluggy.PluginManager, plugin: Any, key: str, origin: tupl
     except pluggy.PluginValidationError as error:
         known = [hook for hook in vars(HookSpecification) if hook.startswith("auxar_")]
         raise UserError(f"{who}: {error}; known hooks: {', '.join(known)}") from None
-    except ValueError as error:
-        raise UserError(f"{who}: {error}") from None
 
 
 def _collect(manager: pluggy.PluginManager, origins: dict[str, tuple[str, str]], problems: tuple[str, ...]) -> Registry:

@@ -23,10 +23,6 @@ BAR_DELAY = 2.0
 """Usual `delay` in seconds of functions that are often fast: the time after which their progress appears."""
 EVERY_SECONDS = 30.0
 """Time in seconds after which the next line is written."""
-EVERY_PART = 0.1
-"""Part of the work after which the next line is written, unless the last line is younger than `LEAST_SECONDS`."""
-LEAST_SECONDS = 5.0
-"""Minimum time in seconds between two lines, except for the last line."""
 EVERY_PART_OF_TIME = 0.01
 """Part of the elapsed time that must pass between two lines, so that days of work do not write thousands of lines."""
 
@@ -73,11 +69,11 @@ class ProgressBar(tqdm):  # type: ignore[misc]
     """A progress bar which, without a terminal, writes lines instead.
 
     The first line is written at once, or after `delay` seconds, and the last one at the end. Between them, there is a
-    line after `EVERY_SECONDS`, or after `EVERY_PART` of the work if this takes longer than `LEAST_SECONDS`.
+    line after `EVERY_SECONDS`, or after `EVERY_PART_OF_TIME` of longer work.
     """
 
-    said: tuple[float, float] | None = None
-    """Time of the last line and the number of steps in it; None before the first line."""
+    said: float | None = None
+    """Time of the last line; None before the first line."""
 
     def __init__(self, iterable: Any = None, *, disable: bool | None = False, **options: Any) -> None:
         self.as_lines = not shows_bars()
@@ -95,7 +91,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]
         if not self.as_lines:
             return bool(super().display(msg, pos))
         if self._is_due(now, now - started):
-            self.said = now, self.n
+            self.said = now
             logger.info("%s", self.line())
         return True
 
@@ -114,7 +110,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]
         done = count - facts["initial"]
         if not (done and elapsed):
             return text
-        rate = facts["rate"] or done / elapsed
+        rate = done / elapsed
         speed = f"{_number(rate)} {facts['unit']}/s" if rate >= 1 else f"{_number(1 / rate)} s/{facts['unit']}"
         parts = [str(facts["postfix"] or ""), speed, f"{self.format_interval(elapsed)} elapsed"]
         if total and not self.at_end:
@@ -124,12 +120,9 @@ class ProgressBar(tqdm):  # type: ignore[misc]
     def _is_due(self, now: float, elapsed: float) -> bool:
         if self.said is None or self.at_end:
             return True
-        if self.total and self.n >= self.total:
-            return False  # The last line follows, with the last figures.
-        since, steps = now - self.said[0], self.n - self.said[1]
-        if since >= max(EVERY_SECONDS, EVERY_PART_OF_TIME * elapsed):
-            return True
-        return since >= LEAST_SECONDS and bool(self.total) and steps >= EVERY_PART * self.total
+        # After the last step, the last line follows with the last figures.
+        is_done = bool(self.total) and self.n >= self.total
+        return not is_done and now - self.said >= max(EVERY_SECONDS, EVERY_PART_OF_TIME * elapsed)
 
 
 def _number(value: float) -> str:

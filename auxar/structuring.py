@@ -23,8 +23,8 @@ from auxar.errors import did_you_mean, one_line, shown
 T = TypeVar("T")
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """Strings that stand for floats in JSON, which has no such numbers."""
-A_LIST, A_TABLE, OF_64_BITS = "a list", "a table", "an integer of at most 64 bits"
-"""Descriptions of expected values in errors."""
+NAMES = {int: "an integer", float: "a number", bool: "a boolean", str: "a string"}
+"""The names of scalar types in errors."""
 NO_KEY = "no key"
 """Metadata key of a field that a table cannot set. Errors do not name such a field among the known keys."""
 
@@ -40,27 +40,10 @@ class Misfit(Exception):
         self.problems = problems
 
 
-class Messages:
-    """The error messages about wrong values. A subclass can word them for a kind of file, for example with advice."""
-
-    def wrong(self, expected: str, value: Any) -> str:
-        """The message about a wrong value. `expected` describes the expected type, choices or range."""
-        return f"expected {expected}, got {shown(value)}"
-
-
-@attrs.frozen
-class Hook:
-    """A custom conversion for types that are not converted field by field.
-
-    An error that `read` raises is reported with the path of the value.
-    """
-
-    fits: Callable[[Any], bool]
-    """Returns whether the hook converts a type."""
-    read: Callable[[Any, Any], Any]
-    """Converts a plain value to an object; the arguments are the value and the type."""
-    write: Callable[[Any], Any]
-    """Converts an object back to plain values."""
+def with_type(value: Any) -> str:
+    """A value for an error, with its type: TOML and JSON distinguish the integer 3 from the string "3"."""
+    names = {dict: "a table", list: "a list", str: "the string", bool: "the boolean", int: "the integer"}
+    return f"{names.get(type(value), f'the {type(value).__name__}')} {shown(value)}"
 
 
 class StrictConverter:
@@ -73,23 +56,30 @@ class StrictConverter:
     Args:
         unknown_keys: "refused" if keys without a field in the attrs class are errors, else "ignored".
         finite: Whether floats must be finite. If not, the strings in `NOT_FINITE` are accepted as floats too.
-        messages: The error messages; by default `Messages()`.
-        hooks: Custom conversions. If several convert a type, the last one is used.
     """
 
-    def __init__(
-        self,
-        *,
-        unknown_keys: Literal["refused", "ignored"],
-        finite: bool,
-        messages: Messages | None = None,
-        hooks: Iterable[Hook] = (),
-    ) -> None:
+    def __init__(self, *, unknown_keys: Literal["refused", "ignored"], finite: bool) -> None:
         self._refuse_unknown = unknown_keys == "refused"
         self._finite = finite
-        self._messages = messages or Messages()
-        self._hooks = tuple(hooks)
-        self._cattrs = self._make_converter()
+        self._cattrs = converter = Converter()
+        for kind, accepted in {int: (int,), float: (float, int), bool: (bool,), str: (str,)}.items():
+            converter.register_structure_hook(kind, self._scalar(*accepted))
+        converter.register_structure_hook(Path, self._path)
+        converter.register_unstructure_hook(Path, str)
+        origin: Callable[[Any], Any] = get_origin
+        converter.register_structure_hook_func(lambda kind: origin(kind) in (list, tuple), self._sequence)
+        converter.register_structure_hook_func(lambda kind: origin(kind) in (dict, Mapping), self._mapping)
+        converter.register_structure_hook_func(lambda kind: origin(kind) is Literal, self._choice)
+        converter.register_structure_hook_factory(attrs.has, self._table)
+
+    def add(self, fits: Callable[[Any], bool], read: Callable[[Any, Any], Any], write: Callable[[Any], Any]) -> None:
+        """Adds a conversion of the types that `fits` accepts, in place of a conversion field by field.
+
+        `read` converts a plain value, given with its type, to an object, and `write` converts an object back. An error
+        that `read` raises is reported with the path of the value.
+        """
+        self._cattrs.register_structure_hook_func(fits, read)
+        self._cattrs.register_unstructure_hook_func(fits, write)
 
     def structure(self, value: Any, kind: type[T], path: str = "") -> T:
         """Converts a plain value to the type `kind`.
@@ -105,33 +95,21 @@ class StrictConverter:
         """Converts an object to plain values, which `structure` can convert back."""
         return self._cattrs.unstructure(value)
 
-    def _make_converter(self) -> Converter:
-        converter = Converter()
-        for target, accepted in {int: (int,), float: (float, int), bool: (bool,), str: (str,)}.items():
-            converter.register_structure_hook(target, self._scalar(*accepted))
-        converter.register_structure_hook(Path, self._path)
-        converter.register_unstructure_hook(Path, str)
-        converter.register_structure_hook_func(lambda kind: _origin(kind) in (list, tuple), self._sequence)
-        converter.register_structure_hook_func(lambda kind: _origin(kind) in (dict, Mapping), self._mapping)
-        converter.register_structure_hook_func(lambda kind: _origin(kind) is Literal, self._choice)
-        converter.register_structure_hook_factory(attrs.has, self._table)
-        for hook in self._hooks:
-            converter.register_structure_hook_func(hook.fits, hook.read)
-            converter.register_unstructure_hook_func(hook.fits, hook.write)
-        return converter
-
     def _scalar(self, *accepted: type) -> Callable[[Any, Any], Any]:
         def read(value: Any, kind: Any) -> Any:
             if kind is float and not self._finite and isinstance(value, str) and value in NOT_FINITE:
                 return float(value)
             # `isinstance` would accept `True` as an integer, and `float` would accept the string "1".
             if type(value) not in accepted:
-                raise TypeError(self._messages.wrong(kind.__name__, value))
+                # Python refuses to write very long integers.
+                short = kind is str and isinstance(value, bool | int | float) and abs(value) < 2**63
+                advice = f'; write a string in quotes: "{value}"' if short else ""
+                raise TypeError(f"expected {NAMES[kind]}, got {with_type(value)}{advice}")
             if kind is float and self._finite:
                 if not abs(value) <= sys.float_info.max:
                     raise ValueError(f"expected a finite number, got {shown(value)}")
             elif type(value) is int and not -(2**63) <= value < 2**63:
-                raise ValueError(self._messages.wrong(OF_64_BITS, value))
+                raise ValueError(f"expected an integer from -2^63 to 2^63 - 1, got {shown(value)}")
             return kind(value)
 
         return read
@@ -147,24 +125,25 @@ class StrictConverter:
             # The types are compared too, because 1 == True in Python.
             if type(value) is type(choice) and value == choice:
                 return value
-        raise ValueError(self._messages.wrong(f"one of {', '.join(map(str, get_args(kind)))}", value))
+        raise ValueError(f"expected one of {', '.join(map(str, get_args(kind)))}, got {with_type(value)}")
 
     def _sequence(self, value: Any, kind: Any) -> Any:
         # cattrs would accept any collection, read a table as a list of its keys, and quote a long list in full.
         kinds = get_args(kind)
         texts = set(kinds) <= {str, Ellipsis}
         if not isinstance(value, list | tuple) or (texts and not all(isinstance(entry, str) for entry in value)):
-            raise TypeError(self._messages.wrong('a list of strings, ["…", …]' if texts else A_LIST, value))
-        if _origin(kind) is list or kinds[-1:] == (Ellipsis,):
+            expected = 'a list of strings, ["…", …]' if texts else "a list"
+            raise TypeError(f"expected {expected}, got {with_type(value)}")
+        if get_origin(kind) is list or kinds[-1:] == (Ellipsis,):
             kinds = kinds[:1] * len(value)
         if len(kinds) != len(value):
             raise ValueError(f"expected a list of {len(kinds)} entries, got {len(value)}: {shown(value)}")
         entries = self._entries(zip(range(len(value)), value, kinds, strict=True), kind)
-        return list(entries.values()) if _origin(kind) is list else tuple(entries.values())
+        return list(entries.values()) if get_origin(kind) is list else tuple(entries.values())
 
     def _mapping(self, value: Any, kind: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise TypeError(self._messages.wrong(A_TABLE, value))
+            raise TypeError(f"expected a table, got {with_type(value)}")
         return self._entries(((key, entry, get_args(kind)[1]) for key, entry in value.items()), kind)
 
     def _entries(self, entries: Iterable[tuple[Any, Any, Any]], kind: Any) -> dict[Any, Any]:
@@ -186,7 +165,7 @@ class StrictConverter:
         def read(value: Any, target: Any) -> Any:
             # Without this check, the error would be about the code that cattrs generates.
             if not isinstance(value, Mapping):
-                raise TypeError(self._messages.wrong(A_TABLE, value))
+                raise TypeError(f"expected a table, got {with_type(value)}")
             return fill(value, target)
 
         return read
@@ -220,7 +199,3 @@ def _sentence(error: BaseException) -> str:
         return "; ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in sorted(error.extra_fields))
     # attrs validators put other values after the message into `args`.
     return str(error.args[0]) if error.args else str(error)
-
-
-def _origin(kind: Any) -> Any:
-    return get_origin(kind)

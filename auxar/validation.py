@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
+import operator
+import sys
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -53,7 +54,7 @@ def finite(instance: object, attribute: attrs.Attribute[Any], value: Any) -> Non
         Traceback (most recent call last):
         auxar.errors.UserError: share must be a finite number, got nan
     """
-    if not _is_number(value) or not _is_finite(value):
+    if not _is_number(value) or not abs(value) <= sys.float_info.max:
         raise UserError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
 
@@ -84,13 +85,7 @@ def at_least(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None
         >>> from auxar import at_least
         >>> reduction = attrs.field(validator=at_least(0))
     """
-
-    @checks(minimum=limit)
-    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not _is_number(value) or not value >= limit:
-            raise UserError(f"{attribute.name} must be at least {limit}, got {shown(value)}")
-
-    return check
+    return _bound("minimum", "at least", operator.ge, limit)
 
 
 def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
@@ -108,13 +103,7 @@ def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]
         Traceback (most recent call last):
         auxar.errors.UserError: radius must be at most 100, got 1000
     """
-
-    @checks(maximum=limit)
-    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not _is_number(value) or not value <= limit:
-            raise UserError(f"{attribute.name} must be at most {limit}, got {shown(value)}")
-
-    return check
+    return _bound("maximum", "at most", operator.le, limit)
 
 
 def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
@@ -125,13 +114,7 @@ def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
         >>> from auxar import below
         >>> share = attrs.field(validator=below(1))
     """
-
-    @checks(exclusiveMaximum=limit)
-    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not _is_number(value) or not value < limit:
-            raise UserError(f"{attribute.name} must be less than {limit}, got {shown(value)}")
-
-    return check
+    return _bound("exclusiveMaximum", "less than", operator.lt, limit)
 
 
 def one_of(*choices: str) -> Any:
@@ -176,11 +159,17 @@ def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any],
     return check
 
 
-def _is_finite(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # The integer is too large for a float.
-        return False
+def _bound(
+    keyword: str, words: str, holds: Callable[[Any, float], bool], limit: float
+) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """The validator of a number that stands in a relation to a limit, with its keyword of JSON Schema."""
+
+    @checks(**{keyword: limit})
+    def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not _is_number(value) or not holds(value, limit):
+            raise UserError(f"{attribute.name} must be {words} {limit}, got {shown(value)}")
+
+    return check
 
 
 def _is_number(value: Any) -> bool:
