@@ -8,22 +8,13 @@ import re
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import datasets
 import pytest
-from helpers.tiny_runs import write_pictures
 
 from auxar import locks
-from auxar.data.loading import load_images
 from auxar.errors import UserError
-from auxar.model import ImageSpec
-from auxar.plugins import Registry
-from auxar.recipe import DataConfig
 from auxar.runs.lock import holding as holding_folder
 
 HOLD = """
@@ -51,44 +42,20 @@ def another(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def told(caplog: pytest.LogCaptureFixture, monkeypatch, path: Path, wait: Callable[[], Any]) -> str:
-    """Calls `wait` while another process holds the lock file `path`, until a warning was logged. Returns the warning.
-
-    The other process is killed then. `<pid>` stands for its number.
-    """
+def test_waiting_for_a_lock_is_told(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0.1)
-    seen = threading.Event()
-    handler = logging.Handler()
-    handler.emit = lambda record: seen.set()  # type: ignore[method-assign]
-    logging.getLogger("auxar").addHandler(handler)
-    try:
-        with ThreadPoolExecutor(1) as pool, another(path) as process:
-            result = pool.submit(wait)
-            assert seen.wait(20)
-            assert not result.done()
-            process.kill()
-            result.result(20)
-    finally:
-        logging.getLogger("auxar").removeHandler(handler)
-    (message,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    return message.replace(str(process.pid), "<pid>")
-
-
-def test_waiting_for_prepared_images_is_told(tmp_path, caplog, monkeypatch):
-    pictures = write_pictures(tmp_path / "pictures")
-
-    def load() -> object:
-        return load_images(DataConfig(str(pictures)), ImageSpec(3, height=8, width=8), Registry())
-
-    cache = Path(datasets.config.HF_DATASETS_CACHE) / "auxar"
-    before = set(cache.glob("*.arrow"))
-    load()
-    (file,) = set(cache.glob("*.arrow")) - before
-    file.unlink()
-    assert told(caplog, monkeypatch, Path(f"{file}.lock"), load) == (
-        f"waiting to prepare images: the lock {file}.lock is held by process <pid> on {HOST}; wait until it is done, "
-        "or end it"
-    )
+    path = tmp_path / "x.lock"
+    with another(path) as process:
+        # Held until the warning is logged.
+        handler = logging.Handler()
+        handler.emit = lambda record: process.kill()  # type: ignore[method-assign]
+        monkeypatch.setattr(locks.logger, "handlers", [handler])
+        with locks.holding(path, "prepare images"):
+            assert process.wait(20) != 0
+    assert caplog.messages == [
+        f"waiting to prepare images: the lock {path} is held by process {process.pid} on {HOST}; wait until it is "
+        "done, or end it"
+    ]
 
 
 def test_folder_in_use_is_refused_at_once(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
-from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, Known, Prior, SampleRequest
+from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, Prior, SampleRequest
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -22,9 +22,10 @@ LIGHT = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
 EMBEDDING = components.EmbeddingConfig(filters=2, blocks_per_group=1)
 
 
-def stage_of(view, **options):
+def stage_of(view, image=None, channels=2, **options):
     embedding = components.embedding(EMBEDDING, view.view, view.image)
-    return Factor(CausalDistribution(components.light(LIGHT, view.image, 2)), view=view, embedding=embedding, **options)
+    decoder = CausalDistribution(components.light(LIGHT, image or view.image, channels))
+    return Factor(decoder, view=view, embedding=embedding, **options)
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +46,6 @@ def parts():
 def chain(parts):
     stages, prior = parts
     return Chain([*stages, Factor(prior)])
-
-
-def nested(parts):
-    """Returns chains of the same parts that are nested in different ways."""
-    (first, second, third), prior = parts
-    return {
-        "one by one": Chain([first, Chain([second, Chain([third, Factor(prior)])])]),
-        "two in one": Chain([first, Chain([second, third, Factor(prior)])]),
-        "one in two": Chain([first, second, Chain([third, Factor(prior)])]),
-        "around a whole": Chain([Chain([first, second, third, Factor(prior)])]),
-        "around nothing": Chain([first, second, third, Chain([Factor(prior)])]),
-    }
 
 
 class Table(Prior):
@@ -119,39 +108,19 @@ def test_a_chain_knows_its_factors_specs_and_views_by_depth(chain):
         assert all(torch.equal(one, other) for one, other in zip(some, views, strict=False))
 
 
-def test_weights_of_a_factor_are_named_by_its_parts(chain):
-    for factor in chain.factors:
-        parts = {"distribution"} if factor.name == "prior" else {"embedding", "distribution"}
-        assert {name.split(".")[0] for name in factor.state_dict()} == parts
-    own = [parameter for factor in chain.factors for parameter in factor.parameters()]
-    assert {id(parameter) for parameter in own} == {id(parameter) for parameter in chain.parameters()}
-    assert len(own) == len(list(chain.parameters()))
-
-
 # Chains of chains
 
 
-@pytest.mark.parametrize("name", ["one by one", "two in one", "one in two", "around a whole", "around nothing"])
-def test_a_chain_whose_prior_is_a_chain_is_the_chain_of_all_stages(parts, chain, name):
-    other = nested(parts)[name]
-    assert [(factor.name, factor.depth) for factor in other.factors] == [
-        (factor.name, factor.depth) for factor in chain.factors
-    ]
-    assert (other.image, other.specs, other.exact) == (chain.image, chain.specs, False)
-    images = random_images(3, IMAGE)
-    mask = torch.zeros(3, IMAGE.height, IMAGE.width, dtype=torch.bool)
-    mask[:, :3] = True
-    sampler = AutoSampler()
-    with torch.no_grad():
-        assert torch.equal(other.log_prob(images), chain.log_prob(images))
-        for one, same in zip(other.log_probs(images), chain.log_probs(images), strict=True):
-            assert (one.factor, one.image) == (same.factor, same.image)
-            assert torch.equal(one.log_prob, same.log_prob)
-        for known in (None, Known(images, mask)):
-            request = SampleRequest((0, 7, 2), 5, known=known)
-            pairs = zip(other.draw_views(request, sampler), chain.draw_views(request, sampler), strict=True)
-            assert all(torch.equal(one, same) for one, same in pairs)
-            assert torch.equal(other.draw(request, sampler), chain.draw(request, sampler))
+def test_a_chain_whose_prior_is_a_chain_is_the_chain_of_all_stages(parts, chain):
+    (first, second, third), prior = parts
+    inner, images = Chain([third, Factor(prior)]), random_images(3, IMAGE)
+    for other in (Chain([first, Chain([second, inner])]), Chain([first, second, inner]), Chain([chain])):
+        assert [(each.name, each.depth) for each in other.factors] == [
+            (each.name, each.depth) for each in chain.factors
+        ]
+        assert (other.image, other.specs, other.exact) == (chain.image, chain.specs, False)
+        with torch.no_grad():
+            assert torch.equal(other.log_prob(images), chain.log_prob(images))
 
 
 def test_stages_that_were_put_elsewhere_keep_their_depth(parts):
@@ -169,14 +138,11 @@ def test_a_chain_is_exact_if_all_of_it_is(parts):
     assert not Chain([*parts[0], Factor(prior)]).exact
 
 
-def test_stages_that_do_not_meet_are_refused(parts):
-    (first, second, third), prior = parts
-    with pytest.raises(
-        UserError, match=r"^the image of stage1 is 2×1×3 with 32 levels; expected 4×2×3 with 32 levels$"
-    ):
-        Chain([first, third, Factor(prior)])
-    with pytest.raises(UserError, match=r"^the image of prior is 2×1×1 with 4 levels; expected 2×1×3 with 32 levels$"):
-        Chain([first, second, Factor(prior)])
+OTHER, COARSE = (ImageSpec(height=height, width=height // 2, levels=4) for height in (8, 4))
+
+
+def other_embedding(view, image):
+    return components.embedding(EMBEDDING, view, image)
 
 
 WRONG_DEPTH: dict[str, Any] = {
@@ -188,11 +154,33 @@ WRONG_DEPTH: dict[str, Any] = {
 MISTAKES: dict[str, Any] = {
     "a factor alone": (lambda first, prior: Chain(first), r"factors: expected a list, got .*write Chain\(\[…\]\)"),
     "a distribution": (lambda first, prior: Chain([first, prior]), r"expected a Factor or a Chain, .*write Factor"),
+    "stages that do not meet": (
+        lambda first, prior: Chain([first, Factor(prior)]),
+        r"^the image of prior is 2×1×1 with 4 levels; expected 4×2×3 with 32 levels$",
+    ),
     "nothing": (lambda first, prior: Chain([]), "expected a factor without a view, or a chain, as the last one"),
     "no prior": (lambda first, prior: Chain([first]), "expected a factor without a view, or a chain, as the last one"),
     "a network": (lambda first, prior: Factor(prior.network), r"write CausalDistribution\(network\)"),
     "a view alone": (lambda first, prior: Factor(prior, view=first.view), "a view and its embedding, or neither"),
     "another role": (lambda first, prior: Factor(Even(IMAGE)), "expected a Prior, because there is neither a view"),
+    "an embedding of another view": (
+        lambda first, prior: Factor(first.distribution, view=first.view, embedding=other_embedding(COARSE, IMAGE)),
+        "embedding's view is 4×2×3 with 4 levels; expected 4×2×3 with 32 levels",
+    ),
+    "an embedding of another image": (
+        lambda first, prior: Factor(
+            first.distribution, view=first.view, embedding=other_embedding(first.view.view, OTHER)
+        ),
+        "embedding's image is 8×4×3 with 4 levels; expected 8×4×3 with 32 levels",
+    ),
+    "a decoder of another image": (
+        lambda first, prior: stage_of(first.view, image=OTHER),
+        "decoder's image is 8×4×3 with 4",
+    ),
+    "other features": (
+        lambda first, prior: stage_of(first.view, channels=7),
+        "expects 7 channels of features, but the features of the view have 2",
+    ),
     "unused features": (
         lambda first, prior: Factor(first.distribution),
         "expects 2 channels of features, but there is neither a view nor a condition",
@@ -227,20 +215,6 @@ def test_images_that_do_not_match_a_network_are_refused(parts):
                 likelihood(wrong)
 
 
-# Drawing from a view
-
-
-def test_a_chain_drawn_further_down_has_the_noise_of_that_depth(parts, chain):
-    """The chain of the remaining stages, drawn with the noise of depth 1, gives the same views as the whole chain."""
-    stages, prior = parts
-    request = SampleRequest((1, 6), 2)
-    with torch.no_grad():
-        whole = chain.draw_views(request, AutoSampler())
-        below = Chain([*stages[1:], Factor(prior)]).draw_views(request.deeper(), AutoSampler())
-    assert all(torch.equal(one, other) for one, other in zip(below, whole[1:], strict=True))
-    assert request.deeper(3).depth == request.deeper().deeper().deeper().depth == 3
-
-
 # Evaluation mode
 
 
@@ -259,39 +233,7 @@ def test_sampling_restores_the_mode_of_every_part_even_if_it_fails(monkeypatch):
     assert (prior.training, prior.frozen.training) == (True, False)
 
 
-# Conditions
-
-
-def inputs_of(model, factor, images):
-    return model.views(images)[factor.depth : factor.depth + 2]
-
-
-def test_a_factor_refuses_a_condition_that_it_does_not_take(chain):
-    for factor in chain.factors:
-        inputs = inputs_of(chain, factor, random_images(2, IMAGE))
-        for ask in (factor, factor.log_prob_by_channel, factor.initialize):
-            with pytest.raises(UserError, match=rf"^{factor.name}: p\(.*\) does not accept a condition$"):
-                ask(*inputs, condition=torch.zeros(2))
-
-
-def test_a_factor_needs_its_view_and_no_other(chain):
-    images = random_images(2, IMAGE)
-    *stages, prior = chain.factors
-    for stage in stages:
-        with pytest.raises(UserError, match=rf"^{stage.name}: p\(.* | .*\) requires a view$"):
-            stage(inputs_of(chain, stage, images)[0])
-    view = chain.views(images)[-1]
-    with pytest.raises(UserError, match=r"^prior: p\(2×1×1\) does not accept a view$"):
-        prior(view, view)
-
-
 # Channel by channel
-
-
-def test_free_decoders_of_views_with_a_support_give_the_probability_of_possible_values(chain):
-    images = random_images(3, IMAGE)
-    found = [factor.log_prob_by_channel(*inputs_of(chain, factor, images)).inside for factor in chain.factors]
-    assert [inside is None for inside in found] == [False, True, False, True]
 
 
 def test_parts_that_do_not_tell_channels_apart_give_totals(parts):
@@ -307,6 +249,3 @@ def test_parts_that_do_not_tell_channels_apart_give_totals(parts):
     found = factor.log_prob_by_channel(random_images(2, image))
     assert torch.equal(found.total, factor(random_images(2, image)))
     assert (found.channels, found.inside) == (None, None)
-
-
-# Built from a recipe

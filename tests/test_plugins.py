@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.metadata
 import logging
 import re
-import warnings
 from pathlib import Path
 
-import attrs
 import pytest
 import tomli_w
 import torch
+from helpers.installed import install
 from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny, write
 
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.plugins import INTERFACE_VERSION, KINDS, load_plugins
+from auxar.plugins import KINDS, load_plugins
 from auxar.recipe import load_recipe
-from auxar.recipe.building import build_model, build_views
+from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 
 
@@ -51,15 +49,6 @@ def plugin(path: Path, body: str) -> Path:
 
 
 # A file beside a recipe
-
-
-def test_a_file_beside_a_recipe_provides_a_view(thin):
-    recipe, registry = load_recipe(with_plugin(thin.parent, every=4), trust_plugins=True)
-    [view] = build_views(recipe, registry)
-    assert vars(view)["every"] == 4
-    assert view.view.shape == (3, 2, 2)
-    assert recipe.stage[0].view.options == {"every": 4, "names": ["a", "b"]}
-    assert registry.providers["view", "thin"] == f"thin ({thin})"
 
 
 def test_a_file_that_is_not_there_or_not_python(thin):
@@ -93,6 +82,8 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
         ("@hookimpl\ndef auxar_register_component(): return []", "known hooks: auxar_register_components"),
         ("@hookimpl\ndef auxar_register_components(registry): return []", "registry"),
         ("@hookimpl\ndef auxar_register_components(): return ['view']", "must return a list of Component records"),
+        ("@hookimpl\ndef auxar_register_kinds(): return ['', 'x']", "must return a list of names, got ''"),
+        ("@hookimpl\ndef auxar_register_kinds(): return [3]", "must return a list of names, got 3"),
         ("@hookimpl\ndef auxar_register_components(): pass", "auxar_register_components failed: TypeError"),
         ("@hookimpl\ndef auxar_register_components(): raise OSError('no disk')", "failed: OSError: no disk"),
         (
@@ -158,94 +149,41 @@ def test_files_of_one_name_do_not_see_each_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "version"),
     [
-        ("", "does not declare the version of auxar's interfaces; expected AUXAR_INTERFACE = 1"),
-        (
-            "AUXAR_INTERFACE = 2",
-            "was written for version 2 of auxar's interfaces, but this auxar has version 1; use a newer auxar",
-        ),
-        ("AUXAR_INTERFACE = True", "declares AUXAR_INTERFACE = True, expected a positive integer such as 1"),
+        ("", None),
+        ("AUXAR_INTERFACE = 2", 2),
+        ("AUXAR_INTERFACE = True", True),
     ],
 )
-def test_a_plugin_for_other_interfaces_is_refused(thin, line, words):
+def test_a_plugin_for_other_interfaces_is_refused(thin, line, version):
     thin.write_text(VIEW.replace("AUXAR_INTERFACE = 1", line))
+    words = f"declares AUXAR_INTERFACE = {version}, but the interfaces of this auxar have the version 1"
     assert refusal(thin) == f"plugin 'thin' ({thin}) {words}"
-
-
-def test_an_installed_plugin_for_other_interfaces_is_left_out_and_the_others_load(monkeypatch):
-    class Old:
-        pass
-
-    install(monkeypatch, Installed("color", Old))
-    words = r"plugin 'color' \(color_package\) does not declare the version of auxar's interfaces"
-    with pytest.warns(UserWarning, match=words):
-        registry = load_plugins()
-    assert "pyramid" in registry.names("view")
-    with pytest.raises(UserError, match=rf"stage\[0\]\.view: .*some plugins are missing: {words}"):
-        registry.get("view", "hue", "stage[0].view")
-
-
-def test_shipped_plugins_declare_their_interface_like_a_strangers():
-    """Shipped plugins declare a literal number. An imported `INTERFACE_VERSION` would match every version of auxar."""
-    for entry in importlib.metadata.entry_points(group="auxar"):
-        module = importlib.import_module(entry.value)
-        assert module.__file__ is not None
-        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-        declared = [ast.unparse(node) for node in tree.body if ast.unparse(node).startswith("AUXAR_INTERFACE")]
-        assert declared == [f"AUXAR_INTERFACE = {INTERFACE_VERSION}"], entry.name
 
 
 # Installed plugins
 
 
-class Installed:
-    """A fake entry point of an installed package."""
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ImportError("libcolor.so is missing"), "cannot be loaded: ImportError: libcolor.so is missing"),
+        (SystemExit(0), "cannot be loaded: SystemExit: 0"),
+        (None, "declares AUXAR_INTERFACE = None"),
+    ],
+)
+def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypatch, error, reason):
+    def load():
+        if error is not None:
+            raise error
 
-    def __init__(self, name: str, load) -> None:
-        self.name = name
-        self.value = f"{name}_package"
-        self.dist = None
-        self.load = load
-
-
-def install(monkeypatch, *installed: Installed) -> None:
-    shipped = importlib.metadata.entry_points(group="auxar")
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*shipped, *installed])
-
-
-@pytest.mark.parametrize("error", [ImportError("libcolor.so is missing"), SystemExit(0)])
-def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypatch, error):
-    def fail():
-        raise error
-
-    install(monkeypatch, Installed("color", fail))
-    reason = f"{type(error).__name__}: {error}"
-    with pytest.warns(UserWarning, match=rf"plugin 'color' \(color_package\) cannot be loaded: {reason}"):
+    install(monkeypatch, "color", load)
+    with pytest.warns(UserWarning, match=rf"plugin 'color' \(color_package\) {reason}"):
         registry = load_plugins()
     assert registry.names("view") == ["bitplanes", "grayscale", "pyramid", "subsample"]
     with pytest.raises(UserError, match=r"stage\[0\]\.view: .*some plugins are missing: plugin 'color'"):
         registry.get("view", "hue", "stage[0].view")
-
-
-def test_two_installed_plugins_of_one_name(monkeypatch):
-    class Nothing:
-        pass
-
-    install(monkeypatch, Installed("pyramid", Nothing))
-    with pytest.raises(UserError, match=r"two plugins are named 'pyramid': auxar .* and pyramid_package"):
-        load_plugins()
-
-
-def test_shipped_plugins_load_without_a_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        registry = load_plugins()
-    assert not registry.problems
-    assert {"auto", "raster", "wavefront"} <= set(registry.names("sampler"))
-    for component in registry.components.values():
-        assert component.summary
-        assert attrs.has(component.config)
 
 
 # The list of components

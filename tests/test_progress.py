@@ -53,13 +53,13 @@ def work(clock: Clock, steps: int, seconds: float, **options) -> ProgressBar:
     return bar
 
 
-def test_lines_are_written_at_the_beginning_the_end_and_every_tenth(clock, lines, capsys):
+def test_lines_are_written_at_the_beginning_the_end_and_every_half_minute(clock, lines, capsys):
     work(clock, 1000, 0.125)
     found = lines()
     assert found[0] == "work: step 0 of 1000 (0 %)"
-    assert found[1] == "work: step 100 of 1000 (10 %), 8 step/s, 00:12 elapsed, 01:52 left"
+    assert found[1] == "work: step 240 of 1000 (24 %), 8 step/s, 00:30 elapsed, 01:35 left"
     assert found[-1] == "work: step 1000 of 1000 (100 %), 8 step/s, 02:05 elapsed"
-    assert len(found) == 11
+    assert len(found) == 6
     assert capsys.readouterr() == ("", "")
 
 
@@ -81,6 +81,14 @@ def test_a_length_may_be_unknown(clock, lines):
     for _ in progress_bar(iter("ab"), desc="work", unit="image"):
         clock.now += 1
     assert lines() == ["work: image 0", "work: image 2, 1 image/s, 00:02 elapsed"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "speed"), [(1 / 99.5, "99.5 step/s"), (1 / 100, "100 step/s"), (250, "250 s/step")]
+)
+def test_speeds_have_three_digits(clock, lines, seconds, speed):
+    work(clock, 10, seconds)
+    assert speed in lines()[-1]
 
 
 def test_a_terminal_has_a_bar(clock, lines, monkeypatch):

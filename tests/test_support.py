@@ -23,7 +23,6 @@ from auxar.model import (
     Factor,
     GivenView,
     ImageSpec,
-    Interval,
     Known,
     RepeatedWalk,
     SampleRequest,
@@ -35,8 +34,6 @@ from auxar.testing.examples import randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import softmax
-from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
-from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_rules import Map, Reduced
@@ -167,105 +164,7 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
     assert model.exact
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_a_restricted_model_can_only_be_likelier(head):
-    """The restricted likelihood of a sub-pixel is the free one divided by the probability of the possible values."""
-    space = SPACES["grayscale, subsample"]
-    free, restricted = (randomized(build(*space, head, restricted=kind), 3, 1.0) for kind in (False, True))
-    images = random_images(20, free.image, 0)
-    with torch.no_grad():
-        assert (restricted.log_prob(images) >= free.log_prob(images) - 1e-12).all()
-    assert not free.exact
-    first, *others = free.factors
-    mixed = Chain([Factor(first.distribution, view=first.view, embedding=first.embedding, restricted=True), *others])
-    assert not mixed.exact
-
-
 # Heads ----------------------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def heads(draw, levels=(2, 3, 7, 256)):
-    image = ImageSpec(draw(st.sampled_from([1, 3])), height=2, width=2, levels=draw(st.sampled_from(levels)))
-    head = draw(st.sampled_from([SoftmaxHead(image), LogisticMixtureHead(image, 1), LogisticMixtureHead(image, 3)]))
-    return image, head
-
-
-def intervals(spec, count, seed):
-    """Returns random intervals, shape (count, *spec.shape): single values, all values, ranges at an end, and others."""
-    ends = torch.randint(spec.levels, (2, count, *spec.shape), generator=generator(seed)).sort(0).values
-    kind = torch.randint(5, (count, *spec.shape), generator=generator(seed + 1))
-    low = torch.where((kind == 1) | (kind == 2), 0, ends[0])
-    high = torch.where((kind == 1) | (kind == 3), spec.levels - 1, torch.where(kind == 4, ends[0], ends[1]))
-    return Interval(low, high)
-
-
-def parameters_of(head, count, seed, size, dtype=torch.float64):
-    shape = (count, head.parameter_count, 2, 2)
-    return (torch.randn(shape, generator=generator(seed), dtype=torch.float64) * size).to(dtype)
-
-
-def far_parameters(head, image, count, seed, dtype):
-    """Returns parameters of distributions that are narrow, far outside the range of values, or at one end of it."""
-    parameters = parameters_of(head, count, seed, 3.0)
-    if isinstance(head, SoftmaxHead):
-        # A slope of the logits puts nearly all of the mass at one end of the range.
-        slope = torch.tensor([-3e3, 3e3, 40.0])[torch.arange(count) % 3, None, None, None]
-        ramp = torch.linspace(0, 1, image.levels).repeat(image.channels)[:, None, None]
-        parameters = parameters + slope * ramp
-    else:
-        means = parameters.unflatten(1, (-1, head.components))[:, 1 : 1 + image.channels]
-        means *= torch.tensor([1.0, 30.0, 300.0])[torch.arange(count) % 3, None, None, None, None]
-        scales = parameters.unflatten(1, (-1, head.components))[:, 1 + image.channels : 1 + 2 * image.channels]
-        scales -= 4
-    return parameters.to(dtype)
-
-
-@settings(deadline=None, max_examples=40, derandomize=True)
-@given(case=heads(), seed=SEEDS)
-def test_an_interval_far_out_in_a_tail_has_a_finite_likelihood_and_gradient(case, seed):
-    image, head = case
-    interval = intervals(image, 6, seed)
-    values = torch.where(torch.rand(interval.low.shape, generator=generator(seed)) < 0.5, interval.low, interval.high)
-    results = []
-    for dtype in (torch.float64, torch.float32):
-        parameters = far_parameters(head, image, 6, seed, torch.float32).to(dtype).requires_grad_()
-        found = head.restricted_log_prob(parameters, values, interval)
-        mass = head.channel_log_mass(parameters, values, interval)
-        assert found.dtype == mass.dtype == dtype
-        assert found.isfinite().all()
-        assert mass.isfinite().all()
-        assert (found <= 1e-6 * (1 + mass.abs())).all()
-        for result in (found, mass):
-            (gradient,) = torch.autograd.grad(result.sum(), parameters, retain_graph=True)
-            assert gradient.isfinite().all()
-        results.append((found.double(), mass.double()))
-    (exact, exact_mass), (narrow, narrow_mass) = results
-    # The rounding error of a difference grows with its two numbers, and errors of earlier channels add to it.
-    large = (exact_mass.abs() + (exact + exact_mass).abs()).cumsum(1)
-    tolerance = 1e-4 + 2e-6 * large + 3e-7 * largest_position(head, image, parameters)
-    assert ((narrow_mass - exact_mass).abs() <= tolerance).all()
-    assert ((narrow - exact).abs() <= tolerance).all()
-
-
-def largest_position(head, image, parameters):
-    """Returns the largest distance of a value from its mean in units of the scale, shape (b, 1, 1, 1). Rounding errors
-    are proportional to it."""
-    if isinstance(head, SoftmaxHead):
-        return torch.zeros(len(parameters), 1, 1, 1)
-    grouped = parameters.detach().double().unflatten(1, (-1, head.components))
-    means, scales = grouped[:, 1 : 1 + image.channels], grouped[:, 1 + image.channels : 1 + 2 * image.channels]
-    farthest = means.abs().amax((1, 2, 3, 4)) + 3
-    return (farthest * scales.clamp(min=SMALLEST_LOG_SCALE).neg().exp().amax((1, 2, 3, 4)))[:, None, None, None]
-
-
-@pytest.mark.parametrize("head", ["softmax", "logistic_mixture"])
-def test_the_far_intervals_are_far(head):
-    image = ImageSpec(3, height=2, width=2)
-    head = SoftmaxHead(image) if head == "softmax" else LogisticMixtureHead(image, 3)
-    parameters = far_parameters(head, image, 6, 0, torch.float64)
-    mass = head.channel_log_mass(parameters, random_images(6, image), intervals(image, 6, 0))
-    assert mass.min() < -1000
 
 
 @pytest.mark.parametrize("levels", [3, 256, 65536])

@@ -1,14 +1,15 @@
 """Tests of the choice of the number of threads, with durations that the tests set."""
 
 import contextlib
+import functools
 import itertools
-import subprocess
-import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from helpers.tiny_runs import metrics, run, same, tiny, weights, with_dropout, write_pictures
+from helpers.tiny_runs import metrics, run, same, tiny, weights, with_dropout
 from safetensors.torch import load_file
 
 from auxar.numerics import threads as module
@@ -106,47 +107,28 @@ def test_the_number_is_restored_after_an_exception():
         assert torch.get_num_threads() == 2
 
 
-NESTED = """
-import threading
-import torch
-from auxar.numerics.threads import threads
+def test_the_number_is_restored_if_threads_of_python_overlap(request):
+    """Two of them use one thread of PyTorch, and the one that began first ends first."""
+    request.addfinalizer(functools.partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(3)
+    entered, leave = threading.Event(), threading.Event()
 
-torch.set_num_threads(3)
-entered, leave, seen = threading.Event(), threading.Event(), []
+    def second():
+        with threads(1) as before:
+            numbers = [before, torch.get_num_threads()]
+            entered.set()
+            leave.wait(60)
+        return [*numbers, torch.get_num_threads()]
 
-def second():
-    with threads(1) as before:
-        seen.append((before, torch.get_num_threads()))
-        entered.set()
-        leave.wait()
-    seen.append(torch.get_num_threads())
-
-other = threading.Thread(target=second)
-with threads(1) as before:
-    assert (before, torch.get_num_threads()) == (3, 1)
-    other.start()
-    entered.wait()
-assert torch.get_num_threads() == 3
-leave.set()
-other.join()
-assert seen == [(3, 1), 3], seen
-assert torch.get_num_threads() == 3
-third = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-third.start()
-third.join()
-assert seen[-1] == 3
-"""
-
-
-@pytest.mark.slow
-def test_the_number_of_pytorch_threads_is_restored():
-    """Two Python threads use one thread of PyTorch, and the one that began first ends first."""
-    subprocess.run([sys.executable, "-c", NESTED], check=True, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+    with ThreadPoolExecutor(1) as pool:
+        with threads(1) as before:
+            other = pool.submit(second)
+            entered.wait(60)
+        assert (before, torch.get_num_threads()) == (3, 3)
+        leave.set()
+        assert other.result(60) == [3, 1, 3]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result(60) == 3
 
 
 def test_results_of_a_run_do_not_depend_on_the_numbers_of_threads(pictures, tmp_path, monkeypatch):

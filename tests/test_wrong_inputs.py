@@ -17,14 +17,10 @@ TYPES = (
     "images: expected a tensor or an array of integers, a Pillow image, the path of an image or of a folder, or a list "
     "of these, got "
 )
-SHAPE = "images: expected shape (n, 3, 8, 8) or (3, 8, 8), got "
-PREPARE = "; model.prepare(images, resize='cover') converts pictures"
 SCALED = "; values that are scaled to [0, 1] are converted with (x * 255).round()"
 RANGE = "images: expected integers in [0, 256), got "
 A_PATH = "expected a path (a string or a pathlib.Path), got "
 PATH = f"path: {A_PATH}"
-RUN = f"run: {A_PATH}"
-RECIPE = PATH.replace("path", "recipe", 1)
 KNOWN = " (known: auto, cpu, cuda)"
 
 WRONG = [
@@ -32,7 +28,6 @@ WRONG = [
     ("load(None)", f"{PATH}None"),
     ("load('')", "path: expected a path, got ''"),
     ("load('run/first')", "run/first is not a run's folder: it does not exist; did you mean 'runs'?"),
-    ("load('first')", "first is not a run's folder: it does not exist; did you mean 'runs/first'?"),
     ("load('runs')", "runs is not a run's folder: it has no recipe.toml; it contains the runs first"),
     (
         "load('runs/first/factors')",
@@ -49,7 +44,7 @@ WRONG = [
     ),
     ("load('tiny.toml')", "tiny.toml is not a run's folder: it is a recipe; `auxar run tiny.toml` makes a run of it"),
     ("load('runs/first', trust_plugins='no')", "trust_plugins: expected True or False, got 'no'"),
-    ("run(model)", f"{RECIPE}an object of type ImageModel"),
+    ("run(model)", f"recipe: {A_PATH}an object of type ImageModel"),
     # Devices
     ("load('runs/first', device='cudo')", f"device: there is no device named 'cudo'; did you mean 'cuda'?{KNOWN}"),
     # Lists, numbers and flags
@@ -58,26 +53,19 @@ WRONG = [
         "only: expected a list of names of factors, got the string 'prior'; write ['prior']",
     ),
     (
-        "run('tiny.toml', only=['pior'])",
-        "only: the recipe has no factor named 'pior'; did you mean 'prior'? (known: prior, stage0)",
-    ),
-    (
         "sample('runs/first', settings={'seed': 1})",
-        "settings: expected a list of key=value strings, got {'seed': 1} (dict); write ['seed=1']",
+        "settings: expected a list of key=value strings, got {'seed': 1} (dict)",
     ),
-    ("figures('runs/first', rows='6')", "rows: expected an integer from 1 to 1,048,576, got '6'"),
+    ("figures('runs/first', rows=True)", "rows: expected an integer from 1 to 1,048,576, got True"),
     ("load_plugins('mine.py')", "files: expected a list of paths, got the single path 'mine.py'; write ['mine.py']"),
     ("compare([])", "runs: expected at least one run to compare, got none"),
     ("sample('runs/first', given=image)", f"given[0]: {A_PATH}an object of type Tensor"),
-    ("sample('runs/first', given=['pictures'], stage='0')", "stage: expected an integer from 0 to 0, got '0'"),
     ("sample('runs/first', given=['a.png'], as_view=1)", "as_view: expected True or False, got 1 (int)"),
     ("sample('runs/first', given=[])", "given: expected at least one image file, or a folder of images"),
-    ("sample('runs/first', keep=3)", "keep: expected images to draw from, which --given names"),
     (
         "ImageModel('runs/first')",
         "chain: expected a Chain, got 'runs/first'; auxar.load loads the model of a run",
     ),
-    ("model.sample_conditions(1)", "condition: this model has no p(y) to draw from; its recipe has no condition.prior"),
     (
         "model.classify(image)",
         "classification needs a model whose condition is a label, but this model has no condition",
@@ -90,16 +78,13 @@ WRONG = [
     ("model.log_prob([[1, 2], [3, 4]])", f"{TYPES}[1, 2] (list)".replace("images:", "images[0]:")),
     # Tensors and arrays that do not fit
     ("model.log_prob(image / 255)", f"{RANGE}values of torch.float32{SCALED}"),
-    ("model.log_prob(np.array([1, None]))", f"{RANGE}values of object{SCALED}"),
     ("model.log_prob(image + 1)", f"{RANGE}1 … 256"),
-    ("model.log_prob(image[:, :1])", f"{SHAPE}(1, 1, 8, 8){PREPARE}"),
-    ("model.log_prob([image, image[:, :2]])", f"{SHAPE}(1, 2, 8, 8){PREPARE}".replace("images:", "images[1]:")),
-    ("model.log_prob(image, batch_size=0)", "batch_size: expected an integer of at least 1, got 0 (int)"),
-    # Pictures and files
     (
-        "model.log_prob('pictures/nine.png')",
-        "images: there is no file or folder pictures/nine.png; did you mean 'pictures/one.png'?",
+        "model.log_prob(image[:, :1])",
+        "images: expected shape (n, 3, 8, 8) or (3, 8, 8), got (1, 1, 8, 8); model.prepare(images, resize='cover') "
+        "converts pictures",
     ),
+    # Pictures and files
     (
         "model.log_prob(['pictures/one.png', Path('picture')])",
         "images: there is no file or folder picture; did you mean 'pictures'?",
@@ -115,16 +100,16 @@ WRONG = [
         "JPEG, PNG, PPM, TIFF, WEBP",
     ),
     (
-        "model.prepare(picture, resize='crop')",
-        "resize must be one of none, cover, stretch, got 'crop'",
-    ),
-    (
         "model.prepare(picture.resize((10, 8)))",
         "images: the picture has 8×10 pixels; expected 8×8; set resize to 'cover' (cuts off margins) or 'stretch'",
     ),
     (
         "model.prepare(picture, crop={'upper': 2})",
-        "crop: unknown key 'upper' (known: bottom, left, right, top)",
+        "crop: unknown key 'upper' (known: bottom, left, random, right, top)",
+    ),
+    (
+        "model.prepare(picture, crop={'random': True})",
+        "crop: expected margins; random crops are drawn only in training",
     ),
     ("model.prepare(image * 2)", "images: expected 8-bit values, 0 … 255, got 0 … 510"),
     ("model.prepare(image.flatten())", "images: expected pictures of shape (n, channels, height, width), got (192,)"),
@@ -144,11 +129,9 @@ def names(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNam
     image = torch.arange(192).reshape(1, 3, 8, 8) * 255 // 191
     picture = Image.fromarray(image[0].permute(1, 2, 0).numpy().astype(np.uint8))
     picture.save(folder / "pictures" / "one.png")
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(image))
-    values = {"model": model, "recipe": model.recipe, "image": image, "picture": picture, "loader": loader}
     public = {name: getattr(auxar, name) for name in auxar.__all__}
-    given = {"labels": torch.zeros(1, dtype=torch.int64), "Path": Path, "np": np, "torch": torch, "Image": Image}
-    return SimpleNamespace(folder=folder, values={**public, **values, **given})
+    values = {**public, "model": model, "image": image, "picture": picture, "Path": Path}
+    return SimpleNamespace(folder=folder, values=values)
 
 
 @pytest.mark.parametrize(("call", "message"), WRONG, ids=[call for call, _ in WRONG])
@@ -172,9 +155,3 @@ def test_gpus_that_do_not_exist(names, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(auxar.UserError, match=r"^device: there is no device named 'cuda:7'; did you mean 'cuda:"):
         model.to("cuda:7")
-
-
-def test_the_result_of_run_is_a_path(names, monkeypatch):
-    monkeypatch.chdir(names.folder)
-    folder = auxar.RunFolder(Path("runs/first"))
-    assert auxar.load(folder).device.type == auxar.load("runs/first").device.type

@@ -1,6 +1,6 @@
 """Compares times on an idle machine with times beside other busy processes.
 
-    python tests/benchmarks/busy.py training --processes 1 3
+    python tests/benchmarks/busy.py --processes 1 3
 
 `--processes` gives numbers of other processes that compute without pause; each is measured, and so is the idle machine.
 Measurements with and without them take turns, and medians are printed as JSON. The machine must be idle otherwise.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -22,15 +21,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from measuring import options_of, show, timed
-from safetensors.torch import load_file
 
 import auxar
+from auxar.files import read_checksum
 from auxar.numerics.threads import ThreadChoice, threads
 
 BETWEEN = 0.2
@@ -74,12 +73,10 @@ def fixed() -> Iterator[None]:
         ThreadChoice.__init__ = original  # type: ignore[method-assign]
 
 
-def compared(
-    name: str, work: Callable[[int], str], amount: int, options: argparse.Namespace, others: Others
-) -> Iterator[dict[str, Any]]:
-    """Yields the times of an amount of work, whose result has the digest that `work` returns.
+def compared(factor: str, steps: int, options: argparse.Namespace, others: Others) -> Iterator[dict[str, Any]]:
+    """Yields the times of trainings of a factor.
 
-    Beside busy processes, all threads do a tenth of the work, because they may be many times as slow. Their time is
+    Beside busy processes, all threads train a tenth of the steps, because they may be many times as slow. Their time is
     multiplied by ten.
     """
     for number in (0, *options.processes):
@@ -91,46 +88,32 @@ def compared(
                 part = 10 if way == "all" and number else 1
                 count = 1 if way == "one" else options.threads
                 with threads(count), contextlib.nullcontext() if way == "chosen" else fixed():
-                    duration, result = timed(functools.partial(work, amount // part))
+                    duration, result = timed(functools.partial(train, factor, steps // part))
                 found.append(part * duration)
                 if part == 1:
                     digests.add(result)
         medians = {way: statistics.median(found) for way, found in times.items()}
         ratio = medians["chosen"] / min(medians["one"], medians["all"])
-        row = {"case": name, "processes": number, "seconds": medians, "ratio": ratio, "same": len(digests) == 1}
+        row = {"processes": number, "seconds": medians, "ratio": ratio, "same": len(digests) == 1}
         print(row, file=sys.stderr, flush=True)
         yield row
 
 
-def digest(file: Path) -> str:
-    """A digest of the tensors in a file."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(load_file(file).items()):
-        found.update(name.encode() + tensor.numpy().tobytes())
-    return found.hexdigest()
-
-
-def training(options: argparse.Namespace, others: Others) -> Iterator[dict[str, Any]]:
-    """Yields the times of trainings of factors of the quickstart, each in a new folder."""
-
-    def train(factor: str, steps: int) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            settings = [f"training.factor.{factor}.steps={steps}"]
-            run = auxar.run("quickstart", settings=settings, only=[factor], train_only=True, out=Path(folder, "run"))
-            return digest(run.weights(factor))
-
-    for name, (factor, steps) in TRAININGS.items():
-        yield from compared(name, functools.partial(train, factor), steps, options, others)
+def train(factor: str, steps: int) -> str:
+    """Trains a factor of the quickstart in a new folder, and returns a digest of its weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = [f"training.factor.{factor}.steps={steps}"]
+        run = auxar.run("quickstart", settings=settings, only=[factor], train_only=True, out=Path(folder, "run"))
+        return read_checksum(run.weights(factor))
 
 
 def main() -> None:
     """Measures trainings, and prints JSON."""
-    work = {"positional": True, "choices": ["training"]}
-    options = options_of(__doc__, work=work, processes=[1], threads=os.cpu_count() or 1, repeats=3)
+    options = options_of(__doc__, processes=[1], threads=os.cpu_count() or 1, repeats=3)
     torch.manual_seed(0)
     others = Others(max(options.processes))
     try:
-        show(list(training(options, others)), options)
+        show({name: list(compared(*how, options, others)) for name, how in TRAININGS.items()}, options)
     finally:
         # A process that is stopped cannot be ended.
         others.run(len(others.processes))

@@ -8,6 +8,11 @@ and each pair of widths (bits of weights / bits of values between layers), the o
 integers minus those in float32, on the same held-out images, with its standard error. With `--speed N`, it also has the
 time in integers divided by the time in float32, for the likelihoods of N images and for drawing N images with the
 sampler `auto`. Both are medians over repeats that alternate between the two, in one thread.
+
+Differences of bits/dim, measured with `quickstart`, `emoji32`, `emoji32_color` and faces of 16×16 pixels:
+
+    12/12   +0.0008 ± 0.0001   +0.0415 ± 0.0033   +0.0301 ± 0.0020   +0.0061 ± 0.0005
+    12/14   −0.0000 ± 0.0000   +0.0008 ± 0.0004   −0.0099 ± 0.0010
 """
 
 from __future__ import annotations

@@ -1,16 +1,12 @@
-"""The frame of the benchmarks: options, times of calls that take turns, held-out images, and runs."""
+"""The frame of the benchmarks: options, times of calls that take turns, and held-out images."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -72,17 +68,3 @@ def seconds(call: Callable[[], object], repeats: int, warm_up: int = 1) -> float
 def heldout_images(model: auxar.ImageModel, count: int | None = None) -> torch.Tensor:
     """The first held-out images of a model's data, or all: uint8, (b, c, h, w)."""
     return torch.cat(list(auxar.load_images(model).heldout.in_order(64, limit=count)))
-
-
-def run_recipe(recipe: str | Path, out: Path, settings: Sequence[str] = (), *options: str) -> bool:
-    """Runs a recipe, or continues its run, in a process with one thread; its output is in a log file beside the run.
-
-    Returns whether it succeeded.
-    """
-    chosen = ["--set", *settings] if settings else []
-    command = [sys.executable, "-m", "auxar", "-q", "run", str(recipe), "--out", str(out), *options, *chosen]
-    with out.with_suffix(".log").open("a") as log:
-        done = subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
-    if done.returncode:
-        print(f"{out.name} has failed; {log.name} says why", flush=True)
-    return done.returncode == 0

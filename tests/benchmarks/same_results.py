@@ -61,6 +61,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import auxar
+from auxar_augmentations import Flip
 from auxar_codec import compress, decompress
 from auxar_codec.container import read_container
 
@@ -167,7 +168,7 @@ def results_of_run(name: str, folder: Path, seed: int, settings: Sequence[str] =
     assert model.recipe is not None
     sets, drop = auxar.load_images(model), 0.5 if model.condition is not None else 0.0
     heldout = next(sets.heldout.in_order_examples(5))
-    shuffled = next(sets.train.shuffled_examples(8, seed=seed, flip=True, drop=drop))
+    shuffled = next(sets.train.shuffled_examples(8, seed=seed, augment=[Flip()], drop=drop))
     for key, batch in {"heldout": heldout, "shuffled": shuffled}.items():
         yield f"images/{key}", batch.image
         yield f"images/{key}-conditions", [] if batch.condition is None else batch.condition

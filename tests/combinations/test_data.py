@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from helpers.matrix import BATCH, MATRIX, NAMES
-from helpers.references import Pictures, chance, divided, read, training_batch
+from helpers.references import Pictures, augmented, chance, divided, read, training_batch
 from helpers.tiny_runs import write
 from torch import Tensor
 
 import auxar
 from auxar.data.batches import training_examples
 from auxar.data.sets import DataSets
+from auxar_augmentations import Flip, Shift
 
 BROKEN = 5
 """The position of a broken image, which is left out."""
@@ -52,7 +53,9 @@ def same(found: list[Any], images: Tensor, conditions: Tensor) -> bool:
 
 
 def examples(images, steps: int, **options) -> list[Any]:
-    return list(training_examples(images, batch_size=6, steps=steps, seed=1, flip=True, drop=0.3, **options))
+    return list(
+        training_examples(images, batch_size=6, steps=steps, seed=1, augment=[Flip(), Shift()], drop=0.3, **options)
+    )
 
 
 def test_stored_images(name, folder, pictures):
@@ -63,7 +66,7 @@ def test_stored_images(name, folder, pictures):
             expected = parts[part].of(list(range(min(7, len(parts[part])))))
             assert same(found, expected.images, expected.conditions)
             assert [len(batch) for batch in found[:-1]] == [BATCH] * (len(found) - 1)
-    expected = training_batch(parts["train"], range(6 * 4), 1, flip=True, drop=0.3)
+    expected = training_batch(parts["train"], range(6 * 4), 1, drop=0.3)
     assert same(examples(sets.train, 4), expected.images, expected.conditions)
     assert same(examples(sets.train, 4, start=2), expected.images[12:], expected.conditions[12:])
     shares = [examples(sets.train, 4, rank=rank, processes=2) for rank in range(2)]
@@ -87,10 +90,10 @@ def test_streamed_images(name, folder, pictures):
     seen: list[int] = []
     for place in range(6 * 5):
         batch = batches[place // 6].of(slice(place % 6, place % 6 + 1))
-        mirrored, dropped = chance("flip", 1, place) < 0.5, chance("drop", 1, place) < 0.3
-        image = batch.image.flip(-1) if mirrored else batch.image
-        [own] = [number for number, one in enumerate(given) if torch.equal(one.images, image)]
-        condition = given[own].conditions.flip(-1) if mirrored else given[own].conditions
+        dropped = chance("drop", 1, place) < 0.3
+        found = [torch.equal(augmented(one.images[0], 1, place)[None], batch.image) for one in given]
+        own = found.index(True)
+        condition = augmented(given[own].conditions[0], 1, place)[None]
         assert torch.equal(batch.condition, torch.full_like(condition, -1).int() if dropped else condition.int())
         seen.append(own)
     epochs = [seen[: len(rows)], seen[len(rows) : 2 * len(rows)], list(range(len(rows)))]

@@ -13,19 +13,16 @@ import re
 import shlex
 import shutil
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-import torch
 from helpers.tiny_runs import PROJECT, call
 
 import auxar
 from auxar.cli.parser import command_line
 from auxar.commands.run import run as run_recipe
-from auxar.draw.sheets import labeled
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import ImageSpec
@@ -142,9 +139,7 @@ def test_scripts_on_pages_have_the_options_that_are_named():
     tried = 0
     for page in FILES:
         for script, arguments in re.findall(r"\bpython ((?:tests|docs)/\S+\.py)([^`#\n]*)", read(page)):
-            # The fuzz tests share a parser, and so do the benchmarks.
-            shared = ("fuzz/watching.py", "benchmarks/measuring.py")
-            parsers = "".join(map(read, (PROJECT / script, *(PROJECT / "tests" / name for name in shared))))
+            parsers = read(PROJECT / script) + read(PROJECT / "tests" / "benchmarks" / "measuring.py")
             for option in re.findall(r"--[\w-]+", arguments):
                 name = option.removeprefix("--").replace("-", "_")  # A keyword of `measuring.options_of`.
                 assert re.search(rf'"{option}"|"{name}"|\b{name}=', parsers), (page.name, script)
@@ -180,36 +175,6 @@ def anchors(page: Path) -> set[str]:
 
 def test_generated_parts_and_pictures_are_up_to_date(generate):
     assert [file.name for file, _ in generate("write").outdated_files()] == []
-
-
-def test_only_small_differences_of_pictures_count_as_none(generate):
-    write = generate("write")
-    drawing = '<text x="10.0">a</text>'
-    others = {'<text x="10.1">a</text>': True, '<text x="11.0">a</text>': False, '<text x="10.0">b</text>': False}
-    for other, same in others.items():
-        assert write.same_picture(".svg", drawing.encode(), other.encode()) == same
-    spec = ImageSpec(height=32, width=32)
-    images = torch.zeros((2, *spec.shape), dtype=torch.int64)
-    sheets = [generate("pictures").as_png(labeled([(title, images, spec)] * 4)) for title in ("twice", "thrice")]
-    assert write.same_picture(".png", sheets[0], sheets[0])
-    assert not write.same_picture(".png", *sheets)
-
-
-def test_out_of_date_parts_are_told_and_written(generate, tmp_path, monkeypatch, capsys):
-    write = generate("write")
-    page = tmp_path / "page.md"
-    page.write_text("Before.\n\n<!-- generated: keys image -->\n\nold\n\n<!-- end -->\n\nAfter `<!-- end -->`.\n")
-    monkeypatch.setattr(write, "DOCS", tmp_path / "docs")
-    monkeypatch.setattr(write, "PAGES", [page])
-    monkeypatch.setattr(write, "PICTURES", {})
-    before = page.read_text()
-    for arguments, status, text in (["--check"], 1, before), ([], 0, None), (["--check"], 0, None):
-        monkeypatch.setattr(sys, "argv", ["write.py", *arguments])
-        assert write.main() == status
-        assert text is None or page.read_text() == text
-    assert "page.md is out of date" in capsys.readouterr().out
-    assert page.read_text().startswith("Before.\n\n<!-- generated: keys image -->\n\n| key | type")
-    assert page.read_text().endswith("|\n\n<!-- end -->\n\nAfter `<!-- end -->`.\n")
 
 
 def rows(table: str) -> dict[str, list[str]]:
@@ -368,21 +333,6 @@ def site(tmp_path_factory) -> Path:
     return folder / "site"
 
 
-class Requests(HTMLParser):
-    """A parser that collects the addresses that a browser fetches to show a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attributes}
-        linked = tag == "link" and given.get("rel") not in ("canonical", "alternate", "next", "prev")
-        self.found += [given[name] for name in ("src", "srcset", "poster", "data") if name in given]
-        if linked or tag == "use":
-            self.found.append(given.get("href", ""))
-
-
 @pytest.mark.slow
 def test_the_site_has_every_page_with_its_tables_and_pictures(site):
     expected = {page.relative_to(DOCS).with_suffix(".html") for page in DOCS.rglob("*.md")}
@@ -398,16 +348,3 @@ def test_the_site_has_every_page_with_its_tables_and_pictures(site):
     shown = re.findall(r'<img [^>]*src="(pictures/[^"]+)"', read(site / "idea.html"))
     assert shown
     assert all((site / picture).stat().st_size > 1000 for picture in shown)
-
-
-@pytest.mark.slow
-def test_the_site_asks_no_other_for_anything(site):
-    pages = list(site.rglob("*.html"))
-    assert len(pages) > 15
-    for page in pages:
-        parser = Requests()
-        parser.feed(read(page))
-        assert len(parser.found) > 3
-        assert [request for request in parser.found if re.match(r"(https?:)?//", request)] == [], page
-    for style in site.rglob("*.css"):
-        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", read(style)), style

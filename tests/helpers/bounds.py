@@ -2,48 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import strategies as st
 
-from auxar.model import CausalDistribution, Chain, Factor
-from auxar_grayscale import GrayscaleConfig, GrayscaleView
-from auxar_pixelcnn import components
-from auxar_pyramid import PyramidConfig, PyramidView
-from helpers.causal_networks import HEADS, SEEDS, all_images, randomized
-
-
-def pyramid(image):
-    return PyramidView(PyramidConfig(2), image)
-
-
-def grayscale(image):
-    return GrayscaleView(GrayscaleConfig(2), image)
-
-
-@st.composite
-def distributions(draw, image, features_channels=0):
-    """Draws a distribution of the image from the shipped networks: a prior or, with features, a decoder."""
-    head = draw(st.sampled_from(list(HEADS.values())))
-    filters = draw(st.integers(2, 4))
-    if draw(st.booleans()):
-        light = components.LightConfig(filters=filters, blocks=draw(st.integers(1, 2)), head=head)
-        return CausalDistribution(components.light(light, image, features_channels))
-    full = components.FullConfig(filters=filters, nr_resnet=1, head=head)
-    return CausalDistribution(components.full(full, image, features_channels))
-
-
-@st.composite
-def models(draw, space):
-    image, views = space
-    if not views:
-        return Chain([Factor(draw(distributions(image)))])
-    view = views[0](image)
-    embedding = components.embedding(components.EmbeddingConfig(filters=2, blocks_per_group=1), view.view, image)
-    decoder = draw(distributions(image, embedding.features_channels))
-    return Chain([Factor(decoder, view=view, embedding=embedding), draw(models((view.view, views[1:])))])
-
-
-def random_models(space):
-    return st.tuples(models(space), SEEDS).map(lambda pair: randomized(*pair))
+from helpers.causal_networks import all_images
 
 
 def conditional_table(stage):

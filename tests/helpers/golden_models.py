@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 import auxar
-from auxar.data.examples import Examples
 from auxar.data.sets import DataSets
-from auxar.model import integers
+from auxar.model import ImageSpec, integers
 from auxar.recipe import ComponentChoice
 from auxar.runs.opening import open_run
 from auxar.training.conversion import convert_run
+from helpers.listed_images import Listed
 
 IMAGES = 16
 SIDE = 8
@@ -93,16 +93,14 @@ def golden_images() -> Tensor:
     return torch.from_numpy(found)
 
 
-class GoldenImages:
+class GoldenImages(Listed):
     """The images in the form of a training set."""
+
+    def __init__(self) -> None:
+        super().__init__(ImageSpec(3, height=SIDE, width=SIDE), golden_images())
 
     def __len__(self) -> int:
         return IMAGES
-
-    def every_example(self, step: int, first: int, limit: int) -> Iterator[tuple[int, Examples]]:
-        """Yields the numbers and the pixels of every `step`-th image of the first `limit` ones."""
-        images = golden_images()
-        yield from ((number, Examples(images[number][None])) for number in range(first, min(limit, IMAGES), step))
 
 
 def make_golden_run(folder: Path, name: str) -> dict[str, str]:

@@ -80,16 +80,25 @@ def data_of(name: str, folder: Path) -> dict[str, Pictures]:
     return divided(read(folder, NAMES if name == "labels" else None, masks=name == "masks"), 0.6, 0.3)
 
 
-def training_batch(pictures: Pictures, places: range, seed: int, *, flip: bool, drop: float) -> Pictures:
-    """The images at some positions of the training sequence: shuffled, mirrored, and some without their conditions."""
+def augmented(values: Tensor, seed: int, place: int) -> Tensor:
+    """Values (c, h, w) at a place of the training sequence, mirrored and shifted as the runs of `MATRIX` do."""
+    values = values.flip(-1) if chance("flip", seed, place) < 0.5 else values
+    down, right = ((0, 1, -1)[step] for step in divmod(8 - int(chance("shift", seed, place) * 9), 3))
+    height, width = values.shape[1:]
+    rows = [min(max(row - down, 0), height - 1) for row in range(height)]
+    columns = [min(max(column - right, 0), width - 1) for column in range(width)]
+    return values[:, rows][:, :, columns]
+
+
+def training_batch(pictures: Pictures, places: range, seed: int, *, drop: float) -> Pictures:
+    """The images at some positions of the training sequence: shuffled, augmented, and some without their conditions."""
     images, conditions = [], []
     for place in places:
         epoch, position = divmod(place, len(pictures))
         row = permutation(len(pictures), "epoch", seed, epoch)[position]
-        mirrored = flip and chance("flip", seed, place) < 0.5
-        images.append(pictures.images[row].flip(-1) if mirrored else pictures.images[row])
+        images.append(augmented(pictures.images[row], seed, place))
         if pictures.conditions is not None:
-            condition = pictures.conditions[row].flip(-1) if mirrored else pictures.conditions[row]
+            condition = augmented(pictures.conditions[row], seed, place)
             dropped = drop and chance("drop", seed, place) < drop
             conditions.append(torch.full_like(condition, -1) if dropped else condition)
     return Pictures(torch.stack(images), torch.stack(conditions) if conditions else None)
@@ -143,9 +152,9 @@ def trained(
     order, rate, averages = _seed(0, "data", factor.name), settings["optimizer"]["learning_rate"], None
     size, bits = settings["batch_size"], math.log(2) * factor.image.dims
     parameters = list(factor.parameters())
-    options = {"flip": settings["flip"], "drop": 0.0 if factor.name == "condition" else drop}
+    drop = 0.0 if factor.name == "condition" else drop
     torch.manual_seed(_seed(0, "initialization", factor.name))
-    first = training_batch(data["train"], range(settings["initialization_images"]), order, **options)
+    first = training_batch(data["train"], range(settings["initialization_images"]), order, drop=drop)
     factor.train()
     with torch.no_grad():
         factor.initialize(*_inputs(chain, factor, first))
@@ -154,7 +163,7 @@ def trained(
     best: tuple[float, int, dict[str, Tensor]] = (math.inf, 0, {})
     since = 0
     for step in range(settings["steps"]):
-        batch = training_batch(data["train"], range(step * size, (step + 1) * size), order, **options)
+        batch = training_batch(data["train"], range(step * size, (step + 1) * size), order, drop=drop)
         torch.manual_seed(_seed(0, factor.name, step, 0))
         optimizer.zero_grad()
         loss, rows = 0.0, math.ceil(size / settings["accumulate"])

@@ -196,6 +196,20 @@ def stopping_at(place: Any, name: str, calls: int, *, after: bool = False, signa
             yield
 
 
+@contextlib.contextmanager
+def calls_of(place: Any, name: str) -> Iterator[list[Any]]:
+    """A context that gives a list of the last arguments of the calls of a method in it."""
+    found, own = list[Any](), getattr(place, name)
+
+    def call(*arguments: Any) -> Any:
+        found.append(arguments[-1])
+        return own(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, name, call)
+        yield found
+
+
 def stopping_after(steps: int) -> contextlib.AbstractContextManager[None]:
     """Ends the block when a training in it begins the update of the averaged weights after `steps` steps."""
     return stopping_at(WeightAverage, "update", steps + 1)
@@ -232,6 +246,13 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     ]
     left_out = ("seconds", "images_per_second", "total_steps")
     return [{key: value for key, value in line.items() if key not in left_out} for line in lines]
+
+
+def assert_same_training(first: Path, second: Path) -> None:
+    """Asserts that two runs have the same weights and checkpoints, to the last bit, and the same metrics."""
+    for name in ("weights", "training"):
+        assert same(weights(first, name), weights(second, name))
+    assert metrics(first) == metrics(second)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

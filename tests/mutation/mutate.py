@@ -10,8 +10,7 @@ arguments or of axes, an argument or a statement. All kinds are drawn equally of
 line are run, in copies of the repository.
 
 `--folder` keeps the recorded coverage and the outcomes, so the same command continues after an interruption. After a
-change of code or tests, record again; the same command then repeats the trials of mutants that no test noticed, whose
-test is gone, or whose file changed. A mistake may delete files or signal processes, so run this in a container.
+change of code or tests, record again. A mistake may delete files or signal processes, so run this in a container.
 
 With `--limit 60`, tests that take more than 60 seconds together are not run on one mutant: tests in the folder that
 mirrors the mutant's come first, then fast tests. A mutant that these tests do not notice counts as not noticed.
@@ -37,7 +36,7 @@ import attrs
 from cpp_mutants import cpp_mutants
 from mutants import Mutant, identities
 from python_mutants import is_python, python_mutants
-from recording import code_files, digests, record
+from recording import code_files, record
 from selection import Selection
 from trial import OUTPUT, Outcome, attempt, copy_tree
 
@@ -71,45 +70,13 @@ def drawn(mutants: dict[str, Mutant], seed: int) -> Iterator[str]:
                 yield identity
 
 
-@attrs.frozen
-class Entry:
-    """The outcome of trying one mutant, as a line of the record."""
-
-    identity: str
-    mutant: Mutant
-    outcome: Outcome
-    code: str
-    """The checksum of the file of the mutant."""
-    recording: str
-    """The name of the recording of the tests."""
-
-    def __str__(self) -> str:
-        before, after = (
-            repr(text if len(text) <= 100 else f"{text[:48]} … {text[-48:]}")
-            for text in (self.mutant.before, self.mutant.after)
-        )
-        by = f" by {self.outcome.by}" if self.outcome.by else ""
-        place = f"{self.mutant.file}:{self.mutant.line} {self.mutant.kind}"
-        return f"{self.identity} {self.outcome.kind}: {place}: {before} → {after}{by}"
-
-
-def recorded(path: Path) -> dict[str, Entry]:
-    """The outcomes in a file by the identities of mutants. It has a JSON object a line; the last of a mutant counts."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        fields = json.loads(line)
-        parts = {"mutant": Mutant(**fields["mutant"]), "outcome": Outcome(**fields["outcome"])}
-        found[fields["identity"]] = Entry(**{**fields, **parts})
-    return found
-
-
-def is_known(mutant: Mutant, entry: Entry | None, selection: Selection) -> bool:
-    """Whether the outcome of a mutant is known: nothing that could change it has changed."""
-    if entry is None or entry.code != digests(ROOT, [mutant.file])[mutant.file]:
-        return False
-    return entry.recording == selection.name or (
-        entry.outcome.kind not in UNNOTICED and entry.outcome.by in selection.seconds
+def told(identity: str, mutant: Mutant, outcome: Outcome) -> str:
+    """The outcome of trying a mutant, as a line of text."""
+    before, after = (
+        repr(text if len(text) <= 100 else f"{text[:48]} … {text[-48:]}") for text in (mutant.before, mutant.after)
     )
+    by = f" by {outcome.by}" if outcome.by else ""
+    return f"{identity} {outcome.kind}: {mutant.file}:{mutant.line} {mutant.kind}: {before} → {after}{by}"
 
 
 _copy: Path
@@ -127,7 +94,7 @@ def _prepare(folder: Path, copies: Path) -> None:
     _selection = Selection(ROOT, folder)
 
 
-def _try(identity: str, mutant: Mutant, limit: float, show: bool) -> Entry:
+def _try(identity: str, mutant: Mutant, limit: float, show: bool) -> tuple[str, Outcome]:
     """Tries a mutant with tests of up to `limit` seconds."""
     tests = _selection.tests(mutant)
     ends = itertools.accumulate(_selection.seconds[test] for test in tests)
@@ -135,7 +102,7 @@ def _try(identity: str, mutant: Mutant, limit: float, show: bool) -> Entry:
     outcome = attempt(mutant, {test: _selection.seconds[test] for test in tests}, _copy)
     if show:
         print((_copy / OUTPUT).read_text(errors="replace"))
-    return Entry(identity, mutant, outcome, digests(ROOT, [mutant.file])[mutant.file], _selection.name)
+    return identity, outcome
 
 
 def main() -> int:
@@ -148,8 +115,9 @@ def main() -> int:
     if options.only is not None and options.only not in mutants:
         sys.exit(f"no mutant of the present code is called {options.only}")
     chosen = [options.only] if options.only else list(itertools.islice(drawn(mutants, options.seed), options.count))
-    path = options.folder / "outcomes.jsonl"
-    known = recorded(path)
+    path = options.folder / "recording" / "outcomes.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    known = {name: Outcome(**fields) for name, fields in map(json.loads, lines)}
     if not options.summary:
         with (
             tempfile.TemporaryDirectory(prefix="copies-", dir=options.folder, ignore_cleanup_errors=True) as copies,
@@ -157,26 +125,22 @@ def main() -> int:
         ):
             selection = Selection(ROOT, options.folder)
             show = options.only is not None
-            names = [name for name in chosen if show or not is_known(mutants[name], known.get(name), selection)]
+            names = [name for name in chosen if show or name not in known]
             names.sort(key=lambda name: selection.duration(mutants[name]))  # the fastest first
             futures = [pool.submit(_try, name, mutants[name], options.limit, show) for name in names]
             for future in as_completed(futures):
-                entry = known[future.result().identity] = future.result()
+                identity, outcome = future.result()
+                known[identity] = outcome
                 with path.open("a") as file:
-                    file.write(json.dumps(attrs.asdict(entry)) + "\n")
-                print(entry, flush=True)
-    _summarize([known[identity] for identity in chosen if identity in known], len(chosen))
+                    file.write(json.dumps([identity, attrs.asdict(outcome)]) + "\n")
+                print(told(identity, mutants[identity], outcome), flush=True)
+    tried = [name for name in chosen if name in known]
+    unnoticed = [told(name, mutants[name], known[name]) for name in tried if known[name].kind in UNNOTICED]
+    print("\nnot noticed:", *sorted(unnoticed), sep="\n")
+    share = 1 - len(unnoticed) / max(1, len(tried))
+    outcomes = dict(collections.Counter(known[name].kind for name in tried))
+    print(f"\n{share:.1%} of {len(tried)} mutants noticed: {outcomes}; {len(chosen) - len(tried)} to be tried")
     return 0
-
-
-def _summarize(entries: list[Entry], count: int) -> None:
-    unnoticed = [entry for entry in entries if entry.outcome.kind in UNNOTICED]
-    print("\nnot noticed:", *sorted(map(str, unnoticed)), sep="\n")
-    outcomes = dict(collections.Counter(entry.outcome.kind for entry in entries))
-    noticed = len(entries) - len(unnoticed)
-    print(f"\n{noticed} of {len(entries)} mutants noticed ({noticed / max(1, len(entries)):.1%}): {outcomes}")
-    if len(entries) < count:
-        print(f"{count - len(entries)} are still to be tried")
 
 
 def _options() -> argparse.Namespace:

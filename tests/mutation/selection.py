@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -28,9 +27,7 @@ class Selection:
         self.root = root
         if not (folder / "recording").exists():
             sys.exit("no recording yet: run with --record first")
-        text = (folder / "recording" / "tests.json").read_text()
-        self.name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        state = json.loads(text)
+        state = json.loads((folder / "recording" / "tests.json").read_text())
         self.seconds: dict[str, float] = state["seconds"]
         self._fixtures: dict[str, list[str]] = state["fixtures"]
         self._data = CoverageData(str(folder / "recording" / "coverage"))

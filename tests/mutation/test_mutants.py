@@ -1,9 +1,7 @@
 """Tests of the mutants that `mutate.py` draws: their places, their names, and the tests that are selected for them."""
 
-import ast
 import json
 
-import mutate
 import pytest
 from coverage import CoverageData
 from cpp_mutants import cpp_mutants
@@ -11,7 +9,6 @@ from mutants import Mutant, identities
 from python_mutants import python_mutants
 from recording import digests
 from selection import Selection
-from trial import Outcome
 
 PYTHON = '''
 """Docstrings are left alone, 1 < 2."""
@@ -71,15 +68,6 @@ def test_mutants_of_cpp():
     }
 
 
-def test_a_mutant_changes_its_place_alone():
-    source = PYTHON.encode()
-    for mutant in python_mutants("size.py", source):
-        changed = mutant.applied(source)
-        assert changed[: mutant.start] == source[: mutant.start]
-        assert changed.endswith(source[mutant.end :])
-        assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source))
-
-
 def test_names_of_mutants_outlive_changes_of_other_lines():
     source, longer = b"a = b + c\na = b + c\n", b"first = 0\na = b + c\nd = 4\na = b + c\n"
     before = identities(python_mutants("size.py", source), source)
@@ -121,23 +109,6 @@ def test_selected_tests_ran_the_statement_or_use_a_fixture_that_ran_it(recorded)
     found = {line: selected(recorded, line) for line in (1, 2, 3, 4, 6)}
     a, b = ["a.py::test_2", "a.py::test_1"], ["b.py::test"]
     assert found == {1: b + a, 2: a, 3: [], 4: b, 6: b}
-
-
-def test_known_outcomes_are_not_repeated(recorded, monkeypatch):
-    monkeypatch.setattr(mutate, "ROOT", recorded)
-    mutant = Mutant("auxar/size.py", 2, 2, "constant", 0, 1, "1", "2")
-    selection = Selection(recorded, recorded)
-    code = digests(recorded, ["auxar/size.py"])["auxar/size.py"]
-
-    def known(outcome, by="", code=code, recording=selection.name):
-        entry = mutate.Entry("name", mutant, Outcome(outcome, by, "", 1.0), code, recording)
-        return mutate.is_known(mutant, entry, selection)
-
-    assert known("survived")
-    assert known("caught", "tests/test_b.py::test", recording="before")
-    assert not known("caught", "gone", recording="before")
-    assert not known("survived", recording="before")
-    assert not known("survived", code="before")
 
 
 @pytest.mark.parametrize("file", ["auxar/size.py", "tests/test_a.py"])

@@ -54,9 +54,6 @@ class Outcome:
     """`caught`, `survived`, `endless` (stopped after a time limit, so it counts as caught) or `untested`."""
     by: str
     """The test that failed. Empty if none did, or if tests could not be imported."""
-    error: str
-    """The first line of the error."""
-    seconds: float
 
 
 def copy_tree(root: Path, copy: Path) -> None:
@@ -75,7 +72,6 @@ def attempt(mutant: Mutant, tests: Mapping[str, float], copy: Path) -> Outcome:
     `tests` has the usual duration of each test in seconds. A failure counts if the test fails again when it runs alone,
     so a failure by chance does not.
     """
-    start = time.monotonic()
     left = dict(tests)
     outcome, by = "untested", ""
     file = copy / mutant.file
@@ -95,9 +91,7 @@ def attempt(mutant: Mutant, tests: Mapping[str, float], copy: Path) -> Outcome:
         shutil.rmtree(temporary, ignore_errors=True)
         for folder in ("home", *(["cache"] if mutant.file.endswith((".cpp", ".h")) else [])):
             shutil.rmtree(copy.parent / folder, ignore_errors=True)
-    lines = (copy / OUTPUT).read_text(errors="replace").splitlines() if outcome == "caught" else []
-    error = next((line[1:].strip() for line in lines if line.startswith("E ")), "")
-    return Outcome(outcome, by, error[:200], round(time.monotonic() - start, 1))
+    return Outcome(outcome, by)
 
 
 def _run(copy: Path, tests: Mapping[str, float], temporary: str) -> tuple[str, str]:

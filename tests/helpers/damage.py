@@ -1,26 +1,21 @@
-"""Damages runs at random: changes bytes, JSON, TOML and headers of tensors; replaces and removes files."""
+"""Damages files of runs at random: changes bytes, JSON, TOML and headers of tensors; replaces and removes files."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import pickle
 import shutil
 import struct
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import attrs
 import tomli_w
-from changes import NotFitting, change_bytes, random_place, spliced
 
 LARGE = 2**24
-APPENDED = ("metrics.jsonl", ".lock")
-"""Names of files that auxar writes in place. It replaces all other files by new ones, so copies can be hard links."""
 RELEVANT = {
     "load": ("run.json", "recipe.toml", "factors/*/weights.safetensors"),
     "report": ("*.json", "recipe.toml", "factors/*/metrics.jsonl", "samples/*.*", "figures/*"),
@@ -43,120 +38,116 @@ MODEST: list[Any] = [
     *("", "x", "pixelcnn", "raster", [], {}),
 ]
 """New values for keys of recipes. Sizes are small: a large valid size would make a case slow without showing a bug."""
-PLUGINS = ["plugins/evil.py", "../evil.py", "plugins/../evil.py", "evil.py", "/evil.py", "plugins/evil.txt", "samples"]
 NEW = [
     *("metrics.jsonl", ".lock", ".lock.json", ".recipe.toml.a1b2c3d4.part", "factors/prior/.x.a1b2c3d4.part"),
-    *("factors/prior/training.safetensors", "factors/prior/training-000000009.safetensors", "plugins/evil.py"),
+    *("factors/prior/training.safetensors", "factors/prior/training-000000009.safetensors", "plugins/other.py"),
     *(f"factors/prior/training-{'9' * 30}.safetensors", "factors/prior/training-000000003.safetensors"),
     *("factors/other/weights.safetensors", "samples/images/000009.png", "samples/notes.txt", "figures/x.png"),
 ]
 """Names of further files that have a meaning in a run."""
 
 
-@attrs.frozen
-class Place:
-    """A copy of a run, and a folder outside of it that must not change."""
-
-    folder: Path
-    outside: Path
-
-    def files(self) -> list[str]:
-        """Returns the paths, relative to the run, of all files that are small enough to read."""
-        found = [path for path in self.folder.rglob("*") if path.is_file() and path.stat().st_size < LARGE]
-        return sorted(path.relative_to(self.folder).as_posix() for path in found)
+class NotFitting(Exception):
+    """Raised if a file lacks the form that a change needs, such as JSON that an earlier change made invalid."""
 
 
-@attrs.frozen(eq=False)
-class Evil:
-    """An object whose pickle creates a file when it is loaded."""
-
-    path: str
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open, (self.path, "w")
-
-
-def copy_run(run: Path, folder: Path) -> None:
-    """Copies a run with hard links; files that auxar writes in place are really copied."""
-    shutil.copytree(run, folder, copy_function=lambda a, b: (shutil.copy2 if a.endswith(APPENDED) else os.link)(a, b))
-
-
-def damage(random: Random, place: Place, action: str) -> list[str]:
+def damage(random: Random, folder: Path, action: str) -> list[str]:
     """Damages one or a few files; returns what was done."""
     done = []
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        name = _chosen(random, place, action)
+        name = _chosen(random, folder, action)
         if name is None:
             break
         kind = random.choice([*KINDS, *_fitting(name)])
         with contextlib.suppress(NotFitting):
-            kind(random, place, name)
+            kind(random, folder, name)
             done.append(f"{kind.__name__.strip('_')} {name}")
     return done
 
 
-def _chosen(random: Random, place: Place, action: str) -> str | None:
-    files = place.files()
+def _files(folder: Path) -> list[str]:
+    """Returns the paths, relative to the run, of all files that are small enough to read."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size < LARGE]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def _chosen(random: Random, folder: Path, action: str) -> str | None:
+    files = _files(folder)
     if random.random() < 0.85:
         pattern = random.choice(RELEVANT[action])
         files = [name for name in files if Path(name).match(pattern)] or files
     return random.choice(files) if files else None
 
 
-def _fitting(name: str) -> Sequence[Callable[[Random, Place, str], None]]:
+def _fitting(name: str) -> Sequence[Callable[[Random, Path, str], None]]:
     """Returns the damages that fit the file's format, repeated so that they are chosen more often than general ones."""
     kinds = {".json": [_value], ".jsonl": [_value], ".safetensors": [_header, _metadata], ".toml": [_key]}
     return kinds.get(Path(name).suffix, []) * 12
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replaces a file instead of writing into it, because hard links share its content with other copies of the run."""
-    path.unlink(missing_ok=True)
-    path.write_bytes(content)
-
-
 # Any file
 
 
-def _bytes(random: Random, place: Place, name: str) -> None:
-    content = bytearray((place.folder / name).read_bytes())
+def change_bytes(random: Random, content: bytearray) -> None:
+    """Changes, removes, repeats or inserts bytes at one place."""
+    start = random.randrange(len(content) + 1)
+    if random.random() < 0.5:
+        start = min(start, random.randrange(1000))  # Headers are near the start of a file.
+    stop = min(len(content), start + random.choice((1, 2, 8, 100, 10_000)))
+    choice = random.randrange(7)
+    if choice == 0 and start < len(content):
+        content[start] ^= 1 << random.randrange(8)
+    elif choice == 1:
+        del content[start:stop]
+    elif choice == 2:
+        del content[start:]
+    elif choice == 3:
+        content[start:stop] = bytes(stop - start)
+    elif choice == 4:
+        content[start:start] = content[start:stop]
+    elif choice == 5:
+        content[start:start] = random.randbytes(random.choice((1, 8, 100)))
+    else:
+        content += random.randbytes(random.choice((1, 1000)))
+
+
+def _bytes(random: Random, folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
     for _ in range(random.choice((1, 1, 2, 20))):
         change_bytes(random, content)
-    _write(place.folder / name, bytes(content))
+    (folder / name).write_bytes(content)
 
 
-def _other(random: Random, place: Place, name: str) -> None:
+def _other(random: Random, folder: Path, name: str) -> None:
     """Replaces the file, or its end, by another file of the run."""
-    content, other = ((place.folder / each).read_bytes() for each in (name, random.choice(place.files())))
-    _write(place.folder / name, random.choice((other, spliced(random, content, other))))
+    content, other = ((folder / each).read_bytes() for each in (name, random.choice(_files(folder))))
+    spliced = content[: random.randrange(len(content) + 1)] + other[random.randrange(len(other) + 1) :]
+    (folder / name).write_bytes(random.choice((other, spliced)))
 
 
-def _odd_content(random: Random, place: Place, name: str) -> None:
-    evil = pickle.dumps(Evil(str(place.outside / "loaded")))
-    content = (b"", b"\0" * 5000, b"{}", b"[]", b"null", b"[" * 10**5, b"\xff\xfe", b"x" * 10**6, evil)
-    _write(place.folder / name, random.choice(content))
+def _odd_content(random: Random, folder: Path, name: str) -> None:
+    content = (b"", b"\0" * 5000, b"{}", b"[]", b"null", b"[" * 10**5, b"\xff\xfe", b"x" * 10**6)
+    (folder / name).write_bytes(random.choice(content))
 
 
-def _terabyte(random: Random, place: Place, name: str) -> None:
-    path = place.folder / name
-    _write(path, path.read_bytes())
-    os.truncate(path, random.choice((2**40, 2**33, 2**28 + 1)))
+def _terabyte(random: Random, folder: Path, name: str) -> None:
+    os.truncate(folder / name, random.choice((2**40, 2**33, 2**28 + 1)))
 
 
-def _nothing(random: Random, place: Place, name: str) -> None:
-    path = place.folder / name
-    if path.parent != place.folder and random.random() < 0.3:
+def _nothing(random: Random, folder: Path, name: str) -> None:
+    path = folder / name
+    if path.parent != folder and random.random() < 0.3:
         shutil.rmtree(path.parent)
     else:
         path.unlink()
 
 
-def _more(random: Random, place: Place, name: str) -> None:
-    path = place.folder / random.choice(NEW)
+def _more(random: Random, folder: Path, name: str) -> None:
+    path = folder / random.choice(NEW)
     if path.exists() or not path.parent.parent.is_dir():
         raise NotFitting
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes((place.folder / name).read_bytes())
+    path.write_bytes((folder / name).read_bytes())
 
 
 KINDS = [_bytes, _bytes, _other, _other, _odd_content, _nothing, _terabyte, _more]
@@ -165,16 +156,36 @@ KINDS = [_bytes, _bytes, _other, _other, _odd_content, _nothing, _terabyte, _mor
 # Files of one form
 
 
-def _value(random: Random, place: Place, name: str) -> None:
+def _paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields the paths of all values in tables and lists."""
+    if path:
+        yield path
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, entry in entries:
+        yield from _paths(entry, (*path, key))
+
+
+def _random_place(random: Random, table: Any) -> tuple[Any, Any]:
+    """Returns a table or list in `table`, and one of its keys. Raises `NotFitting` if all are empty."""
+    paths = list(_paths(table))
+    if not paths:
+        raise NotFitting
+    *parents, key = random.choice(paths)
+    for parent in parents:
+        table = table[parent]
+    return table, key
+
+
+def _value(random: Random, folder: Path, name: str) -> None:
     """Changes, renames, repeats or removes an entry of JSON, in one line of a file of lines."""
-    path = place.folder / name
+    path = folder / name
     try:
         lines = path.read_text("utf-8").split("\n") if name.endswith("l") else [path.read_text("utf-8")]
         number = random.randrange(len(lines))
         table = json.loads(lines[number])
     except (ValueError, RecursionError):
         raise NotFitting from None
-    node, key = random_place(random, table)
+    node, key = _random_place(random, table)
     choice, marker = random.random(), "the value in question"
     if choice < 0.1:
         del node[key]
@@ -185,7 +196,7 @@ def _value(random: Random, place: Place, name: str) -> None:
     else:
         node[key] = marker
     lines[number] = json.dumps(table).replace(json.dumps(marker), random.choice(VALUES))
-    _write(path, "\n".join(lines).encode("utf-8", "surrogatepass"))
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
 
 
 def _parts(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -206,12 +217,12 @@ def _whole(header: Any, data: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
-def _header(random: Random, place: Place, name: str) -> None:
-    path = place.folder / name
+def _header(random: Random, folder: Path, name: str) -> None:
+    path = folder / name
     header, data = _parts(path)
     names = [key for key in header if key != "__metadata__"]
     if not names or random.random() < 0.1:
-        _write(path, _whole(header, data, random.choice((0, 1, 2**24, 2**40, 2**63, 2**64 - 1))))
+        path.write_bytes(_whole(header, data, random.choice((0, 1, 2**24, 2**40, 2**63, 2**64 - 1))))
         return
     key = random.choice(names)
     entry, choice = header[key], random.randrange(5)
@@ -227,12 +238,12 @@ def _header(random: Random, place: Place, name: str) -> None:
         header[random.choice(("x", "", "factor.x", "average.x", "optimizer.0.x", "a\x1b", key * 2))] = header.pop(key)
     else:
         header[key] = header[random.choice(names)]
-    _write(path, _whole(header, data))
+    path.write_bytes(_whole(header, data))
 
 
-def _metadata(random: Random, place: Place, name: str) -> None:
+def _metadata(random: Random, folder: Path, name: str) -> None:
     """Changes the metadata of a safetensors file."""
-    path = place.folder / name
+    path = folder / name
     header, data = _parts(path)
     metadata = header.setdefault("__metadata__", {})
     if random.random() < 0.1:
@@ -241,26 +252,20 @@ def _metadata(random: Random, place: Place, name: str) -> None:
         metadata.pop(random.choice(sorted(metadata)))
     else:
         metadata[random.choice(["step", "images", "weights", "heldout", *metadata])] = random.choice(VALUES)
-    _write(path, _whole(header, data))
+    path.write_bytes(_whole(header, data))
 
 
-def _key(random: Random, place: Place, name: str) -> None:
-    """Changes a key of a recipe, or names plugin files that create a file when they are loaded."""
-    path = place.folder / name
+def _key(random: Random, folder: Path, name: str) -> None:
+    """Changes a key of a recipe."""
+    path = folder / name
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except ValueError:
         raise NotFitting from None
-    if random.random() < 0.1:
-        table["plugins"] = [random.choice(PLUGINS)]
-        (place.folder / "plugins").mkdir(exist_ok=True)
-        for where in (place.folder / "plugins", place.folder, place.folder.parent):
-            (where / "evil.py").write_text(f"open({str(place.outside / 'executed')!r}, 'w')")
+    node, key = _random_place(random, table)
+    if random.random() < 0.15:
+        del node[key]
     else:
-        node, key = random_place(random, table)
-        if random.random() < 0.15:
-            del node[key]
-        else:
-            node[key] = random.choice(MODEST)
+        node[key] = random.choice(MODEST)
     with contextlib.suppress(TypeError):  # The damaged table may have no form in TOML.
-        _write(path, tomli_w.dumps(table).encode())
+        path.write_bytes(tomli_w.dumps(table).encode())
