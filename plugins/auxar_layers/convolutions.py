@@ -160,16 +160,6 @@ class CausalConv2d(Convolution):
         return weight.masked_fill(unread, 0.0)
 
     @property
-    def taps(self) -> list[tuple[int, int]]:
-        """The offsets (rows above, columns to the right) that are read, in the order of the weight."""
-        return [
-            (row, column)
-            for row in range(self.above[1], self.above[0] - 1, -1)
-            for column in range(self.columns[0], self.columns[1] + 1)
-            if self.last is None or row > self.above[0] or column <= self.last
-        ]
-
-    @property
     def first(self) -> tuple[int, int]:
         """The first row and the first column in which outputs read pixels of the image. Outputs before them are 0."""
         return -(-self.above[0] // self.stride), max(0, -(self.columns[1] // self.stride))

@@ -3,7 +3,7 @@ the code changes no result.
 
     python tests/benchmarks/same_results.py write old.json
     python tests/benchmarks/same_results.py write new.json             # in the other checkout
-    python tests/benchmarks/same_results.py compare old.json new.json --names names.toml
+    python tests/benchmarks/same_results.py compare old.json new.json
 
 A digest is the SHA-256 of a value: of a tensor of weights, of nats, of the pixels of a picture, of the numbers of a
 model in integers, of the coded bytes of a picture. Its name is GROUP/CASE/SEED/VALUE. The groups are described in
@@ -16,13 +16,7 @@ same_results.toml:
     models      the models that come with auxar
 
 Only the functions from `cases` to `what_a_model_computes` depend on auxar. If its functions, keys or files change, they
-change. `--names` is a TOML file with two tables of regular expressions. `names` replaces parts of the names in the old
-file, in the order of its lines; `left_out` has names that are not compared, each with the reason:
-
-    [names]
-    '/weights/prior/prior\\.network\\.' = '/weights/prior/network.'
-    [left_out]
-    '/archive/file$' = 'the header names another version of the format'
+change. `--leave-out PATTERN` leaves names out of the comparison.
 """
 
 from __future__ import annotations
@@ -43,7 +37,7 @@ import tempfile
 import time
 import tomllib
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -338,33 +332,7 @@ def write(path: Path, only: str, processes: int) -> int:
     return int(failed > 0 or not names)
 
 
-def compared(
-    old: Mapping[str, str], new: Mapping[str, str], names: Mapping[str, str], left_out: Sequence[str]
-) -> dict[str, list[str]]:
-    """The names of values by the outcome of their comparison.
-
-    `names` replaces parts of the old names; names that match `left_out` are not compared. Raises `ValueError` if two
-    old names become one.
-    """
-    renamed: dict[str, str] = {}
-    for name, value in old.items():
-        for pattern, replacement in names.items():
-            name = re.sub(pattern, replacement, name)
-        if name in renamed:
-            raise ValueError(f"the map gives two values of the old file the name {name}")
-        renamed[name] = value
-    found: dict[str, list[str]] = {key: [] for key in ("equal", "different", "only old", "only new", "left out")}
-    for name in sorted(renamed.keys() | new.keys()):
-        if any(re.search(pattern, name) for pattern in left_out):
-            found["left out"].append(name)
-        elif name in renamed and name in new:
-            found["equal" if renamed[name] == new[name] else "different"].append(name)
-        else:
-            found["only old" if name in renamed else "only new"].append(name)
-    return found
-
-
-def compare(paths: Sequence[Path], map_path: Path | None, only: str) -> int:
+def compare(paths: Sequence[Path], only: str, leave_out: str) -> int:
     """Prints the comparison of an old and a new file. Returns the exit status, 0 if all values are there and equal."""
     files = [json.loads(path.read_text("utf-8")) for path in paths]
     for path, file in zip(paths, files, strict=True):
@@ -374,18 +342,12 @@ def compare(paths: Sequence[Path], map_path: Path | None, only: str) -> int:
             print(f"{key}: {files[0]['facts'][key]} and {files[1]['facts'][key]}")
         print("results are rounded differently")
         return 2
-    old, new = ({name: value for name, value in file["digests"].items() if re.search(only, name)} for file in files)
-    tables: dict[str, dict[str, str]] = tomllib.loads(map_path.read_text("utf-8")) if map_path else {}
-    if unknown := sorted(tables.keys() - {"names", "left_out"}):
-        print(f"{map_path}: expected the tables names and left_out, got {', '.join(unknown)}")
-        return 2
-    try:
-        found = compared(old, new, tables.get("names", {}), [*tables.get("left_out", {})])
-    except ValueError as error:
-        print(f"{map_path}: {error}")
-        return 2
-    for pattern, reason in tables.get("left_out", {}).items():
-        print(f"left out: {sum(bool(re.search(pattern, name)) for name in found['left out']):,} × {pattern} ({reason})")
+    old, new = (file["digests"] for file in files)
+    found: dict[str, list[str]] = {key: [] for key in ("equal", "different", "only old", "only new")}
+    for name in sorted(old.keys() | new.keys()):
+        if re.search(only, name) and not (leave_out and re.search(leave_out, name)):
+            outcome = "only new" if name not in old else "only old" if name not in new else "different"
+            found["equal" if outcome == "different" and old[name] == new[name] else outcome].append(name)
     different = [title for title in ("different", "only old", "only new") if found[title]]
     for title in different:
         kinds: dict[str, list[str]] = {}
@@ -405,14 +367,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=["write", "compare"])
     parser.add_argument("files", type=Path, nargs="+", help="the file to write, or the old and the new file")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="number of cases at the same time")
-    parser.add_argument("--names", type=Path, metavar="FILE", help="map of names, and names that are left out")
     parser.add_argument("--only", default="", metavar="PATTERN", help="regular expression for names")
+    parser.add_argument("--leave-out", default="", metavar="PATTERN", help="names that are not compared")
     options = parser.parse_args(arguments)
     if len(options.files) != 1 + (options.command == "compare"):
         parser.error("write takes one file, and compare takes two")
     if options.command == "write":
         return write(options.files[0].absolute(), options.only, options.processes)
-    return compare(options.files, options.names, options.only)
+    return compare(options.files, options.only, options.leave_out)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,10 @@ FACTS = dict.fromkeys(same_results.MACHINE, "x") | {"commit": "c0ffee", "changed
 def comparison(tmp_path, capsys):
     """A function that compares two tables of digests, and returns the exit status and what is printed."""
 
-    def compare(old, new, *options, facts=FACTS, **tables):
+    def compare(old, new, *options, facts=FACTS):
         (tmp_path / "old.json").write_text(json.dumps({"facts": FACTS, "digests": old}))
         (tmp_path / "new.json").write_text(json.dumps({"facts": facts, "digests": new}))
-        (tmp_path / "map.toml").write_text(tomli_w.dumps(tables))
-        paths = [str(tmp_path / name) for name in ("old.json", "new.json", "map.toml")]
-        status = same_results.main(["compare", *paths[:2], "--names", paths[2], *options])
+        status = same_results.main(["compare", *(str(tmp_path / name) for name in ("old.json", "new.json")), *options])
         return status, capsys.readouterr().out
 
     return compare
@@ -60,21 +58,7 @@ def test_files_are_equal_if_all_values_are_there_and_equal(comparison):
         assert f"{title}: 1 × kinds … weights in 1 cases, such as kinds/a/1/weights/x" in text
     assert comparison({}, {})[0] == 1, "nothing was compared"
     assert comparison(values, values | {"kinds/b/0/weights/x": "3"}, "--only", "/a/")[0] == 0
-
-
-def test_names_are_mapped_in_order_and_values_are_left_out_with_a_reason(comparison):
-    old = {"kinds/a/0/weights/prior/net.out": "1", "kinds/a/0/archive/file": "2"}
-    new = {"kinds/a/0/weights/coarse/body.out": "1", "kinds/a/0/archive/file": "3"}
-    assert comparison(old, new)[0] == 1
-    names = {r"/prior/net\.": "/prior/body.", "/prior/(.*)": r"/coarse/\1"}
-    status, text = comparison(old, new, names=names, left_out={"archive/file$": "a new header"})
-    assert status == 0
-    assert "left out: 1 × archive/file$ (a new header)" in text
-    assert comparison(old, new | {"kinds/a/0/weights/coarse/body.out": "4"}, names=names)[0] == 1
-    status, text = comparison(old, new, names={"/(weights|archive)/.*": "/x"})
-    assert (status, "two values of the old file the name kinds/a/0/x" in text) == (2, True)
-    status, text = comparison(old, old, name={})
-    assert (status, "expected the tables names and left_out, got name" in text) == (2, True)
+    assert comparison(values, values | {"kinds/b/0/weights/x": "3"}, "--leave-out", "/b/")[0] == 0
 
 
 def test_files_of_other_machines_are_not_compared(comparison):
