@@ -11,7 +11,7 @@ from torch import Tensor
 from auxar.model.factor import Factor
 from auxar.model.support import GivenView
 
-PIXELS = 2**17
+PIXELS = 2**15
 """Approximate number of pixels of a band."""
 CONTEXT = 16
 """Number of rows above a band, and for embeddings also below it, that its networks see."""

@@ -57,7 +57,7 @@ derived from the network, and a sampler that cannot follow it is refused. The ch
 
 If the model's networks work at any size, a high tile is coded in bands of rows (`auxar.model.bands`), one after another
 in the same stream: let s be the number of rows of the factor's image for each row of its view (1 for a prior), and u
-the least common multiple of 16 and s. Bands have max(4u, ⌊⌊2¹⁷ / width⌋ / u⌋ · u) rows, and the last one has the rows
+the least common multiple of 16 and s. Bands have max(4u, ⌊⌊2¹⁵ / width⌋ / u⌋ · u) rows, and the last one has the rows
 that are left. The network computes the parameters
 of a band from an image that begins u rows above the band and ends with it, and the embedding's features are computed
 from the rows of the view that belong to this image and u rows below. In a band, r counts from its first row.

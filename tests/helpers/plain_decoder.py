@@ -126,7 +126,7 @@ def decoded(factor: Any, lag: int, stream: bytes, view: Any, condition: Any) -> 
     _, height, width = factor.image.shape
     scale = 1 if view is None else -(-height // view.shape[2])
     unit = math.lcm(16, scale)
-    size = max(4 * unit, 2**17 // width // unit * unit) if factor.any_size else height
+    size = max(4 * unit, 2**15 // width // unit * unit) if factor.any_size else height
     for start in range(0, height, size):
         first, stop = max(0, start - unit), min(start + size, height)
         bottom = min(stop + unit, height)
