@@ -76,7 +76,7 @@ def training_examples(
     start: int = 0,
     seed: int,
     augment: Sequence[Augmentation] = (),
-    told: str | None = None,
+    labels_of: str | None = None,
     rank: int = 0,
     processes: int = 1,
     workers: int = 0,
@@ -87,8 +87,8 @@ def training_examples(
     Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
     contains every image once in each epoch, in an order determined by (seed, epoch). A batch may contain the end of one
     epoch and the start of the next. Each augmentation in `augment` changes an image, with its condition, to a variant
-    that is determined by its name, `seed` and the position of the image in the sequence. The number of the variant is
-    the condition of the image if `told` is the name of the augmentation. In the same way, its condition is replaced by
+    that is determined by its name, `seed` and the position of the image in the sequence. If `labels_of` names an
+    augmentation, the condition of an image is the number of its variant. In the same way, its condition is replaced by
     the null condition with probability `drop`. The batches are therefore the same for every `start` and `workers`, and
     the shares of all ranks together equal the batch of a single process. If each process reads its own part of the set
     (`images.own_part`), it takes its shares from an endless sequence of its own instead, one after another.
@@ -99,9 +99,8 @@ def training_examples(
     `batch_size` is divisible by `processes`. Raises `UserError` if an image cannot be read.
     """
     own, share = images.own_part(rank, processes), batch_size // processes
-    shares = _Shares(
-        own or images, batch_size, steps, start, seed, tuple(augment), told, rank, share, drop, apart=own is not None
-    )
+    random = seed, tuple(augment), labels_of
+    shares = _Shares(own or images, batch_size, steps, start, *random, rank, share, drop, apart=own is not None)
     if not workers:
         return iter(shares)
     most = images.most_workers
@@ -171,7 +170,7 @@ class _Shares(IterableDataset[Examples]):
     start: int
     seed: int
     augment: tuple[Augmentation, ...]
-    told: str | None
+    labels_of: str | None
     rank: int
     share: int
     drop: float
@@ -202,7 +201,7 @@ class _Shares(IterableDataset[Examples]):
         # The least of the numbers, which lie in [0, 1), give the last variant.
         last = augmentation.variants(image) - 1
         variants = last - (self._drawn(augmentation.name, share) * (last + 1)).long()
-        if self.told == augmentation.name:
+        if self.labels_of == augmentation.name:
             examples = attrs.evolve(examples, condition=variants[:, None, None, None].to(torch.int32))
         changed = condition is not None and augmentation.changes(condition, image)
         return examples.varied(augmentation, variants, with_condition=changed)

@@ -1,4 +1,4 @@
-"""Bands of rows, in which images of any size are coded, so that memory does not grow with their height."""
+"""Bands of rows, in which images are coded, so that the values inside of networks take memory for one band alone."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from auxar.model.bands import Band, bands_of
 from auxar.model.distribution import CausalDistribution
 from auxar.model.factor import Factor
 from auxar.model.integers import IntegerHead
+from auxar.model.network import device_of
 from auxar.model.sources import DecodeSource, Sampler, coding_order, walk_for
 from auxar.numerics.range_coder import TOTAL, RangeDecoders, encode
 
@@ -23,7 +24,7 @@ class FactorCoder:
     An image takes about -log₂ p bits, given its view and its condition. The plugin `auxar_codec` describes the streams.
     Both directions need the same `lag`: the number of columns by which each row is coded behind the row above.
     `sampler` draws the pixels when they are decoded. Images are coded in bands of rows (`auxar.model.bands`), one after
-    another, so memory is bounded by the size of a band.
+    another, so the values inside of networks take memory for one band alone.
 
     Raises `UserError` if the factor has no integer frequencies.
 
@@ -77,7 +78,8 @@ class FactorCoder:
         Raises `UserError` if the sampler cannot draw pixels in the order of the lag.
         """
         decoders = RangeDecoders(streams)
-        image = torch.empty((len(streams), *self.factor.image.shape), dtype=torch.int64)
+        shape = len(streams), *self.factor.image.shape
+        image = torch.empty(shape, dtype=torch.int64, device=device_of(self.network))
         for band in self.bands:
             assert band.factor.network is not None
             features = band.features(len(streams), view, condition)

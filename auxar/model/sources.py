@@ -277,7 +277,7 @@ class DecodeSource(PixelSource):
         self.image = image
         self.decoders = decoders
         self.walk = walk
-        self.known = known.permute(2, 3, 0, 1).flatten(0, 1).contiguous()
+        self.known = known.permute(2, 3, 0, 1).flatten(0, 1).cpu().contiguous()
         """The known pixels by place: int64, (rows · w, count, c)."""
         self.restricted = restricted
         self.count = len(decoders.code)

@@ -70,7 +70,7 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
             augment = build_augmentations(config)
             check_augmentations(augment, recipe.image, model.condition)
             if recipe.condition is not None and recipe.condition.augmentation is not None:
-                _check_told(recipe.condition, augment, recipe.image)
+                _check_labels(recipe.condition, augment, recipe.image)
     if recipe.arithmetic.name != FLOAT:
         arithmetic: Arithmetic = build_component(registry, "arithmetic", recipe.arithmetic, "arithmetic")
         for factor in model.all_factors:
@@ -112,14 +112,14 @@ def build_augmentations(config: TrainingConfig) -> tuple[Augmentation, ...]:
     return tuple(each.build_as(Augmentation) for each in config.augment)  # type: ignore[type-abstract]
 
 
-def _check_told(condition: ConditionConfig, augment: Sequence[Augmentation], image: ImageSpec) -> None:
+def _check_labels(condition: ConditionConfig, augment: Sequence[Augmentation], image: ImageSpec) -> None:
     """Raises `UserError` unless the augmentation whose variants are labels is used, and has as many as classes."""
-    told, classes = condition.augmentation, condition.describe(image).spec.levels
+    name, classes = condition.augmentation, condition.describe(image).spec.levels
     counts = {each.name: each.variants(image) for each in augment}
-    if told not in counts:
-        raise UserError(f"expected {told}, which condition.augmentation names, got {', '.join(counts) or 'none'}")
-    if counts[told] != classes:
-        raise UserError(f"{told} has {counts[told]} variants, but the condition has {classes} classes")
+    if name not in counts:
+        raise UserError(f"expected {name}, which condition.augmentation names, got {', '.join(counts) or 'none'}")
+    if counts[name] != classes:
+        raise UserError(f"{name} has {counts[name]} variants, but the condition has {classes} classes")
 
 
 def check_sampler(sampler: Sampler, model: Chain) -> None:

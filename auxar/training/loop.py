@@ -170,7 +170,7 @@ class FactorLoop:
             steps=steps.stop,
             seed=seed_of(self.config.seed, "data", self.factor.name),
             augment=build_augmentations(self.config),
-            told=None if (condition := self.recipe.condition) is None else condition.augmentation,
+            labels_of=None if (condition := self.recipe.condition) is None else condition.augmentation,
             workers=self.recipe.data.workers if len(steps) > 1 else 0,
             drop=self.drop,
             **{"batch_size": self.config.batch_size, **shared, **options},

@@ -34,13 +34,17 @@ class IntegerGraph(nn.Module):
     def __init__(self, operations: Sequence[Operation]) -> None:
         super().__init__()
         self.operations = tuple(operations)
+        last_uses = {name: operation.name for operation in operations for name in operation.inputs}
+        self.unneeded: dict[str, list[str]] = {}
+        """The names of the values that no operation uses after the operation of a name."""
+        for name, user in last_uses.items():
+            self.unneeded.setdefault(user, []).append(name)
         self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """Computes the result from the graph's inputs by name."""
         values: dict[str, Any] = dict(inputs)
         result: Any = None
-        last_use = {name: operation for operation in self.operations for name in operation.inputs}
         for operation in self.operations:
             arguments = [values[each] for each in operation.inputs]
             if operation.module is None:
@@ -50,9 +54,8 @@ class IntegerGraph(nn.Module):
             values[operation.name] = result
             # Values of large images would fill the memory.
             arguments.clear()
-            for name in set(operation.inputs):
-                if last_use[name] is operation:
-                    del values[name]
+            for name in self.unneeded.get(operation.name, ()):
+                del values[name]
         # The type is not checked, because samplers trace this method with values that are no tensors.
         return cast(Tensor, result)
 

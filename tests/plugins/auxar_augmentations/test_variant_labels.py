@@ -1,4 +1,4 @@
-"""Tests of models that are told the variants of their training images, and are used for images as they are."""
+"""Tests of labels that are the numbers of the variants of training images. Images that are not changed have label 0."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from auxar.errors import UserError
 from auxar.recipe.building import build_augmentations
 from auxar.runs.weights import recipe_part
 
-TOLD = {"kind": "label", "augmentation": "turns", "classes": 4}
+LABELS = {"kind": "label", "augmentation": "turns", "classes": 4}
 AUGMENT = ["flip", "turns"]
 
 
 @pytest.fixture(scope="module")
 def finished(pictures, tmp_path_factory):
-    table = tiny(pictures, condition=TOLD, training__augment=AUGMENT, arithmetic="integer")
-    return run(tmp_path_factory.mktemp("told") / "run", table)
+    table = tiny(pictures, condition=LABELS, training__augment=AUGMENT, arithmetic="integer")
+    return run(tmp_path_factory.mktemp("labels") / "run", table)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_training_images_have_the_number_of_their_variant(pictures, tmp_path, streaming):
-    table = tiny(pictures, condition=TOLD, training__augment=AUGMENT, data__streaming=streaming)
+    table = tiny(pictures, condition=LABELS, training__augment=AUGMENT, data__streaming=streaming)
     recipe, registry = auxar.load_recipe(write(tmp_path / "recipe.toml", table))
     sets, augment = auxar.load_images(recipe, registry), build_augmentations(recipe.training)
     found = {
-        name: list(training_examples(sets.train, batch_size=8, steps=4, seed=3, augment=chosen, told=name))
+        name: list(training_examples(sets.train, batch_size=8, steps=4, seed=3, augment=chosen, labels_of=name))
         for name, chosen in (("turns", augment), ("none", augment[:1]))
     }
-    [first] = training_examples(sets.train, batch_size=32, steps=1, seed=3, augment=augment[::-1], told="turns")
+    [first] = training_examples(sets.train, batch_size=32, steps=1, seed=3, augment=augment[::-1], labels_of="turns")
     assert torch.equal(first.condition, torch.cat([batch.condition for batch in found["turns"]]))  # type: ignore[misc, arg-type]
     for turned, plain in zip(found["turns"], found["none"], strict=True):
         assert turned.condition is not None
@@ -51,9 +51,9 @@ def test_the_model_is_used_for_images_as_they_are(finished):
     for arithmetic in ("float", "integer"):
         model = auxar.load(finished, arithmetic=arithmetic)
         images = auxar.load_images(model).heldout.first_examples(4).image
-        told, other = (model.bits_per_dim(images, condition=number) for number in (0, 1))
-        assert torch.equal(model.bits_per_dim(images), told)
-        assert not torch.equal(told, other), "training learned a difference"
+        first, other = (model.bits_per_dim(images, condition=number) for number in (0, 1))
+        assert torch.equal(model.bits_per_dim(images), first)
+        assert not torch.equal(first, other), "training learned a difference"
         usual, upright, turned = (model.sample(2, seed=1, condition=given) for given in (None, 0, 1))
         assert np.array_equal(usual, upright)
         assert not np.array_equal(usual, turned)
@@ -62,8 +62,8 @@ def test_the_model_is_used_for_images_as_they_are(finished):
     assert folders == ["integer-ancestral-seed0", "integer-ancestral-3-seed0"]
 
 
-def test_weights_are_those_of_the_augmentation_that_they_were_told(pictures, tmp_path):
-    table = tiny(pictures, condition=TOLD, training__augment=AUGMENT)
+def test_weights_belong_to_the_augmentation_of_the_labels(pictures, tmp_path):
+    table = tiny(pictures, condition=LABELS, training__augment=AUGMENT)
     recipe, _ = auxar.load_recipe(write(tmp_path / "recipe.toml", table))
     assert recipe.condition is not None
     other = attrs.evolve(recipe, condition=attrs.evolve(recipe.condition, augmentation="quarters"))
@@ -86,7 +86,7 @@ def test_weights_are_those_of_the_augmentation_that_they_were_told(pictures, tmp
     ],
 )
 def test_what_does_not_fit_is_one_sentence(pictures, tmp_path, changes, message):
-    table = tiny(pictures, **{"condition": TOLD, "training__augment": AUGMENT, **changes})
+    table = tiny(pictures, **{"condition": LABELS, "training__augment": AUGMENT, **changes})
     with pytest.raises(UserError) as error:
         auxar.check(write(tmp_path / "recipe.toml", table))
     assert message in str(error.value)
