@@ -27,7 +27,7 @@ this content of at most 2²⁵ bytes, for n images:
 - 4n bytes: 1 for each image that is gray although the model has 3 channels, and 0 for the others
 - 4n bytes: the number of channels of each image whose values are stored as they are, and 0 for the others
 - 4n bytes: number of rows of each image
-- 4n bytes: number of columns; an image has 1 … 10⁸ pixels
+- 4n bytes: number of columns, which is at most 2¹⁶, as the number of rows is; an image has 1 … 10⁸ pixels
 - 4n bytes: number of bytes of the color profile, at most 2¹⁸
 - 4n bytes: number of bytes of the EXIF data, at most 2¹⁸
 - 4n bytes: CRC-32 of the record without the streams of the finest factor
@@ -96,14 +96,12 @@ from attrs.validators import deep_iterable, ge, in_, le, max_len, min_len
 from cattrs import Converter
 
 from auxar import ImageSpec, UserError, replacing
-from auxar_codec.index import MOST_INDEX, Entry, Shape, packed_index, unpacked_index
+from auxar_codec.index import MOST_INDEX, MOST_SIDE, Entry, Shape, packed_index, unpacked_index
 
 MAGIC = b"\x89AUXAR\r\n"
 """The first bytes of a file. A transfer as text would change them."""
 FORMAT = 1
 """Version of the format."""
-MOST_SIDE = 2**16
-"""Maximum height and width of tiles."""
 MOST_VALUES = 1024
 """Maximum number of values of a condition."""
 MOST_HEADER = 2**16

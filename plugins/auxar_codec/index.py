@@ -21,6 +21,8 @@ MOST_METADATA = 2**18
 """Maximum number of bytes of a color profile, and of EXIF data."""
 MOST_PIXELS = 10**8
 """Maximum number of pixels of an image."""
+MOST_SIDE = 2**16
+"""Maximum height and width of an image and of tiles."""
 MOST = 2**32 - 1
 Shape = tuple[int, int, int]
 """Channels of a model's images, and height and width of tiles; both are 0 if each image is a single tile."""
@@ -182,7 +184,7 @@ def dims_of_tile(entry: Entry, image: Shape) -> int:
 
 def number_of_tiles(entry: Entry, image: Shape) -> int:
     """The number of tiles of an image, 1 without tiles. Raises `ValueError` if it has too many pixels, or none."""
-    if not 0 < entry.height * entry.width <= MOST_PIXELS:
+    if not 0 < entry.height * entry.width <= MOST_PIXELS or max(entry.height, entry.width) > MOST_SIDE:
         raise ValueError(f"the image {entry.name!r} has {entry.height}×{entry.width} pixels")
     _, height, width = image
     return math.prod(tile_counts(entry.height, entry.width, height or entry.height, width or entry.width))

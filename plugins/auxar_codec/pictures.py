@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from auxar import UserError, replacing
-from auxar_codec.index import MOST_METADATA, MOST_PIXELS
+from auxar_codec.index import MOST_METADATA, MOST_PIXELS, MOST_SIDE
 
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "GIF")
 """Formats of image files, as Pillow names them, in which it is known whether a picture has more than 8 bits."""
@@ -72,6 +72,8 @@ def _check(picture: Image.Image) -> None:
     """Raises `ValueError` if a part of a picture would be lost. Its pixels are not decoded."""
     if picture.width * picture.height > MOST_PIXELS:
         raise ValueError(f"it has {picture.width * picture.height:,} pixels, and at most {MOST_PIXELS:,} are allowed")
+    if max(picture.size) > MOST_SIDE:
+        raise ValueError(f"it has a side of {max(picture.size):,} pixels, and at most {MOST_SIDE:,} are allowed")
     # Pillow reduces the values of a PNG file of 16 bits to 8 bits, and names only the decoder differently.
     if "16B" in str(getattr(picture, "tile", "")):
         raise ValueError("it has 16 bits for each value, and only 8 are kept")

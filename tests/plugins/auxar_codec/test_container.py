@@ -209,6 +209,7 @@ def unpacked(index):
         (packed(content_of(described(raw=4))), "larger than 3"),
         (packed(content_of(described(height=0))), "0×4 pixels"),
         (packed(content_of(described(height=65535, width=65535))), "65535×65535 pixels"),
+        (packed(content_of(described(height=65537, width=1))), "65537×1 pixels"),
         (packed(content_of(described(height=4000, width=4000))), "ends too early"),  # a million tiles
         (packed(content_of(described(lengths=((209,), (2,))))), "larger than 208"),
         (packed(content_of(described(profile_bytes=2**18 + 1))), "larger than 262,144"),

@@ -93,6 +93,7 @@ def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0)):
             "no picture of the formats .*; convert it to PNG first",
         ),
         (save_animation, "a.gif", "it has 2 frames"),
+        (lambda path: Image.new("L", (1, 70_000)).save(path), "a.png", "it has a side of 70,000 pixels"),
         (lambda path: path.write_bytes(b"no picture"), "a.png", "it is no picture of the formats"),
         (lambda path: None, "a.png", "cannot be compressed: No such file"),
         (
