@@ -8,13 +8,11 @@ import hashlib
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
-import numpy as np
 import pytest
 import torch
 from helpers.image_sets import load, write_numbered, write_parquet
@@ -22,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auxar.data import checksums
-from auxar.data.conversion import Preparation
 from auxar.errors import UserError
 
 COUNT = 12
@@ -38,20 +35,6 @@ def cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return write_numbered(tmp_path_factory.mktemp("images"), COUNT)
-
-
-@pytest.fixture
-def conversions(monkeypatch) -> Counter[str]:
-    """Counts the conversions of each image."""
-    count: Counter[str] = Counter()
-    convert = Preparation.__call__
-
-    def counting(self: Preparation, encoded: bytes, name: str) -> np.ndarray:
-        count[name] += 1
-        return convert(self, encoded, name)
-
-    monkeypatch.setattr(Preparation, "__call__", counting)
-    return count
 
 
 def pixels(path: Path) -> torch.Tensor:

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import zipfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from helpers.tiny_runs import run, stopping_at, tiny
 from PIL import Image
 
 from auxar import pipeline
-from auxar.data.conversion import Preparation
 from auxar.data.level_use import unused_levels
 from auxar.data.loading import load_images
 from auxar.data.reach import Reach
@@ -200,7 +198,7 @@ def test_each_column_gives_its_own_images(tmp_path, monkeypatch, source):
 # --- broken images ---------------------------------------------------------------------------------------------------
 
 
-def test_broken_images_end_the_run_or_are_skipped_and_only_they_are_tried_again(tmp_path, monkeypatch):
+def test_broken_images_end_the_run_or_are_skipped_and_only_they_are_tried_again(tmp_path, conversions):
     write_numbered(tmp_path, 12)
     (tmp_path / "003.png").write_bytes(b"no image")
     (tmp_path / "008.png").write_bytes((tmp_path / "008.png").read_bytes()[:60])
@@ -210,16 +208,9 @@ def test_broken_images_end_the_run_or_are_skipped_and_only_they_are_tried_again(
     first = load(tmp_path, broken="skip")
     assert first.skipped == ("003.png", "008.png")
     assert every_number(first) == [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]
-    tried: Counter[str] = Counter()
-    convert = Preparation.__call__
-
-    def watched(self: Preparation, content: bytes, name: str) -> np.ndarray:
-        tried[name] += 1
-        return convert(self, content, name)
-
-    monkeypatch.setattr(Preparation, "__call__", watched)
+    conversions.clear()
     second = load(tmp_path, broken="skip")
-    assert set(tried) == set(first.skipped) == set(second.skipped)
+    assert set(conversions) == set(first.skipped) == set(second.skipped)
     assert second.train.fingerprint == first.train.fingerprint
 
 
