@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +21,15 @@ from auxar.model import ImageSpec
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig, Recipe
-from auxar.recipe.building import build_views
+from auxar.recipe.building import build_views, stride_of
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.data_options import data_set_config
 
 
 def images_of(recipe: Recipe, registry: Registry) -> DataSets:
     """Loads the images of a recipe, as `load_images` does."""
-    views = build_views(recipe, registry) if recipe.data.crop.random else ()
-    rows, columns = (math.prod(view.stride[side] for view in views) for side in (0, 1))
-    return load_images(recipe.data, recipe.image, registry, recipe.condition, stride=(rows, columns))
+    stride = stride_of(build_views(recipe, registry) if recipe.data.crop.random else ())
+    return load_images(recipe.data, recipe.image, registry, recipe.condition, stride=stride)
 
 
 def load_images(

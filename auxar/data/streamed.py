@@ -53,16 +53,18 @@ class StreamedImages(ImageSet):
     """Whether each of several processes reads its own shards for training."""
     part: tuple[int, ...] = ()
     """The number of the process whose shards these are; empty for the whole stream."""
+    image: ImageSpec = attrs.field()
+    crops: Crops | None = attrs.field()
     # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
     # of the images would depend on the number of workers.
     most_workers: int | None = attrs.field(init=False, default=1)
 
-    @property
-    def image(self) -> ImageSpec:  # type: ignore[override]
+    @image.default
+    def _image(self) -> ImageSpec:
         return self.preparation.image
 
-    @property
-    def crops(self) -> Crops | None:  # type: ignore[override]
+    @crops.default
+    def _crops(self) -> Crops | None:
         return self.preparation.crops
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import device
@@ -64,6 +65,7 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
     check_sampler(sampler, model)
     if recipe.data.crop.random:
         check_any_size(model)
+        _check_crops(recipe, stride_of(factor.view for factor in factors if factor.view is not None))
     own = {f"training.factor.{name}": config for name, config in recipe.factor_training.items()}
     for key, config in {"training": recipe.training, **own}.items():
         with naming(f"{key}.augment"):
@@ -135,6 +137,24 @@ def check_any_size(model: Chain) -> None:
         model.at(2 * model.image.height, 2 * model.image.width)
     except UserError as error:
         raise UserError(f"data.crop: random crops need networks for images of any size; {error}") from None
+
+
+def stride_of(views: Iterable[View]) -> tuple[int, int]:
+    """The numbers of rows and columns of an image for each row and column of its coarsest view."""
+    strides = [view.stride for view in views]
+    return math.prod(rows for rows, _ in strides), math.prod(columns for _, columns in strides)
+
+
+def _check_crops(recipe: Recipe, stride: tuple[int, int]) -> None:
+    """Raises `UserError` if the view of a random crop would not be a crop of the image's view."""
+    own = {f"training.factor.{name}.crop": each.crop for name, each in recipe.factor_training.items()}
+    image = recipe.image.height, recipe.image.width
+    for key, size in {"image": image, "training.crop": recipe.training.crop, **own}.items():
+        if size is not None and (size[0] % stride[0] or size[1] % stride[1]):
+            raise UserError(
+                f"{key}: random crops have multiples of {stride[0]} rows and {stride[1]} columns, which are those of "
+                f"the views' strides together; got {size[0]}×{size[1]}"
+            )
 
 
 def own_sampler(model: Chain) -> Sampler:

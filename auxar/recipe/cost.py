@@ -30,7 +30,7 @@ class FactorCost:
     multiply_adds: int
     """Multiply-adds of one forward pass over one image."""
     training_multiply_adds: int
-    """Multiply-adds of a training step for each image.
+    """Multiply-adds of a training step for each image or crop.
 
     The forward and the backward pass take three times as many as the forward pass alone. With `recompute`, the
     multiply-adds of all blocks that are recomputed are added.
@@ -78,17 +78,22 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     precision = recipe.training.precision
     costs = []
     with without_values(precision) as device:
-        for factor in build_model(recipe, registry, on=device).all_factors:
+        model = build_model(recipe, registry, on=device)
+        for number, factor in enumerate(model.all_factors):
+            config = recipe.training_of(factor.name)
+            trained = factor if config.crop is None else model.at(*config.crop).all_factors[number]
             with naming(factor.name), sizes_in_64_bits():
-                costs.append(_cost(factor, recipe.training_of(factor.name), precision))
+                costs.append(_cost(factor, trained, config, precision))
     return costs
 
 
-def _cost(factor: Factor, config: TrainingConfig, precision: str) -> FactorCost:
+def _cost(factor: Factor, trained: Factor, config: TrainingConfig, precision: str) -> FactorCost:
+    """The cost of a factor, which is `trained` at the size of its crops."""
     part = math.ceil(config.batch_size / config.accumulate)
     parameters = sum(parameter.numel() for parameter in factor.parameters())
-    multiply_adds, in_blocks = _multiply_adds(factor)
-    kept = kept_bytes(factor.train(), _inputs(factor, part), precision=precision, recompute=config.recompute)
+    multiply_adds, _ = _multiply_adds(factor)
+    in_training, in_blocks = _multiply_adds(trained)
+    kept = kept_bytes(trained.train(), _inputs(trained, part), precision=precision, recompute=config.recompute)
     return FactorCost(
         factor.name,
         str(factor),
@@ -96,7 +101,7 @@ def _cost(factor: Factor, config: TrainingConfig, precision: str) -> FactorCost:
         factor.view_spec,
         parameters,
         multiply_adds,
-        3 * multiply_adds + (in_blocks if config.recompute else 0),
+        3 * in_training + (in_blocks if config.recompute else 0),
         config.recompute,
         parameters * 4 * (5 if config.ema else 4) + kept,
     )

@@ -44,6 +44,9 @@ def check_values(recipe: Recipe) -> None:
 
 def check_crops(recipe: Recipe) -> None:
     """Raises `UserError` if images are to be cropped at random places, but are resized or have masks or images."""
+    for path, config in _trainings(recipe):
+        if config.crop is not None:
+            _check_size(f"{path}.crop", config.crop, recipe)
     if not recipe.data.crop.random:
         return
     if recipe.data.resize != "none":
@@ -52,6 +55,14 @@ def check_crops(recipe: Recipe) -> None:
         )
     if recipe.condition is not None and (kind := recipe.condition.kind) in ("mask", "image"):
         raise UserError(f"data.crop: random crops cannot be combined with a condition of the kind {kind}")
+
+
+def _check_size(path: str, size: tuple[int, int], recipe: Recipe) -> None:
+    height, width = recipe.image.height, recipe.image.width
+    if not recipe.data.crop.random:
+        raise UserError(f'{path}: this is the size of random crops; set data.crop = "random", or leave it out')
+    if size[0] > height or size[1] > width:
+        raise UserError(f"{path}: expected at most the height and width of [image], {height}×{width}, got {list(size)}")
 
 
 def check_stream_shards(recipe: Recipe) -> None:

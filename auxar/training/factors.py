@@ -27,7 +27,7 @@ from auxar.runs.lock import LOCK
 from auxar.runs.versions import check_saved
 from auxar.training.checkpoints import checkpoints, step_of
 from auxar.training.lengths import is_trained
-from auxar.training.loop import FactorLoop, Preview
+from auxar.training.loop import FactorLoop
 from auxar.training.trackers import start_trackers
 from auxar.work.chunks import Waiting, take
 from auxar.work.processes import ALONE, Processes
@@ -60,8 +60,9 @@ class FactorTraining:
     """The number of steps of each factor."""
     accelerator: Accelerator
     processes: Processes = ALONE
-    preview: Preview | None = None
-    """A function that draws images every `training.sample_every` steps."""
+    preview: Callable[[Chain, Factor, int, Accelerator], None] | None = None
+    """A function that draws images with the current weights of a factor after a step, every `training.sample_every`
+    steps. All processes call it."""
     report: Callable[[Chain], None] | None = None
     """A function that is called with the model after each factor if this worker has others to train. It may load
     trained weights into the model."""
@@ -112,9 +113,14 @@ class FactorTraining:
         if self.processes.is_main:
             for left in unfinished(self.run.factor(factor.name)):
                 remove(left)
+        preview = None if self.preview is None else functools.partial(self.preview, model, factor)
+        data, crop = self.data, self.recipe.training_of(factor.name).crop
+        if crop is not None:
+            data, model = attrs.evolve(data, train=data.train.with_crops(*crop)), model.at(*crop)
+            (factor,) = (other for other in model.all_factors if other.name == factor.name)
         count_later_steps = self._counting(factor.name, later)
         FactorLoop(
-            model, factor, self.data, self.recipe, self.run, self.accelerator, self.preview, count_later_steps
+            model, factor, data, self.recipe, self.run, self.accelerator, preview, count_later_steps
         ).run_to_end()
         factor.to("cpu")
 

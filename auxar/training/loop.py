@@ -52,10 +52,6 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-Preview = Callable[[Chain, Factor, int, Accelerator], None]
-"""A function that draws images with the current weights of a factor after a step. All processes call it."""
-
-
 @attrs.define(eq=False, slots=False)
 class FactorLoop:
     """The training of a factor of `model`: steps, checkpoints, and at the end the file of trained weights.
@@ -72,7 +68,7 @@ class FactorLoop:
     recipe: Recipe
     run: RunFolder
     accelerator: Accelerator
-    preview: Preview | None = None
+    preview: Callable[[int, Accelerator], None] | None = None
     """A function that is called every `training.sample_every` steps. It has no effect on the weights."""
     count_later_steps: Callable[[], float] | None = None
     """A function for `Meter.count_later_steps`."""
@@ -303,7 +299,7 @@ class FactorLoop:
             return
         started = time.perf_counter()
         with averaged(self.factor, average):
-            self.preview(self.model, self.factor, self.step, self.accelerator)
+            self.preview(self.step, self.accelerator)
         self.meter.last += time.perf_counter() - started
 
     def _save(self, optimizer: Any, average: WeightAverage) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from helpers.image_sets import encoded, load, refusal
-from helpers.tiny_runs import tiny, write
+from helpers.tiny_runs import run, same, tiny, weights, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -230,6 +230,30 @@ def test_settings_change_single_keys(folder, tmp_path):
         assert parse_recipe(recipe_text(recipe), tmp_path)[0] == recipe
 
 
+@sets
+def test_a_factor_can_have_smaller_crops(folder, tmp_path, streaming):
+    """They are the crops of a recipe whose images have this size."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(8):
+        Image.fromarray(located(number, 16, 16 + number)).save(images / f"{number}.png")
+    options = {"data__crop": "random", "data__streaming": streaming, "training__sample_every": 2}
+    crops = {"stage0": {"crop": [8, 8]}, "prior": {"crop": [4, 4]}}
+    recipes: dict[str, dict[str, Any]] = {
+        "cropped": {"image": {"height": 16, "width": 12}, "training__factor": crops},
+        "8×8": {},
+        "4×4": {"image": {"height": 4, "width": 4}},
+    }
+    found = {
+        name: weights(run(tmp_path / name, tiny(images, **options, **changes), train_only=True))
+        for name, changes in recipes.items()
+    }
+    for key, tensor in found["cropped"].items():
+        is_prior = key.startswith("prior")
+        assert torch.equal(tensor, found["4×4" if is_prior else "8×8"][key])
+    assert not same(found["8×8"], found["4×4"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -240,6 +264,14 @@ def test_settings_change_single_keys(folder, tmp_path):
         ),
         ({"data__crop": "left"}, "data.crop: expected a table or \"random\", got the string 'left'"),
         ({"prior": "transformer"}, "data.crop: random crops need networks for images of any size; prior: "),
+        ({"image__width": 9}, "^image: random crops have multiples of 2 rows and 2 columns, .* got 8×9$"),
+        ({"training__crop": [6, 5]}, "^training.crop: random crops have multiples of 2 .* got 6×5$"),
+        ({"training__factor": {"prior": {"crop": [3, 4]}}}, "^training.factor.prior.crop: random .* got 3×4$"),
+        ({"training__crop": [10, 8]}, "training.crop: expected at most the height and width of .image., 8×8, got .10"),
+        (
+            {"training__crop": [8, 8], "data__crop": {}},
+            "training.crop: this is the size of random crops; set data.crop",
+        ),
     ],
 )
 def test_what_does_not_fit_random_crops_is_refused(folder, tmp_path, changes, message):
