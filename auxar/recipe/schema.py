@@ -192,8 +192,8 @@ class TrainingConfig:
     """Augmentations, random changes of training images: `flip`, `shift`, `turns`, `transpose`, `channels`, and those of
     plugins. They are made one after another, with random crops before them."""
     crop: tuple[int, int] | None = attrs.field(default=None, validator=optional(_size))
-    """Height and width of the random crops of images, if they are smaller than `[image]`: multiples of the strides of
-    all views together. A factor of views is trained on the views of such crops."""
+    """Height and width of random crops that are smaller than `[image]`. They are multiples of the strides of all views
+    together."""
     precision: str = attrs.field(default="float32", validator=one_of("float32", "bf16"))
     """Number format of training. `bf16` computes convolutions and matrix products in bfloat16, and keeps weights and
     likelihoods in float32. Evaluation and sampling do not use bfloat16."""
