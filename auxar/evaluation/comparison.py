@@ -147,14 +147,17 @@ def compare_runs(paths: Sequence[Path], arithmetic: str = FLOAT) -> Comparison:
 
     A run that was evaluated on other held-out images of the same data is compared by its means (unpaired), and a run on
     other data gets no difference; its notes say so. Raises `UserError` if a folder is not a run's folder, if a run is
-    not evaluated on held-out images, if the images of two runs differ in shape or levels, or if a file is damaged. The
-    message names the run and suggests a remedy.
+    not evaluated on held-out images, if the images of two runs differ in shape or levels (except the size of random
+    crops of the same images), or if a file is damaged. The message names the run and suggests a remedy.
     """
     runs = [read_evaluated_run(path, arithmetic) for path in paths]
     first = runs[0]
     for run in runs[1:]:
         own, expected = run.evaluation.image, first.evaluation.image
-        if own != expected:
+        # Images that keep their own sizes are evaluated whole, whatever the size of the crops in training.
+        digest = run.evaluation.data.heldout_digest
+        are_equal = digest is not None and digest == first.evaluation.data.heldout_digest
+        if own != (attrs.evolve(expected, height=own.height, width=own.width) if are_equal else expected):
             raise UserError(
                 f"{run.path} models images of {own}, and {first.path} models images of {expected}, so their bits/dim "
                 "cannot be compared; compare runs with the same [image]"

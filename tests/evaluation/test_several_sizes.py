@@ -120,7 +120,8 @@ def test_validation_images_are_evaluated_whole(cropped):
 
 
 def test_models_are_compared_image_by_image(cropped, photographs, tmp_path):
-    split = {"data__split": {"train": 0.5, "validation": 0.3}, "training__steps": 2}
+    """Training may have had other crops."""
+    split = {"data__split": {"train": 0.5, "validation": 0.3}, "image": {"height": 4, "width": 6}}
     other = run(tmp_path / "other", tiny(photographs, **CHANGES, **split))
     margin = compare_runs([cropped, other]).runs[1].margin
     dims = np.array([image.numel() for _, image in auxar.load_images(auxar.load(other)).heldout.every(1, 0, None)])
