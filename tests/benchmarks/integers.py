@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import json
 import math
 import statistics
@@ -28,15 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import options_of, seconds_in_turn
+from measuring import heldout_images, options_of, seconds_in_turn
 from torch import Tensor
 
-from auxar.data.loading import load_images
-from auxar.data.sets import DataSets
+import auxar
+from auxar import ImageModel
 from auxar.model import Chain
-from auxar.recipe.building import own_sampler
-from auxar.runs.opening import open_run
-from auxar.runs.weights import trained_model
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
 
@@ -68,30 +64,27 @@ def main() -> None:
 
 @torch.no_grad()
 def _measured(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    run, recipe, registry = open_run(path)
-    model = trained_model(run, recipe, registry).eval()
-    data = load_images(recipe.data, recipe.image, registry)
-    heldout = torch.stack([image for _, image in itertools.islice(data.heldout.every(1, 0, 10**6), options.images)])
-    floats = _bits(model, heldout.long())
+    model = auxar.load(path, "cpu", arithmetic="float")
+    heldout = heldout_images(model, options.images)
+    floats = model.bits_per_dim(heldout)
     found: dict[str, Any] = {"run": path.name, "images": len(heldout), "float32": float(floats.mean())}
     for widths in options.widths:
-        weights, activations = map(int, widths.split("/"))
-        integers = _converted(model, data, IntegerConfig(weights, activations))
-        apart = _bits(integers, heldout.long()) - floats
+        integers = _converted(model, IntegerConfig(*map(int, widths.split("/"))))
+        apart = integers.bits_per_dim(heldout) - floats
         found[widths] = [float(apart.mean()), float(apart.std()) / math.sqrt(len(apart))]
         if options.speed:
-            found[f"times of float32, {widths}"] = _times(model, integers, heldout[: options.speed].long())
+            found[f"times of float32, {widths}"] = _times(model, integers, heldout[: options.speed])
     return found
 
 
-def _times(model: Chain, integers: Chain, images: Tensor) -> dict[str, float]:
+def _times(model: ImageModel, integers: ImageModel, images: Tensor) -> dict[str, float]:
     """Returns the times in integers divided by those in float32, for likelihoods and for drawing as many images."""
 
-    def draw(each: Chain) -> object:
-        return each.sample(len(images), sampler=own_sampler(each), batch_size=len(images))
+    def draw(each: ImageModel) -> object:
+        return each.sample(len(images), batch_size=len(images), progress=False)
 
-    def score(each: Chain) -> object:
-        return each.bits_per_dim(images)
+    def score(each: ImageModel) -> object:
+        return each.bits_per_dim(images, batch_size=len(images))
 
     found = {}
     for name, work in (("likelihood", score), ("sampling", draw)):
@@ -102,19 +95,14 @@ def _times(model: Chain, integers: Chain, images: Tensor) -> dict[str, float]:
     return found
 
 
-def _bits(model: Chain, images: Tensor) -> Tensor:
-    return torch.cat([model.bits_per_dim(part) for part in images.split(32)]).double()
-
-
-def _converted(model: Chain, data: DataSets, config: IntegerConfig) -> Chain:
-    arithmetic = IntegerArithmetic(config)
-    step = max(1, len(data.train) // RANGES) if hasattr(data.train, "__len__") else 1
-    images = [image for _, image in data.train.every(step, 0, step * RANGES)]
-    views = model.views(torch.stack(images).long())
-    factors = [
-        arithmetic.restore(factor, arithmetic.convert(factor, *factor.inputs(views)[:2])) for factor in model.factors
-    ]
-    return Chain(factors, sampler=model.sampler).eval()
+def _converted(model: ImageModel, config: IntegerConfig) -> ImageModel:
+    arithmetic, train = IntegerArithmetic(config), auxar.load_images(model).train
+    step = max(1, len(train) // RANGES) if hasattr(train, "__len__") else 1
+    images = [image for _, image in train.every(step, 0, step * RANGES)]
+    views = model.chain.views(torch.stack(images).long())
+    inputs = [(factor, *factor.inputs(views)[:2]) for factor in model.factors]
+    factors = [arithmetic.restore(each[0], arithmetic.convert(*each)) for each in inputs]
+    return ImageModel(Chain(factors, sampler=model.chain.sampler).eval())
 
 
 def _table(results: Sequence[dict[str, Any]], widths: Sequence[str]) -> str:

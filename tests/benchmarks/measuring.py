@@ -1,4 +1,4 @@
-"""The frame of the benchmarks: options, times of calls that take turns, and held-out images."""
+"""The frame of the benchmarks: options, times of calls that take turns, steps of training, and held-out images."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ def seconds_in_turn(
 def seconds(call: Callable[[], object], repeats: int, warm_up: int = 1) -> float:
     """The median duration of a call in seconds."""
     return statistics.median(seconds_in_turn({"": call}, repeats, warm_up)[""])
+
+
+def training_step(factor: auxar.Factor, optimizer: torch.optim.Optimizer, *inputs: Any, bf16: bool) -> None:
+    """A step of training with a batch: images, and their view if the factor has one."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = -factor(*inputs).mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def heldout_images(model: auxar.ImageModel, count: int | None = None) -> torch.Tensor:

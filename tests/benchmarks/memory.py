@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import options_of, show
+from measuring import options_of, show, training_step
 
 from auxar.model import Factor, recomputing
 from auxar.recipe import load_recipe
@@ -64,13 +64,8 @@ def train(chosen: list[str], steps: int) -> list[float]:
     for _ in range(steps):
         started = time.process_time()
         with recomputing(factor) if config.recompute else contextlib.nullcontext():
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-                loss = -factor(image, view).mean()
-            loss.backward()
-        del loss
-        optimizer.step()
+            training_step(factor, optimizer, image, view, bf16=config.precision == "bf16")
         average.update()
-        optimizer.zero_grad(set_to_none=True)
         durations.append(time.process_time() - started)
     return durations
 

@@ -48,7 +48,7 @@ from pathlib import Path
 
 import attrs
 import torch
-from measuring import options_of, seconds
+from measuring import options_of, seconds, training_step
 
 import auxar
 from auxar.evaluation.stored import read_evaluation
@@ -233,15 +233,7 @@ def seconds_of_step(factor: auxar.Factor, recipe: auxar.Recipe, repeats: int) ->
     with torch.no_grad():
         factor.initialize(images, view)
     optimizer = make_optimizer(factor, recipe.training.optimizer, 1000)
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = -factor(images, view).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return seconds(step, repeats, warm_up=2)
+    return seconds(lambda: training_step(factor, optimizer, images, view, bf16=True), repeats, warm_up=2)
 
 
 def table(bench: Bench, plan: Mapping[Key, int], seeds: int, milliseconds: Mapping[Key, float]) -> Iterator[str]:

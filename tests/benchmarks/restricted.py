@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from measuring import options_of, seconds_in_turn, show
+from measuring import options_of, seconds_in_turn, show, training_step
 
 from auxar.model import CausalDistribution, Factor, ImageSpec, SampleRequest
 from auxar.testing.examples import random_images
@@ -54,15 +54,7 @@ def training(case: str, *, restricted: bool, bf16: bool) -> Callable[[], object]
     optimizer = torch.optim.Adam(made.parameters(), lr=1e-4, fused=True)
     images = random_images(8, made.image, 1)
     view = _view(case, made.image)
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = -made(images, view(images)).sum() / images.numel()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
+    return lambda: training_step(made, optimizer, images, view(images), bf16=bf16)
 
 
 def sampling(case: str, batch: int, *, restricted: bool, engine: str) -> Callable[[], object]:

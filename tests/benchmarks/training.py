@@ -26,7 +26,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 import torch
-from measuring import options_of, seconds, show
+from measuring import options_of, seconds, show, training_step
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -93,11 +93,7 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
     average = WeightAverage(factor, 0.9995)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
-            loss = -factor(images).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        training_step(factor, optimizer, images, bf16=dtype is torch.bfloat16)
         average.update()
 
     # The counter sees the operations of the calling thread only.

@@ -321,24 +321,3 @@ def assert_follows(counts, log_probs, total=4000):
     assert freedom >= 5
     # Wilson & Hilferty's approximation of the quantile that a correct sampler exceeds with probability 1e-5.
     assert statistic < freedom * (1 - 2 / (9 * freedom) + 4.265 * (2 / (9 * freedom)) ** 0.5) ** 3
-
-
-def changed_predictions(network, seed):
-    """Returns a Boolean matrix over places in raster order. Entry (k, j) says whether changing only pixel k changes the
-    prediction at pixel j."""
-    spec = network.image
-    places = spec.height * spec.width
-    before = random_images(1, spec, seed).repeat(places, 1, 1, 1)
-    after = before.clone()
-    for place, image in enumerate(after):
-        pixel = image.flatten(1)[:, place]
-        pixel.copy_((pixel + 1) % spec.levels)
-    features = random_features(network, 1, seed)
-    if features is not None:
-        features = features.expand(places, -1, -1, -1)
-    with torch.no_grad():
-        # Predictions are compared at the same position of two batches, because vectorized functions round the last few
-        # values of a batch differently.
-        predictions = [network(network.encode(images), features).flatten(2) for images in (before, after)]
-    assert all(prediction.isfinite().all() for prediction in predictions)
-    return (predictions[0] != predictions[1]).any(1)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar.model import DrawSource, ForceSource, ImageSpec, IntegerHead, PixelSource
+from auxar.model import DrawSource, ForceSource, ImageSpec, IntegerHead, PixelSource, SumSupport
 from auxar_heads import softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
@@ -72,6 +72,13 @@ def run_lists(
 ) -> None:
     """Runs instruction lists. Each step is the number of a list and the position of every clock."""
     run_program(engine, program_of(layout, clocks, lists, steps))
+
+
+def fixed_support(image: ImageSpec, low: Tensor | int, high: Tensor | int) -> SumSupport:
+    """Returns a support whose intervals are the same for every view. Their ends are expanded to an image, (c, h, w)."""
+    ends = [torch.as_tensor(end).expand(image.shape).reshape(1, -1) for end in (low, high)]
+    each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
+    return SumSupport(image, lambda: each, lambda view: (ends[0].expand(len(view), -1), ends[1].expand(len(view), -1)))
 
 
 def native_pixels(source: PixelSource, places: Tensor, parameters: Tensor) -> Tensor:

@@ -30,46 +30,41 @@ IMAGES = 16
 SIDE = 8
 MIXTURE = {"name": "logistic_mixture", "components": 3, "centered": False}
 CENTERED = {**MIXTURE, "centered": True}
+PYRAMID = {"name": "pyramid", "factor": 2}
+
+
+def _pixelcnn(filters: int, blocks: int = 1, head: Any = MIXTURE, **options: int) -> dict[str, Any]:
+    return {"name": "pixelcnn", "filters": filters, "blocks": blocks, "head": head, **options}
+
+
+def _stage(view: dict[str, Any], decoder: dict[str, Any], filters: int = 4, **options: str) -> dict[str, Any]:
+    embedding = {"name": "resnet", "filters": filters, "blocks_per_group": 1}
+    return {"view": view, "embedding": embedding, "decoder": decoder, **options}
+
+
 MODELS: dict[str, dict[str, Any]] = {
     # Restricted decoders, embeddings that upsample, kernels of three rows, and mixtures.
     "pyramid": {
-        "stage": [
-            {
-                "view": {"name": "pyramid", "factor": 2},
-                "embedding": {"name": "resnet", "filters": 5, "blocks_per_group": 1},
-                "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": MIXTURE, "kernel": 3},
-                "support": "restricted",
-            }
-        ],
-        "prior": {"name": "pixelcnn", "filters": 9, "blocks": 2, "head": MIXTURE},
+        "stage": [_stage(PYRAMID, _pixelcnn(6, kernel=3), 5, support="restricted")],
+        "prior": _pixelcnn(9, 2),
     },
     # A network with three resolutions, a free decoder, and softmax.
     "grayscale": {
         "stage": [
-            {
-                "view": {"name": "grayscale", "levels": 16},
-                "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
-                "decoder": {"name": "pixelcnn++", "filters": 5, "nr_resnet": 1, "head": MIXTURE},
-            }
+            _stage(
+                {"name": "grayscale", "levels": 16},
+                {"name": "pixelcnn++", "filters": 5, "nr_resnet": 1, "head": MIXTURE},
+            )
         ],
-        "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": "softmax"},
+        "prior": _pixelcnn(6, head="softmax"),
     },
     # Centers in a restricted decoder of colors, in a free decoder of a gray image, and in a prior.
     "centered": {
         "stage": [
-            {
-                "view": {"name": "grayscale", "levels": 64},
-                "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
-                "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
-                "support": "restricted",
-            },
-            {
-                "view": {"name": "pyramid", "factor": 2},
-                "embedding": {"name": "resnet", "filters": 4, "blocks_per_group": 1},
-                "decoder": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
-            },
+            _stage({"name": "grayscale", "levels": 64}, _pixelcnn(6, head=CENTERED), support="restricted"),
+            _stage(PYRAMID, _pixelcnn(6, head=CENTERED)),
         ],
-        "prior": {"name": "pixelcnn", "filters": 6, "blocks": 1, "head": CENTERED},
+        "prior": _pixelcnn(6, head=CENTERED),
     },
 }
 """Stages and priors of the models by name."""

@@ -1,4 +1,4 @@
-"""A stand-in for the HTTP interface of the Hugging Face hub, on this machine."""
+"""A stand-in for the HTTP interface of the Hugging Face hub, on this machine, where commits have files of all sizes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_of_a_user_who_may_write"
-LARGE = (".safetensors", ".png")
-"""Ends of the names of files that are uploaded as large files."""
 
 
 class Repository:
@@ -45,7 +43,6 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Requests)
         self.repositories: dict[str, Repository] = {}
-        self.large: dict[str, bytes] = {}
         self.requests: list[str] = []
 
     @property
@@ -105,29 +102,12 @@ class Requests(BaseHTTPRequestHandler):
             )
             self._answer({"url": f"{self.server.address}/{name}", "name": name})
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
-            files = json.loads(body)["files"]
-            modes = ["lfs" if file["path"].endswith(LARGE) else "regular" for file in files]
-            answers = [
-                {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
-                for file, mode in zip(files, modes, strict=True)
-            ]
-            self._answer({"files": answers})
-        elif re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
-            objects = json.loads(body)["objects"]
-            for each in objects:
-                each["actions"] = {"upload": {"href": f"{self.server.address}/large/{each['oid']}"}}
-            self._answer({"transfer": "basic", "objects": objects})
+            facts = {"uploadMode": "regular", "shouldIgnore": False}
+            self._answer({"files": [{"path": file["path"]} | facts for file in json.loads(body)["files"]]})
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
             self._answer({"success": True, **self._committed(found[1], body)})
         else:
             self._refuse(404, None)
-
-    def do_PUT(self) -> None:
-        name = self.path.rpartition("/")[2]
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        assert hashlib.sha256(content).hexdigest() == name
-        self.server.large[name] = content
-        self._answer({})
 
     def _committed(self, name: str, body: bytes) -> dict[str, str]:
         repository = self.server.repositories[name]
@@ -137,8 +117,6 @@ class Requests(BaseHTTPRequestHandler):
             value = operation["value"]
             if operation["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
-            elif operation["key"] == "lfsFile":
-                files[value["path"]] = self.server.large[value["oid"]]
             elif operation["key"] == "deletedFile":
                 del files[value["path"]]
         commit = repository.commit(files)
@@ -159,18 +137,14 @@ class Requests(BaseHTTPRequestHandler):
         return commit
 
     def _entry(self, name: str, content: bytes) -> dict[str, Any]:
-        entry = {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-        if name.endswith(LARGE):
-            entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
-        return entry
+        return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
     def _file(self, commit: str, name: str, content: bytes | None) -> None:
         if content is None:
             self._refuse(404, "EntryNotFound")
             return
-        etag = (hashlib.sha256 if name.endswith(LARGE) else hashlib.sha1)(content).hexdigest()
         self.send_response(200)
-        self.send_header("ETag", f'"{etag}"')
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", commit)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.model import INTEGER_DTYPES, ImageSpec, Known
+from auxar.model import INTEGER_DTYPES, ImageSpec
 from auxar.plugins import load_plugins
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -121,13 +121,6 @@ def test_a_view_takes_every_value_of_its_range(name, options, levels):
     square = wanted.repeat_interleave(side, 2).repeat_interleave(side, 3)[:, :, :6, :9]
     lowest = -(-square * levels // view.view.levels)
     assert torch.equal(view(lowest.expand(-1, 3, -1, -1)), wanted)
-
-
-@pytest.mark.parametrize("factor", [2, 3])
-def test_blocks_at_the_edges_are_known_if_their_pixels_are(factor):
-    image = ImageSpec(height=5, width=7)
-    known = Known(torch.zeros((1, *image.shape), dtype=torch.int64), torch.ones((1, 5, 7), dtype=torch.bool))
-    assert PyramidView(PyramidConfig(factor), image).known(known).mask.all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from helpers.golden_models import golden_images
 from helpers.killing import REPETITIONS, outputs_of_killed
-from helpers.tiny_runs import snapshot, stopping_at
+from helpers.tiny_runs import calls_of, snapshot, stopping_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -22,7 +22,6 @@ from auxar.errors import UserError
 from auxar_codec import compress, decompress, decompression
 from auxar_codec.compression import CHUNK, Compression, chunks_of
 from auxar_codec.container import read_container, write_container
-from auxar_codec.pictures import Picture, write_picture
 
 THREE = 3 * 8 * 8 * 3
 """The sub-pixels of three pictures."""
@@ -37,30 +36,18 @@ def whole(run, images, tmp_path_factory):
     return path
 
 
-class Stopped(BaseException):
-    """The end of a process that was killed."""
-
-
 def test_a_command_that_is_stopped_at_any_chunk_goes_on_and_gives_the_file_of_one_call(
     run, images, whole, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("auxar_codec.compression.CHUNK", THREE)
-    out, computed, compute = tmp_path / "a.auxar", list[int](), Compression.compute
-
-    def stopping(self: Compression, number: int) -> Any:
-        if number not in computed:
-            computed.append(number)
-            raise Stopped
-        return compute(self, number)
-
-    monkeypatch.setattr(Compression, "compute", stopping)
-    count = -(-len(golden_images()) // 3)
-    for _ in range(count):
-        with pytest.raises(Stopped):
+    out, count = tmp_path / "a.auxar", -(-len(golden_images()) // 3)
+    for _ in range(count - 1):
+        with stopping_at(Compression, "compute", 2):
             compress(run, images, out)
         assert not out.exists()
-    made = compress(run, images, out)
-    assert computed == list(range(count)), "no chunk is begun again after it was done"
+    with calls_of(Compression, "compute") as computed:
+        made = compress(run, images, out)
+    assert computed == [count - 1], "no chunk is begun again after it was done"
     assert (made.images, made.bytes) == (len(golden_images()), whole.stat().st_size)
     assert out.read_bytes() == whole.read_bytes()
     before = snapshot(tmp_path)
@@ -190,29 +177,15 @@ def test_views_of_stopped_decoding_are_not_taken_for_pictures(run, whole, tmp_pa
 def test_decoding_that_is_stopped_goes_on_and_writes_no_picture_twice(run, whole, tmp_path, monkeypatch, depth):
     decompress(whole, tmp_path / "whole", run=run, depth=depth)
     monkeypatch.setattr(decompression, "DECODED_DIMS", THREE)
-    write, written, left = write_picture, list[Path](), 0
-
-    def writing(path: Path, picture: Picture) -> None:
-        nonlocal left
-        if left == 0:
-            raise Stopped
-        left -= 1
-        write(path, picture)
-        written.append(path)
-
-    monkeypatch.setattr(decompression, "write_picture", writing)
-    calls, going = 0, True
-    while going:
-        calls += 1
-        assert calls < 20, "pictures are decoded again in each call"
-        left = 3 if depth else 2  # Parts of a chunk are kept only if their pictures can be told from others.
-        try:
-            decompress(whole, tmp_path / "parts", run=run, depth=depth, replace=depth > 0)
-            going = False
-        except Stopped:
-            going = True
+    left = 3 if depth else 2  # Parts of a chunk are kept only if their pictures can be told from others.
+    options: dict[str, Any] = {"run": run, "depth": depth, "replace": depth > 0}
+    with calls_of(decompression, "write_picture") as written:
+        for _ in range((len(golden_images()) - 1) // left):
+            with stopping_at(decompression, "write_picture", left + 1):
+                decompress(whole, tmp_path / "parts", **options)
+        decompress(whole, tmp_path / "parts", **options)
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
-    assert len(written) == len(set(written)) == len(contents(tmp_path / "whole"))
+    assert len(written) == len(golden_images()) == len(contents(tmp_path / "whole"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
 
 
@@ -222,11 +195,14 @@ def test_a_picture_that_is_there_is_kept_and_another_is_replaced_only_if_asked(r
     assert decompress(whole, tmp_path / "out", run=run, replace=True).paths == found.paths
     assert snapshot(tmp_path / "out") == before
     with Image.open(found.paths[1]) as picture:
-        other_profile(picture, found.paths[1])
-    with pytest.raises(UserError, match=f"{found.paths[1].name} exists; regular files are replaced only with"):
-        decompress(whole, tmp_path / "out", run=run)
-    decompress(whole, tmp_path / "out", run=run, replace=True)
-    assert contents(tmp_path / "out") == {name: content for name, (_, content) in before.items()}
+        for change in (other_profile, lambda _, path: path.write_text("no picture")):
+            change(picture, found.paths[1])
+            found.paths[0].unlink()
+            with pytest.raises(UserError, match=f"{found.paths[1].name} exists; regular files are replaced only with"):
+                decompress(whole, tmp_path / "out", run=run)
+            assert not found.paths[0].exists(), "nothing is written if another picture exists"
+            decompress(whole, tmp_path / "out", run=run, replace=True)
+            assert contents(tmp_path / "out") == {name: content for name, (_, content) in before.items()}
 
 
 @pytest.mark.slow

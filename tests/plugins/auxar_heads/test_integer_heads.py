@@ -64,24 +64,6 @@ def test_likelihoods_are_near_those_in_floating_point(head, seed, restricted):
     assert bool(((found - expected).abs() <= error).all())
 
 
-@settings(deadline=None, max_examples=12)
-@given(head=heads(levels=(2, 16, 256)), rule=RULES, seed=SEEDS)
-def test_a_drawn_value_is_the_one_whose_frequencies_contain_the_noise(head, rule, seed):
-    count = 30
-    parameters = parameters_of(head, count, seed, 2.0)
-    own = head.integer_head()
-    uniforms = torch.rand((count, own.uniform_count), generator=generator(seed), dtype=torch.float64)
-    drawn = own.draw(parameters, uniforms, rule)
-    pixels = own.frequencies(parameters, rule)
-    low, high = torch.zeros(count, dtype=torch.int64), torch.full((count,), head.levels - 1)
-    for channel in range(head.channels):
-        value = drawn[:, channel]
-        ends = pixels.below(torch.stack([value, value + 1], dim=1), low, high)
-        target = (uniforms[:, channel] * TOTAL).floor()
-        assert bool(((ends[:, 0] <= target) & (target < ends[:, 1])).all())
-        pixels.take(value)
-
-
 @pytest.mark.parametrize("temperature", [1e-4, 1e15])
 def test_temperatures_of_any_size_draw_the_most_probable_value_or_all_alike(temperature):
     head = SoftmaxHead(ImageSpec(1, height=1, width=1, levels=4))

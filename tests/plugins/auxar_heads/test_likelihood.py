@@ -1,22 +1,20 @@
-"""Tests that every distribution is normalized, finite for all inputs, and sampled according to its likelihood."""
+"""Tests of the functions of logistic distributions and categories, of their gradients, and of noise."""
 
 import decimal
 import itertools
 import math
 from decimal import Decimal
 
-import attrs
 import pytest
 import torch
-from helpers.causal_networks import SEEDS, all_images, generator
+from helpers.causal_networks import generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.errors import UserError
-from auxar.model import Adjustments, ImageSpec, SampleRequest
+from auxar.model import ImageSpec, SampleRequest
 from auxar.numerics import categorical, logistic
 from auxar_heads.logistic_mixture import SMALLEST_LOG_SCALE, LogisticMixtureHead
-from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
 
 LEVELS = st.one_of(st.sampled_from([2, 3, 16, 256]), st.integers(2, 256))
@@ -114,90 +112,12 @@ def test_no_tail_is_cut_off(tail):
 # Heads ---------------------------------------------------------------------------------------------------------------
 
 
-@st.composite
-def mixture_parameters(draw, head, means=MEANS, log_scales=LOG_SCALES):
-    """Draws the parameters of one pixel, (parameter_count,): logits, means, log-scales, couplings of all components."""
-    count = head.components
-    parts = (
-        (st.floats(-60, 60), count),
-        (means, count * head.channels),
-        (log_scales, count * head.channels),
-        (st.floats(-4, 4), count * head.couplings),
-    )
-    return double(*itertools.chain(*(draw(st.lists(value, min_size=n, max_size=n)) for value, n in parts)))
-
-
-@st.composite
-def mixtures(draw, /, channels=(1, 3), levels=LEVELS, components=(1, 2, 3), **parameters):
-    """Draws a head and the parameters of one pixel. Three channels have few enough levels to enumerate all values."""
-    channels = draw(st.sampled_from(channels))
-    spec = ImageSpec(channels, height=1, width=1, levels=draw(levels if channels == 1 else st.integers(2, 6)))
-    head = LogisticMixtureHead(spec, draw(st.sampled_from(components)))
-    return head, draw(mixture_parameters(head, **parameters))
-
-
-@st.composite
-def softmaxes(draw):
-    channels = draw(st.sampled_from([1, 3]))
-    levels = draw(st.integers(2, 256 if channels == 1 else 6))
-    head = SoftmaxHead(ImageSpec(channels, height=1, width=1, levels=levels))
-    size = draw(st.sampled_from([0.1, 1, 10, 100]))
-    return head, torch.randn(head.parameter_count, generator=generator(draw(SEEDS)), dtype=torch.float64) * size
-
-
-def pixels(head):
-    """Returns every value of a pixel, (levels ** channels, channels); the last channel changes fastest."""
-    return all_images(ImageSpec(head.channels, height=1, width=1, levels=head.levels)).flatten(1)
-
-
-def pixel_log_probs(head, parameters):
-    """Returns log p of every value of a pixel, in the order of `pixels`."""
-    values = pixels(head)
-    return head.log_prob(parameters.view(1, -1, 1, 1).expand(len(values), -1, 1, 1), values[:, :, None, None]).flatten()
-
-
-def draw_pixels(head, parameters, uniforms, rule=None):
-    return head.draw(parameters.expand(len(uniforms), -1), uniforms, rule or Adjustments())
-
-
-@settings(deadline=None, max_examples=80)
-@given(case=mixtures(), seed=SEEDS)
-def test_map_draws_a_component_and_takes_its_mode(case, seed):
-    head, parameters = case
-    uniforms = torch.rand((20, head.uniform_count), generator=generator(seed), dtype=torch.float64)
-    drawn = draw_pixels(head, parameters, uniforms, Adjustments(centers=True))
-    count, channels = head.components, head.channels
-    bounds = parameters[:count].softmax(0).cumsum(0)
-    means = parameters[count : count * (1 + channels)].view(channels, count)
-    couplings = parameters[count * (1 + 2 * channels) :].view(-1, count).tanh()
-    for uniform, found in zip(uniforms[:, 0].tolist(), drawn.tolist(), strict=True):
-        component = min(sum(uniform > bound for bound in bounds.tolist()), count - 1)
-        before: list[float] = []
-        rows = iter(couplings[:, component].tolist())
-        for channel, value in enumerate(found):
-            mean = means[channel, component].item() + sum(next(rows) * earlier for earlier in before)
-            place = (mean + 1) * (head.levels - 1) / 2
-            # Halfway between two values, rounding decides which of them is drawn.
-            assert abs(min(max(place, 0), head.levels - 1) - value) <= 0.5 + 1e-9
-            before.append(value * 2 / (head.levels - 1) - 1)
-
-
-@settings(deadline=None, max_examples=60)
-@given(case=softmaxes(), temperature=st.sampled_from([0.25, 0.5, 2, 4]), seed=SEEDS)
-def test_temperature_divides_the_logits_of_a_softmax_and_other_rules_draw_as_ancestral(case, temperature, seed):
-    head, parameters = case
-    uniforms = torch.rand((40, head.uniform_count), generator=generator(seed), dtype=torch.float64)
-    expected = draw_pixels(head, parameters / temperature, uniforms)
-    for changed in (Adjustments(), Adjustments(reduction=0.4), Adjustments(centers=True)):
-        adjustments = attrs.evolve(changed, temperature=temperature)
-        assert torch.equal(draw_pixels(head, parameters, uniforms, adjustments), expected)
-
-
 def test_a_scale_below_the_floor_is_the_floor():
-    head = LogisticMixtureHead(ImageSpec(1, height=1, width=1, levels=256), 1)
-    assert torch.equal(
-        pixel_log_probs(head, double(0, 0.3, -1e6)), pixel_log_probs(head, double(0, 0.3, SMALLEST_LOG_SCALE))
+    head, image = LogisticMixtureHead(ImageSpec(1, height=1, width=1), 1), torch.arange(256).view(256, 1, 1, 1)
+    below, floor = (
+        double(0, 0.3, scale).view(1, 3, 1, 1).expand(256, -1, -1, -1) for scale in (-1e6, SMALLEST_LOG_SCALE)
     )
+    assert torch.equal(head.log_prob(below, image), head.log_prob(floor, image))
 
 
 @pytest.mark.parametrize("channels", [2, 4])

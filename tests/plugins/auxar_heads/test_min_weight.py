@@ -4,11 +4,11 @@ import attrs
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, needs_native
-from helpers.engines import pixels_by
+from helpers.engines import fixed_support, pixels_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auxar.model import Adjustments, DrawSource, ImageSpec, SumSupport
+from auxar.model import Adjustments, DrawSource, ImageSpec
 from auxar.numerics import categorical
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.logistic_mixture import LogisticMixtureHead
@@ -21,18 +21,6 @@ CENTERS = torch.tensor([60, 130, 200])
 WEIGHTS = torch.tensor([0.57, 0.02, 0.41], dtype=torch.float64)
 
 
-class Between(SumSupport):
-    """A support in which every sub-pixel of a channel has the same interval."""
-
-    def __init__(self, image, low, high):
-        def ranges(view):
-            ends = (torch.tensor(end).repeat_interleave(image.height * image.width) for end in (low, high))
-            first, last = (values.expand(len(view), -1) for values in ends)
-            return first, last
-
-        super().__init__(image, lambda: (torch.arange(image.dims).view(image.shape), torch.tensor(1)), ranges)
-
-
 def drawn(engine, rule, *, low=None, high=None, image=COLORS, weights=WEIGHTS, uniforms=None):
     """Draws pixels of narrow components at `CENTERS`, restricted if the ends of intervals are given: (COUNT, c)."""
     head = LogisticMixtureHead(image, len(weights))
@@ -41,7 +29,10 @@ def drawn(engine, rule, *, low=None, high=None, image=COLORS, weights=WEIGHTS, u
     by_kind[:, 0] = weights.log()
     by_kind[:, 1 : 1 + image.channels] = CENTERS / 127.5 - 1
     by_kind[:, 1 + image.channels : 1 + 2 * image.channels] = -7
-    walk = None if low is None else Between(image, low, high).walk(torch.zeros(1, 1, 1, 1))
+    walk = None
+    if low is not None:
+        ends = (torch.tensor(end).view(-1, 1, 1) for end in (low, high))
+        walk = fixed_support(image, *ends).walk(torch.zeros(1, 1, 1, 1))
     count = head.uniform_count if walk is None else head.restricted_uniform_count
     if uniforms is None:
         uniforms = torch.rand((COUNT + 1, 1, count), generator=generator(0), dtype=torch.float64)

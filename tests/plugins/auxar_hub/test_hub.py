@@ -34,8 +34,6 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    # Large files are uploaded in the older of the hub's two ways, which needs no other server.
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     with serving() as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.address)
         template = server.address + "/{repo_id}/resolve/{revision}/{filename}"

@@ -13,6 +13,7 @@ from helpers.causal_networks import reason_to_skip
 from helpers.golden_models import MODELS, digest_of, frequencies, golden_images, make_golden_run
 
 import auxar
+from auxar.numerics.threads import threads
 from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
 
 SAMPLES = 64
@@ -61,13 +62,6 @@ def golden(request, tmp_path_factory):
     return request.param, digests, auxar.load(run, arithmetic="integer")
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_a_model_is_converted_to_the_same_integers(golden):
     name, digests, _ = golden
     assert {factor: digest[:16] for factor, digest in digests.items()} == GOLDEN[name]["integers"]
@@ -88,7 +82,7 @@ def test_samples_are_the_same(golden, rule):
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize(("batch", "count"), [(1, 2), (7, 8), (64, SAMPLES)])
-def test_every_execution_draws_the_same_samples(golden, sampler, batch, count, threads):
+def test_every_execution_draws_the_same_samples(golden, sampler, batch, count):
     name, _, model = golden
     if name == "grayscale" and "wavefront" in sampler:
         pytest.skip("the wavefront sampler does not support networks with several resolutions")
@@ -97,6 +91,6 @@ def test_every_execution_draws_the_same_samples(golden, sampler, batch, count, t
         assert digest_of(expected) == GOLDEN[name][rule]
         # PyTorch takes long, so the other rules are drawn with one number of threads.
         for each in (1, 2, 4) if rule == "ancestral" or "native" in sampler else (2,):
-            threads(each)
-            found = model.sample(count, seed=5, sampler=SAMPLERS[sampler], batch_size=batch, **options).tensor
+            with threads(each):
+                found = model.sample(count, seed=5, sampler=SAMPLERS[sampler], batch_size=batch, **options).tensor
             assert torch.equal(found, expected[:count]), (rule, each)

@@ -1,6 +1,5 @@
 """Tests of the recipe's key `arithmetic`, and of evaluations and comparisons in integers."""
 
-import contextlib
 import importlib
 import json
 import math
@@ -8,7 +7,7 @@ import shutil
 
 import pytest
 from helpers.evaluations import nats_of
-from helpers.tiny_runs import Stopped, run, tiny
+from helpers.tiny_runs import run, stopping_at, tiny
 
 import auxar
 from auxar.cli import main
@@ -54,34 +53,16 @@ def test_a_run_is_converted_evaluated_and_drawn_in_integers(original):
 
 
 PLACES = (
-    ("auxar.training.conversion._record", 1),
-    ("auxar.training.conversion.write_converted", 1),
-    ("auxar.evaluation.likelihoods.write_evaluation", 1),
-    ("auxar.evaluation.likelihoods.write_evaluation", 2),
-    ("auxar.draw.run_images.Samples", 1),
-    ("auxar.draw.samples.write_sheets", 1),
-    ("auxar.pipeline.update_report", 1),
+    ("auxar.training.conversion", "_record", 1),
+    ("auxar.training.conversion", "write_converted", 1),
+    ("auxar.evaluation.likelihoods", "write_evaluation", 1),
+    ("auxar.evaluation.likelihoods", "write_evaluation", 2),
+    ("auxar.draw.run_images", "Samples", 1),
+    ("auxar.draw.samples", "write_sheets", 1),
+    ("auxar.pipeline", "update_report", 1),
 )
 """Functions, and the number of the call in which a run is killed, in the order of a run whose factors are trained: a
 factor is converted and not recorded, the other one is not converted, the run is not evaluated, ..."""
-
-
-@contextlib.contextmanager
-def killed(place, number):
-    """Ends the block in a call of a function, as if the process were killed then."""
-    module, name = place.rsplit(".", 1)
-    function = getattr(importlib.import_module(module), name)
-    calls = iter([function] * (number - 1))
-
-    def call(*arguments, **options):
-        if (original := next(calls, None)) is None:
-            raise Stopped
-        return original(*arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, call)
-        with pytest.raises(Stopped):
-            yield
 
 
 def results(folder):
@@ -99,8 +80,8 @@ def test_a_run_that_is_killed_after_its_conversion_ends_like_another(original, p
     """The run is trained further, which replaces its integers."""
     whole, folder = (shutil.copytree(original, tmp_path / name) for name in ("whole", "run"))
     table = recipe_of(pictures, training__steps=6)
-    for place, number in PLACES:
-        with killed(place, number):
+    for module, name, number in PLACES:
+        with stopping_at(importlib.import_module(module), name, number):
             run(folder, table)
     assert results(run(folder, table)) == results(run(whole, table))
 

@@ -6,7 +6,7 @@ The NumPy implementation is written from the papers. It also fixes which layer r
 import numpy as np
 import pytest
 import torch
-from helpers.causal_networks import generator, random_images
+from helpers.causal_networks import generator, random_images, randomized
 from helpers.reference_pixelcnn import Reference
 
 from auxar.model import ImageSpec, mark, scale
@@ -106,3 +106,17 @@ def test_a_decoder_of_the_released_code_has_its_number_of_parameters():
     for kernel, expected in ((2, 2_000_000), (3, 3_440_000)):
         network = LightNetwork(IMAGE, head, **sizes, dropout=0.5, kernel=kernel)
         assert sum(parameter.numel() for parameter in network.parameters()) == expected
+
+
+@pytest.mark.parametrize("size", [(5, 7), (8, 8)])
+def test_the_full_network_sees_all_that_comes_before(size):
+    """The full network also works at a quarter of the resolution, where its layers reach all earlier pixels."""
+    spec = ImageSpec(1, height=size[0], width=size[1])
+    network = FullNetwork(spec, LogisticMixtureHead(spec, 2), filters=4, nr_resnet=2, features_channels=0, dropout=0.0)
+    inputs = randomized(network, 0).encode(random_images(1, spec)).requires_grad_()
+    found = network(inputs)
+    found[0, :, -1, -1].sum().backward()
+    assert inputs.grad[0, 0].flatten()[:-1].all()
+    other = inputs.detach().clone()
+    other[:, 0, 0, 0] += 0.1
+    assert (network(other) != found).any(1).flatten()[1:].all()

@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from helpers.causal_networks import (
-    generator,
-)
+from helpers.causal_networks import generator
 
 from auxar.errors import UserError
 from auxar.model import DrawSource, ImageSpec, Interval, Known, SampleRequest

@@ -18,7 +18,7 @@ from helpers.causal_networks import (
     specs,
     views_of,
 )
-from helpers.engines import native_pixels, pixels_by
+from helpers.engines import fixed_support, native_pixels, pixels_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +36,7 @@ from auxar.model import (
 )
 from auxar.model.sources import by_place
 from auxar.model.sum_support import SumWalk
+from auxar.numerics.threads import threads
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
@@ -166,15 +167,11 @@ def cases(draw, levels=(2, 3, 16, 256, 65536)):
 
 
 @settings(deadline=None, max_examples=60)
-@given(case=cases(), threads=st.integers(1, 3))
-def test_native_draws_are_those_of_the_head(case, threads):
+@given(case=cases(), count=st.integers(1, 3))
+def test_native_draws_are_those_of_the_head(case, count):
     """The engines agree for all heads, levels, rules, intervals and known pixels, even for impossible intervals."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads(count):
         drawn = case.drawn("native")
-    finally:
-        torch.set_num_threads(before)
     for expected, found in zip(case.drawn("torch"), drawn, strict=True):
         assert torch.equal(expected, found)
     assert drawn[0].min() >= 0
@@ -191,7 +188,7 @@ def test_native_draws_are_those_of_the_head(case, threads):
 def test_free_draws_of_every_kind(rule, levels, channels):
     """The engines agree for thousands of pixels, so that even a small difference between their formulas would show."""
     image = ImageSpec(channels, height=32, width=32, levels=levels)
-    dark = _Fixed(image, 0, levels // 2)
+    dark = fixed_support(image, 0, levels // 2)
     for head, support in [
         (LogisticMixtureHead(image, 4), None),
         (LogisticMixtureHead(image, 4, centered=True), dark),
@@ -201,19 +198,6 @@ def test_free_draws_of_every_kind(rule, levels, channels):
         source = DrawSource(head, levels, rule, noise_of(head, image, 3, 1, free=True))
         case = Case(source, support, random_images(3, image), None, [torch.arange(1024)], parameters, free=True)
         assert torch.equal(*(case.drawn(engine)[0] for engine in ("torch", "native")))
-
-
-class _Fixed(SumSupport):
-    """A support with the same interval for every sub-pixel."""
-
-    def __init__(self, image, low, high):
-        each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
-
-        def ranges(view):
-            lowest = torch.full((len(view), image.dims), low)
-            return lowest, lowest + high - low
-
-        super().__init__(image, lambda: each, ranges)
 
 
 @settings(deadline=None, max_examples=20)
@@ -232,7 +216,7 @@ def test_what_is_not_a_number_is_drawn_as_something_possible(case, seed):
 
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=4)
-SUPPORT = _Fixed(IMAGE, 1, 2)
+SUPPORT = fixed_support(IMAGE, 1, 2)
 
 
 class OtherHead(LogisticMixtureHead):

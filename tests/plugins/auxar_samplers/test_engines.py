@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from auxar.model import ForceSource
+from auxar.numerics.threads import threads
 from auxar_layers.functional import concat_elu, gate
 from auxar_samplers.compiler.program import Clock, Layout, Pointwise, Product, Window, identity
 from auxar_samplers.compiler.tracer import FUNCTIONS
@@ -146,10 +147,10 @@ def programs(draw):
 
 @needs_native
 @settings(deadline=None, max_examples=60)
-@given(program=programs(), threads=st.integers(1, 3))
-def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(program, threads):
-    results, before = [], torch.get_num_threads()
-    for engine, count in (("torch", before), ("native", before), ("native", threads)):
+@given(program=programs(), count=st.integers(1, 3))
+def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(program, count):
+    results, usual = [], torch.get_num_threads()
+    for engine, number in (("torch", usual), ("native", usual), ("native", count)):
         # Each engine runs on its own copy of the storage.
         layout, clocks, lists, rings = copy.deepcopy(program)
 
@@ -158,11 +159,8 @@ def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(pr
 
         # Before the first step, no ring has values to note.
         fills = [(2 * step, note) for step in range(1, STEPS)]
-        torch.set_num_threads(count)
-        try:
+        with threads(number):
             run_program(engine, program_of(layout, clocks, lists, BOTH_LISTS, fills))
-        finally:
-            torch.set_num_threads(before)
         note()
     by_torch, by_native, by_threads = (results[k * STEPS : (k + 1) * STEPS] for k in range(3))
     for rings in zip(by_torch, by_native, by_threads, strict=True):

@@ -8,6 +8,7 @@ from helpers.engines import run_lists, steady
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from auxar.numerics.threads import threads
 from auxar_samplers.compiler.program import Layout, Product
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.program import weights_in_pieces
@@ -24,7 +25,7 @@ def integers(numbers, shape, least, most):
     return torch.from_numpy(np.where(numbers.random(shape) < 0.3, np.clip(ends, least, most), found)).double()
 
 
-def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, threads=1):
+def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, count=1):
     """A product of random integers. Returns its result, and that of Python's integers."""
     batch = 2 if rows % 2 == 0 else 1
     slots = rows // batch
@@ -45,13 +46,9 @@ def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, threads
         table = layout.table(slots, outputs)
         table.values[:-1] = start.view(slots, batch, outputs)
     output = layout.scratch(slots, outputs)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        made = Product(output, tuple(operands), matrices, bias, table, 0)
+    made = Product(output, tuple(operands), matrices, bias, table, 0)
+    with threads(count):
         run_lists("native", layout, [steady(slots)], [[made]], (0, 0))
-    finally:
-        torch.set_num_threads(before)
     exact = torch.cat(inputs, 1).long() @ torch.cat(matrices).long() + start.long()
     return output.values.view(rows, outputs), exact
 
@@ -64,14 +61,14 @@ def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, threads
     sizes=st.lists(st.integers(1, 150), min_size=1, max_size=3),
     outputs=st.integers(1, 90),
     initial=st.booleans(),
-    threads=st.integers(1, 3),
+    count=st.integers(1, 3),
 )
-@example(seed=0, rows=16, sizes=[64], outputs=16, initial=False, threads=1)
-@example(seed=0, rows=1, sizes=[1], outputs=1, initial=True, threads=2)
-@example(seed=0, rows=2, sizes=[64, 65], outputs=130, initial=True, threads=1)
-def test_products_of_integers_are_exact(seed, rows, sizes, outputs, initial, threads):
+@example(seed=0, rows=16, sizes=[64], outputs=16, initial=False, count=1)
+@example(seed=0, rows=1, sizes=[1], outputs=1, initial=True, count=2)
+@example(seed=0, rows=2, sizes=[64, 65], outputs=130, initial=True, count=1)
+def test_products_of_integers_are_exact(seed, rows, sizes, outputs, initial, count):
     numbers = np.random.default_rng(seed)
-    found, exact = product(numbers, rows, sizes, outputs, initial=initial, threads=threads)
+    found, exact = product(numbers, rows, sizes, outputs, initial=initial, count=count)
     assert torch.equal(found.long(), exact)
 
 

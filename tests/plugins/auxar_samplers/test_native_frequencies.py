@@ -2,11 +2,11 @@
 
 import torch
 from helpers.causal_networks import SEEDS, generator, needs_native
-from helpers.engines import native_pixels
+from helpers.engines import fixed_support, native_pixels
 from helpers.integer_heads import RULES, heads, parameters_of
 from hypothesis import given, settings
 
-from auxar import DrawSource, ImageSpec, SumSupport
+from auxar import DrawSource, ImageSpec
 from auxar.model.integers import _draw
 from auxar.numerics.range_coder import TOTAL
 
@@ -26,9 +26,8 @@ def random_walk(head, seed):
     if not head.centered:
         return None
     image = ImageSpec(head.channels, height=1, width=COUNT, levels=head.levels)
-    each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
-    found = torch.randint(head.levels, (1, image.dims), generator=generator(seed + 1))
-    return SumSupport(image, lambda: each, lambda view: (found, found)).walk(torch.zeros(1, 1, 1, 1))
+    found = torch.randint(head.levels, image.shape, generator=generator(seed + 1))
+    return fixed_support(image, found, found).walk(torch.zeros(1, 1, 1, 1))
 
 
 @needs_native

@@ -262,6 +262,3 @@ def test_the_fastest_sampler_is_chosen_and_only_the_slow_one_is_told(caplog, net
 def test_a_network_with_static_values_of_any_shape_samples_as_by_raster(network):
     request = SampleRequest(tuple(range(20)))
     assert torch.equal(sample(AutoSampler(), network, request), sample(RasterSampler(), network, request))
-
-
-# Distribution of samples ---------------------------------------------------------------------------------------------

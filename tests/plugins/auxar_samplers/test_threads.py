@@ -9,6 +9,7 @@ import torch
 from helpers.causal_networks import needs_native
 from helpers.engines import program_of, run_program
 
+from auxar.numerics.threads import threads
 from auxar_samplers.compiler.program import Clock, Layout, Pointwise, identity
 from auxar_samplers.engines.native import engine as native
 
@@ -117,11 +118,7 @@ def test_only_long_fills_of_tables_use_all_threads_of_pytorch(monkeypatch, limit
     clock = Clock(np.ones((1, 1), dtype=bool), torch.zeros(1, 1, dtype=torch.int64), 0)
     copy = Pointwise(layout.scratch(1, 1), identity, (layout.scratch(1, 1),), 0)
     fills = [(step, lambda: found.append(torch.get_num_threads())) for step in range(3)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
+    with threads(3):
         run_program("native", program_of(layout, [clock], [[copy]], [(0, 0)] * 3, fills))
         assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
     assert found == expected

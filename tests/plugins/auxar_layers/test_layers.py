@@ -1,25 +1,15 @@
-"""Tests that predictions depend on earlier pixels alone, including neighbors, and that layers are as documented."""
+"""Tests that layers and functions of the networks are as documented."""
 
 import itertools
 import math
 
 import pytest
 import torch
-from helpers.causal_networks import (
-    SEEDS,
-    SIZES,
-    changed_predictions,
-    generator,
-    random_images,
-    randomized,
-    specs,
-)
+from helpers.causal_networks import SEEDS, SIZES, generator, randomized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import elu
 
-from auxar.model import ImageSpec
-from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_layers.convolutions import (
     SMALLEST_DEVIATION,
     CausalConv2d,
@@ -28,40 +18,10 @@ from auxar_layers.convolutions import (
     data_dependent_initialization,
 )
 from auxar_layers.functional import concat_elu, dropout, gate
-from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
 
 def normal(*shape, seed=0):
     return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
-
-
-# Networks ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(5, 7), (8, 8)])
-def test_the_full_network_sees_all_that_comes_before(size):
-    """The full network also works at a quarter of the resolution, where its layers reach all earlier pixels."""
-    image = ImageSpec(1, height=size[0], width=size[1])
-    head = LogisticMixtureHead(image, 2)
-    network = FullNetwork(image, head, filters=4, nr_resnet=2, features_channels=0, dropout=0.0)
-    changed = changed_predictions(randomized(network, 0), 0)
-    assert changed[0, 1:].all()
-    assert changed[:-1, -1].all()
-
-
-@settings(deadline=None, max_examples=30)
-@given(spec=specs(), seed=SEEDS)
-def test_padding_is_told_from_pixels(spec, seed):
-    """The middle value is encoded as zero, like the padding. The constant channel of ones tells pixels from padding."""
-    head = LogisticMixtureHead(spec, 2)
-    network = LightNetwork(spec, head, filters=3, blocks=1, features_channels=0, dropout=0.0)
-    encoded = randomized(network, seed).encode(random_images(2, spec, seed))
-    assert (encoded[:, -1] == 1).all()
-    assert encoded.min() >= -1
-    assert encoded.max() <= 1
-    ends = torch.tensor([0, spec.levels - 1]).view(2, 1, 1, 1).expand(2, *spec.shape)
-    expected = torch.tensor([-1.0, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(network.encode(ends)[:, 0, 0, 0], expected)
 
 
 # Layers --------------------------------------------------------------------------------------------------------------
