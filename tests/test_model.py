@@ -1,16 +1,16 @@
 """Tests of the class `Chain`: its factors, views and specs by depth, and nested chains."""
 
-import math
 from typing import Any
 
 import pytest
 import torch
 from helpers.causal_networks import random_images, randomized
+from helpers.right_network import Bound, Flat
 from torch import nn
 
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
-from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, Prior, SampleRequest
+from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, SampleRequest
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
@@ -46,24 +46,6 @@ def parts():
 def chain(parts):
     stages, prior = parts
     return Chain([*stages, Factor(prior)])
-
-
-class Table(Prior):
-    """A prior with only the required methods."""
-
-    def __init__(self, image):
-        super().__init__()
-        self.image = image
-
-    def log_prob(self, image):
-        return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
-
-    def draw(self, request, sampler):
-        return torch.zeros((len(request.numbers), *self.image.shape), dtype=torch.int64)
-
-
-class Bound(Table):
-    exact = False
 
 
 class Even(Decoder):
@@ -133,7 +115,7 @@ def test_stages_that_were_put_elsewhere_keep_their_depth(parts):
 
 def test_a_chain_is_exact_if_all_of_it_is(parts):
     (_, coarse, _), prior = parts
-    assert Chain([coarse, Factor(Table(coarse.view.view))]).exact
+    assert Chain([coarse, Factor(Flat(coarse.view.view))]).exact
     assert not Chain([coarse, Factor(Bound(coarse.view.view))]).exact
     assert not Chain([*parts[0], Factor(prior)]).exact
 
@@ -219,7 +201,7 @@ def test_images_that_do_not_match_a_network_are_refused(parts):
 
 
 def test_sampling_restores_the_mode_of_every_part_even_if_it_fails(monkeypatch):
-    prior = Table(IMAGE)
+    prior = Flat(IMAGE)
     prior.frozen = nn.Dropout().eval()
     model = ImageModel(Chain([Factor(prior)]))
 
@@ -227,7 +209,7 @@ def test_sampling_restores_the_mode_of_every_part_even_if_it_fails(monkeypatch):
         assert not any(module.training for module in self.modules())
         raise RuntimeError("it cannot draw")
 
-    monkeypatch.setattr(Table, "draw", draw)
+    monkeypatch.setattr(Flat, "draw", draw)
     with pytest.raises(RuntimeError, match="it cannot draw"):
         model.sample(1, sampler=AutoSampler())
     assert (prior.training, prior.frozen.training) == (True, False)
@@ -245,7 +227,7 @@ def test_parts_that_do_not_tell_channels_apart_give_totals(parts):
         found = stage.log_prob_by_channel(random_images(2, image), view)
         assert isinstance(found, ByChannel)
         assert (found.total.tolist(), found.channels, found.inside) == ([nats] * 2, None, None)
-    factor = Factor(Table(image))
+    factor = Factor(Flat(image))
     found = factor.log_prob_by_channel(random_images(2, image))
     assert torch.equal(found.total, factor(random_images(2, image)))
     assert (found.channels, found.inside) == (None, None)

@@ -12,7 +12,7 @@ import pytest
 import tomli_w
 import torch
 from helpers.installed import install
-from helpers.tiny_runs import PROJECT, TINY, VIEW, tiny, write
+from helpers.tiny_runs import PROJECT, TINY, VIEW, said, tiny, write
 
 from auxar.cli import main
 from auxar.errors import UserError
@@ -37,9 +37,7 @@ def with_plugin(folder: Path, **options: object) -> Path:
 
 
 def refusal(*files: Path) -> str:
-    with pytest.raises(UserError) as caught:
-        load_plugins(files)
-    return str(caught.value)
+    return said(load_plugins, files)
 
 
 def plugin(path: Path, body: str) -> Path:
@@ -258,10 +256,8 @@ def test_every_recipe_needs_trust_in_its_plugin_files(tmp_path, monkeypatch, cap
 
 def test_a_missing_plugin_file_is_reported_before_trust(thin):
     recipe = with_plugin(thin.parent, every=2)
-    with pytest.raises(UserError) as caught:
-        load_recipe(recipe, [f'plugins=["{thin}", "{thin.with_name("thinn.py")}"]'])
     told = f"{recipe}: plugins: {thin.with_name('thinn.py')} does not exist; did you mean 'thin.py'?"
-    assert str(caught.value).startswith(told)
+    assert said(load_recipe, recipe, [f'plugins=["{thin}", "{thin.with_name("thinn.py")}"]']).startswith(told)
 
 
 # The core and its plugins

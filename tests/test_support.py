@@ -3,11 +3,11 @@
 import attrs
 import pytest
 import torch
+from helpers.bounds import joint_table
 from helpers.causal_networks import (
     HEADS,
     SEEDS,
     WORKING_ENGINES,
-    all_images,
     generator,
     image_numbers,
     random_images,
@@ -30,7 +30,7 @@ from auxar.model import (
     scale,
 )
 from auxar.numerics import logistic
-from auxar.testing.examples import randomized
+from auxar.testing.examples import all_images, randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import softmax
@@ -111,26 +111,6 @@ SPACES = {
     "bitplanes, pyramid": (ImageSpec(1, height=2, width=2, levels=4), [bitplanes(1), pyramid()]),
     "grayscale, subsample": (ImageSpec(3, height=1, width=2, levels=2), [grayscale(2), subsample()]),
 }
-
-
-def conditional_table(stage):
-    """Returns log p(x | x̂) for every pair of an image and a view, also for x̂ ≠ ψ(x); shape (images, views)."""
-    images, views = all_images(stage.image), all_images(stage.view.view)
-    columns = []
-    for each in views.split(1):
-        given = each.expand(len(images), -1, -1, -1)
-        features = stage.embedding(each).expand(len(images), -1, -1, -1)
-        columns.append(stage.distribution.log_prob(images, features, GivenView(stage.view.support, given, True)))
-    return torch.stack(columns, dim=1)
-
-
-def joint_table(model):
-    """Returns the joint log p of all combinations of an image and views at all depths; one dimension for each depth."""
-    joint = model.factors[-1].distribution.log_prob(all_images(model.factors[-1].distribution.image))
-    for stage in reversed(model.factors[:-1]):
-        conditional = conditional_table(stage)
-        joint = conditional.view(*conditional.shape, *[1] * (joint.dim() - 1)) + joint
-    return joint
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import datasets
 import pytest
-from helpers.tiny_runs import tiny, write, write_pictures
+from helpers.tiny_runs import said, tiny, write, write_pictures
 
 from auxar.data.loading import load_images
 from auxar.data.stored import StoredImages
@@ -83,9 +83,7 @@ def recipe_of(folder: Path, path: str = "dots", *settings: str, **changes):
 
 
 def refusal(folder: Path, path: str = "dots", **options) -> str:
-    with pytest.raises(UserError) as caught:
-        recipe_of(folder, path, data__options=options)
-    return str(caught.value).removeprefix(f"{folder / 'model.toml'}: ")
+    return said(recipe_of, folder, path, data__options=options).removeprefix(f"{folder / 'model.toml'}: ")
 
 
 def test_options_have_types_bounds_and_defaults(folder):

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 import torch
-from helpers.causal_networks import all_images
 
 from auxar.model import ImageSpec, Known, View
+from auxar.testing.examples import all_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pyramid import PyramidConfig, PyramidView
 

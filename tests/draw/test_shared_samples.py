@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.killing import REPETITIONS, outputs_of_killed
-from helpers.tiny_runs import arrays_of, calls_of, command, run, snapshot, stopping_at, tiny, write_pictures
+from helpers.tiny_runs import NAMES, arrays_of, calls_of, command, run, snapshot, stopping_at, tiny, write_labeled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,16 +21,11 @@ from auxar.draw import samples
 from auxar.draw.sample_folder import MARK, check_samples
 from auxar.errors import UserError
 
-NAMES = ["cat", "dog", "owl"]
-
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory) -> Path:
     """Images with labels in text files."""
-    folder = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
-    for number, file in enumerate(sorted(folder.glob("*.png"))):
-        file.with_suffix(".txt").write_text(NAMES[number % 3])
-    return folder
+    return write_labeled(tmp_path_factory.mktemp("data") / "pictures")
 
 
 @pytest.fixture(scope="module")

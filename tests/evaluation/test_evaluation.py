@@ -13,6 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers.evaluations import figures_of
+from helpers.right_network import Bound, Flat
 from helpers.tiny_runs import run, tiny
 
 import auxar
@@ -24,7 +25,7 @@ from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.image_nats import factor_nats, joined
 from auxar.evaluation.stored import read_evaluation
-from auxar.model import Chain, Factor, Head, Prior
+from auxar.model import Chain, Factor, Head
 from auxar.recipe import load_recipe
 from auxar.report.text import evaluation_lines
 from auxar.report.words import measured
@@ -117,30 +118,10 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, tmp_pat
     assert "channel" not in "\n".join(printed(path))
 
 
-class Uniform(Prior):
-    """A prior without a causal network."""
-
-    def __init__(self, image):
-        super().__init__()
-        self.image = image
-
-    def log_prob(self, image):
-        return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
-
-    def draw(self, request, sampler):
-        raise NotImplementedError
-
-
 FACTS = DataFacts("pictures", "f00d", "feed", 0, None)
 
 
-class Bound(Uniform):
-    """A prior whose log-likelihood is only a lower bound."""
-
-    exact = False
-
-
-@pytest.mark.parametrize(("prior", "kind"), [(Uniform, "exact"), (Bound, "bound")])
+@pytest.mark.parametrize(("prior", "kind"), [(Flat, "exact"), (Bound, "bound")])
 def test_any_prior_can_be_evaluated_and_is_exact_or_a_bound_as_it_says(data, prior, kind):
     model = Chain([Factor(prior(data.heldout.image))])
     nats = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)["prior.nats"]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers.causal_networks import all_images, generator, randomized
+from helpers.causal_networks import generator, randomized
 from helpers.chains import chain_of, pyramid
 from helpers.evaluations import figures_of
 from helpers.listed_images import Listed
@@ -18,6 +18,7 @@ from auxar.evaluation.own_samples import share_of_samples
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import ImageSpec, SampleRequest
 from auxar.report.text import evaluation_lines
+from auxar.testing.examples import all_images
 from auxar_samplers import AutoSampler
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=3)

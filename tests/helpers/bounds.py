@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from helpers.causal_networks import all_images
+from auxar.testing.examples import all_images
+from helpers.causal_networks import image_numbers
 
 
 def conditional_table(stage):
@@ -13,35 +14,28 @@ def conditional_table(stage):
     return torch.stack(columns, dim=1)
 
 
-def joint_table(conditionals, prior):
+def joint_table(model):
     """Returns the joint log p of all combinations of an image and views at all depths; one dimension for each depth."""
-    joint = prior
-    for conditional in reversed(conditionals):
+    *stages, last = model.factors
+    joint = last(all_images(last.image))
+    for stage in reversed(stages):
+        conditional = conditional_table(stage)
         joint = conditional.view(*conditional.shape, *[1] * (joint.dim() - 1)) + joint
     return joint
-
-
-def places(image, spec):
-    """Returns the index of each image in `all_images`."""
-    digits = spec.levels ** torch.arange(spec.dims - 1, -1, -1)
-    return (image.flatten(1) * digits).sum(1)
 
 
 @torch.no_grad()
 def check_bound(model):
     """Checks that the factors are normalized, and that an image with its views is at most as likely as the image."""
-    *stages, last = model.factors
-    conditionals = [conditional_table(stage) for stage in stages]
-    prior = last(all_images(last.image))
-    for table in (*conditionals, prior):
-        totals = table.logsumexp(0)
+    for factor in model.factors:
+        totals = (conditional_table(factor) if factor.view else factor(all_images(factor.image))).logsumexp(0)
         torch.testing.assert_close(totals, torch.zeros_like(totals), rtol=0, atol=1e-9)
-    joint = joint_table(conditionals, prior)
+    joint = joint_table(model)
     assert joint.flatten().logsumexp(0).item() == pytest.approx(0, abs=1e-9)
     images = all_images(model.image)
     bound = model.log_prob(images)
     views = zip(model.views(images), model.specs, strict=True)
-    on_the_chain = joint[tuple(places(view, spec) for view, spec in views)]
+    on_the_chain = joint[tuple(image_numbers(view, spec.levels) for view, spec in views)]
     torch.testing.assert_close(bound, on_the_chain)
     exact = joint.flatten(1).logsumexp(1)
     assert (bound <= exact + 1e-12).all()

@@ -6,7 +6,6 @@ All networks are in float64 and evaluation mode, so that rounding does not hide 
 from __future__ import annotations
 
 import contextlib
-import itertools
 
 import attrs
 import pytest
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from auxar.errors import UserError
 from auxar.model import Ancestral, CausalNetwork, DrawSource, ImageSpec, Known, SampleRequest
+from auxar.testing import examples
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture, softmax
@@ -62,11 +62,7 @@ def generator(seed):
 
 def randomized(module: nn.Module, seed: int):
     """Returns the module with random parameters, since some parameters have no effect at their initial values."""
-    noise = generator(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=noise))
-    return module.double().eval()
+    return examples.randomized(module, seed, 1.0)
 
 
 def random_images(count, spec, seed=0):
@@ -79,12 +75,6 @@ def random_features(network, count, seed=0):
         return None
     shape = (count, network.features_channels, network.image.height, network.image.width)
     return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
-
-
-def all_images(spec):
-    """Returns every image of a small spec. The last value changes fastest."""
-    values = itertools.product(range(spec.levels), repeat=spec.dims)
-    return torch.tensor(list(values)).view(-1, *spec.shape)
 
 
 @st.composite

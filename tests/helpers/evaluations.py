@@ -1,4 +1,4 @@
-"""Stored evaluations of runs, as tests read and change them."""
+"""Stored evaluations and other files of runs, as tests read and change them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def nats_of(folder: Path, images: str = "heldout", name: str = "evaluation") -> 
     found = read_evaluation(folder / f"{name}.safetensors")
     rows = [found.nats(images, [factor]) for factor in found.factors]
     return np.stack([nats.numpy() for nats in rows if nats is not None])
+
+
+def with_metadata(file: Path, /, **changes: str | None) -> None:
+    """Changes entries in the metadata of a file of tensors. None removes an entry."""
+    tensors, metadata = read_tensors(file)
+    write_tensors(file, tensors, {key: value for key, value in {**metadata, **changes}.items() if value is not None})
 
 
 def with_facts(folder: Path, **changes: object) -> None:

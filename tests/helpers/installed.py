@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
+import attrs
 import pytest
+
+from auxar.plugins import INTERFACE_VERSION, Component, hookimpl
+
+
+@attrs.frozen
+class Nothing:
+    """No options."""
+
+
+def install_components(monkeypatch: pytest.MonkeyPatch, *components: Component, kinds: Sequence[str] = ()) -> None:
+    """Adds the plugin `toys` with these components, and with further kinds, to those that are installed."""
+    plugin = SimpleNamespace(AUXAR_INTERFACE=INTERFACE_VERSION)
+    plugin.auxar_register_components = hookimpl(lambda: list(components))
+    plugin.auxar_register_kinds = hookimpl(lambda: list(kinds))
+    install(monkeypatch, "toys", lambda: plugin)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, name: str, load: Callable[[], object]) -> None:

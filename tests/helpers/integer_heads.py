@@ -15,7 +15,6 @@ RULES = st.sampled_from(
     [
         EXACT,
         Adjustments(reduction=0.7, min_weight=0.05),
-        Adjustments(),
         Adjustments(centers=True, min_weight=0.05),
         Adjustments(centers=True, min_weight=0.9),
         Adjustments(temperature=0.5),

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers.tiny_runs import process_environment
@@ -16,6 +16,14 @@ PROCESSES, KILLS, LONGEST = 8, 6, 4.0
 """Number of processes at once, of kills, and the maximum time in seconds between two kills."""
 REPETITIONS = int(os.environ.get("REPETITIONS", "1"))
 """Number of repetitions of each test with kills, at other moments."""
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Waits until something is true or a process has ended."""
+    until = time.monotonic() + 120
+    while not what() and process.poll() is None:
+        assert time.monotonic() < until, "the run did not get to this place"
+        time.sleep(0.001)
 
 
 def outputs_of_killed(line: Sequence[str | Path], seed: int) -> list[tuple[str, str]]:

@@ -1,8 +1,10 @@
 """A correct network, from which tests of the contract derive networks that break one law each."""
 
+import math
+
 import torch
 
-from auxar.model import CausalNetwork, Head
+from auxar.model import CausalNetwork, Head, Prior
 from auxar_heads.softmax import SoftmaxHead
 from auxar_layers.convolutions import CausalConv2d, Pointwise
 
@@ -44,3 +46,23 @@ class PlainHead(Head):
 
     def draw(self, parameters, uniforms, adjustments):
         return self.softmax.draw(parameters, uniforms, adjustments)
+
+
+class Flat(Prior):
+    """A prior with only the required methods: all images are equally likely."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.image = image
+
+    def log_prob(self, image):
+        return torch.full((len(image),), -self.image.dims * math.log(self.image.levels))
+
+    def draw(self, request, sampler):
+        return torch.zeros((len(request.numbers), *self.image.shape), dtype=torch.int64)
+
+
+class Bound(Flat):
+    """A prior whose log-likelihood is only a lower bound."""
+
+    exact = False

@@ -27,6 +27,8 @@ from auxar.training.averaging import WeightAverage
 from auxar.work.signals import Interrupted, requests
 
 PROJECT = Path(__file__).parents[2]
+NAMES = ["cat", "dog", "owl"]
+"""The names of the labels of pictures."""
 TINY = """
 [data]
 path = "pictures"
@@ -118,6 +120,13 @@ def write_pictures(folder: Path, count: int = 24, side: int = 8) -> Path:
         slopes = random.uniform(-12, 12, (3, 2))
         values = 128 + np.einsum("cd,dhw->hwc", slopes, np.mgrid[:side, :side] - side / 2) + random.normal(0, 4, 3)
         Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")
+    return folder
+
+
+def write_labeled(folder: Path) -> Path:
+    """Creates a folder with PNG files and their labels in text files, and returns it."""
+    for number, file in enumerate(sorted(write_pictures(folder).glob("*.png"))):
+        file.with_suffix(".txt").write_text(NAMES[number % 3])
     return folder
 
 

@@ -8,7 +8,6 @@ import torch
 from helpers.causal_networks import (
     SEEDS,
     WORKING_ENGINES,
-    all_images,
     assert_follows,
     generator,
     image_numbers,
@@ -36,7 +35,7 @@ from auxar.model import (
 )
 from auxar.model.sum_support import SumWalk
 from auxar.testing import ContractError, check_view
-from auxar.testing.examples import randomized
+from auxar.testing.examples import all_images, randomized
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture

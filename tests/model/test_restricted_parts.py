@@ -1,20 +1,19 @@
 """Tests that parts which cannot be restricted are refused by their key."""
 
-import importlib.metadata
 import tomllib
 from pathlib import Path
 
-import attrs
 import pytest
 import tomli_w
 import torch
+from helpers.installed import Nothing, install_components
 from helpers.right_embedding import Features
 from helpers.right_network import Net, PlainHead
 from helpers.tiny_runs import TINY, changed
 
 from auxar.errors import UserError
 from auxar.model import CausalDistribution, Decoder, Factor, ImageSpec, Interval, View
-from auxar.plugins import Component, hookimpl
+from auxar.plugins import Component
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
 from auxar.recipe.loading import parse_recipe
@@ -22,11 +21,6 @@ from auxar.testing.examples import between
 from auxar_bitplanes import BitplanesConfig, BitplanesView
 
 IMAGE = ImageSpec(1, height=2, width=2, levels=4)
-
-
-@attrs.frozen
-class Nothing:
-    """A configuration without options."""
 
 
 class Vague(View):
@@ -57,32 +51,6 @@ def plain_decoder(config, image, channels):
     return CausalDistribution(Net(image, channels, PlainHead(image)))
 
 
-class Strangers:
-    """A fake entry point of an installed package, and the package that it loads."""
-
-    AUXAR_INTERFACE = 1
-    name = value = "strangers"
-    dist = None
-
-    def load(self):
-        return self
-
-    @hookimpl
-    def auxar_register_components(self):
-        return [
-            Component("view", "vague", Nothing, Vague),
-            Component("decoder", "uniform", Nothing, Uniform),
-            Component("decoder", "plain", Nothing, plain_decoder),
-        ]
-
-
-@pytest.fixture
-def strangers(monkeypatch):
-    """Registers the third-party components as an installed package."""
-    installed = [*importlib.metadata.entry_points(group="auxar"), Strangers()]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: installed)
-
-
 def parsed(**changes):
     return parse_recipe(tomli_w.dumps(changed(tomllib.loads(TINY), **changes)), Path("."), ())
 
@@ -92,17 +60,18 @@ def built(**changes):
 
 
 @pytest.mark.parametrize(
-    ("key", "name", "message"),
+    ("key", "build", "message"),
     [
-        ("view", "vague", "a view that defines its support"),
-        ("decoder", "uniform", "a decoder that can be restricted"),
-        ("decoder", "plain", "a decoder that can be restricted"),
+        ("view", Vague, "a view that defines its support"),
+        ("decoder", Uniform, "a decoder that can be restricted"),
+        ("decoder", plain_decoder, "a decoder that can be restricted"),
     ],
 )
-def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(strangers, key, name, message):
-    changes = {f"stage__0__{key}": {"name": name}, "stage__0__embedding": {"name": "resnet", "filters": 2}}
+def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(monkeypatch, key, build, message):
+    install_components(monkeypatch, Component(key, "own", Nothing, build))
+    changes = {f"stage__0__{key}": {"name": "own"}, "stage__0__embedding": {"name": "resnet", "filters": 2}}
     assert not built(**changes).factors[0].restricted
-    with pytest.raises(UserError, match=rf"^stage\[0\]\.support: 'restricted' needs {message}.*'{name}'"):
+    with pytest.raises(UserError, match=rf"^stage\[0\]\.support: 'restricted' needs {message}.*'own'"):
         built(**changes, stage__0__support="restricted")
 
 

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.tiny_runs import tiny, write
+from helpers.tiny_runs import said, tiny, write
 
-from auxar.errors import UserError
 from auxar.recipe import load_recipe
 from auxar.recipe.shipped import text_of_shipped
 
@@ -22,12 +21,6 @@ def recipe(tmp_path, monkeypatch) -> Path:
 
 def path_of(recipe: str | Path, *settings: str) -> str:
     return load_recipe(recipe, settings)[0].data.path
-
-
-def refusal(recipe: str | Path, *settings: str) -> str:
-    with pytest.raises(UserError) as caught:
-        load_recipe(recipe, settings)
-    return str(caught.value)
 
 
 def test_images_are_looked_for_beside_the_recipe(recipe, tmp_path, monkeypatch):
@@ -49,13 +42,13 @@ def test_images_are_looked_for_beside_the_recipe(recipe, tmp_path, monkeypatch):
 
 def test_images_in_the_other_folder_are_named(recipe, tmp_path):
     (tmp_path / "photos").mkdir()
-    said = refusal(recipe)
-    assert said.startswith(f"{recipe}: data.path: photos is not in {tmp_path}/recipes, but in {tmp_path}; ")
-    assert said.endswith('write path = "../photos" in the recipe, or add --set data.path=photos')
+    message = said(load_recipe, recipe)
+    assert message.startswith(f"{recipe}: data.path: photos is not in {tmp_path}/recipes, but in {tmp_path}; ")
+    assert message.endswith('write path = "../photos" in the recipe, or add --set data.path=photos')
     (tmp_path / "recipes" / "others").mkdir()
-    said = refusal(recipe, "data.path=others")
-    assert said.startswith(f"{recipe}: data.path: others is not in {tmp_path}, but in {tmp_path}/recipes; ")
-    assert said.endswith("write --set data.path=recipes/others")
+    message = said(load_recipe, recipe, ["data.path=others"])
+    assert message.startswith(f"{recipe}: data.path: others is not in {tmp_path}, but in {tmp_path}/recipes; ")
+    assert message.endswith("write --set data.path=recipes/others")
 
 
 def test_other_runs_are_looked_for_beside_the_recipe(recipe, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import tomli_w
-from helpers.tiny_runs import PROJECT, TINY, changed
+from helpers.tiny_runs import PROJECT, TINY, changed, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,9 +45,7 @@ def tiny(*sets: str, **changes: Any) -> Recipe:
 
 
 def refusal(*sets: str, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        tiny(*sets, **changes)
-    return str(caught.value)
+    return said(tiny, *sets, **changes)
 
 
 def outcome(text: str, *sets: str) -> str:

@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from helpers.tiny_runs import PROJECT, TINY
+from helpers.tiny_runs import PROJECT, TINY, said
 
 import auxar
 from auxar.cli import main
@@ -81,7 +81,7 @@ def test_names_are_found_anywhere_and_files_win(empty):
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "words"),
     [
         ("quickstrat", "it is neither a file nor a recipe that comes with auxar; did you mean 'quickstart'? (`auxar "),
         (
@@ -96,13 +96,12 @@ def test_names_are_found_anywhere_and_files_win(empty):
         ("fotos.toml", "did you mean 'photos.toml'? (known: photos.toml)"),
     ],
 )
-def test_a_name_that_is_not_found(empty, path, said):
+def test_a_name_that_is_not_found(empty, path, words):
     (empty / "photos.toml").write_text(TINY)
-    with pytest.raises(UserError) as caught:
-        load_recipe(path)
-    assert str(caught.value).startswith(f"recipe {path} does not exist")
-    assert said in str(caught.value)
-    assert "none" not in str(caught.value)
+    message = said(load_recipe, path)
+    assert message.startswith(f"recipe {path} does not exist")
+    assert words in message
+    assert "none" not in message
 
 
 def test_a_folder_is_no_recipe(empty):

@@ -5,52 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import tomli_w
 import torch
-from helpers.tiny_runs import tiny, write
+from helpers.installed import install_components
+from helpers.tiny_runs import said, tiny, write
 
 import auxar
 from auxar.recipe.loading import parse_recipe
+from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_rules import ByDepth, Reduced
 
 TORCH = {"name": "torch", "record": True}
-PALETTES = """
-from typing import Any
 
-import attrs
-from auxar import Choice, Component, ImageSpec, hookimpl
-from auxar_pyramid import PyramidView, PyramidConfig
-
-AUXAR_INTERFACE = 1
 
 @attrs.frozen
 class Warm:
-    \"\"\"Warm colors.\"\"\"
+    """Warm colors."""
+
     red: int = 3
 
-class PaletteChoice(Choice):
+
+WARM = auxar.Component("palette", "warm", Warm)
+
+
+class PaletteChoice(auxar.Choice):
     kind = "palette"
 
-def warm():
-    return PaletteChoice(Component("palette", "warm", Warm), Warm())
 
 @attrs.frozen
 class Painted:
-    \"\"\"The view `pyramid`, painted.\"\"\"
-    palette: PaletteChoice = attrs.field(factory=warm)
+    """The view `pyramid`, painted."""
 
-def build(config: Painted, image: ImageSpec) -> Any:
+    palette: PaletteChoice = attrs.field(factory=lambda: PaletteChoice(WARM, Warm()))
+
+
+def painted(config: Painted, image: auxar.ImageSpec) -> PyramidView:
     return PyramidView(PyramidConfig(factor=config.palette.build().red - 1), image)
-
-@hookimpl
-def auxar_register_kinds():
-    return ["palette"]
-
-@hookimpl
-def auxar_register_components():
-    return [Component("palette", "warm", Warm), Component("view", "painted", Painted, build)]
-"""
 
 
 def sampler(recipe, *settings):
@@ -92,15 +84,14 @@ def test_a_text_with_wrong_options_is_refused(recipe, text, message):
     assert message in str(error.value)
 
 
-def test_a_plugin_adds_a_kind_of_components(recipe, tmp_path, monkeypatch):
-    (tmp_path / "palettes.py").write_text(PALETTES)
-    monkeypatch.chdir(tmp_path)  # A path of a setting is relative to the working directory.
-    settings = ["plugins=['palettes.py']", "stage[0].view={ name = 'painted', palette = 'warm' }"]
-    found, registry = auxar.load_recipe(recipe, settings, trust_plugins=True)
+def test_a_plugin_adds_a_kind_of_components(recipe, monkeypatch):
+    install_components(monkeypatch, WARM, auxar.Component("view", "painted", Painted, painted), kinds=["palette"])
+    setting = "stage[0].view={ name = 'painted', palette = 'warm' }"
+    found, registry = auxar.load_recipe(recipe, [setting])
     assert found.stage[0].view.options == {"palette": {"name": "warm", "red": 3}}
     assert (registry.kinds[-1], registry.names("palette")) == ("palette", ["warm"])
     with pytest.raises(auxar.UserError, match=r"palette: no palette is named 'war'; did you mean 'warm'"):
-        auxar.load_recipe(recipe, [*settings, "stage[0].view.palette=war"], trust_plugins=True)
+        auxar.load_recipe(recipe, [setting, "stage[0].view.palette=war"])
 
 
 def test_a_table_of_a_setting_without_a_name_changes_the_component_that_is_chosen(recipe):
@@ -118,9 +109,7 @@ MIXTURE = {"name": "logistic_mixture", "components": 2}
 
 def refusal(**changes: Any) -> str:
     """Returns the error of the tiny recipe, in one line."""
-    with pytest.raises(auxar.UserError) as caught:
-        parse_recipe(tomli_w.dumps(tiny(Path("x"), **changes)), Path("."))
-    (line,) = str(caught.value).splitlines()
+    (line,) = said(parse_recipe, tomli_w.dumps(tiny(Path("x"), **changes)), Path(".")).splitlines()
     return line
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.evaluations import with_metadata
 from helpers.tiny_runs import run, said, snapshot, tiny
 from torch import Tensor
 
@@ -44,13 +45,7 @@ def replaced(old: str, new: str) -> Damage:
 
 def entry(key: str, value: str | None = None) -> Damage:
     """Gives an entry of the metadata another value, or removes it."""
-
-    def damage(file: Path) -> None:
-        tensors, metadata = read_tensors(file)
-        changed = {**metadata, key: value}
-        write_tensors(file, tensors, {key: value for key, value in changed.items() if value is not None})
-
-    return damage
+    return lambda file: with_metadata(file, **{key: value})
 
 
 def first(change: Callable[[Tensor], Tensor]) -> Damage:

@@ -9,7 +9,6 @@ import resource
 import shutil
 import struct
 import tomllib
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import tomli_w
 from helpers.html_page import HOSTILE, Page
+from helpers.image_kinds import png
 from helpers.tiny_runs import changed, said
 
 import auxar
@@ -168,18 +168,8 @@ def test_names_that_are_no_text_are_kept(tmp_path):
 # Pictures
 
 
-def png(width: int, height: int) -> bytes:
-    """Returns a PNG file without pixels and with this size in its header."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
 def test_pictures_of_absurd_size_are_left_out(copied):
-    (copied / "samples" / "samples.png").write_bytes(png(20_000, 20_000))
+    (copied / "samples" / "samples.png").write_bytes(png(20_000, 20_000, 8, 2, b""))
     os.truncate(copied / "figures" / "map.png", 200 * 10**6)
     with within(megabytes=100):
         page = Page(write_report(copied).read_text("utf-8"))

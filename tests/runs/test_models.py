@@ -7,12 +7,11 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import attrs
 import pytest
 from helpers.evaluations import figures_of
-from helpers.installed import install
+from helpers.installed import install_components
 from helpers.tiny_runs import said, same, snapshot, tiny, weights, write
 
 import auxar
@@ -37,12 +36,6 @@ class Needy:
     size: int
 
 
-def install_models(monkeypatch, *models: auxar.Component) -> None:
-    plugin = SimpleNamespace(AUXAR_INTERFACE=auxar.INTERFACE_VERSION)
-    plugin.auxar_register_components = auxar.hookimpl(lambda: list(models))
-    install(monkeypatch, "toys", lambda: plugin)
-
-
 @pytest.fixture
 def package(finished, tmp_path, monkeypatch) -> Path:
     """The folder of the model `dots`, of which a part is a link, as some installers make. The working directory is
@@ -55,7 +48,7 @@ def package(finished, tmp_path, monkeypatch) -> Path:
     own.symlink_to(tmp_path / "cached.safetensors")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    install_models(monkeypatch, auxar.Component("model", "dots", Dots, lambda config: folder))
+    install_components(monkeypatch, auxar.Component("model", "dots", Dots, lambda config: folder))
     return folder
 
 
@@ -193,7 +186,7 @@ def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatc
     ],
 )
 def test_a_mistake_of_the_plugin_names_the_model(monkeypatch, config, build, words):
-    install_models(monkeypatch, auxar.Component("model", "broken", config, build))
+    install_components(monkeypatch, auxar.Component("model", "broken", config, build))
     message = said(auxar.load, "broken")
     assert message.startswith("the model 'broken'")
     assert words in message

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.tiny_runs import run, tiny, write_pictures
-
-import auxar
-from auxar.cli import main
-from auxar.testing import check_conditions
-
-PLUGIN = '''
-"""A decoder that predicts all pixels at once."""
-
-import attrs
-import torch
-from auxar import Component, Decoder, hookimpl
+from helpers.installed import Nothing, install_components
+from helpers.tiny_runs import NAMES, run, tiny, write_labeled
 from torch import nn
 
-AUXAR_INTERFACE = 1
-
-
-@attrs.frozen
-class Config:
-    """No options."""
+import auxar
+from auxar import Component, Decoder
+from auxar.cli import main
+from auxar.testing import check_conditions
 
 
 class Parallel(Decoder):
@@ -52,33 +40,21 @@ class Parallel(Decoder):
         return (logits.softmax(2).cumsum(2) < noise).sum(2).clamp(max=self.image.levels - 1)
 
 
-@hookimpl
-def auxar_register_components():
-    return [
-        Component("decoder", "parallel", Config, Parallel),
-        Component("prior", "wrong", Config, lambda config, image: config),
-    ]
-'''
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
-NAMES = ["cat", "dog", "owl"]
 
 
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory):
-    """A folder with the plugin, and with images and their labels."""
-    folder = tmp_path_factory.mktemp("plugin")
-    (folder / "parallel.py").write_text(PLUGIN)
-    for number, file in enumerate(sorted(write_pictures(folder / "pictures").glob("*.png"))):
-        file.with_suffix(".txt").write_text(NAMES[number % 3])
-    return folder
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    parallel, wrong = Component("decoder", "parallel", Nothing, Parallel), lambda config, image: config
+    install_components(monkeypatch, parallel, Component("prior", "wrong", Nothing, wrong))
 
 
-def test_it_runs_from_a_recipe(plugin, capsys):
+def test_it_runs_from_a_recipe(tmp_path, capsys):
     """With a condition, a decoder can be the prior."""
     condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": SOFTMAX}
-    changes = {"prior": {"name": "parallel"}, "stage__0__decoder": {"name": "parallel"}, "plugins": ["parallel.py"]}
-    out = run(plugin / "run", tiny(plugin / "pictures", **changes, condition=condition, sampling__images=0))
-    model = auxar.load(out, trust_plugins=True)
+    changes = {"prior": {"name": "parallel"}, "stage__0__decoder": {"name": "parallel"}, "sampling__images": 0}
+    out = run(tmp_path / "run", tiny(write_labeled(tmp_path / "pictures"), **changes, condition=condition))
+    model = auxar.load(out)
     factors = [(str(factor), type(factor.distribution).__name__) for factor in model.chain.all_factors]
     assert factors == [
         ("p(8×8×3 | 4×4×3, label)", "Parallel"),
@@ -91,22 +67,21 @@ def test_it_runs_from_a_recipe(plugin, capsys):
     assert model.sample_conditions(3).values.shape == (3, 1, 1, 1)
     kept = model.complete(images[:1], keep=4).tensor
     assert torch.equal(kept[0, :, :, :4].long(), images[:1, :, :4].expand_as(kept[0, :, :, :4]).long())
-    assert main(["evaluate", str(out), "--trust-plugins"]) == 0
+    assert main(["evaluate", str(out)]) == 0
     assert "an upper bound" in capsys.readouterr().out
     with pytest.raises(auxar.UserError, match="gives no likelihoods of single pixels"):
         model.pixel_bits(images)
     with pytest.raises(auxar.UserError, match="Parallel is not a causal network"):
-        auxar.integers(out, trust_plugins=True)
+        auxar.integers(out)
 
 
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
         ("parallel", "prior: the decoder 'parallel' needs features, which a prior has only with"),
-        ("wrong", r"prior \('wrong'\): its build must return an auxar\.Prior, got Config"),
+        ("wrong", r"prior \('wrong'\): its build must return an auxar\.Prior, got Nothing"),
     ],
 )
-def test_what_is_no_prior_is_refused(plugin, prior, message):
-    table = tiny(plugin / "pictures", prior={"name": prior}, plugins=["parallel.py"])
+def test_what_is_no_prior_is_refused(pictures, tmp_path, prior, message):
     with pytest.raises(auxar.UserError, match=message):
-        run(plugin / "refused", table)
+        run(tmp_path / "refused", tiny(pictures, prior={"name": prior}))

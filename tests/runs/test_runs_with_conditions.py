@@ -8,30 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.tiny_runs import (
-    run,
-    tiny,
-    with_dropout,
-    write_pictures,
-)
+from helpers.installed import install_components
+from helpers.tiny_runs import NAMES, run, tiny, with_dropout, write_labeled, write_pictures
 from PIL import Image
 
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
+from auxar_pixelcnn.components import LightConfig
 
-NAMES = ["cat", "dog", "owl"]
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:
-    """Images with labels in text files, and with masks beside them."""
-    folder = write_pictures(tmp_path_factory.mktemp("data") / "pictures")
-    for number, file in enumerate(sorted(folder.glob("*.png"))):
-        file.with_suffix(".txt").write_text(NAMES[number % 3])
-    return folder
+    """Images with labels in text files."""
+    return write_labeled(tmp_path_factory.mktemp("data") / "pictures")
 
 
 def labeled(pictures: Path, **changes: Any) -> dict[str, Any]:
@@ -144,17 +137,10 @@ def test_a_wrong_condition_is_one_error(pictures, tmp_path, case):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_prior_that_cannot_be_given_a_condition_is_refused(pictures, tmp_path):
-    (tmp_path / "plugin.py").write_text(
-        "from auxar import Component, Prior, hookimpl\n"
-        "from auxar_pixelcnn.components import LightConfig\n"
-        "AUXAR_INTERFACE = 1\n"
-        "@hookimpl\n"
-        "def auxar_register_components():\n"
-        "    return [Component('prior', 'own', LightConfig, lambda config, image: Prior())]\n"
-    )
+def test_a_prior_that_cannot_be_given_a_condition_is_refused(pictures, tmp_path, monkeypatch):
+    install_components(monkeypatch, auxar.Component("prior", "own", LightConfig, lambda config, image: config))
     with pytest.raises(UserError, match=r"prior: 'own' cannot be given a condition; expected one of convnet, "):
-        run(tmp_path / "out", labeled(pictures, plugins=["plugin.py"], prior={"name": "own"}))
+        run(tmp_path / "out", labeled(pictures, prior={"name": "own"}))
 
 
 def test_the_card_of_a_model_says_how_it_is_given_its_condition(finished):

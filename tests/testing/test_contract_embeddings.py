@@ -56,7 +56,6 @@ def infinite_at_first(self, right, view):
 MUTANTS = {
     "no embedding": ("spec", lambda config, view, image: nn.Identity()),
     "without channels": features("spec", __init__=setting(features_channels=0)),
-    "channels in words": features("spec", __init__=setting(features_channels="two")),
     "swapped": features("spec", __init__=lambda self, right, config, view, image: right(config, image, view)),
     "alternating in single": features("determinism", alternating_in_single()),
     "stuck": features("mode", initialize=lambda self, right, view: self.eval()),
@@ -81,11 +80,6 @@ MUTANTS = {
         "any_size",
         lambda self, right, view: right(view) * self.side,
         __init__=setting(side=lambda self: self.image.height),
-    ),
-    "hidden": features(
-        "save",
-        lambda self, right, view: right(view) * self.gain,
-        __init__=setting(gain=lambda self: torch.randn(()).item()),
     ),
     "initialized outside": features(
         "save", lambda self, right, view: right(view) - self.mean, mean=0.0, initialize=mean_first

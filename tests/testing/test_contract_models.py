@@ -9,19 +9,14 @@ from pathlib import Path
 import attrs
 import pytest
 from helpers.contract import breaks, first, mutant
-from helpers.evaluations import with_facts
+from helpers.evaluations import with_facts, with_metadata
+from helpers.installed import Nothing
 from helpers.tiny_runs import run, tiny
 
 import auxar
-from auxar.files import read_tensors, write_tensors
 from auxar.model import Chain
 from auxar.runs.history import HISTORY, History, Origin
 from auxar.testing import check_model
-
-
-@attrs.frozen
-class Dots:
-    """Slopes."""
 
 
 @attrs.frozen
@@ -48,13 +43,12 @@ def with_full_path(folder: Path) -> None:
 
 
 def with_history(folder: Path) -> None:
-    file = folder / "factors" / "prior" / "weights.safetensors"
-    tensors, metadata = read_tensors(file)
-    write_tensors(file, tensors, {**metadata, HISTORY: History(init=Origin("/home/me/run", "f00d")).text()})
+    history = History(init=Origin("/home/me/run", "f00d")).text()
+    with_metadata(folder / "factors" / "prior" / "weights.safetensors", **{HISTORY: history})
 
 
 def test_an_exported_run_keeps_the_contract(exported):
-    check_model(lambda config: exported, Dots(), most_bytes=200_000)
+    check_model(lambda config: exported, Nothing(), most_bytes=200_000)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +69,12 @@ def test_an_exported_run_keeps_the_contract(exported):
 )
 def test_a_folder_that_breaks_a_law(own, law, harm: Callable[[Path], object]):
     harm(own)
-    breaks(law, check_model, lambda config: own, Dots(), most_bytes=200_000)
+    breaks(law, check_model, lambda config: own, Nothing(), most_bytes=200_000)
 
 
 def test_a_build_that_breaks_a_law(own, monkeypatch):
     assert "size" in breaks("config", check_model, lambda config: own, Needy(4))
-    breaks("path", check_model, lambda config: Path("dots"), Dots())
+    breaks("path", check_model, lambda config: Path("dots"), Nothing())
     writing = mutant(Chain, draw_views=first(lambda: (own / "mine").touch()))
     monkeypatch.setattr(Chain, "draw_views", writing.draw_views)
-    assert "a file in the folder was written" in breaks("draws", check_model, lambda config: own, Dots())
+    assert "a file in the folder was written" in breaks("draws", check_model, lambda config: own, Nothing())

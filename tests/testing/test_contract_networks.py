@@ -105,9 +105,6 @@ def neighbors(found):
 PRIORS = {
     "ahead": net("causality", offset=1),
     "backwards": net("causality", backwards),
-    "unsaved": net(
-        "save", scaled(lambda self, image: self.secret), __init__=setting(secret=lambda self: torch.randn(()).item())
-    ),
     "size in a weight": net(
         "any_size", scaled(lambda self, image: self.side), __init__=setting(side=lambda self: self.image.height)
     ),

@@ -3,7 +3,6 @@
 import attrs
 import pytest
 import torch
-from helpers.causal_networks import all_images
 from helpers.contract import (
     alternately,
     before,
@@ -19,11 +18,11 @@ from helpers.right_network import Net
 from torch import nn
 
 from auxar.errors import UserError
-from auxar.model import Ancestral, ByChannel, CausalDistribution, ImageSpec, Prior, Support
+from auxar.model import Ancestral, ByChannel, CausalDistribution, ImageSpec, Prior
 from auxar.testing import check_decoder, check_prior
 from auxar.testing.causality import check_causality
 from auxar.testing.drawing import check_draw, check_requests
-from auxar.testing.examples import randomized
+from auxar.testing.examples import all_images, randomized
 from auxar.testing.modules import check_training
 from auxar.testing.networks import Distribution, check_channels
 from auxar.testing.networks import check_likelihoods as check_values
@@ -50,10 +49,9 @@ def by_channel(law, change):
     return causal(law, log_prob_by_channel=then(change))
 
 
-def given_views(law, change, *methods):
-    """A decoder whose methods get other given views."""
-    edit = before(given=change)
-    return causal(law, **dict.fromkeys(methods or ("log_prob", "log_prob_by_channel"), edit))
+def given_by_channel(law, change):
+    """A decoder whose log-likelihoods by channel are those for other given views."""
+    return causal(law, log_prob_by_channel=before(given=change))
 
 
 def black_corner(self, right, image, *others):
@@ -90,26 +88,6 @@ def reversed_inside(found):
 def of_the_first(given):
     """Given views of which all are the first one."""
     return given and attrs.evolve(given, view=given.view[:1].expand_as(given.view))
-
-
-class DeafSupport(Support):
-    """A support whose walk ignores known pixels."""
-
-    def __init__(self, right):
-        self.right, self.image = right, right.image
-
-    def intervals(self, image, view):
-        return self.right.intervals(image, view)
-
-    def walk(self, view, known=None):
-        return self.right.walk(view)
-
-    def centers(self, image, view):
-        return self.right.centers(image, view)
-
-
-def deaf(request):
-    return request.given and attrs.evolve(request.given, support=DeafSupport(request.given.support))
 
 
 def restricts_by_inside(self, right, image, features, given=None):
@@ -183,7 +161,6 @@ PRIORS = {
         numbers=lambda request: tuple(number + request.seed for number in request.numbers),
     ),
     "one rule": asked("rule", rule=lambda request: Ancestral()),
-    "forgets known pixels": asked("known", known=lambda request: None),
     "limitless": asked("known", known=lambda request: request.known and attrs.evolve(request.known, limits=None)),
     "writes by channel": causal("inputs", log_prob_by_channel=black_corner),
     "awake": causal("mode", draw=awake),
@@ -196,14 +173,10 @@ PRIORS = {
 }
 DECODERS = {
     "one view": asked("restricted", given=lambda request: of_the_first(request.given)),
-    "walks blindly": asked("restricted", given=deaf),
     "draws freely": asked("restricted", given=lambda request: free(request.given)),
     "draws the first": causal("draws", draw=first_if_restricted),
-    "unrestricted": given_views("restricted", free),
-    "free by channel": given_views("channels", free, "log_prob_by_channel"),
-    "one inside": given_views(
-        "restricted", lambda given: given if is_restricted(given) else of_the_first(given), "log_prob_by_channel"
-    ),
+    "free by channel": given_by_channel("channels", free),
+    "one inside": given_by_channel("restricted", lambda given: given if is_restricted(given) else of_the_first(given)),
     "lenient": causal("restricted", log_prob=then(lambda nats: nats.clamp(min=-1e3)), log_prob_by_channel=lenient),
     "reversed inside": by_channel("restricted", reversed_inside),
     "wrong inside": by_channel(
@@ -232,11 +205,6 @@ SINGLE = {
     "short integers": (*causal("draw", draw=then(torch.Tensor.int)), check_draw),
     "brighter": (*causal("range", draw=then(lambda drawn: drawn + 1)), check_draw),
     "too unlikely": (*restricting("restricted", lambda nats, image: nats - 0.01), check_given),
-    "columns": (*restricting("shape", lambda nats, image: nats[:, None]), check_given),
-    "forgets known if restricted": (
-        *asked("known", known=lambda request: None if is_restricted(request.given) else request.known),
-        check_given,
-    ),
     "one mask": (*asked("known", known=one_mask), check_given),
     "restricts by batch": (*restricting("batch", lambda nats, image: nats - len(image)), check_large_restricted),
     "lenient if restricted": (

@@ -32,19 +32,14 @@ class Stepping(Sampler):
     def passed(self, parameters):
         return parameters
 
-    def fed(self, network, pixels):
-        return pixels
-
     @torch.no_grad()
     def sample(self, network, features, source):
-        shape = (source.count, *network.image.shape)
-        image, seen = (torch.zeros(shape, dtype=torch.int64) for _ in range(2))
+        image = torch.zeros((source.count, *network.image.shape), dtype=torch.int64)
         with evaluating(network):
             for places in self.steps(*network.image.shape[1:]):
-                parameters = network(network.encode(seen), features).flatten(2)[:, :, places]
+                parameters = network(network.encode(image), features).flatten(2)[:, :, places]
                 pixels = source.pixels(torch.tensor(places), self.passed(parameters.permute(2, 0, 1).flatten(0, 1)))
                 image.flatten(2)[:, :, places] = pixels.permute(1, 2, 0)
-                seen.flatten(2)[:, :, places] = self.fed(network, pixels).permute(1, 2, 0)
         return image
 
 
@@ -164,12 +159,6 @@ def careless(self, right, network, features, source):
         raise
 
 
-def without_features(self, right, network, features, source):
-    """The features are ignored, except for networks of square images."""
-    square = network.image.height == network.image.width
-    return right(network, features if features is None or square else features * 0, source)
-
-
 def beyond(self, right, network, features, source):
     return right(network, features, source) + network.image.levels
 
@@ -189,13 +178,6 @@ def padded(self, right, network, features, source):
     return found
 
 
-def stale(self, right, parameters):
-    """The parameters of the previous pixel are passed to the source."""
-    kept = getattr(self, "kept", parameters)
-    self.kept = parameters
-    return kept if kept.shape == parameters.shape else parameters
-
-
 def columns(self, right, height, width):
     """Column by column, which suffices for free draws if networks read no pixels to the right."""
     return [[row * width + column] for column in range(width) for row in range(height)]
@@ -206,17 +188,11 @@ def rows(self, right, height, width):
     return [list(range(row * width, (row + 1) * width)) for row in range(height)]
 
 
-def inverted_pixels(self, right, network, pixels):
-    return network.image.levels - 1 - pixels
-
-
 MUTANTS = {
-    "deaf": drawing("equality", lambda source: attrs.evolve(source, limits=None)),
     "unbounded": drawing("equality", unbounded),
     "overwriting": drawing(
         "equality", lambda source: attrs.evolve(source, limits=source.limits if source.walk is None else None)
     ),
-    "stray": drawing("equality", lambda source: attrs.evolve(source, walk=None)),
     "forgetful": drawing("equality", forgetful),
     "own noise": drawing("equality", own_noise),
     "one temperature": drawing(
@@ -230,11 +206,9 @@ MUTANTS = {
     "keeps features": sampling("batch", keeping("features")),
     "careless": sampling("mode", careless),
     "rousing": sampling("mode", afterwards(lambda network, features: network.train(network.training))),
-    "waking": sampling("mode", afterwards(lambda network, features: network.train())),
     "heavier": sampling("weights", afterwards(heavier)),
     "checking": ("mode", mutant(RasterSampler, check=lambda self, right, network: network.eval())),
     "pairs": sampling("equality", then(lambda drawn: drawn[torch.arange(len(drawn)) % 2] if len(drawn) > 2 else drawn)),
-    "without features": sampling("equality", without_features),
     "short": sampling("dtype", then(lambda drawn: drawn.to(torch.uint8))),
     "turned": sampling("shape", then(lambda drawn: drawn.mT)),
     "beyond": sampling("range", beyond),
@@ -244,8 +218,6 @@ MUTANTS = {
     "teacher": stepping("equality", steps=then(lambda steps: [[place for step in steps for place in step]])),
     "partial": stepping("equality", steps=then(lambda steps: steps[:-1])),
     "twice": stepping("source", steps=then(lambda steps: [step for step in steps for _ in range(2)])),
-    "stale": stepping("equality", passed=stale),
-    "independent": stepping("equality", fed=inverted_pixels),
     # Shifted logits draw the same pixels, but are not the predictions.
     "normalizing": stepping("source", passed=then(lambda parameters: parameters - parameters.amax(1, keepdim=True))),
     "columns": (*stepping("order", steps=columns), LeftNet),

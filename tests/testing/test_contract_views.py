@@ -122,7 +122,6 @@ VIEWS = {
     "counts": darkest("determinism", alternately(torch.zeros_like)),
     "counts fours": darkest("determinism", counting_fours()),
     "filled up": darkest("shape", filled_up),
-    "resized": darkest("shape", then(lambda found: found[:, :, :1])),
     "channels": darkest("shape", __init__=setting(view=lambda view: view.image)),
     "out of range": darkest("range", then(lambda found: found + 1)),
     "widened": darkest("dtype", then(torch.Tensor.long)),
@@ -130,14 +129,11 @@ VIEWS = {
     "rude": darkest("build", __init__=rude),
     "picky": darkest("build", __init__=picky),
     "falling": claiming(falling),
-    "jumping": claiming(then(lambda found: found // 2 * 2)),
     "jumps at the corner": claiming(jumps_at_the_corner),
     "jumps in a column": claiming(
         then(doubled_column), __init__=setting(view=lambda view: attrs.evolve(view.view, levels=2 * view.image.levels))
     ),
     "known in bytes": known("known", mask=torch.Tensor.byte),
-    "known by channel": known("known", mask=lambda mask: mask[:, None]),
-    "known column": known("known", values=lambda values: values[..., :1]),
     "known floats": known("known", values=torch.Tensor.double),
     "guessing": known("known", mask=torch.ones_like),
     "ignorant": known("known", mask=torch.zeros_like),

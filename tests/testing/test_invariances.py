@@ -77,7 +77,6 @@ FAULTS = {
     "random of numpy": right("determinism", then(lambda found: found + np.random.random())),
     "random of Python": right("determinism", then(lambda found: found + random.random())),
     "remembering": right("determinism", remembering),
-    "mixing": right("batch", then(lambda found: found - found.flip(0))),
     "of the first": right("batch", before(features=lambda features: features[:1].expand_as(features))),
     "of many": right("batch", then(lambda found: found + (len(found) > 1))),
     "of the last": right("batch", lambda self, right, x, features: right(x, features) + x.double().sum(0).argmax()),

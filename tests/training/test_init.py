@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.evaluations import with_metadata
 from helpers.tiny_runs import run, same, tiny, weights, with_dropout, write, write_pictures
 
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
-from auxar.files import read_checksum, read_tensors, write_tensors
+from auxar.files import read_checksum, read_metadata
 from auxar.recipe import load_recipe, read_recipe
 from auxar.recipe.building import build_model
 from auxar.report.text import evaluation_lines
@@ -34,10 +35,9 @@ def test_a_run_starts_with_the_weights_of_another(copied, tmp_path, monkeypatch)
     (source / "recipe.toml").write_text(f'plugins = ["plugins/code.py"]\n{text}')
     # Components of plugins have other options in other versions.
     file = source / "factors" / "prior" / "weights.safetensors"
-    tensors, metadata = read_tensors(file)
-    part = json.loads(metadata["recipe"])
+    part = json.loads(read_metadata(file)["recipe"])
     del part[-1]["filters"]
-    write_tensors(file, tensors, metadata | {"recipe": json.dumps(part)})
+    with_metadata(file, recipe=json.dumps(part))
     monkeypatch.chdir(tmp_path)
     other = {"image__height": 16, "image__width": 16, "stage__0__support": "restricted", "sampling__images": 0}
     table = with_dropout(tiny(write_pictures(tmp_path / "large", 12, 16), **other))

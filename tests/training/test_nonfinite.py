@@ -7,24 +7,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
-from helpers.tiny_runs import metrics, run, same, tiny, weights
+from helpers.installed import install_components
+from helpers.tiny_runs import metrics, run, said, same, tiny, weights
 
 from auxar.errors import UserError
 from auxar.files import read_tensors
-
-# A plugin file: a prior with one weight, and with a nonfinite loss or gradient at the steps that the recipe lists.
-PLUGIN = '''
-import math
-
-import attrs
-import torch
-
 from auxar.model import Prior
-from auxar.plugins import Component, hookimpl
-
-AUXAR_INTERFACE = 1
+from auxar.plugins import Component
 
 
 @attrs.frozen
@@ -36,6 +28,10 @@ class FragileConfig:
 
 
 class Fragile(Prior):
+    """A prior with one weight, and with a nonfinite loss or gradient at the steps that the recipe lists."""
+
+    calls: torch.Tensor
+
     def __init__(self, config, image):
         super().__init__()
         self.image = image
@@ -45,7 +41,7 @@ class Fragile(Prior):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     def log_prob(self, image):
-        weight = self.weight
+        weight: torch.Tensor = self.weight
         if self.training:
             self.calls += 1
             if self.calls.item() in self.steps:
@@ -57,13 +53,8 @@ class Fragile(Prior):
         return (request.uniforms(self.image.shape) * self.image.levels).long()
 
 
-@hookimpl
-def auxar_register_components():
-    return [Component("prior", "fragile", FragileConfig, Fragile)]
-'''
 CHANGES = {
     "stage": None,
-    "plugins": ["fragile.py"],
     "training__steps": 9,
     "training__checkpoint_every": 2,
     "training__optimizer__learning_rate": 0.01,
@@ -72,32 +63,33 @@ CHANGES = {
 }
 
 
-def fragile(pictures: Path, tmp_path: Path, steps: str, how: str, **changes: Any) -> dict[str, Any]:
-    (tmp_path / "fragile.py").write_text(PLUGIN)
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_components(monkeypatch, Component("prior", "fragile", FragileConfig, Fragile))
+
+
+def fragile(pictures: Path, steps: str, how: str, **changes: Any) -> dict[str, Any]:
     return tiny(pictures, **{**CHANGES, **changes}, prior={"name": "fragile", "steps": steps, "how": how})
 
 
 @pytest.mark.parametrize(("how", "what"), [("loss", "loss is nan"), ("gradient", "gradient of the loss is not finite")])
 def test_training_stops_with_factor_step_and_learning_rate(pictures, tmp_path, how, what):
     folder = tmp_path / "run"
-    with pytest.raises(UserError) as caught:
-        run(folder, fragile(pictures, tmp_path, "6", how))
-    assert str(caught.value).startswith(
-        f"factor prior: the {what} at step 6 (learning rate 0.0003125); earlier checkpoints are intact"
-    )
+    expected = f"factor prior: the {what} at step 6 (learning rate 0.0003125); earlier checkpoints are intact"
+    assert said(run, folder, fragile(pictures, "6", how)).startswith(expected)
     files = sorted(file.name for file in (folder / "factors" / "prior").iterdir() if file.name != ".lock")
     assert files == ["metrics.jsonl", "training-000000002.safetensors", "training-000000004.safetensors"]
     assert all(tensor.isfinite().all() for tensor in weights(folder, "training").values())
     assert [line["step"] for line in metrics(folder)] == [1, 2, 3, 4, 5]
     # The message advises to skip such steps; the run continues in the same folder from the checkpoint of step 4.
-    run(folder, fragile(pictures, tmp_path, "6", how, training__nonfinite="skip"))
+    run(folder, fragile(pictures, "6", how, training__nonfinite="skip"))
     assert metrics(folder)[-1]["skipped"] == 1
 
 
 @pytest.mark.parametrize("how", ["loss", "gradient"])
 def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
     options = {"training__nonfinite": "skip", "training__keep_checkpoints": 3}
-    table = fragile(pictures, tmp_path, "3 4 7", how, **options)
+    table = fragile(pictures, "3 4 7", how, **options)
     folder = run(tmp_path / "run", table)
     lines = metrics(folder)
     # A line of metrics covers only completed steps; if all of its steps were skipped, there is no line.
@@ -136,7 +128,7 @@ def test_steps_may_be_skipped_and_are_counted(pictures, tmp_path, how):
 
 def test_weights_that_always_fail_are_not_skipped_for_ever(pictures, tmp_path):
     steps = " ".join(map(str, range(3, 100)))
-    table = fragile(pictures, tmp_path, steps, "loss", training__nonfinite="skip", training__steps=99)
+    table = fragile(pictures, steps, "loss", training__nonfinite="skip", training__steps=99)
     for _ in range(2):  # Steps before an interruption count.
         with pytest.raises(UserError, match=r"factor prior: the loss is nan at step 53 .*, after 50 skipped steps in"):
             run(tmp_path / "run", table)

@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from helpers.installed import install_components
 from helpers.tiny_runs import metrics, run, tiny
 
+from auxar import Component
 from auxar.errors import UserError
-
-PLUGIN = '''
-import json
-from pathlib import Path
-
-import attrs
-from accelerate.tracking import GeneralTracker
-from auxar import Component, hookimpl
-
-AUXAR_INTERFACE = 1
 
 
 @attrs.frozen
-class LinesConfig:
-    """Lines of a file."""
+class ListConfig:
+    """A list with a title."""
 
-    file: str
-
-
-class Lines(GeneralTracker):
-    name = "lines"
-    requires_logging_directory = False
-
-    def __init__(self, config):
-        super().__init__()
-        self.file = config.file
-
-    @property
-    def tracker(self):
-        return self.file
-
-    def log(self, values, step=None, **kwargs):
-        with open(self.file, "a") as file:
-            file.write(json.dumps({**values, "step": step}) + "\\n")
+    title: str
 
 
-@hookimpl
-def auxar_register_components():
-    return [Component("tracker", "lines", LinesConfig, Lines)]
-'''
+def test_a_tracker_of_a_plugin_gets_all_figures(pictures, tmp_path, monkeypatch):
+    lines: list[dict[str, Any]] = []
 
+    class List(GeneralTracker):
+        name, requires_logging_directory, tracker = "list", False, None
 
-def test_a_tracker_of_a_plugin_gets_all_figures(pictures, tmp_path):
-    (tmp_path / "lines.py").write_text(PLUGIN)
-    trackers = [{"name": "lines", "file": str(tmp_path / "lines.jsonl")}]
-    table = tiny(pictures, stage=None, plugins=["lines.py"], training__trackers=trackers, sampling__images=0)
-    folder = run(tmp_path / "run", table)
-    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+        def __init__(self, config: ListConfig) -> None:
+            super().__init__()
+            assert config.title == "figures"
+
+        def log(self, values: dict[str, Any], step: int | None = None, **options: Any) -> None:
+            lines.append({**values, "step": step})
+
+    install_components(monkeypatch, Component("tracker", "list", ListConfig, List))
+    trackers = [{"name": "list", "title": "figures"}]
+    folder = run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=trackers, sampling__images=0))
     keys = ("step", "bits_per_dim", "learning_rate")
     assert [(each["step"], *(each[f"prior/{key}"] for key in keys[1:])) for each in lines] == [
         tuple(line[key] for key in keys) for line in metrics(folder)

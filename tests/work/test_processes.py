@@ -17,6 +17,7 @@ import psutil
 import pytest
 import torch
 from helpers.evaluations import figures_of
+from helpers.killing import wait_for
 from helpers.tiny_runs import (
     PROJECT,
     call,
@@ -162,25 +163,15 @@ def test_the_gradient_is_that_of_one_process(one_step, processes):
     assert distance(gradient(out), alone) < 1e-12 * norm
 
 
-def evaluation(run: Path) -> tuple[Any, ...]:
-    """Returns the evaluation of a run: the table, the tensors with the nats of single images, and their metadata."""
-    return figures_of(run), *read_tensors(run / "evaluation.safetensors")
-
-
-def assert_equal(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
-    """Asserts that two evaluations are equal to the last bit."""
-    assert first[0] == second[0]
-    assert same(first[1], second[1])
-    assert first[2] == second[2]
-
-
 def test_evaluation_is_that_of_one_process(shared):
-    by_two = evaluation(shared)
+    figures, (tensors, metadata) = figures_of(shared), read_tensors(shared / "evaluation.safetensors")
     # With 17 training and 6 held-out images, the processes evaluate different numbers of images.
-    assert by_two[0]["images"] == {"heldout": 6, "training": 12}
+    assert figures["images"] == {"heldout": 6, "training": 12}
     with one_thread():
         evaluate(shared)
-    assert_equal(by_two, evaluation(shared))
+    by_one, facts = read_tensors(shared / "evaluation.safetensors")
+    assert (figures_of(shared), facts) == (figures, metadata)
+    assert same(by_one, tensors)
 
 
 def test_images_are_those_of_one_process(shared, tmp_path):
@@ -205,14 +196,6 @@ def workers_of(process: subprocess.Popen[str]) -> dict[int, psutil.Process]:
     return found
 
 
-def wait_for_checkpoint(out: Path, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
-    while not any(out.glob("factors/prior/training*")):
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def ended(process: subprocess.Popen[str], seconds: float = 30) -> tuple[float, str]:
     """Waits for a process to end. Returns the seconds that this took, and the process's standard error."""
     started = time.monotonic()
@@ -229,7 +212,7 @@ def test_the_death_of_a_process_ends_the_others_and_is_told(pictures, tmp_path):
     settings = ["training.steps=1000000", "training.checkpoint_every=5"]
     started = command("run", recipe, "--out", tmp_path / "run", "--set", *settings, processes=2)
     process = subprocess.Popen(started, env=process_environment(), stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    wait_for_checkpoint(tmp_path / "run", process)
+    wait_for(lambda: any(tmp_path.glob("run/factors/prior/training*")), process)
     workers = workers_of(process)
     assert sorted(workers) == [0, 1]
     workers[1].kill()
@@ -247,9 +230,7 @@ def test_processes_asked_to_end_save_together(pictures, tmp_path):
     out = tmp_path / "run"
     started = several(2, "float32", ["run", recipe, "--out", out, "--set", "training.steps=5000"])
     process = subprocess.Popen(started, env=process_environment(), stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
-    while not any(out.glob("factors/prior/metrics.jsonl")) and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for(lambda: any(out.glob("factors/prior/metrics.jsonl")), process)
     process.send_signal(signal.SIGTERM)
     seconds, errors = ended(process)
     assert seconds < 15

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from helpers.killing import wait_for
 from helpers.tiny_runs import (
     assert_same_training,
     command,
@@ -71,13 +72,6 @@ def started(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
 
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, **options}
     return subprocess.Popen(command(*arguments), env=process_environment(), preexec_fn=heed, **options)
-
-
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
-    while not what() and process.poll() is None:
-        assert time.monotonic() < until, "the run did not get to this place"
-        time.sleep(0.001)
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
