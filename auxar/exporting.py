@@ -29,7 +29,6 @@ from auxar.files import (
     write_text,
 )
 from auxar.model import FLOAT
-from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import MOST_BYTES, recipe_table
@@ -56,9 +55,7 @@ WIDER = (torch.float32, torch.float64, torch.bfloat16)
 """The types of tensors that are stored in half precision."""
 
 
-def write_exported(
-    new: RunFolder, run: RunFolder, recipe: Recipe, registry: Registry, *, half: bool, evaluate: bool
-) -> None:
+def write_exported(new: RunFolder, run: RunFolder, recipe: Recipe, *, half: bool, evaluate: bool) -> None:
     """Writes the files of the exported run `new`: those of `run`, in the ways that `auxar.export` describes."""
     if half and recipe.arithmetic.name != FLOAT:
         logger.info("the rounded weights have no integers, so the exported recipe has the arithmetic '%s'", FLOAT)
@@ -66,18 +63,18 @@ def write_exported(
     write_format(new.path)
     table = portable(recipe_table(recipe_of_run(recipe)))
     write_text(new.recipe, _header(run.recipe) + tomli_w.dumps(table))
-    for file, content in registry.files.items():
+    for file, content in recipe.registry.files.items():
         copy = new.path / "plugins" / file.name
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(content)
     for name in recipe.factor_names:
         _copy_factor(new, run, name, half=half)
     if evaluate:
-        data = images_of(recipe, registry)
+        data = images_of(recipe)
         accelerator = make_accelerator(recipe.training.precision, new.path)
-        evaluate_run(new, recipe, build_model(recipe, registry), data, accelerator)
+        evaluate_run(new, recipe, build_model(recipe), data, accelerator)
     if not half:
-        for arithmetic in registry.names("arithmetic"):
+        for arithmetic in recipe.registry.names("arithmetic"):
             _copy_converted(new, run, recipe, arithmetic)
     if evaluate or not half:
         _copy_evaluation(new, new if evaluate else run, recipe)

@@ -21,14 +21,13 @@ from auxar.draw.sample_folder import check_samples
 from auxar.errors import one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.model import Chain
-from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import recipe_facts
 from auxar.report.finished import is_finished
 from auxar.report.updating import evaluate_so_far, update_report
 from auxar.runs.layout import RunFolder, check_folder
-from auxar.runs.weights import has_own_weights
+from auxar.runs.weights import read_trained
 from auxar.training.beginning import Task, begin
 from auxar.training.conversion import converted_models
 from auxar.training.factors import FactorTraining, chosen_factors
@@ -41,7 +40,7 @@ logger = logging.getLogger("auxar")
 
 
 def run_pipeline(
-    load: Callable[[], tuple[Recipe, Registry]], run: RunFolder, only: Sequence[str], *, train_only: bool, wait: bool
+    load: Callable[[], Recipe], run: RunFolder, only: Sequence[str], *, train_only: bool, wait: bool
 ) -> bool:
     """Trains the model of the recipe that `load` returns, and finishes its run, as `auxar.run` describes.
 
@@ -49,14 +48,14 @@ def run_pipeline(
     """
     with working_together() as processes:
         with processes.agreeing() as facts:
-            recipe, registry = load()
+            recipe = load()
             names = chosen_factors(recipe, only)
-            task = Task(run, recipe, registry, checked_model(recipe, registry), names)
+            task = Task(run, recipe, checked_model(recipe), names)
             check_trackers(recipe.training.trackers)
             accelerator = make_accelerator(recipe.training.precision, run.path)
             check_training(recipe, names, processes.count)
             facts |= {"command": "run", "--out": os.path.abspath(run.path), "--factors": sorted(names)}
-            facts |= {"--train-only": train_only, **recipe_facts(recipe, registry)}
+            facts |= {"--train-only": train_only, **recipe_facts(recipe)}
 
         def check(folder: Path) -> None:
             check_folder(folder)
@@ -68,7 +67,7 @@ def run_pipeline(
         with processes.agreeing() as facts:
             finished = facts["whether the run is finished"] = is_finished(run, recipe, steps)
             missing = [name for name in names if not is_trained(run, name, steps[name])]
-            if own := [name for name in names if has_own_weights(run, name)]:
+            if own := [name for name in names if (trained := read_trained(run, name)) is not None and trained.own]:
                 logger.info("these factors keep the weights of your own training loop: %s", ", ".join(own))
         if finished:
             logger.info("this run is finished: %s", run.report)
@@ -79,7 +78,7 @@ def run_pipeline(
         preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
         so_far = functools.partial(evaluate_so_far, run, recipe, data, accelerator, processes)
         report = None if train_only else so_far
-        training = FactorTraining(recipe, registry, run, data, steps, accelerator, processes, preview, report)
+        training = FactorTraining(recipe, run, data, steps, accelerator, processes, preview, report)
         model = training.train(names, wait=wait)
         if model is not None and not train_only:
             _finish(attrs.evolve(task, recipe=recipe), model, data, accelerator, processes)
@@ -102,8 +101,8 @@ def _data(task: Task, recipe: Recipe, processes: Processes, *, is_training: bool
 
 def _finish(task: Task, model: Chain, data: DataSets, accelerator: Accelerator, processes: Processes) -> None:
     """Evaluates the trained model of a run, draws its images, and writes its report."""
-    run, recipe, registry = task.run, task.recipe, task.registry
-    others = converted_models(run, recipe, registry, lambda: data, processes)
+    run, recipe = task.run, task.recipe
+    others = converted_models(run, recipe, lambda: data, processes)
     evaluate_run(run, recipe, model, data, accelerator, others=others)
-    draw_run(run, recipe, registry, others.get(recipe.arithmetic.name, model), data, accelerator)
+    draw_run(run, recipe, others.get(recipe.arithmetic.name, model), data, accelerator)
     update_report(run, accelerator)

@@ -16,14 +16,18 @@ NOUNS = {"dataset": "data set", "model": "model"}
 """The name of each kind in messages."""
 
 
-def built_path(registry: Registry, kind: Literal["dataset", "model"], name: str, config: Any, where: str) -> Path:
+def built_path(
+    registry: Registry, kind: Literal["dataset", "model"], name: str, where: str, config: Any = None
+) -> Path:
     """Calls `build` of a registered data set or model with an instance of its config class, and returns the path.
+
+    Without `config`, all options have their defaults.
 
     Raises `UserError`, which begins with `where`, if `build` raises any exception or returns no path.
     """
     component, provider = registry.components[kind, name], registry.providers[kind, name]
     try:
-        found = component.build(config)
+        found = component.build(component.config() if config is None else config)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except Exception as error:  # The code of a plugin may raise any exception.

@@ -16,7 +16,7 @@ from cattrs.errors import (
     IterableValidationError,
     IterableValidationNote,
 )
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, override
 
 from auxar.errors import did_you_mean, one_line, shown
 
@@ -160,7 +160,8 @@ class StrictConverter:
         return found
 
     def _table(self, kind: Any) -> Callable[[Any, Any], Any]:
-        fill: Any = make_dict_structure_fn(kind, self._cattrs, _cattrs_forbid_extra_keys=self._refuse_unknown)
+        own: Any = {field.name: override(omit=True) for field in attrs.fields(kind) if NO_KEY in field.metadata}
+        fill: Any = make_dict_structure_fn(kind, self._cattrs, _cattrs_forbid_extra_keys=self._refuse_unknown, **own)
 
         def read(value: Any, target: Any) -> Any:
             # Without this check, the error would be about the code that cattrs generates.

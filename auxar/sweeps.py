@@ -20,7 +20,6 @@ from auxar.errors import UserError, one_line
 from auxar.evaluation.seeds import SEED
 from auxar.files import is_file
 from auxar.pipeline import run_pipeline
-from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import short_keys
@@ -34,8 +33,8 @@ logger = logging.getLogger("auxar")
 
 MOST_RUNS = 1000
 """Maximum number of runs of a sweep."""
-Load = Callable[[Sequence[str]], tuple[Recipe, Registry]]
-"""Loads a recipe with `key=value` settings, and returns it with the registry of its plugins."""
+Load = Callable[[Sequence[str]], Recipe]
+"""Loads a recipe with `key=value` settings."""
 
 
 def run_all(
@@ -118,9 +117,9 @@ def _runs(
     options = [_options(key, ends[key], each) for key, each in values.items()]
     for chosen in itertools.product(*(option.items() for option in options)):
         names, own = [name for name, _ in chosen], [*settings, *(setting for _, setting in chosen)]
-        recipe, registry = load(own)
+        recipe = load(own)
         chosen_factors(recipe, only)
-        checked_model(recipe, registry)
+        checked_model(recipe)
         if seeds is None:
             yield ",".join(names), own
         for seed in range(recipe.training.seed, recipe.training.seed + (seeds or 0)):

@@ -101,6 +101,17 @@ def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(condition, 
     assert math.isclose(total, 1, abs_tol=1e-9)
 
 
+def test_a_new_model_predicts_the_frequencies_of_the_conditions_of_a_batch():
+    condition = CONDITIONS["label, optional"]
+    model = chain(condition, modelled=True)
+    labels = torch.tensor([1, -1, 1, 1, 2, 1, -1, -1]).view(8, 1, 1, 1)
+    model.initialize(random_images(8, IMAGE, 0), labels)
+    assert model.condition_factor is not None
+    with torch.no_grad():
+        p = model.condition_factor(all_images(condition.spec)).exp()
+    assert p.tolist() == pytest.approx([1 / 8, 5 / 8, 2 / 8])
+
+
 def test_attributes_are_predicted_from_those_before_them():
     condition = CONDITIONS["attributes"]
     factor = modelled(condition, 5)

@@ -268,8 +268,8 @@ def test_the_readmes_view_is_a_plugin(tmp_path):
     (block,) = [block for block in blocks if "auxar_register_components" in block]
     (tmp_path / "darkest.py").write_text(block, encoding="utf-8")
     text = TINY.replace('{ name = "pyramid", factor = 2 }', '{ name = "darkest" }')
-    recipe, registry = parse_recipe('plugins = ["darkest.py"]\n' + text, tmp_path, trust_plugins=True)
-    model = build_model(recipe, registry)
+    recipe = parse_recipe('plugins = ["darkest.py"]\n' + text, tmp_path, trust_plugins=True)
+    model = build_model(recipe)
     image = torch.randint(0, 256, (2, 3, 8, 8))
     assert torch.equal(model.views(image)[1], image.min(dim=1, keepdim=True).values)
     assert model.log_prob(image).isfinite().all()

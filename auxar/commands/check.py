@@ -56,11 +56,11 @@ def check(recipe: str | PathLike[str], *, settings: Sequence[str] = (), trust_pl
     from auxar.training.trackers import check_trackers
 
     path = as_path(recipe, "recipe")
-    found, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
-    checked_model(found, registry)
-    costs = factor_costs(found, registry)
+    found = load_recipe(path, settings, trust_plugins=trust_plugins)
+    checked_model(found)
+    costs = factor_costs(found)
     mistake: UserError | None = None
-    images, registered = found.data.path, registry.names("dataset")
+    images, registered = found.data.path, found.registry.names("dataset")
     # The costs also interest where a recipe cannot run, so mistakes that depend on this machine come after them.
     try:
         check_trackers(found.training.trackers)

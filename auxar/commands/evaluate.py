@@ -86,22 +86,22 @@ def evaluate(
     with working_together() as processes:
         with processes.agreeing() as facts:
             check_settings(settings, "evaluation.", "data.path", "data.options", "data.workers")
-            opened, recipe, registry = open_run(as_path(run, "run"), settings, trust_plugins=trust_plugins)
+            opened, recipe = open_run(as_path(run, "run"), settings, trust_plugins=trust_plugins)
             trained = opened.trained(recipe)
             if not trained:
                 raise UserError(f"{opened.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
-            check_sizes(opened, recipe, registry, trained)
-            name = chosen_arithmetic(recipe, registry, arithmetic).name
+            check_sizes(opened, recipe, trained)
+            name = chosen_arithmetic(recipe, arithmetic).name
             # With the recipe's arithmetic, a run that is not finished is evaluated in floating point only.
             wanted = name != FLOAT and (arithmetic is not None or len(trained) == len(recipe.factor_names))
-            others = {name: model_in(opened, recipe, registry, name)} if wanted else {}
+            others = {name: model_in(opened, recipe, name)} if wanted else {}
             accelerator = make_accelerator(recipe.training.precision, opened.path)
             check_of(opened)(opened.output.path)
-            facts |= {"command": "evaluate", **run_facts(opened, recipe, registry)}
+            facts |= {"command": "evaluate", **run_facts(opened, recipe)}
         with processes.agreeing() as facts:
-            data = images_of(recipe, registry)
+            data = images_of(recipe)
             facts |= data.facts
-        evaluate_run(opened, recipe, build_model(recipe, registry), data, accelerator, others=others)
+        evaluate_run(opened, recipe, build_model(recipe), data, accelerator, others=others)
         if opened.model is None:
             update_report(opened, accelerator)
         else:

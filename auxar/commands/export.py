@@ -71,7 +71,7 @@ def export(
     check_flag(evaluate, "evaluate")
     with working_together() as processes:
         with processes.agreeing():
-            found, recipe, registry = open_run(folder, trust_plugins=trust_plugins)
+            found, recipe = open_run(folder, trust_plugins=trust_plugins)
             if missing := [name for name in recipe.factor_names if name not in found.trained(recipe)]:
                 raise UserError(
                     f"{found.name} is not finished: these factors are not trained: {', '.join(missing)}; train them "
@@ -83,11 +83,11 @@ def export(
             if os.path.commonpath([root, os.path.realpath(new)]) == root:
                 raise UserError(f"{new} is in the folder of the exported run, {found.path}; choose one outside of it")
             check_new(new)
-            trained_model(found, recipe, registry)  # Loading weights checks them.
+            trained_model(found, recipe)  # Loading weights checks them.
         with processes.agreeing():
             if processes.is_main:
                 with new_folder(new) as temporary:
-                    write_exported(RunFolder(temporary), found, recipe, registry, half=half, evaluate=evaluate)
+                    write_exported(RunFolder(temporary), found, recipe, half=half, evaluate=evaluate)
     if half and not evaluate:
         logger.info("rounding changes the model; `auxar evaluate %s` computes its bits/dim", new)
     return RunFolder(new)

@@ -68,9 +68,9 @@ def figures(
             check_of(source.folder)(output.path)
             facts |= {"command": "figures", "--rows": rows, **source.facts}
         with processes.agreeing() as facts:
-            data = images_of(recipe, source.registry)
+            data = images_of(recipe)
             facts |= data.facts
-        found = Figures(source.folder, recipe, source.registry, model, data, data.train, rows)
+        found = Figures(source.folder, recipe, model, data, data.train, rows)
         found.do("figures" if accelerator.is_main_process else None)
         if source.folder.model is None:
             update_report(source.folder, accelerator)

@@ -78,16 +78,9 @@ def integers(
         with processes.agreeing():
             if processes.count > 1:
                 raise UserError("auxar integers: run this command in one process")
-            folder, recipe, registry = open_run(path, settings, trust_plugins=trust_plugins)
-            choice = integer_arithmetic(folder, recipe, registry, weights=weights, activations=activations)
-            trained_model(folder, recipe, registry)  # Loading weights checks them.
+            folder, recipe = open_run(path, settings, trust_plugins=trust_plugins)
+            choice = integer_arithmetic(folder, recipe, weights=weights, activations=activations)
+            trained_model(folder, recipe)  # Loading weights checks them.
         with holding_for_all(folder.output.path, processes, check_of(folder)):
-            digests = convert_run(
-                folder,
-                recipe,
-                registry,
-                choice,
-                lambda: images_of(recipe, registry),
-                count,
-            )
+            digests = convert_run(folder, recipe, choice, lambda: images_of(recipe), count)
     return Integers(folder.output, digests)

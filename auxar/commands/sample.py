@@ -133,7 +133,7 @@ def sample(
             chosen = None if condition is None else conditions
             name = name_of_samples(model, source.recipe.image, config, content, chosen)
             folder = source.folder.output.samples / name if out is None else as_path(out, "out")
-            common = facts_of_model(source.folder, source.recipe, source.registry, model)
+            common = facts_of_model(source.folder, source.recipe, model)
             samples = Samples(model, plan, config, folder, common, replace=replace)
             facts |= {"command": "sample", "--out": os.path.abspath(folder), "the images": samples.key}
             check_samples(folder, samples.key, replace)

@@ -73,8 +73,8 @@ def write_views(
     depth = as_integer(depth, "depth")
     with working_together() as processes:
         with processes.agreeing():
-            opened, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
-            config, views = opened.data, build_views(opened, registry)
+            opened = load_recipe(path, settings, trust_plugins=trust_plugins)
+            config, views = opened.data, build_views(opened)
             if not 0 <= depth <= (most := len(views)):
                 raise UserError(
                     f"depth: expected the depth of the image or of a view of this recipe, 0 to {most}, got {depth}"
@@ -92,7 +92,7 @@ def write_views(
         with processes.agreeing():
             if not processes.is_main:
                 return WrittenViews(target, depth, {})
-            data = images_of(opened, registry)
+            data = images_of(opened)
             for name in data.skipped:
                 logger.warning("this image cannot be read and is left out: %s", one_line(name))
             return WrittenViews(target, depth, _write(target, data, views, config))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from datasets import Dataset
 
@@ -26,10 +24,10 @@ from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.data_options import data_set_config
 
 
-def images_of(recipe: Recipe, registry: Registry) -> DataSets:
+def images_of(recipe: Recipe) -> DataSets:
     """Loads the images of a recipe, as `load_images` does."""
-    stride = stride_of(build_views(recipe, registry) if recipe.data.crop.random else ())
-    return load_images(recipe.data, recipe.image, registry, recipe.condition, stride=stride)
+    stride = stride_of(build_views(recipe) if recipe.data.crop.random else ())
+    return load_images(recipe.data, recipe.image, recipe.registry, recipe.condition, stride=stride)
 
 
 def load_images(
@@ -61,23 +59,14 @@ def load_images(
         preparation, reader = Preparation.of(image, config, crops), condition_reader(condition, image, config)
         _check_names(config)
         with progress_in_main_process():
-            source = open_source(config, _built(config, registry), registry.names("dataset"), condition)
+            options, where = data_set_config(config, registry), f"data.path ('{config.path}')"
+            built = None if options is None else built_path(registry, "dataset", config.path, where, options)
+            source = open_source(config, built, registry.names("dataset"), condition)
             return (_streamed if config.streaming else _stored)(config, preparation, reader, source)
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.
         raise UserError(one_line(str(error))) from error
-
-
-def _built(config: DataConfig, registry: Registry) -> Path | None:
-    """Builds the registered data set that `data.path` names, and returns its path; None if it names none.
-
-    Raises `UserError` if the options are invalid, if `build` raises any exception, or if it returns no path.
-    """
-    options = data_set_config(config, registry)
-    if options is None:
-        return None
-    return built_path(registry, "dataset", config.path, options, f"data.path ('{config.path}')")
 
 
 def _check_names(config: DataConfig) -> None:

@@ -23,7 +23,6 @@ from auxar.evaluation.nearest import Neighbors, neighbors
 from auxar.files import is_file, read_json, write_json
 from auxar.model import Adjusted, Adjustments, Chain, ImageSpec, Rule, device_of
 from auxar.model.rule_effects import kinds_of_heads, users
-from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_augmentations
 from auxar.runs.layout import RunFolder
@@ -92,14 +91,7 @@ class Figures(Work):
     """
 
     def __init__(
-        self,
-        run: RunFolder,
-        recipe: Recipe,
-        registry: Registry,
-        model: Chain,
-        data: DataSets,
-        training: ImageSet | None,
-        rows: int,
+        self, run: RunFolder, recipe: Recipe, model: Chain, data: DataSets, training: ImageSet | None, rows: int
     ) -> None:
         self.model, self.training = model, training
         self.augment = build_augmentations(recipe.training)
@@ -112,7 +104,7 @@ class Figures(Work):
         self.is_fixed = isinstance(data.heldout, Sized) and isinstance(data.train, Sized)
         augment = [each.table for each in recipe.training.augment]
         facts = {
-            **facts_of_model(run, recipe, registry, model),
+            **facts_of_model(run, recipe, model),
             "sampling": [self.rule.table, self.plan.seed, rows, self.plan.conditions.digest],
             "images": [data.heldout.fingerprint, None if training is None else [training.fingerprint, augment]],
         }

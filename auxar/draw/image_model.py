@@ -26,7 +26,6 @@ from auxar.draw.plan import DrawOptions, Given, Plan, chosen_sampler, numbered, 
 from auxar.draw.saving import save_as_run
 from auxar.errors import UserError
 from auxar.model import Chain, Condition, Factor, FactorLogProb, ImageSpec, device_of, summary
-from auxar.plugins import Registry, load_plugins
 from auxar.recipe import Recipe
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
@@ -76,8 +75,6 @@ class ImageModel:
     """The joint distribution of images and their views, with the weights."""
     recipe: Recipe | None = None
     """The recipe that the model was built from; None if there is none."""
-    registry: Registry | None = None
-    """The components of the recipe; None if there is no recipe."""
     origins: Mapping[str, Origin] = attrs.field(factory=dict)
     """The files that the weights of a loaded model come from, by factor. `save` records them in the new run."""
     run: RunFolder | None = None
@@ -232,7 +229,7 @@ class ImageModel:
         `sample` with the same `n`, `seed` and `first`, and with the result as `condition`, draws images that are
         together with these conditions exact samples of p(X, y). Raises `UserError` if the condition is not modelled.
         """
-        sampler = chosen_sampler(self.chain, None, self.recipe, self.registry or load_plugins())
+        sampler = chosen_sampler(self.chain, None, self.recipe)
         return drawn_conditions(self.chain, sampler, numbered(n, first), as_integer(seed, "seed"))
 
     def classify(self, images: Any, *, batch_size: int | None = None) -> Classification:
@@ -316,9 +313,7 @@ class ImageModel:
         one may save. Raises `UserError`, and leaves nothing behind, if the model has no recipe, if weights are not
         finite or do not fit the recipe, if the folder exists and is not empty, or if it cannot be written.
         """
-        return save_as_run(
-            as_path(path, "path"), self.chain, self.recipe, self.registry, only=only, steps=steps, origins=self.origins
-        )
+        return save_as_run(as_path(path, "path"), self.chain, self.recipe, only=only, steps=steps, origins=self.origins)
 
     @property
     def condition(self) -> Condition | None:
@@ -345,6 +340,6 @@ class ImageModel:
             raise TypeError(f"got an unexpected keyword argument '{min(unknown)}'")
         what |= options
         check_flag(progress := what.pop("progress", True), "progress")
-        plan = plan_of(self.chain, self.recipe, self.registry, **what)
+        plan = plan_of(self.chain, self.recipe, **what)
         plan.check(self.chain)
         return plan, drawn(self.chain, plan, progress=progress)

@@ -19,7 +19,6 @@ from auxar.draw.devices import chosen_device
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError, one_line
 from auxar.files import read_checksum
-from auxar.plugins import Registry
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.model_names import hub_name
@@ -80,7 +79,6 @@ class OpenedRun:
 
     folder: RunFolder
     recipe: Recipe
-    registry: Registry
     model: ImageModel
 
     @property
@@ -88,7 +86,7 @@ class OpenedRun:
         """Values by name that must be equal in all processes that use the model together."""
         chain = self.model.chain
         numbers = {f"the digest of {name} ({chain.arithmetic})": digest for name, digest in chain.digests.items()}
-        return {**run_facts(self.folder, self.recipe, self.registry), **numbers}
+        return {**run_facts(self.folder, self.recipe), **numbers}
 
     def accelerator(self) -> Accelerator:
         """Creates the `Accelerator` of a command, and moves the model to its device."""
@@ -110,11 +108,11 @@ def opened(
     `path` is the run's folder or the name of a model. Values in `sampling` then replace keys of [sampling]. Raises
     `UserError` as `load` does.
     """
-    run, recipe, registry = open_run(path, settings, sampling=sampling, trust_plugins=trust_plugins)
-    chain = model_in(run, recipe, registry, arithmetic).eval()
+    run, recipe = open_run(path, settings, sampling=sampling, trust_plugins=trust_plugins)
+    chain = model_in(run, recipe, arithmetic).eval()
     where = run.model or os.path.abspath(run.path)
     origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}
-    return OpenedRun(run, recipe, registry, ImageModel(chain, recipe, registry, origins, run))
+    return OpenedRun(run, recipe, ImageModel(chain, recipe, origins, run))
 
 
 def build(
@@ -147,37 +145,35 @@ def build(
         True
     """
     place = chosen_device(device)
-    recipe, registry = load_recipe(path, settings, trust_plugins=trust_plugins)
+    recipe = load_recipe(path, settings, trust_plugins=trust_plugins)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.training.seed)  # Not the generators of GPUs, which are not restored.
-        chain = build_model(recipe, registry)
-    return ImageModel(chain, recipe, registry).to(place)
+        chain = build_model(recipe)
+    return ImageModel(chain, recipe).to(place)
 
 
-def load_images(source: ImageModel | Recipe, registry: Registry | None = None) -> DataSets:
-    """Loads the images that a model's recipe, or a recipe with its registry, describes in [data] and [image].
+def load_images(source: ImageModel | Recipe) -> DataSets:
+    """Loads the images that a recipe, or the recipe of a model, describes in [data] and [image].
 
     The result has the image sets `train`, `heldout` and `validation`, which is None if the recipe has none. Their
     methods `shuffled` and `in_order` give batches, and `shuffled_examples` and `in_order_examples` batches with the
     conditions of the images. Without streaming, the first call converts all images and stores
     them in the cache of Hugging Face `datasets`. Images that are broken and left out are logged.
 
-    Raises `UserError` if the model has no recipe, if a recipe comes without its registry, or if images cannot be found
-    or read or do not fit [image].
+    Raises `UserError` if the model has no recipe, or if images cannot be found or read or do not fit [image].
 
     Examples:
         >>> import auxar
-        >>> recipe, registry = auxar.load_recipe("quickstart")
-        >>> images = auxar.load_images(recipe, registry)
+        >>> images = auxar.load_images(auxar.load_recipe("quickstart"))
         >>> next(images.train.shuffled(16)).shape
         torch.Size([16, 3, 32, 32])
     """
-    recipe, registry = (source.recipe, source.registry) if isinstance(source, ImageModel) else (source, registry)
-    if not isinstance(recipe, Recipe) or not isinstance(registry, Registry):
-        raise UserError("load_images: expected a model with a recipe, or both results of load_recipe")
+    recipe = source.recipe if isinstance(source, ImageModel) else source
+    if not isinstance(recipe, Recipe):
+        raise UserError("load_images: expected a model with a recipe, or the result of load_recipe")
     from auxar.data.loading import images_of  # Drawing needs no library for data sets.
 
-    found = images_of(recipe, registry)
+    found = images_of(recipe)
     for name in found.skipped:
         logger.warning("this image cannot be read and is left out: %s", one_line(name))
     return found

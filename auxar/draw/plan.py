@@ -17,7 +17,7 @@ from auxar.model.rule_effects import check_rule
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.recipe.building import build_component, build_rule, check_sampler
-from auxar.recipe.choices import read_choice
+from auxar.recipe.choices import read_choice, resolved
 from auxar.recipe.schema import MOST_IMAGES, MOST_SAMPLES
 
 
@@ -127,7 +127,6 @@ def numbered(n: Any, first: Any = 0) -> range:
 def plan_of(
     model: Chain,
     recipe: Recipe | None,
-    registry: Registry | None,
     numbers: range | None = None,
     *,
     given: Given | None = None,
@@ -143,7 +142,6 @@ def plan_of(
     With `given`, `draws` images are drawn for each given image, and `numbers` is None. Raises `UserError` if an option
     is invalid.
     """
-    registry = load_plugins() if registry is None else registry
     if given is not None:
         count = as_integer(draws, "draws", 1, MOST_SAMPLES) * len(given)
         numbers = range(as_integer(count, "draws times the number of given images", 0, MOST_SAMPLES))
@@ -151,8 +149,8 @@ def plan_of(
     usual = _sampling(recipe).batch_size
     return Plan(
         numbers,
-        build_rule(rule, registry, "rule"),
-        chosen_sampler(model, sampler, recipe, registry),
+        build_rule(rule, _registry(recipe), "rule"),
+        chosen_sampler(model, sampler, recipe),
         as_integer(seed, "seed"),
         usual if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
         as_conditions(condition, model.condition, reader_of(model.condition, recipe)),
@@ -170,24 +168,24 @@ def plan_of_recipe(
     """
     config, numbers = recipe.sampling, range(count) if given is None else None
     rule, draws = config.draw_rule(), 1 if given is None else count
-    return plan_of(
-        model, recipe, None, numbers, given=given, draws=draws, rule=rule, seed=config.seed, condition=conditions
-    )
+    return plan_of(model, recipe, numbers, given=given, draws=draws, rule=rule, seed=config.seed, condition=conditions)
 
 
-def chosen_sampler(
-    model: Chain, sampler: str | Mapping[str, Any] | Sampler | None, recipe: Recipe | None, registry: Registry
-) -> Sampler:
+def chosen_sampler(model: Chain, sampler: str | Mapping[str, Any] | Sampler | None, recipe: Recipe | None) -> Sampler:
     """The sampler that is given, or named, or the model's own; the recipe's if the model has none."""
     if isinstance(sampler, Sampler):
         found = sampler
     elif sampler is None and model.sampler is not None:
         return model.sampler
     else:
-        named = None if sampler is None else read_choice(sampler, "sampler", "sampler")
-        found = build_component(registry, "sampler", named or _sampling(recipe).sampler, "sampler")
+        choice = _sampling(recipe).sampler if sampler is None else read_choice(sampler, "sampler", "sampler")
+        found = build_component(resolved(choice, "sampler", "sampler", _registry(recipe)), "sampler")
     check_sampler(found, model)
     return found
+
+
+def _registry(recipe: Recipe | None) -> Registry:
+    return load_plugins() if recipe is None else recipe.registry
 
 
 def _sampling(recipe: Recipe | None) -> SamplingConfig:

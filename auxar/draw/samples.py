@@ -23,7 +23,6 @@ from auxar.errors import UserError
 from auxar.files import is_file, read_bytes, remove
 from auxar.leftovers import unfinished
 from auxar.model import Chain
-from auxar.plugins import Registry
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import run_facts
@@ -127,10 +126,10 @@ class Samples(Work):
         return self.output / "images" / (f"{row:06d}.png" if self.plan.given is None else f"{row:06d}-{draw:03d}.png")
 
 
-def facts_of_model(run: RunFolder, recipe: Recipe, registry: Registry, model: Chain) -> dict[str, Any]:
+def facts_of_model(run: RunFolder, recipe: Recipe, model: Chain) -> dict[str, Any]:
     """The facts about a run's model that decide which images it draws: weights, networks, plugins, integers, size."""
     own = {"arithmetic": model.arithmetic, "digests": model.digests, "image": str(model.image)}
-    facts = {**run_facts(run, recipe, registry), **own}
+    facts = {**run_facts(run, recipe), **own}
     return {name: value for name, value in facts.items() if not name.startswith(OTHER_FACTS)}
 
 

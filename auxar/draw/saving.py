@@ -14,7 +14,6 @@ from auxar.data.writing import new_folder
 from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.files import write_tensors
 from auxar.model import FLOAT, Chain, Factor
-from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
 from auxar.runs.history import HISTORY, History, Origin, Part
@@ -34,7 +33,6 @@ def save_as_run(
     path: Path,
     chain: nn.Module,
     recipe: Recipe | None,
-    registry: Registry | None,
     *,
     only: Sequence[str],
     steps: int | Mapping[str, int] | None,
@@ -47,10 +45,10 @@ def save_as_run(
     nothing, if there is no recipe, if the folder exists and is not empty, or if the weights are not finite or do not
     fit the recipe.
     """
-    if recipe is None or registry is None:
+    if recipe is None:
         raise UserError(
             "a model without a recipe cannot be saved as a run; auxar.build makes a model from a recipe, and "
-            "ImageModel(chain, recipe, registry) adds both results of auxar.load_recipe to a chain"
+            "ImageModel(chain, auxar.load_recipe(path)) adds a recipe to a chain"
         )
     names = chosen_factors(recipe, only)
     done = {name: _steps_of(steps, name, names) for name in names}
@@ -62,7 +60,7 @@ def save_as_run(
             "load it with arithmetic='float', or copy the run's folder"
         )
     factors = {factor.name: factor for factor in prior.all_factors}
-    expected = {factor.name: factor for factor in build_model(recipe, registry, on="meta").all_factors}
+    expected = {factor.name: factor for factor in build_model(recipe, on="meta").all_factors}
     if list(factors) != list(expected):
         raise UserError(
             f"the model has the factors {', '.join(factors)}, but its recipe has {', '.join(expected)}; auxar.build "
@@ -70,7 +68,8 @@ def save_as_run(
         )
     tensors = {name: _tensors(factors[name], expected[name]) for name in names}
     with new_folder(path) as folder:
-        run, _ = begin_run(folder, recipe, registry)
+        begin_run(folder, recipe)
+        run = RunFolder(folder)
         for name in names:
             metadata = {"factor": name, WEIGHTS: OWN, "recipe": json.dumps([*recipe_part(recipe, name).values()])}
             steps_of, known = done[name], dict[str, str]()

@@ -151,7 +151,7 @@ class Conditioning(nn.Module):
         features = self.embedding(values.clamp_min(0))
         return torch.where(is_null(values)[:, None, None, None], self._nulls(count).to(features.dtype), features)
 
-    def initialize(self, values: Tensor | None, count: int) -> None:
+    def initialize(self, values: Tensor | None) -> None:
         """Initializes the weights of the embedding from a batch of conditions."""
         if values is not None:
             self.embedding.initialize(values.clamp_min(0))

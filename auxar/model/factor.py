@@ -248,7 +248,7 @@ class Factor(nn.Module):
         if self.embedding is not None and view is not None:
             self.embedding.initialize(view)
         if self.conditioning is not None:
-            self.conditioning.initialize(condition, len(image))
+            self.conditioning.initialize(condition)
         self.distribution.initialize(image, *self._arguments(image, view, condition))
 
     def _arguments(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Any, ...]:

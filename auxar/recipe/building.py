@@ -30,7 +30,7 @@ from auxar.model import (
 from auxar.model.augmentation import check_augmentations
 from auxar.model.condition import row_spec
 from auxar.model.rule_effects import check_rule
-from auxar.plugins import Component, Registry
+from auxar.plugins import Registry
 from auxar.recipe.choices import read_choice, resolved
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
@@ -52,15 +52,15 @@ TYPES: Mapping[str, type] = {
 """The classes of the components that a model is built from."""
 
 
-def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") -> Chain:
+def build_model(recipe: Recipe, on: str | device = "cpu") -> Chain:
     """Builds the model of a recipe, with untrained weights and its sampler.
 
     On the device "meta" the weights have shapes but no values, and take no memory. Raises `UserError`, with the key of
     the component, if a component is unknown or invalid, does not fit its input, or makes the model too large.
     """
     with device(on), WithoutDrawing() if device(on).type == "meta" else contextlib.nullcontext():
-        factors, condition_factor = _build_factors(recipe, registry)
-    sampler: Sampler = build_component(registry, "sampler", recipe.sampling.sampler, "sampling.sampler")
+        factors, condition_factor = _build_factors(recipe)
+    sampler: Sampler = build_component(recipe.sampling.sampler, "sampling.sampler")
     model = Chain(factors, condition_factor, sampler=sampler, picture_values=recipe.data.values)
     check_sampler(sampler, model)
     if recipe.data.crop.random:
@@ -74,28 +74,35 @@ def build_model(recipe: Recipe, registry: Registry, on: str | device = "cpu") ->
             if recipe.condition is not None and recipe.condition.augmentation is not None:
                 _check_labels(recipe.condition, augment, recipe.image)
     if recipe.arithmetic.name != FLOAT:
-        arithmetic: Arithmetic = build_component(registry, "arithmetic", recipe.arithmetic, "arithmetic")
+        arithmetic: Arithmetic = build_component(recipe.arithmetic, "arithmetic")
         for factor in model.all_factors:
             arithmetic.check(factor)
     return model
 
 
-def checked_model(recipe: Recipe, registry: Registry) -> Chain:
+def checked_model(recipe: Recipe) -> Chain:
     """Builds the model of a recipe on the device "meta", and checks that it can draw by the recipe's rule.
 
     Raises `UserError` like `build_model` and `check_rule`.
     """
-    model = build_model(recipe, registry, on="meta")
+    model = build_model(recipe, on="meta")
     check_rule(model, recipe.sampling.draw_rule(), recipe.arithmetic.name, key="sampling.rule")
     return model
 
 
-def build_component(registry: Registry, kind: str, choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
-    """Builds the component of a kind that a key of a recipe chooses, for images and numbers that it has to fit.
+def build_component(choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
+    """Builds the component that a key of a loaded recipe chooses, for images and numbers that it has to fit.
 
-    Raises `UserError`, with the key `path`, if it is unknown or invalid or does not fit.
+    Raises `UserError`, with the key `path`, if it is invalid or does not fit.
     """
-    return _built(resolved(choice, kind, path, registry), path, *fit)
+    assert choice.component is not None
+    with naming(f"{path} ('{choice.name}')"), sizes_in_64_bits():
+        found = choice.component.build(choice.config, *fit)
+    expected = TYPES[choice.component.kind]
+    if not isinstance(found, expected):
+        got = type(found).__name__
+        raise UserError(f"{path} ('{choice.name}'): its build must return an auxar.{expected.__name__}, got {got}")
+    return found
 
 
 def build_rule(value: Any, registry: Registry, path: str) -> Rule:
@@ -105,7 +112,7 @@ def build_rule(value: Any, registry: Registry, path: str) -> Rule:
     """
     if isinstance(value, Rule):
         return value
-    rule: Rule = build_component(registry, "rule", read_choice(value, path, "rule"), path)
+    rule: Rule = build_component(resolved(read_choice(value, path, "rule"), "rule", path, registry), path)
     return rule
 
 
@@ -164,7 +171,7 @@ def own_sampler(model: Chain) -> Sampler:
     return model.sampler
 
 
-def build_views(recipe: Recipe, registry: Registry) -> list[View]:
+def build_views(recipe: Recipe) -> list[View]:
     """Builds the view of each stage, from the image down.
 
     The input of the first view is the image, and that of every other view is the output of the view before it.
@@ -172,7 +179,7 @@ def build_views(recipe: Recipe, registry: Registry) -> list[View]:
     views: list[View] = []
     image = recipe.image
     for index, stage in enumerate(recipe.stage):
-        views.append(build_component(registry, "view", stage.view, f"stage[{index}].view", image))
+        views.append(build_component(stage.view, f"stage[{index}].view", image))
         image = views[-1].view
     return views
 
@@ -191,25 +198,22 @@ def sizes_in_64_bits() -> Iterator[None]:
         raise UserError("expected tensors of less than 2^63 bytes; the image, batch or network is too large") from None
 
 
-def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Factor | None]:
+def _build_factors(recipe: Recipe) -> tuple[list[Factor], Factor | None]:
     """The factors of the image and its views by depth, and the factor of the condition if it is modelled."""
-    views = build_views(recipe, registry)
+    views = build_views(recipe)
     image = views[-1].view if views else recipe.image
     # The prior is built first, then the other factors from the coarsest view up. The initial weights depend on this
     # order, because it is the order in which they are drawn.
-    conditioning = _build_conditioning(recipe, registry, image)
+    conditioning = _build_conditioning(recipe, image)
     channels = 0 if conditioning is None else conditioning.features_channels
-    component = registry.prior(recipe.prior.name, "prior", given_features=conditioning is not None)
-    distribution = _build_distribution(registry, component, recipe.prior, "prior", image, channels)
+    distribution = _build_distribution(recipe.prior, "prior", image, channels)
     factors = [_fitting(f"prior ('{recipe.prior.name}')", [], distribution, conditioning=conditioning)]
     for index in reversed(range(len(views))):
         stage, view, path = recipe.stage[index], views[index], f"stage[{index}]"
-        embedding = build_component(registry, "embedding", stage.embedding, f"{path}.embedding", view.view, view.image)
-        conditioning = _build_conditioning(recipe, registry, view.image)
+        embedding = build_component(stage.embedding, f"{path}.embedding", view.view, view.image)
+        conditioning = _build_conditioning(recipe, view.image)
         channels = sum(part.features_channels for part in (embedding, conditioning) if part is not None)
-        where = f"{path}.decoder"
-        component = registry.get("decoder", stage.decoder.name, where)
-        distribution = _build_distribution(registry, component, stage.decoder, where, view.image, channels)
+        distribution = _build_distribution(stage.decoder, f"{path}.decoder", view.image, channels)
         restricted = stage.support == "restricted"
         if restricted and view.support is None:
             raise _stays_free(path, f"a view that defines its support, but '{stage.view.name}' does not")
@@ -217,16 +221,14 @@ def _build_factors(recipe: Recipe, registry: Registry) -> tuple[list[Factor], Fa
             raise _stays_free(path, f"a decoder that can be restricted, but '{stage.decoder.name}' cannot be")
         parts = {"view": view, "embedding": embedding, "conditioning": conditioning, "restricted": restricted}
         factors.insert(0, _fitting(path, factors, distribution, **parts))
-    return factors, _build_condition_factor(recipe, registry)
+    return factors, _build_condition_factor(recipe)
 
 
-def _build_distribution(
-    registry: Registry, component: Component, choice: ComponentChoice, path: str, image: ImageSpec, channels: int
-) -> Prior | Decoder:
+def _build_distribution(choice: ComponentChoice, path: str, image: ImageSpec, channels: int) -> Prior | Decoder:
     """Builds a distribution that is given this number of channels of features."""
-    sizes = (image,) if component.kind == "prior" else (image, channels)
-    found: Any = _built(resolved(choice, component.kind, path, registry, component), path, *sizes)
-    return CausalDistribution(found) if component.kind == "network" else found
+    assert choice.component is not None
+    found: Any = build_component(choice, path, image, *(() if choice.component.kind == "prior" else (channels,)))
+    return CausalDistribution(found) if choice.component.kind == "network" else found
 
 
 def _fitting(path: str, others: Sequence[Factor], distribution: Prior | Decoder, **parts: Any) -> Factor:
@@ -242,36 +244,24 @@ def _fitting(path: str, others: Sequence[Factor], distribution: Prior | Decoder,
     return factor
 
 
-def _build_condition_factor(recipe: Recipe, registry: Registry) -> Factor | None:
+def _build_condition_factor(recipe: Recipe) -> Factor | None:
     """The factor of the condition; None if the condition is not modelled."""
     if recipe.condition is None or recipe.condition.prior is None:
         return None
     condition, choice, path = recipe.condition.describe(recipe.image), recipe.condition.prior, "condition.prior"
-    component = registry.get("prior", choice.name, path)
-    prior = _build_distribution(registry, component, choice, path, row_spec(condition), 0)
+    prior = _build_distribution(choice, path, row_spec(condition), 0)
     return _fitting(f"{path} ('{choice.name}')", [], prior, models=condition)
 
 
-def _build_conditioning(recipe: Recipe, registry: Registry, image: ImageSpec) -> Conditioning | None:
+def _build_conditioning(recipe: Recipe, image: ImageSpec) -> Conditioning | None:
     """The features of the recipe's condition for a factor of images with the shape `image`; None without a
     condition."""
     if recipe.condition is None:
         return None
     condition = recipe.condition.describe(recipe.image)
-    choice, path = recipe.condition.embedding, "condition.embedding"
-    return Conditioning(condition, build_component(registry, "embedding", choice, path, condition.spec, image))
+    embedding = build_component(recipe.condition.embedding, "condition.embedding", condition.spec, image)
+    return Conditioning(condition, embedding)
 
 
 def _stays_free(path: str, needed: str) -> UserError:
     return UserError(f"{path}.support: 'restricted' needs {needed}; use 'free'")
-
-
-def _built(choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:
-    assert choice.component is not None
-    with naming(f"{path} ('{choice.name}')"), sizes_in_64_bits():
-        found = choice.component.build(choice.config, *fit)
-    expected = TYPES[choice.component.kind]
-    if not isinstance(found, expected):
-        got = type(found).__name__
-        raise UserError(f"{path} ('{choice.name}'): its build must return an auxar.{expected.__name__}, got {got}")
-    return found

@@ -72,8 +72,5 @@ def default_of(field: attrs.Attribute[Any]) -> Any:
 
 def takes_steps(build: Callable[..., object]) -> bool:
     """Whether the `build` of an optimizer has a parameter `steps` without a default: the number of training steps."""
-    try:
-        parameters = inspect.signature(build).parameters
-    except ValueError:  # Some functions that are written in C have no signature.
-        return False
+    parameters = inspect.signature(build).parameters
     return "steps" in parameters and parameters["steps"].default is inspect.Parameter.empty

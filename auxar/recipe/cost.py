@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.errors import UserError, naming
 from auxar.model import Factor, ImageSpec
-from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model, sizes_in_64_bits
 from auxar.recipe.kept import at_blocks, kept_bytes, without_values
@@ -61,7 +60,7 @@ class RecipeCheck:
     """A mistake that depends on this machine, such as missing images; None if there is none."""
 
 
-def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
+def factor_costs(recipe: Recipe) -> list[FactorCost]:
     """Computes the parameters, multiply-adds and memory of each factor of a recipe, from the image down.
 
     The networks run on tensors that have shapes but no values. Raises `UserError` if components do not fit each other,
@@ -69,7 +68,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
 
     Examples:
         >>> import auxar
-        >>> for cost in auxar.factor_costs(*auxar.load_recipe("quickstart")):
+        >>> for cost in auxar.factor_costs(auxar.load_recipe("quickstart")):
         ...     print(cost.factor, cost.formula, cost.parameters)
         stage0 p(32×32×3 | 16×16×3) 118781
         stage1 p(16×16×3 | 8×8×3) 151229
@@ -78,7 +77,7 @@ def factor_costs(recipe: Recipe, registry: Registry) -> list[FactorCost]:
     precision = recipe.training.precision
     costs = []
     with without_values(precision) as device:
-        model = build_model(recipe, registry, on=device)
+        model = build_model(recipe, on=device)
         for number, factor in enumerate(model.all_factors):
             config = recipe.training_of(factor.name)
             trained = factor if config.crop is None else model.at(*config.crop).all_factors[number]

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from auxar.plugins import Registry
 from auxar.recipe.loading import recipe_table
 from auxar.recipe.schema import Recipe
 
@@ -17,7 +16,7 @@ PATHS = ("data.path", ".init")
 """Ends of the keys of a recipe that may be absolute paths."""
 
 
-def recipe_facts(recipe: Recipe, registry: Registry) -> dict[str, Any]:
+def recipe_facts(recipe: Recipe) -> dict[str, Any]:
     """Values by name: every key of the recipe, the packages of its components, and the checksums of its plugin files.
 
     Components are read from the recipe, so their options must be filled in. Of an absolute path, only the last part is
@@ -28,6 +27,7 @@ def recipe_facts(recipe: Recipe, registry: Registry) -> dict[str, Any]:
         for key, value in flat(recipe_table(recipe))
     }
     named = {recipe.data.path} | {value for key, value in facts.items() if key.split(".")[-1] == "name"}
+    registry = recipe.registry
     for (kind, name), provider in registry.providers.items():
         # A plugin file is compared by its checksum, because its path may differ between machines.
         if name in named and not any(f"({file})" in provider for file in registry.files):

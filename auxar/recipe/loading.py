@@ -26,8 +26,8 @@ from auxar.recipe.paths import Places, full_data_path, place_init
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
-from auxar.recipe.toml import parse_toml, toml_text
-from auxar.recipe.validation import check_crops, check_stream_shards, check_validation, check_values
+from auxar.recipe.toml import parse_toml
+from auxar.recipe.validation import check_crops, check_stream_shards, check_validation
 
 T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers")
@@ -36,10 +36,8 @@ MOST_BYTES = 2**20
 """Maximum size of a recipe file in bytes."""
 
 
-def load_recipe(
-    path: str | PathLike[str], settings: Sequence[str] = (), *, trust_plugins: bool = False
-) -> tuple[Recipe, Registry]:
-    """Loads a recipe and applies `key=value` settings. Returns the recipe and the registry of its plugins.
+def load_recipe(path: str | PathLike[str], settings: Sequence[str] = (), *, trust_plugins: bool = False) -> Recipe:
+    """Loads a recipe with its plugins, and applies `key=value` settings.
 
     `path` is a TOML file, or the name of a recipe that comes with auxar, such as "quickstart". Component options that
     the recipe leaves out get their defaults. `data.path`, `init` and options of the data set that are paths become
@@ -51,7 +49,7 @@ def load_recipe(
 
     Examples:
         >>> import auxar
-        >>> recipe, registry = auxar.load_recipe("quickstart", ["training.steps=100"])
+        >>> recipe = auxar.load_recipe("quickstart", ["training.steps=100"])
         >>> recipe.factor_names, recipe.training.steps
         (('stage0', 'stage1', 'prior'), 100)
         >>> auxar.load_recipe("quickstart", ["prior.filters=many"])
@@ -68,7 +66,7 @@ def load_recipe(
 
 def load_recipe_of_run(
     path: Path, settings: Sequence[str] = (), *, sampling: Mapping[str, Any] | None = None, trust_plugins: bool
-) -> tuple[Recipe, Registry]:
+) -> Recipe:
     """Loads the recipe in a run's folder, which has full paths, and applies `settings`.
 
     Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Raises `UserError` like
@@ -83,9 +81,8 @@ def load_recipe_of_run(
         files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)
         if own != list(settings):
             files += plugin_files(_parse(text, settings).plugins, Path(), trusted=trust_plugins)
-        registry = load_plugins(files)
         complete = _completed if sets(settings, "data.path") else fill_in
-        return complete(recipe, registry, Places(None, settings)), registry
+        return complete(recipe, load_plugins(files), Places(None, settings))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -97,16 +94,16 @@ def read_recipe(path: Path) -> Recipe:
 
 def parse_recipe(
     text: str, folder: Path | None, settings: Sequence[str] = (), *, trust_plugins: bool = False
-) -> tuple[Recipe, Registry]:
-    """Loads a recipe from its text and applies `settings`. Returns the recipe and the registry of its plugins.
+) -> Recipe:
+    """Loads a recipe from its text with its plugins, and applies `settings`.
 
     Paths in the text are relative to `folder`; if it is None, to the working directory. Raises `UserError` like
     `load_recipe`.
     """
     places = Places(folder, settings)
     recipe = _parse(text, settings, places)
-    registry = load_plugins(plugin_files(recipe.plugins, places.of("plugins"), trusted=trust_plugins))
-    return _completed(recipe, registry, places), registry
+    files = plugin_files(recipe.plugins, places.of("plugins"), trusted=trust_plugins)
+    return _completed(recipe, load_plugins(files), places)
 
 
 def _completed(recipe: Recipe, registry: Registry, places: Places) -> Recipe:
@@ -125,7 +122,7 @@ def _text(path: Path) -> str:
     except UserError as error:
         raise UserError(f"recipe {error}") from None
     try:
-        return toml_text(content)
+        return content.decode("utf-8-sig")
     except ValueError:
         told = "expected a recipe in UTF-8, but the file is not UTF-8 text; save it as UTF-8"
         raise UserError(f"{path}: {told}") from None
@@ -158,7 +155,7 @@ def _parse(
 
 def recipe_table(recipe: Recipe) -> dict[str, Any]:
     """Converts the recipe to a table of plain values with the structure of its TOML."""
-    table = unstructure(recipe)
+    table = unstructure(attrs.evolve(recipe, registry=None))
     if not table["data"]["options"]:
         del table["data"]["options"]
     if recipe.condition is not None:
@@ -183,29 +180,20 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     if isinstance(table.get("training"), Mapping):
         table["training"] = dict(table["training"])
         overrides = table["training"].pop("factor", {})
-    if "factor_training" in table:
-        raise UserError("factor_training: unknown key; use [training.factor.NAME] instead")
     if isinstance(table.get("stage"), Mapping):
         raise UserError("stage: expected a list of tables; write [[stage]] with double brackets")
-    if isinstance(table.get("stage"), list):
-        _check_number(table["stage"])
     table = with_names(table, Recipe)
     recipe = structure(table, Recipe)
     check_image(recipe.image)
+    if (count := sum(stage.repeat for stage in recipe.stage)) > MOST_STAGES:
+        raise UserError(f"stage: expected at most {MOST_STAGES} stages, counting repetitions, got {count}")
     stages = tuple(attrs.evolve(stage, repeat=1) for stage in recipe.stage for _ in range(stage.repeat))
-    _check_number(stages)
     recipe = attrs.evolve(recipe, stage=stages)
     recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, table["training"], overrides))
     check_validation(recipe)
     check_stream_shards(recipe)
-    check_values(recipe)
     check_crops(recipe)
     return recipe
-
-
-def _check_number(stages: Sequence[Any]) -> None:
-    if len(stages) > MOST_STAGES:
-        raise UserError(f"stage: expected at most {MOST_STAGES} stages, counting repetitions, got {len(stages)}")
 
 
 def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) -> dict[str, TrainingConfig]:
@@ -246,6 +234,7 @@ def fill_in(recipe: Recipe, registry: Registry, places: Places | None = None) ->
             for name, config in recipe.factor_training.items()
         },
         sampling=_resolved(recipe.sampling, "sampling.", registry),
+        registry=registry,
     )
 
 

@@ -13,7 +13,7 @@ from auxar.errors import UserError
 from auxar.model import FLOAT, Ancestral, ImageSpec, Rule
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.levels import SCALED, VALUES
-from auxar.plugins import Component
+from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.structuring import NO_KEY
@@ -327,6 +327,12 @@ class Recipe:
     every machine. If it is `integer`, the trained factors are converted to integers at the end of the run."""
     plugins: tuple[str, ...] = ()
     """Paths of Python files with plugins, relative to the folder of the recipe."""
+    _registry: Registry | None = attrs.field(default=None, eq=False, repr=False, metadata={NO_KEY: True})
+
+    @property
+    def registry(self) -> Registry:
+        """The components of the plugins that the recipe was loaded with; by default, of all installed plugins."""
+        return self._registry or load_plugins()
 
     @property
     def factor_names(self) -> tuple[str, ...]:
@@ -342,7 +348,7 @@ class Recipe:
 
         Examples:
             >>> import auxar
-            >>> recipe, _ = auxar.load_recipe("quickstart")
+            >>> recipe = auxar.load_recipe("quickstart")
             >>> recipe.training_of("prior").steps, recipe.training_of("stage0").steps
             (850, 350)
         """

@@ -6,17 +6,6 @@ import tomllib
 from typing import Any
 
 
-def toml_text(content: bytes) -> str:
-    """Decodes the content of a TOML file: UTF-8, with or without a byte order mark.
-
-    Raises `ValueError` if it is not UTF-8.
-    """
-    # UTF-16 without a byte order mark can be decoded as UTF-8, and has a null character beside each ASCII letter.
-    if b"\0" in content:
-        raise ValueError("null characters")
-    return content.decode("utf-8-sig")
-
-
 def parse_toml(text: str) -> dict[str, Any]:
     """Parses TOML text to a table. Raises `ValueError` if the text is not TOML, or is nested too deeply.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auxar.errors import UserError
-from auxar.numerics.levels import LEVELS
-from auxar.recipe.schema import MOST_LEVELS, Recipe, TrainingConfig
+from auxar.recipe.schema import Recipe, TrainingConfig
 
 
 def check_validation(recipe: Recipe) -> None:
@@ -31,15 +30,6 @@ def check_validation(recipe: Recipe) -> None:
                 f"{path}.evaluate_every: the recipe has no validation images; set data.split.validation, for example "
                 "to 0.05, or data.validation to the name of a split"
             )
-
-
-def check_values(recipe: Recipe) -> None:
-    """Raises `UserError` if pixels are to be taken as levels, but there are as many levels as values of pixels."""
-    if recipe.data.values == LEVELS and recipe.image.levels == MOST_LEVELS:
-        raise UserError(
-            f"data.values: 'levels' is for images with fewer than {MOST_LEVELS} levels, for which it needs "
-            "image.levels; with 256 levels, every value of a pixel is a level; leave out data.values"
-        )
 
 
 def check_crops(recipe: Recipe) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError, shown
+from auxar.errors import UserError
 from auxar.files import (
     entries,
     is_file,
@@ -26,8 +26,6 @@ from auxar.model import Arithmetic, Chain, Converted, Factor
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
 
-FORMAT = "1"
-"""Version of the format of these files."""
 WEIGHTS, OPTIONS, DESCRIPTION = "weights", "options", "description"
 """Metadata keys: the checksum of the weights, the options of the arithmetic, and the description of the tensors."""
 
@@ -59,7 +57,7 @@ def path_of(run: RunFolder, factor: str, arithmetic: str) -> Path:
 
 def write_converted(path: Path, converted: Converted, made: Recorded) -> None:
     """Writes a factor in the form of an arithmetic."""
-    metadata = {"format": FORMAT, WEIGHTS: made.weights, OPTIONS: made.options, DESCRIPTION: _description(converted)}
+    metadata = {WEIGHTS: made.weights, OPTIONS: made.options, DESCRIPTION: _description(converted)}
     write_tensors(path, converted.tensors, metadata)
 
 
@@ -211,7 +209,4 @@ def _description(converted: Converted) -> str:
 
 
 def _origin(metadata: Mapping[str, str], path: Path) -> Recorded:
-    version = metadata.get("format", "none")
-    if version != FORMAT:
-        raise UserError(f"{path} has format {shown(version)}; this version of auxar reads format {FORMAT}")
     return Recorded(metadata_entry(metadata, WEIGHTS, path), metadata_entry(metadata, OPTIONS, path), "")

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from auxar.errors import UserError, one_line
-from auxar.files import entries, is_file, read_bytes, remove, replacing
+from auxar.files import is_file
 from auxar.progress import is_hidden, without_bars
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.layout import RunFolder
@@ -44,8 +44,6 @@ def download(repository: str, revision: str | None) -> RunFolder:
             folder = snapshot_download(
                 repository, revision=revision, allow_patterns=list(PATTERNS), library_name="auxar"
             )
-        for file in entries(Path(folder), "plugins/*"):
-            _copied(file)
     except errors.RevisionNotFoundError:
         raise UserError(f"the model '{repository}' {where} has no revision '{one_line(str(revision))}'") from None
     except errors.GatedRepoError:
@@ -75,13 +73,3 @@ def reason_of(error: BaseException) -> str:
     text = one_line(" ".join(str(cause).split()) or type(cause).__name__, 300)
     status = getattr(getattr(cause, "response", None), "status_code", None)
     return f"{text}; `hf auth login` sets your token" if status in (401, 403) else text
-
-
-def _copied(file: Path) -> None:
-    """Replaces a link into the cache by a copy of its file, because plugin files are never loaded through links."""
-    if not file.is_symlink():
-        return
-    content = read_bytes(file)
-    remove(file)
-    with replacing(file) as copy:
-        copy.write_bytes(content)

@@ -37,17 +37,6 @@ from auxar.recipe import Recipe
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
 
-FILES = (
-    RECORD,
-    "recipe.toml",
-    "evaluation.safetensors",
-    "evaluation-integer.safetensors",
-    "integer.json",
-    "report.html",
-    LOCK,
-    HOLDER,
-)
-"""Names of the files that are written directly into a run's folder."""
 SAVED = re.compile(r"(weights|training-\d+)\.safetensors")
 """Names of the files of weights and of checkpoints in a factor's folder."""
 
@@ -155,7 +144,7 @@ class RunFolder:
         Examples:
             >>> import auxar
             >>> run = auxar.RunFolder(Path("runs/quickstart"))
-            >>> run.trained(auxar.load_recipe(run.recipe)[0])
+            >>> run.trained(auxar.load_recipe(run.recipe))
             ['stage0', 'stage1', 'prior']
         """
         return [name for name in recipe.factor_names if is_file(self.weights(name))]
@@ -175,7 +164,7 @@ def check_folder(path: Path) -> None:
             )
     elif path.exists():
         # A process that was killed before it wrote the recipe may have left these files.
-        ours = {path / LOCK, path / HOLDER, path / RECORD, *unfinished(path, FILES)}
+        ours = {path / LOCK, path / HOLDER, path / RECORD, *unfinished(path, (RECORD, "recipe.toml", HOLDER))}
         if not path.is_dir() or any(entry not in ours for entry in entries(path)):
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
     if run.made:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 from auxar.errors import UserError
 from auxar.plugin_paths import built_path
@@ -44,13 +43,8 @@ def model_folder(registry: Registry, name: str) -> RunFolder:
 
     Raises `UserError` if its plugin does not provide the folder of a run.
     """
-    component, where = registry.components["model", name], f"the model '{name}'"
-    try:
-        config: Any = component.config()
-    except TypeError as error:
-        provider = registry.providers["model", name]
-        raise UserError(f"{where} of plugin {provider} has options without defaults: {error}") from None
-    run = RunFolder(built_path(registry, "model", name, config, where), name)
+    where = f"the model '{name}'"
+    run = RunFolder(built_path(registry, "model", name, where), name)
     try:
         check_is_run(run.path)
     except UserError as error:

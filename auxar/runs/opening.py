@@ -13,7 +13,6 @@ import attrs
 from auxar.errors import UserError, one_line
 from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing
 from auxar.leftovers import ABANDONED_AFTER, unfinished
-from auxar.plugins import Registry
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
 from auxar.recipe.overrides import LENGTHS
@@ -53,48 +52,42 @@ def stores(run: RunFolder, recipe: Recipe) -> bool:
     return _holds(run.recipe, recipe_text(recipe_of_run(recipe)).encode())
 
 
-def begin_run(path: Path, recipe: Recipe, registry: Registry) -> tuple[RunFolder, Recipe]:
+def begin_run(path: Path, recipe: Recipe) -> None:
     """Creates a run's folder, or reopens it to continue the run.
 
-    The plugin files in `registry` are written into the folder with the content that was loaded. Returns the folder,
-    and a recipe that names these copies. Temporary files that killed processes left in the folder are removed.
+    The plugin files of the recipe are written into the folder with the content that was loaded. Temporary files that
+    killed processes left in the folder are removed.
 
     Raises `UserError`, and changes nothing, if `path` exists and is not a run's folder, or if `check_recipe` refuses
     the recipe.
     """
     run = RunFolder(path)
     check_folder(path)
-    check_recipe(run, recipe, registry)
-    recipe = recipe_of_run(recipe)
+    check_recipe(run, recipe)
     folders = (run.samples, run.samples / "images", run.figures, path / "plugins", *entries(path, "factors/*"))
     for folder in (path, *folders):
         for left in unfinished(folder, unchanged=ABANDONED_AFTER):
             remove(left)
     # run.json is written first, because only a folder with this file is recognized as a run and can be continued.
     write_format(path)
-    _write_if_new(run.recipe, recipe_text(recipe).encode())
-    for file, content in registry.files.items():
+    _write_if_new(run.recipe, recipe_text(recipe_of_run(recipe)).encode())
+    for file, content in recipe.registry.files.items():
         _write_if_new(path / "plugins" / file.name, content)
-    return run, recipe
 
 
-def check_recipe(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
+def check_recipe(run: RunFolder, recipe: Recipe) -> None:
     """Raises `UserError` if the folder holds a run of another recipe, or a run with other plugin files.
 
     The keys in `FREE_KEYS` and `FREE_TABLES` may differ. If the run has no checkpoint and
     no trained weights, any recipe and any plugin files are accepted.
     """
     if is_file(run.recipe) and run.saved:
-        _check_same(run, recipe_of_run(recipe), registry)
+        _check_same(run, recipe_of_run(recipe))
 
 
 def open_run(
-    path: Path,
-    settings: Sequence[str] = (),
-    *,
-    sampling: Mapping[str, Any] | None = None,
-    trust_plugins: bool = False,
-) -> tuple[RunFolder, Recipe, Registry]:
+    path: Path, settings: Sequence[str] = (), *, sampling: Mapping[str, Any] | None = None, trust_plugins: bool = False
+) -> tuple[RunFolder, Recipe]:
     """Opens an existing run and applies `key=value` settings to its recipe.
 
     `path` is the run's folder, or the name of a model that comes trained. Values in `sampling` replace the keys of
@@ -104,14 +97,13 @@ def open_run(
     False.
     """
     run = find_run(path)
-    recipe, registry = load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
-    return run, recipe, registry
+    return run, load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
 
 
-def run_facts(run: RunFolder, recipe: Recipe, registry: Registry) -> dict[str, Any]:
+def run_facts(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     """Values by name that must be equal in all processes that use an opened run together."""
     weights = {f"the checksum of {name}'s weights": read_checksum(run.weights(name)) for name in run.trained(recipe)}
-    return {"the run": run.model or os.path.abspath(run.path), **recipe_facts(recipe, registry), **weights}
+    return {"the run": run.model or os.path.abspath(run.path), **recipe_facts(recipe), **weights}
 
 
 def _write_if_new(path: Path, content: bytes) -> None:
@@ -125,10 +117,10 @@ def _holds(path: Path, content: bytes) -> bool:
     return is_file(path) and path.stat().st_size == len(content) and read_bytes(path) == content
 
 
-def _check_same(run: RunFolder, recipe: Recipe, registry: Registry) -> None:
+def _check_same(run: RunFolder, recipe: Recipe) -> None:
     # The plugin files in the run's folder are compared with the plugin files of the recipe. They are not executed.
-    kept = fill_in(read_recipe(run.recipe), registry)
-    for file, content in registry.files.items():
+    kept = fill_in(read_recipe(run.recipe), recipe.registry)
+    for file, content in recipe.registry.files.items():
         copy = run.path / "plugins" / file.name
         if is_file(copy) and not _holds(copy, content):
             raise UserError(

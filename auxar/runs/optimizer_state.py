@@ -115,7 +115,7 @@ class _Writer:
 
     def plain(self, value: Any, path: tuple[Any, ...]) -> Any:
         if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
-            return self._tensor(value.detach(), path, self.names.get(id(value)) or self._name(value, path))
+            return self._tensor(value.detach(), self.names.get(id(value)) or self._name(value, path))
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Mapping):
@@ -137,7 +137,7 @@ class _Writer:
         self.names[id(value)] = name
         return name
 
-    def _tensor(self, value: Tensor, path: tuple[Any, ...], name: str) -> dict[str, Any]:
+    def _tensor(self, value: Tensor, name: str) -> dict[str, Any]:
         if value.is_contiguous():
             self.tensors[name] = value
             return {"tensor": name}

@@ -23,7 +23,6 @@ from auxar.files import (
 )
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
-from auxar.plugins import Registry
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.structuring import unstructure
@@ -40,25 +39,25 @@ LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
 
-def trained_model(run: RunFolder, recipe: Recipe, registry: Registry) -> Chain:
+def trained_model(run: RunFolder, recipe: Recipe) -> Chain:
     """Builds the model of a run and loads its trained weights.
 
     Raises `UserError` if the weights of a factor are missing, damaged or from another model.
     """
-    check_sizes(run, recipe, registry, recipe.factor_names)
-    model = build_model(recipe, registry)
+    check_sizes(run, recipe, recipe.factor_names)
+    model = build_model(recipe)
     for factor in model.all_factors:
         load_weights(run, factor)
     return model
 
 
-def check_sizes(run: RunFolder, recipe: Recipe, registry: Registry, names: Sequence[str]) -> None:
+def check_sizes(run: RunFolder, recipe: Recipe, names: Sequence[str]) -> None:
     """Raises `UserError` unless each named factor has a file of weights with the shapes of the recipe's model.
 
     This runs before memory is allocated for the model. A short recipe can describe a model that is larger than the
     machine's memory. Such a recipe is refused here unless its files of weights are equally large.
     """
-    for factor in build_model(recipe, registry, on="meta").all_factors:
+    for factor in build_model(recipe, on="meta").all_factors:
         if factor.name in names:
             check_header(_trained(run, factor), factor, lambda metadata: None)
 
@@ -131,12 +130,6 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
         own, history = metadata_entry(metadata, WEIGHTS, path) == OWN, read_history(metadata, path)
     steps, total = (int(metadata[key]) if key in metadata else None for key in ("trained_steps", "complete_at"))
     return Trained(steps, total, history, own)
-
-
-def has_own_weights(run: RunFolder, name: str) -> bool:
-    """Whether the factor `name` has weights that a user's own training loop trained."""
-    trained = read_trained(run, name)
-    return trained is not None and trained.own
 
 
 def recipe_part(recipe: Recipe, name: str) -> dict[str, dict[str, Any]]:

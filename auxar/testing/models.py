@@ -57,8 +57,8 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
         check_format(run.path)
     before = stamps(path)
     with _law("complete"):
-        recipe, registry = load_recipe_of_run(run.recipe, trust_plugins=True)
-        model = trained_model(run, recipe, registry).eval()
+        recipe = load_recipe_of_run(run.recipe, trust_plugins=True)
+        model = trained_model(run, recipe).eval()
     with _law("complete"):
         texts = list(_texts(run))
     for where, text in texts:

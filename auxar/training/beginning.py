@@ -13,7 +13,6 @@ from auxar.data.loading import images_of
 from auxar.data.sets import DataSets
 from auxar.files import entries, is_file
 from auxar.model import FLOAT, Chain
-from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding, holding_for_all
@@ -33,7 +32,6 @@ class Task:
 
     run: RunFolder
     recipe: Recipe
-    registry: Registry
     network: Chain
     """The model, without values of its weights."""
     names: Sequence[str]
@@ -47,7 +45,7 @@ class Task:
     @functools.cached_property
     def data(self) -> DataSets:
         """The images of the recipe."""
-        return images_of(self.recipe, self.registry)
+        return images_of(self.recipe)
 
 
 def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tuple[Recipe, dict[str, int]]:
@@ -66,7 +64,7 @@ def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tu
             check(run.path)
         facts["whether the run is new"] = not is_file(run.recipe)
         facts |= check_init(run, task.recipe, task.network, task.names)
-        check_recipe(run, task.recipe, task.registry)
+        check_recipe(run, task.recipe)
         if task.recipe.arithmetic.name != FLOAT:
             for name in task.recipe.factor_names:
                 is_converted(run, name, task.recipe.arithmetic)
@@ -83,5 +81,5 @@ def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tu
                 if is_file(run.recipe) and not stores(run, task.recipe):
                     for folder in entries(run.path, "factors/*"):
                         held.enter_context(holding(folder))
-                begin_run(run.path, task.recipe, task.registry)
+                begin_run(run.path, task.recipe)
     return recipe_of_run(task.recipe), steps

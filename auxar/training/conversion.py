@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
@@ -15,10 +14,9 @@ from auxar.data.sets import DataSets
 from auxar.errors import UserError
 from auxar.files import is_file, read_checksum, write_json
 from auxar.model import FLOAT, Arithmetic, Chain, Factor
-from auxar.plugins import Registry
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_component
-from auxar.recipe.structuring import structure, unstructure
+from auxar.recipe.choices import resolved
 from auxar.runs.arithmetic import model_in
 from auxar.runs.converted import (
     Recorded,
@@ -55,26 +53,19 @@ class Integers:
     """The digest of each factor in integers, by its name. Equal digests mean equal frequencies and samples."""
 
 
-def integer_arithmetic(run: RunFolder, recipe: Recipe, registry: Registry, **bits: int | None) -> ComponentChoice:
+def integer_arithmetic(run: RunFolder, recipe: Recipe, **bits: int | None) -> ComponentChoice:
     """The arithmetic in integers with all its options.
 
     Options that `bits` does not give are those recorded by the run, of the recipe, or the defaults.
     """
-    component = registry.get("arithmetic", NAME, "auxar integers")
     own = recipe.arithmetic.options if recipe.arithmetic.name == NAME else {}
     given = {name: value for name, value in bits.items() if value is not None}
-    options = {**own, **recorded_options(run, NAME), **given}
-    config: Any = structure(options, component.config, "auxar integers")
-    return ComponentChoice(NAME, unstructure(config))
+    choice = ComponentChoice(NAME, {**own, **recorded_options(run, NAME), **given})
+    return resolved(choice, "arithmetic", "auxar integers", recipe.registry)
 
 
 def convert_run(
-    run: RunFolder,
-    recipe: Recipe,
-    registry: Registry,
-    choice: ComponentChoice,
-    data: Callable[[], DataSets],
-    images: int = IMAGES,
+    run: RunFolder, recipe: Recipe, choice: ComponentChoice, data: Callable[[], DataSets], images: int = IMAGES
 ) -> dict[str, str]:
     """Converts the trained factors of a run to an arithmetic, and returns the digest of each by name.
 
@@ -86,8 +77,8 @@ def convert_run(
     converted factors of these weights with other options, or if the numbers differ from those whose digest the run
     records.
     """
-    arithmetic = build_component(registry, "arithmetic", choice, choice.name)
-    model = trained_model(run, recipe, registry).eval()
+    arithmetic = build_component(choice, choice.name)
+    model = trained_model(run, recipe).eval()
     made = {factor.name: is_converted(run, factor.name, choice) for factor in model.all_factors}
     examples: tuple[list[Tensor], Tensor | None] | None = None
     found: dict[str, str] = {}
@@ -106,7 +97,7 @@ def convert_run(
 
 
 def converted_models(
-    run: RunFolder, recipe: Recipe, registry: Registry, data: Callable[[], DataSets], processes: Processes
+    run: RunFolder, recipe: Recipe, data: Callable[[], DataSets], processes: Processes
 ) -> dict[str, Chain]:
     """The model in the recipe's arithmetic, by its name, if this is not floating point and all factors are trained.
 
@@ -117,9 +108,9 @@ def converted_models(
         return {}
     with processes.agreeing():
         if processes.is_main:
-            convert_run(run, recipe, registry, choice, data)
+            convert_run(run, recipe, choice, data)
     with processes.agreeing():
-        return {choice.name: model_in(run, recipe, registry, choice.name)}
+        return {choice.name: model_in(run, recipe, choice.name)}
 
 
 def is_converted(run: RunFolder, name: str, choice: ComponentChoice) -> bool:

@@ -18,7 +18,6 @@ from auxar.files import remove
 from auxar.leftovers import unfinished
 from auxar.locks import holder, user_of
 from auxar.model import Chain, Factor
-from auxar.plugins import Registry
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.cost import factor_costs
@@ -53,7 +52,6 @@ class FactorTraining:
     """
 
     recipe: Recipe
-    registry: Registry
     run: RunFolder
     data: DataSets
     steps: Mapping[str, int]
@@ -78,7 +76,7 @@ class FactorTraining:
             start_trackers(self.recipe.training.trackers, self.run.path, self.accelerator)
         # The initial weights depend only on the seed, and not on which factors this worker trains.
         torch.manual_seed(self.recipe.training.seed)
-        model = build_model(self.recipe, self.registry)
+        model = build_model(self.recipe)
         check_saved(self.run, model.all_factors)
         waiting = Waiting()
         while missing := self.processes.from_main(self._missing(names)):
@@ -137,7 +135,7 @@ class FactorTraining:
         """
         costs = {
             cost.factor: cost.training_multiply_adds * self.recipe.training_of(cost.factor).batch_size
-            for cost in factor_costs(self.recipe, self.registry)
+            for cost in factor_costs(self.recipe)
         }
         work = 0
         for name in later:

@@ -64,7 +64,12 @@ def digest_of(model: ImageModel) -> str:
 
 
 def digest_of_factors(digests: Mapping[str, str]) -> str:
-    """The digest that headers have, from the digests of a model's factors in integers by name."""
+    """The digest that headers have, from the digests of a model's factors in integers by name.
+
+    Examples:
+        >>> digest_of_factors({"stage0": "2e", "prior": "1f"})
+        'ib-IjmAR2u29dPtM'
+    """
     lines = (f"{name} {digest}\n" for name, digest in sorted(digests.items()))
     return base64.urlsafe_b64encode(hashlib.sha256("".join(lines).encode()).digest())[:16].decode()
 

@@ -32,7 +32,8 @@ def page(model: ImageModel, uploads: Path) -> gradio.Blocks:
     """The page of a model. `uploads` is the folder of uploaded files."""
     demo, name = Demo(model), "model" if model.run is None else model.run.name
     exact = "exact likelihoods" if model.exact else "bounds of likelihoods"
-    rules = sorted((model.registry or load_plugins()).names("rule"), key=lambda rule: rule != "map")
+    registry = load_plugins() if model.recipe is None else model.recipe.registry
+    rules = sorted(registry.names("rule"), key=lambda rule: rule != "map")
     with gradio.Blocks(title=f"auxar: {name}", analytics_enabled=False) as blocks:
         gradio.Markdown(f"# auxar\n\n{name}: images of {model.image}, {exact}")
         with gradio.Row():

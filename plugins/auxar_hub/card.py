@@ -35,7 +35,7 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
     `name` is the repository, `user/name`. `license` is the identifier of a license as the hub knows it, such as "mit".
     `captions` has a caption for each picture.
     """
-    recipe, _ = load_recipe(run.recipe, trust_plugins=trust_plugins)
+    recipe = load_recipe(run.recipe, trust_plugins=trust_plugins)
     summary = MeasuredRun(run.path).summary if run.evaluation.is_file() else None
     title, local = name.rpartition("/")[2], Path(recipe.data.path).is_absolute()
     purpose, terms = _header(run.recipe.read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
 
 def draw(run: RunFolder, images: int, *, trust_plugins: bool) -> dict[str, str]:
     """Draws images into the folder of a run, and returns captions by file."""
-    recipe, _ = load_recipe(run.recipe, trust_plugins=trust_plugins)
+    recipe = load_recipe(run.recipe, trust_plugins=trust_plugins)
     about = f"rule {recipe.sampling.rule.name}, seed 0, not selected"
     with tempfile.TemporaryDirectory(prefix="auxar-") as temporary:
         drawn = sample(run, images=images, seed=0, out=Path(temporary, "samples"), trust_plugins=trust_plugins)

@@ -20,27 +20,23 @@ class StepwiseSampler(Sampler):
     """Draws in raster order from a `StepwiseNetwork`, which keeps values of earlier pixels."""
 
     def check(self, network: CausalNetwork) -> None:
-        self._stepwise(network)
+        if not isinstance(network, StepwiseNetwork):
+            kind = type(network).__name__
+            raise UserError(f"sampler 'stepwise' needs a network derived from auxar.StepwiseNetwork, got {kind}")
 
     @torch.no_grad()
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
-        stepwise = self._stepwise(network)
+        self.check(network)
+        assert isinstance(network, StepwiseNetwork)
         channels, height, width = network.image.shape
         check_raster_order("stepwise", source.lag, network.image)
         device = next(network.parameters()).device
         images = torch.empty((height * width, source.count, channels), dtype=torch.int64, device=device)
         with evaluating(network):
-            predict, previous = stepwise.stepper(source.count, features), None
+            predict, previous = network.stepper(source.count, features), None
             for pixel, place in zip(images, torch.arange(height * width, device=device).split(1), strict=True):
                 pixel.copy_(ask(source, place, predict(previous), channels)[0])
                 previous = network.encode(pixel[:, :, None, None]).flatten(1)
         found: Tensor = images.permute(1, 2, 0).unflatten(2, (height, width)).contiguous()
         check_drawn(source, found, network.image)
         return found
-
-    @staticmethod
-    def _stepwise(network: CausalNetwork) -> StepwiseNetwork:
-        if not isinstance(network, StepwiseNetwork):
-            kind = type(network).__name__
-            raise UserError(f"sampler 'stepwise' needs a network derived from auxar.StepwiseNetwork, got {kind}")
-        return network

@@ -52,9 +52,9 @@ def settings(side: int, batch: int, precision: str, recompute: bool, filters: in
 
 def train(chosen: list[str], steps: int) -> list[float]:
     """Trains the stage of a recipe with these settings, and returns the processor time of each step in seconds."""
-    recipe, registry = load_recipe(RECIPE, chosen)
+    recipe = load_recipe(RECIPE, chosen)
     config = recipe.training
-    factor: Factor = build_model(recipe, registry).factors[0].train()
+    factor: Factor = build_model(recipe).factors[0].train()
     optimizer = torch.optim.Adam(factor.parameters(), lr=1e-3, fused=True)
     average = WeightAverage(factor, 0.9995)
     assert factor.view_spec is not None
@@ -90,7 +90,7 @@ def in_new_process(options: argparse.Namespace, precision: str, recompute: bool)
     # Without this, the C library keeps freed tensors of up to 32 MiB, and gaps between the others count as used.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
     found = json.loads(subprocess.run(one, check=True, capture_output=True, text=True, env=environment).stdout)
-    estimated = factor_costs(*load_recipe(RECIPE, settings(options.side, options.batch, precision, recompute)))[0]
+    estimated = factor_costs(load_recipe(RECIPE, settings(options.side, options.batch, precision, recompute)))[0]
     found["estimated"] = estimated.memory / GIB
     return {**found, "ratio": found["estimated"] / found["measured"]}
 

@@ -201,10 +201,10 @@ class Bench:
 
     def seconds_of_step(self, case: str, arm: str, repeats: int) -> float:
         """The seconds of a step, which are measured once and kept in a file."""
-        recipe, registry = auxar.load_recipe(self.recipe(case, arm, 1, 0))
+        recipe = auxar.load_recipe(self.recipe(case, arm, 1, 0))
         kept = self.folder(case, arm, 1, 0).with_suffix(".json")
         if not kept.exists():
-            factor = build_model(recipe, registry).factors[0]
+            factor = build_model(recipe).factors[0]
             kept.write_text(json.dumps(seconds_of_step(factor, recipe, repeats)))
         return float(json.loads(kept.read_text()))
 

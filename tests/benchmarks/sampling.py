@@ -166,8 +166,8 @@ def full(size: int) -> Case:
 
 def chain(name: str) -> Case:
     """The whole chain of a recipe. The time and the counted operations include its embeddings."""
-    recipe, registry = load_recipe(RECIPES / name, [])
-    model = build_model(recipe, registry).eval()
+    recipe = load_recipe(RECIPES / name, [])
+    model = build_model(recipe).eval()
     networks = [module for module in model.modules() if isinstance(module, CausalNetwork)]
     return Case(networks, model.draw, model)
 

@@ -43,8 +43,8 @@ def pictures(name, pictures_of) -> Pictures:
 
 def loaded(name: str, folder: Path, streaming: bool) -> DataSets:
     changes = {"data__streaming": streaming, "data__shuffle_buffer": 4, "data__broken": "skip"}
-    recipe, registry = auxar.load_recipe(write(folder.parent / "recipe.toml", MATRIX[name](folder, **changes)))
-    return auxar.load_images(recipe, registry)
+    recipe = auxar.load_recipe(write(folder.parent / "recipe.toml", MATRIX[name](folder, **changes)))
+    return auxar.load_images(recipe)
 
 
 def same(found: list[Any], images: Tensor, conditions: Tensor) -> bool:

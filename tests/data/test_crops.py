@@ -174,11 +174,11 @@ def test_the_stride_of_a_recipe_is_the_product_of_its_views(folder, tmp_path):
     table = {"name": "pyramid", "factor": 2}
     stages = [{"view": view, "embedding": "convnet", "decoder": "convnet"} for view in (table, "grayscale", table)]
     keys = {"path": str(folder), "crop": "random", "split": {"train": 0.75}}
-    recipe, registry = auxar.load_recipe(
+    recipe = auxar.load_recipe(
         write(tmp_path / "recipe.toml", tiny(folder, data=keys, stage=stages, image={"height": 4, "width": 4}))
     )
     assert recipe.data.crop == Crop(random=True)
-    images = images_of(recipe, registry).train
+    images = images_of(recipe).train
     assert images.crops == Crops(recipe.image, (4, 4))
     assert {each % 4 for _, *place in crops_of(images) for each in place} == {0}
 
@@ -225,9 +225,9 @@ def test_settings_change_single_keys(folder, tmp_path):
         ("data.crop.random=false", Crop()),
         ("data.crop=random", Crop(random=True)),
     ):
-        recipe, _ = auxar.load_recipe(path, [setting])
+        recipe = auxar.load_recipe(path, [setting])
         assert recipe.data.crop == expected
-        assert parse_recipe(recipe_text(recipe), tmp_path)[0] == recipe
+        assert parse_recipe(recipe_text(recipe), tmp_path) == recipe
 
 
 @sets

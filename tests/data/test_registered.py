@@ -87,11 +87,11 @@ def refusal(folder: Path, path: str = "dots", **options) -> str:
 
 
 def test_options_have_types_bounds_and_defaults(folder):
-    recipe, registry = recipe_of(folder, data__options={"count": 5})
+    recipe = recipe_of(folder, data__options={"count": 5})
     expected = {"count": 5, "noise": 0.5, "seeds": str(folder / "seeds.txt")}
     assert recipe.data.options == expected
-    assert parse_recipe(recipe_text(recipe), folder, trust_plugins=True)[0] == recipe
-    assert recipe_facts(recipe, registry)["data.options.count"] == 5
+    assert parse_recipe(recipe_text(recipe), folder, trust_plugins=True) == recipe
+    assert recipe_facts(recipe)["data.options.count"] == 5
     for options, message in (
         ({"counts": 5}, "data.options: unknown key 'counts'; did you mean 'count'? (known: count, log, noise, seeds)"),
         ({"count": "5"}, "data.options.count: expected an integer, got the string '5'"),
@@ -111,15 +111,15 @@ def test_only_registered_sets_have_options(folder):
     with pytest.raises(UserError, match=r"data\.options: expected a table"):
         load_recipe(write(folder / "model.toml", table))
     # The stored recipe of a set without options has no table for them.
-    assert "options" not in recipe_text(load_recipe(write(folder / "model.toml", tiny(folder / "pictures")))[0])
+    assert "options" not in recipe_text(load_recipe(write(folder / "model.toml", tiny(folder / "pictures"))))
 
 
 def test_paths_are_relative_to_the_recipe_or_to_the_command(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    recipe, _ = recipe_of(Path("recipes"), "dots", "data.options.log=log.txt")
+    recipe = recipe_of(Path("recipes"), "dots", "data.options.log=log.txt")
     assert recipe.data.options["seeds"] == str(folder / "seeds.txt")
     assert recipe.data.options["log"] == str(folder.parent / "log.txt")
-    recipe, _ = recipe_of(folder, data__options={"log": "../a/../log.txt", "seeds": "~/seeds.txt"})
+    recipe = recipe_of(folder, data__options={"log": "../a/../log.txt", "seeds": "~/seeds.txt"})
     assert recipe.data.options["log"] == str(folder.parent / "log.txt")
     assert recipe.data.options["seeds"] == os.path.expanduser("~/seeds.txt")
 
@@ -129,27 +129,27 @@ def test_paths_are_relative_to_the_recipe_or_to_the_command(folder, monkeypatch)
 
 def test_only_the_chosen_set_is_built_and_only_once(folder):
     log = folder / "log.txt"
-    recipe, registry = recipe_of(folder, data__options={"log": str(log)}, data__workers=1)
+    recipe = recipe_of(folder, data__options={"log": str(log)}, data__workers=1)
     assert not log.exists()
-    images = load_images(recipe.data, recipe.image, registry).train
+    images = load_images(recipe.data, recipe.image, recipe.registry).train
     assert isinstance(images, StoredImages)
     assert (len(images), log.read_text()) == (24, "built\n")
     for path in (str(write_pictures(folder / "pictures")), "noto-emoji"):
         data = attrs.evolve(recipe.data, path=path, options={}, heldout=None, resize="cover")
-        load_images(data, SPEC, registry)
+        load_images(data, SPEC, recipe.registry)
     assert log.read_text() == "built\n"
 
 
 def test_errors_of_build_name_the_set(folder):
-    recipe, registry = recipe_of(folder, data__options={"seeds": "other.txt"})
+    recipe = recipe_of(folder, data__options={"seeds": "other.txt"})
     expected = rf"^data\.path \('dots'\): seeds: {folder / 'other.txt'} does not exist$"
     with pytest.raises(UserError, match=expected):
-        load_images(recipe.data, recipe.image, registry)
+        load_images(recipe.data, recipe.image, recipe.registry)
 
 
 def test_files_are_generated_again_if_their_code_changes(folder):
     for code in (PLUGIN, PLUGIN + "\n\n# Another version.\n"):
         (folder / "dots.py").write_text(code)
-        recipe, registry = recipe_of(folder)
-        load_images(recipe.data, recipe.image, registry)
+        recipe = recipe_of(folder)
+        load_images(recipe.data, recipe.image, recipe.registry)
     assert len(list((folder.parent / "cache" / "auxar" / "sets").glob("dots-*[0-9a-f]"))) == 2

@@ -47,7 +47,7 @@ def two_views(pictures, **changes):
 def coarse(table, path, depth, **changes):
     """Returns a recipe without the first `depth` stages, whose images are those that were written to `path`."""
     recipe = tomllib.loads(write(path.parent / "full.toml", table).read_text())
-    views = build_views(*load_recipe(path.parent / "full.toml"))
+    views = build_views(load_recipe(path.parent / "full.toml"))
     spec = views[depth - 1].view
     for key in ("channels", "height", "width", "levels"):
         recipe["image"][key] = getattr(spec, key)
@@ -56,8 +56,8 @@ def coarse(table, path, depth, **changes):
 
 
 def load(path, table):
-    recipe, registry = load_recipe(write(path, table))
-    return load_images(recipe.data, recipe.image, registry), build_views(recipe, registry)
+    recipe = load_recipe(write(path, table))
+    return load_images(recipe.data, recipe.image, recipe.registry), build_views(recipe)
 
 
 @settings(max_examples=30, deadline=None)

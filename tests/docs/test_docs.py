@@ -110,8 +110,8 @@ def execute(statement: ast.stmt, names: dict[str, Any]) -> Any:
 @with_blocks("toml")
 def test_recipes_on_pages_can_be_built(page, tmp_path):
     for block in blocks(page, "toml"):
-        recipe, registry = parse_recipe(block, tmp_path)
-        assert build_model(recipe, registry, on="meta").image == recipe.image
+        recipe = parse_recipe(block, tmp_path)
+        assert build_model(recipe, on="meta").image == recipe.image
 
 
 @with_blocks("sh")
@@ -206,11 +206,11 @@ def test_the_defaults_in_the_tables_are_those_that_hold(generate, tmp_path):
     tried = 0
     for table in tables.TABLES:
         text = MINIMAL + '\n[condition]\nkind = "image"\ncolumn = "y"\n' * (table == "condition")
-        plain, _ = parse_recipe(text, tmp_path)
+        plain = parse_recipe(text, tmp_path)
         for name, (_, default, _) in rows(tables.keys(table)).items():
             if default.startswith("`"):
                 where = "stage[0]" if table == "stage" else table
-                said, _ = parse_recipe(text, tmp_path, [f"{where}.{name}={default.strip('`')}"])
+                said = parse_recipe(text, tmp_path, [f"{where}.{name}={default.strip('`')}"])
                 assert said == plain, name
                 tried += 1
     assert tried > 30
@@ -306,9 +306,9 @@ def test_measured_bits_per_dim_on_pages_are_those_in_recipes():
 @pytest.mark.slow
 def test_models_of_table_1_in_small_take_the_same_compute():
     for name in ("plain", "grayscale", "pyramid"):
-        recipe, registry = auxar.load_recipe(f"small/table1/{name}")
+        recipe = auxar.load_recipe(f"small/table1/{name}")
         work = 0.0
-        for cost in auxar.factor_costs(recipe, registry):
+        for cost in auxar.factor_costs(recipe):
             config = recipe.training_of(cost.factor)
             assert config.steps is not None
             work += cost.training_multiply_adds * config.steps * config.batch_size

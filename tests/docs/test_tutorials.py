@@ -45,8 +45,8 @@ def sketch(tmp_path_factory):
 
 @pytest.fixture
 def model(sketch):
-    recipe, registry = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"], trust_plugins=True)
-    return build_model(recipe, registry).eval()
+    recipe = load_recipe(sketch / "sketch.toml", ["image.height=8", "image.width=8"], trust_plugins=True)
+    return build_model(recipe).eval()
 
 
 def test_its_networks_make_a_model_that_is_drawn_from_fast(model):
@@ -87,8 +87,8 @@ def test_its_data_set_is_read_with_its_options(tmp_path, monkeypatch):
     # The test has written digits.npz, with 4 images of each digit.
     for setting, count in (("data.options.digits=[4]", 3), ("data.options={}", 36)):
         settings = [setting, f"data.options.file={tmp_path / 'digits.npz'}"]
-        recipe, registry = load_recipe(tmp_path / "digits.toml", settings, trust_plugins=True)
-        images = load_images(recipe.data, recipe.image, registry, recipe.condition).train
+        recipe = load_recipe(tmp_path / "digits.toml", settings, trust_plugins=True)
+        images = load_images(recipe.data, recipe.image, recipe.registry, recipe.condition).train
         examples = images.spaced_examples(100)
         assert len(examples) == count
         assert examples.image.max() == 16

@@ -52,8 +52,8 @@ def drawn(tmp_path_factory, table):
 @pytest.fixture(scope="module")
 def images(drawn):
     """The held-out images and the training images of the run, int64 (b, c, h, w) each."""
-    recipe, registry = load_recipe(drawn / "recipe.toml")
-    data = load_images(recipe.data, recipe.image, registry)
+    recipe = load_recipe(drawn / "recipe.toml")
+    data = load_images(recipe.data, recipe.image, recipe.registry)
     return [torch.stack([image for _, image in part.every(1, 0, None)]).long() for part in (data.heldout, data.train)]
 
 

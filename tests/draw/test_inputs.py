@@ -121,8 +121,8 @@ def model(tmp_path):
     """Returns a function that makes an untrained model from a recipe with changed keys."""
 
     def made(**changes):
-        recipe, registry = auxar.load_recipe(write(tmp_path / "tiny.toml", tiny(Path("pictures"), **changes)))
-        return auxar.ImageModel(build_model(recipe, registry), recipe, registry)
+        recipe = auxar.load_recipe(write(tmp_path / "tiny.toml", tiny(Path("pictures"), **changes)))
+        return auxar.ImageModel(build_model(recipe), recipe)
 
     return made
 

@@ -17,11 +17,11 @@ from auxar.recipe.building import build_model
 def model(tmp_path_factory):
     """An untrained model of 8×8 images with dropout, in training mode except for the decoder."""
     path = write(tmp_path_factory.mktemp("recipe") / "tiny.toml", with_dropout(tiny(Path("pictures"))))
-    recipe, registry = auxar.load_recipe(path)
+    recipe = auxar.load_recipe(path)
     torch.manual_seed(0)
-    chain = build_model(recipe, registry).train()
+    chain = build_model(recipe).train()
     chain.factors[0].distribution.eval()
-    return auxar.ImageModel(chain, recipe, registry)
+    return auxar.ImageModel(chain, recipe)
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_the_initial_weights_are_those_of_a_run(recipe, tmp_path):
     assert torch.equal(torch.random.get_rng_state(), before)
     assert same(first, second)
     torch.manual_seed(3)  # as `auxar run` does
-    assert same(first, build_model(*auxar.load_recipe(recipe)).state_dict())
+    assert same(first, build_model(auxar.load_recipe(recipe)).state_dict())
     assert not same(first, auxar.build(recipe, ["training.seed=4"]).chain.state_dict())
 
 
@@ -114,7 +114,7 @@ def test_relative_paths_are_those_of_the_folder_in_which_the_model_was_built(pic
     (tmp_path / "pictures").symlink_to(pictures)
     monkeypatch.chdir(tmp_path)
     models = [auxar.build("tiny.toml")]
-    models.append(auxar.ImageModel(models[0].chain, *auxar.load_recipe("tiny.toml")))
+    models.append(auxar.ImageModel(models[0].chain, auxar.load_recipe("tiny.toml")))
     runs = [models[1].save("second").path.resolve()]
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -137,7 +137,7 @@ def test_plugin_files_are_saved_with_the_model(pictures, tmp_path):
 
 
 def test_batches_hold_every_image_once_in_each_epoch(finished):
-    train: Any = auxar.load_images(*auxar.load_recipe(finished / "recipe.toml")).train
+    train: Any = auxar.load_images(auxar.load_recipe(finished / "recipe.toml")).train
     epochs = list(train.shuffled(5, epochs=2, seed=1))
     assert [len(batch) for batch in epochs] == [5] * 7 + [1]
     first, second = torch.cat(epochs).split(18)
@@ -157,7 +157,7 @@ def test_batches_hold_every_image_once_in_each_epoch(finished):
 
 def test_a_stream_has_no_epochs(pictures, tmp_path):
     recipe = write(tmp_path / "tiny.toml", tiny(pictures, data__streaming=True))
-    train = auxar.load_images(*auxar.load_recipe(recipe)).train
+    train = auxar.load_images(auxar.load_recipe(recipe)).train
     with pytest.raises(UserError, match="the images of a stream cannot be read by number"):
         train[0]
     with pytest.raises(UserError, match="the length of a stream is not known"):

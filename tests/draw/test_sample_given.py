@@ -58,7 +58,7 @@ def test_drawn_pictures_can_be_given(pictures, tmp_path, values):
     )
     model = auxar.build(recipe)
     model.save(tmp_path / "run", steps=0)
-    assert build_model(*load_recipe(recipe)).picture_values == values, "the model with which `auxar run` draws"
+    assert build_model(load_recipe(recipe)).picture_values == values, "the model with which `auxar run` draws"
     drawn = model.sample(2)
     auxar.sample(tmp_path / "run", images=2, out=tmp_path / "drawn")
     drawn.save(tmp_path / "saved")

@@ -44,8 +44,8 @@ def finished(pictures, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(finished) -> DataSets:
-    recipe, registry = load_recipe(finished / "recipe.toml")
-    return load_images(recipe.data, recipe.image, registry)
+    recipe = load_recipe(finished / "recipe.toml")
+    return load_images(recipe.data, recipe.image, recipe.registry)
 
 
 def printed(folder: Path) -> list[str]:
@@ -93,6 +93,7 @@ def test_figures_as_flat_rows(finished):
     rows = {(row["set"], row["factor"], row["channel"]): row for row in evaluation.rows()}
     assert len(rows) == len(evaluation.rows()) == 2 * (1 + 3 * 4)
     assert {name: rows[name, "total", None]["images"] for name in COUNTS} == COUNTS
+    assert evaluation.figures().means()["bits_per_dim"] == table["bits_per_dim"]["heldout"]
     assert {name: rows[name, "total", None]["bits_per_dim"] for name in COUNTS} == table["bits_per_dim"]
     of_channel = table["factors"][1]["training"]["channels"][2]
     assert {key: rows["training", "stage1", 2][key] for key in of_channel} == of_channel

@@ -42,10 +42,8 @@ def free_and_restricted(view: str, head: str) -> list[Chain]:
     changes: dict[str, Any] = {"stage__0__view": {"name": view, **options}, "stage__0__decoder__head": head}
     models = []
     for support in ("free", "restricted"):
-        recipe, registry = parse_recipe(
-            tomli_w.dumps(tiny(Path("unread"), stage__0__support=support, **changes)), PROJECT
-        )
-        models.append(randomized(build_model(recipe, registry), seed=1))
+        recipe = parse_recipe(tomli_w.dumps(tiny(Path("unread"), stage__0__support=support, **changes)), PROJECT)
+        models.append(randomized(build_model(recipe), seed=1))
     return models
 
 

@@ -15,7 +15,7 @@ from auxar_heads import softmax
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn import components
-from auxar_samplers.compiler.program import Clock, Instruction, Layout, Program, Scratch, blank_image
+from auxar_samplers.compiler.program import Clock, Instruction, Layout, Program, Scratch
 from auxar_samplers.engines.choice import EngineChoice
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.sources import native_source
@@ -53,7 +53,6 @@ def program_of(
         output=layout.scratch(1, network.head.parameter_count),
         pixels=layout.scratch(1, 2),
         fills=tuple(fills),
-        image=blank_image(network, layout),
     )
 
 

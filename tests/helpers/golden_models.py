@@ -21,9 +21,9 @@ from torch import Tensor, nn
 import auxar
 from auxar.data.sets import DataSets
 from auxar.model import ImageSpec, integers
-from auxar.recipe import ComponentChoice
 from auxar.runs.opening import open_run
 from auxar.training.conversion import convert_run
+from helpers.choices import chosen
 from helpers.listed_images import Listed
 
 IMAGES = 16
@@ -115,10 +115,10 @@ def make_golden_run(folder: Path, name: str) -> dict[str, str]:
     model = auxar.build(recipe)
     fill(*reversed(model.factors))
     model.save(folder)
-    run, saved, registry = open_run(folder)
-    choice = ComponentChoice("integer", {"weights": 12, "activations": 16})
+    run, saved = open_run(folder)
+    choice = chosen("arithmetic", "integer", weights=12, activations=16)
     images: Any = GoldenImages()
-    return convert_run(run, saved, registry, choice, lambda: DataSets(images, images, ()), 8)
+    return convert_run(run, saved, choice, lambda: DataSets(images, images, ()), 8)
 
 
 @torch.no_grad()

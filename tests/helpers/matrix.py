@@ -27,8 +27,8 @@ BATCH = 3
 SIZES = {
     # It is first, because its module has the value that the next one has when it is imported.
     "auxar_codec.decompression.DECODED_DIMS": 3 * SIDE * SIDE,
-    "auxar_codec.archive.DECODED_DIMS": 3 * SIDE * SIDE,
-    "auxar_codec.archive.ENCODED_DIMS": 3 * SIDE * SIDE,
+    "auxar_codec.archive.DECODED_DIMS": 1,
+    "auxar_codec.archive.ENCODED_DIMS": 1,
     "auxar_codec.compression.CHUNK": 3 * SIDE * SIDE,
     "auxar.data.parquet.ROWS": 1,
     "auxar.data.stored.OWN_SIZE": 1,

@@ -70,8 +70,8 @@ class OneByOne:
     """
 
     def __init__(self, run: Path, arithmetic: str = "float") -> None:
-        recipe, registry = load_recipe(run / "recipe.toml")
-        chain = build_model(recipe, registry)
+        recipe = load_recipe(run / "recipe.toml")
+        chain = build_model(recipe)
         for factor in chain.all_factors:
             factor.load_state_dict(load_file(run / "factors" / factor.name / "weights.safetensors"))
         if arithmetic != "float":

@@ -56,7 +56,7 @@ def parsed(**changes):
 
 
 def built(**changes):
-    return build_model(*parsed(**changes))
+    return build_model(parsed(**changes))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_a_restricted_model_would_cost_is_told_however_large_its_images_are
     monkeypatch.setattr("auxar.model.sum_support.make_groups", None)
     sizes = {"image__height": 2**16, "image__width": 2**16, "stage__0__view": view}
     free, restricted = (
-        factor_costs(*parsed(**sizes, stage__0__support=support))[0] for support in ("free", "restricted")
+        factor_costs(parsed(**sizes, stage__0__support=support))[0] for support in ("free", "restricted")
     )
     assert restricted.multiply_adds == free.multiply_adds
     assert restricted.memory >= free.memory

@@ -234,7 +234,7 @@ def test_integers_refuse_a_rule_with_an_operation():
 def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
     def captions(prior_head):
         chain = model(mixture, prior_head)
-        return captions_of(chain, plan_of(chain, None, None, range(1), sampler=RasterSampler()), "ancestral")
+        return captions_of(chain, plan_of(chain, None, range(1), sampler=RasterSampler()), "ancestral")
 
     for name in ("reduction", "map"):
         assert captions(SoftmaxHead)[name].endswith(". Unaffected: prior (softmax heads). Seed 0.")
@@ -254,7 +254,7 @@ def test_figures_of_a_rule_name_the_factors_that_it_does_not_affect():
 )
 def test_figures_of_rules_leave_out_the_components_that_the_recipe_leaves_out(rule, expected):
     chain, config = model(mixture, mixture), SamplingConfig(rule=rule)
-    plan = plan_of(chain, None, None, range(1), rule=config.draw_rule(), sampler=RasterSampler())
+    plan = plan_of(chain, None, range(1), rule=config.draw_rule(), sampler=RasterSampler())
     found = captions_of(chain, plan, config.rule.name)
     sentence = f"components of less than {expected:g} times the heaviest one's weight are not drawn."
     assert (f"Mixture {sentence}" in found["map"]) == (f"Except in column 0, mixture {sentence}" in found["reduction"])

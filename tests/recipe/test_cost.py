@@ -22,7 +22,7 @@ from auxar.recipe.loading import parse_recipe
 @pytest.mark.parametrize("name", ["grayscale_cifar10", "pixelcnnpp_cifar10", "pyramid_celeba", "pyramid_cifar10"])
 def test_multiply_adds_are_those_in_the_headers_of_shipped_recipes(name):
     path = PROJECT / "recipes" / f"{name}.toml"
-    model = build_model(*load_recipe(path), on="meta")
+    model = build_model(load_recipe(path), on="meta")
     costs = [cost._multiply_adds(factor)[0] / 1e9 for factor in model.all_factors]
     said = re.findall(r"([\d.]+) G\b", path.read_text("utf-8").split("\n\n[data]")[0])
     assert said
@@ -51,14 +51,14 @@ class Known(Prior):
 def cost_of(monkeypatch: pytest.MonkeyPatch, prior: type[Known], training: dict[str, Any]) -> FactorCost:
     """Returns the cost of a recipe that consists of this prior."""
     table = tiny(Path("x"), stage=None, **{f"training__{key}": value for key, value in training.items()})
-    recipe, registry = parse_recipe(tomli_w.dumps(table), Path("."))
+    recipe = parse_recipe(tomli_w.dumps(table), Path("."))
 
-    def build(recipe: Recipe, registry: object, on: str) -> Chain:
+    def build(recipe: Recipe, on: str) -> Chain:
         with torch.device(on):
             return Chain([Factor(prior(recipe.image))])
 
     monkeypatch.setattr(cost, "build_model", build)
-    (found,) = factor_costs(recipe, registry)
+    (found,) = factor_costs(recipe)
     assert found.parameters == 1000
     return found
 

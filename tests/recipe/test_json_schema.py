@@ -62,7 +62,6 @@ DEPENDENT = {"data.validation"}
 DEPENDENT |= {f"condition.{field.name}" for field in attrs.fields(ConditionConfig)}
 DEPENDENT |= {
     "data.shards",
-    "data.values",
     "data.split.validation",
     "stage.0.decoder.width",
     "stage.0.decoder.heads",

@@ -20,7 +20,7 @@ def recipe(tmp_path, monkeypatch) -> Path:
 
 
 def path_of(recipe: str | Path, *settings: str) -> str:
-    return load_recipe(recipe, settings)[0].data.path
+    return load_recipe(recipe, settings).data.path
 
 
 def test_images_are_looked_for_beside_the_recipe(recipe, tmp_path, monkeypatch):
@@ -54,12 +54,12 @@ def test_images_in_the_other_folder_are_named(recipe, tmp_path):
 def test_other_runs_are_looked_for_beside_the_recipe(recipe, tmp_path):
     table = tiny(Path("photos"), training__init="~/x", training__factor__prior__init="first")
     write(Path("recipes", "two.toml"), table)
-    assert load_recipe(recipe)[0].training.init == str(tmp_path / "runs" / "first")
-    assert load_recipe(recipe, ["training.init=runs/second"])[0].training.init == str(tmp_path / "runs" / "second")
-    both, _ = load_recipe(Path("recipes", "two.toml"))
+    assert load_recipe(recipe).training.init == str(tmp_path / "runs" / "first")
+    assert load_recipe(recipe, ["training.init=runs/second"]).training.init == str(tmp_path / "runs" / "second")
+    both = load_recipe(Path("recipes", "two.toml"))
     assert both.training.init == os.path.expanduser("~/x")
     assert both.factor_training["prior"].init == str(tmp_path / "recipes" / "first")
-    both, _ = load_recipe(Path("recipes", "two.toml"), ["training.factor.prior.init=second"])
+    both = load_recipe(Path("recipes", "two.toml"), ["training.factor.prior.init=second"])
     assert both.factor_training["prior"].init == str(tmp_path / "second")
 
 
@@ -68,7 +68,7 @@ def test_other_images_do_not_have_the_splits_and_options_of_a_registered_set(tmp
     (tmp_path / "photos").mkdir()
 
     def data(*settings):
-        return load_recipe("quickstart", settings)[0].data
+        return load_recipe("quickstart", settings).data
 
     assert (data().heldout, data().options["groups"]) == ("test", ["smileys"])
     assert (data("data.path=photos").heldout, data("data.path=photos").options) == (None, {})
@@ -77,10 +77,10 @@ def test_other_images_do_not_have_the_splits_and_options_of_a_registered_set(tmp
     # Without options in the recipe, the set is recognized by its name.
     lines = text_of_shipped("quickstart").splitlines()
     (tmp_path / "all.toml").write_text("\n".join(line for line in lines if not line.startswith("options")))
-    assert load_recipe("all.toml")[0].data.heldout == "test"
-    assert load_recipe("all.toml", ["data.path=photos"])[0].data.heldout is None
+    assert load_recipe("all.toml").data.heldout == "test"
+    assert load_recipe("all.toml", ["data.path=photos"]).data.heldout is None
     # The last one of several paths counts, in any spelling.
     assert data("data.path=photos", 'data.path="emoji" # all of them') == data()
     assert data("data.path=emoji", "data[path]=photos").options == {}
     # A folder's splits are those of any other copy of the images.
-    assert load_recipe("small/table2_coarse", ["data.path=photos"])[0].data.heldout == "test"
+    assert load_recipe("small/table2_coarse", ["data.path=photos"]).data.heldout == "test"

@@ -127,14 +127,14 @@ training = { epochs = 1 }
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_recipes_of_the_paper_have_its_settings(name):
-    recipe, _ = load_recipe(RECIPES / f"{name}.toml")
+    recipe = load_recipe(RECIPES / f"{name}.toml")
     found = dict(flat(recipe_table(recipe)))
     expected = PUBLISHED[name]
     assert {key: found.get(key) for key in expected} == expected
     stages = {key.partition(".")[0] for key in expected if key.startswith("stage")}
     assert len(recipe.stage) == len(stages)
     # Every other key has its default, except for the samples of a run.
-    plain = dict(flat(recipe_table(parse_recipe(PLAIN, RECIPES)[0])))
+    plain = dict(flat(recipe_table(parse_recipe(PLAIN, RECIPES))))
     others = {key for key, value in found.items() if plain.get(key) != value} - expected.keys()
     assert {key for key in others if not key.startswith("sampling.")} == {
         f"{stage}.{key}" for stage in stages for key in ("support", "repeat")
@@ -146,7 +146,7 @@ def test_images_of_all_recipes_are_divided_and_cropped_as_in_the_paper(path):
     """Small recipes, too, hold out the paper's images, and their gray views have 16 levels. Headers name sources."""
     header = path.read_text("utf-8").partition("\n\n[data]")[0]
     assert "hosen here" in header or "the header of that recipe names the sources of the other settings" in header
-    recipe, _ = load_recipe(path)
+    recipe = load_recipe(path)
     found = dict(flat(recipe_table(recipe)))
     expected = next((data for data in (CIFAR10, CELEBA) if data["data.path"] == recipe.data.path), {})
     # The images of celeba-coarse are those of pyramid_celeba, as `auxar views` writes them.

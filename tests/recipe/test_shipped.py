@@ -69,7 +69,7 @@ def test_a_header_is_read_by_paragraphs(tmp_path, monkeypatch):
 
 
 def test_names_are_found_anywhere_and_files_win(empty):
-    assert load_recipe("small/celeba32")[0] == load_recipe(RECIPES / "small" / "celeba32.toml")[0]
+    assert load_recipe("small/celeba32") == load_recipe(RECIPES / "small" / "celeba32.toml")
     found, name = find_recipe("quickstart")
     assert (found.read_bytes(), name) == ((RECIPES / "quickstart.toml").read_bytes(), "quickstart")
     named = ("tight/small/table2_coarse", "x/photos.toml")
@@ -130,7 +130,7 @@ def test_the_list_and_a_printed_recipe(empty, capsys):
     assert main(["recipes", "small/emoji/plain"]) == 0
     (empty / "mine.toml").write_text(text := capsys.readouterr().out, encoding="utf-8")
     assert tomllib.loads(text) == tomllib.loads((RECIPES / "small" / "emoji" / "plain.toml").read_text("utf-8"))
-    assert load_recipe("mine.toml")[0] == load_recipe("small/emoji/plain")[0]
+    assert load_recipe("mine.toml") == load_recipe("small/emoji/plain")
 
     assert main(["recipes", "quik"]) == 2
     assert "no recipe that comes with auxar is named 'quik'; did you mean 'quickstart'?" in capsys.readouterr().err

@@ -46,7 +46,7 @@ def painted(config: Painted, image: auxar.ImageSpec) -> PyramidView:
 
 
 def sampler(recipe, *settings):
-    return auxar.load_recipe(recipe, settings)[0].sampling.sampler
+    return auxar.load_recipe(recipe, settings).sampling.sampler
 
 
 @pytest.fixture
@@ -87,16 +87,16 @@ def test_a_text_with_wrong_options_is_refused(recipe, text, message):
 def test_a_plugin_adds_a_kind_of_components(recipe, monkeypatch):
     install_components(monkeypatch, WARM, auxar.Component("view", "painted", Painted, painted), kinds=["palette"])
     setting = "stage[0].view={ name = 'painted', palette = 'warm' }"
-    found, registry = auxar.load_recipe(recipe, [setting])
+    found = auxar.load_recipe(recipe, [setting])
     assert found.stage[0].view.options == {"palette": {"name": "warm", "red": 3}}
-    assert (registry.kinds[-1], registry.names("palette")) == ("palette", ["warm"])
+    assert (found.registry.kinds[-1], found.registry.names("palette")) == ("palette", ["warm"])
     with pytest.raises(auxar.UserError, match=r"palette: no palette is named 'war'; did you mean 'warm'"):
         auxar.load_recipe(recipe, [setting, "stage[0].view.palette=war"])
 
 
 def test_a_table_of_a_setting_without_a_name_changes_the_component_that_is_chosen(recipe):
     def optimizer(*settings):
-        return auxar.load_recipe(recipe, settings)[0].training.optimizer
+        return auxar.load_recipe(recipe, settings).training.optimizer
 
     found = optimizer("training.optimizer=adamw", "training.optimizer={ learning_rate = 0.5 }")
     assert (found.name, found.options["learning_rate"]) == ("adamw", 0.5)
@@ -141,7 +141,7 @@ def test_a_nested_choice_is_named_by_its_place():
 
 def test_options_of_a_nested_choice_without_a_name_are_those_of_its_default(recipe):
     settings = ["sampling.rule=by_depth", "sampling.rule.fine.reduction=0.2"]
-    assert auxar.load_recipe(recipe, settings)[0].sampling.draw_rule() == ByDepth(Reduced(0.2))
+    assert auxar.load_recipe(recipe, settings).sampling.draw_rule() == ByDepth(Reduced(0.2))
 
 
 def test_python_takes_samplers_and_rules_as_tables_and_texts():

@@ -67,7 +67,7 @@ def test_an_exported_run_is_complete_and_has_no_path_of_the_machine(finished, pi
     for path in small.rglob("*.*"):
         assert str(finished.parents[1]).encode() not in path.read_bytes(), path
     assert (small / "recipe.toml").read_text("utf-8").startswith('# A header.\n\nplugins = [\n    "plugins/views.py"')
-    recipe, _ = auxar.load_recipe(small / "recipe.toml", ["data.path=x"], trust_plugins=True)
+    recipe = auxar.load_recipe(small / "recipe.toml", ["data.path=x"], trust_plugins=True)
     assert "./pictures" in (small / "recipe.toml").read_text("utf-8")
     assert figures_of(small)["data"]["path"] == "./pictures"
     assert json.loads(read_metadata(small / "factors/prior/weights.safetensors")["history"])["init"]["run"] == "./first"

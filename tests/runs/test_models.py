@@ -137,7 +137,7 @@ def test_training_starts_with_the_weights_of_a_model(package, finished, pictures
     assert expected in said(auxar.run, recipe, out="new", settings=["training.init=dost"])
     # A run's folder of this name wins, and a path is never a name.
     shutil.copytree(mine, "dots")
-    loaded, _ = auxar.load_recipe(recipe, ["training.init=dots"])
+    loaded = auxar.load_recipe(recipe, ["training.init=dots"])
     assert loaded.training.init == str(Path("dots").resolve())
 
 
@@ -181,7 +181,7 @@ def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatc
     [
         (Dots, lambda config: 1 / 0, "the model of plugin toys (toys_package) cannot be built: ZeroDivisionError"),
         (Dots, lambda config: None, "expected a path from plugin toys (toys_package), got None"),
-        (Needy, lambda config: Path(), "of plugin toys (toys_package) has options without defaults: "),
+        (Needy, lambda config: Path(), "the model of plugin toys (toys_package) cannot be built: TypeError: "),
         (Dots, lambda config: Path(os.devnull), "/dev/null is not a run's folder"),
     ],
 )

@@ -100,6 +100,7 @@ def test_a_file_that_cannot_be_looked_up_is_not_missing(tmp_path):
     assert not is_file(path)
     assert not is_file(path / "inside")
     append_line(path, "line")
+    assert refusal(append_line, path / "inside", "line").startswith(f"{path / 'inside'} cannot be written: ")
     assert is_file(path)
     assert refusal(is_file, tmp_path) == f"{tmp_path} cannot be read: it is not a regular file"
     with denied(path, "stat"):

@@ -71,7 +71,7 @@ FREE = {
 def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, tmp_path):
     def begin(**changes: Any) -> None:
         recipe = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, **changes)), trust_plugins=True)
-        begin_run(tmp_path / "run", *recipe)
+        begin_run(tmp_path / "run", recipe)
 
     def change(key: str, value: Any) -> dict[str, Any]:
         others: dict[str, dict[str, Any]] = {
@@ -100,7 +100,7 @@ def test_a_run_with_weights_continues_only_if_fixed_keys_are_the_same(pictures, 
 def test_another_run_to_begin_from_is_named_with_its_old_and_new_path(pictures, tmp_path):
     def begin(folder: str) -> None:
         recipe = write(tmp_path / folder / "recipe.toml", tiny(pictures, training__init="first"))
-        begin_run(tmp_path / "run", *load_recipe(recipe))
+        begin_run(tmp_path / "run", load_recipe(recipe))
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

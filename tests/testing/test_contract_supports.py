@@ -59,6 +59,7 @@ def walking(base=SumWalk, **edits):
 def catches(law, build, image):
     """Asserts that the check of supports alone fails for a view."""
     found = breaks(law, check_supports, build, {image: build(image)}, chosen=True)
+    assert law != "support" or "view = " in found or "input = " in found
     assert law != "runs" or found.startswith(("runs: Walk.take failed", "runs: Walk.interval failed"))
 
 

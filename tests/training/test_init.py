@@ -122,8 +122,8 @@ def test_other_runs_and_networks_are_refused_before_the_folder_is_made(
 
 
 def test_processes_compare_the_checksums_of_initial_weights(pictures, finished, tmp_path):
-    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__init=str(finished))))
-    model = build_model(recipe, registry, on="meta")
+    recipe = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__init=str(finished))))
+    model = build_model(recipe, on="meta")
     checksum = read_checksum(finished / "factors" / "prior" / "weights.safetensors")
     facts = {"the checksum of prior's initial weights": checksum}
     assert check_init(RunFolder(tmp_path / "run"), recipe, model, ["prior"]) == facts

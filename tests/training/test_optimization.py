@@ -93,11 +93,11 @@ def test_the_time_left_of_all_factors_is_shown_when_the_speed_is_known(tmp_path,
 
 
 def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path, monkeypatch):
-    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2)))
-    data = load_images(recipe.data, recipe.image, registry)
+    recipe = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2)))
+    data = load_images(recipe.data, recipe.image, recipe.registry)
     seeds: dict[int, list[int]] = {1: [], 2: []}
     for rank, found in seeds.items():
-        model = build_model(recipe, registry)
+        model = build_model(recipe)
         monkeypatch.setattr(Accelerator, "process_index", rank)
         monkeypatch.setattr(Accelerator, "is_main_process", False)
         monkeypatch.setattr(torch, "manual_seed", found.append)
@@ -110,10 +110,10 @@ def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path
 
 def test_steps_of_later_factors_are_counted_by_their_costs(pictures, tmp_path):
     table = tiny(pictures, training__steps=10, training__factor={"prior": {"steps": 6, "batch_size": 2}})
-    recipe, registry = load_recipe(write(tmp_path / "recipe.toml", table))
+    recipe = load_recipe(write(tmp_path / "recipe.toml", table))
     run, nothing, steps = RunFolder(tmp_path / "run"), cast(Any, None), {"stage0": 10, "prior": 6}
-    training = FactorTraining(recipe, registry, run, nothing, steps, nothing)
-    stage0, prior = (cost.training_multiply_adds for cost in factor_costs(recipe, registry))
+    training = FactorTraining(recipe, run, nothing, steps, nothing)
+    stage0, prior = (cost.training_multiply_adds for cost in factor_costs(recipe))
     assert training.later_steps("prior", ["stage0"]) == pytest.approx(10 * 4 * stage0 / (2 * prior))
     (run.factor("stage0")).mkdir(parents=True)
     (run.factor("stage0") / "training-000000007.safetensors").touch()

@@ -120,8 +120,8 @@ def raise_stopped():
 
 
 def heldout_images(folder):
-    _, recipe, registry = open_run(folder)
-    heldout = load_images(recipe.data, recipe.image, registry).heldout
+    _, recipe = open_run(folder)
+    heldout = load_images(recipe.data, recipe.image, recipe.registry).heldout
     return torch.stack([pixels for _, pixels in heldout.every(1, 0, 64)])
 
 

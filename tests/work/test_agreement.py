@@ -187,7 +187,7 @@ def test_the_facts_of_a_recipe_include_plugin_files_and_packages(pictures, tmp_p
     path = write(tmp_path / "tiny.toml", table)
 
     def facts() -> dict[str, Any]:
-        return recipe_facts(*load_recipe(path, trust_plugins=True))
+        return recipe_facts(load_recipe(path, trust_plugins=True))
 
     before = facts()
     assert before["stage[0].view.every"] == 2
@@ -199,8 +199,8 @@ def test_the_facts_of_a_recipe_include_plugin_files_and_packages(pictures, tmp_p
 
 
 def test_the_digest_of_given_images_depends_on_their_content(pictures, tmp_path):
-    recipe, registry = load_recipe(write(tmp_path / "tiny.toml", tiny(pictures)))
-    model = build_model(recipe, registry)
+    recipe = load_recipe(write(tmp_path / "tiny.toml", tiny(pictures)))
+    model = build_model(recipe)
 
     def digest(*names: str, keep: str | None = None) -> str:
         usual = usual_preparation(model.image, recipe)
@@ -218,7 +218,7 @@ def test_the_digest_of_given_images_depends_on_their_content(pictures, tmp_path)
 
 
 def test_a_batch_is_divided_evenly(pictures, tmp_path):
-    recipe, _ = load_recipe(write(tmp_path / "tiny.toml", tiny(pictures, training__batch_size=9)))
+    recipe = load_recipe(write(tmp_path / "tiny.toml", tiny(pictures, training__batch_size=9)))
     check_training(recipe, recipe.factor_names, 3)
     message = (
         r"^training\.batch_size: 9 is not divisible by the number of processes, 4; use a multiple of 4, such as 12$"

@@ -30,7 +30,6 @@ from auxar_samplers.compiler.program import (
     Scratch,
     Table,
     Window,
-    blank_image,
     identity,
 )
 from auxar_samplers.compiler.side_inputs import SideInputs
@@ -92,7 +91,6 @@ class _Compiler:
             output=self.output,
             pixels=self.pixels,
             fills=tuple(fills),
-            image=blank_image(self.network, self.layout),
         )
 
     def _lists(self) -> tuple[list[list[Instruction]], list[list[Instruction]], list[list[Instruction]]]:
@@ -163,7 +161,7 @@ class _Compiler:
         side = self._side(value)
         operands, matrices = self._row_terms(value)
         if operands:
-            output = self.storage.row_scratch(value)
+            output = self.layout.scratch(self.storage.width(value) + 1, value.channels)
             self.initial[value] = self.storage.table(output)
             yield Product(output, operands, matrices, value.bias, side, 0, self.storage.row_clock(value))
         elif side is not None:

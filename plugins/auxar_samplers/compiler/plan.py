@@ -73,7 +73,7 @@ def _stride(plan: Plan, value: Value) -> int:
             raise NoScheduleError(
                 f"the layer {value.name} upsamples to the size {value.arguments[1:]}, expected {plan.size(stride)}"
             )
-        if rest or (value.overlaps and plan.by_pixel(value.sources[0])):
+        if rest or (any(value.layer.overlap) and plan.by_pixel(value.sources[0])):
             raise NoScheduleError(
                 f"the factor of the layer {value.name} must divide the stride of its input, "
                 "and its overlap must be (0, 0) unless its input depends only on rows above"

@@ -214,8 +214,14 @@ class Program:
     """The encoded pixels of the last draw, which the next step reads."""
     fills: tuple[tuple[int, Callable[[], None]], ...]
     """Pairs (step, function) in the order of steps. The function fills tables of side inputs before that step."""
-    image: Tensor
+    image: Tensor = attrs.field()
     """The pixels drawn so far, by place: int64, shape (h · w + 1, batch, c). The last place is "outside the image"."""
+
+    @image.default
+    def _blank(self) -> Tensor:
+        channels, height, width = self.network.image.shape
+        shape = (height * width + 1, self.layout.batch, channels)
+        return torch.zeros(shape, dtype=torch.int64, device=self.layout.like.device)
 
     def bands(self) -> Iterator[tuple[int, int]]:
         """Yields the steps as ranges [first, last). Advancing the iterator fills the tables for the next range."""
@@ -236,10 +242,3 @@ class Program:
         _, height, width = self.network.image.shape
         by_row = self.image[:-1].view(height, width, self.layout.batch, -1)
         return by_row.permute(2, 3, 0, 1).contiguous()
-
-
-def blank_image(network: CausalNetwork, layout: Layout) -> Tensor:
-    """Zeros for the pixels of a program: int64, shape (h · w + 1, batch, c)."""
-    channels, height, width = network.image.shape
-    shape = (height * width + 1, layout.batch, channels)
-    return torch.zeros(shape, dtype=torch.int64, device=layout.like.device)

@@ -63,10 +63,6 @@ class CachedStorage:
         """A table that is indexed by column and shares the memory of a scratch with a slot for each column."""
         return Table(scratch.values.view(-1, self.layout.batch, scratch.values.shape[1]))
 
-    def row_scratch(self, value: Value) -> Scratch:
-        """Allocates a scratch for the terms of a pixel-by-pixel value that are computed for a whole row at once."""
-        return self.layout.scratch(self.width(value) + 1, value.channels)
-
     def _make_rings(self) -> None:
         above: dict[Value, int] = {}
         columns: dict[Value, tuple[int, int]] = {}

@@ -61,11 +61,6 @@ class Value:
         return self.layer.factor
 
     @property
-    def overlaps(self) -> bool:
-        """Whether a column of a growth can depend on more than one column of its source."""
-        return any(self.layer.overlap)
-
-    @property
     def inputs(self) -> tuple[Any, ...]:
         """All values, static values and numbers from which this value is computed directly."""
         return (*(term.source for term in self.terms), *self.arguments)

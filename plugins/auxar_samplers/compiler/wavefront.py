@@ -22,7 +22,6 @@ from auxar_samplers.compiler.program import (
     Scratch,
     Table,
     Window,
-    blank_image,
     identity,
 )
 from auxar_samplers.compiler.schedule import Schedule
@@ -62,10 +61,6 @@ class _Places:
         self.places = np.where(self.valid, row * width + column, height * width)
         self.table_places = np.where(self.valid, row % self.table_rows * width + column, self.table_rows * width)
 
-    def rows_begun(self, time: int) -> int:
-        """The number of rows of which at least one value has been computed after the step at `time`."""
-        return (time + self.lead) // self.lag + 1
-
 
 class _Compiler:
     """Allocates the storage and generates the instructions of one program."""
@@ -102,14 +97,15 @@ class _Compiler:
             output=output,
             pixels=self.pixels,
             fills=tuple(self._fills()),
-            image=blank_image(self.network, layout),
         )
 
     def _fills(self) -> Iterator[tuple[int, Callable[[], None]]]:
         """Yields pairs (step, function). The function fills a band of table rows; `step` is the first that needs it."""
         filled = 0
         for step, time in enumerate(range(self.places.start, self.places.stop)):
-            while filled < min(self.height, self.places.rows_begun(time)):
+            # The number of rows of which at least one value has been computed after this step.
+            begun = (time + self.places.lead) // self.places.lag + 1
+            while filled < min(self.height, begun):
                 yield step, partial(self._fill, filled)
                 filled += BAND
 

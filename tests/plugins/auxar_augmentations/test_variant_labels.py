@@ -28,8 +28,8 @@ def finished(pictures, tmp_path_factory):
 @pytest.mark.parametrize("streaming", [False, True])
 def test_training_images_have_the_number_of_their_variant(pictures, tmp_path, streaming):
     table = tiny(pictures, condition=LABELS, training__augment=AUGMENT, data__streaming=streaming)
-    recipe, registry = auxar.load_recipe(write(tmp_path / "recipe.toml", table))
-    sets, augment = auxar.load_images(recipe, registry), build_augmentations(recipe.training)
+    recipe = auxar.load_recipe(write(tmp_path / "recipe.toml", table))
+    sets, augment = auxar.load_images(recipe), build_augmentations(recipe.training)
     found = {
         name: list(training_examples(sets.train, batch_size=8, steps=4, seed=3, augment=chosen, labels_of=name))
         for name, chosen in (("turns", augment), ("none", augment[:1]))
@@ -64,7 +64,7 @@ def test_the_model_is_used_for_images_as_they_are(finished):
 
 def test_weights_belong_to_the_augmentation_of_the_labels(pictures, tmp_path):
     table = tiny(pictures, condition=LABELS, training__augment=AUGMENT)
-    recipe, _ = auxar.load_recipe(write(tmp_path / "recipe.toml", table))
+    recipe = auxar.load_recipe(write(tmp_path / "recipe.toml", table))
     assert recipe.condition is not None
     other = attrs.evolve(recipe, condition=attrs.evolve(recipe.condition, augmentation="quarters"))
     assert recipe_part(recipe, "prior") != recipe_part(other, "prior")

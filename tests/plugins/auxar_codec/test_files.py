@@ -187,7 +187,8 @@ def drawn_pictures(run, folder):
 def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
     """A file has the bits of the model at the size of the pictures or of tiles, however many are coded at once."""
     originals = drawn_pictures(run, tmp_path / "in")
-    compress(run, [tmp_path / "in"], tmp_path / "at-once.auxar", tile=tile)
+    made = compress(run, [tmp_path / "in"], tmp_path / "at-once.auxar", tile=tile)
+    assert made.sub_pixels == sum(values.size for values in originals.values())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("auxar_codec.archive.ENCODED_DIMS", 9 * 192)
         patch.setattr("auxar_codec.archive.DECODED_DIMS", 7 * 192)

@@ -135,7 +135,7 @@ def test_training_begins_with_a_model_of_the_hub(finished, pictures, hub, tmp_pa
     made = run(tmp_path / "further" / "run", table)
     (tmp_path / "someone").mkdir()  # Folders of this name do not matter.
     run(made, table)
-    recipe, _ = auxar.load_recipe(made / "recipe.toml")
+    recipe = auxar.load_recipe(made / "recipe.toml")
     assert recipe.training.init == f"hf://{NAME}@{pushed.commit}"
     with pytest.raises(UserError, match="is not a run's folder"):
         run(tmp_path / "other" / "run", tiny(pictures, training__init=NAME))

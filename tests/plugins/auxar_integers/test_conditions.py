@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_conditioning import CONDITIONS, chain
 
+from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.testing.examples import random_images, randomized
 from auxar_integers.arithmetic import IntegerArithmetic
@@ -23,7 +24,8 @@ def test_likelihoods_given_conditions_are_nearly_those_of_floats(condition):
     for factor in model.factors:
         arithmetic = IntegerArithmetic(IntegerConfig())
         image, view, _ = factor.inputs(views)
-        restored = arithmetic.restore(factor, arithmetic.convert(factor, image, view, given))
+        converted = arithmetic.convert(factor, image, view, given)
+        restored = arithmetic.restore(factor, converted)
         values = [given, given.flip(0), *([None] if condition.optional else [])]
         with torch.no_grad():
             floats, integers = (
@@ -34,3 +36,7 @@ def test_likelihoods_given_conditions_are_nearly_those_of_floats(condition):
         # The effect of the condition is larger than the difference of floats and integers.
         for of_floats, of_integers in zip(floats[1:] - floats[:1], integers[1:] - integers[:1], strict=True):
             assert (of_floats - of_integers).abs().mean() < 0.5 * of_floats.abs().mean()
+        if condition.optional:
+            converted.tensors["null"].fill_(2**52)
+            with pytest.raises(UserError, match="can reach"):
+                arithmetic.restore(factor, converted)

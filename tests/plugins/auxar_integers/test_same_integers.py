@@ -121,6 +121,7 @@ def test_no_number_exceeds_its_proven_bound(network, widths, seed):
         if value.numel():
             largest = value.abs().amax((0, 2, 3))
             assert bool((largest <= bounds[operation.name]).all()), operation.name
+            assert bounds[operation.name].dtype == torch.float64
             assert bool((value == value.round()).all())
 
 

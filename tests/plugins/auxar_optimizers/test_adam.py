@@ -24,8 +24,8 @@ from auxar_optimizers import muon
 )
 def test_the_optimizer_is_the_chosen_one(pictures, tmp_path, setting, kind, expected):
     recipe = write(tmp_path / "recipe.toml", tiny(pictures, training__optimizer=setting))
-    loaded, registry = auxar.load_recipe(recipe)
-    factor = build_model(loaded, registry).factors[0]
+    loaded = auxar.load_recipe(recipe)
+    factor = build_model(loaded).factors[0]
     optimizer = make_optimizer(factor, loaded.training.optimizer, 100)
     assert type(optimizer) is kind
     assert optimizer.defaults["fused"]

@@ -163,5 +163,5 @@ def test_the_usual_learning_rate_of_a_factor_depends_on_its_own_steps(pictures, 
 def test_only_a_build_with_a_parameter_for_the_steps_gets_them():
     assert takes_steps(build)
     assert takes_steps(lambda config, factor, *, steps: None)
-    for other in (lambda config, factor: None, lambda config, factor, steps=5: None, partial(build, steps=5), type):
+    for other in (lambda config, factor: None, lambda config, factor, steps=5: None, partial(build, steps=5)):
         assert not takes_steps(other)

@@ -19,6 +19,7 @@ WRONG = {
     "values of another shape": (VALUES[:, :1], MASK, rf"{SHAPE} \(2, 1, 4, 5\)"),
     "values of too few": (VALUES[:1], MASK, r"known values: expected 2 images \(one for each image to draw\), got 1"),
     "values too large": (VALUES + 8, MASK, rf"{RANGE} 0 … 15"),
+    "a mask that is no tensor": (VALUES, MASK.tolist(), "known mask: expected a tensor of booleans, got .*list"),
     "a mask of another type": (VALUES, MASK.int(), rf"{BOOLEANS}\.int32"),
     "a mask of another shape": (VALUES, MASK.mT, rf"{BOOLEANS}\.bool of shape \(2, 5, 4\)"),
     "masks of too few": (VALUES, MASK[:1], rf"{BOOLEANS}\.bool of shape \(1, 4, 5\)"),

@@ -142,15 +142,15 @@ def test_a_recipe_names_it(tmp_path, sampler):
     (tmp_path / "engines.py").write_text(ENGINES)
     engine = {"name": "counting", "most": 777}
     table = changed(tomllib.loads(TINY), sampling__sampler={"name": sampler, "engine": engine}, plugins=["engines.py"])
-    recipe, registry = parse_recipe(tomli_w.dumps(table), tmp_path, trust_plugins=True)
+    recipe = parse_recipe(tomli_w.dumps(table), tmp_path, trust_plugins=True)
     assert recipe.sampling.sampler.options == {"engine": engine}
-    model = build_model(recipe, registry)
-    build: Any = registry.get("engine", "counting", "").build
+    model = build_model(recipe)
+    build: Any = recipe.registry.get("engine", "counting", "").build
     ran = build.ran
     ran.clear()
     auxar.ImageModel(model).sample(1)
     assert ran == [777, 777]
-    again, _ = parse_recipe(recipe_text(recipe), tmp_path, trust_plugins=True)
+    again = parse_recipe(recipe_text(recipe), tmp_path, trust_plugins=True)
     assert again == recipe
 
 
