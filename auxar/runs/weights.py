@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,16 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
     with advising():
         metadata = read_metadata(path)
         own, history = metadata_entry(metadata, WEIGHTS, path) == OWN, read_history(metadata, path)
-    steps, total = (int(metadata[key]) if key in metadata else None for key in ("trained_steps", "complete_at"))
+        steps, total = (_count(metadata, key, path) for key in ("trained_steps", "complete_at"))
     return Trained(steps, total, history, own)
+
+
+def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:
+    """A number of steps in the metadata of a file; None if it is missing. Raises `DamagedFile` for other texts."""
+    text = metadata.get(key)
+    if text is not None and re.fullmatch(r"[0-9]{1,18}", text) is None:
+        raise DamagedFile(f"{path} is damaged: its metadata entry '{key}' is no number of steps")
+    return None if text is None else int(text)
 
 
 def recipe_part(recipe: Recipe, name: str) -> dict[str, dict[str, Any]]:

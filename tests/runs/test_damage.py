@@ -90,6 +90,7 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     (PRIOR, entry("recipe"), "load", "is damaged: its metadata entry 'recipe' is missing"),
     (STAGE, entry("history"), "evaluate", "is damaged: its metadata entry 'history' is missing"),
     (STAGE, entry("history", "["), "evaluate", "is damaged: in its metadata entry 'history', it is not valid JSON"),
+    (STAGE, entry("trained_steps", '"4"'), "run", "is damaged: its metadata entry 'trained_steps' is no number"),
     (PRIOR, entry("versions"), "load", "is damaged: its metadata entry 'versions' is missing"),
     (PRIOR, entry("versions", "[]"), "load", "is damaged: in its metadata entry 'versions', expected a"),
     *((PRIOR, another_version(found), verb, OTHER_VERSION.format(found)) for found, verb in ((1, "load"), (3, "run"))),
