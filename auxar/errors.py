@@ -23,6 +23,8 @@ class UserError(Exception):
 def naming(place: object) -> Iterator[None]:
     """A context in which each line of a `UserError` begins with a place, such as a file or the key of a recipe.
 
+    Nothing changes if the place is empty.
+
     Examples:
         >>> with naming("prior"):
         ...     raise UserError("expected a table")
@@ -32,7 +34,7 @@ def naming(place: object) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError("\n".join(f"{place}: {line}" for line in str(error).split("\n"))) from None
+        raise UserError("\n".join(f"{place}: {line}" if place else line for line in str(error).split("\n"))) from None
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -89,7 +89,8 @@ def entries(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def _names(folder: Path) -> list[str]:
-    with refusing(folder, "read"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    # ValueError: the path contains a null character or half of a surrogate pair.
+    with refusing(folder, "read"), contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         return sorted(os.listdir(folder))
     return []
 

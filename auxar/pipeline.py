@@ -18,7 +18,7 @@ from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import IMAGES, Previews
 from auxar.draw.run_images import draw_run
 from auxar.draw.sample_folder import check_samples
-from auxar.errors import one_line
+from auxar.errors import naming, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.model import Chain
 from auxar.recipe import Recipe
@@ -92,9 +92,13 @@ def _data(task: Task, recipe: Recipe, processes: Processes, *, is_training: bool
     with processes.agreeing() as facts:
         data = task.data
         facts |= data.facts
-        if is_training and processes.is_main and (unused := unused_levels(data.train, recipe.data.values)):
-            logger.warning("%s", unused)
-    for name in data.skipped:
+        sets = [("", data, recipe.data)]
+        sets += [(recipe.training_key(name), own, recipe.data_of(name)) for name, own in data.own.items()]
+        for place, each, config in sets if is_training and processes.is_main else ():
+            with naming(place):
+                if unused := unused_levels(each.train, config.values):
+                    logger.warning("%s", f"{place}: {unused}".removeprefix(": "))
+    for name in (name for _, each, _ in sets for name in each.skipped):
         logger.warning("this image cannot be read and is left out: %s", one_line(name))
     return data
 

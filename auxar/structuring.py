@@ -40,6 +40,12 @@ class Misfit(Exception):
         self.problems = problems
 
 
+def table_if_given(hint: Any) -> Any:
+    """The attrs class of an optional table, whose default is None; any other type as it is."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return parts[0] if len(parts) == 1 and len(get_args(hint)) == 2 and attrs.has(parts[0]) else hint
+
+
 def with_type(value: Any) -> str:
     """A value for an error, with its type: TOML and JSON distinguish the integer 3 from the string "3"."""
     names = {dict: "a table", list: "a list", str: "the string", bool: "the boolean", int: "the integer"}

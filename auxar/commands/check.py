@@ -60,14 +60,14 @@ def check(recipe: str | PathLike[str], *, settings: Sequence[str] = (), trust_pl
     checked_model(found)
     costs = factor_costs(found)
     mistake: UserError | None = None
-    images, registered = found.data.path, found.registry.names("dataset")
+    registered = found.registry.names("dataset")
     # The costs also interest where a recipe cannot run, so mistakes that depend on this machine come after them.
     try:
         check_trackers(found.training.trackers)
-        if images not in registered and local_path(images, registered) is None:
-            logger.info(
-                "'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub", images
-            )
+        for key, data in found.data_tables.items():
+            if data.path not in registered and local_path(data.path, registered, f"{key}.path") is None:
+                said = "'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub"
+                logger.info(said, data.path)
     except UserError as error:
         mistake = error
     return RecipeCheck(str(path), found.training.precision, costs, mistake)

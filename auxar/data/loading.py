@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import attrs
 import numpy as np
 from datasets import Dataset
 
@@ -9,25 +12,57 @@ from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import Preparation
 from auxar.data.crops import Crops
 from auxar.data.library import progress_in_main_process
-from auxar.data.sets import DataSets
+from auxar.data.sets import DataSets, ImageSet
 from auxar.data.source import Source, open_source
 from auxar.data.splits import Side, divided_rows, sides_of_stream
 from auxar.data.stored import StoredImages, prepare, usable_rows
 from auxar.data.streamed import StreamedImages
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError, naming, one_line
 from auxar.model import ImageSpec
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry
 from auxar.recipe import DataConfig, Recipe
 from auxar.recipe.building import build_views, stride_of
 from auxar.recipe.condition import ConditionConfig
+from auxar.recipe.data_config import FactorData
 from auxar.recipe.data_options import data_set_config
 
 
-def images_of(recipe: Recipe) -> DataSets:
-    """Loads the images of a recipe, as `load_images` does."""
-    stride = stride_of(build_views(recipe) if recipe.data.crop.random else ())
-    return load_images(recipe.data, recipe.image, recipe.registry, recipe.condition, stride=stride)
+def images_of(recipe: Recipe, own: FactorData | None = None) -> DataSets:
+    """Loads the images of a recipe, or the `own` data set of one of its factors, as `load_images` does."""
+    config, depth = (recipe.data, 0) if own is None else (own, own.depth)
+    views = build_views(recipe) if depth or config.crop.random else []
+    image = views[depth - 1].view if depth else recipe.image
+    stride = stride_of(views[depth:])
+    return load_images(config, image, recipe.registry, recipe.condition, stride=stride, conditioned=recipe.image)
+
+
+def with_own_data(data: DataSets, recipe: Recipe, factors: Iterable[str]) -> DataSets:
+    """The images of a recipe with the own data sets of these factors, of those that have one.
+
+    Raises `UserError` like `load_images`, and if a held-out image of `data` is among the training images of a factor.
+    Files are compared, which views do not share with images, so only images at depth 0 that are stored are compared.
+    """
+    found = {}
+    for factor in factors:
+        if (own := recipe.training_of(factor).data) is not None:
+            key = recipe.training_key(factor)
+            with naming(key):
+                found[factor] = images_of(recipe, own)
+            if own.depth == 0:
+                _check_apart(found[factor].train, data.heldout, f"{key}.data")
+    return attrs.evolve(data, own=found)
+
+
+def _check_apart(own: ImageSet, heldout: ImageSet, key: str) -> None:
+    if not isinstance(own, StoredImages) or not isinstance(heldout, StoredImages):
+        return
+    sources = set(heldout.sources)
+    if leaked := [number for number, source in enumerate(own.sources) if source in sources]:
+        raise UserError(
+            f"{key}: {len(leaked):,} of its training images are held-out images of [data], such as "
+            f"{one_line(own.name(leaked[0]))}; leave them out, for example with {key}.heldout, a split that is not used"
+        )
 
 
 def load_images(
@@ -37,11 +72,13 @@ def load_images(
     condition: ConditionConfig | None = None,
     *,
     stride: tuple[int, int] = (1, 1),
+    conditioned: ImageSpec | None = None,
 ) -> DataSets:
     """Loads the images that `config` describes, as integers with the shape and levels of `image`.
 
     These are training and held-out images and, if `config` asks for them, validation images. With `condition`, each
-    image comes with its condition. Random crops begin at multiples of `stride`, numbers of rows and columns.
+    image comes with its condition, as images of the shape `conditioned` have it, which is `image` by default. Random
+    crops begin at multiples of `stride`, numbers of rows and columns.
 
     If `config.path` is the name of a data set in `registry`, this data set is built with `config.options`. A registered
     name takes precedence over a folder or hub data set of the same name.
@@ -56,7 +93,8 @@ def load_images(
     """
     try:
         crops = Crops(image, stride) if config.crop.random else None
-        preparation, reader = Preparation.of(image, config, crops), condition_reader(condition, image, config)
+        preparation = Preparation.of(image, config, crops)
+        reader = condition_reader(condition, conditioned or image, config)
         _check_names(config)
         with progress_in_main_process():
             options, where = data_set_config(config, registry), f"data.path ('{config.path}')"

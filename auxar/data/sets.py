@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Self
 
 import attrs
@@ -224,11 +224,25 @@ class DataSets:
     """Names of the broken images that were left out. It is empty for streams, which log broken images as they read."""
     validation: ImageSet | None = None
     """The images for choices during training: the best weights, and when to stop. None if the recipe has none."""
+    own: Mapping[str, DataSets] = attrs.Factory(dict)
+    """The data sets of single factors, by the factor's name. Only training has them, and uses their training images."""
+
+    def of(self, factor: str) -> DataSets:
+        """The sets of a factor that has its own, or these sets.
+
+        Examples:
+            >>> import auxar
+            >>> images = auxar.load_images(auxar.load("runs/quickstart"))
+            >>> images.of("prior") is images
+            True
+        """
+        return self.own.get(factor, self)
 
     @property
     def facts(self) -> dict[str, str]:
         """Values by name that are equal in all processes that have the same images."""
-        sets = (("training", self.train), ("validation", self.validation), ("held-out", self.heldout))
+        sets = [("training", self.train), ("validation", self.validation), ("held-out", self.heldout)]
+        sets += [(f"{factor} factor's", own.train) for factor, own in self.own.items()]
         return {
             f"the {name} images": f"{len(images)} images, fingerprint {images.fingerprint}"
             if isinstance(images, Sized)

@@ -243,9 +243,9 @@ class StoredImages(ImageSet):
         `reader` is the one that read the conditions of the images; None if they have none.
         """
         # The fingerprint hashes the files instead of the pixels, because decoders on two machines may differ slightly.
-        sources = prepared.data.column("source").take(rows).to_pylist()
-        fingerprint = hashlib.sha256(preparation.identity.encode() + b"".join(sources)).hexdigest()[:32]
-        found = cls(prepared, rows, preparation.image, fingerprint, reader, preparation.crops)
+        found = cls(prepared, rows, preparation.image, "", reader, preparation.crops)
+        fingerprint = hashlib.sha256(preparation.identity.encode() + b"".join(found.sources)).hexdigest()[:32]
+        found = attrs.evolve(found, fingerprint=fingerprint)
         if reader is None:
             return found
         values = hashlib.sha256()
@@ -260,6 +260,12 @@ class StoredImages(ImageSet):
     def __getitem__(self, number: int) -> Tensor:
         """Reads one image: uint8, shape (c, h, w)."""
         return torch.from_numpy(next(self._pixels([number])).copy())
+
+    @property
+    def sources(self) -> list[bytes]:
+        """A hash of the encoded file of each image."""
+        found: list[bytes] = self.prepared.data.column("source").take(self.rows).to_pylist()
+        return found
 
     def name(self, number: int) -> str:
         """Returns the name of an image.

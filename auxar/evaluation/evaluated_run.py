@@ -101,4 +101,5 @@ def _notes(run: RunFolder, evaluation: Evaluation) -> list[str]:
             "these factors were trained on other images than the training set of the evaluation, perhaps on held-out "
             f"images: {', '.join(others)}"
         )
-    return notes
+    own = {factor.factor: factor.history and factor.history.data for factor in evaluation.factors}
+    return [*notes, *(f"{name} was trained on {data}" for name, data in own.items() if data is not None)]

@@ -97,9 +97,13 @@ class Evaluation:
 
     @property
     def trained_elsewhere(self) -> list[str]:
-        """Names of the factors that were trained on other images than the training images, perhaps on held-out ones."""
+        """Names of the factors that were trained on other images than the training images, perhaps on held-out ones.
+
+        Factors whose recipe has a data set of their own are not among them.
+        """
         known = (None, self.data.fingerprint)
-        return [factor.factor for factor in self.factors if factor.trained_on not in known]
+        others = [factor for factor in self.factors if factor.trained_on not in known]
+        return [factor.factor for factor in others if factor.history is None or factor.history.data is None]
 
     def nats(self, images: str, factors: Sequence[FactorFacts], part: str = NATS) -> Tensor | None:
         """Log-likelihood of each image under factors together, (images,). None if it is unknown for one of them."""

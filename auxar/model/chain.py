@@ -149,13 +149,14 @@ class Chain(nn.Module):
         options = {name: getattr(self, name) for name in ("sampler", "arithmetic", "digests", "picture_values")}
         return Chain(factors, self.condition_factor, **options)
 
-    def views(self, image: Tensor, deepest: int | None = None) -> list[Tensor]:
+    def views(self, image: Tensor, deepest: int | None = None, *, depth: int = 0) -> list[Tensor]:
         """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.
 
-        `image` has shape (b, *image.shape). With `deepest`, only depths 0 … `deepest` are returned.
+        `image` has shape (b, *specs[depth].shape): with `depth`, it has views at this depth, with which the result
+        begins. With `deepest`, only depths up to `deepest` are returned.
         """
         views = [image]
-        for factor in itertools.islice(self.factors, deepest):
+        for factor in itertools.islice(self.factors, depth, deepest):
             if factor.view is not None:
                 views.append(factor.view_of(views[-1]))
         return views

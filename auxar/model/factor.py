@@ -157,7 +157,7 @@ class Factor(nn.Module):
         return attrs.evolve(found, limits=Interval(*ends))
 
     def inputs(
-        self, views: Sequence[Tensor], condition: Tensor | None = None
+        self, views: Sequence[Tensor] | Mapping[int, Tensor], condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The arguments of `forward` for images and their views by depth, as `Chain.views` returns them.
 

@@ -34,7 +34,7 @@ from auxar.plugins import Registry
 from auxar.recipe.choices import read_choice, resolved
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
-from auxar.recipe.schema import Recipe, TrainingConfig
+from auxar.recipe.schema import Recipe, TrainingConfig, check_image
 from auxar.recipe.shapes import WithoutDrawing
 
 MOST_LAYERS = 5000
@@ -63,16 +63,20 @@ def build_model(recipe: Recipe, on: str | device = "cpu") -> Chain:
     sampler: Sampler = build_component(recipe.sampling.sampler, "sampling.sampler")
     model = Chain(factors, condition_factor, sampler=sampler, picture_values=recipe.data.values)
     check_sampler(sampler, model)
-    if recipe.data.crop.random:
+    if recipe.data.crop.random or any(config.crop is not None for config in recipe.training_tables.values()):
         check_any_size(model)
         _check_crops(recipe, stride_of(factor.view for factor in factors if factor.view is not None))
-    own = {f"training.factor.{name}": config for name, config in recipe.factor_training.items()}
-    for key, config in {"training": recipe.training, **own}.items():
+    for key, config in recipe.training_tables.items():
+        image = recipe.image
+        if config.data is not None:
+            image = factors[config.data.depth].image
+            with naming(f"{key}.data"):
+                check_image(image)
         with naming(f"{key}.augment"):
             augment = build_augmentations(config)
-            check_augmentations(augment, recipe.image, model.condition)
+            check_augmentations(augment, image, model.condition)
             if recipe.condition is not None and recipe.condition.augmentation is not None:
-                _check_labels(recipe.condition, augment, recipe.image)
+                _check_labels(recipe.condition, augment, image)
     if recipe.arithmetic.name != FLOAT:
         arithmetic: Arithmetic = build_component(recipe.arithmetic, "arithmetic")
         for factor in model.all_factors:
@@ -154,9 +158,9 @@ def stride_of(views: Iterable[View]) -> tuple[int, int]:
 
 def _check_crops(recipe: Recipe, stride: tuple[int, int]) -> None:
     """Raises `UserError` if the view of a random crop would not be a crop of the image's view."""
-    own = {f"training.factor.{name}.crop": each.crop for name, each in recipe.factor_training.items()}
+    own = {f"{path}.crop": config.crop for path, config in recipe.training_tables.items()}
     image = recipe.image.height, recipe.image.width
-    for key, size in {"image": image, "training.crop": recipe.training.crop, **own}.items():
+    for key, size in {"image": image, **own}.items():
         if size is not None and (size[0] % stride[0] or size[1] % stride[1]):
             raise UserError(
                 f"{key}: random crops have multiples of {stride[0]} rows and {stride[1]} columns, which are those of "

@@ -26,7 +26,8 @@ def recipe_facts(recipe: Recipe) -> dict[str, Any]:
         key: os.path.basename(value) if key.endswith(PATHS) and os.path.isabs(str(value)) else value
         for key, value in flat(recipe_table(recipe))
     }
-    named = {recipe.data.path} | {value for key, value in facts.items() if key.split(".")[-1] == "name"}
+    named = {value for key, value in facts.items() if key.split(".")[-1] == "name"}
+    named |= {data.path for data in recipe.data_tables.values()}
     registry = recipe.registry
     for (kind, name), provider in registry.providers.items():
         # A plugin file is compared by its checksum, because its path may differ between machines.

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice, default_of
+from auxar.recipe.data_config import DataConfig
 from auxar.recipe.field_docs import class_summary
 from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
 from auxar.recipe.loading import COMMON_KEYS
@@ -96,19 +97,28 @@ class _Builder:
 
     def data(self, table: Schema) -> Schema:
         """Returns the schema of [data], in which `options` are those of the registered data set that `path` names."""
-        chosen: Schema = {"additionalProperties": True}
-        for name in reversed(self.registry.names("dataset")):
-            condition = _is_object({"path": {"const": name}})
-            options = _open({"options": self.table(self.registry.components["dataset", name].config)})
-            chosen = {"additionalProperties": True, "if": condition, "then": options, "else": chosen}
         crop = table["properties"]["crop"]
         described = {"description": crop.pop("description"), "anyOf": [{"enum": ["random"]}, crop]}
-        return {**chosen, **table, "properties": {**table["properties"], "crop": described}}
+        return {**table, **self.data_options(), "properties": {**table["properties"], "crop": described}}
+
+    def data_options(self) -> Schema:
+        def make() -> Schema:
+            chosen: Schema = {"additionalProperties": True}
+            for name in reversed(self.registry.names("dataset")):
+                condition = _is_object({"path": {"const": name}})
+                options = _open({"options": self.table(self.registry.components["dataset", name].config)})
+                chosen = {"additionalProperties": True, "if": condition, "then": options, "else": chosen}
+            return chosen
+
+        return {"allOf": [self.defined("data-options", make)]}
 
     def training(self, table: Schema) -> Schema:
-        own = {key: value for key, value in table["properties"].items() if key not in COMMON_KEYS}
+        data = table["properties"]["data"]
+        keys = _shared("data", attrs.fields_dict(DataConfig))
+        data |= {**self.data_options(), "properties": data["properties"] | keys}
+        own = _shared("training", [key for key in table["properties"] if key not in COMMON_KEYS])
         for field in _choices(TrainingConfig):
-            own[field.name] = _or_options(own[field.name])
+            own[field.name] = _or_options(table["properties"][field.name])
         factor = {
             "type": "object",
             "description": "Settings of one factor, which replace those of [training].",
@@ -261,6 +271,11 @@ def _or_options(choice: Schema) -> Schema:
     rest = {key: value for key, value in choice.items() if key not in described}
     nameless = {"type": "object", "not": {"required": ["name"]}, "additionalProperties": True}
     return {**described, "additionalProperties": True, "if": nameless, "else": rest}
+
+
+def _shared(table: str, keys: Iterable[str]) -> Schema:
+    """References to the schemas of keys of a table."""
+    return {key: {"$ref": f"#/properties/{table}/properties/{key}"} for key in keys}
 
 
 def _among(names: Sequence[str]) -> Schema:

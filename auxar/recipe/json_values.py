@@ -16,7 +16,7 @@ from auxar.recipe.component_choice import ComponentChoice, default_of
 from auxar.recipe.field_docs import class_summary, field_docs
 from auxar.recipe.schema import KINDS_OF_LISTS
 from auxar.recipe.structuring import RECIPES
-from auxar.structuring import NO_KEY
+from auxar.structuring import NO_KEY, table_if_given
 
 Schema = dict[str, Any]
 _SCALARS: dict[Any, Schema] = {
@@ -41,12 +41,6 @@ _OF_ATTRS: dict[type, Callable[[Any], Keywords]] = {
 }
 
 
-def _table_if_given(hint: Any) -> Any:
-    """The attrs class of an optional table, whose default is None; any other type as it is."""
-    parts = [part for part in get_args(hint) if part is not type(None)]
-    return parts[0] if len(parts) == 1 and len(get_args(hint)) == 2 and attrs.has(parts[0]) else hint
-
-
 def table_schema(cls: type, component: Callable[[attrs.Attribute[Any], Any], Schema], otherwise: str = "") -> Schema:
     """Returns the schema of a table, whose keys are the fields of an attrs class.
 
@@ -60,7 +54,7 @@ def table_schema(cls: type, component: Callable[[attrs.Attribute[Any], Any], Sch
     for field in attrs.fields(cls):
         if not field.init or NO_KEY in field.metadata:
             continue
-        hint = _table_if_given(hints[field.name])
+        hint = table_if_given(hints[field.name])
         is_table = attrs.has(hint) and not names_a_component(hint)
         description = docs.get(field.name) or (class_summary(hint) if is_table else otherwise)
         if names_a_component(hint):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, TrainingConfig
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
 from auxar.recipe.structuring import structure, unstructure
 from auxar.recipe.toml import parse_toml
-from auxar.recipe.validation import check_crops, check_stream_shards, check_validation
+from auxar.recipe.validation import check_crops, check_data, check_validation
 
 T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers")
@@ -107,9 +107,26 @@ def parse_recipe(
 
 
 def _completed(recipe: Recipe, registry: Registry, places: Places) -> Recipe:
-    """The recipe with an absolute `data.path` and all options of its components."""
-    path = full_data_path(recipe.data.path, registry.names("dataset"), places)
-    return fill_in(attrs.evolve(recipe, data=attrs.evolve(recipe.data, path=path)), registry, places)
+    """The recipe with absolute paths of its data sets and all options of its components."""
+    names = registry.names("dataset")
+
+    def placed(data: Any, key: str) -> Any:
+        return attrs.evolve(data, path=full_data_path(data.path, names, places, f"{key}.path"))
+
+    return fill_in(_with_data(recipe, placed), registry, places)
+
+
+def _with_data(recipe: Recipe, change: Callable[[Any, str], Any]) -> Recipe:
+    """The recipe with changed data sets. `change` gets each of them with the path of its table."""
+
+    def own(config: TrainingConfig, path: str, base: TrainingConfig | None = None) -> TrainingConfig:
+        if base is not None and config.data == recipe.training.data:
+            return attrs.evolve(config, data=base.data)
+        return config if config.data is None else attrs.evolve(config, data=change(config.data, f"{path}.data"))
+
+    base = own(recipe.training, "training")
+    factors = {name: own(config, recipe.training_key(name), base) for name, config in recipe.factor_training.items()}
+    return attrs.evolve(recipe, data=change(recipe.data, "data"), training=base, factor_training=factors)
 
 
 def _text(path: Path) -> str:
@@ -138,10 +155,9 @@ def _parse(
     check_strings(settings, "settings", "key=value strings")
     images: dict[str, Any] = {}
     for setting in settings:
-        if key_parts(setting.partition("=")[0]) == ["data", "path"]:
+        if key_parts(setting.partition("=")[0])[-2:] == ["data", "path"]:
             apply_setting(images, setting)
-    if images:
-        remove_other_options(table, images["data"]["path"])
+    remove_other_options(table, images)
     for setting in settings:
         apply_setting(table, setting)
     if places is not None:
@@ -156,11 +172,12 @@ def _parse(
 def recipe_table(recipe: Recipe) -> dict[str, Any]:
     """Converts the recipe to a table of plain values with the structure of its TOML."""
     table = unstructure(attrs.evolve(recipe, registry=None))
-    if not table["data"]["options"]:
-        del table["data"]["options"]
+    overrides = table.pop("factor_training")
+    for each in (table, table["training"], *overrides.values()):
+        if "data" in each and not each["data"]["options"]:
+            del each["data"]["options"]
     if recipe.condition is not None:
         table["condition"] = without_unused(recipe.condition, table["condition"])
-    overrides = table.pop("factor_training")
     if overrides:
         table["training"]["factor"] = {
             name: {key: value for key, value in override.items() if table["training"].get(key) != value}
@@ -191,7 +208,7 @@ def _structure_recipe(table: Mapping[str, Any]) -> Recipe:
     recipe = attrs.evolve(recipe, stage=stages)
     recipe = attrs.evolve(recipe, factor_training=_factor_training(recipe, table["training"], overrides))
     check_validation(recipe)
-    check_stream_shards(recipe)
+    check_data(recipe)
     check_crops(recipe)
     return recipe
 
@@ -207,7 +224,7 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
             raise UserError(f"{path}: no factor is named '{name}'{did_you_mean(name, recipe.factor_names)}")
         if not isinstance(override, Mapping):
             raise UserError(f"{path}: expected a table")
-        table = with_names(merged_training(base, override), TrainingConfig)
+        table = with_names(merged_training(base, override), TrainingConfig, f"{path}.")
         merged[name] = structure(table, TrainingConfig, path)
         for key in COMMON_KEYS:
             if getattr(merged[name], key) != getattr(recipe.training, key):
@@ -223,9 +240,9 @@ def fill_in(recipe: Recipe, registry: Registry, places: Places | None = None) ->
     """
     condition = recipe.condition
     prior = registry.prior(recipe.prior.name, "prior", given_features=condition is not None)
+    recipe = _with_data(recipe, lambda data, key: with_data_options(data, registry, places, key))
     return attrs.evolve(
         _resolved(recipe, "", registry, prior=prior),
-        data=with_data_options(recipe.data, registry, places),
         stage=tuple(_resolved(stage, f"stage[{index}].", registry) for index, stage in enumerate(recipe.stage)),
         condition=condition and _resolved(condition, "condition.", registry),
         training=_resolved(recipe.training, "training.", registry),

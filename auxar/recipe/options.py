@@ -12,7 +12,8 @@ import attrs
 from auxar.arguments import check_strings
 from auxar.errors import UserError
 from auxar.model import ImageSpec
-from auxar.recipe.schema import DataConfig, EvaluationConfig, SamplingConfig, TrainingConfig
+from auxar.recipe.data_config import DataConfig
+from auxar.recipe.schema import EvaluationConfig, SamplingConfig, TrainingConfig
 
 
 def check_settings(settings: Sequence[str], *allowed: str) -> None:

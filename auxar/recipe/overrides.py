@@ -10,10 +10,12 @@ import attrs
 from auxar.errors import UserError, is_unicode, naming, one_line, shown
 from auxar.plugins import load_plugins
 from auxar.recipe.component_choice import ComponentChoice, default_of
+from auxar.recipe.data_config import Crop
 from auxar.recipe.options import key_parts, keys_in_tables
-from auxar.recipe.schema import Crop, Recipe
+from auxar.recipe.schema import Recipe
 from auxar.recipe.structuring import component_table
 from auxar.recipe.toml import toml_value
+from auxar.structuring import table_if_given
 
 LENGTHS = frozenset({"steps", "epochs"})
 """The keys that give the length of training."""
@@ -109,14 +111,17 @@ def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dic
     return table | {key: _combined(table.get(key), value) for key, value in override.items()}
 
 
-def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
-    """The table of an attrs class, with the default component's name added to each table that has only options."""
+def with_names(table: Mapping[str, Any], cls: type, path: str = "") -> dict[str, Any]:
+    """The table of an attrs class, with the default component's name added to each table that has only options.
+
+    Errors name keys that begin with `path`.
+    """
     found = dict(table)
     hints = get_type_hints(cls)
     for field in attrs.fields(cls):
-        value, hint = found.get(field.name), hints[field.name]
+        value, hint = found.get(field.name), table_if_given(hints[field.name])
         if hint is Crop and field.name in found:
-            found[field.name] = value = _crop_table(value)
+            found[field.name] = value = _crop_table(value, f"{path}{field.name}")
         if not isinstance(value, Mapping):
             continue
         if hint is ComponentChoice:
@@ -124,32 +129,35 @@ def with_names(table: Mapping[str, Any], cls: type) -> dict[str, Any]:
             if "name" not in value and isinstance(default, ComponentChoice):
                 found[field.name] = {"name": default.name, **value}
         elif attrs.has(hint):
-            found[field.name] = with_names(value, hint)
+            found[field.name] = with_names(value, hint, f"{path}{field.name}.")
     return found
 
 
-def _crop_table(value: Any) -> Any:
+def _crop_table(value: Any, path: str) -> Any:
     """The table of `data.crop`, for which the text `random` may stand, or be its name after a setting has added a key.
 
     Raises `UserError` for another text.
     """
     if isinstance(value, str):
         if value != "random":
-            raise UserError(f'data.crop: expected a table or "random", got the string {shown(value)}')
+            raise UserError(f'{path}: expected a table or "random", got the string {shown(value)}')
         return {"random": True}
     if isinstance(value, Mapping) and value.get("name") == "random":
         return {"random": True, **{key: entry for key, entry in value.items() if key != "name"}}
     return value
 
 
-def remove_other_options(table: dict[str, Any], path: object) -> None:
-    """Removes the options and splits of a registered data set if `path`, the new `data.path`, is another data set.
+def remove_other_options(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Removes the options and splits of a registered data set if its new `data.path` is another data set.
 
-    `table` is the recipe. Its data set is a registered one if the recipe has `data.options`, or if its `data.path` is
-    the name of a data set of an installed plugin.
+    `table` is the recipe, or a table in it, and `changes` has the new paths. A data set is a registered one if it has
+    `data.options`, or if its `data.path` is the name of a data set of an installed plugin.
     """
+    for key, change in changes.items():
+        if key != "data" and isinstance(table.get(key), dict):
+            remove_other_options(table[key], change)
     data = table.get("data")
-    if not isinstance(data, dict) or path == data.get("path"):
+    if "data" not in changes or not isinstance(data, dict) or changes["data"].get("path") == data.get("path"):
         return
     if "options" in data or data.get("path") in load_plugins().names("dataset"):
         for key in ("options", *SPLITS):

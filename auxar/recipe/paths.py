@@ -1,7 +1,8 @@
 """The paths of images and of other runs in a recipe, which are relative to the recipe's folder.
 
-These are `data.path` and the keys `init` of [training] and [training.factor.NAME]. Values of `--set` are relative to
-the working directory. A loaded recipe has absolute paths, so that its run can be continued from any working directory.
+These are `data.path` and the keys `init` and `data.path` of [training] and [training.factor.NAME]. Values of `--set`
+are relative to the working directory. A loaded recipe has absolute paths, so that its run can be continued from any
+working directory.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def full_path(path: str, places: Places, key: str) -> str:
     return _checked(os.path.abspath(places.of(key) / os.path.expanduser(path)), key)
 
 
-def full_data_path(path: str, datasets: Collection[str], places: Places) -> str:
-    """The absolute path of the images that `data.path` names. `datasets` are the names of registered data sets.
+def full_data_path(path: str, datasets: Collection[str], places: Places, key: str = "data.path") -> str:
+    """The absolute path of the images that a key names. `datasets` are the names of registered data sets.
 
     A path is unchanged if it names a registered data set, begins with `~`, or may be a name on the Hugging Face hub,
     because there is no such file or folder. Raises `UserError` if the file or folder exists only relative to the
@@ -69,22 +70,22 @@ def full_data_path(path: str, datasets: Collection[str], places: Places) -> str:
     """
     if path in datasets or path.startswith("~"):
         return path
-    here, base = Path.cwd(), Path(os.path.abspath(places.of("data.path")))
+    here, base = Path.cwd(), Path(os.path.abspath(places.of(key)))
     # Unlike `Path.exists`, `os.path.exists` raises no error for a path that may not be read. That is reported later.
     if os.path.exists(base / path):
-        return _checked(os.path.realpath(base / path), "data.path")
+        return _checked(os.path.realpath(base / path), key)
     for other in (here, Path(os.path.abspath(places.folder or here))):
         if os.path.exists(other / path):
             wanted = one_line(Path(os.path.relpath(other / path, base)).as_posix())
-            advice = f'write path = "{wanted}" in the recipe, or add --set data.path={one_line(path)}'
-            if sets(places.settings, "data.path"):
-                advice = f"write --set data.path={wanted}"
-            raise UserError(f"data.path: {one_line(path)} is not in {base}, but in {other}; {RULE}; {advice}")
-    return _checked(os.path.abspath(base / path), "data.path") if looks_local(path, base) else path
+            advice = f'write path = "{wanted}" in the recipe, or add --set {key}={one_line(path)}'
+            if sets(places.settings, key):
+                advice = f"write --set {key}={wanted}"
+            raise UserError(f"{key}: {one_line(path)} is not in {base}, but in {other}; {RULE}; {advice}")
+    return _checked(os.path.abspath(base / path), key) if looks_local(path, base) else path
 
 
-def local_path(path: str, datasets: Collection[str]) -> Path | None:
-    """Returns the existing file or folder that `data.path` names; None if it may be the name of a data set on the hub.
+def local_path(path: str, datasets: Collection[str], key: str = "data.path") -> Path | None:
+    """Returns the existing file or folder that a key names; None if it may be the name of a data set on the hub.
 
     `datasets` are the names of registered data sets. Raises `UserError` if the path is local and does not exist, or if
     it cannot be looked up.
@@ -94,12 +95,12 @@ def local_path(path: str, datasets: Collection[str]) -> Path | None:
         exists = file.exists()
     except (OSError, RuntimeError) as error:  # A folder may not be entered, or a user's home folder is unknown.
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"data.path: {one_line(path)} cannot be read: {reason}") from error
+        raise UserError(f"{key}: {one_line(path)} cannot be read: {reason}") from error
     if exists:
         return file
     if looks_local(path):
         raise UserError(
-            f"data.path: {one_line(path)} does not exist{nearest_path(file)}; expected a folder of images, a parquet "
+            f"{key}: {one_line(path)} does not exist{nearest_path(file)}; expected a folder of images, a parquet "
             f"file, a name on the Hugging Face hub or a registered data set ({', '.join(sorted(datasets)) or 'none'}); "
             f"{RULE}"
         )

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from auxar.errors import UserError
+from auxar.errors import UserError, naming
+from auxar.recipe.data_config import DataConfig
 from auxar.recipe.schema import Recipe, TrainingConfig
 
 
 def check_validation(recipe: Recipe) -> None:
-    """Raises `UserError`, with the path of the key, if evaluations during training need a key that is missing.
-
-    Also raises it if the recipe names a split of validation images and takes a fraction of the training images, too.
-    """
-    data = recipe.data
-    if data.validation is not None and data.split.validation:
-        raise UserError(
-            f"data.validation: '{data.validation}' is given together with data.split.validation = "
-            f"{data.split.validation}; remove one of them"
-        )
-    has_images = data.validation is not None or data.split.validation > 0
+    """Raises `UserError`, with the path of the key, if evaluations during training need a key that is missing."""
+    has_images = recipe.data.validation is not None or recipe.data.split.validation > 0
     for path, config in _trainings(recipe):
         if config.evaluate_every is None:
             for key, value in (("keep_best", config.keep_best), ("patience", config.patience)):
@@ -32,32 +24,65 @@ def check_validation(recipe: Recipe) -> None:
             )
 
 
-def check_crops(recipe: Recipe) -> None:
-    """Raises `UserError` if images are to be cropped at random places, but are resized or have masks or images."""
-    for path, config in _trainings(recipe):
-        if config.crop is not None:
-            _check_size(f"{path}.crop", config.crop, recipe)
-    if not recipe.data.crop.random:
-        return
-    if recipe.data.resize != "none":
+def check_data(recipe: Recipe) -> None:
+    """Raises `UserError` if keys of [data], or of a factor's own data set, do not fit each other or the recipe."""
+    _check_data(recipe.data, recipe)
+    names = recipe.factor_names
+    for path, config in recipe.training_tables.items():
+        if config.data is None:
+            continue
+        with naming(path):
+            _check_data(config.data, recipe)
+        name = names[0] if path == "training" else path.removeprefix("training.factor.")
+        depth = min(names.index(name), len(recipe.stage))
+        if config.data.depth > depth:
+            raise UserError(
+                f"{path}.data.depth: expected at most {depth}, the depth of the images of factor {name}, "
+                f"got {config.data.depth}"
+            )
+
+
+def _check_data(data: DataConfig, recipe: Recipe) -> None:
+    if data.validation is not None and data.split.validation:
         raise UserError(
-            f"data.crop: random crops are of images of their own sizes; leave out data.resize = '{recipe.data.resize}'"
+            f"data.validation: '{data.validation}' is given together with data.split.validation = "
+            f"{data.split.validation}; remove one of them"
+        )
+    _check_stream_shards(data)
+    _check_random(data, recipe)
+
+
+def check_crops(recipe: Recipe) -> None:
+    """Raises `UserError` if the size of crops is given for images that are not cropped at random places, or small."""
+    height, width = recipe.image.height, recipe.image.width
+    for path, config in _trainings(recipe):
+        if (size := config.crop) is None:
+            continue
+        key, data = ("data", recipe.data) if config.data is None else (f"{path}.data", config.data)
+        if not data.crop.random:
+            raise UserError(
+                f'{path}.crop: this is the size of random crops; set {key}.crop = "random", or leave it out'
+            )
+        if size[0] > height or size[1] > width:
+            raise UserError(
+                f"{path}.crop: expected at most the height and width of [image], {height}×{width}, got {list(size)}"
+            )
+
+
+def _check_random(data: DataConfig, recipe: Recipe) -> None:
+    """Raises `UserError` if images are to be cropped at random places, but are resized or have masks or images."""
+    if not data.crop.random:
+        return
+    if data.resize != "none":
+        raise UserError(
+            f"data.crop: random crops are of images of their own sizes; leave out data.resize = '{data.resize}'"
         )
     if recipe.condition is not None and (kind := recipe.condition.kind) in ("mask", "image"):
         raise UserError(f"data.crop: random crops cannot be combined with a condition of the kind {kind}")
 
 
-def _check_size(path: str, size: tuple[int, int], recipe: Recipe) -> None:
-    height, width = recipe.image.height, recipe.image.width
-    if not recipe.data.crop.random:
-        raise UserError(f'{path}: this is the size of random crops; set data.crop = "random", or leave it out')
-    if size[0] > height or size[1] > width:
-        raise UserError(f"{path}: expected at most the height and width of [image], {height}×{width}, got {list(size)}")
-
-
-def check_stream_shards(recipe: Recipe) -> None:
+def _check_stream_shards(data: DataConfig) -> None:
     """Raises `UserError` if processes are to read their own shards, but the images do not permit it."""
-    data = recipe.data
     if data.shards == "all":
         return
     if not data.streaming:

@@ -248,13 +248,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def history(history: History | None) -> str:
-    """A clause on a training in several parts or from other weights; empty for any other training.
+    """A clause on a training in several parts, from other weights or on other images; empty for any other training.
 
     A part is described by its steps and by the settings in which the parts differ.
     """
-    if history is None or (len(history.parts) < 2 and history.init is None):
+    if history is None or (len(history.parts) < 2 and history.init is None and history.data is None):
         return ""
-    text = "trained"
+    text = "trained" if history.data is None else f"trained on {history.data}"
     if init := history.init:
         text += f" from the weights of {init.run}, checksum {init.checksum[:CHARACTERS_OF_CHECKSUM]}"
     if len(history.parts) < 2:

@@ -40,6 +40,19 @@ class Origin:
 
 
 @attrs.frozen
+class OwnData:
+    """A data set of its own that a factor was trained on."""
+
+    path: str
+    """The recipe's `data.path` of this factor."""
+    images: int | None
+    """Number of its training images; None for a stream."""
+
+    def __str__(self) -> str:
+        return f"{'a stream' if self.images is None else f'{self.images:,} images'} of {self.path}"
+
+
+@attrs.frozen
 class Part:
     """Consecutive steps of training with the same settings of length and learning rate."""
 
@@ -54,11 +67,13 @@ class Part:
 
 @attrs.frozen
 class History:
-    """The parts of a factor's training, in order, and the weights that it began with."""
+    """The parts of a factor's training, in order, the weights that it began with, and its own data set."""
 
     parts: tuple[Part, ...] = ()
     init: Origin | None = None
     """The weights of another run that training began with; None if the weights were initialized."""
+    data: OwnData | None = None
+    """The data set that the factor was trained on, if it has one of its own."""
 
     def continued(self, step: int, config: TrainingConfig) -> History:
         """Returns the history of a training that continues after `step` steps with the settings in `config`."""

@@ -38,8 +38,8 @@ FREE_KEYS = {
         *LENGTHS,
         *RATES,
     ),
-    "data": ("workers",),
 }
+FREE_PATHS = (f"training.optimizer.{LEARNING_RATE}", "data.workers", "training.data.workers")
 
 
 def recipe_of_run(recipe: Recipe) -> Recipe:
@@ -154,4 +154,4 @@ def _different(before: Recipe, now: Recipe) -> list[str]:
 def _is_free(path: str) -> bool:
     table, _, rest = path.partition(".")
     key = re.split(r"[.\[]", rest)[0]
-    return table in FREE_TABLES or key in FREE_KEYS.get(table, ()) or path == f"training.optimizer.{LEARNING_RATE}"
+    return table in FREE_TABLES or key in FREE_KEYS.get(table, ()) or path in FREE_PATHS

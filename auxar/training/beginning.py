@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from auxar.data.loading import images_of
+from auxar.data.loading import images_of, with_own_data
 from auxar.data.sets import DataSets
 from auxar.files import entries, is_file
 from auxar.model import FLOAT, Chain
@@ -19,7 +19,7 @@ from auxar.runs.lock import holding, holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run, stores
 from auxar.training.conversion import is_converted
 from auxar.training.initialization import check_init
-from auxar.training.lengths import check_lengths, total_steps
+from auxar.training.lengths import check_lengths, needs_images, total_steps
 from auxar.work.processes import Processes
 
 PATIENCE = 300.0
@@ -44,8 +44,9 @@ class Task:
 
     @functools.cached_property
     def data(self) -> DataSets:
-        """The images of the recipe."""
-        return images_of(self.recipe)
+        """The images of the recipe, and the own data sets of factors that need them."""
+        factors = [name for name in self.recipe.factor_names if needs_images(self.run, self.recipe, name, self.names)]
+        return with_own_data(images_of(self.recipe), self.recipe, factors)
 
 
 def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tuple[Recipe, dict[str, int]]:
@@ -74,7 +75,7 @@ def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tu
             facts |= task.data.facts
     with holding_for_all(run.path, processes, check, patience=PATIENCE):
         with processes.agreeing():
-            steps = total_steps(run, task.recipe, lambda: task.data.train)
+            steps = total_steps(run, task.recipe, lambda name: task.data.of(name).train)
             check_lengths(run, task.recipe, task.network, task.names, steps)
         with processes.agreeing(), contextlib.ExitStack() as held:
             if processes.is_main:

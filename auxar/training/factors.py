@@ -112,9 +112,12 @@ class FactorTraining:
             for left in unfinished(self.run.factor(factor.name)):
                 remove(left)
         preview = None if self.preview is None else functools.partial(self.preview, model, factor)
-        data, crop = self.data, self.recipe.training_of(factor.name).crop
-        if crop is not None:
-            data, model = attrs.evolve(data, train=data.train.with_crops(*crop)), model.at(*crop)
+        data, config = self.data, self.recipe.training_of(factor.name)
+        if config.crop is not None:
+            model, own = model.at(*config.crop), data.of(factor.name)
+            image = model.specs[0 if config.data is None else config.data.depth]
+            own = attrs.evolve(own, train=own.train.with_crops(image.height, image.width))
+            data = attrs.evolve(data, own={factor.name: own})
             (factor,) = (other for other in model.all_factors if other.name == factor.name)
         count_later_steps = self._counting(factor.name, later)
         FactorLoop(

@@ -22,7 +22,7 @@ from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run
 from auxar.runs.weights import CONDITION, check_header, read_weights, recipe_part, recorded_part
-from auxar.training.lengths import is_trainable, training_key
+from auxar.training.lengths import is_trainable
 
 FREE = re.compile(r"image\.(height|width)|.*\.dropout")
 """The keys that may differ. The shapes of the tensors say whether weights fit another size of images, and dropout
@@ -67,7 +67,7 @@ def _naming(recipe: Recipe, factor: Factor) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{training_key(recipe, factor.name)}.init: {error}") from None
+        raise UserError(f"{recipe.training_key(factor.name)}.init: {error}") from None
 
 
 def _source(init: str, factor: Factor) -> Path:

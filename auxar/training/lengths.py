@@ -16,25 +16,20 @@ from auxar.runs.weights import read_trained
 from auxar.training.checkpoints import checkpoints, step_of
 
 
-def training_key(recipe: Recipe, name: str) -> str:
-    """The path of the table with the training settings of the factor `name`."""
-    return f"training.factor.{name}" if name in recipe.factor_training else "training"
-
-
 def number_of_images(images: ImageSet) -> int:
     """The number of images in a set; 0 for a stream, which has no known length."""
     return len(images) if isinstance(images, Sized) else 0
 
 
-def total_steps(run: RunFolder, recipe: Recipe, training_images: Callable[[], ImageSet]) -> dict[str, int]:
+def total_steps(run: RunFolder, recipe: Recipe, training_images: Callable[[str], ImageSet]) -> dict[str, int]:
     """The number of steps that the recipe sets for each factor.
 
-    `training_images` is called only if the images must be counted: a length in epochs depends on their number, unless
-    the factor was already trained for as many epochs.
+    `training_images` gives the images of a factor. It is called only if they must be counted: a length in epochs
+    depends on their number, unless the factor was already trained for as many epochs.
     """
     found = {name: _known_steps(run, recipe, name) for name in recipe.factor_names}
     return {
-        name: recipe.training_of(name).total_steps(number_of_images(training_images())) if known is None else known
+        name: recipe.training_of(name).total_steps(number_of_images(training_images(name))) if known is None else known
         for name, known in found.items()
     }
 
@@ -52,6 +47,12 @@ def _known_steps(run: RunFolder, recipe: Recipe, name: str) -> int | None:
     if trained and trained.total is not None and parts and parts[-1].settings.get("epochs") == config.epochs:
         return trained.total
     return None
+
+
+def needs_images(run: RunFolder, recipe: Recipe, name: str, chosen: Sequence[str]) -> bool:
+    """Whether the images of a factor are needed: to count them or, if it is chosen and not trained, to train it."""
+    steps = _known_steps(run, recipe, name)
+    return steps is None or (name in chosen and not is_trained(run, name, steps))
 
 
 def is_trainable(factor: Factor) -> bool:
@@ -84,7 +85,7 @@ def check_lengths(
             raise _too_short(recipe, name, total, done, trained.total if trained else None)
         if trained and not saved and name in chosen:
             raise UserError(
-                f"{training_key(recipe, name)}.{_length(recipe, name)}: factor {name} cannot be trained from "
+                f"{recipe.training_key(name)}.{_length(recipe, name)}: factor {name} cannot be trained from "
                 f"{trained.steps} to {total} steps, because its last checkpoint is missing: expected a file "
                 f"training-….safetensors in {run.factor(name)} (folders of `auxar export` have none); restore it, keep "
                 f"a length of {trained.steps} steps, or start a new run from these weights in another folder "
@@ -102,14 +103,14 @@ def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> Non
     """
     for name in chosen:
         config = recipe.training_of(name)
-        key = training_key(recipe, name)
+        key = recipe.training_key(name)
         if config.batch_size % processes:
             below = config.batch_size // processes * processes
             raise UserError(
                 f"{key}.batch_size: {config.batch_size} is not divisible by the number of processes, {processes}; "
                 f"use a multiple of {processes}, such as {below + processes}"
             )
-        if recipe.data.streaming and config.steps is None:
+        if recipe.data_of(name).streaming and config.steps is None:
             raise UserError(f"{key}.epochs: the length of a stream is not known; set {key}.steps instead")
 
 
@@ -119,7 +120,7 @@ def _length(recipe: Recipe, name: str) -> str:
 
 def _too_short(recipe: Recipe, name: str, total: int, done: int, finished: int | None) -> UserError:
     config = recipe.training_of(name)
-    key = f"{training_key(recipe, name)}.{_length(recipe, name)}"
+    key = f"{recipe.training_key(name)}.{_length(recipe, name)}"
     found = str(total) if config.steps is not None else f"{config.epochs} ({total} steps)"
     weights = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
     choice = f"{done} or more steps{weights}"
@@ -147,7 +148,7 @@ def _check_rates(run: RunFolder, recipe: Recipe) -> None:
                 found, trained_with = (rates.get(key, "the usual value") for rates in (after, before))
                 keep = f"use {trained_with}" if key in before else "leave the key out"
                 raise UserError(
-                    f"{training_key(recipe, name)}.{key}: {found} would have no effect, because all factors are "
+                    f"{recipe.training_key(name)}.{key}: {found} would have no effect, because all factors are "
                     f"trained, {name} with {trained_with}; set a larger training.{_length(recipe, name)} to train "
                     f"further, or {keep}"
                 )

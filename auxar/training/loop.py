@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from auxar.data.batches import training_examples
 from auxar.data.examples import Examples
 from auxar.data.sets import DataSets
-from auxar.errors import UserError
+from auxar.errors import UserError, naming
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor, recomputing
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.threads import ThreadChoice, threads
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_augmentations
-from auxar.runs.history import HISTORY, History
+from auxar.runs.history import HISTORY, History, OwnData
 from auxar.runs.layout import RunFolder
 from auxar.runs.optimizer_state import stored_state
 from auxar.runs.versions import versions_entry
@@ -76,7 +76,7 @@ class FactorLoop:
     def __attrs_post_init__(self) -> None:
         factor, accelerator, condition = self.factor, self.accelerator, self.recipe.condition
         factor.to(accelerator.device)
-        self.images = self.data.train
+        self.images = self.data.of(factor.name).train
         self.config = config = self.recipe.training_of(factor.name)
         self.drop = condition.drop if condition is not None and factor.name != CONDITION_FACTOR else 0.0
         """Probability with which the condition of an image is replaced by the null condition."""
@@ -87,7 +87,10 @@ class FactorLoop:
         images, batch_size = self.data.validation, self.recipe.evaluation.batch_size
         self.validation = Validation(self.model, factor, images, batch_size, config, self.folder, accelerator, total)
         self.bits = math.log(2) * factor.image.dims
-        self.history = History()
+        self.own = config.data
+        """The factor's own data set; None if it is trained on [data]."""
+        count = number_of_images(self.images) or None
+        self.history = History(data=None if self.own is None else OwnData(self.own.path, count))
         self.compiled = False
         self.threads = ThreadChoice(accelerator.device)
         self.rates: Iterator[tuple[float, ...]] = iter(())
@@ -143,7 +146,7 @@ class FactorLoop:
             self.factor.load_state_dict(saved.part("factor"))
             self.history = saved.history
         elif self.config.init is not None:
-            self.history = History(init=load_init(self.run, self.factor, self.config.init))
+            self.history = attrs.evolve(self.history, init=load_init(self.run, self.factor, self.config.init))
         else:
             self._initialize()
 
@@ -160,17 +163,18 @@ class FactorLoop:
     def _batches(self, steps: range, **options: int) -> Generator[Examples, None, None]:
         """The share of this process in the batches of some steps. `options` replace the size and the processes."""
         shared = {"rank": self.accelerator.process_index, "processes": self.accelerator.num_processes}
-        yield from training_examples(
-            self.images,
-            start=steps.start,
-            steps=steps.stop,
-            seed=seed_of(self.config.seed, "data", self.factor.name),
-            augment=build_augmentations(self.config),
-            labels_of=None if (condition := self.recipe.condition) is None else condition.augmentation,
-            workers=self.recipe.data.workers if len(steps) > 1 else 0,
-            drop=self.drop,
-            **{"batch_size": self.config.batch_size, **shared, **options},
-        )
+        with naming("" if self.own is None else self.recipe.training_key(self.factor.name)):
+            yield from training_examples(
+                self.images,
+                start=steps.start,
+                steps=steps.stop,
+                seed=seed_of(self.config.seed, "data", self.factor.name),
+                augment=build_augmentations(self.config),
+                labels_of=None if (condition := self.recipe.condition) is None else condition.augmentation,
+                workers=(self.own or self.recipe.data).workers if len(steps) > 1 else 0,
+                drop=self.drop,
+                **{"batch_size": self.config.batch_size, **shared, **options},
+            )
 
     def _initialize(self) -> None:
         # Every process initializes on the same images, so all start with the same weights.
@@ -183,8 +187,9 @@ class FactorLoop:
     def _inputs(self, batch: Examples) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The inputs of the factor for a batch: the images at its depth, their views for a stage, and conditions."""
         batch = batch.to(self.accelerator.device)
-        views = self.model.views(batch.image, self.factor.depth + 1)
-        return self.factor.inputs(views, batch.condition)
+        depth = 0 if self.own is None else self.own.depth
+        views = self.model.views(batch.image, self.factor.depth + 1, depth=depth)
+        return self.factor.inputs(dict(enumerate(views, depth)), batch.condition)
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()

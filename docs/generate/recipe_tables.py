@@ -15,10 +15,11 @@ from auxar.model import ImageSpec
 from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
+from auxar.recipe.data_config import DataConfig
 from auxar.recipe.field_docs import class_summary, field_docs
 from auxar.recipe.json_schema import recipe_schema, schema_text
 from auxar.recipe.json_values import names_a_component
-from auxar.recipe.schema import DataConfig, EvaluationConfig, SamplingConfig, Stage, TrainingConfig
+from auxar.recipe.schema import EvaluationConfig, SamplingConfig, Stage, TrainingConfig
 
 TABLES: dict[str, type] = {
     "image": ImageSpec,
@@ -110,6 +111,8 @@ def _type_name(hint: Any) -> str:
         return "table"
     if names_a_component(hint):
         return "component"
+    if attrs.has(hint):
+        return "table"
     return TYPES.get(hint) or getattr(hint, "__name__", str(hint))
 
 

@@ -38,6 +38,8 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
     recipe = load_recipe(run.recipe, trust_plugins=trust_plugins)
     summary = MeasuredRun(run.path).summary if run.evaluation.is_file() else None
     title, local = name.rpartition("/")[2], Path(recipe.data.path).is_absolute()
+    paths = [recipe.data_of(factor).path for factor in recipe.factor_names]
+    sources = dict.fromkeys("images of its author" if Path(path).is_absolute() else f"`{path}`" for path in paths)
     purpose, terms = _header(run.recipe.read_text(encoding="utf-8"))
     metadata = ModelCardData(
         license=license,
@@ -60,7 +62,7 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
         most=MOST_NAMES,
         summary=summary,
         kinds=KINDS,
-        local=local,
+        sources=" and ".join(sources),
         license=" ".join(filter(None, (license and f"License: {license}.", terms))) or "No license was given.",
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
+import operator
 import shutil
 import subprocess
 import sysconfig
@@ -24,9 +26,10 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.condition import ConditionConfig
+from auxar.recipe.data_config import Crop, DataConfig, Split
 from auxar.recipe.json_schema import recipe_schema, schema_text
 from auxar.recipe.loading import COMMON_KEYS, _parse, fill_in
-from auxar.recipe.schema import Crop, DataConfig, EvaluationConfig, SamplingConfig, Split, Stage, TrainingConfig
+from auxar.recipe.schema import EvaluationConfig, SamplingConfig, Stage, TrainingConfig
 from auxar.recipe.shipped import with_schema
 
 RECIPES = PROJECT / "recipes"
@@ -38,9 +41,15 @@ plugins = []
 data = { path = "noto-emoji", split = { validation = 0.1 } }
 image = { height = 8, width = 8 }
 prior = { name = "pixelcnn", head = { name = "logistic_mixture" } }
-training = { steps = 4, evaluate_every = 2, optimizer = "adamw", factor = { stage0 = {} } }
 evaluation = {}
 sampling = { sampler = { name = "cached" } }
+
+[training]
+steps = 4
+evaluate_every = 2
+optimizer = "adamw"
+data.path = "noto-emoji"
+factor.stage0.data.path = "noto-emoji"
 
 [[stage]]
 view = { name = "pyramid" }
@@ -58,14 +67,9 @@ TABLES: dict[str, type] = {
     "sampling": SamplingConfig,
     "condition": ConditionConfig,
 }
-DEPENDENT = {"data.validation"}
-DEPENDENT |= {f"condition.{field.name}" for field in attrs.fields(ConditionConfig)}
-DEPENDENT |= {
-    "data.shards",
-    "data.split.validation",
-    "stage.0.decoder.width",
-    "stage.0.decoder.heads",
-}
+DEPENDENT = {f"condition.{field.name}" for field in attrs.fields(ConditionConfig)}
+DEPENDENT |= {f"{path}data.{key}" for path in ("", "training.") for key in ("shards", "split.validation", "validation")}
+DEPENDENT |= {"training.data.depth", "stage.0.decoder.width", "stage.0.decoder.heads"}
 """Keys whose valid values depend on other keys, which the schema does not check."""
 
 
@@ -196,16 +200,18 @@ def test_wrong_recipes_are_refused(accepts, changes):
 def scalars() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields the path and the schema of every key and option of the base recipe that is a scalar or a list of them."""
 
-    def walk(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        for key, value in schema.get("properties", {}).items():
+    def walk(table: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for key, value in table.get("properties", {}).items():
+            while value.get("$ref", "").startswith("#/properties/"):
+                value = functools.reduce(operator.getitem, value["$ref"].split("/")[1:], whole)
             if value.keys() & {"enum", "type"} and value.get("type") not in ("object",) and key != "stage":
                 yield f"{path}{key}", value
             yield from walk(value, f"{path}{key}.")
 
-    schema = recipe_schema(REGISTRY)
-    options = schema["definitions"]
-    yield from walk(schema, "")
-    yield from walk(schema["properties"]["stage"]["items"], "stage.0.")
+    whole: Any = recipe_schema(REGISTRY)
+    options = whole["definitions"]
+    yield from walk(whole, "")
+    yield from walk(whole["properties"]["stage"]["items"], "stage.0.")
     yield from walk(options["factor"], "training.factor.stage0.")
     for path, definition in {
         "stage.0.view.": "view-pyramid",

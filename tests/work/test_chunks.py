@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from auxar.errors import UserError
 from auxar.files import kind, read_json, write_json
 from auxar.work import chunks
-from auxar.work.chunks import Tensors, Work
+from auxar.work.chunks import Tensors, Work, user_of_work
 
 PATCHED = ("acquire", "is_file", "write_tensors", "read_tensors", "remove", "entries")
 """Functions of files before each of which another process may go on, or a process may die."""
@@ -226,3 +226,8 @@ def test_who_is_waited_for_is_told_once(tmp_path, monkeypatch, caplog):
     told = "waiting for another process, which works on a part of this; to go on, wait until it is done, or end it"
     assert caplog.messages == [told]
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("key", ["none", "\0", "\ud800", "x" * 300])
+def test_work_with_a_damaged_key_has_no_user(tmp_path, key):
+    assert user_of_work(tmp_path / "out", key) is None
