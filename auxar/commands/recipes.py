@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from auxar.recipe.shipped import ShippedRecipe
 
 GROUPS = {
-    "": "The quickstart, the model that comes trained, and the models of the paper",
+    "": "The quickstart, the models that come trained, photographs, and the models of the paper",
     "small": "Small networks, for a few CPU cores",
     "small/emoji": "Five models of the same emoji, to be compared",
     "small/labels": "Models that are given the label of each image",

@@ -88,16 +88,16 @@ def test_names_are_found_anywhere_and_files_win(empty):
             "celeba32",
             "it is neither a file nor a recipe that comes with auxar; did you mean 'small/celeba32'? (`auxar ",
         ),
-        ("photos", "it is neither a file nor a recipe that comes with auxar; did you mean 'photos.toml'? (`auxar "),
+        ("scans", "it is neither a file nor a recipe that comes with auxar; did you mean 'scans.toml'? (`auxar "),
         ("zzzzzz", "it is neither a file nor a recipe that comes with auxar (`auxar recipes` lists them)"),
         ("recipes/quickstart.toml", "a recipe of this name comes with auxar: give its name alone, 'quickstart'"),
         ("a/tight/small/table2_coarse", "with auxar: give its name alone, 'tight/small/table2_coarse'"),
         ("zzz/y.toml", "recipe zzz/y.toml does not exist"),
-        ("fotos.toml", "did you mean 'photos.toml'? (known: photos.toml)"),
+        ("scan.toml", "did you mean 'scans.toml'? (known: scans.toml)"),
     ],
 )
 def test_a_name_that_is_not_found(empty, path, words):
-    (empty / "photos.toml").write_text(TINY)
+    (empty / "scans.toml").write_text(TINY)
     message = said(load_recipe, path)
     assert message.startswith(f"recipe {path} does not exist")
     assert words in message
