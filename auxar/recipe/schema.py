@@ -280,7 +280,7 @@ class Recipe:
 
         Examples:
             >>> import auxar
-            >>> recipe, _ = auxar.load_recipe("quickstart")
+            >>> recipe = auxar.load_recipe("quickstart")
             >>> recipe.training_key("prior")
             'training.factor.prior'
         """
@@ -291,7 +291,7 @@ class Recipe:
 
         Examples:
             >>> import auxar
-            >>> recipe, _ = auxar.load_recipe("quickstart")
+            >>> recipe = auxar.load_recipe("quickstart")
             >>> recipe.data_of("prior") is recipe.data
             True
         """
