@@ -164,7 +164,7 @@ def fitted(
     if resize == "none":
         has = _sizes(picture, found)
         raise WrongSize(
-            f"data.resize: {name} has {has}, but [image] has {size[1]}×{size[0]} (height×width); set data.resize "
+            f"data.resize: {name} has {has}; expected {size[1]}×{size[0]} (height×width); set data.resize "
             "to 'cover' or 'stretch', set data.crop, or change image.height and image.width",
             has,
         )

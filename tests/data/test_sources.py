@@ -316,7 +316,7 @@ def test_a_stream_without_images_on_one_side(folder):
 
 
 def test_images_of_another_size(folder):
-    assert "part0/000.png has 4×4 pixels, but [image] has 8×6" in refusal(folder, ImageSpec(3, height=8, width=6))
+    assert "part0/000.png has 4×4 pixels; expected 8×6" in refusal(folder, ImageSpec(3, height=8, width=6))
     assert "(3×2 after data.crop)" in refusal(folder, crop=Crop(top=1, left=2))
     assert "data.crop: the margins leave nothing of part0/000.png" in refusal(folder, crop=Crop(top=4))
 
