@@ -63,7 +63,7 @@ def build_model(recipe: Recipe, on: str | device = "cpu") -> Chain:
     sampler: Sampler = build_component(recipe.sampling.sampler, "sampling.sampler")
     model = Chain(factors, condition_factor, sampler=sampler, picture_values=recipe.data.values)
     check_sampler(sampler, model)
-    if recipe.data.crop.random or any(config.crop is not None for config in recipe.training_tables.values()):
+    if any(data.crop.random for data in recipe.data_tables.values()):
         check_any_size(model)
         _check_crops(recipe, stride_of(factor.view for factor in factors if factor.view is not None))
     for key, config in recipe.training_tables.items():

@@ -265,6 +265,10 @@ def test_a_factor_can_have_smaller_crops(folder, tmp_path, streaming):
         ({"data__crop": "left"}, "data.crop: expected a table or \"random\", got the string 'left'"),
         ({"prior": "transformer"}, "data.crop: random crops need networks for images of any size; prior: "),
         ({"image__width": 9}, "^image: random crops have multiples of 2 rows and 2 columns, .* got 8×9$"),
+        (
+            {"image__width": 9, "data__crop": {}, "training__data": {"path": "other", "crop": "random"}},
+            "^image: random crops have multiples of 2 rows and 2 columns, .* got 8×9$",
+        ),
         ({"training__crop": [6, 5]}, "^training.crop: random crops have multiples of 2 .* got 6×5$"),
         ({"training__factor": {"prior": {"crop": [3, 4]}}}, "^training.factor.prior.crop: random .* got 3×4$"),
         ({"training__crop": [10, 8]}, "training.crop: expected at most the height and width of .image., 8×8, got .10"),
