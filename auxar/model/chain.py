@@ -152,8 +152,8 @@ class Chain(nn.Module):
     def views(self, image: Tensor, deepest: int | None = None, *, depth: int = 0) -> list[Tensor]:
         """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.
 
-        `image` has shape (b, *specs[depth].shape): with `depth`, it has views at this depth, with which the result
-        begins. With `deepest`, only depths up to `deepest` are returned.
+        `image` has the images or, with `depth`, their views at this depth, with which the list then begins: shape (b,
+        *specs[depth].shape). With `deepest`, only depths up to `deepest` are returned.
         """
         views = [image]
         for factor in itertools.islice(self.factors, depth, deepest):
