@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.model.centers import neighbor_centers
+from auxar.model.guidance import GuidedSource
 from auxar.model.head import RestrictableHead
 from auxar.model.image import ImageSpec
 from auxar.model.network import CausalNetwork
@@ -154,7 +155,12 @@ class CausalDistribution(Prior, Decoder):
         return attrs.evolve(found, inside=mass.sum((2, 3)))
 
     def draw(self, request: SampleRequest, sampler: Sampler, features: Tensor | None = None) -> Tensor:
-        return sampler.sample(self.network, features, DrawSource.of(self.network, request))
+        source = DrawSource.of(self.network, request)
+        guidance = request.guidance
+        if guidance is None:
+            return sampler.sample(self.network, features, source)
+        noise = request.uniforms(self.image.shape, source.uniforms.device)
+        return sampler.sample(self.network, features, GuidedSource(source, guidance, noise))[: source.count]
 
     def initialize(self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None) -> None:
         self.network.initialize(image, features, self._centers(image, given))

@@ -239,6 +239,9 @@ class Factor(nn.Module):
             drawn: Tensor = self.distribution.draw(request, sampler)
             return drawn.reshape(-1, *self.models.spec.shape)
         features = self.features(len(request.numbers), view, request.condition)
+        if request.guidance is not None:
+            null = self.features(len(request.numbers), view)
+            features = None if features is None or null is None else torch.cat([features, null])
         request = attrs.evolve(request, given=self.given(view))
         found: Tensor = self.distribution.draw(request, sampler, *(() if features is None else (features,)))
         return found

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from auxar.model.image import Known
-from auxar.model.rule import Ancestral, Rule
+from auxar.model.rule import Ancestral, Guidance, Rule
 from auxar.model.support import GivenView
 
 
@@ -46,6 +46,11 @@ class SampleRequest:
     condition: Tensor | None = None
     """The condition of each image, integers (len(numbers), *condition.spec.shape), the same at all depths. None is the
     null condition, or no condition for a model without one."""
+
+    @property
+    def guidance(self) -> Guidance | None:
+        """The rule's guidance at this depth; None if it has none."""
+        return self.rule.guidance(self.depth)
 
     def deeper(self, by: int = 1, known: Known | None = None) -> SampleRequest:
         """The request for the same images at depth `depth + by`, with known pixels for that depth.

@@ -21,6 +21,10 @@ def name_of(cls: type) -> str:
 Operation = Callable[[Any, Tensor], Tensor]
 """A function of a `Head` and its parameters (n, parameter_count) that returns changed parameters of the same shape."""
 
+Guidance = Callable[[Tensor, Tensor], Tensor]
+"""A function of the log-probabilities of all values given the condition, and given the null condition, that returns
+logits to draw from: (n, levels) each. Values that a pixel cannot take have -∞ in both."""
+
 
 @attrs.frozen
 class Adjustments:
@@ -99,11 +103,19 @@ class Rule(abc.ABC):
         """The rule's own operation on the parameters of heads at a depth, or None, the default, for no operation."""
         return None
 
+    def guidance(self, depth: int) -> Guidance | None:
+        """The function by which conditions guide the images at a depth, or None, the default, for no guidance.
+
+        Values are then drawn from its result, without adjustments, in Python and in floating point only. The network
+        predicts each image twice: given its condition, and given the null condition.
+        """
+        return None
+
     def changes(self) -> Sequence[str]:
         """Phrases for captions that say what the rule changes, such as "every predicted log-scale is lowered by 0.4".
 
-        The default describes the adjustments at depth 0. A rule with an operation, or whose adjustments depend on the
-        depth, must replace it.
+        The default describes the adjustments at depth 0. A rule with an operation or a guidance, or whose adjustments
+        depend on the depth, must replace it.
         """
         return self.adjustments(0).phrases()
 
@@ -152,8 +164,8 @@ class Ancestral(Rule):
 
 
 def refused_by_integers(rule: Rule) -> str:
-    """The message with which models in integers refuse a rule that has an operation."""
+    """The message with which models in integers refuse a rule that has an operation or a guidance."""
     return (
-        f"the rule '{rule.name}' has an operation on floating-point parameters, but this model draws with integers; "
+        f"the rule '{rule.name}' computes with floating-point parameters, but this model draws with integers; "
         "use another rule, or the arithmetic 'float'"
     )

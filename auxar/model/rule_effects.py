@@ -21,10 +21,10 @@ def check_rule(
 ) -> None:
     """Raises `UserError`, which names the recipe's key or option `key`, if the model cannot draw by the rule.
 
-    The rule must draw exact samples, have an operation, or have an adjustment that a head of the model understands. It
-    must have no operation if `arithmetic` is not `FLOAT`. Adjustments that some or all heads do not understand are
-    logged. With `from_depth`, only the factors that `draw_from` uses are considered. Heads that do not declare what
-    they understand may understand every adjustment.
+    The rule must draw exact samples, have an operation or a guidance, or have an adjustment that a head of the model
+    understands. It must have neither operation nor guidance if `arithmetic` is not `FLOAT`. Adjustments that some or
+    all heads do not understand are logged. With `from_depth`, only the factors that `draw_from` uses are considered.
+    Heads that do not declare what they understand may understand every adjustment.
     """
     factors = model.factors[:from_depth]
     adjusted = [(factor, rule.adjustments(factor.depth)) for factor in factors]
@@ -33,9 +33,12 @@ def check_rule(
             raise UserError(
                 f"{key}: the rule '{rule.name}' must give auxar.Adjustments at each depth, got {shown(found)}"
             )
-    has_operation = any(rule.operation(factor.depth) for factor in factors)
+    has_guidance = any(rule.guidance(factor.depth) for factor in factors)
+    has_operation = has_guidance or any(rule.operation(factor.depth) for factor in factors)
     if has_operation and arithmetic != FLOAT:
         raise UserError(f"{key}: {refused_by_integers(rule)}")
+    if has_guidance:
+        _check_guidance(model, rule, key)
     by_name = {name: [factor for factor, found in adjusted if name in found.names()] for name in ADJUSTMENTS}
     by_name = {name: own for name, own in by_name.items() if own}
     if has_operation or not by_name:
@@ -54,6 +57,17 @@ def check_rule(
                 "the adjustment '%s' of the rule '%s' changes nothing%s: the heads are %s, which %s",
                 *(name, rule.name, where, kinds_of_heads(others), _understood(others)),
             )
+
+
+def _check_guidance(model: Chain, rule: Rule, key: str) -> None:
+    if model.condition is None or not model.condition.optional:
+        raise UserError(
+            f"{key}: the rule '{rule.name}' needs a model with a condition that was trained with the null "
+            "condition, too (condition.drop greater than 0); use another rule, such as 'ancestral'"
+        )
+    others = [factor.name for factor in model.factors if factor.network is None]
+    if others:
+        raise UserError(f"{key}: the rule '{rule.name}' needs causal networks, which {', '.join(others)} does not have")
 
 
 def users(model: Chain, adjustment: str) -> list[Factor]:

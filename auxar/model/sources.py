@@ -154,7 +154,7 @@ class DrawSource(PixelSource):
         noise = restrictable(head).restricted_uniform_count if restricted else head.uniform_count
         uniforms = by_place(request.uniforms((noise, image.height, image.width), device))
         adjustments, operation = request.rule.adjustments(request.depth), request.rule.operation(request.depth)
-        if operation is not None and isinstance(head, IntegerHead):
+        if isinstance(head, IntegerHead) and (operation is not None or request.guidance is not None):
             raise UserError(refused_by_integers(request.rule))
         walk = walk_for(network, request.given, len(request.numbers), known)
         return cls(head, image.levels, adjustments, uniforms, limits, walk, operation, restricted=restricted)

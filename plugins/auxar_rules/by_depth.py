@@ -42,6 +42,9 @@ class ByDepth(Rule):
     def operation(self, depth: int) -> Callable[[Head, Tensor], Tensor] | None:
         return self._rule(depth).operation(depth)
 
+    def guidance(self, depth: int) -> Callable[[Tensor, Tensor], Tensor] | None:
+        return self._rule(depth).guidance(depth)
+
     def changes(self) -> Sequence[str]:
         fine = "at depth 0" if self.depth == 1 else f"at depths 0 to {self.depth - 1}"
         parts = {fine: self.fine, f"from depth {self.depth} on": self.coarse}

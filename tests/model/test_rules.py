@@ -223,10 +223,10 @@ def test_an_operation_of_a_rule_acts_on_the_parameters_of_heads(engine):
 
 def test_integers_refuse_a_rule_with_an_operation():
     network = Net(IMAGE, 0, mixture(IMAGE).integer_head())
-    with pytest.raises(UserError, match="the rule 'doubled' has an operation on floating-point "):
+    with pytest.raises(UserError, match="the rule 'doubled' computes with floating-point "):
         DrawSource.of(network, SampleRequest((0,), rule=Doubled()))
     chain = model(mixture, mixture)
-    with pytest.raises(UserError, match="the rule 'by_depth' has an operation"):
+    with pytest.raises(UserError, match="the rule 'by_depth' computes with floating-point"):
         check_rule(chain, ByDepth(Doubled(), Ancestral()), "integer")
     check_rule(chain, ByDepth(Ancestral(), Doubled(), depth=2), "integer", from_depth=1)
 

@@ -76,3 +76,27 @@ def test_a_wrong_rule_is_caught(rule, message):
 )
 def test_a_wrong_operation_is_caught(law, how):
     breaks(law, check_rule, Operating(how), HEAD)
+
+
+class Guiding(Operating):
+    """A rule with a guidance."""
+
+    def operation(self, depth):
+        return None
+
+    def guidance(self, depth):
+        return self.how
+
+
+@pytest.mark.parametrize(
+    ("law", "how"),
+    [
+        ("guidance", lambda given, null: given[:, :-1]),
+        ("guidance", lambda given, null: (given - null) * torch.nan),
+        ("guidance", lambda given, null: given.where(~given.isfinite(), -torch.inf)),
+        ("batch", lambda given, null: given - null.mean(0)),
+        ("inputs", lambda given, null: given.sub_(null)),
+    ],
+)
+def test_a_wrong_guidance_is_caught(law, how):
+    breaks(law, check_rule, Guiding(how))
