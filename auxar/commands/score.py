@@ -32,14 +32,16 @@ def _lines(scores: Scores) -> Iterator[str]:
         return
     kind = "" if scores.kind == "exact" else " (upper bounds)"
     heldout = f"ranks among {scores.heldout_images} held-out images"
-    yield f"bits/dim of the model{kind} and of a lossless file, and their difference; {heldout}"
-    yield f"{'bits/dim':>9}{'rank':>7}{'file':>8}{'difference':>12}{'rank':>7}  image"
+    yield f"bits/dim of the model{kind} and of a lossless file or another model, and their difference; {heldout}"
+    yield f"{'bits/dim':>9}{'rank':>7}{'other':>8}{'difference':>12}{'rank':>7}  image"
     for image in scores.images:
-        cells = (image.bits_per_dim, image.rank, image.codec_bits_per_dim, image.difference, image.difference_rank)
+        cells = (image.bits_per_dim, image.rank, image.other_bits_per_dim, image.difference, image.difference_rank)
         widths = (9, 7, 8, 12, 7)
         texts = [UNKNOWN if cell is None else f"{cell:.3f}" for cell in cells]
         row = "".join(text.rjust(width) for text, width in zip(texts, widths, strict=True))
         yield f"{row}  {one_line(str(image.file))}"
+    if scores.strongest is not None:
+        yield f"the strongest colors of the maps stand for {scores.strongest:.1f} bits of a pixel or more"
 
 
 @command("Measure", show=_shown)
@@ -50,6 +52,8 @@ def score(
     condition: Any = None,
     heldout: int = 200,
     resize: str | None = None,
+    against: str | PathLike[str] | None = None,
+    maps: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
     replace: bool = False,
     device: str = "auto",
@@ -58,10 +62,10 @@ def score(
     """Scores how unusual images are for a run's model.
 
     Images are scored by their bits/dim under the model, and by their bits/dim minus those of a lossless file (PNG or
-    WebP), which depends less on how complex an image is. The ranks are the shares of held-out images with smaller
-    values: near 1 for images that are more unusual than nearly all of them. The held-out images are evenly spaced ones
-    of the run's data (of a stream, the first ones), and are given their own conditions. Without these data, a warning
-    says so, and there are no ranks.
+    WebP) or, with `against`, minus those under another model. The difference depends less on how complex an image is.
+    The ranks are the shares of held-out images with smaller values: near 1 for images that are more unusual than nearly
+    all of them. The held-out images are evenly spaced ones of the run's data (of a stream, the first ones), and are
+    given their own conditions. Without these data, a warning says so, and there are no ranks.
 
     Without images, held-out images are measured: the result has their mean bits/dim under the model and in lossless
     files of PNG, WebP and, with `pip install pillow-jxl-plugin`, JPEG XL. The headers of these files weigh more in
@@ -74,6 +78,11 @@ def score(
         paths (PATH): image files, or folders of image files (default: held-out images)
         condition (--condition KIND=VALUE): condition of a model that has one, one for all images or one for each:
             label=NAME, attributes=NAME,NAME…, mask=FILE, image=FILE, or none (default: none, the null condition)
+        against: run whose model the images are compared with, in place of lossless files: one of many kinds of images,
+            such as `photos`
+        maps (--maps FOLDER): also write a picture of each image into this new folder: red where a pixel has more bits
+            under the model than under the other model, and blue where it has fewer; without another model, red where
+            it has many bits
         heldout: number of held-out images that are measured, or that the ranks compare with; 0 for no ranks
         out (-o, --out FILE): also write the table as CSV
         replace: replace FILE if it exists
@@ -90,6 +99,7 @@ def score(
         (['000000.png', '000001.png'], 8)
     """
     from auxar.arguments import as_integer, as_path, as_paths
+    from auxar.data.writing import check_new
     from auxar.draw.any_size import each_image
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import load
@@ -102,14 +112,25 @@ def score(
     as_integer(heldout, "heldout", least=0)
     table = None if out is None else as_path(out, "out")
     if files is None:
-        for name, value in {"condition": condition, "resize": resize, "out": out}.items():
+        for name, value in {
+            "condition": condition,
+            "resize": resize,
+            "against": against,
+            "maps": maps,
+            "out": out,
+        }.items():
             if value is not None:
                 raise UserError(f"{name}: expected images to score; held-out images are measured as they are")
         as_integer(heldout, "heldout", least=1)
+    others = None if against is None else as_path(against, "against")
+    pictures = None if maps is None else as_path(maps, "maps")
+    if pictures is not None:
+        check_new(pictures)
     found = [] if files is None else image_files(files, "paths")
     check_alone("auxar score")
     model = load(folder, device, trust_plugins=trust_plugins)
     if files is None:
         return heldout_means(model, heldout)
     images = each_image(model, found) if resize is None else model.prepare(found, resize=resize)
-    return scored(model, found, list(images), condition, heldout, table, replace=replace)
+    other = None if others is None else load(others, device, trust_plugins=trust_plugins)
+    return scored(model, found, list(images), condition, heldout, table, replace=replace, against=other, maps=pictures)

@@ -15,6 +15,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar.draw.bit_maps import write_maps
 from auxar.draw.classification import Accuracy, Classes
 from auxar.draw.conditions import digest_of
 from auxar.draw.image_model import ImageModel
@@ -43,11 +44,11 @@ class ImageScore:
     """The image file."""
     bits_per_dim: float
     """Bits/dim of the image under the model. Large values are unusual for the model, or complex."""
-    codec_bits_per_dim: float | None = None
-    """Bits/dim of the image in a lossless file (PNG or WebP, whichever is smaller); None if these codecs cannot store
-    the model's images."""
+    other_bits_per_dim: float | None = None
+    """Bits/dim of the image under another model or, if none is given, in a lossless file (PNG or WebP, whichever is
+    smaller); None if these codecs cannot store the model's images."""
     difference: float | None = None
-    """`bits_per_dim` minus `codec_bits_per_dim` (Serrà et al. 2020). Large values are unusual for the
+    """`bits_per_dim` minus `other_bits_per_dim` (Serrà et al. 2020, Ren et al. 2019). Large values are unusual for the
     model, whether the image is complex or not."""
     rank: float | None = None
     """Share of held-out images with smaller `bits_per_dim`, 0 … 1; None if there are no held-out images."""
@@ -69,6 +70,8 @@ class Scores:
     """Whether bits/dim are exact or an upper bound."""
     heldout_images: int
     """Number of held-out images that the ranks compare with, or that were measured if no images were given."""
+    strongest: float | None = None
+    """Bits of the strongest colors of the maps; None if there are no maps."""
     means: Mapping[str, Mean] = attrs.field(factory=dict)
     """Mean bits/dim of held-out images under the model (`model`) and in files of lossless codecs (`PNG`, …). Empty if
     images were given."""
@@ -90,24 +93,35 @@ class ScoreTable(Work):
     """The work of writing the scores of images into a table (CSV)."""
 
     def __init__(
-        self, model: ImageModel, files: Sequence[Path], images: Sequence[Tensor], condition: Tensor | None, table: Path
+        self,
+        models: tuple[ImageModel, ImageModel | None],
+        files: Sequence[Path],
+        images: Sequence[Tensor],
+        condition: Tensor | None,
+        table: Path,
     ) -> None:
-        """`images` are first those of the files and then held-out images, with their conditions, or None."""
-        self.model, self.files, self.images, self.condition = model, files, images, condition
-        weights = {name: origin.checksum for name, origin in model.origins.items()}
-        facts = {"weights": weights, "digests": model.chain.digests, "images": digest_of(*images, condition)}
+        """`images` are first those of the files and then held-out images, with their conditions, or None.
+
+        `models` are the model and the one that it is compared with, or None.
+        """
+        self.models, self.files, self.images, self.condition = models, files, images, condition
+        facts: dict[str, Any] = {"images": digest_of(*images, condition)}
+        for name, model in zip(("", "against "), models, strict=True):
+            if model is not None:
+                facts[name + "weights"] = {factor: origin.checksum for factor, origin in model.origins.items()}
+                facts[name + "digests"] = model.chain.digests
         count = math.ceil(len(images) / CHUNK)
         super().__init__(table, {**facts, "files": list(map(str, files))}, count)
 
     def compute(self, number: int) -> Tensors:
         """The values of the images of a chunk."""
         rows = slice(number * CHUNK, (number + 1) * CHUNK)
-        return _values(self.model, self.images[rows], None if self.condition is None else self.condition[rows])
+        return _values(*self.models, self.images[rows], None if self.condition is None else self.condition[rows])
 
     def conclude(self, found: list[Tensors]) -> None:
         """Writes the table."""
         columns = {name: torch.cat([own[name] for own in found]) for name in found[0]}
-        write_text(self.output, _scores(self.model, self.files, columns).csv(self.key))
+        write_text(self.output, _scores(self.models[0], self.files, columns).csv(self.key))
 
     def is_concluded(self) -> bool:
         """Whether the table is there."""
@@ -122,7 +136,7 @@ class ScoreTable(Work):
         with contextlib.suppress(KeyError, ValueError):  # The table was changed.
             values = [[float(row[name]) if row[name] else None for name in FIELDS[1:]] for row in rows]
             images = (ImageScore(file, *own) for file, own in zip(self.files, values, strict=True))  # type: ignore[arg-type]
-            return Scores(tuple(images), _kind(self.model), len(self.images) - len(self.files))
+            return Scores(tuple(images), _kind(self.models[0]), len(self.images) - len(self.files))
         return None
 
 
@@ -135,7 +149,7 @@ def heldout_means(model: ImageModel, count: int) -> Scores:
         sizes = [codec_sizes(image) for image in images]
         for name in sizes[0]:
             means[name] = Mean.of(8 * torch.tensor([size[name] for size in sizes]).double() / model.image.dims)
-    return Scores((), _kind(model), len(found.image), means)
+    return Scores((), _kind(model), len(found.image), means=means)
 
 
 def scored(
@@ -147,15 +161,24 @@ def scored(
     table: Path | None = None,
     *,
     replace: bool = False,
+    against: ImageModel | None = None,
+    maps: Path | None = None,
 ) -> Scores:
     """Scores images (c, h, w), which may have several sizes, and ranks them among up to `heldout` held-out images.
 
     The images are read from files. If some `condition` is given, held-out images are given their own, and otherwise the
     null condition. Without held-out images, or if they cannot be loaded, which a warning says, there are no ranks. The
-    scores are also written into a `table`, which processes write together. Raises `UserError` if it exists with other
-    scores and `replace` is False.
+    scores are also written into a `table`, which processes write together, and maps into the new folder `maps`. Both
+    compare with the model `against`, if one is given. Raises `UserError` if the table exists with other scores and
+    `replace` is False, or if the images do not fit the other model.
     """
     given = model.conditions(condition, len(images))
+    if against is not None and (against.image.channels, against.image.levels) != (
+        model.image.channels,
+        model.image.levels,
+    ):
+        raise UserError(f"against: expected a model of images like {model.image}, got one of {against.image}")
+    strongest = None if maps is None else write_maps(maps, model, against, files, images, given)
     if heldout:
         try:
             found = load_images(model).heldout.spaced_examples(heldout)
@@ -164,14 +187,14 @@ def scored(
         except UserError as error:
             logger.warning("images are not compared with held-out images: %s", error)
     if table is None:
-        return _scores(model, files, _values(model, images, given))
-    work = ScoreTable(model, files, images, given, table)
+        return attrs.evolve(_scores(model, files, _values(model, against, images, given)), strongest=strongest)
+    work = ScoreTable((model, against), files, images, given, table)
     if not work.is_concluded():
         check_replaceable(table, replace)
     work.do("scores")
     scores = work.read()
     assert scores is not None
-    return scores
+    return attrs.evolve(scores, strongest=strongest)
 
 
 def _scores(model: ImageModel, files: Sequence[Path], columns: dict[str, Tensor]) -> Scores:
@@ -191,13 +214,19 @@ def _kind(model: ImageModel) -> Exactness:
     return "exact" if model.exact else "bound"
 
 
-def _values(model: ImageModel, images: Sequence[Tensor], condition: Any) -> dict[str, Tensor]:
-    """Fields of `ImageScore` for each image, float64 (n,): bits/dim of the model, of a codec, and their difference."""
+def _values(
+    model: ImageModel, against: ImageModel | None, images: Sequence[Tensor], condition: Any
+) -> dict[str, Tensor]:
+    """Fields of `ImageScore` for each image, float64 (n,): bits/dim of the model and of another model or a codec, and
+    their difference."""
     own = model.bits_per_dim(images, condition=condition)
-    if not has_codec(model.image):
+    if against is not None:
+        stored = against.bits_per_dim(images)
+    elif has_codec(model.image):
+        stored = torch.tensor([codec_bits_per_dim(image) for image in images], dtype=torch.float64)
+    else:
         return {"bits_per_dim": own}
-    stored = torch.tensor([codec_bits_per_dim(image) for image in images], dtype=torch.float64)
-    return {"bits_per_dim": own, "codec_bits_per_dim": stored, "difference": own - stored}
+    return {"bits_per_dim": own, "other_bits_per_dim": stored, "difference": own - stored}
 
 
 def heldout_accuracy(model: ImageModel, count: int) -> Classes:

@@ -176,7 +176,7 @@ def results_of_run(name: str, folder: Path, seed: int, settings: Sequence[str] =
     keep = None if len(model.factors) > 1 else 3
     auxar.sample(name, given=["one.png"], keep=keep, images=2, seed=seed, condition=condition, out=folder / "given")
     (scored,) = auxar.score(name, ["one.png"], condition=condition, heldout=3).images
-    yield "score", [scored.bits_per_dim, scored.codec_bits_per_dim, scored.rank]
+    yield "score", [scored.bits_per_dim, scored.other_bits_per_dim, scored.rank]
     if "transformer" in str(model.recipe):
         return  # It has no counterpart in integers.
     yield from ((f"integer/digests/{factor}", value) for factor, value in auxar.integers(name).digests.items())

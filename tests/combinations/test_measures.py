@@ -65,7 +65,7 @@ def test_fid_compares_images_that_are_drawn_with_conditions(
 
 def test_scores_and_classes_of_files_are_those_of_single_images(random_run_of, tmp_path):
     """The ranks are those among evenly spaced held-out images with their own labels."""
-    path = random_run_of("labels")
+    path, other = random_run_of("labels"), random_run_of("plain")
     plain, model = OneByOne(path), auxar.load(path)
     heldout = next(auxar.load_images(model).heldout.in_order_examples(100))
     assert heldout.condition is not None
@@ -98,6 +98,19 @@ def test_scores_and_classes_of_files_are_those_of_single_images(random_run_of, t
         assert score.bits_per_dim == pytest.approx(bits(image, None), rel=1e-5)
         # The image may be one of those that it is compared with.
         assert score.rank == sum(other < bits(image, None) for other in nulls) / 4
+    compared = auxar.score(path, files, condition=[2, 0, 1], heldout=0, against=other, maps=tmp_path / "maps")
+    local = auxar.load(other).pixel_bits(images)
+    for number, (label, score) in enumerate(zip((2, 0, 1), compared.images, strict=True)):
+        extra = model.pixel_bits(images[number, None], condition=label)[0] - local[number]
+        assert score.difference == pytest.approx(float(extra.sum()) / 48, abs=1e-5)
+        with Image.open(tmp_path / "maps" / f"{number:06d}-{number}.png") as picture:
+            red, green, blue = np.asarray(picture).astype(int).transpose(2, 0, 1)
+        assert compared.strongest is not None
+        shares = (extra / compared.strongest).clamp(-1, 1).numpy()
+        assert np.abs(red - blue - 255 * shares).max() <= 1
+        assert np.abs(green - 255 * (1 - np.abs(shares))).max() <= 1
+    with pytest.raises(auxar.UserError, match="maps exists"):
+        auxar.score(path, files, heldout=0, maps=tmp_path / "maps")
     factor = plain.chain.condition_factor
     assert factor is not None
     classes = auxar.classify(path, files, top=3)
