@@ -259,7 +259,7 @@ class ImageModel:
         Examples:
             >>> from PIL import Image
             >>> import auxar
-            >>> settings = ["data.path=noto-emoji", "image={ height = 8, width = 8 }", "stage[0].decoder.filters=8"]
+            >>> settings = ["data.path=emoji", "image={ height = 8, width = 8 }", "stage[0].decoder.filters=8"]
             >>> model = auxar.build("small/grayscale_cifar10", settings)
             >>> model.colorize(Image.new("L", (8, 8), 200), draws=2)
             <Draws: 2 draws for each of 1 image of 8×8×3 with 256 levels, drawn from 8×8×1 with 16 levels>

@@ -28,7 +28,7 @@ from auxar_samplers.compiler.schedule import Schedule, make_schedule
 CELL = 34
 """Side of a cell in the pictures of grids, with its gap, in SVG units."""
 EMOJI = (1, 6, 11, 18)
-"""Numbers of the training images of `noto-emoji` that are shown."""
+"""Numbers of the training images of `emoji` that are shown."""
 EMOJI_OF_ALL = 20
 """Number of emoji of the data set `emoji` that are shown, by all vendors."""
 SHOWN_STEP = 20
@@ -53,7 +53,7 @@ def picture(name: str) -> str:
 def views() -> bytes:
     """Draws emoji beside their views, as PNG."""
     image = ImageSpec(height=32, width=32)
-    data = load_images(DataConfig("noto-emoji"), image, load_plugins())
+    data = load_images(DataConfig("emoji"), image, load_plugins())
     found = dict(data.train.every(1, 0, max(EMOJI) + 1))
     images = torch.stack([found[number] for number in EMOJI])
     half = PyramidView(PyramidConfig(factor=2), image)

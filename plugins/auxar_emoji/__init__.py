@@ -2,8 +2,6 @@
 
 - `emoji`: 6,269 images by six vendors, with train and test splits. `render_vendors.py` rendered them from npm packages;
   vendors.py names these packages, and the folder licenses/ has their licenses and copyrights.
-- `noto-emoji`: 1,511 images in one split. `render.py` rendered them from the font Noto Color Emoji, copyright Google
-  Inc., licensed under the SIL Open Font License (OFL.txt).
 - The models `emoji32` and `emoji32_color`: the runs of the recipes of these names, exported in half precision.
 """
 
@@ -20,11 +18,6 @@ AUXAR_INTERFACE = 1
 
 
 @attrs.frozen
-class NotoEmoji:
-    """Color images of Noto emoji and flags on white, 32×32 RGB."""
-
-
-@attrs.frozen
 class Emoji32:
     """Emoji of faces, animals and food at 32×32."""
 
@@ -36,11 +29,10 @@ class Emoji32Color:
 
 @hookimpl
 def auxar_register_components() -> list[Component]:
-    """Registers the data sets `emoji` and `noto-emoji`, and the trained models. Each `build` returns a path."""
+    """Registers the data set `emoji` and the trained models. Each `build` returns a path."""
     folder = Path(__file__).parent
     return [
         Component(kind="dataset", name="emoji", config=EmojiConfig, build=build),
-        Component(kind="dataset", name="noto-emoji", config=NotoEmoji, build=lambda config: folder / "emoji32.parquet"),
         Component(kind="model", name="emoji32", config=Emoji32, build=lambda config: folder / "emoji32"),
         Component(
             kind="model", name="emoji32_color", config=Emoji32Color, build=lambda config: folder / "emoji32_color"

@@ -103,10 +103,10 @@ def test_options_have_types_bounds_and_defaults(folder):
 def test_only_registered_sets_have_options(folder):
     write_pictures(folder / "pictures")
     assert refusal(folder, "dot", count=5) == (
-        "data.path: no dataset is named 'dot'; did you mean 'dots'? (known: dots, emoji, noto-"
-        "emoji); data.options is only for registered data sets"
+        "data.path: no dataset is named 'dot'; did you mean 'dots'? (known: dots, emoji, "
+        "letters); data.options is only for registered data sets"
     )
-    assert refusal(folder, "noto-emoji", count=5) == "data.options: unknown key 'count' (known: none)"
+    assert refusal(folder, "letters", count=5) == "data.options: unknown key 'count' (known: none)"
     table = tiny(folder / "pictures", data__options=[1])
     with pytest.raises(UserError, match=r"data\.options: expected a table"):
         load_recipe(write(folder / "model.toml", table))
@@ -134,7 +134,7 @@ def test_only_the_chosen_set_is_built_and_only_once(folder):
     images = load_images(recipe.data, recipe.image, recipe.registry).train
     assert isinstance(images, StoredImages)
     assert (len(images), log.read_text()) == (24, "built\n")
-    for path in (str(write_pictures(folder / "pictures")), "noto-emoji"):
+    for path in (str(write_pictures(folder / "pictures")), "emoji"):
         data = attrs.evolve(recipe.data, path=path, options={}, heldout=None, resize="cover")
         load_images(data, SPEC, recipe.registry)
     assert log.read_text() == "built\n"

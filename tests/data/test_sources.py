@@ -264,8 +264,8 @@ def test_the_hub_that_cannot_be_reached(monkeypatch):
         text = refusal("flwrlabs/celeba", streaming=streaming)
         assert "hub could not be reached, and 'flwrlabs/celeba' is not in the local cache of `datasets`; " in text
         assert "--set data.path=FOLDER" in text
-    with pytest.raises(UserError, match="is not a registered data set either; did you mean 'noto-emoji'"):
-        load_images(DataConfig("noto-emojis"), SPEC, load_plugins())
+    with pytest.raises(UserError, match="is not a registered data set either; did you mean 'emoji'"):
+        load_images(DataConfig("emojis"), SPEC, load_plugins())
     assert not datasets.config.HF_HUB_OFFLINE
 
 

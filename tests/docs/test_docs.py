@@ -186,7 +186,7 @@ def rows(table: str) -> dict[str, list[str]]:
 
 MINIMAL = """
 [data]
-path = "noto-emoji"
+path = "emoji"
 [image]
 height = 8
 width = 8

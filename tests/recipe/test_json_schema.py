@@ -38,7 +38,7 @@ SCHEMA = RECIPES / "auxar.schema.json"
 REGISTRY = load_plugins()
 BASE = """
 plugins = []
-data = { path = "noto-emoji", split = { validation = 0.1 } }
+data = { path = "emoji", split = { validation = 0.1 } }
 image = { height = 8, width = 8 }
 prior = { name = "pixelcnn", head = { name = "logistic_mixture" } }
 evaluation = {}
@@ -48,8 +48,8 @@ sampling = { sampler = { name = "cached" } }
 steps = 4
 evaluate_every = 2
 optimizer = "adamw"
-data.path = "noto-emoji"
-factor.stage0.data.path = "noto-emoji"
+data.path = "emoji"
+factor.stage0.data.path = "emoji"
 
 [[stage]]
 view = { name = "pyramid" }
@@ -384,5 +384,5 @@ def test_options_of_a_data_set_are_those_of_its_class(accepts):
     assert accepts(base(data__path="emoji", data__options={"groups": ["smileys"]}))
     assert not accepts(base(data__path="emoji", data__options={"groups": "smileys"}))
     assert not accepts(base(data__path="emoji", data__options={"group": ["smileys"]}))
-    assert not accepts(base(data__path="noto-emoji", data__options={"groups": ["smileys"]}))
-    assert accepts(base(data__path="noto-emoji"))
+    assert not accepts(base(data__path="letters", data__options={"groups": ["smileys"]}))
+    assert accepts(base(data__path="letters"))

@@ -23,7 +23,7 @@ RECIPES = {
 @pytest.fixture(scope="module", params=RECIPES)
 def demo(request) -> Demo:
     torch.manual_seed(0)
-    settings = ["data.path=noto-emoji", "image={ height = 8, width = 8 }"]
+    settings = ["data.path=emoji", "image={ height = 8, width = 8 }"]
     return Demo(auxar.build(RECIPES[request.param], settings))
 
 
@@ -106,7 +106,7 @@ ATTRIBUTES = ["condition.kind=attributes", "condition.column=y", 'condition.name
 
 
 def conditioned(settings: list[str]) -> Demo:
-    settings = ["data.path=noto-emoji", "image={ height = 8, width = 8 }", *settings]
+    settings = ["data.path=emoji", "image={ height = 8, width = 8 }", *settings]
     return Demo(auxar.build(RECIPES["pyramid"], settings))
 
 

@@ -1,0 +1,65 @@
+"""Tests of the data set `letters`: its rows, its splits and its fonts."""
+
+import csv
+import io
+import string
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageFont
+
+from auxar_letters import auxar_register_components
+from auxar_letters.render import BOX, is_held_out, main, render
+
+(COMPONENT,) = auxar_register_components()
+FOLDER = COMPONENT.build(COMPONENT.config())
+ROWS = {split: pq.read_table(FOLDER / f"{split}.parquet").to_pylist() for split in ("train", "test")}
+
+
+def test_letters_of_a_font_are_in_one_split_and_its_package_is_named():
+    with (FOLDER.parent / "fonts.csv").open(encoding="utf-8", newline="") as file:
+        named = {font["name"]: font for font in csv.DictReader(file)}
+    fonts = {split: {row["font"] for row in rows} for split, rows in ROWS.items()}
+    assert not fonts["train"] & fonts["test"]
+    assert (fonts["train"] | fonts["test"]) <= set(named)
+    assert all(font["version"] and font["copyright"] for font in named.values())
+    for split, own in fonts.items():
+        assert all(is_held_out(font) == (split == "test") for font in own)
+
+
+@pytest.mark.parametrize("split", ROWS)
+def test_each_letter_is_there_once_for_a_font_and_often_enough(split):
+    counts = Counter((row["font"], row["letter"]) for row in ROWS[split])
+    assert set(counts.values()) == {1}
+    letters = Counter(row["letter"] for row in ROWS[split])
+    assert sorted(letters) == list(string.ascii_uppercase)
+    assert min(letters.values()) > max(letters.values()) / 2
+
+
+def test_images_have_sixteen_grays_on_white():
+    for row in ROWS["test"][::20]:
+        pixels = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
+        assert pixels.shape == (32, 32)
+        assert (pixels % 17 == 0).all()
+        assert (pixels[[0, 31]] == 255).mean() > 0.9
+
+
+def test_letters_fill_the_box(tmp_path):
+    file = tmp_path / "font.ttf"
+    file.write_bytes(ImageFont.load_default(20).font_bytes or ImageFont.load_default(20).path.getvalue())
+    images = render(file)
+    dark = images < 255
+    heights, widths = dark.any(2).sum(1), dark.any(1).sum(1)
+    assert images.shape == (26, 32, 32)
+    assert BOX - 1 <= max(heights.max(), widths.max()) <= BOX + 1
+    assert widths[string.ascii_uppercase.index("I")] < widths[string.ascii_uppercase.index("W")] / 2
+    for sides in (dark.any(2), dark.any(1)):  # Letters are centered.
+        margins = sides.argmax(1) - sides[:, ::-1].argmax(1)
+        assert np.abs(margins).max() <= 3
+
+
+def test_missing_packages_are_named(tmp_path):
+    with pytest.raises(SystemExit, match=r"not all fonts are there; run: npm install .*@fontsource/inter@"):
+        main(tmp_path, tmp_path / "out")
