@@ -1,4 +1,4 @@
-"""The data set `letters`: the letters A … Z in 470 fonts, 32×32, with their names as labels.
+"""The data set `letters`: the letters A … Z in 571 fonts, 32×32, with their names as labels.
 
 `render.py` rendered them from npm packages of fonts. All fonts have the SIL Open Font License; fonts.csv has their
 packages and copyrights.
@@ -17,9 +17,10 @@ AUXAR_INTERFACE = 1
 
 @attrs.frozen
 class Letters:
-    """Capital letters A … Z in 470 fonts, black on white, 32×32 in 16 grays, with the splits train and test.
+    """Capital letters A … Z in 571 fonts, black on white, 32×32 in 16 grays, with the splits train and test.
 
-    All letters of a font are in the same split. The text columns `letter` and `font` can be read as labels.
+    All letters of a font are in the same split. The text columns `letter`, `font` and `weight` (400 is regular, 700 is
+    bold) can be read as labels.
     """
 
 

@@ -3,9 +3,9 @@
     npm install --prefix FONTS @fontsource/NAME@VERSION …   (without packages, the script prints this command)
     python plugins/auxar_letters/render.py FONTS/node_modules plugins/auxar_letters/letters
 
-The files have an image of each letter A … Z in each font: black on white, 32×32, in 16 grays. The letters of a font
-have one size. One font of ten is held out, with all of its letters. An image that nearly equals an earlier one is left
-out. The output depends on the versions of the packages, of Pillow (pixels) and of datasets (file format).
+The files have an image of each letter A … Z in each font, regular and, if the font has it, bold: black on white, 32×32,
+in 16 grays. The letters of a font have one size. One font of ten is held out, with all of its letters. An image that
+nearly equals an earlier one is left out. The output depends on the versions of the packages, of Pillow (pixels) and of datasets (file format).
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ HELD_OUT = 10
 """One font of this many is held out."""
 
 
-def file_of(node_modules: Path, name: str, version: str) -> Path | None:
-    """The file of a font; None if its package is not there in this version."""
+def files_of(node_modules: Path, name: str, version: str) -> dict[str, Path]:
+    """The files of a font by weight, 400 and perhaps 700; empty if its package is not there in this version."""
     folder = node_modules / "@fontsource" / name
     package = folder / "package.json"
     if not package.is_file() or f'"version": "{version}"' not in package.read_text():
-        return None
-    return folder / "files" / f"{name}-latin-400-normal.woff"
+        return {}
+    files = {weight: folder / "files" / f"{name}-latin-{weight}-normal.woff" for weight in ("400", "700")}
+    return {weight: file for weight, file in files.items() if file.is_file()}
 
 
 def render(file: Path) -> np.ndarray:
@@ -68,31 +69,33 @@ def is_held_out(name: str) -> bool:
 
 
 def main(node_modules: Path, output: Path) -> None:
-    """Writes train.parquet and test.parquet, with columns `image`, `letter` and `font`."""
+    """Writes train.parquet and test.parquet, with columns `image`, `letter`, `font` and `weight`."""
     with Path(__file__).with_name("fonts.csv").open(encoding="utf-8", newline="") as file:
         fonts = sorted(csv.DictReader(file), key=lambda font: hashlib.sha256(font["name"].encode()).hexdigest())
-    files = [file_of(node_modules, font["name"], font["version"]) for font in fonts]
-    if None in files:
+    files = [files_of(node_modules, font["name"], font["version"]) for font in fonts]
+    if not all(files):
         install = " ".join(f"@fontsource/{font['name']}@{font['version']}" for font in fonts)
         raise SystemExit(f"{node_modules}: not all fonts are there; run: npm install {install}")
-    images = np.stack([render(file) for file in files if file is not None])
+    styles = [(font["name"], weight) for font, own in zip(fonts, files, strict=True) for weight in own]
+    images = np.stack([render(file) for own in files for file in own.values()])
     rows = []
     for number, letter in enumerate(string.ascii_uppercase):
-        kept = without_equal(len(fonts), near(images[:, number, :, :, None], EQUAL))
+        kept = without_equal(len(styles), near(images[:, number, :, :, None], EQUAL))
         rows += [(place, number, letter) for place in kept]
     output.mkdir(exist_ok=True)
     for split in ("train", "test"):
-        chosen = [row for row in sorted(rows) if is_held_out(fonts[row[0]]["name"]) == (split == "test")]
+        chosen = [row for row in sorted(rows) if is_held_out(styles[row[0]][0]) == (split == "test")]
         columns = {
             "image": [{"bytes": PGM + images[place, number].tobytes(), "path": None} for place, number, _ in chosen],
             "letter": [letter for _, _, letter in chosen],
-            "font": [fonts[place]["name"] for place, _, _ in chosen],
+            "font": [styles[place][0] for place, _, _ in chosen],
+            "weight": [styles[place][1] for place, _, _ in chosen],
         }
         types = {name: datasets.Value("string") for name in columns} | {"image": datasets.Image()}
         path = output / f"{split}.parquet"
         datasets.Dataset.from_dict(columns, features=datasets.Features(types)).to_parquet(path)
         pq.write_table(pq.read_table(path), path, compression="zstd", compression_level=19)
-        print(f"{path}: {len(chosen)} letters of {len({place for place, _, _ in chosen})} fonts")
+        print(f"{path}: {len(chosen)} letters of {len(set(columns['font']))} fonts")
 
 
 if __name__ == "__main__":

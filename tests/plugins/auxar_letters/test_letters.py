@@ -31,7 +31,7 @@ def test_letters_of_a_font_are_in_one_split_and_its_package_is_named():
 
 @pytest.mark.parametrize("split", ROWS)
 def test_each_letter_is_there_once_for_a_font_and_often_enough(split):
-    counts = Counter((row["font"], row["letter"]) for row in ROWS[split])
+    counts = Counter((row["font"], row["weight"], row["letter"]) for row in ROWS[split])
     assert set(counts.values()) == {1}
     letters = Counter(row["letter"] for row in ROWS[split])
     assert sorted(letters) == list(string.ascii_uppercase)
