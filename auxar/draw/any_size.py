@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auxar.draw.conditions import check_named
 from auxar.draw.forms import WrongForm
 from auxar.draw.images import Images
 from auxar.draw.inputs import as_batch, parts_of, sizes_of
@@ -80,6 +81,7 @@ def reading(model: Model, read: Callable[[Model], Given], images: Any, depth: in
 
 def log_prob_and_dims(model: Model, images: Any, condition: Any, batch_size: int | None) -> tuple[Tensor, Tensor]:
     """log p of images, which may have several sizes, and their numbers of sub-pixels: float64, (n,) each."""
+    check_named(condition, model.condition)
     is_mixed = takes_any_size(model, images) and len(set(sizes_of(images, model.image))) > 1
     found = [fitting(model, *part) for part in (parts_of(images) if is_mixed else [(images, "images")])]
     counts = [len(batch) for _, batch in found]

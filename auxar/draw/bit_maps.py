@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.data.writing import new_folder
+from auxar.draw.conditions import or_null
 from auxar.draw.image_model import ImageModel
 
 BRIGHTEST = 0.999
@@ -31,10 +32,11 @@ def write_maps(
     `against`, it is the redder the more bits it has. Returns the number of bits of the strongest colors, which is the
     same in all maps.
     """
-    maps = []
+    maps, other = [], None if against is None else or_null(None, against.condition)
     for number, image in enumerate(images):
-        bits = model.pixel_bits(image[None], condition=None if condition is None else condition[number, None])[0]
-        maps.append(bits if against is None else bits - against.pixel_bits(image[None])[0])
+        own = or_null(None, model.condition) if condition is None else condition[number, None]
+        bits = model.pixel_bits(image[None], condition=own)[0]
+        maps.append(bits if against is None else bits - against.pixel_bits(image[None], condition=other)[0])
     most = max(float(torch.cat([bits.abs().flatten() for bits in maps]).quantile(BRIGHTEST)), 1e-9)
     with new_folder(folder) as temporary:
         for number, (file, bits) in enumerate(zip(files, maps, strict=True)):

@@ -73,6 +73,20 @@ class Conditions:
         return self.of(range(self.first, self.first + count))
 
 
+def or_null(value: Any, condition: Condition | None) -> Any:
+    """The null condition in place of None, if the model has a condition that may be null; otherwise `value`."""
+    return [None] if value is None and condition is not None and condition.optional else value
+
+
+def check_named(value: Any, condition: Condition | None) -> None:
+    """Raises `UserError` if a likelihood is asked for without a condition, though the model has one."""
+    if value is None and condition is not None and condition.optional:
+        raise UserError(
+            f"condition: this model is given a condition of the kind '{condition.kind}'; give that of the images, or "
+            f"'{NONE}' for the null condition, with which likelihoods are others"
+        )
+
+
 def digest_of(*tensors: Tensor | None, text: str = "") -> str:
     """A hash of tensors and of a text."""
     found = hashlib.sha256(text.encode())
@@ -94,8 +108,7 @@ def usual_conditions(condition: Condition | None, heldout: ImageSet | None = Non
 
     These are all classes of a label in turn, and for other conditions those of the first `HELDOUT` held-out images. If
     there are no held-out images, it is the null condition. Images are drawn with the usual condition if the model has
-    one. Raises `UserError` if the model does not accept the null
-    condition.
+    one. Raises `UserError` if the model does not accept the null condition.
     """
     if condition is None or condition.usual is not None:
         return Conditions()

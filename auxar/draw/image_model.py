@@ -15,7 +15,7 @@ from auxar.arguments import as_integer, as_path, check_flag, described
 from auxar.data.conversion import Preparation
 from auxar.draw import any_size, classification, given
 from auxar.draw.classification import Classification
-from auxar.draw.conditions import Conditions, as_conditions, drawn_conditions, reader_of
+from auxar.draw.conditions import Conditions, as_conditions, check_named, drawn_conditions, reader_of
 from auxar.draw.devices import chosen_device
 from auxar.draw.drawing import drawn, linked
 from auxar.draw.forms import usual_preparation
@@ -156,7 +156,8 @@ class ImageModel:
         The result is float64 on the CPU, of shape (n,), and has no gradient; `chain.log_prob` has one. `batch_size`
         images are computed at once; the default depends on their size and bounds the memory. For a model with a
         condition y, the result is log p(image | y). `condition` is one for all images, or one for each, as `sample`
-        describes; None is the null condition. Raises `UserError` if an image does not fit or cannot be read.
+        describes, and "none" is the null condition. Raises `UserError` if an image does not fit or cannot be read, or
+        if the model has a condition and none is given.
         """
         return any_size.log_prob_and_dims(self, images, condition, batch_size)[0]
 
@@ -167,6 +168,7 @@ class ImageModel:
 
         Their sum is `log_prob`. Arguments, results and errors are those of `log_prob`.
         """
+        check_named(condition, self.condition)
         model, batch = any_size.fitting(self, images)
         return factor_log_probs(model.chain, batch, batch_size, self.conditions(condition, len(batch)))
 
@@ -185,6 +187,7 @@ class ImageModel:
         place. Their sum over an image is -log2 p of the image with its views. Raises `UserError` if the images do not
         fit the model, or if a factor is not a causal network.
         """
+        check_named(condition, self.condition)
         model, batch = any_size.fitting(self, images)
         return pixel_bits(model.chain, batch, self.conditions(condition, len(batch)))
 
@@ -204,8 +207,10 @@ class ImageModel:
             seed: Seed of the noise, an integer; by default 0.
             condition: The condition of a model that has one. A label is a number or a name, attributes are a list of
                 the names of those that hold, and masks and images are Pillow images or paths. A list of conditions, or
-                a tensor of integers, has several, which images have in turn. None is the null condition. Texts may also
-                have the form of the command line, such as "label=cat", "all" or "none".
+                a tensor of integers, has several, which images have in turn. Texts may also have the form of the
+                command line, such as "label=cat", "all" or "none", the null condition. By default, images have all
+                classes of a label in turn; other conditions, and those of draws from given images, are then the null
+                condition.
             batch_size: Number of images drawn at once; by default that of the recipe.
             sampler: A sampler, or its name and options like those of a rule, such as "raster" or
                 "cached:engine=torch"; by default that of the recipe.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from auxar.arguments import as_integer
-from auxar.draw.conditions import Conditions, as_conditions, digest_of, reader_of
+from auxar.draw.conditions import Conditions, as_conditions, digest_of, reader_of, usual_conditions
 from auxar.draw.images import Images
 from auxar.model import Chain, Condition, Known, Rule, Sampler, SampleRequest
 from auxar.model.rule_effects import check_rule
@@ -147,13 +147,17 @@ def plan_of(
         numbers = range(as_integer(count, "draws times the number of given images", 0, MOST_SAMPLES))
     assert numbers is not None
     usual = _sampling(recipe).batch_size
+    if condition is None and given is None:
+        conditions = usual_conditions(model.condition)
+    else:
+        conditions = as_conditions(condition, model.condition, reader_of(model.condition, recipe))
     return Plan(
         numbers,
         build_rule(rule, _registry(recipe), "rule"),
         chosen_sampler(model, sampler, recipe),
         as_integer(seed, "seed"),
         usual if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
-        as_conditions(condition, model.condition, reader_of(model.condition, recipe)),
+        conditions,
         given,
         draws,
     )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from auxar.draw.bit_maps import write_maps
 from auxar.draw.classification import Accuracy, Classes
-from auxar.draw.conditions import digest_of
+from auxar.draw.conditions import digest_of, or_null
 from auxar.draw.image_model import ImageModel
 from auxar.draw.loading import load_images
 from auxar.errors import UserError
@@ -172,7 +172,7 @@ def scored(
     compare with the model `against`, if one is given. Raises `UserError` if the table exists with other scores and
     `replace` is False, or if the images do not fit the other model.
     """
-    given = model.conditions(condition, len(images))
+    given = None if condition is None else model.conditions(condition, len(images))
     if against is not None and (against.image.channels, against.image.levels) != (
         model.image.channels,
         model.image.levels,
@@ -219,9 +219,9 @@ def _values(
 ) -> dict[str, Tensor]:
     """Fields of `ImageScore` for each image, float64 (n,): bits/dim of the model and of another model or a codec, and
     their difference."""
-    own = model.bits_per_dim(images, condition=condition)
+    own = model.bits_per_dim(images, condition=or_null(condition, model.condition))
     if against is not None:
-        stored = against.bits_per_dim(images)
+        stored = against.bits_per_dim(images, condition=or_null(None, against.condition))
     elif has_codec(model.image):
         stored = torch.tensor([codec_bits_per_dim(image) for image in images], dtype=torch.float64)
     else:

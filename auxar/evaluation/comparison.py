@@ -178,8 +178,16 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
         ComparedFactor(facts, own.figures("heldout", facts.factor), margin, kind)
         for facts, margin, kind in zip(own.factors, margins, own.cumulative_kinds, strict=True)
     ]
+    notes = [*run.notes, *([] if note is None else [note]), *_condition_notes(own, first.evaluation)]
     kinds = _kind_notes(run, first, whole, zip(own.factors, others, margins, strict=True))
-    return ComparedRun(str(run.path), own, whole, factors, [*run.notes, *([] if note is None else [note]), *kinds])
+    return ComparedRun(str(run.path), own, whole, factors, [*notes, *kinds])
+
+
+def _condition_notes(own: Evaluation, first: Evaluation) -> Iterator[str]:
+    """A note that the images were given other conditions than those of the first run."""
+    if own.condition != first.condition:
+        conditions = [evaluation.condition or "nothing" for evaluation in (own, first)]
+        yield "bits/dim are given each image's condition: {} in this run, {} in the first run".format(*conditions)
 
 
 def _kind_notes(

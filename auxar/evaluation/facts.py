@@ -53,6 +53,8 @@ class FactorFacts:
     step were kept. None if it is unknown."""
     stopped_early: bool = False
     """Whether training ended before its planned last step, because bits/dim on validation images did not improve."""
+    condition: str | None = None
+    """Kind of the condition that the factor is given, too; None if it is given none."""
     history: History | None = None
     """The parts of the training, and the weights that it began with. None if the factor is not trained."""
 
@@ -74,11 +76,13 @@ class FactorFacts:
             trained_steps=trained if "trained_steps" in metadata else None,
             # A factor without trainable parameters has no steps.
             stopped_early=0 < trained < int(metadata.get("complete_at", 0)),
+            condition=None if factor.condition is None else factor.condition.kind,
             history=history,
         )
 
     def __str__(self) -> str:
-        return f"p({self.image.size})" if self.view is None else f"p({self.image.size} | {self.view.size})"
+        given = [*([] if self.view is None else [self.view.size]), *filter(None, [self.condition])]
+        return f"p({self.image.size} | {', '.join(given)})" if given else f"p({self.image.size})"
 
 
 @attrs.frozen

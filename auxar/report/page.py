@@ -56,7 +56,7 @@ def _score(mean: Mean) -> tuple[str, str]:
 def _cards(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
     """The title, text, remark and note of each card at the top of the page."""
     heldout, training = evaluation.figures("heldout"), evaluation.bits_per_dim("training")
-    kind, weights = words.KINDS[evaluation.kind], words.weights(evaluation)
+    kind, weights = words.kind(evaluation.kind, evaluation.condition), words.weights(evaluation)
     parameters = [factor.parameters for factor in evaluation.factors]
     if heldout.own is not None:
         wasted = heldout.wasted.value if evaluation.kind == "bound" else None

@@ -56,6 +56,8 @@ class RunSummary:
     """Standard error of `bits_per_dim`."""
     kind: Exactness
     """Whether `bits_per_dim` is `exact` or an upper `bound`."""
+    condition: str | None
+    """Kind of the condition that images were given in the evaluation; None if the model has none."""
     heldout_images: int
     """Number of held-out images that were evaluated."""
     factors: list[FactorSummary]
@@ -121,6 +123,7 @@ def run_summary(run: RunFolder) -> RunSummary:
         bits.value,
         bits.error,
         evaluation.kind,
+        evaluation.condition,
         evaluation.images.get("heldout", 0),
         [FactorSummary(each.factor, each.steps, own.value, own.error) for each, own in factors],
         str(run.evaluation),
@@ -153,7 +156,7 @@ def _bits(summary: RunSummary) -> str:
     if summary.bits_per_dim is not None:
         figure = words.measured(Mean(summary.bits_per_dim, summary.standard_error))
         images = words.plural(summary.heldout_images, "held-out image")
-        return f"{figure} on {images} ({words.KINDS[summary.kind]})"
+        return f"{figure} on {images} ({words.kind(summary.kind, summary.condition)})"
     missing = [factor.factor for factor in summary.factors if not factor.steps]
     if missing:
         return f"no total, because these factors are not trained yet: {', '.join(missing)}"

@@ -115,7 +115,7 @@ def _cell(cell: Cell, digits: int) -> str:
 
 
 def _facts(evaluation: Evaluation) -> list[str]:
-    data, kind = evaluation.data, words.KINDS[evaluation.kind]
+    data, kind = evaluation.data, words.kind(evaluation.kind, evaluation.condition)
     facts = [("data", data.path)]
     for name, fingerprint in zip(SETS, (data.heldout_fingerprint, data.fingerprint), strict=True):
         count = evaluation.images.get(name)

@@ -64,6 +64,19 @@ KINDS: Mapping[Exactness, Words] = {
 }
 
 
+def kind(name: Exactness, condition: str | None) -> Words:
+    """Words for the kind of bits/dim, which are given the condition of each image if there is one.
+
+    Examples:
+        >>> kind("exact", "label").meaning, kind("bound", "mask").formula
+        ('the bits/dim of the images themselves, given their label', 'log p(X, X̂ | y) ≤ log p(X | y)')
+    """
+    found = KINDS[name]
+    if condition is None:
+        return found
+    return Words(found.name, f"{found.meaning}, given their {condition}", found.formula.replace(")", " | y)"))
+
+
 def weights(evaluation: Evaluation) -> Words:
     """Words for the weights of an evaluation. They name the steps of weights that validation images have chosen."""
     found = WEIGHTS[evaluation.weights]

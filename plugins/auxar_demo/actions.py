@@ -93,7 +93,10 @@ class Demo:
 
     def measure(self, image: Tensor, condition: Any = None) -> Made:
         """Measures an image. Returns a map of the bits of its pixels, and a table of sizes."""
-        bits = self.model.pixel_bits(image, condition=self._given(condition))[0].numpy()
+        given = self._given(condition)
+        if given is None and self.model.condition is not None and self.model.condition.optional:
+            given = [None]  # The null condition.
+        bits = self.model.pixel_bits(image, condition=given)[0].numpy()
         spec, at_most = self.model.image, "" if self.model.exact else "at most "
         sizes = {f"this model ({at_most}−log₂ p)": float(bits.sum())}
         if spec.levels == 256:

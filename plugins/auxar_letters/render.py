@@ -5,7 +5,8 @@
 
 The files have an image of each letter A … Z in each font, regular and, if the font has it, bold: black on white, 32×32,
 in 16 grays. The letters of a font have one size. One font of ten is held out, with all of its letters. An image that
-nearly equals an earlier one is left out. The output depends on the versions of the packages, of Pillow (pixels) and of datasets (file format).
+nearly equals an earlier one is left out. The output depends on the versions of the packages, of Pillow (pixels) and of
+datasets (file format).
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def main(node_modules: Path, output: Path) -> None:
         path = output / f"{split}.parquet"
         datasets.Dataset.from_dict(columns, features=datasets.Features(types)).to_parquet(path)
         pq.write_table(pq.read_table(path), path, compression="zstd", compression_level=19)
-        print(f"{path}: {len(chosen)} letters of {len(set(columns['font']))} fonts")
+        print(f"{path}: {len(chosen)} letters of {len({styles[place][0] for place, _, _ in chosen})} fonts")
 
 
 if __name__ == "__main__":

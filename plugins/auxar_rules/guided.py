@@ -16,7 +16,8 @@ class Guided(Rule):
     """Draws each value v in proportion to p(v | y)^(1 + strength) / p(v | null)^strength, for a condition y.
 
     This is classifier-free guidance (Ho & Salimans 2022, https://arxiv.org/abs/2207.12598) of every sub-pixel. The
-    model must have been trained with the null condition. Images that are given the null condition are not guided.
+    model must have been trained with the null condition. Images that are given the null condition only lose
+    their improbable values.
     """
 
     strength: float = attrs.field(default=1.0, validator=[finite, at_least(0)])

@@ -59,6 +59,8 @@ def restricted(stage: Factor) -> Factor:
 
 def test_figures_are_those_of_plain_calls(name, out, data):
     chain, found = untouched(out), figures_of(out)
+    kind = None if chain.condition is None else chain.condition.kind
+    assert {each["condition"] for each in found["factors"]} == {kind}
     dims, ln2 = chain.image.dims, math.log(2)
     totals = {}
     for images, pictures in data.items():

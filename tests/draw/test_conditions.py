@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import auxar
 from auxar.draw.conditions import Conditions, as_conditions
 from auxar.errors import UserError
 from auxar.model import Condition, ImageSpec
@@ -127,3 +128,17 @@ def test_an_attribute_may_have_a_name_with_a_comma():
     assert values(["a,b", "c=d"], attributes) == [[1, 0, 1]]
     assert values("none", attributes) == [[0, 1, 0]]
     assert values(["a,b", "none", None], attributes) == [[1, 0, 0], [0, 1, 0], [-1, -1, -1]]
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.1])
+def test_likelihoods_need_a_condition_and_draws_take_all_classes(drop):
+    model = auxar.build(
+        "quickstart", ["condition={ kind='label', column='label', names=['a', 'b'] }", f"condition.drop={drop}"]
+    )
+    drawn = model.sample(2, rule="map")
+    assert torch.equal(drawn.tensor, model.sample(2, rule="map", condition=["a", "b"]).tensor)
+    for method in (model.log_prob, model.log_probs, model.bits_per_dim, model.pixel_bits):
+        with pytest.raises(UserError, match=r"^condition: this model (is given a condition of the kind|requires)"):
+            method(drawn)
+    if drop:
+        assert torch.equal(model.log_prob(drawn, condition="none"), model.log_prob(drawn, condition=[None]))

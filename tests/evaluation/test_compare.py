@@ -18,6 +18,8 @@ from auxar.commands.evaluate import evaluate
 from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.figures import Mean
 from auxar.model import ImageSpec
+from auxar.report.summary import run_summary, summary_lines
+from auxar.runs.layout import RunFolder
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
 SEED = {"training__seed": 1, "training__ema": 0.0}
@@ -137,6 +139,18 @@ def test_equal_pixels_are_paired_whatever_their_fingerprints(own):
     """Fingerprints of the same images differ if they come with conditions in one of the runs."""
     with_facts(own / "again", data__heldout_fingerprint="other")
     assert compare_runs([own / "plain", own / "again"]).runs[1].margin.images is not None
+
+
+def test_figures_that_are_given_a_condition_say_so(own):
+    with_facts(own / "again", condition="label", factors__0__condition="label")
+    comparison = compare_runs([own / "plain", own / "again"])
+    assert [str(run.factors[0].facts).endswith(", label)") for run in comparison.runs] == [False, True]
+    assert [run.notes[:1] for run in comparison.runs] == [
+        [],
+        ["bits/dim are given each image's condition: label in this run, nothing in the first run"],
+    ]
+    summary = run_summary(RunFolder(own / "again"))
+    assert "(exact: the bits/dim of the images themselves, given their label)" in "\n".join(summary_lines(summary))
 
 
 def test_other_images_are_not_subtracted(own, tmp_path):
