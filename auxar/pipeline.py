@@ -20,19 +20,19 @@ from auxar.draw.run_images import draw_run
 from auxar.draw.sample_folder import check_samples
 from auxar.errors import naming, one_line
 from auxar.evaluation.likelihoods import evaluate_run
-from auxar.model import Chain
+from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import recipe_facts
 from auxar.report.finished import is_finished
-from auxar.report.updating import evaluate_so_far, update_report
+from auxar.report.updating import evaluate_so_far, show_progress, update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.weights import read_trained
 from auxar.training.beginning import Task, begin
 from auxar.training.conversion import converted_models
 from auxar.training.factors import FactorTraining, chosen_factors
 from auxar.training.lengths import check_training, is_trained
-from auxar.training.trackers import check_trackers
+from auxar.training.trackers import check_trackers, track_results
 from auxar.work.accelerator import make_accelerator
 from auxar.work.processes import Processes, working_together
 
@@ -78,7 +78,8 @@ def run_pipeline(
         preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
         so_far = functools.partial(evaluate_so_far, run, recipe, data, accelerator, processes)
         report = None if train_only else so_far
-        training = FactorTraining(recipe, run, data, steps, accelerator, processes, preview, report)
+        show = None if train_only else functools.partial(show_progress, run)
+        training = FactorTraining(recipe, run, data, steps, accelerator, processes, preview, report, show)
         model = training.train(names, wait=wait)
         if model is not None and not train_only:
             _finish(attrs.evolve(task, recipe=recipe), model, data, accelerator, processes)
@@ -107,6 +108,12 @@ def _finish(task: Task, model: Chain, data: DataSets, accelerator: Accelerator, 
     """Evaluates the trained model of a run, draws its images, and writes its report."""
     run, recipe = task.run, task.recipe
     others = converted_models(run, recipe, lambda: data, processes)
-    evaluate_run(run, recipe, model, data, accelerator, others=others)
+    evaluation = evaluate_run(run, recipe, model, data, accelerator, others=others)[FLOAT]
     draw_run(run, recipe, others.get(recipe.arithmetic.name, model), data, accelerator)
     update_report(run, accelerator)
+    found = {
+        name: evaluation.bits_per_dim("heldout", name).value
+        for name in (None, *(each.factor for each in evaluation.factors))
+    }
+    bits = {f"heldout/{name or 'total'}": value for name, value in found.items() if value is not None}
+    track_results(accelerator, bits, {name: run.samples / f"{name}.png" for name in ("samples", "growth")})

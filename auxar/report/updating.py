@@ -7,6 +7,7 @@ import logging
 from accelerate import Accelerator
 
 from auxar.data.sets import DataSets
+from auxar.errors import UserError
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.files import entries
 from auxar.locks import user_of
@@ -26,6 +27,14 @@ def update_report(run: RunFolder, accelerator: Accelerator) -> None:
         write_report(run.path)
         logger.info("report: %s", run.report)
     accelerator.wait_for_everyone()
+
+
+def show_progress(run: RunFolder) -> None:
+    """Writes the report of a run in training. A report that cannot be written is only warned of."""
+    try:
+        write_report(run.path)
+    except UserError as error:
+        logger.warning("the report is not written: %s", error)
 
 
 def evaluate_so_far(

@@ -65,6 +65,9 @@ class FactorTraining:
     """A function that is called with the model after each factor if this worker has others to train. It may load
     trained weights into the model."""
 
+    show: Callable[[], None] | None = None
+    """A function that shows how training goes. The main process calls it after every checkpoint."""
+
     def train(self, names: Sequence[str], *, wait: bool = True) -> Chain | None:
         """Trains the named factors, together with other workers that train factors of this run, and writes the weights.
 
@@ -73,7 +76,7 @@ class FactorTraining:
         have trained weights.
         """
         if self.recipe.training.trackers:
-            start_trackers(self.recipe.training.trackers, self.run.path, self.accelerator)
+            start_trackers(self.recipe, self.run.path, self.accelerator)
         # The initial weights depend only on the seed, and not on which factors this worker trains.
         torch.manual_seed(self.recipe.training.seed)
         model = build_model(self.recipe)
@@ -121,7 +124,7 @@ class FactorTraining:
             (factor,) = (other for other in model.all_factors if other.name == factor.name)
         count_later_steps = self._counting(factor.name, later)
         FactorLoop(
-            model, factor, data, self.recipe, self.run, self.accelerator, preview, count_later_steps
+            model, factor, data, self.recipe, self.run, self.accelerator, preview, count_later_steps, self.show
         ).run_to_end()
         factor.to("cpu")
 

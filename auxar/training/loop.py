@@ -72,6 +72,8 @@ class FactorLoop:
     """A function that is called every `training.sample_every` steps. It has no effect on the weights."""
     count_later_steps: Callable[[], float] | None = None
     """A function for `Meter.count_later_steps`."""
+    show: Callable[[], None] | None = None
+    """A function that the main process calls after every checkpoint."""
 
     def __attrs_post_init__(self) -> None:
         factor, accelerator, condition = self.factor, self.accelerator, self.recipe.condition
@@ -216,6 +218,7 @@ class FactorLoop:
                         return
                 if self.step < self.total and (asked or self.step % self.config.checkpoint_every == 0):
                     self._save(optimizer, average)
+                    self._show()
                 if asked:
                     # If any process was asked to end, all processes end after the same step.
                     requests.add(Interrupted.by_signal(signal.SIGTERM))
@@ -314,6 +317,12 @@ class FactorLoop:
             choice = self.config.optimizer
             save(self.folder, self.factor, optimizer, choice, average, progress, self._facts(), keep=keep)
         self.accelerator.wait_for_everyone()
+
+    def _show(self) -> None:
+        started = time.perf_counter()
+        if self.show is not None and self.accelerator.is_main_process:
+            self.show()
+        self.meter.last += time.perf_counter() - started
 
     def _facts(self) -> dict[str, str]:
         facts = {"factor": self.factor.name, "images": self.images.fingerprint}

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from PIL import Image
 
 from auxar.errors import UserError, did_you_mean, one_line
-from auxar.recipe import ComponentChoice
+from auxar.files import is_file
+from auxar.recipe import ComponentChoice, Recipe
+from auxar.recipe.facts import flat
+from auxar.recipe.loading import recipe_table
+
+SIMPLE = (bool, int, float, str)
+"""Types of values in a configuration that all trackers take."""
 
 
 def check_trackers(choices: Sequence[ComponentChoice]) -> None:
@@ -30,15 +38,18 @@ def check_trackers(choices: Sequence[ComponentChoice]) -> None:
             )
 
 
-def start_trackers(choices: Sequence[ComponentChoice], run: Path, accelerator: Accelerator) -> None:
-    """Starts the trackers of the run in the folder `run`. `Accelerator.log` then sends metrics to them.
+def start_trackers(recipe: Recipe, run: Path, accelerator: Accelerator) -> None:
+    """Starts the recipe's trackers of the run in the folder `run`, with the keys of the recipe as its configuration.
+
+    `Accelerator.log` then sends metrics to them.
 
     The option `project` of a tracker of Accelerate replaces the name of this folder. Other options are arguments of the
     function that starts a run in the tracker's package. Raises `UserError` if the package refuses them.
     """
     try:
-        accelerator.log_with = [_tracker(choice, run) for choice in choices]
-        accelerator.init_trackers(run.name)
+        accelerator.log_with = [_tracker(choice, run) for choice in recipe.training.trackers]
+        values = {key: value if isinstance(value, SIMPLE) else str(value) for key, value in flat(recipe_table(recipe))}
+        accelerator.init_trackers(run.name, config=values)
     except TypeError as error:
         raise UserError(f"training.trackers: {one_line(str(error))}") from error
 
@@ -50,3 +61,16 @@ def _tracker(choice: ComponentChoice, run: Path) -> Any:
     folder = (run,) if tracker.requires_logging_directory else ()
     options = dict(choice.options)
     return tracker(options.pop("project", run.name), *folder, **options)
+
+
+def track_results(accelerator: Accelerator, bits: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
+    """Sends bits/dim by name, and pictures if they are there, to the trackers. Those without pictures get none."""
+    accelerator.log(dict(bits))
+    for name, file in pictures.items():
+        for tracker in accelerator.trackers if is_file(file) else ():
+            with Image.open(file) as picture:
+                values = np.asarray(picture.convert("RGB"))
+            # TensorBoard takes batches of images with the channels first; other trackers take lists of pictures.
+            images = values.transpose(2, 0, 1)[None] if tracker.name == "tensorboard" else [values]
+            if hasattr(tracker, "log_images"):
+                tracker.log_images({name: images})

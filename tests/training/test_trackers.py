@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from helpers.evaluations import figures_of
 from helpers.installed import install_components
 from helpers.tiny_runs import metrics, run, tiny
+from PIL import Image
 
 from auxar import Component
 from auxar.errors import UserError
@@ -22,8 +25,11 @@ class ListConfig:
     title: str
 
 
-def test_a_tracker_of_a_plugin_gets_all_figures(pictures, tmp_path, monkeypatch):
+def test_a_tracker_of_a_plugin_gets_the_recipe_all_figures_and_pictures(pictures, tmp_path, monkeypatch):
+    """Training figures are followed by the results. There is a report from the first checkpoint on."""
     lines: list[dict[str, Any]] = []
+    found: dict[str, Any] = {}
+    reports = []
 
     class List(GeneralTracker):
         name, requires_logging_directory, tracker = "list", False, None
@@ -32,16 +38,29 @@ def test_a_tracker_of_a_plugin_gets_all_figures(pictures, tmp_path, monkeypatch)
             super().__init__()
             assert config.title == "figures"
 
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            found.update(values)
+
         def log(self, values: dict[str, Any], step: int | None = None, **options: Any) -> None:
             lines.append({**values, "step": step})
+            reports.append((tmp_path / "run" / "report.html").exists())
+
+        def log_images(self, values: dict[str, Any]) -> None:
+            found.update(values)
 
     install_components(monkeypatch, Component("tracker", "list", ListConfig, List))
-    trackers = [{"name": "list", "title": "figures"}]
-    folder = run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=trackers, sampling__images=0))
+    changes = {"training__trackers": [{"name": "list", "title": "figures"}], "training__checkpoint_every": 1}
+    folder = run(tmp_path / "run", tiny(pictures, stage=None, training__steps=3, training__log_every=1, **changes))
     keys = ("step", "bits_per_dim", "learning_rate")
-    assert [(each["step"], *(each[f"prior/{key}"] for key in keys[1:])) for each in lines] == [
+    *training, results = lines
+    assert [(each["step"], *(each[f"prior/{key}"] for key in keys[1:])) for each in training] == [
         tuple(line[key] for key in keys) for line in metrics(folder)
     ]
+    assert reports == [False, True, True, True]
+    assert results["heldout/total"] == results["heldout/prior"] == figures_of(folder)["bits_per_dim"]["heldout"]
+    assert (found["training.steps"], found["prior.name"]) == (3, "pixelcnn")
+    with Image.open(folder / "samples" / "samples.png") as picture:
+        assert np.array_equal(found["samples"], [np.asarray(picture.convert("RGB"))])
 
 
 @pytest.mark.parametrize(
