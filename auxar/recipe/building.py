@@ -87,10 +87,13 @@ def build_model(recipe: Recipe, on: str | device = "cpu") -> Chain:
 def checked_model(recipe: Recipe) -> Chain:
     """Builds the model of a recipe on the device "meta", and checks that it can draw by the recipe's rule.
 
-    Raises `UserError` like `build_model` and `check_rule`.
+    The sampler `auto` logs why a network can only be sampled slowly. Raises `UserError` like `build_model` and
+    `check_rule`.
     """
     model = build_model(recipe, on="meta")
     check_rule(model, recipe.sampling.draw_rule(), recipe.arithmetic.name, key="sampling.rule")
+    for network in [factor.network for factor in model.all_factors if factor.network is not None]:
+        own_sampler(model).lag(network)
     return model
 
 

@@ -6,7 +6,9 @@ import attrs
 import pytest
 import torch
 from helpers.causal_networks import ENGINES, needs_native
+from torch.nn.functional import silu
 
+import auxar
 from auxar.errors import UserError
 from auxar.model import (
     CausalDistribution,
@@ -23,6 +25,7 @@ from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.native import engine as native
 
 IMAGE = ImageSpec(height=5, width=5)
@@ -225,3 +228,12 @@ def test_a_sampler_that_has_chosen_can_be_pickled():
     prior, sampler = CausalDistribution(softmax_network()), AutoSampler("torch")
     drawn = prior.draw(REQUEST, sampler)
     assert torch.equal(prior.draw(REQUEST, pickle.loads(pickle.dumps(sampler))), drawn)
+
+
+def test_a_recipe_whose_networks_are_sampled_slowly_is_told_so_before_training(caplog, monkeypatch):
+    monkeypatch.delitem(FUNCTIONS, silu)
+    with caplog.at_level("INFO", "auxar"):
+        auxar.check("quickstart")
+    said = [line for line in caplog.messages if line.startswith("sampling with the slow raster sampler, because")]
+    assert len(said) == 3
+    assert "silu" in said[0]
