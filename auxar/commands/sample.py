@@ -103,7 +103,7 @@ def sample(
     import os
 
     from auxar.arguments import as_path, as_paths, check_flag
-    from auxar.draw.conditions import conditions_of_samples
+    from auxar.draw.conditions import drawn_if_asked
     from auxar.draw.given import check_given, read_given
     from auxar.draw.image_files import image_files
     from auxar.draw.plan import plan_of_recipe
@@ -126,11 +126,11 @@ def sample(
             if pictures:
                 usual = resized.preparation
                 content = read_given(model, pictures, usual, stage=stage or 0, as_view=as_view, keep=keep)
-            given_images = None if content is None else len(content)
-            conditions = conditions_of_samples(condition, model, source.recipe, given_images)
-            plan = plan_of_recipe(model, source.recipe, config.images, conditions, content)
+            count = config.images if content is None else len(content)
+            condition = drawn_if_asked(condition, model, source.recipe, count)
+            plan = plan_of_recipe(model, source.recipe, config.images, condition, content)
             plan.check(model, "sampling.rule" if rule is None else "rule")
-            chosen = None if condition is None else conditions
+            chosen = None if condition is None else plan.conditions
             name = name_of_samples(model, source.recipe.image, config, content, chosen)
             folder = source.folder.output.samples / name if out is None else as_path(out, "out")
             common = facts_of_model(source.folder, source.recipe, model)

@@ -170,19 +170,15 @@ def name_of(condition: Condition, row: Tensor) -> str:
     return ", ".join(held) or "no attributes"
 
 
-def conditions_of_samples(value: Any, model: Chain, recipe: Recipe, given: int | None = None) -> Conditions:
-    """The conditions of a recipe's samples or, with `given`, of a number of given images.
+def drawn_if_asked(value: Any, model: Chain, recipe: Recipe, count: int) -> Any:
+    """Conditions from p(y) for `count` images, with the recipe's seed, if `value` is `DRAWN`; otherwise `value`.
 
-    `value` is one of `as_conditions`, or `DRAWN` for conditions from p(y). None stands for `usual_conditions` or, with
-    `given`, for the null condition. Raises `UserError` if the value does not fit the model's condition.
+    Raises `UserError` if the model's condition is not modelled.
     """
-    condition, sampling = model.condition, recipe.sampling
+    condition = model.condition
     if isinstance(value, str) and value == DRAWN and (condition is None or DRAWN not in condition.names):
-        count = sampling.images if given is None else given
-        return drawn_conditions(model, own_sampler(model), range(count), sampling.seed)
-    if value is None and given is None:
-        return usual_conditions(condition)
-    return as_conditions(value, condition, reader_of(condition, recipe))
+        return drawn_conditions(model, own_sampler(model), range(count), recipe.sampling.seed)
+    return value
 
 
 def as_conditions(value: Any, condition: Condition | None, reader: ConditionReader | None) -> Conditions:

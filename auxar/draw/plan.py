@@ -164,7 +164,7 @@ def plan_of(
 
 
 def plan_of_recipe(
-    model: Chain, recipe: Recipe, count: int, conditions: Conditions, given: Given | None = None
+    model: Chain, recipe: Recipe, count: int, condition: Any, given: Given | None = None
 ) -> Plan:
     """The plan of drawing with the rule, the seed, the batch size and the sampler of a recipe.
 
@@ -172,7 +172,7 @@ def plan_of_recipe(
     """
     config, numbers = recipe.sampling, range(count) if given is None else None
     rule, draws = config.draw_rule(), 1 if given is None else count
-    return plan_of(model, recipe, numbers, given=given, draws=draws, rule=rule, seed=config.seed, condition=conditions)
+    return plan_of(model, recipe, numbers, given=given, draws=draws, rule=rule, seed=config.seed, condition=condition)
 
 
 def chosen_sampler(model: Chain, sampler: str | Mapping[str, Any] | Sampler | None, recipe: Recipe | None) -> Sampler:
