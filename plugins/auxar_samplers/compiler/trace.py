@@ -27,6 +27,19 @@ class NoScheduleError(Exception):
 
 
 NOT_CAUSAL = "the network is not causal: a prediction depends on its own pixel or on a pixel to its right"
+LAYERS = (CausalConv2d, Pointwise, UpsamplingConv2d, Dropout, IntegerFunction)
+"""The supported layers."""
+INSTEAD = {
+    "gelu": "x * sigmoid(1.702 * x), which is nearly the same, or silu",
+    "hardswish": "silu",
+    "leaky_relu": "relu(x) - slope * relu(-x)",
+    "conv2d": "the layer CausalConv2d",
+}
+"""Expressions that replace operations."""
+SUPPORTED = (
+    f"the supported functions are {', '.join(sorted(set(FUNCTIONS.values())))}, and the supported layers CausalConv2d, "
+    "Pointwise, UpsamplingConv2d and Dropout"
+)
 _ABSENT: Any = None  # A part that values of another kind have.
 
 
@@ -128,6 +141,10 @@ def trace(network: CausalNetwork) -> Trace:
     return _Builder(network).build()
 
 
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))
+
+
 def _convolved(layer: CausalConv2d, source: Value | fx.Node) -> tuple[list[Term], Tensor]:
     """The terms of a causal convolution, and its bias at all places."""
     weight, (nearest, farthest), (left, right) = layer.weight(), layer.above, layer.columns
@@ -172,9 +189,11 @@ class _Builder:
         self.features = next((node for node in others if node.users), None)
         pixel = torch.zeros((1, self.network.image.channels, 1, 1), dtype=torch.int64, device=self.like.device)
         self.values[image] = self._add("image", "image", self.network.encode(pixel).shape[1])
-        for node in self.graph.nodes:
-            if node in self.moving and node.op not in ("placeholder", "output"):
-                self.values[node] = self._value(node)
+        nodes = [node for node in self.graph.nodes if node in self.moving and node.op not in ("placeholder", "output")]
+        if problems := list(dict.fromkeys(filter(None, map(self._problem, nodes)))):
+            raise NoScheduleError(f"{'; '.join(problems)}; {SUPPORTED}")
+        for node in nodes:
+            self.values[node] = self._value(node)
         values = self._needed(self.values[output])
         statics = {each for value in values for each in value.inputs if isinstance(each, fx.Node)}
         return Trace(self.values[image], values, self.values[output], lambda features: self._statics(features, statics))
@@ -199,34 +218,34 @@ class _Builder:
         self.order.append(Value(name, kind, channels, **parts))
         return self.order[-1]
 
+    def _problem(self, node: fx.Node) -> str | None:
+        """The reason why an operation is not supported, with its place in the network; None if it is supported."""
+        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        if (isinstance(module, LAYERS) and not isinstance(module, IntegerConcat)) or node.target in FUNCTIONS:
+            return f"{_name(node)} has keyword arguments; pass them by position" if unusual(node) else None
+        if module is not None:
+            return f"the layer {node.target} ({type(module).__name__}) is not supported"
+        paths = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+        place = f" in {paths[-1]}" if paths and paths[-1] else ""
+        advice = f" (write {instead})" if (instead := INSTEAD.get(_name(node))) else ""
+        return f"the operation {_name(node)}{place} is not supported{advice}"
+
     def _value(self, node: fx.Node) -> Value:
-        if unusual(node):
-            raise NoScheduleError(f"{node.target} is called with keyword arguments; pass them by position")
         arguments = [self._argument(argument) for argument in node.args]
-        if node.op == "call_module":
-            module = self.modules[str(node.target)]
-            if isinstance(module, CausalConv2d):
-                return self._linear(str(node.target), *_convolved(module, arguments[0]))
-            if isinstance(module, Pointwise):
-                return self._linear(str(node.target), self._mixed(module, arguments), module.bias)
-            if isinstance(module, UpsamplingConv2d) and isinstance(arguments[0], Value):
-                parts = {"layer": module, "bias": module.bias, "arguments": tuple(arguments)}
-                return self._add(str(node.target), "growth", module.bias.shape[0], **parts)
-            if isinstance(module, IntegerFunction) and not isinstance(module, IntegerConcat):
-                return self._function(module, arguments)
-            if isinstance(module, Dropout):
-                found: Value = arguments[0]
-                return found
-            raise NoScheduleError(
-                f"the layer {node.target} ({type(module).__name__}) is not supported; the supported layers are "
-                "CausalConv2d, Pointwise, UpsamplingConv2d and Dropout"
-            )
-        if node.op == "call_function" and node.target in FUNCTIONS:
+        if node.op == "call_function":
             return self._function(node.target, arguments)
-        raise NoScheduleError(
-            f"the operation {node.op} {node.target} is not supported; the supported functions are "
-            f"{', '.join(sorted(set(FUNCTIONS.values())))}"
-        )
+        module = self.modules[str(node.target)]
+        if isinstance(module, CausalConv2d):
+            return self._linear(str(node.target), *_convolved(module, arguments[0]))
+        if isinstance(module, Pointwise):
+            return self._linear(str(node.target), self._mixed(module, arguments), module.bias)
+        if isinstance(module, UpsamplingConv2d):
+            parts = {"layer": module, "bias": module.bias, "arguments": tuple(arguments)}
+            return self._add(str(node.target), "growth", module.bias.shape[0], **parts)
+        if isinstance(module, IntegerFunction):
+            return self._function(module, arguments)
+        found: Value = arguments[0]  # Dropout changes nothing.
+        return found
 
     def _argument(self, argument: Any) -> Any:
         return self.values.get(argument, argument) if isinstance(argument, fx.Node) else argument

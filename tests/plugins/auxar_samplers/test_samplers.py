@@ -167,6 +167,13 @@ def applied(function, **layers):
     return Small(lambda n, x: function(n, n.conv(x)), **{"conv": shifted(), **layers})
 
 
+class Gelu(nn.Module):
+    """A layer that calls an unsupported function."""
+
+    def forward(self, x):
+        return functional.gelu(x)
+
+
 def dynamic(network, image):
     """A forward pass that branches on the values of the image, which tracing cannot record."""
     return network.conv(image) if image.sum() > 0 else network.conv(image) * 0.5
@@ -182,8 +189,14 @@ UNCAUSAL = "depends on .* to its right"
 REFUSED = {
     "ordinary": (BOTH, Small(lambda n, x: n.conv(x), conv=Conv2d(1, 3)), r"conv \(Conv2d\) is not supported"),
     "function": (BOTH, applied(lambda n, x: torch.cumsum(x, 1)), "cumsum"),
-    "method": (BOTH, applied(lambda n, x: x.abs()), "call_method abs"),
+    "method": (BOTH, applied(lambda n, x: x.abs()), "operation abs is not supported"),
     "module": (BOTH, applied(lambda n, x: n.relu(x), relu=nn.ReLU()), r"relu \(ReLU\)"),
+    "many": (
+        BOTH,
+        applied(lambda n, x: n.act(functional.gelu(x)).exp(), act=nn.Sequential(nn.Sequential(nn.Identity(), Gelu()))),
+        r"operation gelu is not supported \(write x \* .*\); the layer act\.0\.0 \(Identity\) is not supported; "
+        r"the operation gelu in act\.0\.1 is not supported \(write .*; the operation exp is not supported;",
+    ),
     "name": (BOTH, applied(lambda n, x: functional.elu(x, alpha=0.5)), "keyword arguments; pass them by position"),
     "dynamic": (BOTH, Small(dynamic, conv=shifted()), "cannot be traced"),
     "blind": (BOTH, Small(lambda n, x, f: n.side(f), 2, side=Pointwise([2], 3)), "does not depend on the image"),
