@@ -7,32 +7,11 @@ import operator
 import sys
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
 from auxar.errors import UserError, did_you_mean, shown
-
-V = TypeVar("V", bound=Callable[..., None])
-
-
-def checks(**keywords: Any) -> Callable[[V], V]:
-    """Returns a decorator for attrs validators that states what they check, as keywords of JSON Schema.
-
-    `recipe_schema` adds these keywords to the schema of the option, so that editors check it too.
-
-    Examples:
-        >>> @checks(multipleOf=2)
-        ... def even(instance, attribute, value):
-        ...     if value % 2:
-        ...         raise UserError(f"{attribute.name} must be even, got {value!r}")
-    """
-
-    def mark(validator: V) -> V:
-        validator.json_schema = keywords  # type: ignore[attr-defined]
-        return validator
-
-    return mark
 
 
 def integer(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -58,7 +37,6 @@ def finite(instance: object, attribute: attrs.Attribute[Any], value: Any) -> Non
         raise UserError(f"{attribute.name} must be a finite number, got {shown(value)}")
 
 
-@checks(exclusiveMinimum=0)
 def positive(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """An attrs validator that requires a finite number greater than 0. It raises `UserError`.
 
@@ -85,7 +63,7 @@ def at_least(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None
         >>> from auxar import at_least
         >>> reduction = attrs.field(validator=at_least(0))
     """
-    return _bound("minimum", "at least", operator.ge, limit)
+    return _bound("at least", operator.ge, limit)
 
 
 def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
@@ -103,7 +81,7 @@ def at_most(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]
         Traceback (most recent call last):
         auxar.errors.UserError: radius must be at most 100, got 1000
     """
-    return _bound("maximum", "at most", operator.le, limit)
+    return _bound("at most", operator.le, limit)
 
 
 def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
@@ -114,19 +92,19 @@ def below(limit: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
         >>> from auxar import below
         >>> share = attrs.field(validator=below(1))
     """
-    return _bound("exclusiveMaximum", "less than", operator.lt, limit)
+    return _bound("less than", operator.lt, limit)
 
 
 def one_of(*choices: str) -> Any:
     """Returns a validator that accepts these strings."""
 
-    @checks(enum=list(choices))
     def check(instance: object, attribute: attrs.Attribute[Any], value: str) -> None:
         if value not in choices:
             near = difflib.get_close_matches(str(value), choices, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ValueError(f"{attribute.name} must be one of {', '.join(choices)}, got {shown(value)}{hint}")
 
+    check.choices = choices  # type: ignore[attr-defined]  # `recipe_schema` lists them.
     return check
 
 
@@ -145,7 +123,6 @@ def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any],
     """
     choices = tuple(known)
 
-    @checks(minItems=1, items={"enum": list(choices)})
     def check(instance: object, attribute: attrs.Attribute[Any], names: Any) -> None:
         if not isinstance(names, list | tuple) or not names:
             got = "an empty list" if isinstance(names, list | tuple) else shown(names)
@@ -160,11 +137,10 @@ def names_among(known: Iterable[str]) -> Callable[[object, attrs.Attribute[Any],
 
 
 def _bound(
-    keyword: str, words: str, holds: Callable[[Any, float], bool], limit: float
+    words: str, holds: Callable[[Any, float], bool], limit: float
 ) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    """The validator of a number that stands in a relation to a limit, with its keyword of JSON Schema."""
+    """The validator of a number that stands in a relation to a limit."""
 
-    @checks(**{keyword: limit})
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not _is_number(value) or not holds(value, limit):
             raise UserError(f"{attribute.name} must be {words} {limit}, got {shown(value)}")

@@ -38,7 +38,7 @@ def _option(field: attrs.Attribute[Any]) -> dict[str, Any]:
     """An option's name, type and default value. The default is null if the option is required."""
     import attrs
 
-    from auxar.recipe.json_values import plain_default
+    from auxar.recipe.json_schema import plain_default
 
     required, default = field.default is attrs.NOTHING, plain_default(field).get("default")
     return {"name": field.name, "type": _type_name(field), "required": required, "default": default}
@@ -53,8 +53,8 @@ def plugins(files: Iterable[str | PathLike[str]] = (), *, schema: bool = False) 
     """Lists every component that recipes can use.
 
     The list has each registered component: its kind, its provider, and its options with types and defaults. The JSON
-    Schema of recipes (draft 7) has every key and every option of the components, with types, defaults, ranges and
-    descriptions. Editors complete and check a recipe whose first line is `#:schema FILE`, where FILE contains it.
+    Schema of recipes (draft 7) has every key and every option of the components, with types, defaults and descriptions.
+    Editors complete and check a recipe whose first line is `#:schema FILE`, where FILE contains it.
 
     Args:
         files (FILE): plugin files to load in addition to the installed plugins, without --trust-plugins; they are code

@@ -163,9 +163,7 @@ def plan_of(
     )
 
 
-def plan_of_recipe(
-    model: Chain, recipe: Recipe, count: int, condition: Any, given: Given | None = None
-) -> Plan:
+def plan_of_recipe(model: Chain, recipe: Recipe, count: int, condition: Any, given: Given | None = None) -> Plan:
     """The plan of drawing with the rule, the seed, the batch size and the sampler of a recipe.
 
     `count` is the number of images or, with `given`, of draws for each given image.

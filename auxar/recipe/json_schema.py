@@ -1,51 +1,42 @@
-"""The JSON Schema of recipes, with which editors complete and check them.
+"""The JSON Schema of recipes, with which editors complete keys and names, and mark unknown keys and wrong types.
 
 It is of draft 7, the newest draft that taplo supports (the language server of the extension Even Better TOML for VS
-Code). Errors of the schema are to be understood by people, so a component is checked by a sequence of conditions on its
-name. Completion in taplo ignores conditions, but follows `anyOf`, so the same tables are in an `anyOf`, too, whose last
-entries accept every string and every table.
+Code). Ranges of values, and rules that join several keys, are left to `auxar check`.
 """
 
 from __future__ import annotations
 
 import json
+import types
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
-from auxar.plugins import Component, Registry, load_plugins
+from auxar.plugins import Registry, load_plugins
+from auxar.recipe.choices import is_choice
 from auxar.recipe.component_choice import ComponentChoice, default_of
-from auxar.recipe.data_config import DataConfig
-from auxar.recipe.field_docs import class_summary
-from auxar.recipe.json_values import Schema, has_required, names_a_component, table_schema
+from auxar.recipe.field_docs import class_summary, field_docs
 from auxar.recipe.loading import COMMON_KEYS
-from auxar.recipe.schema import (
-    CHANNELS,
-    KINDS_OF_LISTS,
-    MOST_LEVELS,
-    MOST_STAGES,
-    OTHER_NAMES,
-    Recipe,
-    SamplingConfig,
-    Stage,
-    TrainingConfig,
-)
+from auxar.recipe.schema import KINDS_OF_LISTS, OTHER_NAMES, Recipe, Stage
+from auxar.recipe.structuring import RECIPES
+from auxar.structuring import NO_KEY, table_if_given
 
-_ANY = [{"type": "string"}, {"type": "object", "additionalProperties": True}]
+Schema = dict[str, Any]
+SCALARS: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string"}
 
 
-def recipe_schema(registry: Registry | None = None) -> dict[str, Any]:
+def recipe_schema(registry: Registry | None = None) -> Schema:
     """Returns the JSON Schema (draft 7) of recipes with the components of a registry.
 
-    By default these are the components of all installed plugins. A recipe with the key `plugins` may also use
-    components that the registry does not have, with any options.
+    By default these are the components of all installed plugins. A recipe may use other components with any options.
 
     Examples:
         >>> schema = recipe_schema()
-        >>> schema["properties"]["image"]["properties"]["height"]["maximum"]
-        65536
+        >>> schema["properties"]["image"]["properties"]["height"]["type"]
+        'integer'
     """
     return _Builder(registry or load_plugins()).recipe()
 
@@ -55,6 +46,25 @@ def schema_text(schema: Schema) -> str:
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
+def names_a_component(hint: Any) -> bool:
+    """Whether a value of this type names a component and its options."""
+    return hint is ComponentChoice or is_choice(hint)
+
+
+def plain_default(field: attrs.Attribute[Any]) -> Schema:
+    """Returns the keyword `default`, or nothing if the default cannot be written in TOML or is a table of its own."""
+    default = default_of(field)
+    if default is attrs.NOTHING or (attrs.has(type(default)) and not names_a_component(type(default))):
+        return {}
+    if isinstance(default, ComponentChoice) and not default.options:
+        return {"default": default.name}
+    try:
+        value = json.loads(json.dumps(RECIPES.unstructure(default), allow_nan=False))
+    except (TypeError, ValueError):
+        return {}
+    return {} if value is None else {"default": value}
+
+
 class _Builder:
     """Builds the schema of recipes with the components of one registry."""
 
@@ -62,231 +72,99 @@ class _Builder:
         self.registry = registry
         self.definitions: dict[str, Schema] = {}
 
+    def recipe(self) -> Schema:
+        table = self.table(Recipe)
+        properties = table["properties"]
+        properties["stage"] |= {"items": self.table(Stage), "description": class_summary(Stage)}
+        crop = properties["data"]["properties"]["crop"]
+        properties["data"]["properties"]["crop"] = {"anyOf": [{"const": "random"}, crop]}
+        training = properties["training"]["properties"]
+        own = {key: {"$ref": f"#/properties/training/properties/{key}"} for key in training if key not in COMMON_KEYS}
+        own |= {key: {} for key in own if key in self.registry.kinds}  # They may have options without a name.
+        training["factor"] = {
+            "type": "object",
+            "description": "Settings of single factors, [training.factor.NAME]: `stage0` (the image given its view), "
+            "…, `prior` (the coarsest view), and `condition` if it is modelled.",
+            "additionalProperties": {"type": "object", "additionalProperties": False, "properties": own},
+        }
+        return {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": "Recipe of auxar",
+            **table,
+            "definitions": dict(sorted(self.definitions.items())),
+        }
+
+    def table(self, cls: type, otherwise: str = "") -> Schema:
+        """The schema of a table with the fields of a class; `otherwise` describes fields without a docstring."""
+        hints, docs = get_type_hints(cls), field_docs(cls)
+        properties: dict[str, Schema] = {}
+        fields = [field for field in attrs.fields(cls) if field.init and NO_KEY not in field.metadata]
+        for field in fields:
+            hint = table_if_given(hints[field.name])
+            said = docs.get(field.name) or (class_summary(hint) if attrs.has(hint) else otherwise)
+            found = self.value(field, hint, said)
+            properties[field.alias] = ({"description": said} if said else {}) | found | plain_default(field)
+        required = [field.alias for field in fields if field.default is attrs.NOTHING]
+        return {"type": "object", "additionalProperties": False, "properties": properties, "required": required}
+
+    def value(self, field: attrs.Attribute[Any], hint: Any, said: str) -> Schema:
+        kind = KINDS_OF_LISTS.get(field.name, field.name if hint is ComponentChoice else getattr(hint, "kind", None))
+        if names_a_component(hint):
+            return self.choice(kind, default_of(field))
+        if hint == tuple[ComponentChoice, ...]:
+            return {"type": "array", "items": self.choice(kind, None)}
+        if choices := getattr(field.validator, "choices", ()):
+            return {"enum": list(choices)}
+        return self.table(hint, said) if attrs.has(hint) else _of_type(hint)
+
+    def choice(self, kind: Any, usual: Any) -> Schema:
+        """The schema of a key that chooses a component of a kind: its name, or a table with its name and options.
+
+        Without a name, the table has options of the component `usual`. Other names may have any options.
+        """
+        own = self.registry.names(kind)
+        names = [*OTHER_NAMES.get(kind, ()), *own]
+        others = {"type": "object", "required": ["name"], "properties": {"name": {"not": {"enum": names}}}}
+        tables = [self.options(kind, name, {"name": {"const": name}}) for name in own]
+        found: list[Schema] = [{"enum": names}, {"type": "string"}, *tables, others] if names else []
+        name = str(getattr(getattr(usual, "component", None) or usual, "name", ""))
+        nameless = [self.options(kind, name, {})] if name in own else []
+        return {"anyOf": [*found, *nameless]} if found else {}
+
+    def options(self, kind: str, name: str, named: Schema) -> Schema:
+        """A reference to the definition of a component's table of options, after the keys `named`."""
+        component = self.registry.get(kind, name, kind)
+
+        def make() -> Schema:
+            table = self.table(component.config)
+            own = {"properties": named | table["properties"] | named, "required": [*named, *table["required"]]}
+            return {"title": name, "description": class_summary(component.config), **table, **own}
+
+        # Some tools take keys for equal that differ only in characters other than letters and digits.
+        key = f"{component.kind}-{urllib.parse.quote(name, safe='').replace('%', '')}"
+        return self.defined(key if named else f"usual-{key}", make)
+
     def defined(self, key: str, make: Callable[[], Schema]) -> Schema:
-        """Returns a reference to a definition, which `make` makes if it is not there. It may refer to itself."""
+        """A reference to a definition, which `make` makes if it is not there. It may refer to itself."""
         if key not in self.definitions:
             self.definitions[key] = {}
             self.definitions[key] = make()
         return {"$ref": f"#/definitions/{key}"}
 
-    def recipe(self) -> Schema:
-        table = self.table(Recipe)
-        properties = table["properties"]
-        properties["image"]["properties"]["channels"] |= {"enum": list(CHANNELS)}
-        properties["image"]["properties"]["levels"] |= {"maximum": MOST_LEVELS}
-        properties["stage"] = {
-            "description": class_summary(Stage),
-            "type": "array",
-            "maxItems": MOST_STAGES,
-            "items": self.table(Stage),
-        }
-        properties["training"] = self.training(properties["training"])
-        properties["data"] = self.data(properties["data"])
-        return {
-            "$schema": "http://json-schema.org/draft-07/schema#",
-            "title": "Recipe of auxar",
-            **table,
-            # Without plugin files, all components are known. The tables above accept every name.
-            "if": _has("plugins"),
-            "else": self.known_names(),
-            "definitions": dict(sorted(self.definitions.items())),
-        }
 
-    def table(self, cls: type) -> Schema:
-        return table_schema(cls, self.choice)
-
-    def data(self, table: Schema) -> Schema:
-        """Returns the schema of [data], in which `options` are those of the registered data set that `path` names."""
-        crop = table["properties"]["crop"]
-        described = {"description": crop.pop("description"), "anyOf": [{"enum": ["random"]}, crop]}
-        return {**table, **self.data_options(), "properties": {**table["properties"], "crop": described}}
-
-    def data_options(self) -> Schema:
-        def make() -> Schema:
-            chosen: Schema = {"additionalProperties": True}
-            for name in reversed(self.registry.names("dataset")):
-                condition = _is_object({"path": {"const": name}})
-                options = _open({"options": self.table(self.registry.components["dataset", name].config)})
-                chosen = {"additionalProperties": True, "if": condition, "then": options, "else": chosen}
-            return chosen
-
-        return {"allOf": [self.defined("data-options", make)]}
-
-    def training(self, table: Schema) -> Schema:
-        data = table["properties"]["data"]
-        keys = _shared("data", attrs.fields_dict(DataConfig))
-        data |= {**self.data_options(), "properties": data["properties"] | keys}
-        own = _shared("training", [key for key in table["properties"] if key not in COMMON_KEYS])
-        for field in _choices(TrainingConfig):
-            own[field.name] = _or_options(table["properties"][field.name])
-        factor = {
-            "type": "object",
-            "description": "Settings of one factor, which replace those of [training].",
-            "additionalProperties": False,
-            "properties": own,
-            "not": _has("steps", "epochs"),
-        }
-        reference = self.defined("factor", lambda: factor)
-        factors = {
-            "type": "object",
-            "description": "Settings of single factors, [training.factor.NAME]: `stage0` (the image given its view), "
-            "…, `prior` (the coarsest view), and `condition` if it is modelled.",
-            "additionalProperties": False,
-            "properties": dict.fromkeys(("prior", "condition"), reference),
-            "patternProperties": {"^stage(0|[1-9][0-9]?)$": reference},
-        }
-        return {
-            **table,
-            "properties": {**table["properties"], "factor": factors},
-            # Exactly one of the lengths. Messages about `oneOf` would not name the keys.
-            "if": _has("steps"),
-            "then": {"not": _has("epochs"), "additionalProperties": True},
-            "else": _has("epochs"),
-        }
-
-    def choice(self, field: attrs.Attribute[Any], hint: Any) -> Schema:
-        """Returns the schema of a key that names a component, as a string or as a table with the component's options.
-
-        A component with another name is accepted with any options.
-        """
-        kind = kind_of(field, hint)
-        if kind is None:
-            return {}
-        options = {name: self.options(kind, name) for name in self.names(kind, hint)}
-        schema: Schema = {
-            "additionalProperties": True,
-            "if": _is_object(),
-            "then": {**_open({"name": {"type": "string"}}), **_has("name")},
-        }
-        if (kind, usual := _default_name(field)) in self.registry.components:
-            # A table without a name has options of the default component.
-            config = self.registry.components[kind, usual].config
-            options_only = self.defined(f"usual-{kind}-{usual}", lambda: self.table(config))
-            schema |= {"if": _has("name"), "else": options_only}
-        for name, table in reversed(options.items()):
-            condition = _is_object({"name": {"const": name}})
-            schema = {"additionalProperties": True, "if": condition, "then": table, "else": schema}
-        return {"anyOf": [_among(self.short_names(kind, hint)), *options.values(), *_ANY], **schema}
-
-    def options(self, kind: str, name: str) -> Schema:
-        """Returns a reference to the definition of a component's table: its name and its options."""
-        component = self.registry.get(kind, name, kind) if name in self.registry.names(kind) else None
-        kind = component.kind if component else kind  # A network is a prior and a decoder.
-        # Some tools take keys for equal that differ only in characters other than letters and digits.
-        key = f"{kind}-{urllib.parse.quote(name, safe='').replace('%', '')}"
-        return self.defined(key, lambda: self.component_table(name, component))
-
-    def component_table(self, name: str, component: Component | None) -> Schema:
-        empty: Schema = {"type": "object", "additionalProperties": False, "properties": {}}
-        table = self.table(component.config) if component else empty
-        summary = class_summary(component.config) if component else ""
-        named = {"name": {"const": name}}
-        return {
-            "title": name,
-            **({"description": summary} if summary else {}),
-            **table,
-            "properties": named | table["properties"] | named,  # `name` is the component's, whatever its options are.
-            "required": ["name", *table.get("required", [])],
-        }
-
-    def names(self, kind: str, hint: Any) -> list[str]:
-        """Returns the names among which a key of this type chooses."""
-        return [*_other_names(kind, hint), *self.registry.names(kind)]
-
-    def short_names(self, kind: str, hint: Any) -> list[str]:
-        """Returns the names that a string may be, which are those of components without required options."""
-        own = self.registry.names(kind)
-        return [
-            name
-            for name in self.names(kind, hint)
-            if name not in own or not has_required(self.registry.get(kind, name, kind).config)
-        ]
-
-    def known_names(self) -> Schema:
-        """Returns a schema that accepts recipes in which all names of components are known."""
-        keys = {field.name: self.known(field.name, ComponentChoice) for field in _choices(Recipe)}
-        stage = {field.name: self.known(field.name, ComponentChoice) for field in _choices(Stage)}
-        stages = {"type": "array", "items": _open(stage)}
-        condition = _open({key: self.known(key, ComponentChoice) for key in ("embedding", "prior")})
-        tables = {
-            name: _open({field.name: self.known(field.name, ComponentChoice) for field in _choices(table)})
-            for name, table in (("sampling", SamplingConfig), ("training", TrainingConfig))
-        }
-        lists = {key: {"items": self.known(kind, ComponentChoice)} for key, kind in KINDS_OF_LISTS.items()}
-        tables["training"] = _open({**tables["training"]["properties"], **lists})
-        factors = {"type": "object", "additionalProperties": tables["training"]}
-        tables["training"] = _open({**tables["training"]["properties"], "factor": factors})
-        return _open({**keys, **tables, "stage": stages, "condition": condition})
-
-    def known(self, kind: Any, hint: Any) -> Schema:
-        """Returns a reference to the definition of components of a kind, and of the components that they choose."""
-
-        def make() -> Schema:
-            fields = [
-                f for name in self.registry.names(kind) for f in _choices(self.registry.get(kind, name, kind).config)
-            ]
-            inner = {f.name: self.known(own, f.type) for f in fields if (own := kind_of(f, f.type)) is not None}
-            named = {"name": _among(self.names(kind, hint))}
-            return {
-                "anyOf": _ANY,  # Without it, tombi does not check strings.
-                "if": {"type": "string"},
-                "then": _among(self.short_names(kind, hint)),
-                "else": _open(named | inner),
-            }
-
-        return self.defined("-".join(["known", kind, *_other_names(kind, hint)]), make)
-
-
-def kind_of(field: attrs.Attribute[Any], hint: Any) -> Any:
-    """Returns the kind of component that a key chooses, or None if the class of the choice does not say it.
-
-    The keys of recipes that choose a component have the name of its kind, except for keys with lists.
-    """
-    return KINDS_OF_LISTS.get(field.name, field.name) if hint is ComponentChoice else getattr(hint, "kind", None)
-
-
-def _default_name(field: attrs.Attribute[Any]) -> str:
-    """The name of the component that a key chooses if it is left out; empty if there is none."""
-    found = default_of(field)
-    return str(getattr(getattr(found, "component", None) or found, "name", ""))
-
-
-def _other_names(kind: str, hint: Any) -> Sequence[str]:
-    """Returns the names that a choice accepts besides those of components, such as `float`."""
-    return OTHER_NAMES.get(kind, ()) if hint is ComponentChoice else ()
-
-
-def _choices(cls: type) -> Iterator[attrs.Attribute[Any]]:
-    return (field for field in attrs.fields(attrs.resolve_types(cls)) if names_a_component(field.type))
-
-
-def _is_object(properties: Schema | None = None) -> Schema:
-    found: Schema = {"type": "object", "additionalProperties": True}
-    return {**found, "required": list(properties), "properties": properties} if properties else found
-
-
-def _or_options(choice: Schema) -> Schema:
-    """The schema of a choice in the table of a factor. Without a name, it changes options of a component elsewhere."""
-    described: Schema = {key: choice[key] for key in ("description", "anyOf", "default") if key in choice}
-    rest = {key: value for key, value in choice.items() if key not in described}
-    nameless = {"type": "object", "not": {"required": ["name"]}, "additionalProperties": True}
-    return {**described, "additionalProperties": True, "if": nameless, "else": rest}
-
-
-def _shared(table: str, keys: Iterable[str]) -> Schema:
-    """References to the schemas of keys of a table."""
-    return {key: {"$ref": f"#/properties/{table}/properties/{key}"} for key in keys}
-
-
-def _among(names: Sequence[str]) -> Schema:
-    # An empty `enum` is not allowed.
-    return {"enum": list(names)} if names else {"not": {}}
-
-
-def _has(*keys: str) -> Schema:
-    return {"required": list(keys), "additionalProperties": True}
-
-
-def _open(properties: Schema) -> Schema:
-    # tombi warns of keys that are not named, unless additional properties are accepted explicitly.
-    return {"properties": properties, "additionalProperties": True}
+def _of_type(hint: Any) -> Schema:
+    """The schema of a type. An unknown type accepts any value."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint in SCALARS:
+        return {"type": SCALARS[hint]}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (Union, types.UnionType):
+        # TOML has no null: a key that is None is left out.
+        kinds = [_of_type(argument) for argument in arguments if argument is not types.NoneType]
+        return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+    if origin in (list, tuple):
+        return (
+            {"type": "array", "items": _of_type(arguments[0])} if len({*arguments} - {...}) == 1 else {"type": "array"}
+        )
+    return {"type": "object"} if origin in (dict, Mapping) else {}
