@@ -298,9 +298,6 @@ def test_measured_bits_per_dim_on_pages_are_those_in_recipes():
     assert len(faces) == 9
     recipes = ("tight/small/table2_coarse", "small/table2_coarse", "small/celeba32", "small/pyramid_celeba")
     assert set(faces) <= set(measured(headers(*recipes)))
-    # The page has one more decimal place than the recipe.
-    on_page = measured(" ".join(read(DOCS / "tight.md").split()).split("the restricted model has")[1])[0]
-    assert measured(headers("quickstart")) == [" ± ".join(f"{float(number):.2f}" for number in on_page.split(" ± "))]
 
 
 @pytest.mark.slow
