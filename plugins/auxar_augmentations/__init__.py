@@ -1,4 +1,17 @@
-"""Augmentations: random changes of training images."""
+"""Augmentations: random changes of training images.
+
+Bits/dim of held-out images after short trainings of pyramids of `convnet` (1,000 steps of 8 images, and 2,500 of 16
+images for the prior), as means over three seeds with their deviation, on emoji of smileys, animals and food (2,258
+training images) and on CIFAR-10 (2,800). Variants of `turns` and `channels` are labels. So little is gained, and seeds
+differ by as much:
+
+                                    emoji           CIFAR-10
+    none                            1.928 (0.006)   3.541 (0.030)
+    `flip`                          1.918 (0.007)   3.536 (0.028)
+    `flip`, `shift` by one pixel    1.926 (0.007)   3.536 (0.001)
+    `flip`, `turns`                 1.926 (0.011)   3.543 (0.029)
+    `flip`, `channels`              1.993 (0.015)   3.542 (0.001)
+"""
 
 from __future__ import annotations
 
