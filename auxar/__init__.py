@@ -32,10 +32,10 @@ def __getattr__(name: str) -> object:
 
 
 def _command(name: str) -> object:
-    # A command of a plugin is also a function of this package.
-    from auxar.commandline import commands
+    # A function or a command of a plugin is also a function of this package.
+    from auxar.commandline import FUNCTIONS, commands
 
-    entries = {} if name.startswith("_") else commands()
+    entries = {} if name.startswith("_") else commands(FUNCTIONS) | commands()
     found = {each.replace("-", "_"): entry for each, entry in entries.items() if not entry.value.startswith("auxar.")}
     if name not in found:
         raise AttributeError(f"module 'auxar' has no attribute '{name}'")

@@ -61,6 +61,7 @@ from auxar.commands.new_plugin import new_plugin as new_plugin
 from auxar.scaffold.writing import NewPlugin as NewPlugin
 from auxar.commandline import command as command
 from auxar.commandline import Result as Result
+from auxar.cli.parser import check_line as check_line
 from auxar.plugins import Component as Component
 from auxar.plugins import hookimpl as hookimpl
 from auxar.plugins import INTERFACE_VERSION as INTERFACE_VERSION
@@ -81,6 +82,8 @@ from auxar.caching import cached_folder as cached_folder
 from auxar.files import replacing as replacing
 from auxar.locks import holding as holding
 from auxar.work.chunks import Work as Work
+from auxar.progress import progress_bar as progress_bar
+from auxar.draw.inputs import pictures_of as pictures_of
 from auxar import testing as testing
 from auxar.version import __version__ as __version__
 

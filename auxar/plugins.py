@@ -130,6 +130,18 @@ class Component:
         """The first line of the config class's docstring."""
         return (self.config.__doc__ or "").strip().split("\n")[0]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickle has the name, because `build` may be a function without one.
+        return _installed, (self.kind, self.name)
+
+    def __deepcopy__(self, memo: object) -> Component:
+        return self
+
+
+@functools.cache
+def _installed(kind: str, name: str) -> Component:
+    return load_plugins().get(kind, name, "pickle")
+
 
 def _kinds_for(kind: str) -> tuple[str, ...]:
     """The kinds of the components that a recipe may name where it needs a component of this kind."""

@@ -28,7 +28,12 @@ EVERY_PART_OF_TIME = 0.01
 
 
 def progress_bar(iterable: Any = None, **options: Any) -> ProgressBar:
-    """Returns the progress of an iterable, or of steps that are counted by `update`. `options` are those of `tqdm`."""
+    """Returns the progress of an iterable, or of steps that are counted by `update`. `options` are those of `tqdm`.
+
+    Examples:
+        >>> list(progress_bar([1, 2], desc="reading", unit="image", delay=2))
+        [1, 2]
+    """
     return ProgressBar(iterable, **options)
 
 
@@ -81,6 +86,8 @@ class ProgressBar(tqdm):  # type: ignore[misc]
         if self.as_lines:
             options["file"] = io.StringIO()  # tqdm itself writes nothing but line feeds.
         super().__init__(iterable, disable=bool(disable) or is_hidden(), **options)
+        if self.as_lines and not self.disable and self.pos:  # Lines of the bar around this one suffice for short work.
+            self.delay: float = max(self.delay, EVERY_SECONDS)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Shows the bar, or writes a line if it is due."""

@@ -77,6 +77,14 @@ def test_a_line_has_the_last_figures_and_the_steps_of_this_process(clock, lines)
     assert lines()[1] == "work: step 12 of 20 (60 %), 1.5 bits/dim, 20 s/step, 00:40 elapsed, 02:40 left"
 
 
+def test_work_within_other_work_has_lines_only_if_it_is_long(clock, lines):
+    for hidden, seconds, count in ((True, 1, 2), (False, 1, 1), (False, 10, 4)):
+        before = len(lines())
+        with progress_bar(total=2, disable=hidden):
+            work(clock, 9, seconds, delay=2)
+            assert len(lines()) == before + count
+
+
 def test_a_length_may_be_unknown(clock, lines):
     for _ in progress_bar(iter("ab"), desc="work", unit="image"):
         clock.now += 1

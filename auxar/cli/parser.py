@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -11,7 +13,7 @@ from typing import Any
 from auxar.cli.completion import add_completion
 from auxar.commandline import commands
 from auxar.commandline.parser import Parser, add_command, add_output, documented, overview
-from auxar.errors import printable
+from auxar.errors import UserError, printable
 
 
 def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
@@ -54,6 +56,24 @@ def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         lines = [*overview(functions), "", "`auxar COMMAND --help` describes a command."]
         parser.epilog = "\n".join(lines)
     return parser
+
+
+def check_line(words: Sequence[str]) -> None:
+    """Raises `UserError` unless words are a command and arguments that fit it. Nothing is run.
+
+    Examples:
+        >>> check_line(["evaluate", "runs/quickstart", "--json"])
+        >>> check_line(["evaluate"])
+        Traceback (most recent call last):
+        auxar.errors.UserError: auxar evaluate: the following arguments are required: RUN
+    """
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            command_line(words).parse_args(words)
+    except SystemExit:
+        *_, message = told.getvalue().splitlines() or ["there is no command to run"]
+        raise UserError(message.removeprefix("auxar: error: ").replace(": error:", ":", 1)) from None
 
 
 def _command_of(words: Sequence[str]) -> str | None:

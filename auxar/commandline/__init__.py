@@ -17,6 +17,8 @@ from auxar.errors import UserError
 
 GROUP = "auxar.commands"
 """The group of entry points of commands."""
+FUNCTIONS = "auxar.functions"
+"""The group of entry points of functions that are names of `auxar`, too, but no commands."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -64,12 +66,12 @@ def command(section: str, show: Callable[[Any], Result]) -> Callable[[F], F]:
     return marked
 
 
-def commands() -> dict[str, metadata.EntryPoint]:
-    """The entry points of the registered commands by name, in the order of their names.
+def commands(group: str = GROUP) -> dict[str, metadata.EntryPoint]:
+    """The entry points of the registered commands by name, or those of another group, in the order of their names.
 
     If several packages have a command of the same name, it is auxar's own, or that of the last package.
     """
-    found = {each.name: each for each in sorted(metadata.entry_points(group=GROUP), key=_rank)}
+    found = {each.name: each for each in sorted(metadata.entry_points(group=group), key=_rank)}
     return dict(sorted(found.items()))
 
 

@@ -100,7 +100,7 @@ class AnyPicture(Form):
     """
 
     def array(self, array: Tensor | np.ndarray, what: str) -> Tensor:
-        pictures = enumerate(_pictures(array, what))
+        pictures = enumerate(pictures_in(array, what))
         return torch.cat([self._values(each, f"{what}: picture {at}", f"picture {at}") for at, each in pictures])
 
     def picture(self, source: Picture, name: str, preparation: Preparation) -> np.ndarray:
@@ -169,8 +169,8 @@ def _batch(values: Tensor, spec: ImageSpec) -> Tensor | None:
     return None
 
 
-def _pictures(array: Tensor | np.ndarray, what: str) -> Iterator[Image.Image]:
-    """The pictures in an array of 8-bit values."""
+def pictures_in(array: Tensor | np.ndarray, what: str) -> Iterator[Image.Image]:
+    """Yields the pictures in an array of 8-bit values. Raises `UserError`, beginning with `what`, if it has others."""
     values = integers(array, 256, what)
     if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < 256:
         raise UserError(f"{what}: expected 8-bit values, 0 … 255, got {int(values.min())} … {int(values.max())}")

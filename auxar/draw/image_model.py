@@ -45,6 +45,8 @@ class ImageModel:
     (`chain.any_size`), images of another size are taken as they are, unless the recipe resizes pictures, and the result
     is that of the model `at` their size. `log_prob` and `bits_per_dim` accept images of several sizes.
 
+    A model can be pickled, for processes with the same plugins. A process that was forked works with one thread.
+
     Examples:
         >>> import auxar
         >>> model = auxar.load("runs/quickstart").to("cpu")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
 from auxar.arguments import as_path
 from auxar.data.conversion import Preparation
-from auxar.draw.forms import AnyPicture, Form, WrongForm, size_of, usual_preparation
+from auxar.draw.forms import AnyPicture, Form, WrongForm, pictures_in, size_of, usual_preparation
 from auxar.draw.image_files import images_at
-from auxar.errors import UserError
+from auxar.draw.images import Images
+from auxar.errors import UserError, one_line
 from auxar.model import ImageSpec
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import DataConfig
@@ -92,6 +95,26 @@ def parts_of(images: Any, what: str = "images") -> list[tuple[Any, str]]:
         else:
             parts.append((entry, label))
     return parts
+
+
+def pictures_of(images: Any, what: str = "images") -> Iterator[tuple[Any, str]]:
+    """Yields each picture of images of many types, with a name for messages: a path, a Pillow image, or what it is.
+
+    Arrays and `Images` have pictures of 8 bits, of 1, 3 or 4 channels, first or last, which become Pillow images.
+    Folders are replaced by their image files, and other objects are left as they are. Raises `UserError` if there is
+    no image, or if an array has other values or another shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> [picture.size for picture, _ in pictures_of(np.zeros((2, 3, 16, 32), np.uint8))]
+        [(32, 16), (32, 16)]
+    """
+    for source, label in parts_of(images, what):
+        array = source.tensor if isinstance(source, Images) else source
+        if isinstance(array, Tensor | np.ndarray):
+            yield from ((picture, f"{label}: picture {at}") for at, picture in enumerate(pictures_in(array, label)))
+        else:
+            yield source, one_line(str(source)) if isinstance(source, Path) else label
 
 
 def _converted(source: Any, what: str, forms: Sequence[Form]) -> tuple[int, Tensor]:

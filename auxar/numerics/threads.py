@@ -7,6 +7,7 @@ thread can be twenty times as fast as two. On an idle machine, more threads are 
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import threading
 import time
@@ -27,6 +28,18 @@ _entered = 0
 _usual = 1
 """The number of threads before the first of the contexts that are active now."""
 _own = threading.local()
+_most: int | None = None
+"""The largest number of threads; None for any."""
+
+
+def _begin_in_child() -> None:
+    """Keeps a forked process to one thread: it lacks its parent's threads, for which OpenMP would wait without end."""
+    global _lock, _most
+    _lock, _most = threading.Lock(), 1
+    torch.set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 @contextlib.contextmanager
@@ -49,14 +62,14 @@ def threads(count: int) -> Iterator[int]:
         before = torch.get_num_threads() if depth else _usual
         _entered += 1
         _own.depth = depth + 1
-        torch.set_num_threads(count)
+        torch.set_num_threads(_most or count)
     try:
         yield before
     finally:
         with _lock:
             _entered -= 1
             _own.depth -= 1
-            torch.set_num_threads(before)
+            torch.set_num_threads(_most or before)
 
 
 class ThreadChoice:

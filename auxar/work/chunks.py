@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.files import DamagedFile, entries, is_file, read_tensors, refusing, remove, to_json, write_tensors
+from auxar.files import DamagedFile, entries, is_file, read_tensors, refusing, remove, to_json, try_write, write_tensors
 from auxar.locks import ADVICE, acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.processes import ALONE, Processes
@@ -98,9 +98,11 @@ class Work(abc.ABC):
         The process that finds all chunks done makes the output. A result that is damaged or cannot be used is computed
         again. Work of a single chunk is not shared. With a `description`, a progress bar is shown.
         """
-        if self.count == 1 and not self.is_concluded():
-            self.conclude([self.compute(0)])
-            return
+        if not self.is_concluded():
+            try_write(self.output)
+            if self.count == 1:
+                self.conclude([self.compute(0)])
+                return
         hidden = description is None
         with progress_bar(total=self.count, desc=description, unit="part", disable=hidden, delay=BAR_DELAY) as bar:
             waiting = Waiting()

@@ -1,4 +1,4 @@
-"""Lossless files of images: the commands `compress` and `decompress`, and the format of the files."""
+"""Lossless files of images: `codec`, the commands `compress` and `decompress`, and the format of the files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,37 @@ from typing import TYPE_CHECKING, Any
 from auxar import Result, UserError, command
 
 if TYPE_CHECKING:
+    from auxar import ImageModel
+    from auxar_codec.coding import Codec
     from auxar_codec.compression import Compressed
     from auxar_codec.decompression import Decompressed
+
+
+def codec(run: str | PathLike[str] | ImageModel, *, trust_plugins: bool = False) -> Codec:
+    """Loads a model in integers, which encodes pictures to the content of a file, and decodes them.
+
+    The model stays loaded, and `auxar.compress` and `auxar.decompress` make and read the same files.
+
+    Args:
+        run: The run, the name of a model, or a model that was loaded with `arithmetic="integer"` on the CPU.
+        trust_plugins: Load the plugin files of the run.
+
+    Raises:
+        UserError: the run cannot be loaded, or has no integers
+
+    Examples:
+        >>> import auxar
+        >>> made = auxar.integers("runs/quickstart", images=8)
+        >>> codec = auxar.codec("runs/quickstart")
+        >>> file = codec.encode(codec.model.sample(2), names=["a", "b"])
+        >>> {name: picture.size for name, picture in codec.decode(file).items()}
+        {'a': (32, 32), 'b': (32, 32)}
+        >>> codec.decode(file, only=["b"], depth=2)["b"].size
+        (8, 8)
+    """
+    from auxar_codec.coding import load_codec
+
+    return load_codec(run, trust_plugins=trust_plugins)
 
 
 def _shown(made: Compressed) -> Result:
@@ -65,14 +94,17 @@ def compress(
         >>> [path.name for path in auxar.decompress("drawn.auxar", "out", run="runs/quickstart").paths]
         ['000000.png', '000001.png']
     """
-    from auxar import image_size, load
+    from auxar import image_size, pictures_of
     from auxar_codec.compression import Compression
-    from auxar_codec.pictures import picture_files
 
-    files = picture_files([paths] if isinstance(paths, str | PathLike) else paths)
-    model = load(run, "cpu", arithmetic="integer", trust_plugins=trust_plugins)
+    found = list(pictures_of(paths if isinstance(paths, str | PathLike) else list(paths), "paths"))
+    if others := [label for file, label in found if not isinstance(file, Path)]:
+        raise UserError(f"{others[0]}: expected the path of an image; `auxar.codec` encodes pictures in memory")
+    files = [file for file, _ in found]
     sides = None if tile is None else image_size(tile, "tile")
-    work = Compression(model, files, Path(out), condition, tile=sides, replace=replace)
+    work = Compression(
+        codec(run, trust_plugins=trust_plugins), files, Path(out), condition, tile=sides, replace=replace
+    )
     work.do("compressing")
     return work.result()
 
@@ -135,18 +167,17 @@ def decompress(
         >>> [path.as_posix() for path in found.paths], found.damaged
         (['small/000001.png'], ())
     """
+    from auxar_codec.archive import chosen_of
     from auxar_codec.container import read_container
-    from auxar_codec.decompression import Decompressed, Decompression, model_of
+    from auxar_codec.decompression import Decompressed, Decompression, codec_of
 
     container = read_container(Path(path))
     if list:
         return Decompressed(container)
     if out is None:
         raise UserError("out: expected a folder for the pictures; --list lists the images without one")
-    if not 0 <= depth < len(container.header.lags):
-        raise UserError(f"depth: expected 0 … {len(container.header.lags) - 1} for this file, got {depth}")
-    names = [only] if isinstance(only, str) else only
-    model = model_of(container, run, trust_plugins=trust_plugins)
-    work = Decompression(container, model, Path(out), names, depth, replace=replace)
+    chosen = chosen_of(container, only, depth)
+    used = codec_of(container, run, trust_plugins=trust_plugins)
+    work = Decompression(container, used, Path(out), chosen, depth, replace=replace)
     work.do("decompressing")
     return work.result()

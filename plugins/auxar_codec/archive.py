@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import functools
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError
+from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError, progress_bar
 from auxar_codec.container import FORMAT, CodedCondition, Container, Header
-from auxar_codec.index import Entry
+from auxar_codec.index import Entry, number_of_tiles
 from auxar_codec.pictures import Picture
 from auxar_codec.tiles import from_tiles, tile_counts, to_tiles
 
@@ -30,13 +33,14 @@ Record = tuple[Entry, bytes]
 """An image in the index, and its record."""
 Streams = tuple[bytes, ...]
 """The streams of a tile: one for each factor, the coarsest first."""
+T = TypeVar("T")
 
 
-def header_of(model: ImageModel, name: str, *, tiles: bool, conditioned: bool = False) -> Header:
-    """The header of files that a model makes. `name` is the name of the run or of the model.
+def header_of(model: ImageModel, height: int, width: int, *, tiles: bool, conditioned: bool = False) -> Header:
+    """The header of files that a model makes.
 
-    With `tiles`, images are divided into tiles of the size of the model, and otherwise the size of the model is that of
-    the widest image. `conditioned` says whether images have conditions other than the null condition. Raises
+    With `tiles`, images are divided into tiles of this height and width. Otherwise, `width` is the width of the widest
+    image. `conditioned` says whether images have conditions other than the null condition. Raises
     `UserError` if these are no labels or attributes, if the images of the model are not pictures, or if a factor has no
     integer frequencies.
     """
@@ -47,8 +51,10 @@ def header_of(model: ImageModel, name: str, *, tiles: bool, conditioned: bool = 
         kind = "no condition" if given is None else f"a condition of the kind '{given.kind}'"
         raise UserError(f"files have labels or attributes of images, but this model has {kind}; use the null condition")
     condition = CodedCondition(given.kind, given.spec.channels, given.spec.levels) if given and conditioned else None
-    lags = tuple(coder.lag() for coder in coders_of(model))
-    size = (image.height, image.width) if tiles else (0, 0)
+    lags = tuple(coder.lag() for coder in coders_of(model.at(height, width)))
+    size = (height, width) if tiles else (0, 0)
+    # A file may be given to others, so it has the name of the run's folder without the folders above it.
+    name = "" if model.run is None else Path(model.run.name).name
     return Header(FORMAT, name, digest_of(model), image.channels, *size, image.levels, lags, condition)
 
 
@@ -86,9 +92,30 @@ def check_model(container: Container, model: ImageModel) -> None:
             raise UserError(f"{container.path} was made with another model: it needs {theirs:.200}, and this is {own}")
 
 
-def entry_of(name: str, picture: Picture, channels: int, condition: tuple[int, ...] = ()) -> Entry:
-    """The entry of a picture in the index of a file, before it is encoded by a model of images with `channels`."""
+def chosen_of(container: Container, only: Sequence[str], depth: int) -> list[Entry]:
+    """The images of these names in a file, or all if there are no names, to be decoded at a depth.
+
+    Raises `UserError` if there is no such depth, or no image of a name.
+    """
+    if depth not in range(len(container.header.lags)):
+        raise UserError(f"depth: expected 0 … {len(container.header.lags) - 1} for this file, got {depth}")
+    only = [only] if isinstance(only, str) else only
+    names = [entry.name for entry in container.entries]
+    for name in only:
+        if name not in names:
+            near = "".join(f"; did you mean {each!r}?" for each in difflib.get_close_matches(name, names, n=1))
+            raise UserError(f"only: {container.path} has no image {name!r}{near}")
+    return [entry for entry in container.entries if not only or entry.name in only]
+
+
+def entry_of(name: str, picture: Picture, channels: int, condition: tuple[int, ...], label: str) -> Entry:
+    """The entry of a picture in the index of a file, before it is encoded by a model of images with `channels`.
+
+    Raises `UserError`, with `label`, if the picture has more channels.
+    """
     own, height, width = picture.pixels.shape
+    if own > channels:
+        raise UserError(f"{label} cannot be compressed: it has colors, but the model's images are gray")
     sizes = len(picture.profile), len(picture.exif)
     return Entry(name, own == 1 < channels, height, width, *sizes, checksum_of(picture.pixels), condition)
 
@@ -114,18 +141,23 @@ class Archiver:
         self.header = header
         self._at = functools.lru_cache(maxsize=4)(self._at_size)
 
+    def size(self, entry: Entry) -> int:
+        """The number of sub-pixels of the tiles of an image."""
+        return number_of_tiles(entry, self.header.image) * self.header.tile_of(entry).dims
+
     def encode(self, pictures: Sequence[tuple[Entry, Picture]]) -> list[Record]:
         """Encodes pictures, given with their entries. Returns complete entries and records."""
         found = []
-        for tile, group in itertools.groupby(pictures, key=lambda each: self.header.tile_of(each[0])):
-            own = list(group)
-            tiles = [self._tiles(picture.pixels, tile) for _, picture in own]
-            conditions = self._conditions([entry for entry, _ in own], list(map(len, tiles)))
-            streams = self._encoded(tile, torch.cat(tiles), conditions)
-            found += [
-                _record(entry, picture, list(itertools.islice(streams, len(each))))
-                for (entry, picture), each in zip(own, tiles, strict=True)
-            ]
+        for part in steps(chunks_of([self.size(entry) for entry, _ in pictures], ENCODED_DIMS), "encoding"):
+            for tile, group in itertools.groupby(pictures[part], key=lambda each: self.header.tile_of(each[0])):
+                own = list(group)
+                tiles = [self._tiles(picture.pixels, tile) for _, picture in own]
+                conditions = self._conditions([entry for entry, _ in own], list(map(len, tiles)))
+                streams = self._encoded(tile, torch.cat(tiles), conditions)
+                found += [
+                    _record(entry, picture, list(itertools.islice(streams, len(each))))
+                    for (entry, picture), each in zip(own, tiles, strict=True)
+                ]
         return found
 
     def decode(
@@ -138,16 +170,10 @@ class Archiver:
         """
         if (channels := self.model.chain.specs[depth].channels) not in (1, 3):
             raise UserError(f"the views at depth {depth} have {channels} channels, and cannot be written as pictures")
-        records = container.records(chosen, coarse=depth > 0)
-        for tile, group in itertools.groupby(records, key=lambda each: self.header.tile_of(each[0])):
-            waiting, tiles = list[tuple[Entry, bytes | None]](), 0
-            for entry, record in group:
-                waiting.append((entry, record))
-                tiles += 0 if record is None else len(entry.lengths[0])
-                if tiles * tile.dims >= DECODED_DIMS:
-                    yield from self._pictures(waiting, tile, depth)
-                    waiting, tiles = [], 0
-            yield from self._pictures(waiting, tile, depth)
+        for part in steps(chunks_of([self.size(entry) for entry in chosen], DECODED_DIMS), "decoding"):
+            records = container.records(chosen[part], coarse=depth > 0)
+            for tile, group in itertools.groupby(records, key=lambda each: self.header.tile_of(each[0])):
+                yield from self._pictures(list(group), tile, depth)
 
     def _at_size(self, height: int, width: int) -> tuple[Chain, list[tuple[FactorCoder, int]]]:
         """The model at the size of tiles, and its coders with their lags, the coarsest first."""
@@ -162,7 +188,7 @@ class Archiver:
     def _encoded(self, tile: ImageSpec, tiles: Tensor, conditions: Tensor | None) -> Iterator[Streams]:
         """Yields the streams of each tile."""
         chain, coders = self._at(tile.height, tile.width)
-        for rows in _parts(len(tiles), ENCODED_DIMS // tile.dims):
+        for rows in steps(chunks_of([tile.dims] * len(tiles), ENCODED_DIMS), "encoding tiles"):
             views = chain.views(tiles[rows])
             found = []
             for coder, lag in coders:
@@ -198,7 +224,7 @@ class Archiver:
         self, tile: ImageSpec, streams: Sequence[Streams], conditions: Tensor | None, depth: int
     ) -> Iterator[Tensor]:
         """Decodes tiles, or their views at a depth: int64, (channels, height, width)."""
-        for rows in _parts(len(streams), DECODED_DIMS // tile.dims):
+        for rows in steps(chunks_of([tile.dims] * len(streams), DECODED_DIMS), "decoding tiles"):
             view: Tensor | None = None
             for (coder, lag), own in zip(
                 self._at(tile.height, tile.width)[1], zip(*streams[rows], strict=True), strict=True
@@ -230,10 +256,28 @@ class Archiver:
         return None if found is None else found.repeat_interleave(torch.tensor(tiles), 0)
 
 
-def _parts(count: int, size: int) -> Iterator[slice]:
-    """Slices of `count` tiles of at most `size` tiles, or one."""
-    size = max(1, size)
-    return (slice(first, first + size) for first in range(0, count, size))
+def chunks_of(sizes: Sequence[int], most: int) -> list[slice]:
+    """The places of the pictures or tiles in each chunk, for pictures of these sizes, whose sum is at most `most`.
+
+    A picture that is larger has a chunk of its own.
+
+    Examples:
+        >>> chunks_of([8, 2, 6, 1], 8)
+        [slice(0, 1, None), slice(1, 3, None), slice(3, 4, None)]
+    """
+    starts, total = [0], 0
+    for number, size in enumerate(sizes):
+        if total and total + size > most:
+            starts.append(number)
+            total = 0
+        total += size
+    return [slice(*each) for each in itertools.pairwise([*starts, len(sizes)]) if sizes]
+
+
+def steps(parts: Sequence[T], what: str) -> Iterable[T]:
+    """The parts of some work, with a progress bar if there are several and they take long."""
+    found: Iterable[T] = progress_bar(parts, desc=what, unit="part", delay=2, leave=False, disable=len(parts) < 2)
+    return found
 
 
 def _record(entry: Entry, picture: Picture, tiles: Sequence[Streams]) -> Record:

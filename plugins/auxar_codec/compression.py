@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import ImageModel, UserError, Work
-from auxar_codec.archive import Archiver, entry_of, header_of
+from auxar import UserError, Work
+from auxar_codec.archive import chunks_of, entry_of, steps
+from auxar_codec.coding import Codec
 from auxar_codec.container import entries_of, read_container, write_container
-from auxar_codec.index import Entry, check_index, number_of_tiles, packed_index
+from auxar_codec.index import Entry, packed_index
 from auxar_codec.names import check_names
 from auxar_codec.pictures import Picture, read_picture
 
@@ -68,7 +68,7 @@ class Compression(Work):
 
     def __init__(
         self,
-        model: ImageModel,
+        codec: Codec,
         files: Sequence[Path],
         out: Path,
         condition: Any,
@@ -76,37 +76,23 @@ class Compression(Work):
         tile: tuple[int, int] | None = None,
         replace: bool = False,
     ) -> None:
-        check_names(files)
+        check_names([file.name for file in files], map(str, files))
         if out.exists() and any(file.samefile(out) for file in files):
             raise UserError(f"{out} is one of the pictures; choose another name with -o")
-        values = _conditions(model, condition, len(files))
-        model = model if tile is None else model.at(*tile)
-        self.channels, self.replace = model.image.channels, replace
+        self.codec, self.replace = codec, replace
+        values = codec.conditions(condition, len(files))
         # Encoding takes long, so all pictures are checked before it begins.
-        self.sources = [self._source(*each) for each in zip(files, map(read_picture, files), values, strict=True)]
-        tiles = tile is not None or not model.chain.any_size
-        if not tiles:
-            model = model.at(model.image.height, max(source.entry.width for source in self.sources))
-        # A file may be given to others, so it has the name of the run's folder without the folders above it.
-        name = "" if model.run is None else Path(model.run.name).name
-        self.header = header_of(model, name, tiles=tiles, conditioned=any(values))
-        self.archiver = Archiver(model, self.header)
-        self.parts = chunks_of(self._sizes(), CHUNK)
+        reading = steps(list(zip(files, values, strict=True)), "reading")
+        self.sources = [self._source(file, read_picture(file), own) for file, own in reading]
+        self.header = codec.header([source.entry for source in self.sources], tile)
+        self.archiver = codec.archiver(self.header)
+        self.parts = chunks_of([self.archiver.size(source.entry) for source in self.sources], CHUNK)
         facts = {"header": self.header.table(), "pictures": [attrs.astuple(source)[1:] for source in self.sources]}
         super().__init__(out, facts, len(self.parts))
         self._check_output()
 
-    def _sizes(self) -> list[int]:
-        """The number of sub-pixels of each picture's tiles. Raises `UserError` if the index would be too large."""
-        entries = [source.entry for source in self.sources]
-        tiles = [number_of_tiles(entry, self.header.image) for entry in entries]
-        check_index(entries, sum(tiles), len(self.header.lags))
-        return [count * self.header.tile_of(entry).dims for entry, count in zip(entries, tiles, strict=True)]
-
     def _source(self, file: Path, picture: Picture, condition: tuple[int, ...]) -> Source:
-        if len(picture.pixels) > self.channels:
-            raise UserError(f"{file} cannot be compressed: it has colors, but the model's images are gray")
-        entry = entry_of(file.name, picture, self.channels, condition)
+        entry = entry_of(file.name, picture, self.codec.model.image.channels, condition, str(file))
         return Source(file, entry, _digest(picture.pixels.tobytes()), _digest(picture.profile + picture.exif))
 
     def _check_output(self) -> None:
@@ -131,7 +117,7 @@ class Compression(Work):
     def compute(self, number: int) -> dict[str, Tensor]:
         """Encodes the pictures of a chunk. Raises `UserError` if one has changed."""
         pictures = []
-        for source in (self.sources[place] for place in self.parts[number]):
+        for source in self.sources[self.parts[number]]:
             picture = read_picture(source.file)
             if self._source(source.file, picture, source.entry.condition) != source:
                 raise UserError(f"{source.file} has changed since this command began; begin again")
@@ -150,32 +136,6 @@ class Compression(Work):
         channels, entries = self.header.channels, [source.entry for source in self.sources]
         dims = sum(entry.height * entry.width * (1 if entry.gray else channels) for entry in entries)
         return Compressed(self.output, len(entries), self.output.stat().st_size, dims)
-
-
-def chunks_of(sizes: Sequence[int], most: int) -> list[range]:
-    """The numbers of the pictures in each chunk, for pictures of these sizes, whose sum is at most `most`.
-
-    A picture that is larger has a chunk of its own.
-
-    Examples:
-        >>> chunks_of([8, 2, 6, 1], 8)
-        [range(0, 1), range(1, 3), range(3, 4)]
-    """
-    starts, total = [0], 0
-    for number, size in enumerate(sizes):
-        if total and total + size > most:
-            starts.append(number)
-            total = 0
-        total += size
-    return [range(*each) for each in itertools.pairwise([*starts, len(sizes)])]
-
-
-def _conditions(model: ImageModel, condition: Any, count: int) -> list[tuple[int, ...]]:
-    """The values of the condition of each of `count` pictures; none if all are the null condition."""
-    rows = model.conditions(condition, count)
-    if rows is None or not bool((rows >= 0).any()):
-        return [()] * count
-    return [tuple(row) for row in rows.flatten(1).tolist()]
 
 
 def _digest(content: bytes) -> str:

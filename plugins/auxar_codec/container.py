@@ -84,6 +84,7 @@ to `code` where the coder wrote them. A stream takes at most 2 bytes more than t
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import zlib
@@ -172,13 +173,15 @@ class Container:
     """A file whose header and index were read."""
 
     path: Path
-    """The file."""
+    """The file; `file`, as messages name it, if its content was given."""
     header: Header
     """The header."""
     entries: tuple[Entry, ...]
     """The images."""
     start: int
     """Position of the first record in the file."""
+    source: Path | bytes = attrs.field(repr=False)
+    """The file, or its content."""
 
     def records(self, chosen: Sequence[Entry], *, coarse: bool = False) -> Iterator[tuple[Entry, bytes | None]]:
         """Yields the record of each chosen image in the order of the file, or None if it is damaged or missing.
@@ -188,8 +191,8 @@ class Container:
         the image's checksum.
         """
         position, wanted = self.start, {entry.name for entry in chosen}
-        with _opened(self.path) as file:
-            end = os.fstat(file.fileno()).st_size
+        with _opened(self.source) as file:
+            end = file.seek(0, os.SEEK_END)
             for entry in self.entries:
                 if entry.name in wanted:
                     size, record = entry.coarse_size if coarse else entry.size, b""
@@ -202,21 +205,26 @@ class Container:
                 position += entry.size
 
 
-def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
-    """Writes a file. An existing file is replaced when the new one is complete.
-
-    Raises `UserError` if the file cannot be written, or if its index would be too large.
-    """
+def packed_container(header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> list[bytes]:
+    """The content of a file, in parts. `check_index` says whether its index is too large."""
     packing = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
     text = packing.compress(json.dumps(header.table(), separators=(",", ":")).encode()) + packing.flush()
     index = packed_index(entries)
     parts = b"".join([len(text).to_bytes(2, "little"), len(index).to_bytes(4, "little"), text, index])
+    return [MAGIC, parts, zlib.crc32(parts).to_bytes(4, "little"), *records]
+
+
+def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
+    """Writes a file. An existing file is replaced when the new one is complete.
+
+    Raises `UserError` if the file cannot be written.
+    """
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.writelines([MAGIC, parts, zlib.crc32(parts).to_bytes(4, "little"), *records])
+        file.writelines(packed_container(header, entries, records))
 
 
-def read_container(path: Path) -> Container:
-    """Reads the header and the index of a file.
+def read_container(source: Path | bytes) -> Container:
+    """Reads the header and the index of a file, or of the content of a file.
 
     Memory and time are bounded by `MOST_HEADER` and `MOST_INDEX`, whatever the file claims. Raises `UserError` if this
     is no such file, or one of a newer format, or if its header or index is damaged.
@@ -229,7 +237,8 @@ def read_container(path: Path) -> Container:
         >>> [(entry.name, entry.height, entry.width) for entry in read_container(Path("one.auxar")).entries]
         [('000000.png', 32, 32)]
     """
-    with _opened(path) as file:
+    path = source if isinstance(source, Path) else Path("file")
+    with _opened(source) as file:
         if not MAGIC.startswith(file.read(len(MAGIC))):
             raise UserError(f"{path} was not made by `auxar compress`")
         with _naming(path, "header"):
@@ -237,7 +246,7 @@ def read_container(path: Path) -> Container:
             header = _header(text)
         with _naming(path, "index"):
             entries = entries_of(index, header)
-        return Container(path, header, entries, file.tell())
+        return Container(path, header, entries, file.tell(), source)
 
 
 def entries_of(index: bytes, header: Header) -> tuple[Entry, ...]:
@@ -247,10 +256,12 @@ def entries_of(index: bytes, header: Header) -> tuple[Entry, ...]:
     return unpacked_index(index, header.image, len(header.lags), *values)
 
 
-def _opened(path: Path) -> BinaryIO:
-    if not path.is_file():  # Reading a pipe or a device may never end.
-        raise UserError(f"{path} is missing, or not a regular file")
-    return path.open("rb")
+def _opened(source: Path | bytes) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if not source.is_file():  # Reading a pipe or a device may never end.
+        raise UserError(f"{source} is missing, or not a regular file")
+    return source.open("rb")
 
 
 @contextlib.contextmanager

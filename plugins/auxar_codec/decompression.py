@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,11 +12,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import ImageModel, Result, UserError, Work, list_models, load
-from auxar_codec.archive import DECODED_DIMS, Archiver, check_model, digest_of_factors, entry_of
-from auxar_codec.compression import chunks_of
+from auxar import Result, UserError, Work, list_models
+from auxar_codec.archive import DECODED_DIMS, check_model, chunks_of, digest_of_factors, entry_of
+from auxar_codec.coding import Codec, load_codec
 from auxar_codec.container import Container, Header
-from auxar_codec.index import Entry, number_of_tiles
+from auxar_codec.index import Entry
 from auxar_codec.names import check_names, png_name
 from auxar_codec.pictures import read_picture, write_picture
 
@@ -37,8 +36,8 @@ class Decompressed:
     """Names of the images that are damaged or missing, because the file was changed or cut."""
 
 
-def model_of(container: Container, run: str | PathLike[str] | None, *, trust_plugins: bool) -> ImageModel:
-    """The model with which a file is decoded: the model of `run` or, by default, the one with the file's digests.
+def codec_of(container: Container, run: str | PathLike[str] | None, *, trust_plugins: bool) -> Codec:
+    """The codec with which a file is decoded: the model of `run` or, by default, the one with the file's digests.
 
     It is sought among the models that come trained, the runs in ./runs and the folders beside the file. Raises
     `UserError` if it is not found, if the run has another model, or if it cannot be loaded.
@@ -59,10 +58,10 @@ def model_of(container: Container, run: str | PathLike[str] | None, *, trust_plu
     raise UserError(problem)
 
 
-def _loaded(container: Container, run: str | PathLike[str], *, trust_plugins: bool = False) -> ImageModel:
-    model = load(run, "cpu", arithmetic="integer", trust_plugins=trust_plugins)
-    check_model(container, model)
-    return model
+def _loaded(container: Container, run: str | PathLike[str], *, trust_plugins: bool = False) -> Codec:
+    found = load_codec(run, trust_plugins=trust_plugins)
+    check_model(container, found.model)
+    return found
 
 
 def _places(container: Container) -> Iterator[Path]:
@@ -87,26 +86,25 @@ def _has_digest(record: Path, digest: str) -> bool:
 class Decompression(Work):
     """The work of decoding the pictures of a file, or their views at a depth, into a folder.
 
-    `only` are the names of the images that are decoded; all are if it is empty. Raises `UserError` if there is no image
-    of a name, or if there is another file in the place of a picture, which is replaced only with `replace`.
+    `chosen` are the images that are decoded. Raises `UserError` if two have the same file, or if there is another file
+    in the place of a picture, which is replaced only with `replace`.
     """
 
     def __init__(
-        self, container: Container, model: ImageModel, folder: Path, only: Sequence[str], depth: int, *, replace: bool
+        self, container: Container, codec: Codec, folder: Path, chosen: Sequence[Entry], depth: int, *, replace: bool
     ) -> None:
-        self.container, self.depth = container, depth
-        self.archiver = Archiver(model, container.header)
-        self.chosen = _chosen(container, only)
+        names = [entry.name for entry in chosen]
+        check_names(names, names)
+        self.container, self.chosen, self.depth = container, chosen, depth
+        self.archiver = codec.archiver(container.header)
         self.targets = {entry.name: folder / png_name(entry.name) for entry in self.chosen}
         self.damaged: list[str] | None = None
         """Names of the images that are damaged or missing, when all are decoded."""
         for entry, record in container.records(self.chosen, coarse=depth > 0):
             self._check_target(entry, record, replace)
-        header = container.header
-        sizes = [number_of_tiles(entry, header.image) * header.tile_of(entry).dims for entry in self.chosen]
-        self.parts = chunks_of(sizes, DECODED_DIMS)
+        self.parts = chunks_of([self.archiver.size(entry) for entry in self.chosen], DECODED_DIMS)
         images = [(entry.name, entry.checksum, entry.coarse_checksum) for entry in self.chosen]
-        facts = {"header": header.table(), "images": images, "depth": depth}
+        facts = {"header": container.header.table(), "images": images, "depth": depth}
         super().__init__(next(iter(self.targets.values())), facts, len(self.parts))
 
     def _check_target(self, entry: Entry, record: bytes | None, replace: bool) -> None:
@@ -121,14 +119,14 @@ class Decompression(Work):
             return False
         try:
             found = read_picture(self.targets[entry.name])
+            own = entry_of(entry.name, found, self.container.header.channels, entry.condition, entry.name)
         except UserError:
             return False
-        own = entry_of(entry.name, found, self.container.header.channels, entry.condition)
         return own == entry.before_encoding() and record.startswith(found.profile + found.exif)
 
     def compute(self, number: int) -> dict[str, Tensor]:
         """Decodes the images of a chunk, and writes those whose files do not have them. Returns which are damaged."""
-        entries = [self.chosen[place] for place in self.parts[number]]
+        entries = self.chosen[self.parts[number]]
         records = self.container.records(entries, coarse=self.depth > 0)
         missing = [entry for entry, record in records if not self._is_made(entry, record)]
         damaged = []
@@ -153,17 +151,6 @@ class Decompression(Work):
         damaged = self.damaged or []
         paths = [target for name, target in self.targets.items() if name not in damaged]
         return Decompressed(self.container, tuple(paths), tuple(damaged))
-
-
-def _chosen(container: Container, only: Sequence[str]) -> list[Entry]:
-    names = [entry.name for entry in container.entries]
-    for name in only:
-        if name not in names:
-            near = "".join(f"; did you mean {each!r}?" for each in difflib.get_close_matches(name, names, n=1))
-            raise UserError(f"only: {container.path} has no image {name!r}{near}")
-    chosen = [entry for entry in container.entries if not only or entry.name in only]
-    check_names([Path(entry.name) for entry in chosen])
-    return chosen
 
 
 def listed(found: Container) -> Result:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
 
 from auxar import UserError
 
@@ -42,19 +41,20 @@ def png_name(name: str) -> str:
     return name if name.lower().endswith(".png") else f"{name}.png"
 
 
-def check_names(files: Iterable[Path]) -> None:
+def check_names(names: Iterable[str], labels: Iterable[str]) -> None:
     """Raises `UserError` if the name of a picture is not allowed, or if two pictures would have the same PNG file.
 
-    Names that are the same file on some file systems count as the same.
+    Names that are the same file on some file systems count as the same. `labels` stand for the pictures in messages.
     """
-    known: dict[str, Path] = {}
-    for file in files:
-        if (problem := problem_of_name(file.name)) is not None:
-            raise UserError(f"{file} cannot be compressed: the name of an image is kept, and {problem}")
-        png = png_name(file.name)
-        other = known.setdefault(unicodedata.normalize("NFC", png).casefold(), file)
-        if other is not file:
+    known: dict[str, str] = {}
+    for name, label in zip(names, labels, strict=True):
+        if (problem := problem_of_name(name)) is not None:
+            raise UserError(f"{label} cannot be compressed: the name of an image is kept, and {problem}")
+        png = png_name(name)
+        key = unicodedata.normalize("NFC", png).casefold()
+        if key in known:
             raise UserError(
-                f"{other} and {file} would be decompressed to the same file {png}; rename one, or take them one at "
-                "a time"
+                f"{known[key]} and {label} would be decompressed to the same file {png}; rename one, or take them one "
+                "at a time"
             )
+        known[key] = label

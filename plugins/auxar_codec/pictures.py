@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 import numpy as np
@@ -29,43 +28,25 @@ class Picture:
     """The EXIF data; empty if there is none. Pixels are kept as they are stored, without the rotation in EXIF data."""
 
 
-def picture_files(paths: Iterable[str | PathLike[str]]) -> list[Path]:
-    """The given files and, in place of each given folder, the files in it that are named as images, sorted by name.
+def read_picture(source: Path | BinaryIO | Image.Image, label: str = "") -> Picture:
+    """Reads a picture from an image file, with the pixels as they are stored, or from a Pillow image.
 
-    Raises `UserError` if there are none at one of the paths.
-    """
-    found = [file for path in paths for file in _files(Path(path))]
-    if not found:
-        raise UserError("paths: expected at least one image file, or a folder of images")
-    return found
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    # Files of formats that are not kept are taken, too, so that none is left out without a word.
-    endings = Image.registered_extensions()
-    named = [file for file in path.glob("[!.]*") if file.is_file() and file.suffix.lower() in endings]
-    if not named:
-        raise UserError(f"paths: there is no file or folder of images {path}")
-    return sorted(named)
-
-
-def read_picture(path: Path) -> Picture:
-    """Reads a picture from an image file, with the pixels as they are stored.
-
-    Colors of a palette become RGB. Raises `UserError`, with the reason, if the file cannot be read, or if a part of the
-    picture could not be kept: transparency, more than 8 bits, several frames, or a color space other than gray and RGB.
+    Colors of a palette become RGB. Raises `UserError`, with the reason, if it cannot be read, or if a part
+    of the picture could not be kept: transparency, more than 8 bits, several frames, or a color space other than gray
+    and RGB.
     """
     try:
-        with Image.open(path, formats=FORMATS) as picture:
-            _check(picture)
+        if isinstance(source, Image.Image):
+            return _kept(source)
+        if not isinstance(source, Path) and not hasattr(source, "read"):
+            raise TypeError(f"expected a picture, an array, a path or an open file, got {type(source).__name__}")
+        with Image.open(source, formats=FORMATS) as picture:
             return _kept(picture)
     except UnidentifiedImageError:
         reason = f"it is no picture of the formats {', '.join(FORMATS)}, or it is damaged; convert it to PNG first"
     except Exception as error:  # Pillow raises many kinds of exceptions for damaged files.
         reason = getattr(error, "strerror", None) or str(error)
-    raise UserError(f"{path} cannot be compressed: {reason}")
+    raise UserError(f"{label or source} cannot be compressed: {reason}")
 
 
 def _check(picture: Image.Image) -> None:
@@ -88,6 +69,7 @@ def _check(picture: Image.Image) -> None:
 
 
 def _kept(picture: Image.Image) -> Picture:
+    _check(picture)
     pixels = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
     profile, exif = picture.info.get("icc_profile") or b"", picture.info.get("exif") or b""
     for what, found in (("color profile", profile), ("EXIF data", exif)):
@@ -98,8 +80,15 @@ def _kept(picture: Image.Image) -> Picture:
 
 def write_picture(path: Path, picture: Picture) -> None:
     """Writes a picture as PNG. Raises `UserError` if the file cannot be written."""
+    image = pillow_image(picture)
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG", icc_profile=picture.profile or None, exif=picture.exif or None)
+
+
+def pillow_image(picture: Picture) -> Image.Image:
+    """A picture as a Pillow image, whose `info` has its color profile and EXIF data."""
     pixels = picture.pixels
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    exif = {"exif": picture.exif} if picture.exif else {}
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG", icc_profile=picture.profile or None, **exif)
+    metadata = {"icc_profile": picture.profile, "exif": picture.exif}
+    image.info.update({name: content for name, content in metadata.items() if content})
+    return image

@@ -59,17 +59,21 @@ def launch(
         The jobs, with their states and the files of their messages.
 
     Raises:
-        UserError: the command or an option is unknown, Slurm refuses the jobs, or a job has failed
+        UserError: the command or its arguments are wrong, Slurm refuses the jobs, or a job has failed
 
     Examples:
         >>> import auxar
-        >>> auxar.launch(["evalute", "runs/quickstart"], jobs=8)
+        >>> auxar.launch(["evaluate"], jobs=8)
         Traceback (most recent call last):
-        auxar.errors.UserError: there is no command 'evalute'; did you mean 'evaluate'?
+        auxar.errors.UserError: auxar evaluate: the following arguments are required: RUN
     """
+    from auxar import check_line
     from auxar_jobs.copies import Copies, run_here
 
-    copies = Copies(tuple(line[1:] if line[:1] == ["auxar"] else line), jobs, gpus_per_job, cpus_per_job)
+    words = tuple(map(str, line))
+    words = words[1:] if words[:1] == ("auxar",) else words
+    check_line(words)  # A job could wait for hours before it says this.
+    copies = Copies(words, jobs, gpus_per_job, cpus_per_job)
     place = on or ("slurm" if shutil.which("sbatch") else "local")
     if place not in ("slurm", "local"):
         raise UserError(f"on: expected slurm or local, got {on!r}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +32,11 @@ class Launched:
     """`submitted`, `completed`, or how the job failed."""
 
 
-def _check_command(instance: object, attribute: attrs.Attribute[Any], words: Sequence[str]) -> None:
-    """Raises `UserError` unless the first word is a command. A job could wait for hours before it says this."""
-    name = words[0] if words else ""
-    known = entry_points(group="auxar.commands").names
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`auxar --help` lists them"
-        raise UserError(f"there is no command {name!r}; {hint}")
-
-
 @attrs.frozen
 class Copies:
     """Jobs that run the same command of auxar."""
 
-    words: tuple[str, ...] = attrs.field(validator=_check_command)
+    words: tuple[str, ...]
     """The command's name and its arguments."""
     jobs: int = attrs.field(validator=at_least(1))
     """Number of jobs."""

@@ -25,8 +25,8 @@ from measuring import heldout_images, options_of, show, timed
 from PIL import Image
 
 import auxar
-from auxar_codec.archive import DECODED_DIMS, Archiver
-from auxar_codec.compression import Compression
+from auxar_codec import codec
+from auxar_codec.archive import DECODED_DIMS
 from auxar_codec.container import read_container
 
 CODECS = {
@@ -51,15 +51,13 @@ def coded_by(name: str, folder: Path, files: list[Path], sheet: Path, dims: int)
     return {"alone": 8 * alone / dims, "sheet": 8 * size(sheet) / dims, "seconds": duration}
 
 
-def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Tensor) -> dict[str, float]:
+def coded_by_model(run: Path, files: list[Path], images: torch.Tensor) -> dict[str, float]:
     """Bits for each sub-pixel and seconds of a model's file. The images are decoded and compared with the originals."""
-    model, path = auxar.load(run, "cpu", arithmetic="integer"), folder / "a.auxar"
-    encoding, _ = timed(lambda: Compression(model, files, path, None, replace=True).do())
-    container = read_container(path)
-    archiver = Archiver(model, container.header)
-    decoding, found = timed(lambda: list(archiver.decode(container, container.entries)))
-    pixels = [picture.pixels for _, picture in found if picture is not None]
-    assert np.array_equal(np.stack(pixels), images.numpy())
+    own = codec(run)
+    model = own.model
+    encoding, content = timed(lambda: own.encode(files))
+    decoding, found = timed(lambda: own.decode(content))
+    assert torch.equal(torch.from_numpy(np.stack(list(found.values()))), rearrange(images, "n c h w -> n h w c"))
     batch = max(1, DECODED_DIMS // model.image.dims)
     likelihood, log_prob = timed(lambda: model.log_prob(images, batch_size=batch))
     assert model.run is not None
@@ -67,8 +65,8 @@ def coded_by_model(run: Path, folder: Path, files: list[Path], images: torch.Ten
     dims = images.numel()
     return {
         "likelihood": float(-log_prob.sum() / math.log(2)) / dims,
-        "streams": 8 * sum(entry.size for entry in container.entries) / dims,
-        "file": 8 * path.stat().st_size / dims,
+        "streams": 8 * sum(entry.size for entry in read_container(content).entries) / dims,
+        "file": 8 * len(content) / dims,
         "encoding": encoding,
         "decoding": decoding,
         "encoding / likelihood pass": encoding / likelihood,
@@ -102,7 +100,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             files, sheet = write_pictures(Path(name), images, model.image)
             found: dict[str, Any] = {"run": str(run), "images": len(images)}
-            found["auxar"] = coded_by_model(run, Path(name), files, images)
+            found["auxar"] = coded_by_model(run, files, images)
             found |= {codec: coded_by(codec, Path(name), files, sheet, images.numel()) for codec in CODECS}
         show(found, options)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+
 import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import random_images, randomized
 from helpers.chains import chain_of, grayscale, pyramid
-from helpers.tiny_runs import said
+from helpers.tiny_runs import call, said
 from PIL import Image
 
 import auxar
@@ -23,6 +26,11 @@ def model(grayscale_run) -> ImageModel:
     return auxar.load(grayscale_run)
 
 
+UNPICKLED = """
+import pathlib, pickle, torch
+for model, drawn, nats in pickle.loads(pathlib.Path("models").read_bytes()):
+    assert torch.equal(model.sample(2).tensor, drawn) and torch.equal(model.log_prob(drawn), nats)
+"""
 COLOR = ImageSpec(height=6, width=4)
 GRAY = grayscale(16)(COLOR)
 
@@ -37,6 +45,13 @@ def restricted() -> ImageModel:
 def bare() -> ImageModel:
     """6×4 color images without views."""
     return ImageModel(chain_of(COLOR))
+
+
+def test_pickled_models_are_the_same_in_another_process(model, restricted, tmp_path):
+    drawn = [own.sample(2).tensor for own in (model, restricted)]  # Samplers keep programs, which are pickled, too.
+    found = [(own, images, own.log_prob(images)) for own, images in zip((model, restricted), drawn, strict=True)]
+    (tmp_path / "models").write_bytes(pickle.dumps(found))
+    assert call([sys.executable, "-c", UNPICKLED], tmp_path).stderr == ""
 
 
 # Given images --------------------------------------------------------------------------------------------------------

@@ -214,6 +214,12 @@ def test_a_single_chunk_is_not_shared(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["sums.json"]
 
 
+def test_an_output_that_cannot_be_written_is_found_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    with mock.patch.object(Sums, "compute", side_effect=AssertionError), pytest.raises(UserError, match="Not a dir"):
+        Sums(tmp_path / "file" / "folder" / "sums.json", 1).do()
+
+
 def test_who_is_waited_for_is_told_once(tmp_path, monkeypatch, caplog):
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)

@@ -22,7 +22,7 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.testing import check_command
-from auxar_codec import compress, decompress
+from auxar_codec import codec, compress, decompress
 from auxar_codec.archive import Archiver, check_model
 from auxar_codec.container import read_container
 
@@ -150,7 +150,7 @@ def test_a_file_is_described(run, packed, capsys):
 
 
 def test_wrong_arguments_are_named(run, images, packed, tmp_path):
-    picture, out = shutil.copy(images / "0.png", tmp_path), tmp_path / "new.auxar"
+    picture, out, own = shutil.copy(images / "0.png", tmp_path), tmp_path / "new.auxar", codec(run)
     (tmp_path / "link").symlink_to(picture)
     for call, message in (
         (lambda: compress(run, [images, tmp_path], out), "would be decompressed to the same file 0.png"),
@@ -162,6 +162,16 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
         (lambda: decompress(images / "0.png", tmp_path), "was not made by `auxar compress`"),
         (lambda: decompress(images, list=True), "not a regular file"),
         (lambda: decompress(packed), "out: expected a folder for the pictures; --list lists the images without one"),
+        (
+            lambda: compress(run, golden_images(), out),
+            "paths[0]: picture 0: expected the path of an image",
+        ),
+        (lambda: codec(auxar.load(run)), "run: expected a model in integers on the CPU, got a model in float"),
+        (lambda: own.encode([1]), "images[0] cannot be compressed: expected a picture, an array, a path or an open"),
+        (lambda: own.encode(images, names=["a"]), "names: expected a name for each of"),
+        (lambda: own.encode(golden_images()[:2], names=["a", "A"]), "would be decompressed to the same file A.png"),
+        (lambda: own.decode(5), "file: expected bytes, a path or an open file, got int"),  # type: ignore[arg-type]
+        (lambda: own.decode(packed.read_bytes()[:-1]), "file: these images are damaged or missing: "),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             call()

@@ -132,7 +132,10 @@ def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--on", "local", "--", "evalute", "run"), "there is no command 'evalute'; did you mean 'evaluate'?"),
+        (("--", "evalute", "run"), "argument COMMAND: there is no 'evalute'; did you mean 'evaluate'?"),
+        (("--", "evaluate", "run", "--foo"), "unrecognized arguments: --foo"),
+        (("--", "evaluate"), "auxar evaluate: the following arguments are required: RUN"),
+        (("--", "sample", "run", "-n", "x"), "auxar sample: argument -n/--images: expected an integer from"),
         (("--on", "cloud", "--", "evaluate", "run"), "--on: expected slurm or local, got 'cloud'"),
         (("-n", "0", "--on", "local", "--", "evaluate", "run"), "jobs must be at least 1, got 0"),
         (("--on", "local", "--time", "1:00", "--", "evaluate", "run"), "only jobs of Slurm have --time, --memory and"),

@@ -1,7 +1,5 @@
 """Tests that sources that do not fit the network are refused, since the native library would read invalid memory."""
 
-import pickle
-
 import attrs
 import pytest
 import torch
@@ -11,7 +9,6 @@ from torch.nn.functional import silu
 import auxar
 from auxar.errors import UserError
 from auxar.model import (
-    CausalDistribution,
     DrawSource,
     ForceSource,
     GivenView,
@@ -24,7 +21,7 @@ from auxar.model import (
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork
-from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.native import engine as native
 
@@ -222,12 +219,6 @@ def test_more_images_do_not_keep_ctrl_c_waiting(monkeypatch):
     """With more images, the library runs fewer steps before it returns to Python, which handles signals."""
     monkeypatch.setattr(native, "STEPS_OF_A_CALL", 8)
     assert [max(steps_of_calls(images)) for images in (1, 2, 3, 100)] == [8, 4, 2, 1]
-
-
-def test_a_sampler_that_has_chosen_can_be_pickled():
-    prior, sampler = CausalDistribution(softmax_network()), AutoSampler("torch")
-    drawn = prior.draw(REQUEST, sampler)
-    assert torch.equal(prior.draw(REQUEST, pickle.loads(pickle.dumps(sampler))), drawn)
 
 
 def test_a_recipe_whose_networks_are_sampled_slowly_is_told_so_before_training(caplog, monkeypatch):

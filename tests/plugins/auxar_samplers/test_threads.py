@@ -15,8 +15,9 @@ from auxar_samplers.engines.native import engine as native
 
 # The beginning of scripts that run in a process of their own, because they depend on the threads of the process.
 DRAWING = """
-import contextlib, copy, os, threading, time
+import contextlib, copy, os, signal, threading, time
 import torch
+from auxar.numerics.threads import threads
 from auxar.model import DrawSource, ImageSpec, SampleRequest
 from auxar_pixelcnn import components
 from auxar_samplers import WavefrontSampler
@@ -49,6 +50,16 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 assert torch.equal(draw("native", 3), expected)
 assert count() == before + 2
+torch.set_num_threads(3)
+torch.ones(2**20).exp()  # PyTorch starts threads, too, for which the child must not wait.
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    with threads(3):
+        torch.ones(2**20).exp()
+    torch.ones(2**20).exp()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
 """
 IN_SEVERAL_THREADS = """
 found = []

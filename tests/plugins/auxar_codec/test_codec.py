@@ -1,0 +1,36 @@
+"""Tests of `auxar.codec`: every kind of picture is kept in memory, in the files that the commands write."""
+
+import io
+import pickle
+
+import numpy as np
+import torch
+from PIL import Image
+
+from auxar_codec import codec, compress
+
+
+def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_path):
+    own = codec(run)
+    compress(run, images, tmp_path / "a.auxar")
+    assert own.encode(images) == (tmp_path / "a.auxar").read_bytes() == codec(own.model).encode(images)
+    assert list(own.decode(tmp_path / "a.auxar", only="1.png", depth=1)) == ["1.png"]
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    photo.save(path := tmp_path / "b.png", exif=(exif := b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"))
+    values = np.asarray(photo)
+    kinds = [photo, path, io.BytesIO(path.read_bytes()), values, torch.tensor(values).movedim(-1, 0), values[..., 0]]
+    content = pickle.loads(pickle.dumps(own)).encode(kinds, tile="8x8")
+    *same, gray = (decoded := own.decode(io.BytesIO(content))).values()
+    assert list(decoded) == ["000000.png", "b.png", *(f"00000{number}.png" for number in range(2, 6))]
+    assert all(np.array_equal(np.asarray(each), values) for each in same)
+    assert np.array_equal(np.asarray(gray), values[..., 0])
+    assert [each.info for each in same] == [{}, {"exif": exif}, {"exif": exif}, {}, {}]
+
+
+def test_a_large_picture_shows_its_progress(run, caplog, monkeypatch):
+    own = codec(run)
+    monkeypatch.setattr("auxar.model.factor_coder.BAR_DELAY", 0)
+    monkeypatch.setattr("auxar.model.bands.PIXELS", 1)
+    with caplog.at_level("INFO", "auxar"):
+        own.decode(own.encode(np.zeros((300, 8, 3), np.uint8)))
+    assert [f"{what} prior: band 0" in caplog.text for what in ("encoding", "decoding")] == [True, True]
