@@ -50,6 +50,7 @@ from auxar.report.shipped_models import ShippedModel as ShippedModel
 from auxar.recipe import load_recipe as load_recipe
 from auxar.recipe import Recipe as Recipe
 from auxar.commands.check import check as check
+from auxar.commands.new_recipe import new_recipe as new_recipe
 from auxar.recipe.cost import RecipeCheck as RecipeCheck
 from auxar.recipe.shipped import list_recipes as list_recipes
 from auxar.recipe.shipped import ShippedRecipe as ShippedRecipe

@@ -32,6 +32,7 @@ from auxar.training.beginning import Task, begin
 from auxar.training.conversion import converted_models
 from auxar.training.factors import FactorTraining, chosen_factors
 from auxar.training.lengths import check_training, is_trained
+from auxar.training.speed import stored_steps
 from auxar.training.trackers import check_trackers, track_results
 from auxar.work.accelerator import make_accelerator
 from auxar.work.processes import Processes, working_together
@@ -49,6 +50,7 @@ def run_pipeline(
     with working_together() as processes:
         with processes.agreeing() as facts:
             recipe = load()
+            recipe = recipe.with_steps(stored_steps(run, recipe))
             names = chosen_factors(recipe, only)
             task = Task(run, recipe, checked_model(recipe), names)
             check_trackers(recipe.training.trackers)
@@ -62,7 +64,7 @@ def run_pipeline(
             if recipe.sampling.images and not train_only:
                 check_samples(RunFolder(folder).samples)
 
-        recipe, steps = begin(task, processes, check)
+        recipe, steps = begin(task, accelerator, processes, check)
         # No process may write before all processes have found which files exist, or they would disagree.
         with processes.agreeing() as facts:
             finished = facts["whether the run is finished"] = is_finished(run, recipe, steps)

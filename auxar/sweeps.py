@@ -5,7 +5,6 @@ Every run has a folder of its own, which is named after its values, such as `lea
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import logging
@@ -27,6 +26,7 @@ from auxar.recipe.options import key_parts
 from auxar.recipe.toml import is_value, toml_value
 from auxar.runs.layout import RunFolder
 from auxar.training.factors import chosen_factors
+from auxar.training.speed import stored_steps
 from auxar.work.processes import working_together
 
 logger = logging.getLogger("auxar")
@@ -62,9 +62,18 @@ def run_all(
         runs = {folder / name: own for name, own in _runs(load, settings, values, seeds, only)}
         facts["the runs"] = list(map(str, runs))
 
+    paths = list(runs)
+
     def run(path: Path, *, wait: bool) -> bool:
         logger.info("run %s", path)
-        load_own = functools.partial(load, runs[path])
+        number = paths.index(path)
+        first = RunFolder(paths[number - number % (seeds or 1)])
+
+        def load_own() -> Recipe:
+            # Runs that differ only in their seed have equal numbers of steps, even if these were measured.
+            recipe = load(runs[path])
+            return recipe.with_steps(stored_steps(first, recipe))
+
         return run_pipeline(load_own, RunFolder(path), only, train_only=train_only, wait=wait)
 
     done = {path: run(path, wait=False) for path in runs}

@@ -27,15 +27,18 @@ def _shown(found: RecipeCheck) -> Result:
 
 
 @command("Train", show=_shown)
-def check(recipe: str | PathLike[str], *, settings: Sequence[str] = (), trust_plugins: bool = False) -> RecipeCheck:
+def check(
+    recipe: str | PathLike[str], *, settings: Sequence[str] = (), time: bool = False, trust_plugins: bool = False
+) -> RecipeCheck:
     """Validates a recipe without training.
 
     The recipe and its plugins are checked. The result has the sizes of the image and its views and, for each factor,
     its parameters, the multiply-adds of a forward pass for one image, and the memory for training. A missing folder or
-    file of images, and missing experiment trackers, are reported after it. Images are not read.
+    file of images, and missing experiment trackers, are reported after it. Images are read only for `time`.
 
     Args:
         settings: override keys of the recipe, such as stage[0].decoder.filters=32
+        time: measure some training steps of each factor, and give the minutes that its training takes on this machine
 
     Returns:
         The costs of the factors, and a mistake that depends on this machine, if there is one.
@@ -53,6 +56,7 @@ def check(recipe: str | PathLike[str], *, settings: Sequence[str] = (), trust_pl
     from auxar.recipe.building import checked_model
     from auxar.recipe.cost import RecipeCheck, factor_costs
     from auxar.recipe.paths import local_path
+    from auxar.training.speed import with_times
     from auxar.training.trackers import check_trackers
 
     path = as_path(recipe, "recipe")
@@ -68,6 +72,7 @@ def check(recipe: str | PathLike[str], *, settings: Sequence[str] = (), trust_pl
             if data.path not in registered and local_path(data.path, registered, f"{key}.path") is None:
                 said = "'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub"
                 logger.info(said, data.path)
+        costs = with_times(found, costs) if time else costs
     except UserError as error:
         mistake = error
     return RecipeCheck(str(path), found.training.precision, costs, mistake)

@@ -7,13 +7,26 @@ from collections.abc import Sized
 import numpy as np
 
 from auxar.data.sets import ImageSet
-from auxar.numerics.levels import SCALED
+from auxar.numerics.levels import LEVELS, SCALED
 
 MOST_IMAGES = 256
 """Maximum number of images that are read to find the levels in use."""
 MOST_VALUES = 2**25
 """Maximum number of their sub-pixels, except for very large images, of which `LEAST_IMAGES` are read."""
 LEAST_IMAGES = 8
+
+
+def suited_levels(used: np.ndarray, levels: int) -> tuple[int, str] | None:
+    """The number of levels that suits images which use few of `levels` levels, and the meaning of their pixels.
+
+    `used` has the levels in use, sorted. None for ordinary images, and for others that no smaller number suits.
+    """
+    count, last = len(used), int(used[-1])
+    if count > max(1, levels // 8) and last - int(used[0]) + 1 > levels // 4:
+        return None
+    if levels == 256 and 0 < last < 128:
+        return last + 1, LEVELS
+    return (count, SCALED) if 1 < count == len(np.unique(used * count // levels)) else None
 
 
 def unused_levels(images: ImageSet, values: str) -> str | None:
@@ -32,9 +45,9 @@ def unused_levels(images: ImageSet, values: str) -> str | None:
         return None
     if may_be_levels:
         advice = "if their pixels are levels already, set data.values = 'levels'"
-    elif values == SCALED and levels == 256 and 0 < last < 128:
+    elif (suited := suited_levels(used, levels)) == (last + 1, LEVELS):
         advice = f"if their pixels are levels 0 … {last}, set image.levels = {last + 1} and data.values = 'levels'"
-    elif 1 < count == len(np.unique(used * count // levels)):
+    elif suited == (count, SCALED):
         advice = f"image.levels = {count} is enough for them"
     else:
         advice = "check that these are the right images, and image.levels"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -26,6 +27,7 @@ from auxar.recipe.building import build_views, stride_of
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.data_config import FactorData
 from auxar.recipe.data_options import data_set_config
+from auxar.recipe.paths import local_path
 
 
 def images_of(recipe: Recipe, own: FactorData | None = None) -> DataSets:
@@ -97,14 +99,20 @@ def load_images(
         reader = condition_reader(condition, conditioned or image, config)
         _check_names(config)
         with progress_in_main_process():
-            options, where = data_set_config(config, registry), f"data.path ('{config.path}')"
-            built = None if options is None else built_path(registry, "dataset", config.path, where, options)
-            source = open_source(config, built, registry.names("dataset"), condition)
+            source = open_source(config, place_of(config, registry), registry.names("dataset"), condition)
             return (_streamed if config.streaming else _stored)(config, preparation, reader, source)
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.
         raise UserError(one_line(str(error))) from error
+
+
+def place_of(config: DataConfig, registry: Registry) -> Path | None:
+    """The file or folder of a data set, which is built if it is registered; None if it may be on the hub."""
+    options = data_set_config(config, registry)
+    if options is None:
+        return local_path(config.path, registry.names("dataset"))
+    return built_path(registry, "dataset", config.path, f"data.path ('{config.path}')", options)
 
 
 def _check_names(config: DataConfig) -> None:

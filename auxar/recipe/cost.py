@@ -13,7 +13,7 @@ from auxar.errors import UserError, naming
 from auxar.model import Factor, ImageSpec
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model, sizes_in_64_bits
-from auxar.recipe.kept import at_blocks, kept_bytes, without_values
+from auxar.recipe.kept import kept_bytes, without_values
 from auxar.recipe.schema import TrainingConfig
 
 
@@ -28,12 +28,6 @@ class FactorCost:
     parameters: int
     multiply_adds: int
     """Multiply-adds of one forward pass over one image."""
-    training_multiply_adds: int
-    """Multiply-adds of a training step for each image or crop.
-
-    The forward and the backward pass take three times as many as the forward pass alone. With `recompute`, the
-    multiply-adds of all blocks that are recomputed are added.
-    """
     recompute: bool
     """Whether the blocks of the factor are recomputed in training."""
     memory: int
@@ -44,6 +38,10 @@ class FactorCost:
     batch. With `recompute`, the latter are the tensors that are kept outside of blocks, the inputs of blocks, and the
     inner tensors of the block that keeps most.
     """
+    steps: int | None = None
+    """Number of training steps; None if the time of steps was not measured."""
+    minutes: float | None = None
+    """Minutes that these steps take on this machine, without compiling; None if they were not measured."""
 
 
 @attrs.frozen
@@ -90,8 +88,6 @@ def _cost(factor: Factor, trained: Factor, config: TrainingConfig, precision: st
     """The cost of a factor, which is `trained` at the size of its crops."""
     part = math.ceil(config.batch_size / config.accumulate)
     parameters = sum(parameter.numel() for parameter in factor.parameters())
-    multiply_adds, _ = _multiply_adds(factor)
-    in_training, in_blocks = _multiply_adds(trained)
     kept = kept_bytes(trained.train(), _inputs(trained, part), precision=precision, recompute=config.recompute)
     return FactorCost(
         factor.name,
@@ -99,8 +95,7 @@ def _cost(factor: Factor, trained: Factor, config: TrainingConfig, precision: st
         factor.image,
         factor.view_spec,
         parameters,
-        multiply_adds,
-        3 * in_training + (in_blocks if config.recompute else 0),
+        _multiply_adds(factor),
         config.recompute,
         parameters * 4 * (5 if config.ema else 4) + kept,
     )
@@ -117,19 +112,8 @@ def _inputs(factor: Factor, batch: int) -> tuple[Tensor | None, ...]:
     return tuple(found) if condition is not None else tuple(found[:2])
 
 
-def _multiply_adds(factor: Factor) -> tuple[int, int]:
-    """Returns the multiply-adds of a forward pass over one image: all, and only in blocks that can be recomputed."""
-    started = in_blocks = 0
+def _multiply_adds(factor: Factor) -> int:
+    """Returns the multiply-adds of a forward pass over one image."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-
-        def before(inputs: object) -> None:
-            nonlocal started
-            started = counter.get_total_flops()
-
-        def after() -> None:
-            nonlocal in_blocks
-            in_blocks += counter.get_total_flops() - started
-
-        with at_blocks(factor, before, after):
-            factor.eval()(*_inputs(factor, 1))
-    return counter.get_total_flops() // 2, in_blocks // 2
+        factor.eval()(*_inputs(factor, 1))
+    return int(counter.get_total_flops()) // 2

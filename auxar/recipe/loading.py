@@ -229,6 +229,10 @@ def _factor_training(recipe: Recipe, base: Mapping[str, Any], overrides: Any) ->
         for key in COMMON_KEYS:
             if getattr(merged[name], key) != getattr(recipe.training, key):
                 raise UserError(f"{path}.{key}: this key cannot differ between factors; set training.{key} instead")
+    own = {name: config.minutes or 0.0 for name, config in merged.items() if "minutes" in overrides[name]}
+    if (total := recipe.training.minutes) is not None and (taken := sum(own.values())) >= total:
+        told = f"more than the {taken:g} minutes of {', '.join(own)}, which are a part of them"
+        raise UserError(f"training.minutes: expected {told}, got {total:g}")
     return merged
 
 

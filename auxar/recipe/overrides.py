@@ -12,13 +12,11 @@ from auxar.plugins import load_plugins
 from auxar.recipe.component_choice import ComponentChoice, default_of
 from auxar.recipe.data_config import Crop
 from auxar.recipe.options import key_parts, keys_in_tables
-from auxar.recipe.schema import Recipe
+from auxar.recipe.schema import LENGTHS, Recipe
 from auxar.recipe.structuring import component_table
 from auxar.recipe.toml import toml_value
 from auxar.structuring import table_if_given
 
-LENGTHS = frozenset({"steps", "epochs"})
-"""The keys that give the length of training."""
 SPLITS = ("train", "heldout", "validation")
 """The keys of [data] that name a split of a data set."""
 LONGEST_KEY = 100
@@ -80,18 +78,18 @@ def _combined(own: Any, value: Any) -> Any:
 def remove_replaced(training: dict[str, Any], key: str) -> None:
     """Removes the settings that a new setting of `key` in `training` replaces.
 
-    `training` is the table [training] or [training.factor.NAME]. `steps` replaces `epochs`, and the other way
-    round. In [training], both also replace the lengths of single factors, and a component, such as a schedule, replaces
+    `training` is the table [training] or [training.factor.NAME]. A length replaces lengths with other keys. In
+    [training], it also replaces the lengths of single factors, and a component, such as a schedule, replaces
     the options that single factors set without naming a component.
     """
     factors = training.get("factor")
     for override in factors.values() if isinstance(factors, dict) else ():
         if isinstance(override, dict):
             is_replaced = key in ("optimizer", "schedule") and _has_only_options(override.get(key))
-            obsolete = LENGTHS if key in LENGTHS else {key} if is_replaced else set()
+            obsolete = LENGTHS if key in LENGTHS else [key] if is_replaced else ()
             for other in () if _has_only_options(training[key]) else obsolete:
                 override.pop(other, None)
-    for other in LENGTHS - {key} if key in LENGTHS else ():
+    for other in set(LENGTHS) - {key} if key in LENGTHS else ():
         training.pop(other, None)
 
 
@@ -103,10 +101,10 @@ def _has_only_options(value: Any) -> bool:
 def merged_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a factor: the table [training] with the keys of [training.factor.NAME] in place of its own.
 
-    If a factor sets `steps` or `epochs`, for example, neither `steps` nor `epochs` of [training] applies to it. A table
-    with options but without a name changes options of the component that [training] names.
+    If a factor sets its length, for example `steps`, no length of [training] applies to it. A table with options but
+    without a name changes options of the component that [training] names.
     """
-    obsolete = LENGTHS if override.keys() & LENGTHS else frozenset()
+    obsolete = LENGTHS if override.keys() & set(LENGTHS) else ()
     table = {key: value for key, value in base.items() if key not in obsolete}
     return table | {key: _combined(table.get(key), value) for key, value in override.items()}
 

@@ -33,6 +33,10 @@ MOST_SAMPLES = 10**9
 """Maximum number of images that are drawn at a time."""
 MOST_EPOCHS = 10**6
 """Maximum number of epochs."""
+MOST_MINUTES = 10**6
+"""Maximum number of minutes of training."""
+LENGTHS = ("steps", "epochs", "minutes")
+"""The keys that give the length of training, of which one is given."""
 CHANNELS = (1, 3)
 """The numbers of channels that images from files can have: gray or RGB."""
 MOST_LEVELS = 256
@@ -78,9 +82,15 @@ class TrainingConfig:
     """
 
     steps: int | None = attrs.field(default=None, validator=optional(ge(0)))
-    """Number of optimizer steps. Exactly one of `steps` and `epochs` must be given."""
+    """Number of optimizer steps. Exactly one of `steps`, `epochs` and `minutes` must be given."""
     epochs: float | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_EPOCHS)]))
     """Number of passes over the training images, at most a million. It may be a fraction."""
+    minutes: float | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_MINUTES)]))
+    """Minutes of training on this machine, at most a million. A new run measures some steps of each factor, without
+    compiling and as busy as the machine is, and stores numbers of `steps` that take this time, so that the run can be
+    repeated exactly. The minutes of [training] are for all factors without a length of their own, less the minutes of
+    single factors. They share the time in proportion to the square root of the time of a step: a factor whose step
+    takes four times as long gets twice the time and half the steps."""
     batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
@@ -163,14 +173,14 @@ class TrainingConfig:
     in this step and continues, but ends training if more than 50 steps in a row are skipped."""
 
     def __attrs_post_init__(self) -> None:
-        if (self.steps is None) == (self.epochs is None):
-            found = "neither" if self.steps is None else "both"
-            raise ValueError(f"exactly one of steps and epochs must be given, got {found}")
+        if len(found := [key for key in LENGTHS if getattr(self, key) is not None]) != 1:
+            told = " and ".join(found) or "none"
+            raise ValueError(f"exactly one of steps, epochs and minutes must be given, got {told}")
         if self.compile and self.recompute:
             raise ValueError("compile = true requires recompute = false")
 
     def total_steps(self, images: int) -> int:
-        """Returns the total number of optimizer steps for a training set of `images` images."""
+        """Returns the total number of optimizer steps for a training set of `images` images, without `minutes`."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
@@ -307,3 +317,17 @@ class Recipe:
             (850, 350)
         """
         return self.factor_training.get(factor, self.training)
+
+    def with_steps(self, steps: Mapping[str, int]) -> Recipe:
+        """Returns the recipe with numbers of steps in place of other lengths of the training of these factors.
+
+        Examples:
+            >>> import auxar
+            >>> auxar.load_recipe("quickstart").with_steps({"prior": 20}).training_of("prior").steps
+            20
+        """
+        own = {
+            name: attrs.evolve(self.training_of(name), steps=count, epochs=None, minutes=None)
+            for name, count in steps.items()
+        }
+        return attrs.evolve(self, factor_training={**self.factor_training, **own})

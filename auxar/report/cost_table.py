@@ -11,7 +11,7 @@ from auxar.report.tables import Column, Row, Table
 CAPTION = (
     "multiply-adds of a forward pass for one image (a training step takes about three times as many for each image, or "
     "four times with training.recompute); memory for training one factor in {precision}{recomputed} in one process (a "
-    "batch has batch_size / accumulate images), without the memory of PyTorch itself"
+    "batch has batch_size / accumulate images), without the memory of PyTorch itself{time}"
 )
 
 
@@ -23,7 +23,10 @@ def cost_table(costs: Sequence[FactorCost], precision: str) -> Table:
     names = [cost.factor for cost in costs if cost.recompute]
     some = "" if len(names) == len(costs) else f" for {', '.join(names)}"
     recomputed = f" with training.recompute{some}" if names else ""
-    columns = (FACTOR, Column("term", left=True), *map(Column, ("parameters", "multiply-adds", "memory")))
+    minutes = [cost.minutes for cost in costs if cost.minutes is not None]
+    time = f"; minutes of all steps as measured here, {sum(minutes):.1f} together" if minutes else ""
+    measured = ("steps", "minutes") if minutes else ()
+    columns = (FACTOR, Column("term", left=True), *map(Column, ("parameters", "multiply-adds", "memory", *measured)))
     rows = [
         Row(
             (
@@ -32,8 +35,9 @@ def cost_table(costs: Sequence[FactorCost], precision: str) -> Table:
                 f"{cost.parameters:,}",
                 f"{cost.multiply_adds / 1e9:.2f} G",
                 f"{cost.memory / 2**30:.2f} GiB",
+                *(() if cost.minutes is None else (f"{cost.steps:,}", f"{cost.minutes:.1f}")),
             )
         )
         for cost in costs
     ]
-    return Table("Cost", CAPTION.format(precision=precision, recomputed=recomputed), columns, rows)
+    return Table("Cost", CAPTION.format(precision=precision, recomputed=recomputed, time=time), columns, rows)

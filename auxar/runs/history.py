@@ -17,7 +17,7 @@ from attrs.validators import ge
 
 from auxar.recipe import TrainingConfig
 from auxar.recipe.facts import flat
-from auxar.recipe.overrides import LENGTHS
+from auxar.recipe.schema import LENGTHS
 from auxar.recipe.structuring import unstructure
 from auxar.runs.records import read_entry
 

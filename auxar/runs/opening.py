@@ -15,7 +15,7 @@ from auxar.files import entries, is_file, read_bytes, read_checksum, remove, rep
 from auxar.leftovers import ABANDONED_AFTER, unfinished
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
 from auxar.recipe.facts import recipe_facts
-from auxar.recipe.overrides import LENGTHS
+from auxar.recipe.schema import LENGTHS
 from auxar.recipe.structuring import unstructure
 from auxar.runs.differences import differences
 from auxar.runs.format import write_format
@@ -127,7 +127,7 @@ def _check_same(run: RunFolder, recipe: Recipe) -> None:
                 f"{run.path} was made with another version of the plugin file {file}; restore that version or choose "
                 "another folder with --out"
             )
-    if different := _different(kept, recipe):
+    if different := different_keys(kept, recipe):
         paths = ""
         before, now = kept.training.init, recipe.training.init
         if before and now and before != now:  # The recipe's folder may have changed, or the path's meaning.
@@ -138,8 +138,8 @@ def _check_same(run: RunFolder, recipe: Recipe) -> None:
         )
 
 
-def _different(before: Recipe, now: Recipe) -> list[str]:
-    """The keys with other values, without those that may change when a run is continued."""
+def different_keys(before: Recipe, now: Recipe) -> list[str]:
+    """The keys with other values in a run's recipe and in another, without those that may change in a begun run."""
     first, second = recipe_table(before), recipe_table(now)
     for table in (first, second):
         table["training"].pop("factor", None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
-import importlib.metadata
 import importlib.util
 import keyword
 import re
@@ -13,9 +11,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from auxar.commandline import GROUP as COMMANDS
 from auxar.errors import UserError, shown
-from auxar.plugins import GROUP, Registry
+from auxar.plugins import Registry
 
 _VALID = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
@@ -64,7 +61,7 @@ def plugin_names(project: str) -> PluginNames:
 def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
     """Raises `UserError` if one of the names is already taken.
 
-    A name may be taken by a component of this kind, or by an installed plugin, module or project.
+    A name may be taken by a component of this kind, or by an installed module, such as another plugin's.
     """
     for reason in _taken(names, kind, registry):
         raise UserError(f"name '{names.project}' is taken: {reason}; choose another name")
@@ -74,18 +71,12 @@ def _taken(names: PluginNames, kind: str, registry: Registry) -> Iterator[str]:
     component, function = names.component, names.function
     if provider := registry.providers.get((kind, component)):
         yield f"the {kind} '{component}' is provided by {provider}"
-    group, what = (COMMANDS, "command") if kind == "command" else (GROUP, "plugin")
-    for entry in importlib.metadata.entry_points(group=group, name=component):
-        origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-        yield f"{origin} has a {what} named '{component}'"
     if kind == "command" and (keyword.iskeyword(function) or hasattr(builtins, function) or _is_of_auxar(function)):
         yield f"the function of the command cannot be named '{function}'"
     spec = importlib.util.find_spec(names.module)
     # A plain folder on the path is found as a module without an origin. It does not conflict with the new module.
     if spec is not None and spec.origin is not None:
         yield f"the module '{names.module}' is installed ({spec.origin})"
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        yield f"the project is installed in version {importlib.metadata.version(names.project)}"
 
 
 def _is_of_auxar(name: str) -> bool:

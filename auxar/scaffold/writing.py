@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -78,8 +79,9 @@ def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
     }
     if kind != "command":
         templates[f"recipes/{names.component}.toml"] = f"{kind}/recipe.toml.template"
-    return {path: _render(TEMPLATES / template, words) for path, template in templates.items()}
+    return {path: render(template, words) for path, template in templates.items()}
 
 
-def _render(template: Path, words: dict[str, str]) -> str:
-    return Template(template.read_text(encoding="utf-8")).substitute(words)
+def render(template: str, words: Mapping[str, object]) -> str:
+    """The text of a template with words in place of their names."""
+    return Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(words)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
+from accelerate import Accelerator
 
 from auxar.data.loading import images_of, with_own_data
 from auxar.data.sets import DataSets
@@ -20,6 +21,7 @@ from auxar.runs.opening import begin_run, check_recipe, recipe_of_run, stores
 from auxar.training.conversion import is_converted
 from auxar.training.initialization import check_init
 from auxar.training.lengths import check_lengths, needs_images, total_steps
+from auxar.training.speed import stored_steps, timed_steps
 from auxar.work.processes import Processes
 
 PATIENCE = 300.0
@@ -49,7 +51,9 @@ class Task:
         return with_own_data(images_of(self.recipe), self.recipe, factors)
 
 
-def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tuple[Recipe, dict[str, int]]:
+def begin(
+    task: Task, accelerator: Accelerator, processes: Processes, check: Callable[[Path], None]
+) -> tuple[Recipe, dict[str, int]]:
     """Writes the recipe into the run's folder, or finds that it is there.
 
     Returns the recipe as the folder stores it, and the number of steps that it sets for each factor. Several calls may
@@ -59,28 +63,30 @@ def begin(task: Task, processes: Processes, check: Callable[[Path], None]) -> tu
     The main process calls `check` with the folder. Raises `UserError`, and writes nothing, if this or another check
     fails, or if the processes differ.
     """
-    run = task.run
+    run, recipe = task.run, task.recipe
     with processes.agreeing() as facts:
         if processes.is_main:
             check(run.path)
         facts["whether the run is new"] = not is_file(run.recipe)
-        facts |= check_init(run, task.recipe, task.network, task.names)
-        check_recipe(run, task.recipe)
-        if task.recipe.arithmetic.name != FLOAT:
-            for name in task.recipe.factor_names:
-                is_converted(run, name, task.recipe.arithmetic)
+        facts |= check_init(run, recipe, task.network, task.names)
+        check_recipe(run, recipe)
+        if recipe.arithmetic.name != FLOAT:
+            for name in recipe.factor_names:
+                is_converted(run, name, recipe.arithmetic)
         # The images are loaded before the folder is locked, because others wait for this lock, and before the folder of
         # a new run is made, so that a mistake in [data] leaves no folder.
         if task.needs_data:
             facts |= task.data.facts
     with holding_for_all(run.path, processes, check, patience=PATIENCE):
         with processes.agreeing():
-            steps = total_steps(run, task.recipe, lambda name: task.data.of(name).train)
-            check_lengths(run, task.recipe, task.network, task.names, steps)
+            recipe = recipe.with_steps(stored_steps(run, recipe))
+            recipe = recipe.with_steps(timed_steps(recipe, lambda: task.data, accelerator))
+            steps = total_steps(run, recipe, lambda name: task.data.of(name).train)
+            check_lengths(run, recipe, task.network, task.names, steps)
         with processes.agreeing(), contextlib.ExitStack() as held:
             if processes.is_main:
-                if is_file(run.recipe) and not stores(run, task.recipe):
+                if is_file(run.recipe) and not stores(run, recipe):
                     for folder in entries(run.path, "factors/*"):
                         held.enter_context(holding(folder))
-                begin_run(run.path, task.recipe)
-    return recipe_of_run(task.recipe), steps
+                begin_run(run.path, recipe)
+    return recipe_of_run(recipe), steps

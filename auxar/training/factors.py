@@ -16,15 +16,13 @@ from auxar.data.sets import DataSets
 from auxar.errors import UserError, did_you_mean
 from auxar.files import remove
 from auxar.leftovers import unfinished
-from auxar.locks import holder, user_of
+from auxar.locks import holder
 from auxar.model import Chain, Factor
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
-from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
 from auxar.runs.versions import check_saved
-from auxar.training.checkpoints import checkpoints, step_of
 from auxar.training.lengths import is_trained
 from auxar.training.loop import FactorLoop
 from auxar.training.trackers import start_trackers
@@ -41,6 +39,18 @@ def chosen_factors(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:
         if name not in recipe.factor_names:
             raise UserError(f"only: the recipe has no factor named '{name}'{did_you_mean(name, recipe.factor_names)}")
     return only or recipe.factor_names
+
+
+def at_crops(model: Chain, factor: Factor, data: DataSets, recipe: Recipe) -> tuple[Chain, Factor, DataSets]:
+    """The model, its factor and the images, at the size of the factor's crops if the recipe sets one."""
+    config = recipe.training_of(factor.name)
+    if config.crop is None:
+        return model, factor, data
+    model, own = model.at(*config.crop), data.of(factor.name)
+    image = model.specs[0 if config.data is None else config.data.depth]
+    own = attrs.evolve(own, train=own.train.with_crops(image.height, image.width))
+    (factor,) = (other for other in model.all_factors if other.name == factor.name)
+    return model, factor, attrs.evolve(data, own={factor.name: own})
 
 
 @attrs.frozen(eq=False)
@@ -101,7 +111,7 @@ class FactorTraining:
         taken = take(
             self._lock(factor.name),
             lambda: not self._missing([factor.name]),
-            lambda: self._train(model, factor, later),
+            lambda: self._train(model, factor),
             self.processes,
         )
         if taken and self.report is not None and self.processes.from_main(self._missing(later)):
@@ -109,45 +119,15 @@ class FactorTraining:
             model.to("cpu")
         return taken
 
-    def _train(self, model: Chain, factor: Factor, later: Sequence[str]) -> None:
-        """Trains a factor, before those in `later`, from its newest checkpoint if there is one."""
+    def _train(self, model: Chain, factor: Factor) -> None:
+        """Trains a factor from its newest checkpoint if there is one."""
         if self.processes.is_main:
             for left in unfinished(self.run.factor(factor.name)):
                 remove(left)
         preview = None if self.preview is None else functools.partial(self.preview, model, factor)
-        data, config = self.data, self.recipe.training_of(factor.name)
-        if config.crop is not None:
-            model, own = model.at(*config.crop), data.of(factor.name)
-            image = model.specs[0 if config.data is None else config.data.depth]
-            own = attrs.evolve(own, train=own.train.with_crops(image.height, image.width))
-            data = attrs.evolve(data, own={factor.name: own})
-            (factor,) = (other for other in model.all_factors if other.name == factor.name)
-        count_later_steps = self._counting(factor.name, later)
-        FactorLoop(
-            model, factor, data, self.recipe, self.run, self.accelerator, preview, count_later_steps, self.show
-        ).run_to_end()
+        cropped = at_crops(model, factor, self.data, self.recipe)
+        FactorLoop(*cropped, self.recipe, self.run, self.accelerator, preview, self.show).run_to_end()
         factor.to("cpu")
-
-    def _counting(self, name: str, later: Sequence[str]) -> Callable[[], float] | None:
-        """A function for `Meter.count_later_steps`. This worker trains the factors `later` next, unless others do."""
-        later = [each for each in self._missing(later) if not user_of(self._lock(each))]
-        return functools.partial(self.later_steps, name, later) if later else None
-
-    def later_steps(self, current: str, later: Sequence[str]) -> float:
-        """The number of steps of the factor `current` that take as long as the steps that `later` factors still need.
-
-        A step is assumed to take time in proportion to its multiply-adds. The newest checkpoint of a factor counts as
-        done.
-        """
-        costs = {
-            cost.factor: cost.training_multiply_adds * self.recipe.training_of(cost.factor).batch_size
-            for cost in factor_costs(self.recipe)
-        }
-        work = 0
-        for name in later:
-            done = next(map(step_of, checkpoints(self.run.factor(name))), 0)
-            work += max(0, self.steps[name] - done) * costs[name]
-        return work / max(1, costs[current])
 
     def _missing(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if not is_trained(self.run, name, self.steps[name])]

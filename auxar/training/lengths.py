@@ -9,7 +9,7 @@ from auxar.data.sets import ImageSet
 from auxar.errors import UserError
 from auxar.model import Chain, Factor
 from auxar.recipe import Recipe, read_recipe
-from auxar.recipe.overrides import LENGTHS
+from auxar.recipe.schema import LENGTHS
 from auxar.runs.history import settings_of
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import read_trained
@@ -35,13 +35,14 @@ def total_steps(run: RunFolder, recipe: Recipe, training_images: Callable[[str],
 
 
 def _known_steps(run: RunFolder, recipe: Recipe, name: str) -> int | None:
-    """The number of steps that the recipe sets for the factor `name`; None if it depends on the number of images.
+    """The number of steps that the recipe sets for the factor `name`; None if it depends on the number of images,
+    or if it is not measured yet.
 
     If the factor was already trained for the recipe's number of epochs, the number of steps is known from its weights.
     """
     config = recipe.training_of(name)
-    if config.steps is not None:
-        return config.total_steps(0)
+    if config.steps is not None or config.minutes is not None:
+        return config.steps
     trained = read_trained(run, name)
     parts = trained.history.parts if trained else ()
     if trained and trained.total is not None and parts and parts[-1].settings.get("epochs") == config.epochs:
@@ -110,7 +111,7 @@ def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> Non
                 f"{key}.batch_size: {config.batch_size} is not divisible by the number of processes, {processes}; "
                 f"use a multiple of {processes}, such as {below + processes}"
             )
-        if recipe.data_of(name).streaming and config.steps is None:
+        if recipe.data_of(name).streaming and config.epochs is not None:
             raise UserError(f"{key}.epochs: the length of a stream is not known; set {key}.steps instead")
 
 

@@ -70,8 +70,6 @@ class FactorLoop:
     accelerator: Accelerator
     preview: Callable[[int, Accelerator], None] | None = None
     """A function that is called every `training.sample_every` steps. It has no effect on the weights."""
-    count_later_steps: Callable[[], float] | None = None
-    """A function for `Meter.count_later_steps`."""
     show: Callable[[], None] | None = None
     """A function that the main process calls after every checkpoint."""
 
@@ -85,7 +83,7 @@ class FactorLoop:
         self.folder = self.run.factor(factor.name)
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
         self.total = total = config.total_steps(number_of_images(self.images))
-        self.meter = Meter(factor, config, self.run.metrics(factor.name), accelerator, total, self.count_later_steps)
+        self.meter = Meter(factor, config, self.run.metrics(factor.name), accelerator, total)
         images, batch_size = self.data.validation, self.recipe.evaluation.batch_size
         self.validation = Validation(self.model, factor, images, batch_size, config, self.folder, accelerator, total)
         self.bits = math.log(2) * factor.image.dims

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from auxar.training.checkpoints import Progress
 
 MOST_SKIPPED = 50
 """Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""
-SHOWN_AFTER = 5.0
-"""Time in seconds after which the time of all factors is shown. The measured speed is unreliable before."""
 
 
 @attrs.define(eq=False, slots=False)
@@ -33,14 +31,10 @@ class Meter:
     path: Path
     accelerator: Accelerator
     total: int
-    count_later_steps: Callable[[], float] | None = None
-    """A function that returns the number of steps of this factor that take as long as all steps of later factors.
-    It is called once, because it takes time. None if no other factor is trained after this one."""
 
     def __attrs_post_init__(self) -> None:
-        self.later_steps: float | None = None
         self.step = self.skipped = self.in_a_row = self.last_step = 0
-        self.seconds = self.began = 0.0
+        self.seconds = 0.0
         self.losses: list[float] = []
         self.last = time.perf_counter()
         """Time of the last line of metrics, whose step is `last_step`, or of the start of training in this process."""
@@ -72,7 +66,6 @@ class Meter:
             dynamic_ncols=True,
         )
         self.last, self.last_step = time.perf_counter(), self.step
-        self.began = self.last
 
     def add(self, loss: float, norm: float, rate: float, *, finite: bool) -> None:
         """Records a finished step with its loss in bits/dim, the norm of its gradient and its learning rate.
@@ -81,7 +74,6 @@ class Meter:
         `UserError` unless `training.nonfinite` is "skip" and at most `MOST_SKIPPED` steps in a row were skipped.
         """
         self.step += 1
-        self._show_time_left()
         self.bar.update()
         if finite:
             self.losses.append(loss)
@@ -105,20 +97,6 @@ class Meter:
         """Closes the progress bar."""
         if self.bar is not None:
             self.bar.close()
-
-    def _show_time_left(self) -> None:
-        """Shows the time until all factors are trained."""
-        if self.count_later_steps is None or self.bar.disable:
-            return
-        elapsed = time.perf_counter() - self.began
-        if elapsed < SHOWN_AFTER:
-            return
-        if self.later_steps is None:
-            self.later_steps = self.count_later_steps()
-        steps = self.total - self.step + self.later_steps
-        seconds = steps * elapsed / (self.step - self.bar.initial)
-        self.shown["left"] = f"all factors {self.bar.format_interval(seconds)} left"
-        self.bar.set_postfix_str(", ".join(self.shown.values()), refresh=False)
 
     def _skip(self, loss: float, rate: float) -> None:
         what = "gradient of the loss is not finite" if math.isfinite(loss) else f"loss is {loss}"

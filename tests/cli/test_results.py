@@ -107,7 +107,7 @@ def test_only_the_main_process_prints(monkeypatch, capsys):
 
 # JSON
 
-FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "training_multiply_adds", "memory"}
+FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "memory"}
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
 EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "checksums", "digests"}
 EVALUATED |= {"condition", "without_condition", "condition_figures"}

@@ -161,8 +161,8 @@ def test_the_nearest_key_is_suggested():
     assert refusal(training__batchsize=3) == (
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, augment, batch_size, "
         "checkpoint_every, clip, compile, crop, data, ema, ema_warmup, epochs, evaluate_every, init, "
-        "initialization_images, keep_best, keep_checkpoints, log_every, nonfinite, optimizer, patience, precision, "
-        "recompute, sample_every, schedule, seed, steps, trackers, validation_images, warmup)"
+        "initialization_images, keep_best, keep_checkpoints, log_every, minutes, nonfinite, optimizer, patience, "
+        "precision, recompute, sample_every, schedule, seed, steps, trackers, validation_images, warmup)"
     )
     assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
     assert refusal(trainin={}).startswith("unknown key 'trainin'; did you mean 'training'?")
@@ -184,8 +184,8 @@ def test_the_nearest_key_is_suggested():
         ({"data__resize": "x"}, "data: resize must be one of none, cover, stretch, got 'x'"),
         ({"image__channels": 2}, "image.channels: expected 1 (gray) or 3 (RGB) for images from files, got 2"),
         ({"image__levels": 257}, "image.levels: expected 2 to 256 for images from files, got 257"),
-        ({"training__steps": None}, "training: exactly one of steps and epochs must be given, got neither"),
-        ({"training__epochs": 2}, "training: exactly one of steps and epochs must be given, got both"),
+        ({"training__steps": None}, "training: exactly one of steps, epochs and minutes must be given, got none"),
+        ({"training__epochs": 2}, "training: exactly one of steps, epochs and minutes must be given, got steps and"),
         ({"training__factor__priör": {}}, "training.factor.priör: no factor is named 'priör'; did you mean 'prior'?"),
         ({"training__factor__prior": 3}, "training.factor.prior: expected a table"),
         ({"training__factor__prior__step": 3}, "training.factor.prior: unknown key 'step'; did you mean 'steps'?"),

@@ -146,9 +146,8 @@ KNOWN = "command, dataset, embedding, head, network, sampler, view"
         ("../up", "view", f"name '../up': {FORM}"),
         ("class", "view", "name 'class': a Python keyword cannot be the name of a module; choose another name"),
         ("auxar_pyramid", "view", f"is taken: the view 'pyramid' is provided by {PROVIDER}; choose another name"),
-        ("auxar-pixelcnn", "embedding", " has a plugin named 'pixelcnn'; choose another name"),
+        ("auxar-pixelcnn", "embedding", "is taken: the module 'auxar_pixelcnn' is installed ("),
         ("torch", "embedding", "name 'torch' is taken: the module 'torch' is installed ("),
-        ("pillow", "view", "name 'pillow' is taken: the project is installed in version "),
         ("halftone", "veiw", f"--kind: there is no template for 'veiw'; did you mean 'view'? (known: {KNOWN})"),
     ],
 )

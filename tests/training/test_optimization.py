@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +14,8 @@ from helpers.tiny_runs import tiny, write
 from auxar.data.loading import load_images
 from auxar.recipe import TrainingConfig, load_recipe
 from auxar.recipe.building import build_model
-from auxar.recipe.cost import factor_costs
 from auxar.runs.layout import RunFolder
 from auxar.training.checkpoints import Progress
-from auxar.training.factors import FactorTraining
 from auxar.training.loop import FactorLoop
 from auxar.training.progress import Meter
 from auxar.work.accelerator import make_accelerator
@@ -70,28 +68,6 @@ def test_speed_and_time_are_those_of_the_clock(tmp_path, monkeypatch):
     ] == [{key: line[key] for key in line.keys() - {"step"}} for line in every]
 
 
-def test_the_time_left_of_all_factors_is_shown_when_the_speed_is_known(tmp_path, monkeypatch, caplog):
-    caplog.set_level("INFO", "auxar")
-    clock = [0.0]
-    monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: clock[0])
-    accelerator: Any = SimpleNamespace(is_main_process=True, log=lambda scalars, step: None)
-    factor: Any = SimpleNamespace(name="prior")
-    meter = Meter(
-        factor, TrainingConfig(steps=20, log_every=5), tmp_path / "metrics.jsonl", accelerator, 20, lambda: 180.0
-    )
-    meter.begin()
-    for step in range(10):
-        assert ("left" in meter.shown) == (step > 4)
-        clock[0] += 1
-        meter.add(1.0, 1.0, 1e-3, finite=True)
-    # 10 of 20 steps took 10 seconds, and later factors take as long as 180 steps.
-    assert meter.bar.postfix == "all factors 03:10 left, 1.000 bits/dim"
-    meter.close()
-    accelerator.is_main_process = False
-    meter.begin()
-    assert meter.bar.disable
-
-
 def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path, monkeypatch):
     recipe = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2)))
     data = load_images(recipe.data, recipe.image, recipe.registry)
@@ -106,15 +82,3 @@ def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path
     (first, *steps), (other, *other_steps) = seeds.values()
     assert first == other, "all processes start with the same weights"
     assert len({*steps, *other_steps}) == 4
-
-
-def test_steps_of_later_factors_are_counted_by_their_costs(pictures, tmp_path):
-    table = tiny(pictures, training__steps=10, training__factor={"prior": {"steps": 6, "batch_size": 2}})
-    recipe = load_recipe(write(tmp_path / "recipe.toml", table))
-    run, nothing, steps = RunFolder(tmp_path / "run"), cast(Any, None), {"stage0": 10, "prior": 6}
-    training = FactorTraining(recipe, run, nothing, steps, nothing)
-    stage0, prior = (cost.training_multiply_adds for cost in factor_costs(recipe))
-    assert training.later_steps("prior", ["stage0"]) == pytest.approx(10 * 4 * stage0 / (2 * prior))
-    (run.factor("stage0")).mkdir(parents=True)
-    (run.factor("stage0") / "training-000000007.safetensors").touch()
-    assert training.later_steps("prior", ["stage0", "prior"]) == pytest.approx(3 * 4 * stage0 / (2 * prior) + 6)

@@ -1,0 +1,188 @@
+"""Writes a first recipe for a data set, from a look at its pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import datasets
+import numpy as np
+import pyarrow.parquet
+
+from auxar.data.conditions import companion
+from auxar.data.decoding import BrokenImage, eight_bit, opened, read_file
+from auxar.data.folder import find_files
+from auxar.data.level_use import suited_levels
+from auxar.data.library import progress_in_main_process
+from auxar.data.loading import place_of
+from auxar.data.source import EncodedImages, open_source
+from auxar.errors import UserError
+from auxar.files import kind, write_text
+from auxar.numerics.levels import SCALED
+from auxar.plugins import load_plugins
+from auxar.recipe import DataConfig
+from auxar.recipe.building import checked_model
+from auxar.recipe.condition import LONGEST_NAME, ConditionConfig
+from auxar.recipe.loading import parse_recipe
+from auxar.scaffold.writing import render
+
+HELDOUT = ("test", "validation", "valid", "val")
+"""Names of splits whose pictures are held out. The first of them that a data set has counts."""
+MOST_PICTURES = 200
+"""Maximum number of pictures that are looked at."""
+MOST_LABELS = 100
+"""Maximum number of classes."""
+MOST_SIDE = 128
+"""Largest side of pictures that are modelled in their own size."""
+SIDE = 64
+"""Largest side of crops, and of larger pictures that are made smaller."""
+COARSEST = 12
+"""Largest side of the coarsest view, of which the other one is not smaller."""
+FEW_LEVELS = 32
+"""Largest number of levels for which the head `softmax` is chosen."""
+
+
+def write_recipe(path: Path, out: Path, minutes: float) -> Path:
+    """Writes a recipe for the pictures in `path`, to be trained for some minutes, to the new file `out`.
+
+    Raises `UserError` if the file exists, or if no picture can be read.
+    """
+    if kind(out) is not None:
+        raise UserError(f"{out} exists and is not replaced; choose another file with --out")
+    registry, config = load_plugins(), DataConfig(str(path))
+    names = registry.names("dataset")
+    with progress_in_main_process():
+        place = place_of(config, registry)
+        source = open_source(config, place, names)
+        condition = _condition(source.splits["train"].rows, place) if "train" in source.splits else {}
+        source = open_source(config, place, names, ConditionConfig(**condition) if condition else None)
+        # Beside its pictures, a folder with masks has a second column of files.
+        own = attrs.evolve(config, column="image" if "suffix" in condition else None)
+        words = _words(source.images(own, "train"), condition)
+    heldout = next((name for name in HELDOUT if name in source.splits), None)
+    words["split"] = "split = { train = 0.9 }" if heldout is None else f"heldout = {json.dumps(heldout)}"
+    named = str(path) if place is None or str(path) in names else os.path.relpath(path, out.parent)
+    words |= {"path": json.dumps(named, ensure_ascii=False), "file": out.name, "minutes": minutes}
+    text = render("new_recipe/recipe.toml.template", words)
+    checked_model(parse_recipe(text, out.parent))
+    write_text(out, text)
+    return out
+
+
+def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
+    """The words of the template that follow from the pictures."""
+    sizes, channels, used = _look(images)
+    height, width, fitting = _size(sizes, can_crop="suffix" not in condition)
+    levels, values = suited_levels(used, 256) or (256, SCALED)
+    stages = max(0, math.ceil(math.log2(min(height, width) / COARSEST)))
+    words: dict[str, Any] = {
+        "count": len(images.rows),
+        "looked": len(sizes),
+        "sizes": " … ".join(dict.fromkeys(f"{size[0]}×{size[1]}" for size in (min(sizes), max(sizes)))),
+        "fitting": fitting,
+        "values": values,
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "levels": levels,
+        "head": '"softmax"' if levels <= FEW_LEVELS else '{ name = "logistic_mixture", components = 5 }',
+        "stages": stages,
+        "coarsest": "×".join(str(math.ceil(side / 2**stages)) for side in (height, width)),
+        "keys": "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in condition.items()),
+    }
+    for part, has_part in (("condition", condition), ("views", stages)):
+        words[part] = render(f"new_recipe/{part}.toml.template", words) if has_part else ""
+    return words
+
+
+def _look(images: EncodedImages) -> tuple[Sequence[tuple[int, int]], int, np.ndarray]:
+    """Looks at evenly spaced pictures. Returns their sizes, their number of channels, and the values of their pixels.
+
+    Raises `UserError` if none can be read.
+    """
+    sizes, channels, used = [], 1, np.zeros(256, np.int64)
+    for number in np.linspace(0, len(images.rows) - 1, min(len(images.rows), MOST_PICTURES)).astype(int).tolist():
+        with contextlib.suppress(BrokenImage), opened(images.content(images.rows[number][images.column])) as picture:
+            pixels = np.asarray(eight_bit(picture).convert("RGB"))
+            sizes.append((picture.height, picture.width))
+            used += np.bincount(pixels.ravel(), minlength=256)
+            channels = 3 if (pixels != pixels[..., :1]).any() else channels
+    if not sizes:
+        raise UserError("data: none of the pictures that were looked at can be read")
+    return sizes, channels, np.flatnonzero(used)
+
+
+def _size(sizes: Sequence[tuple[int, int]], *, can_crop: bool) -> tuple[int, int, str]:
+    """The height and width of [image], and the line of [data] that says how pictures get them."""
+    (height, width), several, smallest = sizes[0], len(set(sizes)) > 1, min(map(min, sizes))
+    if several and can_crop and smallest > COARSEST:
+        side = 2 ** int(math.log2(min(SIDE, smallest)))
+        return side, side, 'crop = "random"'
+    if several:
+        return SIDE, SIDE, 'resize = "cover"'
+    if max(height, width) <= MOST_SIDE:
+        return height, width, 'resize = "none"'
+    scale = SIDE / max(height, width) / 8
+    return max(8, 8 * round(height * scale)), max(8, 8 * round(width * scale)), 'resize = "cover"'
+
+
+def _condition(rows: Any, place: Path | None) -> dict[str, Any]:
+    """The keys of [condition] for labels or masks; empty if there are none.
+
+    `rows` are the training pictures, and `place` is the file or folder that they are from, None if it is on the hub.
+    """
+    if place is not None and not (files := [place] if place.is_file() else find_files(place, (".parquet",))):
+        return _beside([Path(value["path"]) for value in rows["image"]], place.resolve())
+    with contextlib.suppress(pyarrow.ArrowException):  # Columns of several files may not fit each other.
+        if place is not None:
+            schema = pyarrow.parquet.read_schema(files[0])
+            plain = [field.name for field in schema if str(field.type).startswith(("string", "large_string", "int"))]
+            rows = datasets.Dataset(pyarrow.parquet.read_table(files, columns=plain))
+        for column in rows.column_names:
+            if found := _label(_names(rows, column), column=column):
+                return found
+    return {}
+
+
+def _names(rows: datasets.Dataset, column: str) -> list[str]:
+    """The names of the classes in a column; empty if it has no labels."""
+    feature = rows.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        return list(feature.names)
+    values = set(rows.unique(column)) if isinstance(feature, datasets.Value) else set()
+    if values == set(range(len(values))):
+        return [str(number) for number in range(len(values))]
+    has_names = 5 * len(values) <= len(rows) and all(isinstance(value, str) for value in values)
+    return sorted(values) if has_names else []
+
+
+def _beside(files: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """The keys of [condition] for masks or images beside the pictures, or for labels that are names of folders."""
+    for end, count in Counter("".join(file.suffixes[-2:]) for file in files).items():
+        others = {companion(file, end) for file in files if not file.name.endswith(end)}
+        if 2 * count == len(files) and others < set(files):
+            classes = [_classes(file) for file in others]
+            return {"suffix": end} | ({"kind": "mask", "classes": max(classes)} if all(classes) else {"kind": "image"})
+    in_folders = all(file.parent != folder for file in files)
+    return _label(sorted({file.parent.name for file in files}), folders=True) if in_folders else {}
+
+
+def _label(names: Sequence[str], **place: Any) -> dict[str, Any]:
+    """The keys of [condition] for labels at some place; empty if these are no names of classes."""
+    are_names = all(name.isprintable() and 0 < len(name) <= LONGEST_NAME for name in names)
+    return {"kind": "label", **place, "names": names} if are_names and 1 < len(names) <= MOST_LABELS else {}
+
+
+def _classes(mask: Path) -> int:
+    """The number of classes that a mask shows, at least 2; 0 if it has colors. White may be the second of two."""
+    with contextlib.suppress(BrokenImage, OSError), opened(read_file(mask), upright=False) as picture:
+        used = set(np.unique(np.asarray(picture)).tolist()) - {0}
+        return 0 if len(picture.getbands()) > 1 else 2 if used <= {255} else max(used) + 1
+    return 2
