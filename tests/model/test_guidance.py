@@ -26,7 +26,13 @@ from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_rules import ByDepth, Guided
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 
-SAMPLERS = [RasterSampler(), WavefrontSampler(), CachedSampler(), AutoSampler(), WavefrontSampler("torch")]
+SAMPLERS = {
+    "raster": RasterSampler(),
+    "wavefront": WavefrontSampler(),
+    "wavefront, torch": WavefrontSampler("torch"),
+    "cached": CachedSampler(),
+    "auto": AutoSampler(),
+}
 LABELS = Condition("label", ImageSpec(1, height=1, width=1, levels=3), optional=True)
 RULE = Guided(strength=2.0, min_probability=0.1)
 CASES = {
@@ -83,7 +89,7 @@ def one_by_one(factor, request, view=None):
     return drawn
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
 def test_values_are_drawn_from_the_formula(case, sampler):
@@ -91,9 +97,9 @@ def test_values_are_drawn_from_the_formula(case, sampler):
     stage, prior = chain_of(image, head, restricted=restricted).factors
     condition = torch.tensor([0, 2, 1, 2, -1]).view(-1, 1, 1, 1)
     request = SampleRequest((3, 4, 5, 6, 7), seed=2, rule=RULE, condition=condition)
-    view = prior.draw(request.deeper(), sampler)
+    view = prior.draw(request.deeper(), SAMPLERS[sampler])
     assert torch.equal(view, one_by_one(prior, request.deeper()))
-    drawn = stage.draw(request, sampler, view)
+    drawn = stage.draw(request, SAMPLERS[sampler], view)
     assert torch.equal(drawn, one_by_one(stage, request, view))
     if restricted:
         assert torch.equal(stage.view_of(drawn), view)
