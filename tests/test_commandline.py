@@ -106,7 +106,7 @@ def registered(monkeypatch):
     entry = metadata.EntryPoint("an-example", "helpers.example_command:example", commandline.GROUP)
     found = {**commands(), "an-example": entry}
     for place in ("auxar.cli.parser.commands", "auxar.commandline.commands"):
-        monkeypatch.setattr(place, lambda: found)
+        monkeypatch.setattr(place, lambda *group: found)
 
 
 def test_a_command_of_a_plugin_is_a_command_and_a_function(registered, capsys):

@@ -70,7 +70,7 @@ def test_it_runs_from_a_recipe(tmp_path, capsys):
     assert main(["evaluate", str(out)]) == 0
     assert "an upper bound" in capsys.readouterr().out
     with pytest.raises(auxar.UserError, match="gives no likelihoods of single pixels"):
-        model.pixel_bits(images)
+        model.pixel_bits(images, condition="cat")
     with pytest.raises(auxar.UserError, match="Parallel is not a causal network"):
         auxar.integers(out)
 

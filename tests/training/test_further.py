@@ -66,7 +66,7 @@ def test_two_parts_of_one_factor_equal_one_even_if_the_second_is_killed(pictures
     with stopping_after(2):
         run(copied, table)
     stopped = snapshot(copied)
-    new = {"recipe.toml", ".lock.json", "factors/prior/metrics.jsonl"} | {
+    new = {"recipe.toml", "report.html", ".lock.json", "factors/prior/metrics.jsonl"} | {
         f"factors/prior/training-{step:09d}.safetensors" for step in (4, 5, 6)
     }
     assert {name for name in before.keys() | stopped.keys() if before.get(name) != stopped.get(name)} <= new

@@ -247,7 +247,7 @@ def test_a_network_that_a_sampler_does_not_support_is_refused_by_name(sampler, w
     [
         (LIGHT, WavefrontSampler, []),
         (FULL, CachedSampler, []),
-        (REFUSED["method"][1], RasterSampler, ["raster sampler.*call_method abs"]),
+        (REFUSED["method"][1], RasterSampler, ["raster sampler.*the operation abs is"]),
     ],
     ids=["wavefront", "cached", "raster"],
 )
