@@ -111,7 +111,18 @@ FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
 EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "checksums", "digests"}
 EVALUATED |= {"condition", "without_condition", "condition_figures"}
-RUN = {"run", "bits_per_dim", "standard_error", "kind", "heldout_images", "factors", "evaluation", "report", "samples"}
+RUN = {
+    "condition",
+    "run",
+    "bits_per_dim",
+    "standard_error",
+    "kind",
+    "heldout_images",
+    "factors",
+    "evaluation",
+    "report",
+    "samples",
+}
 RUN |= {"figures", "others"}
 SAMPLED = {"folder", "rule", "meaning", "seed", "count", "sampler", "seconds", "key", "columns"}
 KEYS: dict[str, tuple[set[str], str, set[str]]] = {
