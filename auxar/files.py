@@ -15,7 +15,6 @@ import math
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -115,15 +114,6 @@ def check_output(path: Path) -> None:
     found = kind(path)
     if found not in (None, FILE):
         raise UserError(f"{path} cannot be written: expected a new or a regular file, found a {found}")
-
-
-def try_write(path: Path) -> None:
-    """Raises `UserError` unless the system lets files be made in the folder of `path`, or in the one that will have it.
-
-    A command calls this before long work.
-    """
-    with refusing(path, "written"):
-        tempfile.TemporaryFile(dir=next(each for each in path.absolute().parents if each.exists())).close()
 
 
 def check_replaceable(path: Path, replace: bool) -> None:

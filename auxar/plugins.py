@@ -131,14 +131,13 @@ class Component:
         return (self.config.__doc__ or "").strip().split("\n")[0]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pickle has the name, because `build` may be a function without one.
         return _installed, (self.kind, self.name)
 
     def __deepcopy__(self, memo: object) -> Component:
         return self
 
 
-@functools.cache
+@functools.cache  # A pickle has the name of a component, because `build` may be a function without one.
 def _installed(kind: str, name: str) -> Component:
     return load_plugins().get(kind, name, "pickle")
 

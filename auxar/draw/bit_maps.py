@@ -37,7 +37,8 @@ def write_maps(
         own = or_null(None, model.condition) if condition is None else condition[number, None]
         bits = model.pixel_bits(image[None], condition=own)[0]
         maps.append(bits if against is None else bits - against.pixel_bits(image[None], condition=other)[0])
-    most = max(float(torch.cat([bits.abs().flatten() for bits in maps]).quantile(BRIGHTEST)), 1e-9)
+    # PyTorch's quantile refuses more than 2²⁴ numbers.
+    most = max(float(np.quantile(torch.cat([bits.abs().flatten() for bits in maps]).numpy(), BRIGHTEST)), 1e-9)
     with new_folder(folder) as temporary:
         for number, (file, bits) in enumerate(zip(files, maps, strict=True)):
             red, blue = (bits / most).clamp(0, 1), (-bits / most).clamp(0, 1)

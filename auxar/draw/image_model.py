@@ -209,10 +209,8 @@ class ImageModel:
             seed: Seed of the noise, an integer; by default 0.
             condition: The condition of a model that has one. A label is a number or a name, attributes are a list of
                 the names of those that hold, and masks and images are Pillow images or paths. A list of conditions, or
-                a tensor of integers, has several, which images have in turn. Texts may also have the form of the
-                command line, such as "label=cat", "all" or "none", the null condition. By default, images have all
-                classes of a label in turn; other conditions, and those of draws from given images, are then the null
-                condition.
+                a tensor of integers, has several, which images have in turn. Texts may be those of the command line,
+                such as "label=cat", "all" or "none". By default: all labels in turn; otherwise the null condition.
             batch_size: Number of images drawn at once; by default that of the recipe.
             sampler: A sampler, or its name and options like those of a rule, such as "raster" or
                 "cached:engine=torch"; by default that of the recipe.

@@ -178,7 +178,7 @@ def scored(
         model.image.levels,
     ):
         raise UserError(f"against: expected a model of images like {model.image}, got one of {against.image}")
-    strongest = None if maps is None else write_maps(maps, model, against, files, images, given)
+    own, own_given = images, given
     if heldout:
         try:
             found = load_images(model).heldout.spaced_examples(heldout)
@@ -187,14 +187,17 @@ def scored(
         except UserError as error:
             logger.warning("images are not compared with held-out images: %s", error)
     if table is None:
-        return attrs.evolve(_scores(model, files, _values(model, against, images, given)), strongest=strongest)
-    work = ScoreTable((model, against), files, images, given, table)
-    if not work.is_concluded():
-        check_replaceable(table, replace)
-    work.do("scores")
-    scores = work.read()
+        scores: Scores | None = _scores(model, files, _values(model, against, images, given))
+    else:
+        work = ScoreTable((model, against), files, images, given, table)
+        if not work.is_concluded():
+            check_replaceable(table, replace)
+        work.do("scores")
+        scores = work.read()
     assert scores is not None
-    return attrs.evolve(scores, strongest=strongest)
+    if maps is None:
+        return scores
+    return attrs.evolve(scores, strongest=write_maps(maps, model, against, files, own, own_given))
 
 
 def _scores(model: ImageModel, files: Sequence[Path], columns: dict[str, Tensor]) -> Scores:

@@ -91,7 +91,8 @@ def test_scores_and_classes_of_files_are_those_of_single_images(random_run_of, t
         assert score.difference_rank == sum(other < difference for other in apart) / 4
     auxar.score(path, files, condition=[2, 0, 1], heldout=0, out=tmp_path / "scores.csv")
     with pytest.raises(auxar.UserError, match="exists"):
-        auxar.score(path, files, condition=[0, 2, 1], heldout=0, out=tmp_path / "scores.csv")
+        auxar.score(path, files, condition=[0, 2, 1], heldout=0, out=tmp_path / "scores.csv", maps=tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
     # Without a condition, all images have the null condition.
     nulls = [bits(heldout.image[number], None) for number in numbers]
     for image, score in zip(images, auxar.score(path, files, heldout=4).images, strict=True):
