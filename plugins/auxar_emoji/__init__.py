@@ -1,6 +1,6 @@
 """Color images of emoji, 32×32 RGB, for experiments without a download, and models that are trained on them.
 
-- `emoji`: 6,269 images by six vendors, with train and test splits. `render_vendors.py` rendered them from npm packages;
+- `emoji`: 6,269 images by six vendors, with train and test splits. They were rendered from npm packages;
   vendors.py names these packages, and the folder licenses/ has their licenses and copyrights.
 - The models `emoji32` and `emoji32_color`: the runs of the recipes of these names, exported in half precision.
 """

@@ -1,6 +1,6 @@
 """The data set `letters`: the letters A … Z in 571 fonts, 32×32, with their names as labels.
 
-`render.py` rendered them from npm packages of fonts. All fonts have the SIL Open Font License; fonts.csv has their
+They were rendered from npm packages of fonts. All fonts have the SIL Open Font License; fonts.csv has their
 packages and copyrights.
 """
 

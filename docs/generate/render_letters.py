@@ -1,12 +1,12 @@
-"""Renders letters/train.parquet and letters/test.parquet from the fonts in fonts.csv, which are npm packages.
+"""Renders the images of the data set `letters` from npm packages of fonts, which fonts.csv beside the set names.
 
     npm install --prefix FONTS @fontsource/NAME@VERSION …   (without packages, the script prints this command)
-    python plugins/auxar_letters/render.py FONTS/node_modules plugins/auxar_letters/letters
+    python docs/generate/render_letters.py FONTS/node_modules plugins/auxar_letters/letters
 
-The files have an image of each letter A … Z in each font, regular and, if the font has it, bold: black on white, 32×32,
-in 16 grays. The letters of a font have one size. One font of ten is held out, with all of its letters. An image that
-nearly equals an earlier one is left out. The output depends on the versions of the packages, of Pillow (pixels) and of
-datasets (file format).
+The files train.parquet and test.parquet have an image of each letter A … Z in each font, regular and, if the font has
+it, bold: black on white, 32×32, in 16 grays. The letters of a font have one size. One font of ten is held out, with all
+of its letters. An image that nearly equals an earlier one is left out. The output depends on the versions of the
+packages, of Pillow (pixels) and of datasets (file format).
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow.parquet as pq
+from emoji_splits import near, without_equal
 from PIL import Image, ImageDraw, ImageFont
-
-from auxar_emoji.splits import near, without_equal
 
 SIZE, BOX = 32, 28
 """Side of an image, and the largest height and width of a font's letters in it, in pixels."""
@@ -71,7 +70,7 @@ def is_held_out(name: str) -> bool:
 
 def main(node_modules: Path, output: Path) -> None:
     """Writes train.parquet and test.parquet, with columns `image`, `letter`, `font` and `weight`."""
-    with Path(__file__).with_name("fonts.csv").open(encoding="utf-8", newline="") as file:
+    with (output.parent / "fonts.csv").open(encoding="utf-8", newline="") as file:
         fonts = sorted(csv.DictReader(file), key=lambda font: hashlib.sha256(font["name"].encode()).hexdigest())
     files = [files_of(node_modules, font["name"], font["version"]) for font in fonts]
     if not all(files):

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-
-from auxar_emoji.catalog import Emoji
+from emoji_catalog import Emoji
 
 EQUAL = 2.0
 """The distance below which two images count as equal: only the first of them is kept."""

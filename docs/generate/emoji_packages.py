@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from auxar_emoji import catalog
-from auxar_emoji.catalog import Emoji, code_of
+import emoji_catalog as catalog
+from emoji_catalog import Emoji, code_of
+
 from auxar_emoji.vendors import VENDORS
 
 FOLDERS_OF_FILES = {"twemoji": ".", "emojione": "assets/svg"}

@@ -1,14 +1,15 @@
-"""Renders emoji/train.parquet and emoji/test.parquet from npm packages.
+"""Renders the images of the data set `emoji` from npm packages.
 
     npm install --prefix DRAWINGS PACKAGE@VERSION …   (without packages, the script prints this command)
     pip install resvg-py==0.5.0
-    python plugins/auxar_emoji/render_vendors.py DRAWINGS/node_modules plugins/auxar_emoji/emoji
+    python docs/generate/render_emoji.py DRAWINGS/node_modules plugins/auxar_emoji/emoji
 
-It takes several minutes on two cores. The files have one image, 32×32 RGB on white, for each drawing of an emoji in
-catalog.py by a vendor in vendors.py. They are ordered by emoji, in a random order, so that any part of a file has emoji
-of all groups. An image that nearly equals an earlier one is left out. The flags of countries and regions are those of
-Twemoji; those of EmojiOne are round, and the other packages have none. The output depends on the versions of the
-packages, of resvg-py (pixels), Pillow (pixels, WebP) and datasets (file format).
+It takes several minutes on two cores. The files train.parquet and test.parquet have one image, 32×32 RGB on white, for
+each drawing of an emoji in emoji_catalog.py by a vendor in plugins/auxar_emoji/vendors.py. They are ordered by emoji,
+in a random order, so that any part of a file has emoji of all groups. An image that nearly equals an earlier one is
+left out. The flags of countries and regions are those of Twemoji; those of EmojiOne are round, and the other packages
+have none. The output depends on the versions of the packages, of resvg-py (pixels), Pillow (pixels, WebP) and datasets
+(file format).
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import datasets
+import emoji_catalog as catalog
+import emoji_packages as packages
+import emoji_rendering as rendering
+import emoji_splits as splits
 import numpy as np
+from emoji_catalog import Emoji
 from PIL import Image
 
-from auxar_emoji import catalog, packages, rendering, splits
-from auxar_emoji.catalog import Emoji
 from auxar_emoji.vendors import VENDORS
 
 PROCESSES = 2
