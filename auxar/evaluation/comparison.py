@@ -68,6 +68,10 @@ class ComparedRun:
     """The factors, from the image to the prior of its coarsest view."""
     notes: list[str]
     """Notes to print below the figures, such as why a difference is missing or unpaired."""
+    seconds: float | None
+    """Training time of all factors together, in seconds. None if the metrics of a factor are missing."""
+    multiply_adds: float | None
+    """Approximate number of multiply-adds of the training of all factors. None if it is unknown for a factor."""
 
     @property
     def heldout(self) -> Figures:
@@ -111,7 +115,8 @@ class ComparedRun:
         margins = [factor.margin and attrs.asdict(factor.margin) for factor in self.factors]
         factors = [own | {"margin": margin} for own, margin in zip(found["factors"], margins, strict=True)]
         margin = self.margin and attrs.asdict(self.margin)
-        return {"run": self.run, **found, "factors": factors, "margin": margin, "notes": self.notes}
+        cost = {"seconds": self.seconds, "multiply_adds": self.multiply_adds}
+        return {"run": self.run, **found, "factors": factors, "margin": margin, "notes": self.notes, **cost}
 
 
 @attrs.frozen(eq=False)
@@ -180,7 +185,8 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
     ]
     notes = [*run.notes, *([] if note is None else [note]), *_condition_notes(own, first.evaluation)]
     kinds = _kind_notes(run, first, whole, zip(own.factors, others, margins, strict=True))
-    return ComparedRun(str(run.path), own, whole, factors, [*notes, *kinds])
+    all_notes = [*notes, *kinds]
+    return ComparedRun(str(run.path), own, whole, factors, all_notes, run.seconds, run.multiply_adds)
 
 
 def _condition_notes(own: Evaluation, first: Evaluation) -> Iterator[str]:

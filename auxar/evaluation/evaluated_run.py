@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from auxar.evaluation.stored import read_evaluation
 from auxar.files import DamagedFile, is_file
 from auxar.model import FLOAT
 from auxar.model.factor import CONDITION_FACTOR
-from auxar.recipe import read_recipe, recipe_table
+from auxar.recipe import Recipe, read_recipe, recipe_table
 from auxar.recipe.facts import flat
 from auxar.runs.converted import digests_of
 from auxar.runs.layout import RunFolder
+from auxar.runs.metrics import read_curves
 from auxar.runs.models import find_run
+
+PASSES = 3
+"""Passes over an image in a training step: one forward, and a backward pass that costs about two."""
 
 
 @attrs.frozen(eq=False)
@@ -35,6 +40,10 @@ class EvaluatedRun:
     """The values of all keys of the recipe, by dotted keys such as `training.seed`."""
     notes: list[str]
     """Notes to print below the figures, for example about factors that are not trained."""
+    seconds: float | None
+    """Training time of all factors together, in seconds. None if the metrics of a factor are missing."""
+    multiply_adds: float | None
+    """Approximate number of multiply-adds of the training of all factors. None if it is unknown for a factor."""
 
     def key(self, number: int) -> tuple[bool, list[Any]]:
         """A key of a factor that is equal in two runs if both factors are the same term of their models.
@@ -80,7 +89,33 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
     notes = _notes(run, evaluation)
     if file.parent != run.path:
         notes.append(f"evaluated in {file}")
-    return EvaluatedRun(Path(run.name), evaluation, views, dict(flat(recipe_table(recipe))), notes)
+    curves = read_curves(run.path)
+    seconds = [curves[name].seconds if name in curves else None for name in names]
+    return EvaluatedRun(
+        Path(run.name),
+        evaluation,
+        views,
+        dict(flat(recipe_table(recipe))),
+        notes,
+        _sum(seconds),
+        _sum(_multiply_adds(recipe, factor) for factor in evaluation.factors),
+    )
+
+
+def _multiply_adds(recipe: Recipe, factor: FactorFacts) -> float | None:
+    """Approximate number of multiply-adds of a factor's training."""
+    config, steps = recipe.training_of(factor.factor), factor.trained_steps
+    if factor.multiply_adds is None or steps is None:
+        return None
+    image = recipe.image
+    crop = 1.0 if config.crop is None else math.prod(config.crop) / (image.height * image.width)
+    return PASSES * factor.multiply_adds * crop * steps * config.batch_size
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """The sum of values, which is unknown if one of them is."""
+    found = [*values]
+    return None if None in found else math.fsum(value for value in found if value is not None)
 
 
 def _outdated(run: RunFolder, what: str) -> UserError:

@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from auxar.model import Factor, ImageSpec
+from auxar.recipe.cost import multiply_adds
 from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]
@@ -57,6 +58,8 @@ class FactorFacts:
     """Kind of the condition that the factor is given, too; None if it is given none."""
     history: History | None = None
     """The parts of the training, and the weights that it began with. None if the factor is not trained."""
+    multiply_adds: int | None = attrs.field(default=None, eq=False)
+    """Multiply-adds of a forward pass over one image. None if it is unknown."""
 
     @classmethod
     def of(cls, factor: Factor, metadata: Mapping[str, str], history: History | None) -> FactorFacts:
@@ -78,6 +81,7 @@ class FactorFacts:
             stopped_early=0 < trained < int(metadata.get("complete_at", 0)),
             condition=None if factor.condition is None else factor.condition.kind,
             history=history,
+            multiply_adds=multiply_adds(factor),
         )
 
     def __str__(self) -> str:

@@ -95,7 +95,7 @@ def _cost(factor: Factor, trained: Factor, config: TrainingConfig, precision: st
         factor.image,
         factor.view_spec,
         parameters,
-        _multiply_adds(factor),
+        multiply_adds(factor),
         config.recompute,
         parameters * 4 * (5 if config.ema else 4) + kept,
     )
@@ -112,8 +112,8 @@ def _inputs(factor: Factor, batch: int) -> tuple[Tensor | None, ...]:
     return tuple(found) if condition is not None else tuple(found[:2])
 
 
-def _multiply_adds(factor: Factor) -> int:
-    """Returns the multiply-adds of a forward pass over one image."""
+def multiply_adds(factor: Factor) -> int:
+    """The multiply-adds of a forward pass of a factor over one image. The factor is in evaluation mode afterwards."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         factor.eval()(*_inputs(factor, 1))
     return int(counter.get_total_flops()) // 2

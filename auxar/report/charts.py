@@ -39,7 +39,7 @@ class Chart:
 
 
 @attrs.frozen
-class _Scale:
+class Scale:
     """A linear axis that maps the values low … high to the drawing positions start … end."""
 
     low: float
@@ -100,7 +100,7 @@ def loss_chart(
         **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
         described=f"bits/dim of {factor} against step: {', '.join(_described(logged, evaluated, heldout, kept))}",
         readouts=json.dumps([*_readouts(x, y, logged, smooth, evaluated)], separators=(",", ":")),
-        levels=_levels(y),
+        levels=levels(y),
         # Only ticks at whole steps are drawn.
         steps=[(x(tick), f"{tick:,.0f}") for tick in ticks(x.low, x.high, 3) if tick == int(tick)],
         raw=logged.extremes().places(x, y),
@@ -139,7 +139,7 @@ class _Curve:
         found = {int(part[find(self.values[part])]) for part in segments for find in (np.argmin, np.argmax)}
         return self.at(np.array(sorted(found), dtype=np.int64))
 
-    def places(self, x: _Scale, y: _Scale) -> list[str]:
+    def places(self, x: Scale, y: Scale) -> list[str]:
         """The positions of the points in the drawing."""
         return [f"{x(step)},{y(value)}" for step, value in zip(self.steps, self.values, strict=True)]
 
@@ -149,7 +149,7 @@ def _evenly(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(POINTS, count)).round().astype(int))
 
 
-def _scales(logged: _Curve, evaluated: _Curve, heldout: float | None, kept: int | None) -> tuple[_Scale, _Scale]:
+def _scales(logged: _Curve, evaluated: _Curve, heldout: float | None, kept: int | None) -> tuple[Scale, Scale]:
     """The axes of steps and of bits/dim."""
     # A short curve is shown in full, because its first twentieth is at most one point.
     first = len(logged) // 20 if len(logged) >= 30 else 0
@@ -158,10 +158,10 @@ def _scales(logged: _Curve, evaluated: _Curve, heldout: float | None, kept: int 
     low, high = float(min(shown)), float(max(shown))
     space = max(0.06 * (high - low), 1e-3 * abs(high), 1e-3)
     last = max(1, int(logged.steps[-1]), *evaluated.steps[-1:].tolist())
-    return _Scale(0, last, LEFT, RIGHT), _Scale(low - space, high + space, BOTTOM, TOP)
+    return Scale(0, last, LEFT, RIGHT), Scale(low - space, high + space, BOTTOM, TOP)
 
 
-def _levels(y: _Scale) -> list[tuple[float, str]]:
+def levels(y: Scale) -> list[tuple[float, str]]:
     """The positions and labels of the ticks of bits/dim."""
     marks = ticks(y.low, y.high, 5)
     # Labels have enough decimals to tell neighboring ticks apart, and at least one.
@@ -182,7 +182,7 @@ def _described(logged: _Curve, evaluated: _Curve, heldout: float | None, kept: i
         yield f"weights of step {kept:,} kept"
 
 
-def _readouts(x: _Scale, y: _Scale, logged: _Curve, smooth: _Curve, evaluated: _Curve) -> Iterator[tuple[float, ...]]:
+def _readouts(x: Scale, y: Scale, logged: _Curve, smooth: _Curve, evaluated: _Curve) -> Iterator[tuple[float, ...]]:
     """For each point of the running mean: its place, and what the script shows there."""
     values = logged.values[np.isin(logged.steps, smooth.steps)]
     for step, value, mean in zip(smooth.steps.tolist(), values.tolist(), smooth.values.tolist(), strict=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from auxar.evaluation.comparison import Comparison
 from auxar.report.comparison_tables import comparison_tables
+from auxar.report.cost_charts import cost_charts
 from auxar.report.html import document, render, write_document
 
 PAGE = "comparison"
@@ -24,4 +25,5 @@ def comparison_page(comparison: Comparison) -> str:
     """Returns the comparison as an HTML document, which has no script."""
     title = f"{len(comparison.runs)} runs compared"
     tables = comparison_tables(comparison)
-    return document(PAGE, title, render("comparison.html", title=title, comparison=comparison, tables=tables))
+    content = {"comparison": comparison, "tables": tables, "charts": cost_charts(comparison)}
+    return document(PAGE, title, render("comparison.html", title=title, **content))

@@ -47,11 +47,14 @@ def settings_table(comparison: Comparison) -> Table:
 def total_table(comparison: Comparison) -> Table:
     """Builds the table of total bits/dim, with one row for each run."""
     names = ("compared on", "images", "weights", "parameters", "steps")
+    cost = (Column("training minutes", on_screen=False), Column("training multiply-adds", on_screen=False))
     rows = []
     for name, run in _numbered(comparison):
         bits, kind, margin = measured(run.heldout.bits_per_dim), run.evaluation.kind, run.margin
         facts = f"{run.images:,}", words.WEIGHTS[run.evaluation.weights].name, f"{run.parameters:,}", run.steps
-        rows.append(Row((name, bits, kind, _margin(margin), _basis(margin), *facts)))
+        minutes = words.MISSING if run.seconds is None else f"{run.seconds / 60:,.1f}"
+        multiply_adds = words.MISSING if run.multiply_adds is None else f"{run.multiply_adds:.1e}"
+        rows.append(Row((name, bits, kind, _margin(margin), _basis(margin), *facts, minutes, multiply_adds)))
     notes = (
         "“Minus run 1” is the run’s bits/dim minus those of run 1, averaged over the images that both were evaluated "
         "on. Its standard error is computed from the differences on single images, so variation between images that "
@@ -60,7 +63,8 @@ def total_table(comparison: Comparison) -> Table:
         "views; the bits/dim of the image itself are lower or equal.",
     )
     caption = "held-out bits/dim ± standard error; a negative difference means better than run 1"
-    return Table("Whole model", caption, [RUN, Column("bits/dim"), KIND, MINUS, *map(Column, names)], rows, notes)
+    columns = [RUN, Column("bits/dim"), KIND, MINUS, *map(Column, names), *cost]
+    return Table("Whole model", caption, columns, rows, notes)
 
 
 def resolution_table(comparison: Comparison) -> Table:

@@ -15,8 +15,8 @@ from auxar.report import pictures, words
 from auxar.report.charts import LIMIT, Chart, loss_chart
 from auxar.report.evaluation_tables import report_tables
 from auxar.report.html import document, render, resource
-from auxar.report.metrics import Curve
 from auxar.report.reading import RunContent
+from auxar.runs.metrics import Curve
 
 PAGE = "report"
 """The kind of this page."""

@@ -9,9 +9,9 @@ import attrs
 from auxar.recipe import Recipe
 from auxar.report import words
 from auxar.report.evaluation_tables import FACTOR
-from auxar.report.metrics import Curve, read_curves
 from auxar.report.tables import Column, Measured, Row, Table
 from auxar.runs.layout import RunFolder
+from auxar.runs.metrics import Curve, read_curves
 from auxar.runs.weights import read_trained
 
 

@@ -25,9 +25,9 @@ from auxar.files import DamagedFile, entries, is_file, read_bytes
 from auxar.recipe import read_recipe
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
-from auxar.report.metrics import Curve, read_curves
 from auxar.runs.format import check_format
 from auxar.runs.layout import RunFolder
+from auxar.runs.metrics import Curve, read_curves
 from auxar.runs.records import read_record
 
 T = TypeVar("T")

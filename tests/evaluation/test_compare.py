@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,6 +20,10 @@ from auxar.commands.evaluate import evaluate
 from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.figures import Mean
 from auxar.model import ImageSpec
+from auxar.recipe import load_recipe
+from auxar.recipe.cost import factor_costs
+from auxar.report.comparison import comparison_page
+from auxar.report.cost_charts import cost_charts
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
 
@@ -275,6 +281,41 @@ def test_the_tables_show_the_figures_of_the_files(runs, monkeypatch, capsys):
 
     on_screen.pop(1)  # The means over seeds.
     assert on_screen[:3] == [totals, resolutions, factors]
+
+
+def test_bits_are_drawn_against_the_time_and_the_multiply_adds_of_training(own):
+    """Reads the axes of both drawings back from their ticks."""
+    folders = [own / name for name in ("pyramid", "again", "plain")]
+    metrics = own / "again" / "factors" / "prior" / "metrics.jsonl"
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    metrics.write_text("".join(json.dumps(line | {"seconds": 40 * line["step"]}) + "\n" for line in lines))
+    found = compare_runs(folders)
+    costs = {cost.factor: cost.multiply_adds for cost in factor_costs(load_recipe(own / "plain" / "recipe.toml"))}
+    config = load_recipe(own / "plain" / "recipe.toml").training
+    assert found.runs[2].multiply_adds == 3 * costs["prior"] * config.batch_size * 4
+    assert found.runs[0].multiply_adds != found.runs[2].multiply_adds
+    assert found.runs[1].seconds == pytest.approx(160, rel=0.1)
+    assert found.to_dict()["runs"][1]["seconds"] == found.runs[1].seconds
+    charts = cost_charts(found)
+    assert [title for title, _ in charts] == ["Training time", "Training compute"]
+    minutes = [each.seconds / 60 for each in found.runs]
+    for (_, chart), costs in zip(charts, (minutes, [each.multiply_adds for each in found.runs]), strict=True):
+        svg = ElementTree.fromstring(chart)
+        labels = [node for node in svg.findall("text") if node.get("class") is None]
+        points = [(float(node.get("cx")), float(node.get("cy"))) for node in svg.findall("circle")]
+        upright = [node for node in labels if node.get("text-anchor") == "middle"]
+        level = [node for node in labels if node.get("text-anchor") == "end"]
+        ticks = np.log10([float(node.text) for node in upright])
+        across = np.polyfit([float(node.get("x")) for node in upright], ticks, 1)
+        down = np.polyfit([float(node.get("y")) - 4 for node in level], [float(node.text) for node in level], 1)
+        for (x, y), cost, each in zip(points, costs, found.runs, strict=True):
+            assert np.polyval(across, x) == pytest.approx(np.log10(cost), abs=0.05)
+            assert np.polyval(down, y) == pytest.approx(each.bits_per_dim, abs=0.02)
+    metrics.unlink()
+    assert compare_runs(folders).runs[1].seconds is None
+    assert "Training time" in Page(comparison_page(compare_runs(folders))).text
+    assert [title for title, _ in cost_charts(compare_runs(folders[:2]))] == ["Training compute"]
+    assert cost_charts(compare_runs(folders[:1])) == []
 
 
 def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):

@@ -20,10 +20,10 @@ from auxar.recipe.loading import parse_recipe
 
 
 @pytest.mark.parametrize("name", ["grayscale_cifar10", "pixelcnnpp_cifar10", "pyramid_celeba", "pyramid_cifar10"])
-def test_multiply_adds_are_those_in_the_headers_of_shipped_recipes(name):
+def testmultiply_adds_are_those_in_the_headers_of_shipped_recipes(name):
     path = PROJECT / "recipes" / f"{name}.toml"
     model = build_model(load_recipe(path), on="meta")
-    costs = [cost._multiply_adds(factor) / 1e9 for factor in model.all_factors]
+    costs = [cost.multiply_adds(factor) / 1e9 for factor in model.all_factors]
     said = re.findall(r"([\d.]+) G\b", path.read_text("utf-8").split("\n\n[data]")[0])
     assert said
     for number in said:

@@ -1,0 +1,66 @@
+"""Draws the bits/dim of compared runs against the cost of their training, as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from auxar.evaluation.comparison import Comparison
+from auxar.report import words
+from auxar.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, levels
+from auxar.report.html import render
+
+FEWEST = 2
+"""Fewest runs of known cost that are drawn."""
+
+
+def cost_charts(comparison: Comparison) -> list[tuple[str, Markup]]:
+    """The titles and drawings of bits/dim against training minutes and against multiply-adds.
+
+    A drawing is left out if fewer than `FEWEST` runs have a total and a known cost.
+    """
+    minutes = {number: (run.seconds or 0.0) / 60 for number, run in enumerate(comparison.runs, 1)}
+    multiply_adds = {number: run.multiply_adds or 0.0 for number, run in enumerate(comparison.runs, 1)}
+    bits = {number: run.bits_per_dim for number, run in enumerate(comparison.runs, 1)}
+    charts = (("Training time", "minutes", minutes), ("Training compute", "multiply-adds", multiply_adds))
+    drawn = ((title, _chart(name, bits, costs)) for title, name, costs in charts)
+    return [(title, chart) for title, chart in drawn if chart is not None]
+
+
+def _chart(name: str, bits: Mapping[int, float | None], costs: Mapping[int, float]) -> Markup | None:
+    """Draws bits/dim by number of run against costs on a logarithmic axis; None if there are too few values."""
+    points = [(k, costs[k], value) for k, value in bits.items() if value is not None and costs[k] > 0]
+    if len(points) < FEWEST or not all(map(math.isfinite, (value for _, *pair in points for value in pair))):
+        return None
+    x = _axis([math.log10(cost) for _, cost, _ in points], LEFT, RIGHT)
+    y = _axis([value for *_, value in points], BOTTOM, TOP)
+    places = [(x(math.log10(cost)), y(value), number) for number, cost, value in points]
+    described = "; ".join(f"run {number}: {value:.{words.DIGITS}f} at {cost:.3g}" for number, cost, value in points)
+    return render(
+        "cost_chart.svg",
+        **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        described=f"bits/dim against {name}: {described}",
+        name=name,
+        levels=levels(y),
+        ticks=[(x(math.log10(cost)), f"{cost:.2g}") for cost in _ticks(10**x.low, 10**x.high)],
+        places=places,
+    )
+
+
+def _axis(values: Sequence[float], start: float, end: float) -> Scale:
+    """An axis with some space on both sides of the values."""
+    low, high = min(values), max(values)
+    space = max(0.1 * (high - low), 1e-3 * abs(high), 1e-3)
+    return Scale(low - space, high + space, start, end)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers on a logarithmic axis, as few as there is room for."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+        found = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
+        if len(found) >= 2:
+            break
+    return found
