@@ -23,13 +23,6 @@ def _shown(scores: Scores) -> Result:
 
 
 def _lines(scores: Scores) -> Iterator[str]:
-    if scores.means:
-        bound = "" if scores.kind == "exact" else " (upper bounds for the model)"
-        yield f"bits/dim of {scores.heldout_images} held-out images{bound}"
-        for name, mean in scores.means.items():
-            error = "" if mean.error is None else f" ± {mean.error:.3f}"
-            yield f"{mean.value:>9.3f}{error}  {name}"
-        return
     kind = "" if scores.kind == "exact" else " (upper bounds)"
     heldout = f"ranks among {scores.heldout_images} held-out images"
     yield f"bits/dim of the model{kind} and of a lossless file or another model, and their difference; {heldout}"
@@ -47,7 +40,7 @@ def _lines(scores: Scores) -> Iterator[str]:
 @command("Measure", show=_shown)
 def score(
     run: str | PathLike[str],
-    paths: Iterable[str | PathLike[str]] | None = None,
+    paths: Iterable[str | PathLike[str]],
     *,
     condition: Any = None,
     heldout: int = 200,
@@ -67,15 +60,11 @@ def score(
     all of them. The held-out images are evenly spaced ones of the run's data (of a stream, the first ones), and are
     given their own conditions. Without these data, a warning says so, and there are no ranks.
 
-    Without images, held-out images are measured: the result has their mean bits/dim under the model and in lossless
-    files of PNG, WebP and, with `pip install pillow-jxl-plugin`, JPEG XL. The headers of these files weigh more in
-    small images.
-
     Several processes, on one or more machines with the same folder, share the images of a table if all of them run this
     command with the same options. A command that was stopped continues, and nothing is computed if FILE has the scores.
 
     Args:
-        paths (PATH): image files, or folders of image files (default: held-out images)
+        paths (PATH): image files, or folders of image files
         condition (--condition KIND=VALUE): condition of a model that has one, one for all images or one for each:
             label=NAME, attributes=NAME,NAME…, mask=FILE, image=FILE, or none (default: none, the null condition)
         against: run whose model the images are compared with, in place of lossless files: one of many kinds of images,
@@ -83,13 +72,13 @@ def score(
         maps (--maps FOLDER): also write a picture of each image into this new folder: red where a pixel has more bits
             under the model than under the other model, and blue where it has fewer; without another model, red where
             it has many bits
-        heldout: number of held-out images that are measured, or that the ranks compare with; 0 for no ranks
+        heldout: number of held-out images that the ranks compare with; 0 for no ranks
         out (-o, --out FILE): also write the table as CSV
         replace: replace FILE if it exists
 
     Raises:
-        UserError: there are no images in a folder, one of them cannot be read or has another size, the condition does
-            not fit the model, or an option needs images; also as `auxar.load`
+        UserError: there are no images in a folder, one of them cannot be read or has another size, or the condition
+            does not fit the model; also as `auxar.load`
 
     Examples:
         >>> import auxar
@@ -103,34 +92,20 @@ def score(
     from auxar.draw.any_size import each_image
     from auxar.draw.image_files import image_files
     from auxar.draw.loading import load
-    from auxar.draw.scoring import heldout_means, scored
-    from auxar.errors import UserError
+    from auxar.draw.scoring import scored
     from auxar.work.processes import check_alone
 
     folder = as_path(run, "run")
-    files = None if paths is None else as_paths(paths, "paths")
+    files = as_paths(paths, "paths")
     as_integer(heldout, "heldout", least=0)
     table = None if out is None else as_path(out, "out")
-    if files is None:
-        for name, value in {
-            "condition": condition,
-            "resize": resize,
-            "against": against,
-            "maps": maps,
-            "out": out,
-        }.items():
-            if value is not None:
-                raise UserError(f"{name}: expected images to score; held-out images are measured as they are")
-        as_integer(heldout, "heldout", least=1)
     others = None if against is None else as_path(against, "against")
     pictures = None if maps is None else as_path(maps, "maps")
     if pictures is not None:
         check_new(pictures)
-    found = [] if files is None else image_files(files, "paths")
+    found = image_files(files, "paths")
     check_alone("auxar score")
     model = load(folder, device, trust_plugins=trust_plugins)
-    if files is None:
-        return heldout_means(model, heldout)
     images = each_image(model, found) if resize is None else model.prepare(found, resize=resize)
     other = None if others is None else load(others, device, trust_plugins=trust_plugins)
     return scored(model, found, list(images), condition, heldout, table, replace=replace, against=other, maps=pictures)

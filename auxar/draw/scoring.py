@@ -7,7 +7,7 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,9 @@ from auxar.draw.conditions import digest_of, or_null
 from auxar.draw.image_model import ImageModel
 from auxar.draw.loading import load_images
 from auxar.errors import UserError
-from auxar.evaluation.codecs import codec_bits_per_dim, codec_sizes, has_codec
+from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
 from auxar.evaluation.facts import Exactness
-from auxar.evaluation.figures import Mean
 from auxar.files import check_replaceable, is_file, read_bytes, write_text
-from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.chunks import Tensors, Work
 
 logger = logging.getLogger("auxar")
@@ -69,12 +67,9 @@ class Scores:
     kind: Exactness
     """Whether bits/dim are exact or an upper bound."""
     heldout_images: int
-    """Number of held-out images that the ranks compare with, or that were measured if no images were given."""
+    """Number of held-out images that the ranks compare with."""
     strongest: float | None = None
     """Bits of the strongest colors of the maps; None if there are no maps."""
-    means: Mapping[str, Mean] = attrs.field(factory=dict)
-    """Mean bits/dim of held-out images under the model (`model`) and in files of lossless codecs (`PNG`, …). Empty if
-    images were given."""
 
     def csv(self, key: str | None = None) -> str:
         """The scores as a table of comma-separated values, with a line of headings. Unknown values are empty.
@@ -138,18 +133,6 @@ class ScoreTable(Work):
             images = (ImageScore(file, *own) for file, own in zip(self.files, values, strict=True))  # type: ignore[arg-type]
             return Scores(tuple(images), _kind(self.models[0]), len(self.images) - len(self.files))
         return None
-
-
-def heldout_means(model: ImageModel, count: int) -> Scores:
-    """Measures up to `count` held-out images, with their own conditions, under the model and in files of codecs."""
-    found = load_images(model).heldout.spaced_examples(count)
-    means = {"model": Mean.of(model.bits_per_dim(found.image, condition=found.condition))}
-    if has_codec(model.image):
-        images = progress_bar(found.image, desc="codecs", unit="image", delay=BAR_DELAY)
-        sizes = [codec_sizes(image) for image in images]
-        for name in sizes[0]:
-            means[name] = Mean.of(8 * torch.tensor([size[name] for size in sizes]).double() / model.image.dims)
-    return Scores((), _kind(model), len(found.image), means=means)
 
 
 def scored(

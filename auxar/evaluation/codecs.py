@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import math
+from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from PIL import Image, features
 from torch import Tensor
 
+from auxar.data.batches import evaluation_examples
+from auxar.data.sets import ImageSet
 from auxar.model import ImageSpec
+from auxar.progress import BAR_DELAY, progress_bar
+from auxar.work.chunks import Tensors
 
 JPEG_XL = "JPEG XL (lossless)"
 """Name of the codec that needs an optional package."""
+MOST_IMAGES = 200
+"""Maximum number of held-out images of an evaluation that are stored by the codecs."""
 
 
 def has_codec(image: ImageSpec) -> bool:
@@ -52,6 +61,30 @@ def codec_sizes(image: Tensor) -> dict[str, int]:
         importlib.import_module("pillow_jxl")
         sizes[JPEG_XL] = _size(picture, "JXL", lossless=True, effort=9)
     return sizes
+
+
+def codec_nats(images: ImageSet, limit: int | None) -> Tensors:
+    """The sizes of the first images of a set in files of lossless codecs, by the name of the codec.
+
+    The sizes are -log(256) for each byte, float64 (1, n), so that they compare with log-likelihoods in nats. There are
+    at most `MOST_IMAGES` images, or `limit` if it is smaller. The result is empty if the codecs cannot store them.
+    """
+    if not has_codec(images.image):
+        return {}
+    most = min(MOST_IMAGES, limit or MOST_IMAGES)
+    numbered = [
+        (number, image)
+        for numbers, batch in evaluation_examples(images, batch_size=16, limit=most)
+        for number, image in zip(numbers.tolist(), batch.image, strict=True)
+    ]
+    in_order = [image for _, image in sorted(numbered, key=lambda pair: pair[0])]
+    # Pillow encodes without the interpreter's lock, so threads run in parallel here.
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        found = pool.map(codec_sizes, in_order)
+        sizes = [*progress_bar(found, total=len(in_order), desc="codecs", unit="image", delay=BAR_DELAY)]
+    return {
+        name: -math.log(256) * torch.tensor([[size[name] for size in sizes]], dtype=torch.float64) for name in sizes[0]
+    }
 
 
 def _size(picture: Image.Image, kind: str, **options: object) -> int:

@@ -21,6 +21,8 @@ PIXELS = "pixels"
 """The part with the number of pixels of each image of a factor, if images have other sizes than the model's."""
 SAMPLES = "samples"
 """The name of the set of exact samples of the model."""
+CODECS = "codecs"
+"""The name of the set of the first held-out images, which are also stored by lossless codecs."""
 IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
 """The two kinds of samples: drawn by the whole chain, and drawn given the views of held-out images."""
 
@@ -57,7 +59,8 @@ class Evaluation:
     Sets are `heldout`, `training` and `samples`, and factors are those that are trained, and `condition`. The parts are
     `nats`, `inside` and `null` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of the
     factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart. If
-    images have other sizes than the model's, there is also the part `pixels`, (1, images)."""
+    images have other sizes than the model's, there is also the part `pixels`, (1, images). The set `codecs` has
+    lossless codecs in place of factors: the sizes of the first held-out images in files, -log(256) for each byte."""
 
     def has_facts_of(self, other: Evaluation) -> bool:
         """Whether the factors, the weights and the source of the images are those of another evaluation."""
@@ -157,6 +160,27 @@ class Evaluation:
         saved = None if nats is None or null is None else null - nats
         return bits(saved, self._dims(images, self.factors[0]))
 
+    def codecs(self) -> dict[str, tuple[Mean, Mean]]:
+        """Bits/dim of the first held-out images in files of lossless codecs, by the name of the codec.
+
+        Beside them are the bits/dim of the model minus those of the codec, for the same images. There are no codecs
+        if a factor is not trained, or if images do not have 256 levels.
+        """
+        nats, dims, found = self.nats("heldout", self.factors), self._dims("heldout", self.factors[0]), {}
+        for name, sizes in self._sizes_in_files().items():
+            of = dims[: len(sizes)] if isinstance(dims, Tensor) else dims
+            found[name] = bits(sizes, of), bits(None if nats is None else nats[: len(sizes)] - sizes, of)
+        return found
+
+    @property
+    def codec_count(self) -> int:
+        """Number of held-out images that are also stored by codecs."""
+        return next((len(sizes) for sizes in self._sizes_in_files().values()), 0)
+
+    def _sizes_in_files(self) -> dict[str, Tensor]:
+        keys = [key for key in self.tensors if key.startswith(f"{CODECS}.")]
+        return {key.split(".")[1]: self.tensors[key][0] for key in keys}
+
     def condition_bits(self, images: Images = "heldout") -> Mean:
         """Bits of a condition, -log₂ p(y). Unknown if conditions are not modelled."""
         nats = self.tensors.get(f"{images}.{CONDITION_FACTOR}.{NATS}")
@@ -214,6 +238,10 @@ class Evaluation:
                 images: found.to_dict("bits")
                 for images in SETS
                 if (found := self.condition_bits(images)).value is not None
+            },
+            "codecs": {
+                name: mean.to_dict() | difference.to_dict("difference", "difference_error")
+                for name, (mean, difference) in self.codecs().items()
             },
             "factors": [self._factor(place) for place in range(len(self.factors))],
         }

@@ -17,7 +17,8 @@ from torch import Tensor
 from auxar.data.batches import evaluation_examples
 from auxar.data.examples import Examples
 from auxar.data.sets import DataSets, ImageSet
-from auxar.evaluation.evaluation import PIXELS, SAMPLES, Evaluation
+from auxar.evaluation.codecs import codec_nats
+from auxar.evaluation.evaluation import CODECS, NATS, PIXELS, SAMPLES, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.image_nats import HASHES, INDICES, digest_of, joined, share_of
 from auxar.evaluation.own_samples import share_of_samples
@@ -119,13 +120,18 @@ class RunEvaluation(Work):
         `SAMPLES` are the held-out images for which samples are drawn, if all factors are trained.
         """
         config = self.recipe.evaluation
-        samples = config.samples if all(factor.factor in self.checksums for factor in self.factors) else 0
+        samples = config.samples if self._is_trained else 0
         found = {
             "heldout": (self.data.heldout, config.heldout_images),
             "training": (self.data.train, config.train_images),
             SAMPLES: (self.data.heldout, min(samples, config.heldout_images or samples)),
         }
         return {name: (images, limit) for name, (images, limit) in found.items() if limit != 0}
+
+    @property
+    def _is_trained(self) -> bool:
+        """Whether all factors are trained."""
+        return all(factor.factor in self.checksums for factor in self.factors)
 
     def compute(self, number: int) -> Tensors:
         """Computes the log-likelihoods of the images of a chunk.
@@ -179,6 +185,10 @@ class RunEvaluation(Work):
                 f"{name}.{part}": nats.T.contiguous() for part, nats in share.items() if self._tells(part, nats)
             }
         digests = {} if arithmetic == FLOAT else digests_of(self.run, arithmetic)
+        # The content of a stream is read only once.
+        if arithmetic == FLOAT and self._is_trained and isinstance(self.data.heldout, Sized):
+            sizes = codec_nats(self.data.heldout, self.recipe.evaluation.heldout_images)
+            tensors |= {f"{CODECS}.{name}.{NATS}": nats for name, nats in sizes.items()}
         return attrs.evolve(self._evaluation(digest), arithmetic=arithmetic, digests=digests, tensors=tensors)
 
     def _tells(self, part: str, values: Tensor) -> bool:

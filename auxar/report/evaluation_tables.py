@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, Evaluation
 from auxar.evaluation.facts import SETS, FactorFacts, Images
@@ -33,8 +33,16 @@ def report_tables(evaluation: Evaluation) -> list[Table]:
     tables: list[Table | None] = [factor_table(evaluation)]
     if len(evaluation.factors) > 1:
         tables.append(resolution_table(evaluation))
-    tables += [channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation)]
+    tables += [*further_tables(evaluation)]
     return [table for table in tables if table is not None]
+
+
+def further_tables(evaluation: Evaluation) -> Iterator[Table | None]:
+    """Yields the tables that the report and the terminal share; None in place of a table without figures."""
+    yield channel_table(evaluation)
+    yield wasted_table(evaluation)
+    yield sample_table(evaluation)
+    yield codec_table(evaluation)
 
 
 def _by_factor(
@@ -124,6 +132,23 @@ def resolution_table(evaluation: Evaluation) -> Table:
     caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
     columns = [Column("resolution"), *map(Column, names)]
     return Table(title, caption, columns, [Row(("bits/dim", *scores)), Row(("kind", *kinds))])
+
+
+def codec_table(evaluation: Evaluation) -> Table | None:
+    """Builds the table of bits/dim in files of lossless codecs. Returns None if no image was stored by them."""
+    if not evaluation.codec_count:
+        return None
+    rows = [
+        Row((name, measured(mean), measured(difference, signed=True)))
+        for name, (mean, difference) in evaluation.codecs().items()
+    ]
+    caption = (
+        f"bits/dim of {evaluation.codec_count:,} held-out images in files of lossless codecs, and bits/dim of the "
+        f"model ({words.kind(evaluation.kind, evaluation.condition)}) minus these: below zero if the model needs fewer "
+        "bits. A file has a header, which weighs more in small images"
+    )
+    columns = [Column("codec", left=True), Column("bits/dim"), Column("model minus codec")]
+    return Table("Beside lossless codecs", caption, columns, rows)
 
 
 def channel_table(evaluation: Evaluation) -> Table | None:

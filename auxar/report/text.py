@@ -14,13 +14,7 @@ from auxar.recipe.cost import FactorCost
 from auxar.report import words
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.cost_table import cost_table
-from auxar.report.evaluation_tables import (
-    channel_table,
-    difference_table,
-    likelihood_table,
-    sample_table,
-    wasted_table,
-)
+from auxar.report.evaluation_tables import difference_table, further_tables, likelihood_table
 from auxar.report.tables import Cell, RunName, Table
 
 WIDTH = 100
@@ -36,7 +30,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     tables: list[Table | None] = [likelihood_table(evaluation, name) for name in evaluation.images]
     if len(tables) == len(SETS):
         tables.append(difference_table(evaluation))
-    tables += [channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation)]
+    tables += [*further_tables(evaluation)]
     lines = _facts(evaluation)
     for table in tables:
         if table is not None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import attrs
-import numpy as np
 import pytest
 import torch
+from helpers.listed_images import Listed
 from helpers.tiny_runs import calls_of, stopping_at
 from PIL import Image
 
@@ -20,7 +21,11 @@ import auxar
 from auxar.cli import main
 from auxar.draw.scoring import ScoreTable, _scores
 from auxar.errors import UserError
-from auxar.evaluation.codecs import codec_sizes
+from auxar.evaluation import codecs
+from auxar.evaluation.codecs import codec_nats, codec_sizes
+from auxar.evaluation.stored import read_evaluation
+from auxar.model import ImageSpec
+from auxar.report.text import evaluation_lines
 
 
 @pytest.fixture
@@ -91,25 +96,23 @@ def test_a_stopped_command_goes_on_with_the_images_that_are_left(finished, image
         auxar.score(finished, images, heldout=4, out="scores.csv")
 
 
-def test_held_out_images_are_measured_if_no_images_are_given(finished, capsys, monkeypatch):
-    model = auxar.load(finished)
-    heldout = auxar.load_images(model).heldout.spaced_examples(5).image
-    sizes = [codec_sizes(image) for image in heldout]
-    expected = {name: [8 * size[name] / model.image.dims for size in sizes] for name in sizes[0]}
-    expected["model"] = model.bits_per_dim(heldout).tolist()
-    scores = auxar.score(finished, heldout=5)
-    assert (scores.images, scores.heldout_images, scores.means.keys()) == ((), 5, expected.keys())
-    for name, values in expected.items():
-        mean = scores.means[name]
-        assert mean.value == pytest.approx(np.mean(values), rel=1e-5)
-        assert mean.error == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-5)
-    assert main(["score", str(finished), "--heldout", "5"]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert first.startswith("bits/dim of 5 held-out images")
-    assert [line.rpartition("  ")[2] for line in lines] == list(scores.means)
-    wrongs: list[dict[str, Any]] = [{"resize": "cover"}, {"out": "a.csv"}, {"condition": "cat"}]
-    for wrong in wrongs:
-        with pytest.raises(UserError, match=f"^{next(iter(wrong))}: expected images to score"):
-            auxar.score(finished, **wrong)
-    with pytest.raises(UserError, match=r"^heldout: expected an integer of at least 1"):
-        auxar.score(finished, heldout=0)
+def test_an_evaluation_has_the_sizes_of_the_first_held_out_images_in_files(copied, monkeypatch):
+    monkeypatch.setattr(codecs, "MOST_IMAGES", 3)
+    run = auxar.evaluate(copied, settings=["evaluation.heldout_images=5", "evaluation.batch_size=2"])
+    evaluation = read_evaluation(run.evaluation)
+    images = [image for _, image in auxar.load_images(auxar.load(copied)).heldout.every(1, 0, 3)]
+    sizes = [codec_sizes(image) for image in images]
+    nats = evaluation.nats("heldout", evaluation.factors)
+    assert nats is not None
+    model = nats[:3] / (-math.log(2) * images[0].numel())
+    assert evaluation.codecs().keys() == sizes[0].keys() >= {"PNG"}
+    for name, (mean, difference) in evaluation.codecs().items():
+        values = torch.tensor([8 * size[name] / images[0].numel() for size in sizes], dtype=torch.float64)
+        for found, expected in ((mean, values), (difference, model - values)):
+            assert found.value == pytest.approx(expected.mean().item(), rel=1e-9)
+            assert found.error == pytest.approx(expected.std().item() / 3**0.5, rel=1e-9)
+        assert evaluation.to_dict()["codecs"][name]["difference"] == difference.value
+    title = "Beside lossless codecs: bits/dim of 3 held-out images"
+    assert any(line.startswith(title) for line in evaluation_lines(evaluation))
+    assert "Beside lossless codecs" in run.report.read_text("utf-8")
+    assert codec_nats(Listed(ImageSpec(height=8, width=8, levels=4), images[0][None] // 64), None) == {}
