@@ -111,6 +111,7 @@ FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
 EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "checksums", "digests"}
 EVALUATED |= {"condition", "without_condition", "condition_figures", "codecs"}
+COST = {"seconds", "multiply_adds"}
 RUN = {
     "condition",
     "run",
@@ -128,7 +129,7 @@ SAMPLED = {"folder", "rule", "meaning", "seed", "count", "sampler", "seconds", "
 KEYS: dict[str, tuple[set[str], str, set[str]]] = {
     "run RECIPE --out RUN": (RUN, "factors", {"factor", "steps", "bits_per_dim", "standard_error"}),
     "check RECIPE": ({"recipe", "precision", "factors"}, "factors", FACTOR | {"recompute"}),
-    "compare RUN RUN": ({"image", "runs", "settings"}, "runs", {"run", "margin", "notes", "seconds", "multiply_adds"} | EVALUATED),
+    "compare RUN RUN": ({"image", "runs", "settings"}, "runs", {"run", "margin", "notes"} | COST | EVALUATED),
     "sample RUN -n 1 --out ψ": (SAMPLED | {"bits_per_dim", "kind", "arithmetic"}, "", set()),
     "figures RUN --rows 1": ({"folder", "figures"}, "figures", {"file", "title", "caption"}),
     "views RECIPE --depth 1 --out ψ": ({"path", "depth", "files"}, "files", {"file", "images"}),

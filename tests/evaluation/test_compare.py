@@ -298,17 +298,18 @@ def test_bits_are_drawn_against_the_time_and_the_multiply_adds_of_training(own):
     assert found.to_dict()["runs"][1]["seconds"] == found.runs[1].seconds
     charts = cost_charts(found)
     assert [title for title, _ in charts] == ["Training time", "Training compute"]
-    minutes = [each.seconds / 60 for each in found.runs]
-    for (_, chart), costs in zip(charts, (minutes, [each.multiply_adds for each in found.runs]), strict=True):
+    expected = [[each.seconds / 60 for each in found.runs], [each.multiply_adds or 0.0 for each in found.runs]]
+    for (_, chart), drawn in zip(charts, expected, strict=True):
         svg = ElementTree.fromstring(chart)
-        labels = [node for node in svg.findall("text") if node.get("class") is None]
-        points = [(float(node.get("cx")), float(node.get("cy"))) for node in svg.findall("circle")]
-        upright = [node for node in labels if node.get("text-anchor") == "middle"]
-        level = [node for node in labels if node.get("text-anchor") == "end"]
-        ticks = np.log10([float(node.text) for node in upright])
-        across = np.polyfit([float(node.get("x")) for node in upright], ticks, 1)
-        down = np.polyfit([float(node.get("y")) - 4 for node in level], [float(node.text) for node in level], 1)
-        for (x, y), cost, each in zip(points, costs, found.runs, strict=True):
+        labels = [node for node in svg.findall("text") if node.attrib.get("class") is None]
+        points = [(float(node.attrib["cx"]), float(node.attrib["cy"])) for node in svg.findall("circle")]
+        upright = [node for node in labels if node.attrib.get("text-anchor") == "middle"]
+        level = [node for node in labels if node.attrib.get("text-anchor") == "end"]
+        ticks = np.log10([float(node.text or "") for node in upright])
+        across = np.polyfit([float(node.attrib["x"]) for node in upright], ticks, 1)
+        values = [float(node.text or "") for node in level]
+        down = np.polyfit([float(node.attrib["y"]) - 4 for node in level], values, 1)
+        for (x, y), cost, each in zip(points, drawn, found.runs, strict=True):
             assert np.polyval(across, x) == pytest.approx(np.log10(cost), abs=0.05)
             assert np.polyval(down, y) == pytest.approx(each.bits_per_dim, abs=0.02)
     metrics.unlink()
