@@ -25,6 +25,8 @@ from auxar.data.examples import Examples as Examples
 
 # Commands
 from auxar.commands.run import run as run
+from auxar.training.watching import on_step as on_step
+from auxar.training.watching import TrainingStep as TrainingStep
 from auxar.report.summary import MeasuredRun as MeasuredRun
 from auxar.report.summary import RunSummary as RunSummary
 from auxar.runs.layout import RunFolder as RunFolder

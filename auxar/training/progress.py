@@ -17,6 +17,7 @@ from auxar.model import Factor
 from auxar.progress import ProgressBar
 from auxar.recipe import TrainingConfig
 from auxar.training.checkpoints import Progress
+from auxar.training.watching import TrainingStep, tell
 
 MOST_SKIPPED = 50
 """Maximum number of consecutive skipped steps. If more steps fail, the cause is the weights rather than a batch."""
@@ -84,6 +85,8 @@ class Meter:
         due = self.step == self.total or any(every and self.step % every == 0 for every in intervals)
         if self.losses and (due or self.step % self.config.log_every == 0):
             self._write(norm, rate)
+        if self.accelerator.is_main_process:
+            tell(TrainingStep(self.factor.name, self.step, self.total, loss, norm, rate))
 
     def add_validation(self, bits: float, seconds: float) -> None:
         """Records bits/dim on validation images after the last step, and the time that they took."""
