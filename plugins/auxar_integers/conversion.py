@@ -80,6 +80,7 @@ class Converter:
         output: Quantity | None = None,
     ) -> None:
         self.check(ranges.network, ranges.graph)
+        self.network = ranges.network
         self.modules = dict(ranges.network.named_modules())
         self.graph = ranges.graph
         self.largest = ranges.largest
@@ -102,6 +103,8 @@ class Converter:
         for node in graph.nodes:
             if node not in needed or node.op in ("placeholder", "output"):
                 continue
+            if node.op == "get_attr" and all(user.target is operator.mul for user in node.users):
+                continue  # A factor for each channel.
             name = getattr(node.target, "__name__", node.target)
             if node.op == "call_module":
                 module = modules[str(node.target)]
@@ -132,7 +135,7 @@ class Converter:
                 self.values[node] = next(inputs)
             elif node.op == "output":
                 result = self._quantity(node.args[0], is_output=True)
-            else:
+            elif node.op != "get_attr":
                 self.values[node] = self._value(node)
         assert result is not None
         if self.output is not None and result.step != self.output.step:
@@ -271,7 +274,9 @@ class Converter:
         name = self._emit("sum", module, *sources)
         return Quantity(name, 2.0**-exponent, self.bound, max(source.channels for source in sources))
 
-    def _of_product(self, node: Any) -> Quantity:
+    def _of_product(self, node: Any) -> Quantity | Sum:
+        if attributes := [each for each in node.args if isinstance(each, fx.Node) and each.op == "get_attr"]:
+            return self._scaled(node, attributes[0])
         sources = [self._quantity(each) for each in node.args if isinstance(each, fx.Node)]
         numbers = [each for each in node.args if not isinstance(each, fx.Node)]
         if not numbers:
@@ -283,6 +288,19 @@ class Converter:
         shift = source.exponent + bits - exponent
         module = IntegerSum(weights=[round(number * 2.0**bits)], shift=shift, bound=self.bound)
         return Quantity(self._emit("product", module, source), 2.0**-exponent, self.bound, source.channels)
+
+    def _scaled(self, node: Any, attribute: fx.Node) -> Sum:
+        """The product with a factor for each channel, as a 1×1 convolution with a diagonal weight."""
+        (source,) = (self._quantity(each) for each in node.args if each is not attribute)
+        factors: Tensor = operator.attrgetter(str(attribute.target))(self.network).detach()
+        if factors.numel() not in (1, source.channels) or factors.numel() != max(1, *factors.shape[-3:-2]):
+            shape = tuple(factors.shape)
+            raise NoIntegersError(f"{attribute.target} has the shape {shape}; expected ({source.channels}, 1, 1)")
+        layer = Pointwise([source.channels], source.channels, normalized=False)
+        assert layer.kernel is not None
+        with torch.no_grad():
+            layer.kernel.copy_(torch.diag(factors.flatten().expand(source.channels))[:, :, None, None])
+        return Sum((Term(self._name(f"{attribute.target}:scale"), layer, (source,), ()),))
 
     def _product(self, node: Any, first: Quantity, second: Quantity) -> Quantity:
         """The product of two values, which is the value of a node."""

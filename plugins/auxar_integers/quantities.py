@@ -62,7 +62,7 @@ def _exact_weight(layer: Convolution) -> Tensor:
     """
     if layer.direction is None or layer.gain is None:
         return layer.weight().detach().cpu().double()
-    direction = layer.masked(layer.direction).detach().cpu().double()
+    direction = layer.dense(layer.masked(layer.direction)).detach().cpu().double()
     rows = direction.movedim(layer.outputs_dim, 0).flatten(1)
     norms = torch.tensor([math.sqrt(math.fsum(row)) for row in (rows * rows).tolist()], dtype=torch.float64)
     return direction * layer.by_output(layer.gain.detach().cpu().double() / norms)

@@ -29,16 +29,24 @@ MOST_PARTS = 64
 
 
 def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor, *, stride: int = 1, padding: int = 0, transposed: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    transposed: bool = False,
 ) -> Tensor:
     """The convolution or, if `transposed`, the transposed convolution of `x`, (b, c, h, w).
 
-    `padding` is that of all four sides. On a CPU, values and gradients do not depend on the number of threads.
+    `padding` is that of all four sides, and `groups` is as in PyTorch. On a CPU, values and gradients do not depend on
+    the number of threads.
     """
     # With one thread, PyTorch computes 1×1 convolutions of fewer than 16 images in another way, with other rounding. It
     # does not for a dilated kernel. A kernel of one tap is the same for any dilation.
     dilation = 2 if x.device.type == "cpu" and weight.shape[2:] == (1, 1) else 1
-    options = [stride, padding, dilation, int(transposed)]
+    options = [stride, padding, dilation, groups, int(transposed)]
     if x.device.type != "cpu" or not torch.is_grad_enabled():
         return _convolved(x, weight, bias, options)
     x, weight, bias = cast(x, weight, bias)
@@ -46,12 +54,12 @@ def convolve(
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, options: Sequence[int]) -> Tensor:
-    stride, padding, dilation, transposed = options
+    stride, padding, dilation, groups, transposed = options
     function = functional.conv_transpose2d if transposed else functional.conv2d
     # PyTorch computes a single small image by matrix products, which depend on the number of threads.
     small = x.shape[0] == 1 and x.numel() <= SMALL and x.device.type == "cpu" and not torch.compiler.is_compiling()
     with threads(1) if small else contextlib.nullcontext():
-        return function(x, weight, bias, stride=stride, padding=padding, dilation=dilation)
+        return function(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 class _Convolution(torch.autograd.Function):
@@ -82,9 +90,10 @@ def _gradients(
     needed: tuple[bool, bool, bool], gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]
 ) -> Sequence[Tensor]:
     """The gradients of input, weight and bias that are needed, as PyTorch computes them."""
-    *sizes, transposed = options
+    *sizes, groups, transposed = options
+    pairs = ([size] * 2 for size in sizes)
     found: Sequence[Tensor] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [gradient.shape[1]], *([size] * 2 for size in sizes), bool(transposed), [0, 0], 1, needed
+        gradient, x, weight, [gradient.shape[1]], *pairs, bool(transposed), [0, 0], groups, needed
     )
     return found
 
@@ -96,7 +105,10 @@ def _parts(gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]) -> l
 
 
 def _weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]) -> tuple[Tensor, Tensor]:
-    """The gradients of weight and bias. `options` are stride, padding, dilation, and 1 for a transposed convolution."""
+    """The gradients of weight and bias.
+
+    `options` are stride, padding, dilation, groups, and 1 for a transposed convolution.
+    """
     parts = _parts(gradient, x, weight, options)
 
     def compute(part: int) -> Sequence[Tensor]:

@@ -25,6 +25,9 @@ SMALLEST_DEVIATION = 0.05
 class Convolution(nn.Module):
     """The base class of the layers: parameters, weight and data-dependent initialization."""
 
+    groups = 1
+    """Number of groups of channels. Each group of outputs reads only its own group of inputs."""
+
     def __init__(
         self, shape: Sequence[int], outputs_dim: int, initial_deviation: float, normalized: bool = True
     ) -> None:
@@ -46,7 +49,20 @@ class Convolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def weight(self) -> Tensor:
-        """The weight: the kernel or, if it is normalized, gain · direction / |direction|."""
+        """The weight for all inputs and outputs, with zeros between different groups."""
+        return self.dense(self.grouped_weight())
+
+    def dense(self, weight: Tensor) -> Tensor:
+        """A weight (outputs, inputs / groups, h, w) as a weight (outputs, inputs, h, w), with zeros between groups."""
+        if self.groups == 1:
+            return weight
+        own = torch.eye(self.groups, dtype=weight.dtype, device=weight.device)[:, None, :, None, None, None]
+        parts = weight.unflatten(0, (self.groups, -1))[:, :, None]
+        found: Tensor = (parts * own).flatten(2, 3).flatten(0, 1)
+        return found
+
+    def grouped_weight(self) -> Tensor:
+        """The weight as PyTorch stores it: the kernel or, if it is normalized, gain · direction / |direction|."""
         if self.kernel is not None:
             return self.masked(self.kernel)
         assert self.direction is not None
@@ -69,7 +85,7 @@ class Convolution(nn.Module):
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
         """The convolution of `x` (b, c, h, w) with the layer's weight and bias. `padding` is that of all four sides."""
-        return convolve(x, self.weight(), self.bias, stride=stride, padding=padding)
+        return convolve(x, self.grouped_weight(), self.bias, stride=stride, padding=padding, groups=self.groups)
 
     def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
         """The transposed convolution of `x` (b, c, h, w) with the layer's weight and bias."""
@@ -113,6 +129,13 @@ def data_dependent_initialization(network: nn.Module) -> Iterator[None]:
             layer.initializing = False
 
 
+def divided(inputs: int, outputs: int, groups: int) -> int:
+    """The number of inputs of each group. Raises `ValueError` unless `groups` divides the inputs and the outputs."""
+    if groups < 1 or inputs % groups or outputs % groups:
+        raise ValueError(f"groups is {groups}; expected a divisor of {inputs} inputs and of {outputs} outputs")
+    return inputs // groups
+
+
 class CausalConv2d(Convolution):
     """A convolution that reads a given rectangle of inputs for each output.
 
@@ -127,6 +150,10 @@ class CausalConv2d(Convolution):
 
     With `last`, the lowest row of the rectangle is shorter: only its columns c + columns[0] … c + last are read. Raises
     `ValueError` unless last is an integer with columns[0] - 1 ≤ last ≤ columns[1].
+
+    With `groups`, outputs read only the inputs of their own group, as in PyTorch; a depthwise convolution has as many
+    groups as channels. Fast samplers and integers compute such a layer as a dense one. Raises `ValueError` unless
+    `groups` divides the numbers of inputs and outputs.
     """
 
     weights_version = 2
@@ -140,6 +167,7 @@ class CausalConv2d(Convolution):
         *,
         last: int | None = None,
         stride: int = 1,
+        groups: int = 1,
         initial_deviation: float = 1.0,
         normalized: bool = True,
     ) -> None:
@@ -149,8 +177,9 @@ class CausalConv2d(Convolution):
         self.columns = columns
         self.last = last
         self.stride = stride
+        self.groups = groups
         kernel = (above[1] - above[0] + 1, columns[1] - columns[0] + 1)
-        super().__init__((outputs, inputs, *kernel), 0, initial_deviation, normalized)
+        super().__init__((outputs, divided(inputs, outputs, groups), *kernel), 0, initial_deviation, normalized)
 
     def masked(self, weight: Tensor) -> Tensor:
         if self.last is None:
@@ -184,7 +213,7 @@ class Conv2d(Convolution):
 
     With stride 1, the output at (r, c) reads rows r - 1 … r + 1 and columns c - 1 … c + 1. With stride 2, the output at
     (i, j) reads rows 2i … 2i + 2 and columns 2j … 2j + 2, and height and width are halved, rounded up. These are the
-    places at which `TransposedConv2d` writes, so the two keep features in place.
+    places at which `TransposedConv2d` writes, so the two keep features in place. `groups` are as in `CausalConv2d`.
     """
 
     weights_version = 2
@@ -195,11 +224,13 @@ class Conv2d(Convolution):
         outputs: int,
         *,
         stride: int = 1,
+        groups: int = 1,
         initial_deviation: float = 1.0,
         normalized: bool = True,
     ) -> None:
         self.stride = stride
-        super().__init__((outputs, inputs, 3, 3), 0, initial_deviation, normalized)
+        self.groups = groups
+        super().__init__((outputs, divided(inputs, outputs, groups), 3, 3), 0, initial_deviation, normalized)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:

@@ -29,12 +29,7 @@ class NoScheduleError(Exception):
 NOT_CAUSAL = "the network is not causal: a prediction depends on its own pixel or on a pixel to its right"
 LAYERS = (CausalConv2d, Pointwise, UpsamplingConv2d, Dropout, IntegerFunction)
 """The supported layers."""
-INSTEAD = {
-    "gelu": "x * sigmoid(1.702 * x), which is nearly the same, or silu",
-    "hardswish": "silu",
-    "leaky_relu": "relu(x) - slope * relu(-x)",
-    "conv2d": "the layer CausalConv2d",
-}
+INSTEAD = {"gelu": 'gelu(x, approximate="tanh"), which is nearly the same', "conv2d": "the layer CausalConv2d"}
 """Expressions that replace operations."""
 SUPPORTED = (
     f"the supported functions are {', '.join(sorted(set(FUNCTIONS.values())))}, and the supported layers CausalConv2d, "

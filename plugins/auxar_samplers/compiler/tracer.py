@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
 from collections.abc import Callable
@@ -15,6 +16,26 @@ from auxar import CausalNetwork, NetworkEmbedding
 from auxar_layers.convolutions import Convolution, Dropout
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerFunction
+
+
+def _gelu(x: Any, approximate: str = "none") -> Any:
+    """The expression of the approximation by tanh (Hendrycks & Gimpel 2016); None for the exact GELU."""
+    tanh = torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x)))
+    return 0.5 * x * (1.0 + tanh) if approximate == "tanh" else None
+
+
+def _hard_sigmoid(x: Any, inplace: bool = False) -> Any:
+    sixth = x * (1 / 6)
+    return functional.relu(sixth + 0.5) - functional.relu(sixth - 0.5)
+
+
+def _hard_swish(x: Any, inplace: bool = False) -> Any:
+    return x * _hard_sigmoid(x)
+
+
+def _leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
+    return functional.relu(x) - negative_slope * functional.relu(-x)
+
 
 FUNCTIONS: dict[Callable[..., Any], str] = {
     concat_elu: "concat_elu",
@@ -35,6 +56,15 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
 An `IntegerFunction` is supported, too."""
 
 
+EXPRESSIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    functional.gelu: _gelu,
+    functional.hardsigmoid: _hard_sigmoid,
+    functional.hardswish: _hard_swish,
+    functional.leaky_relu: _leaky_relu,
+}
+"""Functions that are traced as expressions of the supported functions."""
+ACTIVATIONS = (nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.LeakyReLU, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh)
+"""Modules that are traced as the functions that they call."""
 _DEFAULTS = {"inplace": False, "alpha": 1.0}
 
 
@@ -54,12 +84,21 @@ class Tracer(fx.Tracer):
     _thread: int
 
     def __init__(self, method: str = "forward") -> None:
-        super().__init__(autowrap_functions=tuple(FUNCTIONS))
+        super().__init__(autowrap_functions=(*FUNCTIONS, *EXPRESSIONS))
         self.traced_func_name = method
 
     def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
         leaves = Convolution | Dropout | IntegerFunction | nn.Linear | nn.LayerNorm
+        if isinstance(module, ACTIVATIONS):
+            return False
         return isinstance(module, leaves) or super().is_leaf_module(module, module_qualified_name)
+
+    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **options: Any) -> Any:
+        """Records an operation, or the operations of its expression."""
+        expression = EXPRESSIONS.get(target) if kind == "call_function" else None
+        if expression is not None and (found := expression(*args, **kwargs)) is not None:
+            return found
+        return super().create_proxy(kind, target, args, kwargs, *more, **options)
 
     def trace(self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         """Traces a network. `concrete_args` are the values of arguments that are constants in the graph."""

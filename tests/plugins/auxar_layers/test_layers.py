@@ -1,5 +1,6 @@
 """Tests that layers and functions of the networks are as documented."""
 
+import functools
 import itertools
 import math
 
@@ -59,6 +60,31 @@ def test_a_causal_convolution_reads_exactly_its_rows_above_and_its_columns(layer
     assert torch.equal(x.grad, expected)
     bias = 0.0 if outside else layer.bias[channel].item()
     assert y[0, channel, row, column].item() == pytest.approx((x * expected).sum().item() + bias, abs=1e-12)
+
+
+@pytest.mark.parametrize(("groups", "normalized"), [(2, True), (6, False)])
+@pytest.mark.parametrize("kind", [Conv2d, functools.partial(CausalConv2d, above=(0, 1), columns=(-1, 1), last=0)])
+def test_groups_read_only_their_own_inputs(kind, groups, normalized):
+    """Compares values and gradients with a layer without groups that has the same weight, with zeros."""
+    layer = randomized(kind(6, 12, groups=groups, normalized=normalized), 0)
+    dense = kind(6, 12, normalized=False).double()
+    dense.kernel.data, dense.bias.data = layer.weight().detach().clone(), layer.bias.detach().clone()
+    apart = torch.arange(12)[:, None] * groups // 12 != torch.arange(6) * groups // 6
+    assert not layer.weight()[apart].any()
+    assert layer.weight()[~apart].abs().sum() > 0
+    x, others = normal(3, 6, 5, 4).requires_grad_(), normal(3, 6, 5, 4).requires_grad_()
+    values = [layer(x), dense(others)]
+    assert torch.allclose(*values)
+    for value in values:
+        (value**2).sum().backward()
+    assert torch.allclose(x.grad, others.grad)
+    assert torch.allclose(layer.bias.grad, dense.bias.grad)
+    if not normalized:
+        assert torch.allclose(
+            layer.dense(layer.kernel.grad), dense.kernel.grad.masked_fill(apart[..., None, None], 0), atol=1e-3
+        )
+    with pytest.raises(ValueError, match="groups is 4; expected a divisor of 6 inputs and of 12 outputs"):
+        kind(6, 12, groups=4)
 
 
 def test_a_channel_that_does_not_vary_is_not_blown_up():

@@ -43,10 +43,10 @@ def test_modules_that_other_threads_run_are_no_part_of_the_trace(same):
 
 def test_networks_are_traced_one_after_another():
     traced = []
-    network = Meeting(lambda: traced.append(Tracer().trace(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))))
+    network = Meeting(lambda: traced.append(Tracer().trace(nn.Sequential(nn.Linear(2, 2), nn.Softplus()))))
     Tracer().trace(network)
     assert not traced  # The other thread waits.
     with ThreadPoolExecutor(4) as pool:
-        graphs = [*pool.map(lambda _: Tracer().trace(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), range(40))]
+        graphs = [*pool.map(lambda _: Tracer().trace(nn.Sequential(nn.Linear(2, 2), nn.Softplus())), range(40))]
     assert all([node.op for node in graph.nodes][1:3] == ["call_module", "call_module"] for graph in graphs)
     assert isinstance(nn.Linear(2, 2)(torch.ones(1, 2)), torch.Tensor)
