@@ -100,6 +100,8 @@ def chosen_of(container: Container, only: Sequence[str], depth: int) -> list[Ent
     if depth not in range(len(container.header.lags)):
         raise UserError(f"depth: expected 0 … {len(container.header.lags) - 1} for this file, got {depth}")
     only = [only] if isinstance(only, str) else only
+    if not isinstance(only, Sequence) or not all(isinstance(name, str) for name in only):
+        raise UserError(f"only: expected names of images, got {only!r}")
     names = [entry.name for entry in container.entries]
     for name in only:
         if name not in names:

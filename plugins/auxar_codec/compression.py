@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from auxar_codec.index import Entry, packed_index
 from auxar_codec.names import check_names
 from auxar_codec.pictures import Picture, read_picture
 
+logger = logging.getLogger("auxar")
 CHUNK = 2**19
 """Maximum number of sub-pixels of the tiles in a chunk; at least one picture is in it."""
 
@@ -62,8 +64,9 @@ class Compression(Work):
 
     `condition` is a condition of all pictures, or one for each. `tile` is the height and width of tiles; without
     it, pictures are divided only if the model has one size. A file with another content is replaced only with
-    `replace`. Raises `UserError` if a part of a picture could not be kept, if two pictures have the same name, if
-    the index would be too large, or if there is another file.
+    `replace`. With `skip`, pictures of which a part could not be kept are left out with a warning. Raises `UserError`
+    for such a picture otherwise, if two pictures have the same name, if the index would be too large, or if there is
+    another file.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Compression(Work):
         *,
         tile: tuple[int, int] | None = None,
         replace: bool = False,
+        skip: bool = False,
     ) -> None:
         check_names([file.name for file in files], map(str, files))
         if out.exists() and any(file.samefile(out) for file in files):
@@ -83,7 +87,16 @@ class Compression(Work):
         values = codec.conditions(condition, len(files))
         # Encoding takes long, so all pictures are checked before it begins.
         reading = steps(list(zip(files, values, strict=True)), "reading")
-        self.sources = [self._source(file, read_picture(file), own) for file, own in reading]
+        self.sources: list[Source] = []
+        for file, own in reading:
+            try:
+                self.sources.append(self._source(file, read_picture(file), own))
+            except UserError as error:
+                if not skip:
+                    raise
+                logger.warning("%s; it is left out", error)
+        if not self.sources:
+            raise UserError("paths: none of the pictures can be compressed")
         self.header = codec.header([source.entry for source in self.sources], tile)
         self.archiver = codec.archiver(self.header)
         self.parts = chunks_of([self.archiver.size(source.entry) for source in self.sources], CHUNK)

@@ -15,6 +15,9 @@ from auxar_codec.index import MOST_METADATA, MOST_PIXELS, MOST_SIDE
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "GIF")
 """Formats of image files, as Pillow names them, in which it is known whether a picture has more than 8 bits."""
 
+KEPT = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
+"""Pillow's modes of pictures that can be kept, and the modes in which their values are."""
+
 
 @attrs.frozen(eq=False)
 class Picture:
@@ -31,9 +34,10 @@ class Picture:
 def read_picture(source: Path | BinaryIO | Image.Image, label: str = "") -> Picture:
     """Reads a picture from an image file, with the pixels as they are stored, or from a Pillow image.
 
-    Colors of a palette become RGB. Raises `UserError`, with the reason, if it cannot be read, or if a part
-    of the picture could not be kept: transparency, more than 8 bits, several frames, or a color space other than gray
-    and RGB.
+    Colors of a palette become RGB, or gray if all of them are, and the values of bilevel pictures become 0 and 255. An
+    alpha channel that is opaque everywhere is left out. Raises `UserError`, with the reason, if the picture cannot be
+    read, or if a part of it could not be kept: transparency, more than 8 bits, several frames, or a color space other
+    than gray and RGB.
     """
     try:
         if isinstance(source, Image.Image):
@@ -50,7 +54,7 @@ def read_picture(source: Path | BinaryIO | Image.Image, label: str = "") -> Pict
 
 
 def _check(picture: Image.Image) -> None:
-    """Raises `ValueError` if a part of a picture would be lost. Its pixels are not decoded."""
+    """Raises `ValueError` if a part of a picture would be lost. Pixels are decoded only to find transparent ones."""
     if picture.width * picture.height > MOST_PIXELS:
         raise ValueError(f"it has {picture.width * picture.height:,} pixels, and at most {MOST_PIXELS:,} are allowed")
     if max(picture.size) > MOST_SIDE:
@@ -60,9 +64,9 @@ def _check(picture: Image.Image) -> None:
         raise ValueError("it has 16 bits for each value, and only 8 are kept")
     if (frames := getattr(picture, "n_frames", 1)) > 1:
         raise ValueError(f"it has {frames} frames, and only single pictures are kept")
-    if picture.has_transparency_data:
+    if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
         raise ValueError("it has transparency, which is not kept; blend it onto a background first")
-    if picture.mode not in ("L", "P", "RGB"):
+    if picture.mode not in KEPT:
         raise ValueError(
             f"its mode is {picture.mode}, and only gray and RGB pictures of 8 bits are kept; convert it first"
         )
@@ -70,7 +74,9 @@ def _check(picture: Image.Image) -> None:
 
 def _kept(picture: Image.Image) -> Picture:
     _check(picture)
-    pixels = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+    pixels = np.asarray(picture.convert(KEPT[picture.mode]))
+    if picture.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
     profile, exif = picture.info.get("icc_profile") or b"", picture.info.get("exif") or b""
     for what, found in (("color profile", profile), ("EXIF data", exif)):
         if len(found) > MOST_METADATA:

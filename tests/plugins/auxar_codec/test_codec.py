@@ -2,11 +2,14 @@
 
 import io
 import pickle
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from auxar import UserError
 from auxar_codec import codec, compress
 
 
@@ -15,6 +18,9 @@ def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_pa
     compress(run, images, tmp_path / "a.auxar")
     assert own.encode(images) == (tmp_path / "a.auxar").read_bytes() == codec(own.model).encode(images)
     assert list(own.decode(tmp_path / "a.auxar", only="1.png", depth=1)) == ["1.png"]
+    wrong: Any = 5
+    with pytest.raises(UserError, match="only: expected names of images, got 5"):
+        own.decode(tmp_path / "a.auxar", only=wrong)
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8))
     photo.save(path := tmp_path / "b.png", exif=(exif := b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"))
     values = np.asarray(photo)

@@ -277,6 +277,20 @@ def test_pictures_and_their_index_are_checked_before_the_first_is_encoded(run, i
         compress(run, tmp_path / "in", tmp_path / "a.auxar")
 
 
+def test_pictures_that_cannot_be_kept_are_left_out_on_request(run, images, tmp_path, caplog):
+    shutil.copytree(images, tmp_path / "in")
+    Image.new("RGBA", (8, 8)).save(tmp_path / "in" / "z.png")
+    for file, folder in (("a", images), ("b", tmp_path / "in")):
+        compress(run, folder, tmp_path / f"{file}.auxar", skip=True)
+    assert (tmp_path / "a.auxar").read_bytes() == (tmp_path / "b.auxar").read_bytes()
+    assert [line for line in caplog.messages if "left out" in line] == [
+        f"{tmp_path / 'in' / 'z.png'} cannot be compressed: it has transparency, which is not kept; blend it onto a "
+        "background first; it is left out"
+    ]
+    with pytest.raises(UserError, match="none of the pictures can be compressed"):
+        compress(run, tmp_path / "in" / "z.png", tmp_path / "c.auxar", skip=True)
+
+
 def test_a_file_has_the_digests_of_the_integers_that_were_used(run, images, packed, tmp_path):
     """A record of digests may be missing. The digests of the model itself are compared all the same."""
     copy = shutil.copytree(run, tmp_path / "run")

@@ -59,6 +59,21 @@ def test_colors_of_a_palette_become_rgb(tmp_path):
     assert np.array_equal(found.transpose(1, 2, 0), np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "1", "P", "PA"])
+def test_values_are_kept_as_gray_or_rgb_without_an_opaque_alpha_channel(mode):
+    gray = np.array([[0, 255, 255], [255, 0, 0]], np.uint8)
+    expected = gray[None] if mode != "RGBA" else colors().transpose(2, 0, 1)
+    picture = Image.fromarray(expected[0] if mode != "RGBA" else colors()).convert(mode)
+    found = read_picture(picture)
+    assert np.array_equal(found.pixels, expected)
+    if mode in ("RGBA", "LA"):
+        alpha = picture.getchannel("A")
+        alpha.putpixel((0, 0), 254)
+        picture.putalpha(alpha)
+        with pytest.raises(UserError, match="transparency"):
+            read_picture(picture)
+
+
 def save_animation(path):
     frames = [Image.fromarray(colors() + k) for k in range(2)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -85,7 +100,6 @@ def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0)):
         (lambda path: Image.fromarray(colors().astype(np.uint16)[..., 0]).save(path), "a.png", "16 bits"),
         (save_deep, "a.png", "it has 16 bits for each value, and only 8 are kept"),
         (lambda path: save_deep(path, [(b"tEXt", b"Title\0x")]), "a.png", "it has 16 bits for each value, and only 8"),
-        (lambda path: Image.fromarray(colors()[..., 0] > 9).save(path), "a.png", "its mode is 1"),
         (lambda path: Image.fromarray(colors(channels=4), "CMYK").save(path), "a.jpg", "its mode is CMYK"),
         (
             lambda path: Image.fromarray(colors()).save(path),
