@@ -89,7 +89,8 @@ class RunEvaluation(Work):
             Pass(name, chain, [factor for factor in chain.factors if factor.name in self.checksums], f" ({name})")
             for name, chain in (others or {}).items()
         ]
-        if model.condition is not None and model.condition.optional:
+        # A training loop of the user's own may leave the null condition untrained.
+        if all(factor.conditioning is not None and factor.conditioning.knows_null for factor in own):
             passes.append(Pass(FLOAT, model, own, " (null condition)", without_condition=True))
         if (factor := model.condition_factor) is not None and factor.name in self.checksums:
             passes.append(Pass(FLOAT, model, [factor], " (the conditions)"))

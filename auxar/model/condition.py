@@ -166,6 +166,11 @@ class Conditioning(nn.Module):
         found._modules = {**self._modules, "embedding": self.embedding.at(self.embedding.view, image)}
         return found
 
+    @property
+    def knows_null(self) -> bool:
+        """Whether the null condition was trained: its features start at zero, and change with the first gradient."""
+        return self.null is not None and bool(self.null.any())
+
     def _nulls(self, count: int) -> Tensor:
         assert self.null is not None
         return self.null[None, :, None, None].expand(count, -1, self.image.height, self.image.width)

@@ -16,6 +16,7 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
+from auxar.evaluation.stored import read_evaluation
 from auxar_pixelcnn.components import LightConfig
 
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
@@ -85,6 +86,17 @@ def test_held_out_images_are_measured_given_their_own_conditions(finished):
     own, null = (model.bits_per_dim(heldout.image, condition=y).mean().item() for y in (heldout.condition, "none"))
     assert own != pytest.approx(null, rel=1e-7)
     assert auxar.compare([finished]).runs[0].bits_per_dim == pytest.approx(own, rel=1e-6)
+
+
+def test_a_null_condition_that_was_never_trained_is_not_evaluated(finished, tmp_path):
+    model = auxar.build(finished / "recipe.toml")
+    assert model.condition.optional
+    for name in ("untrained", "trained"):
+        evaluation = read_evaluation(auxar.evaluate(model.save(tmp_path / name)).evaluation)
+        assert evaluation.bits_per_dim().value is not None
+        assert (evaluation.without_condition().value is not None) == (name == "trained")
+        for factor in model.factors:
+            factor.conditioning.null.data += 0.1
 
 
 def test_a_mask_is_given_to_all_factors(tmp_path):
