@@ -15,8 +15,10 @@ import torch
 from helpers.tiny_runs import PROJECT
 from helpers.tutorial_files import write_tutorial
 
+from auxar.commands.compare import compare
 from auxar.commands.run import run
 from auxar.data.loading import load_images
+from auxar.draw.loading import load
 from auxar.model import CausalNetwork, SampleRequest
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
@@ -64,10 +66,23 @@ def test_its_networks_make_a_model_that_is_drawn_from_fast(model):
         assert factor(*given).isfinite().all()
 
 
+def test_its_head_makes_a_model_in_integers(sketch, tmp_path):
+    settings = ["stage=[]", "prior.layers=1", "prior.filters=4", "image.height=8", "image.width=8", "data.limit=20"]
+    settings += ["data.resize=stretch", "training.steps=2", "sampling.images=0", "arithmetic=integer"]
+    folder = run(sketch / "sketch.toml", settings=settings, out=tmp_path / "run", trust_plugins=True)
+    (floats,) = compare([folder]).runs
+    (integers,) = compare([folder], arithmetic="integer").runs
+    assert integers.bits_per_dim == pytest.approx(floats.bits_per_dim, abs=0.01)
+    for arithmetic in ("integer", "float"):
+        images = load(folder, arithmetic=arithmetic, trust_plugins=True).sample(2, rule="ancestral")
+        assert set(images.tensor.unique().tolist()) == {0, 1}
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "test_the_head",
+        "test_the_integer_head",
         pytest.param("test_the_network", marks=pytest.mark.slow),
         "test_the_network_with_its_own_head",
         "test_the_embedding",
