@@ -42,6 +42,7 @@ from auxar.draw.classification import ImageClass as ImageClass
 from auxar.commands.score import score as score
 from auxar.draw.scoring import Scores as Scores
 from auxar.draw.scoring import ImageScore as ImageScore
+from auxar.evaluation.codecs import codec_sizes as codec_sizes
 from auxar.commands.export import export as export
 from auxar.commands.integers import integers as integers
 from auxar.commands.views import write_views as write_views

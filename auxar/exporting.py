@@ -24,7 +24,6 @@ from auxar.files import (
     read_checksum,
     read_tensors,
     to_json,
-    write_json,
     write_tensors,
     write_text,
 )
@@ -32,14 +31,7 @@ from auxar.model import FLOAT
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import MOST_BYTES, recipe_table
-from auxar.runs.converted import (
-    Record,
-    path_of,
-    present_origin,
-    read_converted,
-    record_path,
-    write_converted,
-)
+from auxar.runs.converted import ConvertedFactors, write_converted
 from auxar.runs.format import write_format
 from auxar.runs.history import HISTORY, read_history
 from auxar.runs.layout import RunFolder
@@ -127,16 +119,14 @@ def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: str) -> None:
     """Copies the factors that were converted to an arithmetic from the run's weights, and their digests."""
-    found = {}
+    own, copies = ConvertedFactors(run, arithmetic), ConvertedFactors(new, arithmetic)
     for name in recipe.factor_names:
-        if present_origin(run, name, arithmetic) is None:
-            continue
-        converted, made = read_converted(run, name, arithmetic)
-        # The new file of weights has other metadata, so its checksum differs.
-        found[name] = attrs.evolve(made, weights=read_checksum(new.weights(name)))
-        write_converted(path_of(new, name, arithmetic), converted, found[name])
-    if found:
-        write_json(record_path(new, arithmetic), attrs.asdict(Record(found)))
+        if own.origin(name) is not None:
+            converted, made = own.read(name)
+            # The new file of weights has other metadata, so its checksum differs.
+            made = attrs.evolve(made, weights=read_checksum(new.weights(name)))
+            write_converted(copies.path(name), converted, made)
+            copies.write_record(name, made)
 
 
 def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:

@@ -12,12 +12,14 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 logger = logging.getLogger("auxar")
+
+T = TypeVar("T")
 
 BAR_DELAY = 2.0
 """Usual `delay` in seconds of functions that are often fast: the time after which their progress appears."""
@@ -35,6 +37,13 @@ def progress_bar(iterable: Any = None, **options: Any) -> ProgressBar:
         [1, 2]
     """
     return ProgressBar(iterable, **options)
+
+
+def steps(parts: Sequence[T], what: str, unit: str = "part") -> Iterable[T]:
+    """The parts of some work, with their progress if there are several and they take long."""
+    hidden = len(parts) < 2
+    found: Iterable[T] = progress_bar(parts, desc=what, unit=unit, delay=BAR_DELAY, leave=False, disable=hidden)
+    return found
 
 
 def is_hidden() -> bool:

@@ -7,7 +7,6 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.commandline import Result, command
-from auxar.errors import UserError
 
 if TYPE_CHECKING:
     from auxar.training.conversion import Integers
@@ -65,22 +64,20 @@ def integers(
     from auxar.commands.results import check_of
     from auxar.data.loading import images_of
     from auxar.recipe.options import check_settings
-    from auxar.runs.lock import holding_for_all
+    from auxar.runs.lock import holding
     from auxar.runs.opening import open_run
     from auxar.runs.weights import trained_model
     from auxar.training.conversion import Integers, convert_run, integer_arithmetic
-    from auxar.work.processes import working_together
+    from auxar.work.processes import check_alone
 
     path = as_path(run, "run")
     count = as_integer(images, "images", 1)
     check_settings(settings, "data.path", "data.options", "data.workers")
-    with working_together() as processes:
-        with processes.agreeing():
-            if processes.count > 1:
-                raise UserError("auxar integers: run this command in one process")
-            folder, recipe = open_run(path, settings, trust_plugins=trust_plugins)
-            choice = integer_arithmetic(folder, recipe, weights=weights, activations=activations)
-            trained_model(folder, recipe)  # Loading weights checks them.
-        with holding_for_all(folder.output.path, processes, check_of(folder)):
-            digests = convert_run(folder, recipe, choice, lambda: images_of(recipe), count)
+    check_alone("auxar integers")
+    folder, recipe = open_run(path, settings, trust_plugins=trust_plugins)
+    choice = integer_arithmetic(folder, recipe, weights=weights, activations=activations)
+    trained_model(folder, recipe)  # Loading weights checks them.
+    check_of(folder)(folder.output.path)
+    with holding(folder.output.path):
+        digests = convert_run(folder, recipe, choice, lambda: images_of(recipe), count)
     return Integers(folder.output, digests)

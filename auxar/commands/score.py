@@ -98,9 +98,8 @@ def score(
     folder = as_path(run, "run")
     files = as_paths(paths, "paths")
     as_integer(heldout, "heldout", least=0)
-    table = None if out is None else as_path(out, "out")
-    others = None if against is None else as_path(against, "against")
-    pictures = None if maps is None else as_path(maps, "maps")
+    places = {"out": out, "against": against, "maps": maps}
+    table, others, pictures = (None if value is None else as_path(value, name) for name, value in places.items())
     if pictures is not None:
         check_new(pictures)
     found = image_files(files, "paths")

@@ -9,7 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.commandline import Result, command
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +63,8 @@ def write_views(
         (True, ['test.parquet', 'train.parquet'])
     """
     from auxar.arguments import as_integer, as_path
-    from auxar.data.loading import images_of
     from auxar.data.writing import WrittenViews, check_new, check_pictures
+    from auxar.draw.loading import load_images
     from auxar.recipe import load_recipe
     from auxar.recipe.building import build_views
     from auxar.work.processes import working_together
@@ -92,10 +92,7 @@ def write_views(
         with processes.agreeing():
             if not processes.is_main:
                 return WrittenViews(target, depth, {})
-            data = images_of(opened)
-            for name in data.skipped:
-                logger.warning("this image cannot be read and is left out: %s", one_line(name))
-            return WrittenViews(target, depth, _write(target, data, views, config))
+            return WrittenViews(target, depth, _write(target, load_images(opened), views, config))
 
 
 def _write(target: Path, data: DataSets, views: Sequence[View], config: DataConfig) -> dict[str, int]:

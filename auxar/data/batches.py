@@ -68,50 +68,6 @@ class Readable(abc.ABC):
         """
 
 
-def training_examples(
-    images: Readable,
-    *,
-    batch_size: int,
-    steps: int,
-    start: int = 0,
-    seed: int,
-    augment: Sequence[Augmentation] = (),
-    labels_of: str | None = None,
-    rank: int = 0,
-    processes: int = 1,
-    workers: int = 0,
-    drop: float = 0.0,
-) -> Iterator[Examples]:
-    """Yields this process's share of each batch for steps start … steps - 1, batch_size / processes examples each.
-
-    Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
-    contains every image once in each epoch, in an order determined by (seed, epoch). A batch may contain the end of one
-    epoch and the start of the next. Each augmentation in `augment` changes an image, with its condition, to a variant
-    that is determined by its name, `seed` and the position of the image in the sequence. If `labels_of` names an
-    augmentation, the condition of an image is the number of its variant. In the same way, its condition is replaced by
-    the null condition with probability `drop`. The batches are therefore the same for every `start` and `workers`, and
-    the shares of all ranks together equal the batch of a single process. If each process reads its own part of the set
-    (`images.own_part`), it takes its shares from an endless sequence of its own instead, one after another.
-
-    `workers` is the number of processes that read batches in advance, limited to `images.most_workers`. If it is 0,
-    this process reads each batch when it is needed.
-
-    `batch_size` is divisible by `processes`. Raises `UserError` if an image cannot be read.
-    """
-    own, share = images.own_part(rank, processes), batch_size // processes
-    random = seed, tuple(augment), labels_of
-    shares = _Shares(own or images, batch_size, steps, start, *random, rank, share, drop, apart=own is not None)
-    if not workers:
-        return iter(shares)
-    most = images.most_workers
-    workers = workers if most is None else min(workers, most)
-    # The loader gets its own generator, so that it does not draw from PyTorch's global generator.
-    loader = DataLoader(
-        shares, batch_size=None, num_workers=workers, worker_init_fn=_leave_signals, generator=torch.Generator()
-    )
-    return _raise_errors(loader)
-
-
 def _leave_signals(worker: int) -> None:
     """Makes a worker ignore termination signals.
 
@@ -157,44 +113,70 @@ def _of_one_size(block: Iterable[Numbered], most: int) -> Iterator[list[Numbered
 
 
 @attrs.frozen(eq=False)
-class _Shares(IterableDataset[Examples]):
-    """One process's shares of the batches, in the order of the steps.
+class TrainingExamples(IterableDataset[Examples]):
+    """This process's share of each batch for steps start … steps - 1, batch_size / processes examples each.
 
-    In worker i of n it gives the shares of steps start + i, start + i + n, …, because the loader takes batches from its
-    workers in turn.
+    Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
+    contains every image once in each epoch, in an order determined by (seed, epoch). A batch may contain the end of one
+    epoch and the start of the next. The batches are the same for every `start` and number of workers, and the shares of
+    all ranks together equal the batch of a single process. If each process reads its own part of the set
+    (`images.own_part`), it takes its shares from an endless sequence of its own instead, one after another.
+
+    Raises `UserError` during the iteration if an image cannot be read.
     """
 
     images: Readable
     batch_size: int
+    """Number of images in a batch, divisible by `processes`."""
     steps: int
-    start: int
     seed: int
-    augment: tuple[Augmentation, ...]
-    labels_of: str | None
-    rank: int
-    share: int
-    drop: float
-    apart: bool
-    """Whether `images` has only this process's part of the set."""
+    start: int = 0
+    augment: Sequence[Augmentation] = ()
+    """Each changes an image, with its condition, to a variant that is determined by its name, `seed` and the position
+    of the image in the sequence."""
+    labels_of: str | None = None
+    """Name of an augmentation. If given, the condition of an image is the number of its variant."""
+    drop: float = 0.0
+    """Probability that the null condition replaces the condition of an image, determined in the same way."""
+    rank: int = 0
+    processes: int = 1
+
+    def read(self, workers: int = 0) -> Iterator[Examples]:
+        """Yields the shares. `workers` processes read them in advance, at most `images.most_workers`.
+
+        If it is 0, this process reads each share when it is needed.
+        """
+        if not workers:
+            return iter(self)
+        most = self.images.most_workers
+        workers = workers if most is None else min(workers, most)
+        # The loader gets its own generator, so that it does not draw from PyTorch's global generator.
+        loader = DataLoader(
+            self, batch_size=None, num_workers=workers, worker_init_fn=_leave_signals, generator=torch.Generator()
+        )
+        return _raise_errors(loader)
 
     def __iter__(self) -> Iterator[Examples]:
         worker = get_worker_info()
         if worker is None:
-            return self._batches(self.start, 1)
-        return self._caught(self._batches(self.start + worker.id, worker.num_workers))  # type: ignore[return-value]
+            return self._shares(range(self.start, self.steps))
+        # The loader takes shares from its workers in turn.
+        own = range(self.start + worker.id, self.steps, worker.num_workers)
+        return self._caught(self._shares(own))  # type: ignore[return-value]
 
-    def _batches(self, first: int, every: int) -> Iterator[Examples]:
-        starts = (step * self.batch_size + self.rank * self.share for step in range(first, self.steps, every))
-        shares, again = itertools.tee(range(place, place + self.share) for place in starts)
-        read = (self._in_own_part(share) for share in shares) if self.apart else shares
-        for examples, share in zip(self.images.training_examples(self.seed, read), again, strict=True):
+    def _shares(self, steps: range) -> Iterator[Examples]:
+        own, size = self.images.own_part(self.rank, self.processes), self.batch_size // self.processes
+
+        def shares(length: int, first: int) -> Iterator[range]:
+            return (range(step * length + first, step * length + first + size) for step in steps)
+
+        whole = self.batch_size, self.rank * size
+        read = shares(*whole) if own is None else shares(size, 0)
+        found = (own or self.images).training_examples(self.seed, read)
+        for examples, share in zip(found, shares(*whole), strict=True):
             for augmentation in self.augment:
                 examples = self._varied(examples, augmentation, share)
             yield examples.without_condition(self._drawn("drop", share) < self.drop) if self.drop else examples
-
-    def _in_own_part(self, share: range) -> range:
-        start = share.start // self.batch_size * self.share
-        return range(start, start + self.share)
 
     def _varied(self, examples: Examples, augmentation: Augmentation, share: range) -> Examples:
         image, condition = self.images.image, self.images.condition

@@ -14,6 +14,11 @@ MOST_DIGITS = 9
 """Maximum number of digits of a label in a text."""
 
 
+def vector_values(value: Any, condition: Condition) -> list[int]:
+    """Converts a label to its number, as `label_number`, or attributes to a number for each, as `attribute_values`."""
+    return [label_number(value, condition)] if condition.kind == "label" else attribute_values(value, condition)
+
+
 def label_number(value: Any, condition: Condition) -> int:
     """Converts a label to its number: an integer, also as a text or a float, or the name of a class.
 

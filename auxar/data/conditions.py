@@ -10,10 +10,10 @@ import attrs
 import numpy as np
 from PIL import Image
 
-from auxar.data.condition_values import attribute_values, label_number
+from auxar.data.condition_values import vector_values
 from auxar.data.conversion import Preparation, WrongSize, fitted
 from auxar.data.decoding import BrokenImage, opened
-from auxar.errors import UserError, did_you_mean, one_line
+from auxar.errors import UserError, did_you_mean, naming, one_line
 from auxar.files import parse_json
 from auxar.model import Condition, ImageSpec
 from auxar.recipe import Crop, DataConfig
@@ -65,27 +65,18 @@ class ConditionReader:
         kind = self.condition.kind
         if self.condition.usual is not None:
             return np.full(self.condition.spec.shape, self.condition.usual, np.int32)
-        if kind in ("mask", "image"):
-            try:
-                found = self._picture(content(values[0]), image, name)
-            except BrokenImage as error:
-                raise BrokenImage(f"its {kind} cannot be read: {error}") from error
-            return found.astype(np.int32)
-        value = self._from_file(values[0], name, content) if self.config.suffix else values[0]
         try:
-            if kind == "label":
-                return np.array([[[label_number(value, self.condition)]]], np.int32)
-            entries = attribute_values(list(values) if self.config.columns else value, self.condition)
-        except UserError as error:
-            raise UserError(f"condition: {name}: {error}") from None
-        return np.array(entries, np.int32).reshape(self.condition.spec.shape)
-
-    def _from_file(self, value: Any, name: str, content: Content) -> Any:
-        kind, suffix = self.condition.kind, self.config.suffix or ""
-        try:
-            text = content(value)
+            if kind in ("mask", "image"):
+                return self._picture(content(values[0]), image, name).astype(np.int32)
+            value = self._from_file(content(values[0]), name) if self.config.suffix else values[0]
         except BrokenImage as error:
             raise BrokenImage(f"its {kind} cannot be read: {error}") from error
+        with naming(f"condition: {name}"):
+            entries = vector_values(list(values) if self.config.columns else value, self.condition)
+        return np.array(entries, np.int32).reshape(self.condition.spec.shape)
+
+    def _from_file(self, text: bytes, name: str) -> Any:
+        kind, suffix = self.condition.kind, self.config.suffix or ""
         if len(text) > MOST_TEXT:
             raise UserError(f"condition.suffix: the file with the {kind} of {name} has more than {MOST_TEXT:,} bytes")
         try:

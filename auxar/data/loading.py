@@ -155,9 +155,9 @@ def _stored(config: DataConfig, preparation: Preparation, reader: ConditionReade
 
 def _streamed(config: DataConfig, preparation: Preparation, reader: ConditionReader | None, source: Source) -> DataSets:
     def stream(split: str, side: Side | None) -> StreamedImages:
-        side = side or Side()
-        images, is_skipped = source.images(config, split, reader), config.broken == "skip"
-        found = StreamedImages(images, preparation, side, is_skipped, config.shuffle_buffer, config.shards == "own")
+        images, size = source.images(config, split, reader), (preparation.image, preparation.crops)
+        skips, own = config.broken == "skip", config.shards == "own"
+        found = StreamedImages(images, preparation, *size, side or Side(), skips, config.shuffle_buffer, own)
         found.check_not_empty()
         return found
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from auxar.arguments import as_integer
-from auxar.data.batches import Readable, evaluation_examples, training_examples
+from auxar.data.batches import Readable, TrainingExamples, evaluation_examples
 from auxar.data.crops import Crops, Values
 from auxar.data.examples import Examples, joined
 from auxar.errors import UserError, naming, shown
@@ -115,9 +115,7 @@ class ImageSet(Readable, Dataset[Tensor]):
                 raise UserError(f"epochs: expected a number greater than 0, got {shown(epochs)}")
             total = math.ceil(epochs * len(self))
         steps = ENDLESS // batch_size if total is None else math.ceil(total / batch_size)
-        found = training_examples(
-            self, batch_size=batch_size, steps=steps, seed=seed, augment=augment, workers=workers, drop=drop
-        )
+        found = TrainingExamples(self, batch_size, steps, seed, augment=augment, drop=drop).read(workers)
         return found if total is None else _first(found, total)
 
     def in_order(self, batch_size: int, *, limit: int | None = None) -> Iterator[Tensor]:

@@ -45,6 +45,8 @@ class StreamedImages(ImageSet):
 
     encoded: EncodedImages
     preparation: Preparation
+    image: ImageSpec
+    crops: Crops | None
     side: Side
     """The side of the stream that the images are on."""
     skip_broken: bool
@@ -53,19 +55,9 @@ class StreamedImages(ImageSet):
     """Whether each of several processes reads its own shards for training."""
     part: tuple[int, ...] = ()
     """The number of the process whose shards these are; empty for the whole stream."""
-    image: ImageSpec = attrs.field()
-    crops: Crops | None = attrs.field()
     # Only one worker is allowed. `datasets` would distribute the shards of a stream over several workers, and the order
     # of the images would depend on the number of workers.
     most_workers: int | None = attrs.field(init=False, default=1)
-
-    @image.default
-    def _image(self) -> ImageSpec:
-        return self.preparation.image
-
-    @crops.default
-    def _crops(self) -> Crops | None:
-        return self.preparation.crops
 
     @property
     def condition(self) -> Condition | None:  # type: ignore[override]

@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from auxar.arguments import as_path, described
-from auxar.data.condition_values import attribute_values, label_number
+from auxar.data.condition_values import vector_values
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
 from auxar.draw.image_files import images_at, picture_of
-from auxar.errors import UserError, shown
+from auxar.errors import UserError, naming, shown
 from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating
 from auxar.model.condition import CONDITION_KINDS
 from auxar.recipe import Recipe
@@ -277,12 +277,8 @@ def _from_names(value: Any, condition: Condition) -> Tensor:
     """The condition of a label, or of attributes."""
     if condition.kind == "attributes" and isinstance(value, str) and value in condition.names:
         value = [value]  # A text is divided at commas.
-    try:
-        is_label = condition.kind == "label"
-        found = [label_number(value, condition)] if is_label else attribute_values(value, condition)
-    except UserError as error:
-        raise UserError(f"condition: {error}") from None
-    return torch.tensor(found).reshape(1, *condition.spec.shape)
+    with naming("condition"):
+        return torch.tensor(vector_values(value, condition)).reshape(1, *condition.spec.shape)
 
 
 def _from_array(array: Tensor, condition: Condition) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from auxar.data.decoding import read_file
-from auxar.errors import UserError, nearest_path, one_line
+from auxar.errors import UserError, naming, nearest_path, one_line
 from auxar.files import FILE, FOLDER, entries, kind
 from auxar.recipe.paths import EXTENSIONS
 
@@ -29,10 +29,8 @@ def image_files(paths: Sequence[Path], what: str) -> list[Path]:
 
 def images_at(path: Path, what: str) -> list[Path]:
     """The path itself if it is a file, or the image files in a folder, sorted by name. Raises as `image_files` does."""
-    try:
+    with naming(what):
         found = kind(path, follow_links=True)
-    except UserError as error:
-        raise UserError(f"{what}: {error}") from None
     if found == FILE:
         return [path]
     if found != FOLDER:

@@ -19,7 +19,7 @@ from auxar.draw.image_files import images_at
 from auxar.draw.images import Images
 from auxar.errors import UserError, one_line
 from auxar.model import ImageSpec
-from auxar.progress import BAR_DELAY, progress_bar
+from auxar.progress import steps
 from auxar.recipe import DataConfig
 from auxar.recipe.structuring import structure
 
@@ -31,12 +31,8 @@ def read(images: Any, forms: Sequence[Form], what: str) -> tuple[int, Tensor]:
     one. The batch is uint8 or int64 on the CPU, of shape (n, *spec.shape). Raises `UserError`, which names the argument
     `what`, if an image has a wrong type, shape or range, or cannot be read, and `WrongForm` if it has no form.
     """
-    found = [
-        _converted(source, label, forms)
-        for source, label in progress_bar(
-            parts_of(images, what), desc="reading images", unit="image", delay=BAR_DELAY, leave=False
-        )
-    ]
+    parts = steps(parts_of(images, what), "reading images", "image")
+    found = [_converted(source, label, forms) for source, label in parts]
     if len({depth for depth, _ in found}) > 1:
         raise UserError(f"{what}: expected images of one kind and size, got several")
     return found[0][0], torch.cat([batch for _, batch in found])

@@ -47,10 +47,16 @@ def codec_bits_per_dim(image: Tensor) -> float:
 
 
 def codec_sizes(image: Tensor) -> dict[str, int]:
-    """The sizes in bytes of an image (c, h, w) in files of lossless codecs, by the name of the codec.
+    """The sizes in bytes of an image in files of lossless codecs, by the name of the codec.
 
-    The codecs are PNG and, if Pillow writes them, WebP and JPEG XL. Pillow writes JPEG XL with the package
-    `pillow-jxl-plugin`.
+    `image` has integers in [0, 256), shape (c, h, w) with 1 or 3 channels. The codecs are PNG and, if Pillow writes
+    them, WebP and JPEG XL. Pillow writes JPEG XL with the package `pillow-jxl-plugin`.
+
+    Examples:
+        >>> import torch
+        >>> sizes = codec_sizes(torch.zeros(3, 32, 32, dtype=torch.uint8))
+        >>> sizes["PNG"] < 200
+        True
     """
     values = image.byte().cpu().numpy()
     picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))

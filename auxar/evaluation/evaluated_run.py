@@ -18,7 +18,7 @@ from auxar.model import FLOAT
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe, recipe_table
 from auxar.recipe.facts import flat
-from auxar.runs.converted import digests_of
+from auxar.runs.converted import ConvertedFactors
 from auxar.runs.layout import RunFolder
 from auxar.runs.metrics import read_curves
 from auxar.runs.models import find_run
@@ -76,7 +76,7 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
         evaluation = read_evaluation(file)
     except DamagedFile as error:
         raise _outdated(run, str(error)) from None
-    if arithmetic != FLOAT and evaluation.digests != digests_of(run, arithmetic):
+    if arithmetic != FLOAT and evaluation.digests != ConvertedFactors(run, arithmetic).digests:
         raise UserError(
             f"{file} is an evaluation of other weights than those in {run.name}; run `auxar integers {run.name}`, and "
             f"then `auxar evaluate {run.name} --arithmetic {arithmetic}`"

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+import attrs
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -24,15 +25,31 @@ INDICES, HASHES = "indices", "hashes"
 """Names, in a share, of the numbers of the images, int64 (images,), and of the hashes of their pixels."""
 
 
+@attrs.frozen(eq=False)
+class Pass:
+    """A pass over images, which computes the log-likelihoods of chosen factors."""
+
+    model: Chain
+    """The model, which computes the views of an image."""
+    chosen: Sequence[Factor]
+    """The factors, of which at least one is needed."""
+    label: str = ""
+    """The end of its name in a progress bar, such as " (null condition)"."""
+    without_condition: bool = False
+    """Whether images have the null condition instead of their own."""
+
+    def at_size_of(self, images: Tensor) -> Pass:
+        """The pass with the model at the size of images (b, c, h, w)."""
+        own = at_size_of(self.model, images)
+        if own is self.model:
+            return self
+        names = [factor.name for factor in self.chosen]
+        return attrs.evolve(self, model=own, chosen=[each.eval() for each in own.all_factors if each.name in names])
+
+
 @torch.no_grad()
 def share_of(
-    model: Chain,
-    chosen: Sequence[Factor],
-    batches: Iterable[tuple[Tensor, Examples]],
-    device: torch.device,
-    threads: ThreadChoice,
-    *,
-    without_condition: bool = False,
+    own: Pass, batches: Iterable[tuple[Tensor, Examples]], device: torch.device, threads: ThreadChoice
 ) -> Tensors:
     """Computes the log-likelihoods of the images in `batches`, which also have the numbers of the images.
 
@@ -42,18 +59,16 @@ def share_of(
     that the view allows. Restricting the decoder adds the negative of this to its log-likelihood. The part `pixels` of
     each factor, float64 (images, 1), has the numbers of pixels of its images. A share without images is empty.
 
-    With `without_condition`, images have the null condition instead of their own, and the only part is `null`.
-    `threads` chooses the number of threads for each batch.
+    Without the condition of the images, the only part is `null`. `threads` chooses the number of threads for each
+    batch.
     """
     found: dict[str, list[Tensor]] = defaultdict(list)
-    names = [factor.name for factor in chosen]
     for numbers, batch in batches:
         found[INDICES].append(numbers)
         found[HASHES].append(pixel_hashes(batch.image))
-        own = at_size_of(model, batch.image)
-        factors = chosen if own is model else [each.eval() for each in own.all_factors if each.name in names]
-        nats = _nats(own, factors, batch.to(device), without_condition, threads)
-        for name, values in (nats | pixels_of(own, len(numbers))).items():
+        fitting = own.at_size_of(batch.image)
+        nats = _nats(fitting, batch.to(device), threads)
+        for name, values in (nats | pixels_of(fitting.model, len(numbers))).items():
             found[name].append(values)
     return {name: torch.cat(parts) for name, parts in found.items()}
 
@@ -70,27 +85,23 @@ def pixels_of(model: Chain, count: int) -> Tensors:
     return {f"{name}.{PIXELS}": torch.full((count, 1), size, dtype=torch.float64) for name, size in sizes.items()}
 
 
-def _nats(
-    model: Chain, chosen: Sequence[Factor], batch: Examples, without_condition: bool, by: ThreadChoice
-) -> Tensors:
+def _nats(own: Pass, batch: Examples, threads: ThreadChoice) -> Tensors:
     """The nats of a batch in the form of a share."""
-    views = model.views(batch.image)
-    condition = None if without_condition else batch.condition
+    views = own.model.views(batch.image)
+    condition, part = (None, NULL) if own.without_condition else (batch.condition, NATS)
     widths: dict[str, int] = {}
 
     def compute() -> Tensor:
         found = {}
-        for factor in chosen:
+        for factor in own.chosen:
             of = factor.log_prob_by_channel(*factor.inputs(views, condition))
-            found[f"{factor.name}.{NULL if without_condition else NATS}"] = (
-                of.total[:, None] if of.channels is None else of.channels
-            )
-            if of.inside is not None and not without_condition:
+            found[f"{factor.name}.{part}"] = of.total[:, None] if of.channels is None else of.channels
+            if of.inside is not None and part == NATS:
                 found[f"{factor.name}.{INSIDE}"] = of.inside
         widths.update({name: nats.shape[1] for name, nats in found.items()})
         return torch.cat([nats.double() for nats in found.values()], 1)
 
-    values = by.result(compute, batch.image.numel()).cpu()
+    values = threads.result(compute, batch.image.numel()).cpu()
     return dict(zip(widths, values.split(list(widths.values()), 1), strict=True))
 
 
@@ -103,23 +114,18 @@ def joined(shares: Sequence[Tensors]) -> Tensors:
 
 
 def factor_nats(
-    model: Chain,
-    chosen: Sequence[Factor],
-    images: ImageSet,
-    accelerator: Accelerator,
-    *,
-    batch_size: int,
-    limit: int | None = None,
-    threads: ThreadChoice | None = None,
+    own: Pass, images: ImageSet, accelerator: Accelerator, threads: ThreadChoice, size: int, limit: int | None = None
 ) -> Tensors:
     """Computes the log-likelihood of each image under each chosen factor, in all processes together.
+
+    Batches have `size` images. Only the first `limit` images are evaluated, or all if it is None.
 
     Every image is evaluated exactly once, for any batch size and number of processes. Each process returns the share of
     all images.
     """
     rank, processes = accelerator.process_index, accelerator.num_processes
-    batches = evaluation_examples(images, batch_size=batch_size, limit=limit, rank=rank, processes=processes)
-    share = share_of(model, chosen, batches, accelerator.device, threads or ThreadChoice(None))
+    batches = evaluation_examples(images, batch_size=size, limit=limit, rank=rank, processes=processes)
+    share = share_of(own, batches, accelerator.device, threads)
     return joined([share] if processes == 1 else gather_object([share]))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sized
 
 import attrs
 import torch
@@ -20,15 +20,15 @@ from auxar.data.sets import DataSets, ImageSet
 from auxar.evaluation.codecs import codec_nats
 from auxar.evaluation.evaluation import CODECS, NATS, PIXELS, SAMPLES, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
-from auxar.evaluation.image_nats import HASHES, INDICES, digest_of, joined, share_of
+from auxar.evaluation.image_nats import HASHES, INDICES, Pass, digest_of, joined, share_of
 from auxar.evaluation.own_samples import share_of_samples
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
-from auxar.files import is_file, read_checksum
+from auxar.files import is_file, part_of, read_checksum
 from auxar.model import FLOAT, Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe
-from auxar.runs.converted import digests_of
+from auxar.runs.converted import ConvertedFactors
 from auxar.runs.history import read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
@@ -37,22 +37,6 @@ from auxar.work.chunks import Tensors, Work
 logger = logging.getLogger("auxar")
 CHUNK, MOST_CHUNKS = 64, 256
 """Number of images of a chunk, as far as there are no more chunks than `MOST_CHUNKS`."""
-
-
-@attrs.frozen(eq=False)
-class Pass:
-    """A pass over the held-out and the training images, which computes the log-likelihoods of chosen factors."""
-
-    arithmetic: str
-    """The arithmetic of the evaluation that the log-likelihoods belong to."""
-    model: Chain
-    """The model, which computes the views of an image."""
-    chosen: Sequence[Factor]
-    """The factors, of which at least one is needed."""
-    label: str = ""
-    """The end of its name in a progress bar, such as " (null condition)"."""
-    without_condition: bool = False
-    """Whether images have the null condition instead of their own."""
 
 
 class RunEvaluation(Work):
@@ -68,32 +52,31 @@ class RunEvaluation(Work):
         recipe: Recipe,
         model: Chain,
         data: DataSets,
-        others: Mapping[str, Chain] | None = None,
-        device: torch.device | None = None,
+        others: Mapping[str, Chain],
+        device: torch.device,
     ) -> None:
         """Loads the weights of the trained factors into a model. `others` are the models in other arithmetics by name.
 
         Raises `UserError` if weights cannot be read.
         """
         self.run, self.recipe, self.model, self.data = run, recipe, model, data
-        self.device = device or torch.device("cpu")
-        self.threads = ThreadChoice(self.device)
+        self.device, self.threads = device, ThreadChoice(device)
         found = {factor.name: _facts(run, factor) for factor in model.all_factors}
         self.factors = [found[factor.name] for factor in model.factors]
         """The factors of the model."""
         self.checksums = {name: read_checksum(run.weights(name)) for name in found if is_file(run.weights(name))}
         """The checksums of the weights of the trained factors, which include the factor of conditions."""
         own = [factor for factor in model.factors if factor.name in self.checksums]
-        passes = [Pass(FLOAT, model, own)]
+        passes = [Pass(model, own)]
         passes += [
-            Pass(name, chain, [factor for factor in chain.factors if factor.name in self.checksums], f" ({name})")
-            for name, chain in (others or {}).items()
+            Pass(chain, [factor for factor in chain.factors if factor.name in self.checksums], f" ({name})")
+            for name, chain in others.items()
         ]
         # A training loop of the user's own may leave the null condition untrained.
         if all(factor.conditioning is not None and factor.conditioning.knows_null for factor in own):
-            passes.append(Pass(FLOAT, model, own, " (null condition)", without_condition=True))
+            passes.append(Pass(model, own, " (null condition)", without_condition=True))
         if (factor := model.condition_factor) is not None and factor.name in self.checksums:
-            passes.append(Pass(FLOAT, model, [factor], " (the conditions)"))
+            passes.append(Pass(model, [factor], " (the conditions)"))
         self.passes = [each for each in passes if each.chosen]
         """The passes over the images. The first is in floating point."""
         self.found: dict[str, Evaluation] = {}
@@ -101,7 +84,7 @@ class RunEvaluation(Work):
         facts = {
             "weights": self.checksums,
             "factors": [attrs.asdict(factor) for factor in self.factors],
-            "integers": {name: chain.digests for name, chain in (others or {}).items()},
+            "integers": {name: chain.digests for name, chain in others.items()},
             "images": [recipe.data.path, data.train.fingerprint, data.heldout.fingerprint],
             "options": attrs.asdict(recipe.evaluation),
             "seed": recipe.sampling.seed if recipe.evaluation.samples else None,
@@ -148,12 +131,9 @@ class RunEvaluation(Work):
             each.model.eval().to(self.device)
             for name in (name for name in self.sets if name != SAMPLES):
                 batches = self._batches(number, name, each.label)
-                share = share_of(
-                    *(each.model, each.chosen, batches, self.device, self.threads),
-                    without_condition=each.without_condition,
-                )
+                share = share_of(each, batches, self.device, self.threads)
                 # All passes over a set give the same numbers and hashes of its images.
-                found |= {f"{each.arithmetic}/{name}/{part}": values for part, values in share.items()}
+                found |= {f"{each.model.arithmetic}/{name}/{part}": values for part, values in share.items()}
         return found
 
     def _batches(self, number: int, name: str, label: str) -> Iterable[tuple[Tensor, Examples]]:
@@ -179,13 +159,13 @@ class RunEvaluation(Work):
         tensors: Tensors = {}
         digest = None
         for name in (name for name in self.sets if arithmetic == FLOAT or name != SAMPLES):
-            share = joined([_beginning(f"{arithmetic}/{name}/", own) for own in found])
+            share = joined([part_of(own, f"{arithmetic}/{name}/") for own in found])
             hashes = share.pop(HASHES, None)
             digest = digest_of(hashes) if hashes is not None and name == "heldout" else digest
             tensors |= {
                 f"{name}.{part}": nats.T.contiguous() for part, nats in share.items() if self._tells(part, nats)
             }
-        digests = {} if arithmetic == FLOAT else digests_of(self.run, arithmetic)
+        digests = {} if arithmetic == FLOAT else ConvertedFactors(self.run, arithmetic).digests
         # The content of a stream is read only once.
         if arithmetic == FLOAT and self._is_trained and isinstance(self.data.heldout, Sized):
             sizes = codec_nats(self.data.heldout, self.recipe.evaluation.heldout_images)
@@ -200,7 +180,7 @@ class RunEvaluation(Work):
     @property
     def arithmetics(self) -> list[str]:
         """The names of the arithmetics that are evaluated, `float` first."""
-        return list(dict.fromkeys([FLOAT, *(each.arithmetic for each in self.passes)]))
+        return list(dict.fromkeys([FLOAT, *(each.model.arithmetic for each in self.passes)]))
 
     def is_concluded(self) -> bool:
         """Whether the evaluations in all arithmetics are there. Those of streams, whose content may change, never are.
@@ -248,7 +228,7 @@ def evaluate_run(
     result is written to a file of its own. Processes that evaluate the same weights on the same images share the work,
     and nothing is computed if the results are there.
     """
-    evaluation = RunEvaluation(run, recipe, model, data, others, accelerator.device)
+    evaluation = RunEvaluation(run, recipe, model, data, others or {}, accelerator.device)
     evaluation.do("evaluation" if accelerator.is_main_process and evaluation.count > 1 else None)
     for name in evaluation.found[FLOAT].trained_elsewhere if accelerator.is_main_process else ():
         logger.warning(
@@ -269,8 +249,3 @@ def _facts(run: RunFolder, factor: Factor) -> FactorFacts:
 def _length(images: ImageSet, limit: int | None) -> int | None:
     """The number of images of a set that are evaluated; None for a stream, whose length is unknown."""
     return min(len(images), limit or len(images)) if isinstance(images, Sized) else None
-
-
-def _beginning(prefix: str, tensors: Tensors) -> Tensors:
-    """The tensors whose names begin with a prefix, by the rest of their names."""
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

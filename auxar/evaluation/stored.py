@@ -15,7 +15,7 @@ from auxar.evaluation.evaluation import Evaluation
 from auxar.files import DamagedFile, Shapes, entries, is_file, read_checksum, read_tensors, to_json, write_tensors
 from auxar.model import FLOAT
 from auxar.recipe import Recipe
-from auxar.runs.converted import digests_of
+from auxar.runs.converted import ConvertedFactors
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import FACTS, read_entry
 
@@ -99,7 +99,7 @@ def other_evaluations(folder: Path, evaluation: Evaluation) -> list[Evaluation]:
     for path in entries(folder, "evaluation-*.safetensors")[:MOST_ARITHMETICS]:
         try:
             other = read_evaluation(path)
-            digests = digests_of(RunFolder(folder), other.arithmetic)
+            digests = ConvertedFactors(RunFolder(folder), other.arithmetic).digests
         except DamagedFile as error:
             logger.warning("%s; it is left out", error)
             continue

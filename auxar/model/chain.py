@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from auxar.arguments import as_integer, described
-from auxar.errors import UserError
+from auxar.errors import UserError, naming
 from auxar.model.condition import Condition, is_null
 from auxar.model.factor import FLOAT, Factor, check_fit
 from auxar.model.image import ImageSpec, Known
@@ -141,10 +141,8 @@ class Chain(nn.Module):
         image = attrs.evolve(self.image, height=height, width=width)
         factors: list[Factor] = []
         for factor in self.factors:
-            try:
+            with naming(factor.name):
                 factors.append(factor.at(image))
-            except UserError as error:
-                raise UserError(f"{factor.name}: {error}") from None
             image = factors[-1].view_spec or image
         options = {name: getattr(self, name) for name in ("sampler", "arithmetic", "digests", "picture_values")}
         return Chain(factors, self.condition_factor, **options)

@@ -114,26 +114,25 @@ class Factor(nn.Module):
 
     def at_depth(self, depth: int) -> Factor:
         """A factor at another depth that shares all parts with this one."""
-        return Factor(**{**self._parts(), "depth": depth})
+        return self.with_parts(depth=depth)
 
     def at(self, image: ImageSpec) -> Factor:
         """The same factor, with the same weights, of images of another height and width.
 
         Raises `UserError` if a part has one size.
         """
-        parts = self._parts()
-        parts["distribution"] = self.distribution.at(image)
+        parts = {"distribution": self.distribution.at(image)}
         if self.view is not None and self.embedding is not None:
             parts["view"] = view = self.view.at(image)
             parts["embedding"] = self.embedding.at(view.view, image)
         if self.conditioning is not None:
             parts["conditioning"] = self.conditioning.at(image)
-        return Factor(**parts)
+        return self.with_parts(**parts)
 
-    def _parts(self) -> dict[str, Any]:
-        """The arguments that make this factor."""
+    def with_parts(self, **parts: Any) -> Factor:
+        """A factor with these arguments, and otherwise with those of this one."""
         names = ("distribution", "view", "embedding", "conditioning", "restricted", "models", "depth")
-        return {name: getattr(self, name) for name in names}
+        return Factor(**{name: getattr(self, name) for name in names} | parts)
 
     def view_of(self, image: Tensor) -> Tensor:
         """The view ψ(X) in the dtype of the image, or in int64 if that dtype is too small for the view's values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from auxar.model.integers import IntegerHead
 from auxar.model.network import device_of
 from auxar.model.sources import DecodeSource, Sampler, coding_order, walk_for
 from auxar.numerics.range_coder import TOTAL, RangeDecoders, encode
-from auxar.progress import BAR_DELAY, progress_bar
+from auxar.progress import steps
 
 
 class FactorCoder:
@@ -67,7 +67,8 @@ class FactorCoder:
         Raises `UserError` if a value lies outside of its interval, because the support of the view is wrong.
         """
         image = image.to(torch.int64)
-        found = [self._ranges(band, image, view, lag, condition) for band in self._bands("encoding")]
+        bands = steps(self.bands, f"encoding {self.factor.name}", "band")
+        found = [self._ranges(band, image, view, lag, condition) for band in bands]
         return [encode(itertools.chain(*(_coded(band[:, row]) for band in found))) for row in range(len(image))]
 
     @torch.no_grad()
@@ -81,7 +82,7 @@ class FactorCoder:
         decoders = RangeDecoders(streams)
         shape = len(streams), *self.factor.image.shape
         image = torch.empty(shape, dtype=torch.int64, device=device_of(self.network))
-        for band in self._bands("decoding"):
+        for band in steps(self.bands, f"decoding {self.factor.name}", "band"):
             assert band.factor.network is not None
             features = band.features(len(streams), view, condition)
             given = band.given(None if view is None else view.to(torch.int64))
@@ -96,15 +97,6 @@ class FactorCoder:
             )
             image[:, :, band.first : band.stop] = self.sampler.sample(band.factor.network, features, source)
         return image
-
-    def _bands(self, what: str) -> Iterable[Band]:
-        """The bands, with their progress if there are several and coding them takes long."""
-        hidden = len(self.bands) == 1
-        what = f"{what} {self.factor.name}"
-        found: Iterable[Band] = progress_bar(
-            self.bands, desc=what, unit="band", delay=BAR_DELAY, leave=False, disable=hidden
-        )
-        return found
 
     def _ranges(self, band: Band, image: Tensor, view: Tensor | None, lag: int, condition: Tensor | None) -> Tensor:
         """The starts and the frequencies of a band's values in the order of coding: int64, (2, b, values)."""

@@ -93,7 +93,7 @@ def by_place(values: Tensor) -> Tensor:
     return torch.cat([rows, rows.new_zeros((1, *rows.shape[1:]))])
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False, slots=False)
 class DrawSource(PixelSource):
     """A pixel source that draws pixels from a head's distribution. `DrawSource.of` creates it from a request.
 
@@ -119,22 +119,12 @@ class DrawSource(PixelSource):
     """The operation of the rule on parameters; None if it has none."""
     restricted: bool = attrs.field(default=False, kw_only=True)
     """Whether pixels are restricted to the intervals of the walk."""
-    takes_outside: bool = attrs.field(default=True, init=False)
-    count: int = attrs.field(init=False)
-    reach: int = attrs.field(init=False)
-    in_place: bool = attrs.field(init=False)
+    takes_outside = True
 
-    @count.default
-    def _images(self) -> int:
-        return self.uniforms.shape[1]
-
-    @reach.default
-    def _reach_of_the_walk(self) -> int:
-        return 0 if self.walk is None else self.walk.reach
-
-    @in_place.default
-    def _walks_in_place(self) -> bool:
-        return self.walk is None or self.walk.in_place
+    def __attrs_post_init__(self) -> None:
+        self.count = self.uniforms.shape[1]
+        self.reach = 0 if self.walk is None else self.walk.reach
+        self.in_place = self.walk is None or self.walk.in_place
 
     @classmethod
     def of(cls, network: CausalNetwork, request: SampleRequest) -> DrawSource:

@@ -3,25 +3,18 @@
 They are read into frozen attrs classes and written back as TOML.
 """
 
-from auxar.recipe.component_choice import ComponentChoice
-from auxar.recipe.data_config import Crop, DataConfig, Split
-from auxar.recipe.loading import fill_in, load_recipe, load_recipe_of_run, read_recipe, recipe_table, recipe_text
-from auxar.recipe.schema import EvaluationConfig, Recipe, SamplingConfig, Stage, TrainingConfig
-
-__all__ = [
-    "ComponentChoice",
-    "Crop",
-    "DataConfig",
-    "EvaluationConfig",
-    "Recipe",
-    "SamplingConfig",
-    "Split",
-    "Stage",
-    "TrainingConfig",
-    "fill_in",
-    "load_recipe",
-    "load_recipe_of_run",
-    "read_recipe",
-    "recipe_table",
-    "recipe_text",
-]
+from auxar.recipe.component_choice import ComponentChoice as ComponentChoice
+from auxar.recipe.data_config import Crop as Crop
+from auxar.recipe.data_config import DataConfig as DataConfig
+from auxar.recipe.data_config import Split as Split
+from auxar.recipe.loading import fill_in as fill_in
+from auxar.recipe.loading import load_recipe as load_recipe
+from auxar.recipe.loading import load_recipe_of_run as load_recipe_of_run
+from auxar.recipe.loading import read_recipe as read_recipe
+from auxar.recipe.loading import recipe_table as recipe_table
+from auxar.recipe.loading import recipe_text as recipe_text
+from auxar.recipe.schema import EvaluationConfig as EvaluationConfig
+from auxar.recipe.schema import Recipe as Recipe
+from auxar.recipe.schema import SamplingConfig as SamplingConfig
+from auxar.recipe.schema import Stage as Stage
+from auxar.recipe.schema import TrainingConfig as TrainingConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, Evaluation
 from auxar.evaluation.facts import SETS, FactorFacts, Images
@@ -30,19 +30,21 @@ def shares_of(size: str) -> tuple[Column, Column]:
 
 def report_tables(evaluation: Evaluation) -> list[Table]:
     """Returns the tables of a run's report in the order in which they are shown."""
-    tables: list[Table | None] = [factor_table(evaluation)]
-    if len(evaluation.factors) > 1:
-        tables.append(resolution_table(evaluation))
-    tables += [*further_tables(evaluation)]
+    resolutions = [resolution_table(evaluation)] if len(evaluation.factors) > 1 else []
+    return [factor_table(evaluation), *resolutions, *_details(evaluation)]
+
+
+def printed_tables(evaluation: Evaluation) -> list[Table]:
+    """Returns the tables of an evaluation in a terminal in the order in which they are shown."""
+    tables = [likelihood_table(evaluation, name) for name in evaluation.images]
+    differences = [difference_table(evaluation)] if len(tables) == len(SETS) else []
+    return [*tables, *differences, *_details(evaluation)]
+
+
+def _details(evaluation: Evaluation) -> list[Table]:
+    """The tables that the report and the terminal share."""
+    tables = (channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation), codec_table(evaluation))
     return [table for table in tables if table is not None]
-
-
-def further_tables(evaluation: Evaluation) -> Iterator[Table | None]:
-    """Yields the tables that the report and the terminal share; None in place of a table without figures."""
-    yield channel_table(evaluation)
-    yield wasted_table(evaluation)
-    yield sample_table(evaluation)
-    yield codec_table(evaluation)
 
 
 def _by_factor(

@@ -9,17 +9,12 @@ import attrs
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import Mean
 from auxar.evaluation.stored import evaluation_of
-from auxar.files import entries, read_bytes
+from auxar.files import entries
 from auxar.model import ImageSpec
 from auxar.plugins import Registry
 from auxar.recipe import read_recipe
-from auxar.recipe.loading import MOST_BYTES
-from auxar.recipe.shipped import FIELDS, first_sentence, read_header
-from auxar.runs.layout import RunFolder
 from auxar.runs.models import model_folder
 
-LICENSE = "License"
-"""The label of the paragraph about the license in the header of a model's recipe."""
 FILES = ("*", "plugins/*", "factors/*/*")
 """Patterns of the files whose sizes are added."""
 
@@ -59,7 +54,7 @@ def described_model(registry: Registry, name: str) -> ShippedModel:
     """The description of a model that comes trained with a plugin. Raises `UserError` if its folder cannot be read."""
     run = model_folder(registry, name)
     recipe = read_recipe(run.recipe)
-    purpose, license = purpose_and_license(run)
+    purpose, license = run.purpose_and_license
     evaluation = evaluation_of(run)
     bits = Mean() if evaluation is None else evaluation.bits_per_dim()
     files = (path for pattern in FILES for path in entries(run.path, pattern) if path.is_file())
@@ -77,9 +72,3 @@ def described_model(registry: Registry, name: str) -> ShippedModel:
         provider=registry.providers["model", name],
         path=run.path,
     )
-
-
-def purpose_and_license(run: RunFolder) -> tuple[str, str]:
-    """The first sentence in the header of a run's recipe, and its paragraph about the license; empty if missing."""
-    purpose, paragraphs = read_header(read_bytes(run.recipe, MOST_BYTES).decode(), (*FIELDS, LICENSE))
-    return first_sentence(purpose), paragraphs.get(LICENSE, "")

@@ -14,7 +14,7 @@ from auxar.recipe.cost import FactorCost
 from auxar.report import words
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.cost_table import cost_table
-from auxar.report.evaluation_tables import difference_table, further_tables, likelihood_table
+from auxar.report.evaluation_tables import printed_tables
 from auxar.report.tables import Cell, RunName, Table
 
 WIDTH = 100
@@ -27,14 +27,9 @@ BETWEEN = "  "
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
     """Returns an evaluation as lines: facts about data and weights, followed by the tables."""
-    tables: list[Table | None] = [likelihood_table(evaluation, name) for name in evaluation.images]
-    if len(tables) == len(SETS):
-        tables.append(difference_table(evaluation))
-    tables += [*further_tables(evaluation)]
     lines = _facts(evaluation)
-    for table in tables:
-        if table is not None:
-            lines += ["", *table_lines(table)]
+    for table in printed_tables(evaluation):
+        lines += ["", *table_lines(table)]
     missing = next(map(evaluation.missing, evaluation.images), None)
     if missing:
         lines += ["", f"there is no total, because these factors are not trained yet: {', '.join(missing)}"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError
+from auxar.errors import UserError, naming
 from auxar.files import (
     entries,
     is_file,
@@ -20,6 +20,7 @@ from auxar.files import (
     read_checksum,
     read_metadata,
     read_tensors,
+    write_json,
     write_tensors,
 )
 from auxar.model import Arithmetic, Chain, Converted, Factor
@@ -50,9 +51,109 @@ class Record:
     """The converted factors by name."""
 
 
-def path_of(run: RunFolder, factor: str, arithmetic: str) -> Path:
-    """The file of a factor in the form of an arithmetic."""
-    return run.factor(factor) / f"{arithmetic}.safetensors"
+@attrs.frozen
+class ConvertedFactors:
+    """The factors of a run in the form of an arithmetic, and the record of their digests.
+
+    Those of a model that comes trained may be in the model's own folder or in the folder ./NAME.
+    """
+
+    run: RunFolder
+    arithmetic: str
+
+    @property
+    def record(self) -> Path:
+        """The file with the digests, `integer.json`."""
+        return self.run.path / f"{self.arithmetic}.json"
+
+    @property
+    def recorded(self) -> dict[str, Recorded]:
+        """The content of the file with the digests, by factor. It is empty if there is no file."""
+        return read_record(self.record, Record).factors if is_file(self.record) else {}
+
+    @property
+    def _output(self) -> ConvertedFactors:
+        return ConvertedFactors(self.run.output, self.arithmetic)
+
+    def own_path(self, factor: str) -> Path:
+        """The file of a factor in the run's own folder."""
+        return self.run.factor(factor) / f"{self.arithmetic}.safetensors"
+
+    def path(self, factor: str) -> Path:
+        """The file of a factor. It may be missing."""
+        own = self.own_path(factor)
+        return own if is_file(own) else self._output.own_path(factor)
+
+    def origin(self, factor: str) -> Recorded | None:
+        """The origin of a factor, or None unless it was made from the run's present weights.
+
+        Raises `DamagedFile` if a header is invalid.
+        """
+        found = read_origin(self.path(factor))
+        return found if found is not None and found.weights == self._checksum(factor) else None
+
+    def read(self, factor: str) -> tuple[Converted, Recorded]:
+        """Reads a factor, and its origin and digest.
+
+        Raises `UserError` if the file is missing or damaged, if it was made from other weights than the run's, or if
+        the run records another digest for the same weights and options.
+        """
+        path, weights = self.path(factor), self.run.weights(factor)
+
+        def check(_: object, metadata: Mapping[str, str]) -> None:
+            if _origin(metadata, path).weights != read_checksum(weights):
+                raise UserError(
+                    f"{path} was made from other weights than {weights}; make it again with `auxar integers`"
+                )
+
+        tensors, metadata = read_tensors(path, check)
+        converted = Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
+        made = attrs.evolve(_origin(metadata, path), digest=digest(converted))
+        if (other := self.other_digest(factor, made)) is not None:
+            raise UserError(
+                f"{path} has the digest {made.digest}, but {self.record.name} records {other}; restore the original "
+                "file"
+            )
+        return converted, made
+
+    def other_digest(self, factor: str, made: Recorded) -> str | None:
+        """The digest that the run records for the same weights and options as those of `made`, if it is another one."""
+        for recorded in (files.recorded.get(factor) for files in (self, self._output)):
+            if recorded is not None and attrs.evolve(recorded, digest=made.digest) == made != recorded:
+                return recorded.digest
+        return None
+
+    def write_record(self, factor: str, made: Recorded) -> None:
+        """Records the digest of a factor in the folder of results, unless it is recorded already."""
+        files = self._output
+        recorded = files.recorded
+        if recorded.get(factor) != made:
+            write_json(files.record, attrs.asdict(Record({**recorded, factor: made})))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options with which the run records that its present weights were converted. Empty if it records none."""
+        for factor, recorded in self.recorded.items():
+            if self._checksum(factor) == recorded.weights:
+                with contextlib.suppress(ValueError):
+                    options = parse_json(recorded.options)
+                    return options if isinstance(options, dict) else {}
+        return {}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The recorded digests of the factors that were converted from the run's present weights, by factor.
+
+        In a folder without weights, which holds results of a model that comes trained, all recorded digests count.
+        """
+        files = entries(self.run.path, "factors/*/weights.safetensors")
+        weights = {path.parent.name: read_checksum(path) for path in files}
+        recorded = [*self.recorded.items(), *self._output.recorded.items()]
+        return {name: each.digest for name, each in recorded if weights.get(name, each.weights) == each.weights}
+
+    def _checksum(self, factor: str) -> str | None:
+        weights = self.run.weights(factor)
+        return read_checksum(weights) if is_file(weights) else None
 
 
 def write_converted(path: Path, converted: Converted, made: Recorded) -> None:
@@ -69,69 +170,26 @@ def read_origin(path: Path) -> Recorded | None:
     return _origin(read_metadata(path), path) if is_file(path) else None
 
 
-def present_origin(run: RunFolder, factor: str, arithmetic: str) -> Recorded | None:
-    """The origin of a factor in the form of an arithmetic, or None unless it was made from the run's present weights.
-
-    Raises `DamagedFile` if a header is invalid.
-    """
-    origin, weights = read_origin(stored_at(run, factor, arithmetic)), run.weights(factor)
-    made = origin is not None and is_file(weights) and origin.weights == read_checksum(weights)
-    return origin if made else None
-
-
-def read_converted(run: RunFolder, factor: str, arithmetic: str) -> tuple[Converted, Recorded]:
-    """Reads a factor in the form of an arithmetic, and its origin and digest.
-
-    Raises `UserError` if the file is missing or damaged, if it was made from other weights than the run's, or if the
-    run records another digest for the same weights and options.
-    """
-    path, weights = stored_at(run, factor, arithmetic), run.weights(factor)
-
-    def check(_: object, metadata: Mapping[str, str]) -> None:
-        if _origin(metadata, path).weights != read_checksum(weights):
-            raise UserError(f"{path} was made from other weights than {weights}; make it again with `auxar integers`")
-
-    tensors, metadata = read_tensors(path, check)
-    converted = Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
-    made = attrs.evolve(_origin(metadata, path), digest=digest(converted))
-    if (other := other_digest(run, factor, arithmetic, made)) is not None:
-        raise UserError(
-            f"{path} has the digest {made.digest}, but {arithmetic}.json records {other}; restore the original file"
-        )
-    return converted, made
-
-
-def stored_at(run: RunFolder, factor: str, arithmetic: str) -> Path:
-    """The file of a factor in the form of an arithmetic.
-
-    For a model that comes trained, it may be in the model's own folder or in the folder ./NAME; it may be missing
-    there.
-    """
-    own = path_of(run, factor, arithmetic)
-    return own if is_file(own) else path_of(run.output, factor, arithmetic)
-
-
 def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithmetic) -> Chain:
     """The model of a run in the form of the arithmetic with this name. The weights of `model` are not used.
 
     Raises `UserError` if the file of a factor is missing or damaged, does not belong to the run's weights, or differs
     from the digest that the run records.
     """
+    files = ConvertedFactors(run, name)
     factors: list[Factor] = []
     digests: dict[str, str] = {}
     for factor in model.all_factors:
-        path = stored_at(run, factor.name, name)
+        path = files.path(factor.name)
         if not is_file(path):
             raise UserError(
                 f"{path} is missing: the run is not converted to integers yet; convert it with "
                 f"`auxar integers {run.name}`"
             )
-        converted, made = read_converted(run, factor.name, name)
+        converted, made = files.read(factor.name)
         digests[factor.name] = made.digest
-        try:
+        with naming(path):
             factors.append(arithmetic.restore(factor, converted))
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
     of_condition = factors.pop() if model.condition_factor is not None else None
     return Chain(
         factors,
@@ -151,52 +209,6 @@ def digest(converted: Converted) -> str:
         found.update(f"\0{key} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         found.update(tensor.numpy().astype(tensor.numpy().dtype.newbyteorder("<")).tobytes())
     return found.hexdigest()
-
-
-def record_path(run: RunFolder, arithmetic: str) -> Path:
-    """The file with the digests of a run's converted factors, `integer.json`."""
-    return run.path / f"{arithmetic}.json"
-
-
-def read_digests(run: RunFolder, arithmetic: str) -> Record:
-    """Reads the digests of a run's converted factors. The record is empty if there is no file."""
-    path = record_path(run, arithmetic)
-    return read_record(path, Record) if is_file(path) else Record()
-
-
-def recorded_options(run: RunFolder, arithmetic: str) -> dict[str, Any]:
-    """The options with which a run records that its present weights were converted. Empty if it records none."""
-    for name, recorded in read_digests(run, arithmetic).factors.items():
-        weights = run.weights(name)
-        if is_file(weights) and read_checksum(weights) == recorded.weights:
-            with contextlib.suppress(ValueError):
-                options = parse_json(recorded.options)
-                return options if isinstance(options, dict) else {}
-    return {}
-
-
-def digests_of(run: RunFolder, arithmetic: str) -> dict[str, str]:
-    """The recorded digests of the factors that were converted from a run's present weights, by factor.
-
-    In a folder without weights, which holds results of a model that comes trained, all recorded digests count.
-    """
-    weights = {path.parent.name: read_checksum(path) for path in entries(run.path, "factors/*/weights.safetensors")}
-    records = [read_digests(each, arithmetic).factors for each in (run, run.output)]
-    return {
-        name: recorded.digest
-        for factors in records
-        for name, recorded in factors.items()
-        if weights.get(name, recorded.weights) == recorded.weights
-    }
-
-
-def other_digest(run: RunFolder, factor: str, arithmetic: str, made: Recorded) -> str | None:
-    """The digest that a run records for the same weights and options as those of `made`, if it is another one."""
-    for folder in (run, run.output):
-        recorded = read_digests(folder, arithmetic).factors.get(factor)
-        if recorded is not None and attrs.evolve(recorded, digest=made.digest) == made != recorded:
-            return recorded.digest
-    return None
 
 
 def options_text(options: Mapping[str, Any]) -> str:

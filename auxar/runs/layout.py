@@ -30,13 +30,17 @@ from pathlib import Path
 import attrs
 
 from auxar.errors import UserError
-from auxar.files import entries, is_file, kind
+from auxar.files import entries, is_file, kind, read_bytes
 from auxar.leftovers import unfinished
 from auxar.model import FLOAT
 from auxar.recipe import Recipe
+from auxar.recipe.loading import MOST_BYTES
+from auxar.recipe.shipped import FIELDS, first_sentence, read_header
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
 
+LICENSE = "License"
+"""The label of the paragraph about the license in the header of a recipe."""
 SAVED = re.compile(r"(weights|training-\d+)\.safetensors")
 """Names of the files of weights and of checkpoints in a factor's folder."""
 
@@ -67,6 +71,12 @@ class RunFolder:
     def name(self) -> str:
         """The run as users give it: the name of the model, or the path of the folder."""
         return self.model or str(self.path)
+
+    @property
+    def purpose_and_license(self) -> tuple[str, str]:
+        """The first sentence in the header of the recipe, and the paragraph about the license; empty if missing."""
+        purpose, paragraphs = read_header(read_bytes(self.recipe, MOST_BYTES).decode(), (*FIELDS, LICENSE))
+        return first_sentence(purpose), paragraphs.get(LICENSE, "")
 
     @property
     def output(self) -> RunFolder:

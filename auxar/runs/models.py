@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from auxar.errors import UserError
+from auxar.errors import naming
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.model_names import hub_name, is_model
@@ -45,8 +45,6 @@ def model_folder(registry: Registry, name: str) -> RunFolder:
     """
     where = f"the model '{name}'"
     run = RunFolder(built_path(registry, "model", name, where), name)
-    try:
+    with naming(where):
         check_is_run(run.path)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
     return run

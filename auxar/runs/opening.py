@@ -23,22 +23,21 @@ from auxar.runs.history import LEARNING_RATE, RATES
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.models import find_run
 
-# Keys of a recipe that may change when a run is continued. They do not define the model or its training objective.
+# What may change in a recipe when a run is continued: whole tables, keys of [training], and other keys. They do not
+# define the model or its training objective.
 FREE_TABLES = ("arithmetic", "evaluation", "sampling")
-FREE_KEYS = {
-    "training": (
-        "checkpoint_every",
-        "compile",
-        "keep_checkpoints",
-        "log_every",
-        "nonfinite",
-        "recompute",
-        "sample_every",
-        "trackers",
-        *LENGTHS,
-        *RATES,
-    ),
-}
+FREE_KEYS = (
+    "checkpoint_every",
+    "compile",
+    "keep_checkpoints",
+    "log_every",
+    "nonfinite",
+    "recompute",
+    "sample_every",
+    "trackers",
+    *LENGTHS,
+    *RATES,
+)
 FREE_PATHS = (f"training.optimizer.{LEARNING_RATE}", "data.workers", "training.data.workers")
 
 
@@ -154,4 +153,4 @@ def different_keys(before: Recipe, now: Recipe) -> list[str]:
 def _is_free(path: str) -> bool:
     table, _, rest = path.partition(".")
     key = re.split(r"[.\[]", rest)[0]
-    return table in FREE_TABLES or key in FREE_KEYS.get(table, ()) or path in FREE_PATHS
+    return table in FREE_TABLES or (table == "training" and key in FREE_KEYS) or path in FREE_PATHS

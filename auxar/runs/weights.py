@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,8 @@ from auxar.runs.history import History, read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.versions import check_versions
 
+CheckMetadata = Callable[[Mapping[str, str]], None]
+"""A function that gets the metadata of a file, and raises `UserError` to refuse the file."""
 WEIGHTS, OWN = "weights", "own"
 """Metadata key of the kind of the weights, and its value for weights of a user's own training loop."""
 CONDITION = "condition"
@@ -63,10 +64,10 @@ def check_sizes(run: RunFolder, recipe: Recipe, names: Sequence[str]) -> None:
             check_header(_trained(run, factor), factor, lambda metadata: None)
 
 
-def check_header(path: Path, factor: Factor, check: Callable[[Mapping[str, str]], None]) -> None:
+def check_header(path: Path, factor: Factor, check: CheckMetadata) -> None:
     """Checks the header of a file of weights as `read_weights` does, without reading tensors."""
     with advising():
-        _check(path, factor, check, *read_header(path))
+        _checking(path, factor, check)(*read_header(path))
 
 
 def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
@@ -88,7 +89,7 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
     return read_weights(path, factor, check)
 
 
-def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]], None]) -> dict[str, str]:
+def read_weights(path: Path, factor: Factor, check: CheckMetadata) -> dict[str, str]:
     """Loads weights from a file into a factor and returns the metadata of the file.
 
     Weights in half precision (float16) are converted to the factor's type.
@@ -97,7 +98,7 @@ def read_weights(path: Path, factor: Factor, check: Callable[[Mapping[str, str]]
     raises `UserError` if the file is missing, if its tensors do not have the factor's shapes, and if it is damaged.
     """
     with advising():
-        tensors, metadata = read_tensors(path, functools.partial(_check, path, factor, check))
+        tensors, metadata = read_tensors(path, _checking(path, factor, check))
     factor.load_state_dict(tensors)
     return metadata
 
@@ -191,16 +192,13 @@ def advising() -> Iterator[None]:
         ) from None
 
 
-def _check(
-    path: Path,
-    factor: Factor,
-    check: Callable[[Mapping[str, str]], None],
-    shapes: Shapes,
-    metadata: Mapping[str, str],
-) -> None:
-    check_versions(factor, metadata, path)
-    check(metadata)
-    check_shapes(factor, shapes, path)
+def _checking(path: Path, factor: Factor, check: CheckMetadata) -> Callable[[Shapes, Mapping[str, str]], None]:
+    def check_all(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+        check_versions(factor, metadata, path)
+        check(metadata)
+        check_shapes(factor, shapes, path)
+
+    return check_all
 
 
 def _trained(run: RunFolder, factor: Factor) -> Path:

@@ -23,26 +23,14 @@ class PluginNames:
 
     project: str
     """The name of the project, such as auxar-half-tone."""
-
-    @property
-    def module(self) -> str:
-        """The name of the module that Python imports, such as auxar_half_tone."""
-        return self.project.replace("-", "_")
-
-    @property
-    def component(self) -> str:
-        """The name of the component or the command, and of the entry point, such as half-tone."""
-        return re.sub(r"^auxar[-_](?=[a-z])", "", self.project)
-
-    @property
-    def function(self) -> str:
-        """The name of the function of a command, such as half_tone."""
-        return self.component.replace("-", "_")
-
-    @property
-    def class_prefix(self) -> str:
-        """The prefix of class names, such as HalfTone."""
-        return "".join(word.capitalize() for word in re.split("[-_]", self.component))
+    module: str
+    """The name of the module that Python imports, such as auxar_half_tone."""
+    component: str
+    """The name of the component or the command, and of the entry point, such as half-tone."""
+    function: str
+    """The name of the function of a command, such as half_tone."""
+    prefix: str
+    """The prefix of class names, such as HalfTone."""
 
 
 def plugin_names(project: str) -> PluginNames:
@@ -52,10 +40,11 @@ def plugin_names(project: str) -> PluginNames:
             f"name {shown(project)}: expected lowercase letters and digits, starting with a letter, with single "
             f"hyphens or underscores between words"
         )
-    names = PluginNames(project)
-    if keyword.iskeyword(names.module):
+    module, component = project.replace("-", "_"), re.sub(r"^auxar[-_](?=[a-z])", "", project)
+    if keyword.iskeyword(module):
         raise UserError(f"name '{project}': a Python keyword cannot be the name of a module; choose another name")
-    return names
+    prefix = "".join(word.capitalize() for word in re.split("[-_]", component))
+    return PluginNames(project, module, component, component.replace("-", "_"), prefix)
 
 
 def check_free(names: PluginNames, kind: str, registry: Registry) -> None:

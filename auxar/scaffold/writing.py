@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -32,8 +33,8 @@ class NewPlugin:
 def write_plugin(project: str, kind: str, parent: Path) -> NewPlugin:
     """Writes a plugin package to the folder `parent`/`project`.
 
-    Raises `UserError` if the kind is unknown, if the name is invalid or taken, if the folder exists, if `parent` is
-    not a folder, or if a file cannot be written.
+    Raises `UserError` if the kind is unknown, if the name is invalid or taken, if the folder exists, or if a file
+    cannot be written.
     """
     if kind not in KINDS:
         raise UserError(f"kind: there is no template for '{kind}'{did_you_mean(kind, KINDS)}")
@@ -41,14 +42,8 @@ def write_plugin(project: str, kind: str, parent: Path) -> NewPlugin:
     check_free(names, kind, load_plugins())
     files = plugin_files(names, kind)
     folder = parent / project
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise UserError(f"{folder} exists and is not overwritten; choose another name or another --out") from None
-    except NotADirectoryError:
-        raise UserError(f"out: {parent} is not a folder") from None
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
+    if os.path.lexists(folder):
+        raise UserError(f"{folder} exists and is not overwritten; choose another name or another --out")
     for path, text in files.items():
         write_text(folder / path, text)
     return NewPlugin(folder, list(files))
@@ -57,14 +52,10 @@ def write_plugin(project: str, kind: str, parent: Path) -> NewPlugin:
 def plugin_files(names: PluginNames, kind: str) -> dict[str, str]:
     """Returns the files of the package: a dict from the relative path of each file to its text."""
     words = {
-        "project": names.project,
-        "module": names.module,
-        "component": names.component,
-        "prefix": names.class_prefix,
+        **attrs.asdict(names),
         "kind": kind,
         "noun": "data set" if kind == "dataset" else kind,
         "guide": GUIDES.get(kind, "networks"),
-        "function": names.function,
         "group": '"auxar.commands"' if kind == "command" else "auxar",
         "entry": f"{names.module}:{names.function}" if kind == "command" else names.module,
     }

@@ -25,7 +25,7 @@ from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.recipe import DataConfig
 from auxar.recipe.structuring import structure, unstructure
-from auxar.testing.laws import ContractError, accepts, broken, runs
+from auxar.testing.laws import ContractError, accepts, broken, refusals, runs
 
 MOST_IMAGES = 10_000
 """The number of images of each split that are decoded."""
@@ -126,10 +126,8 @@ def _check_config(config: object) -> None:
     if cls.__setattr__ is not frozen.__setattr__:
         broken("config", "the class of the options must be frozen: use @attrs.frozen")
     table = unstructure(config)
-    try:
+    with refusals("config", "the options cannot be read from a recipe: "):
         again = structure(table, cls, "data.options")
-    except UserError as error:
-        raise ContractError("config", f"the options cannot be read from a recipe: {error}") from None
     if again != config:
         broken("config", "the options change if they are written to a recipe and read", before=config, after=again)
 

@@ -15,18 +15,7 @@ from auxar.testing.centers import check_around
 from auxar.testing.examples import SEEDS, random_images
 from auxar.testing.head_draws import check_adjustments, check_conditionals, check_draw, check_drawn_pixels
 from auxar.testing.laws import about, broken, calling, check_built, check_count, check_tensor, fitting, search
-from auxar.testing.likelihoods import (
-    COLUMNS,
-    MOST_VALUES,
-    ROWS,
-    Likelihoods,
-    check_agreement,
-    check_channel_values,
-    check_channels,
-    check_gradients,
-    check_nats,
-    check_pixel_values,
-)
+from auxar.testing.likelihoods import COLUMNS, MOST_VALUES, ROWS, Likelihoods, check_laws
 
 EXAMPLES = 20
 """The number of examples that the search tries."""
@@ -129,16 +118,7 @@ def check_likelihoods(head: Head, spec: ImageSpec, seed: int, size: float) -> No
     if isinstance(head, RestrictableHead):
         check_count(head, "restricted_uniform_count", 0)
     likelihoods = Likelihoods.random(head, spec, seed, size)
-    found = check_nats(likelihoods, size)
-    if spec.levels**spec.channels <= MOST_VALUES:
-        check_pixel_values(likelihoods)
-    check_channels(likelihoods, found)
-    if spec.levels <= MOST_VALUES:
-        for channel in range(spec.channels):
-            check_channel_values(likelihoods, channel, seed)
-    if isinstance(head, RestrictableHead):
-        check_agreement(likelihoods, head, found)
-    check_gradients(likelihoods)
+    check_laws(likelihoods, seed, size)
     check_around(head, likelihoods.spec, likelihoods.parameters)
     check_draw(head, spec, likelihoods.parameters, seed)
 

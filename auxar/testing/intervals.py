@@ -106,36 +106,20 @@ def check_earlier(
     row, column = at // spec.channels // spec.width, at // spec.channels % spec.width
     before = order < (at - at % spec.channels if law == "centers" else at)
     near = (rows >= row) | (columns <= column + reach)
-    message = f"must depend on earlier {'pixels' if law == 'centers' else 'sub-pixels'} alone"
-    check_kept(function, image, other, given, before, order == at, law, message)
-    message = f"depends on pixels of rows above that are further to its right than the walk's reach of {reach} columns"
-    check_kept(function, image, other, given, near, order == at, law, message)
-
-
-def check_kept(
-    function: Function,
-    image: Tensor,
-    other: Tensor,
-    given: Tensor,
-    keep: Tensor,
-    compared: Tensor,
-    law: str,
-    message: str,
-) -> None:
-    """Checks that results do not change where `compared`, if other values than those to `keep` are replaced.
-
-    The masks (n, …) are of n replacements, which are tried for each image.
-    """
+    earlier = f"must depend on earlier {'pixels' if law == 'centers' else 'sub-pixels'} alone"
+    beyond = f"depends on pixels of rows above that are further to its right than the walk's reach of {reach} columns"
     found = function(image, given)
-    for row in range(len(image)):
-        mixed = torch.where(keep, image[row], other[row])
-        again = function(mixed, given[row].expand(len(mixed), -1, -1, -1))
-        for name, values in again.items():
-            wrong = (values != found[name][row]) & compared & _follows(mixed, again)
-            if wrong.any():
-                number, *place = wrong.nonzero()[0].tolist()
-                what = f"{name} at (channel, row, column) {tuple(place)} {message}"
-                broken(law, what, image=image[row], with_another=mixed[number], view=given[row])
+    for keep, message in ((before, earlier), (near, beyond)):
+        for number in range(len(image)):
+            # Each of the mixed images keeps the values on which the result at one of the places may depend.
+            mixed = torch.where(keep, image[number], other[number])
+            again = function(mixed, given[number].expand(len(mixed), -1, -1, -1))
+            for name, values in again.items():
+                wrong = (values != found[name][number]) & (order == at) & _follows(mixed, again)
+                if wrong.any():
+                    row, *place = wrong.nonzero()[0].tolist()
+                    what = f"{name} at (channel, row, column) {tuple(place)} {message}"
+                    broken(law, what, image=image[number], with_another=mixed[row], view=given[number])
 
 
 def _follows(image: Tensor, found: Results) -> Tensor:

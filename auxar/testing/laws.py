@@ -48,6 +48,15 @@ def runs(what: str, *, law: str = "runs") -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def refusals(law: str, what: str = "") -> Iterator[None]:
+    """A context in which a `UserError` breaks a law. Its message follows the words `what`."""
+    try:
+        yield
+    except UserError as error:
+        raise ContractError(law, f"{what}{error}") from error
+
+
+@contextlib.contextmanager
 def about(what: str, **example: object) -> Iterator[None]:
     """Checks the law `runs`, and adds parts of the example to the message of any `ContractError` in the block."""
     try:

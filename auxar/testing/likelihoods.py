@@ -89,7 +89,22 @@ def outside_of(interval: Interval, image: Tensor) -> Tensor:
     return (image < interval.low) | (image > interval.high)
 
 
-def check_nats(likelihoods: Likelihoods, size: float) -> Results:
+def check_laws(likelihoods: Likelihoods, seed: int, size: float) -> None:
+    """Checks all laws of log-likelihoods. `size` is the standard deviation of the parameters."""
+    head, spec = likelihoods.head, likelihoods.spec
+    found = _check_nats(likelihoods, size)
+    if spec.levels**spec.channels <= MOST_VALUES:
+        _check_pixel_values(likelihoods)
+    _check_channels(likelihoods, found)
+    if spec.levels <= MOST_VALUES:
+        for channel in range(spec.channels):
+            _check_channel_values(likelihoods, channel, seed)
+    if isinstance(head, RestrictableHead):
+        _check_agreement(likelihoods, head, found)
+    _check_gradients(likelihoods)
+
+
+def _check_nats(likelihoods: Likelihoods, size: float) -> Results:
     """Checks all invariances, and the laws `finite`, `range` and `precision`. Returns the log-likelihoods.
 
     `size` is the standard deviation of the parameters.
@@ -141,7 +156,7 @@ def _check_precision(likelihoods: Likelihoods, found: Results, size: float) -> N
             check_equal("precision", message, narrow[name], exact[name], NARROW)
 
 
-def check_channels(likelihoods: Likelihoods, found: Results) -> None:
+def _check_channels(likelihoods: Likelihoods, found: Results) -> None:
     """Checks the law `channels`."""
     if "channel_log_prob" in found:
         total = found["channel_log_prob"].sum(1)
@@ -161,7 +176,7 @@ def check_channels(likelihoods: Likelihoods, found: Results) -> None:
             check_equal("channels", message, again[name][:, channels], found[name][:, channels], CLOSE)
 
 
-def check_agreement(likelihoods: Likelihoods, head: RestrictableHead, found: Results) -> None:
+def _check_agreement(likelihoods: Likelihoods, head: RestrictableHead, found: Results) -> None:
     """Checks that the methods of a restrictable head agree, which is possible for any number of levels."""
     image = likelihoods.image
     single = head.channel_log_mass(likelihoods.parameters, image, Interval(image, image))
@@ -175,7 +190,7 @@ def check_agreement(likelihoods: Likelihoods, head: RestrictableHead, found: Res
     check_equal("restricted", message, found["restricted_log_prob"] / scale, expected, CLOSE)
 
 
-def check_gradients(likelihoods: Likelihoods) -> None:
+def _check_gradients(likelihoods: Likelihoods) -> None:
     """Checks the law `gradient`. A restricted decoder is trained on images inside of the intervals."""
     for dtype in (torch.float32, torch.float64):
         parameters = likelihoods.parameters.to(dtype).requires_grad_()
@@ -191,7 +206,7 @@ MOST_VALUES = 5000
 """The largest number of values of a channel, or of a pixel, over which probabilities are summed."""
 
 
-def check_pixel_values(likelihoods: Likelihoods) -> None:
+def _check_pixel_values(likelihoods: Likelihoods) -> None:
     """Checks that the probabilities of all values of a pixel add up to 1."""
     pixels = all_pixels(likelihoods.spec)
     parameters = likelihoods.parameters[:1, :, :1, :1].expand(-1, -1, 1, len(pixels))
@@ -204,7 +219,7 @@ def all_pixels(spec: ImageSpec) -> Tensor:
     return all_images(attrs.evolve(spec, height=1, width=1)).flatten(1)
 
 
-def check_channel_values(likelihoods: Likelihoods, channel: int, seed: int) -> None:
+def _check_channel_values(likelihoods: Likelihoods, channel: int, seed: int) -> None:
     """Checks the sums over all values of a channel, given the earlier channels, for the first pixel of each image."""
     head, spec = likelihoods.head, likelihoods.spec
     parameters = likelihoods.parameters[:, :, :1, :1].expand(-1, -1, 1, spec.levels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import torch
 
-from auxar.errors import UserError
 from auxar.files import entries, is_file, parse_json, read_metadata
 from auxar.model import SampleRequest
 from auxar.recipe import load_recipe_of_run, read_recipe, recipe_table
@@ -23,7 +21,7 @@ from auxar.runs.records import FACTS
 from auxar.runs.weights import trained_model
 from auxar.runs.wrong_path import check_is_run
 from auxar.testing.datasets import stamps
-from auxar.testing.laws import ContractError, broken
+from auxar.testing.laws import broken, refusals
 
 OTHERS = (".*", "*/.*", "factors/*/.*", "factors/*/training-*", "factors/*/best-*", "samples/*", "figures/*")
 """Patterns of files that a run has, and a model that comes trained does not need."""
@@ -52,14 +50,13 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
     if not isinstance(path, Path) or not path.is_absolute():
         broken("path", "build must return an absolute pathlib.Path", path=path)
     run = RunFolder(path)
-    with _law("path"):
+    with refusals("path"):
         check_is_run(path)
         check_format(run.path)
     before = stamps(path)
-    with _law("complete"):
+    with refusals("complete"):
         recipe = load_recipe_of_run(run.recipe, trust_plugins=True)
         model = trained_model(run, recipe).eval()
-    with _law("complete"):
         texts = list(_texts(run))
     for where, text in texts:
         if os.path.isabs(text) or text.startswith("~"):
@@ -69,19 +66,10 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
     size = sum(file.stat().st_size for file in before)
     if most_bytes is not None and size > most_bytes:
         broken("small", f"the files have {size:,} bytes, more than {most_bytes:,}")
-    with _law("draws"), torch.no_grad():
+    with refusals("draws"), torch.no_grad():
         model.draw_views(SampleRequest((0,), recipe.sampling.seed, recipe.sampling.draw_rule()), own_sampler(model))
     if stamps(path) != before:
         broken("draws", "a file in the folder was written while an image was drawn", path=path)
-
-
-@contextlib.contextmanager
-def _law(name: str) -> Iterator[None]:
-    """Turns a `UserError` in the block into a `ContractError`."""
-    try:
-        yield
-    except UserError as error:
-        raise ContractError(name, str(error)) from error
 
 
 def _texts(run: RunFolder) -> Iterator[tuple[str, str]]:

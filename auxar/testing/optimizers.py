@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from auxar.errors import UserError
 from auxar.recipe.component_choice import takes_steps
 from auxar.runs.optimizer_state import read_state, stored_state
-from auxar.testing.laws import broken, check_equal, runs
+from auxar.testing.laws import broken, check_equal, refusals, runs
 
 STEPS = 40
 """Number of training steps."""
@@ -104,9 +103,7 @@ def _step(network: nn.Module, optimizer: Optimizer, number: int) -> float:
 
 def _restore(optimizer: Optimizer, network: Any, other: Optimizer, continued: Any) -> None:
     """Stores the state of an optimizer, and loads it into another one."""
-    try:
+    with refusals("resume"):
         tensors, document = stored_state(optimizer, {"name": "it"}, network)
         copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         read_state(Path("checkpoint"), document, copies).restore(other, "it", continued)
-    except UserError as error:
-        broken("resume", str(error))

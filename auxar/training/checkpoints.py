@@ -23,6 +23,7 @@ from auxar.files import (
     Shapes,
     entries,
     metadata_entry,
+    part_of,
     read_metadata,
     read_tensors,
     remove,
@@ -30,7 +31,7 @@ from auxar.files import (
     write_tensors,
 )
 from auxar.model import Factor
-from auxar.recipe import ComponentChoice
+from auxar.recipe import TrainingConfig
 from auxar.runs.history import History, read_history
 from auxar.runs.optimizer_state import OptimizerState, read_state, stored_state
 from auxar.runs.records import read_entry
@@ -101,7 +102,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors of one part (`factor` or `average`), by name without the prefix."""
-        return _part(self.tensors, prefix)
+        return part_of(self.tensors, f"{prefix}.")
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -134,14 +135,12 @@ def save(
     folder: Path,
     factor: Factor,
     optimizer: Any,
-    choice: ComponentChoice,
+    config: TrainingConfig,
     average: WeightAverage,
     progress: Progress,
     facts: Mapping[str, str],
-    *,
-    keep: int,
 ) -> None:
-    """Writes a checkpoint, and keeps only the newest `keep` checkpoints up to this step.
+    """Writes a checkpoint, and keeps only the newest ones up to this step (`keep_checkpoints`).
 
     Raises `UserError` if the file cannot be written, if weights or optimizer state are not finite, or if the state has
     a value that cannot be stored. Earlier checkpoints stay in all cases.
@@ -158,12 +157,12 @@ def save(
             "in another folder (--out)"
         )
     path = folder / f"training-{progress.step:09d}.safetensors"
-    state, document = stored_state(optimizer, choice.table, factor)
+    state, document = stored_state(optimizer, config.optimizer.table, factor)
     write_tensors(path, tensors | state, {PROGRESS: to_json(attrs.asdict(progress)), OPTIMIZER: document, **facts})
     # Files of later steps are damaged: `newest` skipped them when training started. They are removed and do not count
-    # among the `keep` files.
+    # among the kept files.
     found = checkpoints(folder)
-    kept = found[found.index(path) :][:keep]
+    kept = found[found.index(path) :][: config.keep_checkpoints]
     for other in found:
         if other not in kept:
             remove(other)
@@ -211,11 +210,7 @@ def _moments(optimizer: Any) -> Iterator[Tensor]:
                 yield value.to(parameter.dtype)
 
 
-def _part(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-
-
 def _check(path: Path, factor: Factor, found: Shapes, metadata: Mapping[str, str]) -> None:
     """Raises `UserError` unless the versions, names and shapes in the header of a checkpoint fit a factor."""
     check_versions(factor, metadata, path)
-    check_shapes(factor, _part(found, "factor"), path)
+    check_shapes(factor, part_of(found, "factor."), path)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import attrs
 import torch
@@ -12,25 +11,13 @@ from torch import Tensor
 
 from auxar.data.sets import DataSets
 from auxar.errors import UserError
-from auxar.files import is_file, read_checksum, write_json
-from auxar.model import FLOAT, Arithmetic, Chain, Factor
+from auxar.files import is_file, read_checksum
+from auxar.model import FLOAT, Chain, Converted
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_component
 from auxar.recipe.choices import resolved
 from auxar.runs.arithmetic import model_in
-from auxar.runs.converted import (
-    Recorded,
-    digest,
-    options_text,
-    other_digest,
-    present_origin,
-    read_converted,
-    read_digests,
-    record_path,
-    recorded_options,
-    stored_at,
-    write_converted,
-)
+from auxar.runs.converted import ConvertedFactors, Recorded, digest, options_text, write_converted
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import trained_model
 from auxar.work.processes import Processes
@@ -60,7 +47,7 @@ def integer_arithmetic(run: RunFolder, recipe: Recipe, **bits: int | None) -> Co
     """
     own = recipe.arithmetic.options if recipe.arithmetic.name == NAME else {}
     given = {name: value for name, value in bits.items() if value is not None}
-    choice = ComponentChoice(NAME, {**own, **recorded_options(run, NAME), **given})
+    choice = ComponentChoice(NAME, {**own, **ConvertedFactors(run, NAME).options, **given})
     return resolved(choice, "arithmetic", "auxar integers", recipe.registry)
 
 
@@ -78,21 +65,24 @@ def convert_run(
     records.
     """
     arithmetic = build_component(choice, choice.name)
-    model = trained_model(run, recipe).eval()
+    files, model = ConvertedFactors(run, choice.name), trained_model(run, recipe).eval()
     made = {factor.name: is_converted(run, factor.name, choice) for factor in model.all_factors}
     examples: tuple[list[Tensor], Tensor | None] | None = None
     found: dict[str, str] = {}
     for factor in model.all_factors:
-        path = stored_at(run, factor.name, choice.name)
+        path = files.path(factor.name)
         if made[factor.name]:
             logger.info("%s is kept", path)
         else:
             if is_file(path):
                 logger.warning("%s belongs to other weights and is replaced", path)
             examples = examples or training_views(model, data(), images)
-            _make(run, factor, *examples, arithmetic, choice, path)
-        _, found_now = read_converted(run, factor.name, choice.name)
-        found[factor.name] = _record(run, factor.name, choice, found_now)
+            inputs = factor.inputs(*examples)
+            converted = arithmetic.convert(factor, *inputs)
+            _write(files, factor.name, converted, options_text(choice.options), len(inputs[0]))
+        _, recorded = files.read(factor.name)
+        files.write_record(factor.name, recorded)
+        found[factor.name] = recorded.digest
     return found
 
 
@@ -115,10 +105,11 @@ def converted_models(
 
 def is_converted(run: RunFolder, name: str, choice: ComponentChoice) -> bool:
     """Whether a factor was converted from the run's present weights. Raises `UserError` if it has other options."""
-    origin, expected = present_origin(run, name, choice.name), options_text(choice.options)
+    files, expected = ConvertedFactors(run, choice.name), options_text(choice.options)
+    origin = files.origin(name)
     if origin is not None and origin.options != expected:
         raise UserError(
-            f"{stored_at(run, name, choice.name)} was made with other numbers of bits: expected {expected}, found "
+            f"{files.path(name)} was made with other numbers of bits: expected {expected}, found "
             f"{origin.options}; delete it to make it again, but then files and samples that depend on it cannot be "
             "decoded or drawn again"
         )
@@ -137,35 +128,14 @@ def training_views(model: Chain, data: DataSets, count: int) -> tuple[list[Tenso
     return list(model.views(found.image.long())), found.condition
 
 
-def _make(
-    run: RunFolder,
-    factor: Factor,
-    views: Sequence[Tensor],
-    condition: Tensor | None,
-    arithmetic: Arithmetic,
-    choice: ComponentChoice,
-    path: Path,
-) -> None:
-    image, view, given = factor.inputs(views, condition)
-    converted = arithmetic.convert(factor, image, view, *(() if given is None else (given,)))
-    made = Recorded(read_checksum(run.weights(factor.name)), options_text(choice.options), digest(converted))
-    if (other := other_digest(run, factor.name, choice.name, made)) is not None:
+def _write(files: ConvertedFactors, name: str, converted: Converted, options: str, images: int) -> None:
+    path, made = files.path(name), Recorded(read_checksum(files.run.weights(name)), options, digest(converted))
+    if (other := files.other_digest(name, made)) is not None:
         raise UserError(
-            f"factor {factor.name} of {run.name}, converted with the ranges of {len(views[0])} images, has the digest "
+            f"factor {name} of {files.run.name}, converted with the ranges of {images} images, has the digest "
             f"{made.digest}, but it was converted before with the digest {other}, perhaps with other images, another "
             "number of them or on another machine; files and samples of one cannot be decoded or drawn with the other, "
-            f"so nothing is written; restore {path}, or delete {choice.name}.json"
+            f"so nothing is written; restore {path}, or delete {files.record.name}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_converted(path, converted, made)
-    logger.info("%s: %s", factor.name, path)
-
-
-def _record(run: RunFolder, name: str, choice: ComponentChoice, made: Recorded) -> str:
-    """Records the digest of a factor, unless it is recorded already, and returns it."""
-    record = read_digests(run.output, choice.name)
-    if record.factors.get(name) != made:
-        record.factors[name] = made
-        run.output.path.mkdir(parents=True, exist_ok=True)
-        write_json(record_path(run.output, choice.name), attrs.asdict(record))
-    return made.digest
+    logger.info("%s: %s", name, path)

@@ -5,14 +5,13 @@ The other run may come from an untrusted source. Its plugin files are neither ne
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxar.errors import UserError, did_you_mean, one_line, shown
+from auxar.errors import UserError, did_you_mean, naming, one_line, shown
 from auxar.files import is_file, read_checksum
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
@@ -41,7 +40,7 @@ def check_init(run: RunFolder, recipe: Recipe, model: Chain, chosen: Sequence[st
         init = recipe.training_of(factor.name).init
         started = any(path.parent.name == factor.name for path in run.saved)
         if init is not None and factor.name in chosen and not started and is_trainable(factor):
-            with _naming(recipe, factor):
+            with naming(f"{recipe.training_key(factor.name)}.init"):
                 path = _source(init, factor)
                 check_header(path, factor, functools.partial(_check_part, path, recipe, factor.name))
                 facts[f"the checksum of {factor.name}'s initial weights"] = read_checksum(path)
@@ -54,20 +53,11 @@ def load_init(run: RunFolder, factor: Factor, init: str) -> Origin:
     `run` is the run that is trained. Raises `UserError` like `check_init`.
     """
     recipe = read_recipe(run.recipe)
-    with _naming(recipe, factor):
+    with naming(f"{recipe.training_key(factor.name)}.init"):
         path = _source(init, factor)
         checksum = read_checksum(path)
         read_weights(path, factor, functools.partial(_check_part, path, recipe, factor.name))
     return Origin(init, checksum)
-
-
-@contextlib.contextmanager
-def _naming(recipe: Recipe, factor: Factor) -> Iterator[None]:
-    """Prepends the key of the recipe to the message of an error."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{recipe.training_key(factor.name)}.init: {error}") from None
 
 
 def _source(init: str, factor: Factor) -> Path:

@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from auxar.data.batches import training_examples
+from auxar.data.batches import TrainingExamples
 from auxar.data.examples import Examples
 from auxar.data.sets import DataSets
 from auxar.errors import UserError, naming
@@ -74,12 +74,10 @@ class FactorLoop:
     """A function that the main process calls after every checkpoint."""
 
     def __attrs_post_init__(self) -> None:
-        factor, accelerator, condition = self.factor, self.accelerator, self.recipe.condition
+        factor, accelerator = self.factor, self.accelerator
         factor.to(accelerator.device)
         self.images = self.data.of(factor.name).train
         self.config = config = self.recipe.training_of(factor.name)
-        self.drop = condition.drop if condition is not None and factor.name != CONDITION_FACTOR else 0.0
-        """Probability with which the condition of an image is replaced by the null condition."""
         self.folder = self.run.factor(factor.name)
         # A stream has no known length; `check_training` made sure that its recipe sets `steps`.
         self.total = total = config.total_steps(number_of_images(self.images))
@@ -120,8 +118,8 @@ class FactorLoop:
         if saved is not None:
             average.restore(saved.part("average"), saved.progress.step - saved.progress.skipped)
             self.meter.resume(saved.progress)
+            self.validation.progress = saved.progress.validation
         self._plan_rates([float(group["lr"]) for group in own.param_groups])
-        self.validation.resume(self.meter.progress if saved is None else saved.progress)
         self.history = self.history.continued(self.step, self.config)
         self.compiled = self._compiles(saved)
         model, optimizer = self.accelerator.prepare(self.factor.train(), own)
@@ -160,21 +158,24 @@ class FactorLoop:
     def _new_average(self) -> WeightAverage:
         return WeightAverage(self.factor, self.config.ema, warmup=self.config.ema_warmup)
 
-    def _batches(self, steps: range, **options: int) -> Generator[Examples, None, None]:
+    def _batches(self, steps: range, **options: Any) -> Generator[Examples, None, None]:
         """The share of this process in the batches of some steps. `options` replace the size and the processes."""
-        shared = {"rank": self.accelerator.process_index, "processes": self.accelerator.num_processes}
+        condition = self.recipe.condition
+        found = TrainingExamples(
+            self.images,
+            self.config.batch_size,
+            steps.stop,
+            seed_of(self.config.seed, "data", self.factor.name),
+            steps.start,
+            augment=build_augmentations(self.config),
+            labels_of=None if condition is None else condition.augmentation,
+            drop=0.0 if condition is None or self.factor.name == CONDITION_FACTOR else condition.drop,
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
+        workers = (self.own or self.recipe.data).workers if len(steps) > 1 else 0
         with naming("" if self.own is None else self.recipe.training_key(self.factor.name)):
-            yield from training_examples(
-                self.images,
-                start=steps.start,
-                steps=steps.stop,
-                seed=seed_of(self.config.seed, "data", self.factor.name),
-                augment=build_augmentations(self.config),
-                labels_of=None if (condition := self.recipe.condition) is None else condition.augmentation,
-                workers=(self.own or self.recipe.data).workers if len(steps) > 1 else 0,
-                drop=self.drop,
-                **{"batch_size": self.config.batch_size, **shared, **options},
-            )
+            yield from attrs.evolve(found, **options).read(workers)
 
     def _initialize(self) -> None:
         # Every process initializes on the same images, so all start with the same weights.
@@ -310,10 +311,8 @@ class FactorLoop:
 
     def _save(self, optimizer: Any, average: WeightAverage) -> None:
         if self.accelerator.is_main_process:
-            keep = self.config.keep_checkpoints
             progress = attrs.evolve(self.meter.progress, validation=self.validation.progress)
-            choice = self.config.optimizer
-            save(self.folder, self.factor, optimizer, choice, average, progress, self._facts(), keep=keep)
+            save(self.folder, self.factor, optimizer, self.config, average, progress, self._facts())
         self.accelerator.wait_for_everyone()
 
     def _show(self) -> None:

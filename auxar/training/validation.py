@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from auxar.data.sets import ImageSet
 from auxar.evaluation.evaluation import NATS, PIXELS
-from auxar.evaluation.image_nats import factor_nats
+from auxar.evaluation.image_nats import Pass, factor_nats
 from auxar.model import Chain, Factor, evaluating
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import TrainingConfig
@@ -43,7 +43,7 @@ class Validation:
     accelerator: Accelerator
     total: int
     progress: ValidationProgress = attrs.field(init=False, factory=ValidationProgress)
-    """The outcome so far, which is stored in checkpoints."""
+    """The outcome so far, which is stored in checkpoints, also of the training that this one continues."""
 
     def __attrs_post_init__(self) -> None:
         self.threads = ThreadChoice(self.accelerator.device)
@@ -57,10 +57,6 @@ class Validation:
         """Raises `DamagedFile` if the best weights of a checkpoint with this progress are missing or damaged."""
         if self.config.keep_best and progress.validation.best_step is not None:
             read_best(self.folder, self.factor, progress.validation.best_step)
-
-    def resume(self, progress: Progress) -> None:
-        """Continues with the outcome in a checkpoint, or begins."""
-        self.progress = progress.validation
 
     def update(self, meter: Meter, average: WeightAverage, facts: Callable[[], Mapping[str, str]]) -> None:
         """Evaluates the factor if an evaluation is due after the last step of `meter` and was not done before.
@@ -113,15 +109,8 @@ class Validation:
 
     def _bits_per_dim(self, images: ImageSet) -> float:
         """The bits/dim of the validation images, computed as in the evaluation of a run."""
-        found = factor_nats(
-            self.model,
-            [self.factor],
-            images,
-            self.accelerator,
-            batch_size=self.batch_size,
-            limit=self.config.validation_images,
-            threads=self.threads,
-        )
+        own, limit = Pass(self.model, [self.factor]), self.config.validation_images
+        found = factor_nats(own, images, self.accelerator, self.threads, self.batch_size, limit)
         name, image = self.factor.name, self.factor.image
         pixels = found.get(f"{name}.{PIXELS}")
         dims = image.dims if pixels is None else image.channels * pixels.mean().item()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError, progress_bar
+from auxar.numerics.levels import to_pixels
 from auxar_codec.container import FORMAT, CodedCondition, Container, Header
 from auxar_codec.index import Entry, number_of_tiles
 from auxar_codec.pictures import Picture
@@ -242,8 +243,7 @@ class Archiver:
         # A view has as many rows as the same share of its tiles, rounded up.
         height = min(rows * spec.height, -(-entry.height * spec.height // tile.height))
         width = min(columns * spec.width, -(-entry.width * spec.width // tile.width))
-        # The largest level becomes 255, and values are rounded up, as in all pictures of auxar.
-        pixels = from_tiles((-(-255 * tiles // (spec.levels - 1))).to(torch.uint8).numpy(), height, width)
+        pixels = from_tiles(to_pixels(tiles.numpy(), spec.levels), height, width)
         pixels = np.ascontiguousarray(pixels[:1] if entry.gray else pixels)
         if depth > 0:  # The metadata of a picture, such as its size, need not hold for its views.
             return Picture(pixels)

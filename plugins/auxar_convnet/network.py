@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from auxar import CausalNetwork, Head, ImageSpec
+from auxar import Head, ImageSpec
 from auxar.numerics.threads import threads
 from auxar_convnet.blocks import ResidualBlock
 from auxar_layers.convolutions import CausalConv2d, Pointwise
-from auxar_layers.initialization import initialize_predictions
+from auxar_layers.initialization import InitializedNetwork
 
 ROWS, COLUMNS = 2, 3
 """Rows above a pixel that the first convolution reads, and columns to each side."""
@@ -19,7 +19,7 @@ LEAST_EXPLAINED = 0.5
 """Smallest share of a channel's variance that subtracting a feature must remove."""
 
 
-class ConvNetwork(CausalNetwork):
+class ConvNetwork(InitializedNetwork):
     """A causal network of one stream of residual blocks at one resolution.
 
     The first convolution reads two rows above a pixel and three pixels to its left. The convolution of a block reads
@@ -39,9 +39,6 @@ class ConvNetwork(CausalNetwork):
     in the prior; noise in the two coarse factors alone does not keep samples from falling into noise.
     """
 
-    marks_pixels = True
-    any_size = True
-
     def __init__(
         self,
         image: ImageSpec,
@@ -54,11 +51,8 @@ class ConvNetwork(CausalNetwork):
         dropout: float,
         noise: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.image = image
-        self.head = head
+        super().__init__(image, head, features_channels)
         self.noise = noise
-        self.features_channels = features_channels
         inputs = image.channels + 1
         self.difference = None
         self.features = None
@@ -106,7 +100,7 @@ class ConvNetwork(CausalNetwork):
     def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
         if features is not None:
             self._start_difference(self.encode(image), features)
-        initialize_predictions(self, self.out, image, features, centers)
+        super().initialize(image, features, centers)
 
     @torch.no_grad()
     @threads(1)  # With several threads, sums depend on the number of threads.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar import ImageModel, Images, UserError
+from auxar import ImageModel, Images, UserError, codec_sizes
 
 Made = tuple[Image.Image, str]
 """A picture and a text about it, in Markdown."""
@@ -29,11 +28,6 @@ SHOWN_SIDE = 384
 """Approximate longer side of an enlarged picture, in pixels."""
 COLORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 """Colors of a map of bits, from 0 to the largest value."""
-CODECS: dict[str, dict[str, Any]] = {
-    "PNG": {"format": "PNG", "optimize": True},
-    "WebP (lossless)": {"format": "WEBP", "lossless": True, "quality": 100, "method": 6},
-}
-"""Lossless files with which a model is compared, and Pillow's options for them."""
 
 
 @attrs.frozen
@@ -100,7 +94,7 @@ class Demo:
         spec, at_most = self.model.image, "" if self.model.exact else "at most "
         sizes = {f"this model ({at_most}−log₂ p)": float(bits.sum())}
         if spec.levels == 256:
-            sizes |= codec_bits(Images(image, spec)[0].to_pil())
+            sizes |= {name: 8.0 * size for name, size in codec_sizes(image[0]).items()}
         sizes["uncompressed"] = spec.dims * math.log2(spec.levels)
         most = max(float(bits.max()), 1e-9)
         rows = [f"| {name} | {math.ceil(size / 8):,} | {size / spec.dims:.3f} |" for name, size in sizes.items()]
@@ -159,15 +153,6 @@ class Demo:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def codec_bits(picture: Image.Image) -> dict[str, float]:
-    """The bits of a picture in files of `CODECS`."""
-    sizes = {}
-    for name, options in CODECS.items():
-        picture.save(file := io.BytesIO(), **options)
-        sizes[name] = 8.0 * len(file.getvalue())
-    return sizes
 
 
 def colored(shares: np.ndarray) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,15 +45,10 @@ def build(config: EmojiConfig) -> Path:
     subgroups = sorted({subgroup for group in config.groups for subgroup in GROUPS.get(group, (group,))})
     if len(vendors) == len(VENDORS) and len(subgroups) == len(GROUP_OF) and not config.edges:
         return FILES
-    files = sorted(FILES.glob("*.parquet"))
-    if not config.edges:
-        return cached_folder(
-            "emoji", (vendors, subgroups), lambda folder: write(folder, vendors, subgroups), sources=files
-        )
-    files.append(Path(__file__).with_name("edges.py"))
-    return cached_folder(
-        "emoji-edges", (vendors, subgroups), lambda folder: write(folder, vendors, subgroups, edges=True), sources=files
-    )
+    name = "emoji-edges" if config.edges else "emoji"
+    files = [*sorted(FILES.glob("*.parquet")), *([Path(__file__).with_name("edges.py")] if config.edges else [])]
+    make = functools.partial(write, vendors=vendors, subgroups=subgroups, edges=config.edges)
+    return cached_folder(name, (vendors, subgroups), make, sources=files)
 
 
 def write(folder: Path, vendors: list[str], subgroups: list[str], *, edges: bool = False) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,6 @@ KINDS = {"exact": "exact", "bound": "an upper bound"}
 """The meaning of bits/dim in words."""
 PICTURES = {"samples.png": "Samples", "growth.png": "Samples from coarse to fine"}
 """The sheets of drawn images on a card, and their contents."""
-SENTENCE = re.compile(r"(?<!\bal)\.\s+(?=[A-Z(])")
-"""The end of a sentence. The period of "et al." ends no sentence."""
 
 MOST_NAMES = 100
 """Maximum number of names of classes or attributes on a card."""
@@ -40,7 +36,7 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
     title, local = name.rpartition("/")[2], Path(recipe.data.path).is_absolute()
     paths = [recipe.data_of(factor).path for factor in recipe.factor_names]
     sources = dict.fromkeys("images of its author" if Path(path).is_absolute() else f"`{path}`" for path in paths)
-    purpose, terms = _header(run.recipe.read_text(encoding="utf-8"))
+    purpose, terms = run.purpose_and_license
     metadata = ModelCardData(
         license=license,
         library_name="auxar",
@@ -77,16 +73,6 @@ def draw(run: RunFolder, images: int, *, trust_plugins: bool) -> dict[str, str]:
         for file in found:
             shutil.copyfile(drawn / file, run.path / file)
     return {file: f"{PICTURES[file]} ({about})" for file in found}
-
-
-def _header(text: str) -> tuple[str, str]:
-    """The first sentence of the comment at the beginning of a recipe, and its paragraph about the license."""
-    comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
-    lines = [line.removeprefix("#").strip() for line in comment if not line.startswith("#:")]
-    paragraphs = [" ".join(each.split()) for each in re.split(r"\n\n|\n(?=[A-Z]\w+: )", "\n".join(lines))]
-    purpose = SENTENCE.split(paragraphs[0], maxsplit=1)[0].removesuffix(".")
-    terms = [each.removeprefix("License: ") for each in paragraphs if each.startswith("License: ")]
-    return f"{purpose}." if purpose else "", "".join(terms[:1])
 
 
 def _results(summary: RunSummary | None, data: str) -> list[EvalResult] | None:

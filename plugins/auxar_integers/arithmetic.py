@@ -194,22 +194,14 @@ def _prove(factor: Factor, graphs: Mapping[str, IntegerGraph], null: Tensor | No
 
 def _restored(factor: Factor, graphs: Mapping[str, IntegerGraph], null: Tensor | None) -> Factor:
     own = _network(factor)
-    made = IntegerNetwork(own, _head(own), graphs["network"])
+    made = CausalDistribution(IntegerNetwork(own, _head(own), graphs["network"]))
     embeddings = {name: IntegerEmbedding(part, graphs[name]) for name, part in _embeddings(factor).items()}
     conditioning = None
     if factor.condition is not None:
         conditioning = Conditioning(factor.condition, embeddings["condition"])
         if null is not None:
             conditioning.null = nn.Parameter(null.double(), requires_grad=False)
-    return Factor(
-        CausalDistribution(made),
-        view=factor.view,
-        embedding=embeddings.get("embedding"),
-        conditioning=conditioning,
-        restricted=factor.restricted,
-        models=factor.models,
-        depth=factor.depth,
-    )
+    return factor.with_parts(distribution=made, embedding=embeddings.get("embedding"), conditioning=conditioning)
 
 
 def _network(factor: Factor) -> CausalNetwork:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,15 @@ from auxar_layers.functional import concat_elu, dropout
 SMALLEST_DEVIATION = 0.05
 
 
+class Options(TypedDict, total=False):
+    """Options of every layer."""
+
+    initial_deviation: float
+    """Standard deviation of the output channels after the initialization; 1 by default."""
+    normalized: bool
+    """Whether the weight is normalized, which it is by default."""
+
+
 class Convolution(nn.Module):
     """The base class of the layers: parameters, weight and data-dependent initialization."""
 
@@ -29,7 +39,7 @@ class Convolution(nn.Module):
     """Number of groups of channels. Each group of outputs reads only its own group of inputs."""
 
     def __init__(
-        self, shape: Sequence[int], outputs_dim: int, initial_deviation: float, normalized: bool = True
+        self, shape: Sequence[int], outputs_dim: int, *, initial_deviation: float = 1.0, normalized: bool = True
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -168,8 +178,7 @@ class CausalConv2d(Convolution):
         last: int | None = None,
         stride: int = 1,
         groups: int = 1,
-        initial_deviation: float = 1.0,
-        normalized: bool = True,
+        **options: Unpack[Options],
     ) -> None:
         if last is not None and not (type(last) is int and columns[0] - 1 <= last <= columns[1]):
             raise ValueError(f"last is {last!r}; expected an integer from {columns[0] - 1} to {columns[1]}")
@@ -179,7 +188,7 @@ class CausalConv2d(Convolution):
         self.stride = stride
         self.groups = groups
         kernel = (above[1] - above[0] + 1, columns[1] - columns[0] + 1)
-        super().__init__((outputs, divided(inputs, outputs, groups), *kernel), 0, initial_deviation, normalized)
+        super().__init__((outputs, divided(inputs, outputs, groups), *kernel), 0, **options)
 
     def masked(self, weight: Tensor) -> Tensor:
         if self.last is None:
@@ -219,18 +228,11 @@ class Conv2d(Convolution):
     weights_version = 2
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        initial_deviation: float = 1.0,
-        normalized: bool = True,
+        self, inputs: int, outputs: int, *, stride: int = 1, groups: int = 1, **options: Unpack[Options]
     ) -> None:
         self.stride = stride
         self.groups = groups
-        super().__init__((outputs, divided(inputs, outputs, groups), 3, 3), 0, initial_deviation, normalized)
+        super().__init__((outputs, divided(inputs, outputs, groups), 3, 3), 0, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
@@ -254,11 +256,11 @@ class UpsamplingConv2d(Convolution):
         *,
         factor: int = 2,
         overlap: tuple[int, int] = (0, 0),
-        normalized: bool = True,
+        **options: Unpack[Options],
     ) -> None:
         self.factor = factor
         self.overlap = overlap
-        super().__init__((inputs, outputs, factor, factor + sum(overlap)), 1, 1.0, normalized)
+        super().__init__((inputs, outputs, factor, factor + sum(overlap)), 1, **options)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         wide = self.convolve_transposed(x, stride=self.factor)
@@ -275,7 +277,7 @@ class TransposedConv2d(Convolution):
 
     def __init__(self, inputs: int, outputs: int, *, factor: int = 2) -> None:
         self.factor = factor
-        super().__init__((inputs, outputs, factor + 1, factor + 1), 1, 1.0, normalized=True)
+        super().__init__((inputs, outputs, factor + 1, factor + 1), 1)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         found = self.convolve_transposed(x, stride=self.factor)
@@ -289,18 +291,12 @@ class Pointwise(Convolution):
     """
 
     def __init__(
-        self,
-        inputs: Sequence[int],
-        outputs: int,
-        *,
-        activation: bool = False,
-        initial_deviation: float = 1.0,
-        normalized: bool = True,
+        self, inputs: Sequence[int], outputs: int, *, activation: bool = False, **options: Unpack[Options]
     ) -> None:
         self.activation = activation
         self.parts = [size * (2 if activation else 1) for size in inputs]
         """The number of channels of each input after the activation."""
-        super().__init__((outputs, sum(self.parts), 1, 1), 0, initial_deviation, normalized)
+        super().__init__((outputs, sum(self.parts), 1, 1), 0, **options)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.finish(self.convolve(self.activate(*inputs)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from auxar import CENTER_BITS, CausalNetwork, scale
+from auxar import CENTER_BITS, CausalNetwork, Head, ImageSpec, scale
 from auxar.numerics.threads import threads
 from auxar_layers.convolutions import Convolution, data_dependent_initialization
 
@@ -17,18 +17,26 @@ them, such as the first one, and samples then begin with wrong colors there. Aro
 and so are the deviations."""
 
 
-def initialize_predictions(
-    network: CausalNetwork, out: Convolution, image: Tensor, features: Tensor | None, centers: Tensor | None
-) -> None:
-    """Initializes all layers of a network from a batch, and starts predictions at the distribution of all its pixels.
+class InitializedNetwork(CausalNetwork):
+    """The base class of networks of convolutions for images of any size, whose layer `out` predicts the parameters."""
 
-    `out` is the layer that predicts the parameters. The other arguments are those of `CausalNetwork.initialize`.
-    """
-    with data_dependent_initialization(network):
-        network(network.encode(image), features)
-    start = network.head.initial_parameters(image, centers)
-    if start is not None:
-        out.start_at(start, INITIAL_DEVIATION * _share_left(image, network.image.levels, centers))
+    marks_pixels = True
+    any_size = True
+    out: Convolution
+
+    def __init__(self, image: ImageSpec, head: Head, features_channels: int) -> None:
+        super().__init__()
+        self.image = image
+        self.head = head
+        self.features_channels = features_channels
+
+    def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
+        """Initializes all layers from a batch, and starts predictions at the distribution of all its pixels."""
+        with data_dependent_initialization(self):
+            self(self.encode(image), features)
+        start = self.head.initial_parameters(image, centers)
+        if start is not None:
+            self.out.start_at(start, INITIAL_DEVIATION * _share_left(image, self.image.levels, centers))
 
 
 def _share_left(image: Tensor, levels: int, centers: Tensor | None) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auxar import ImageModel, ImageSet, ImageSpec, UserError, load_images
+from auxar.numerics.levels import to_pixels
 from auxar_metrics.inception import FEATURES, features
 
 logger = logging.getLogger("auxar")
@@ -105,8 +106,7 @@ def usual_condition(model: ImageModel, heldout: ImageSet, count: int) -> Tensor 
 
 def pictures(images: Tensor, spec: ImageSpec) -> Tensor:
     """Images (n, c, h, w) with c = 1 or 3 as uint8 (n, 3, h, w), where the largest level becomes 255."""
-    scaled = -(-255 * images.long() // (spec.levels - 1))  # rounded up, as in sheets of images
-    return scaled.to(torch.uint8).expand(-1, 3, -1, -1)
+    return torch.from_numpy(to_pixels(images.numpy(), spec.levels)).expand(-1, 3, -1, -1)
 
 
 def distances(drawn: Tensor, real: Tensor) -> tuple[float, float, float]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import io
-import logging
 import urllib.error
 from os import PathLike
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from auxar import UserError
-
-logger = logging.getLogger("auxar")
+from auxar import UserError, progress_bar
 
 FEATURES = 2048
 """The number of features, of the last layer before the classes. The covariance of fewer images has no inverse, and
@@ -74,7 +70,5 @@ def _only_tensors(path: str | PathLike[str]) -> io.BytesIO:
 def features(network: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     """The features of images, uint8 (n, 3, h, w): (n, features)."""
     network.to(device)
-    # Without a terminal, there is no bar.
-    hidden = None if logger.isEnabledFor(logging.INFO) else True
-    batches = tqdm(images.split(BATCH), desc="features", unit="batch", disable=hidden)
+    batches = progress_bar(images.split(BATCH), desc="features", unit="batch", delay=2)
     return torch.cat([network(batch.to(device))[0].cpu() for batch in batches])

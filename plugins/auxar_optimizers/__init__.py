@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+
+from torch.optim import Adam, AdamW
 
 from auxar import Component, hookimpl
 from auxar_optimizers import adam, muon
@@ -15,8 +18,8 @@ AUXAR_INTERFACE = 1
 def auxar_register_components() -> Sequence[Component]:
     """Registers the optimizers `adam`, `adamw` and `muon`, and the schedules `constant`, `exponential` and `cosine`."""
     return [
-        Component("optimizer", "adam", adam.AdamConfig, adam.build_adam),
-        Component("optimizer", "adamw", adam.AdamWConfig, adam.build_adamw),
+        Component("optimizer", "adam", adam.AdamConfig, partial(adam.build, Adam)),
+        Component("optimizer", "adamw", adam.AdamWConfig, partial(adam.build, AdamW)),
         Component("optimizer", "muon", muon.MuonConfig, muon.build),
         Component("schedule", "constant", Constant),
         Component("schedule", "cosine", Cosine),

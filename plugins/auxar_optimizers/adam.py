@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from attrs.validators import and_, deep_iterable, ge, lt
 from torch import nn
-from torch.optim import Adam, AdamW
+from torch.optim import Adam
 
 from auxar import positive
 
@@ -31,20 +31,10 @@ class AdamWConfig(AdamConfig):
     """Weight decay: each step subtracts this number times the learning rate times the weights from all weights."""
 
 
-def build_adam(config: AdamConfig, factor: nn.Module) -> Adam:
-    """Returns the optimizer of a factor's weights."""
-    return Adam(factor.parameters(), lr=config.learning_rate, betas=config.betas, fused=has_fused(factor))
-
-
-def build_adamw(config: AdamWConfig, factor: nn.Module) -> AdamW:
-    """Returns the optimizer of a factor's weights."""
-    return AdamW(
-        factor.parameters(),
-        lr=config.learning_rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        fused=has_fused(factor),
-    )
+def build(optimizer: type[Adam], config: AdamConfig, factor: nn.Module) -> Adam:
+    """Returns the optimizer of a factor's weights, which is one of PyTorch's classes."""
+    options = attrs.asdict(config)
+    return optimizer(factor.parameters(), lr=options.pop("learning_rate"), **options, fused=has_fused(factor))
 
 
 def has_fused(factor: nn.Module) -> bool:

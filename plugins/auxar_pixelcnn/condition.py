@@ -10,6 +10,7 @@ from typing import Self
 
 import attrs
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -104,8 +105,4 @@ def _factors(view: ImageSpec, image: ImageSpec) -> tuple[tuple[int, int], tuple[
 
 def _folded(x: Tensor, rows: int, columns: int) -> Tensor:
     """Moves the pixels of each rectangle of `rows` × `columns` pixels into channels of one pixel."""
-    if rows == columns == 1:
-        return x
-    b, c, h, w = x.shape
-    split = x.reshape(b, c, h // rows, rows, w // columns, columns)
-    return split.permute(0, 1, 3, 5, 2, 4).reshape(b, c * rows * columns, h // rows, w // columns)
+    return rearrange(x, "b c (h rows) (w columns) -> b (c rows columns) h w", rows=rows, columns=columns)

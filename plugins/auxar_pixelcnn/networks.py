@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import elu
 
-from auxar import CausalNetwork, Head, ImageSpec
+from auxar import Head, ImageSpec
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
-from auxar_layers.initialization import initialize_predictions
+from auxar_layers.initialization import InitializedNetwork
 from auxar_pixelcnn.blocks import u_block, ul_block
 
 
@@ -26,29 +26,13 @@ class Streams(nn.Module):
         return self.u(x), self.ul_above(x) + self.ul_left(x)
 
 
-class PixelCNN(CausalNetwork):
-    """The base class of the networks, whose last layer `out` gives the parameters of the head."""
-
-    marks_pixels = True
-    compiles = True
-    any_size = True
-    out: Pointwise
-
-    def __init__(self, image: ImageSpec, head: Head, features_channels: int) -> None:
-        super().__init__()
-        self.image = image
-        self.head = head
-        self.features_channels = features_channels
-
-    def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
-        initialize_predictions(self, self.out, image, features, centers)
-
-
-class LightNetwork(PixelCNN):
+class LightNetwork(InitializedNetwork):
     """A network of residual blocks at one resolution.
 
     The paper uses it for the decoders of the pyramid, and for the prior of the coarsest view (section 4.2).
     """
+
+    compiles = True
 
     def __init__(
         self,
@@ -110,13 +94,15 @@ class Resolution(nn.Module):
         return u, ul
 
 
-class FullNetwork(PixelCNN):
+class FullNetwork(InitializedNetwork):
     """A network of three resolutions, with skip connections from the way down to the way up.
 
     See Salimans et al. 2017, section 2.4 and figure 2. Each stream has `nr_resnet` blocks at each resolution on the way
     down and again on the way up, where the two finer resolutions have one more: 15 + 17 blocks for nr_resnet = 5.
     Strided convolutions reduce the features of the view to the two coarser resolutions.
     """
+
+    compiles = True
 
     def __init__(
         self,

@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl
-from auxar_samplers.auto import AutoConfig, AutoSampler
-from auxar_samplers.cached import CachedConfig, CachedSampler
+from auxar_samplers.auto import AutoConfig as AutoConfig
+from auxar_samplers.auto import AutoSampler as AutoSampler
+from auxar_samplers.cached import CachedConfig as CachedConfig
+from auxar_samplers.cached import CachedSampler as CachedSampler
 from auxar_samplers.engines.choice import AUTO, SHIPPED, AutoEngineConfig
-from auxar_samplers.raster import RasterConfig, RasterSampler
-from auxar_samplers.stepwise import StepwiseConfig, StepwiseSampler
-from auxar_samplers.wavefront import WavefrontConfig, WavefrontSampler
+from auxar_samplers.raster import RasterConfig as RasterConfig
+from auxar_samplers.raster import RasterSampler as RasterSampler
+from auxar_samplers.stepwise import StepwiseConfig as StepwiseConfig
+from auxar_samplers.stepwise import StepwiseSampler as StepwiseSampler
+from auxar_samplers.wavefront import WavefrontConfig as WavefrontConfig
+from auxar_samplers.wavefront import WavefrontSampler as WavefrontSampler
 
 AUXAR_INTERFACE = 1
-
-__all__ = [
-    "AutoConfig",
-    "AutoSampler",
-    "CachedConfig",
-    "CachedSampler",
-    "RasterConfig",
-    "RasterSampler",
-    "StepwiseConfig",
-    "StepwiseSampler",
-    "WavefrontConfig",
-    "WavefrontSampler",
-]
 
 
 @hookimpl

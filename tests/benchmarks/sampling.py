@@ -78,7 +78,7 @@ class Recorder:
             for instructions, times in zip(program.lists, runs, strict=True):
                 products = [each for each in instructions if isinstance(each, Product)]
                 self.products.update(dict.fromkeys(products))
-                self.read += times * sum(matrix.nbytes for each in products for matrix in each.matrices)
+                self.read += times * sum(matrix.nbytes for each in products for _, matrix in each.terms)
             self.steps += len(program.steps)
             return program
 
@@ -193,7 +193,7 @@ def measure(case: Case, batch: int, repeats: int, raster_pixels: int, engine: st
         case.draw(request, sampler)
     duration = seconds(lambda: case.draw(request, sampler), repeats, 0)
     achieved = work(case) * batch / duration / 1e9
-    matrices = [torch.cat(product.matrices) for product in recorder.products]
+    matrices = [torch.cat([matrix for _, matrix in product.terms]) for product in recorder.products]
     if not matrices:
         layers = [module for network in case.networks for module in network.modules()]
         matrices = [layer.weight.T for layer in layers if isinstance(layer, nn.Linear)]

@@ -14,7 +14,7 @@ from helpers.tiny_runs import write
 from torch import Tensor
 
 import auxar
-from auxar.data.batches import training_examples
+from auxar.data.batches import TrainingExamples
 from auxar.data.sets import DataSets
 from auxar_augmentations import Flip, Shift
 
@@ -54,7 +54,7 @@ def same(found: list[Any], images: Tensor, conditions: Tensor) -> bool:
 
 def examples(images, steps: int, **options) -> list[Any]:
     return list(
-        training_examples(images, batch_size=6, steps=steps, seed=1, augment=[Flip(), Shift()], drop=0.3, **options)
+        TrainingExamples(images, batch_size=6, steps=steps, seed=1, augment=[Flip(), Shift()], drop=0.3, **options)
     )
 
 

@@ -45,7 +45,7 @@ orders = settings(max_examples=30, deadline=None, suppress_health_check=[HealthC
 def whole_stream(path: Path, broken: str = "error", buffer: int = 5) -> StreamedImages:
     """Streams all images of a folder, without dividing them."""
     source = open_source(DataConfig(str(path), streaming=True)).images(DataConfig(str(path)), "train")
-    return StreamedImages(source, Preparation(SPEC, Crop(), "none"), Side(), broken == "skip", buffer)
+    return StreamedImages(source, Preparation(SPEC, Crop(), "none"), SPEC, None, Side(), broken == "skip", buffer)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from helpers.image_sets import SPEC, encoded, numbered, write_parquet
 from helpers.image_sets import load as load_set
 from PIL import Image
 
-from auxar.data.batches import evaluation_examples, training_examples
+from auxar.data.batches import TrainingExamples, evaluation_examples
 from auxar.data.sets import DataSets
 from auxar.errors import UserError
 from auxar.model import ImageSpec
@@ -163,7 +163,7 @@ def test_loops_of_users_and_of_workers_get_conditions(masked):
     assert shuffled.condition is not None
     assert [len(batch) for batch in masks.heldout.in_order_examples(4)] == [4, 2]
     options: dict[str, Any] = {"batch_size": 6, "steps": 3, "seed": 3, "augment": [Flip()], "drop": 0.3}
-    own, of_workers = (training_examples(masks.train, **options, workers=workers) for workers in (0, 2))
+    own, of_workers = (TrainingExamples(masks.train, **options).read(workers) for workers in (0, 2))
     for one, other in zip(own, of_workers, strict=True):
         assert torch.equal(one.image, other.image)
         assert one.condition is not None

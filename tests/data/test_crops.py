@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import auxar
-from auxar.data.batches import evaluation_examples, training_examples
+from auxar.data.batches import TrainingExamples, evaluation_examples
 from auxar.data.conversion import Preparation
 from auxar.data.crops import Crops
 from auxar.data.loading import images_of
@@ -60,15 +60,16 @@ def first_pixels(batches: Any) -> list[list[int]]:
     return [pixel for batch in batches for pixel in batch.image[:, :, 0, 0].tolist()]
 
 
-def crops_of(images: ImageSet, **options: Any) -> list[list[int]]:
-    return first_pixels(training_examples(images, **{"batch_size": 4, "steps": 40, "seed": 3, **options}))
+def crops_of(images: ImageSet, *, workers: int = 0, **options: Any) -> list[list[int]]:
+    found = TrainingExamples(images, **{"batch_size": 4, "steps": 40, "seed": 3, **options})
+    return first_pixels(found.read(workers))
 
 
 @sets
 def test_crops_are_parts_of_their_images_at_different_places(folder, streaming):
     images = load(folder, SPEC, streaming=streaming, **RANDOM).train
     seen = set()
-    for batch in training_examples(images, batch_size=5, steps=40, seed=1):
+    for batch in TrainingExamples(images, batch_size=5, steps=40, seed=1):
         assert batch.image.shape == (5, *SPEC.shape)
         for crop in batch.image.permute(0, 2, 3, 1).numpy():
             number, row, column = crop[0, 0].tolist()
@@ -99,7 +100,7 @@ def test_crops_depend_on_the_seed_and_the_place_in_the_sequence_alone(folder, st
 def test_mirrored_crops_are_the_same_crops(folder):
     images = load(folder, SPEC, **RANDOM).train
     plain, mirrored = (
-        torch.cat([each.image for each in training_examples(images, batch_size=8, steps=9, seed=2, augment=augment)])
+        torch.cat([each.image for each in TrainingExamples(images, batch_size=8, steps=9, seed=2, augment=augment)])
         for augment in ([], [Flip()])
     )
     same, turned = ((each == plain).flatten(1).all(1) for each in (mirrored, mirrored.flip(-1)))
@@ -212,7 +213,7 @@ def test_labels_come_with_their_crops(tmp_path):
         (tmp_path / names[number % 2]).mkdir(exist_ok=True)
         Image.fromarray(located(number, 10, 9 + number)).save(tmp_path / names[number % 2] / f"{number}.png")
     images = load(tmp_path, SPEC, ConditionConfig("label", folders=True, names=names), **RANDOM).train
-    for batch in training_examples(images, batch_size=4, steps=6, seed=0):
+    for batch in TrainingExamples(images, batch_size=4, steps=6, seed=0):
         assert batch.condition is not None
         assert (batch.image[:, 0, 0, 0] % 2).tolist() == batch.condition.flatten().tolist()
 

@@ -23,9 +23,10 @@ from auxar.data.loading import load_images
 from auxar.data.sets import DataSets
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
-from auxar.evaluation.image_nats import factor_nats, joined
+from auxar.evaluation.image_nats import Pass, factor_nats, joined
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import Chain, Factor, Head
+from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import load_recipe
 from auxar.report.text import evaluation_lines
 from auxar.report.words import measured
@@ -107,7 +108,7 @@ def test_heads_that_do_not_tell_channels_apart_show_none(finished, data, tmp_pat
     model = auxar.load(finished).chain
     assert isinstance(model, Chain)
     monkeypatch.setattr(model.factors[0].distribution.network.head, "channel_log_prob", lambda parameters, image: None)
-    found = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)
+    found = factor_nats(Pass(model, model.factors), data.heldout, Accelerator(), ThreadChoice(None), 4)
     assert [found[f"{factor.name}.nats"].shape[1] for factor in model.factors] == [1, 3, 3]
     assert [f"{factor.name}.inside" in found for factor in model.factors] == [True, True, False]
     monkeypatch.setattr(LogisticMixtureHead, "channel_log_prob", Head.channel_log_prob)
@@ -125,7 +126,8 @@ FACTS = DataFacts("pictures", "f00d", "feed", 0, None)
 @pytest.mark.parametrize(("prior", "kind"), [(Flat, "exact"), (Bound, "bound")])
 def test_any_prior_can_be_evaluated_and_is_exact_or_a_bound_as_it_says(data, prior, kind):
     model = Chain([Factor(prior(data.heldout.image))])
-    nats = factor_nats(model, model.factors, data.heldout, Accelerator(), batch_size=4)["prior.nats"]
+    own, threads = Pass(model, model.factors), ThreadChoice(None)
+    nats = factor_nats(own, data.heldout, Accelerator(), threads, 4)["prior.nats"]
     assert nats.shape == (6, 1)
     assert (nats[:, 0] / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
     table = Evaluation([FactorFacts.of(model.factors[0], {}, None)], FACTS)

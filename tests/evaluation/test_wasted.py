@@ -14,8 +14,9 @@ from helpers.evaluations import figures_of
 from helpers.tiny_runs import PROJECT, VIEW, run, tiny
 
 import auxar
-from auxar.evaluation.image_nats import factor_nats
+from auxar.evaluation.image_nats import Pass, factor_nats
 from auxar.model import Chain
+from auxar.numerics.threads import ThreadChoice
 from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 
@@ -26,7 +27,8 @@ def test_what_is_wasted_is_what_restricting_the_same_weights_saves(finished, vie
     """Restricting the same weights saves the bits that a free decoder wastes, for each image and channel."""
     build, data = free_and_restricted(view, head), auxar.load_images(auxar.load(finished))
     free, restricted = (
-        factor_nats(model, model.factors[:1], data.heldout, Accelerator(), batch_size=4) for model in build
+        factor_nats(Pass(model, model.factors[:1]), data.heldout, Accelerator(), ThreadChoice(None), 4)
+        for model in build
     )
     assert "stage0.inside" not in restricted
     inside = free["stage0.inside"]

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import torch
 from PIL import Image
 
-from auxar.data.batches import training_examples
+from auxar.data.batches import TrainingExamples
 from auxar.data.loading import load_images
 from auxar.data.sets import DataSets, ImageSet
 from auxar.model import ImageSpec
@@ -85,6 +85,6 @@ def every_number(sets: DataSets) -> list[int]:
     return sorted(members(sets.train) + members(sets.heldout))
 
 
-def training_batches(images: Any, **options: Any) -> Iterator[torch.Tensor]:
-    """The images of `training_examples`, which has the same arguments."""
-    return (batch.image for batch in training_examples(images, **options))
+def training_batches(images: Any, *, workers: int = 0, **options: Any) -> Iterator[torch.Tensor]:
+    """The images of `TrainingExamples`, which has the same options."""
+    return (batch.image for batch in TrainingExamples(images, **options).read(workers))

@@ -161,5 +161,7 @@ def test_nothing_is_overwritten(refused, tmp_path):
         "halftone exists and is not overwritten; choose another name or another --out"
     )
     (tmp_path / "file").write_text("in the way")
-    assert refused("halftone", "--kind", "view", "--out", "file") == "--out: file is not a folder"
+    refusal = refused("halftone", "--kind", "view", "--out", "file")
+    assert refusal.startswith("file/halftone/")
+    assert refusal.endswith("cannot be written: Not a directory")
     assert (tmp_path / "file").read_text() == "in the way"

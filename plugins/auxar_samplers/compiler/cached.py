@@ -149,41 +149,30 @@ class _Compiler:
         if value.kind == "growth":
             yield from self._row_growth(value, phase)
         else:
-            side = self._side(value)
-            operands, matrices = self._row_terms(value)
-            output = self.storage.scratch(value)
-            yield Product(output, operands, matrices, value.bias, side, 0, clock)
+            terms = tuple(self._row_terms(value))
+            yield Product(self.storage.scratch(value), terms, value.bias, self._side(value), 0, clock)
         if ring is not None:
             yield Pointwise(ring, identity, (self.storage.scratch(value),), 0, clock)
 
     def _row_part(self, value: Value) -> Iterator[Instruction]:
         """Instructions that compute terms of a pixel-by-pixel value for a whole row: side inputs and rows above."""
-        side = self._side(value)
-        operands, matrices = self._row_terms(value)
-        if operands:
+        side, terms = self._side(value), tuple(self._row_terms(value))
+        if terms:
             output = self.layout.scratch(self.storage.width(value) + 1, value.channels)
             self.initial[value] = self.storage.table(output)
-            yield Product(output, operands, matrices, value.bias, side, 0, self.storage.row_clock(value))
+            yield Product(output, terms, value.bias, side, 0, self.storage.row_clock(value))
         elif side is not None:
             self.initial[value] = side
 
-    def _row_terms(self, value: Value) -> tuple[tuple[Window | Scratch, ...], tuple[Tensor, ...]]:
-        operands: list[Window | Scratch] = []
-        matrices = []
+    def _row_terms(self, value: Value) -> Iterator[tuple[Window | Scratch, Tensor]]:
         for term in value.terms:
             if not isinstance(term.source, Value):
                 continue
             complete = self.plan.rows_at_once(term)
-            ring = self.storage.by_row.get(term.source)
             for up, weight in term.rows:
                 for column in range(weight.shape[2] if up in complete else 0):
-                    shift = term.columns[0] + column
-                    if ring is None:
-                        operands.append(self.storage.scratch(term.source))
-                    else:
-                        operands.append(Window(ring, up, shift, stride=term.stride))
-                    matrices.append(weight[:, :, column].t())
-        return tuple(operands), tuple(matrices)
+                    place = up, term.columns[0] + column, 1, term.stride
+                    yield self.storage.read(self.storage.by_row, term.source, *place), weight[:, :, column].t()
 
     def _row_growth(self, value: Value, phase: int) -> Iterator[Instruction]:
         """Instructions that compute a growth for a whole row: one product for each column modulo the factor.
@@ -194,14 +183,12 @@ class _Compiler:
         clock = self.storage.row_clock(source)
         for across in range(value.factor):
             taps = growth_taps(value, across)
-            operands = tuple(Window(self.storage.by_row[source], 0, shift) for shift, _ in taps)
-            matrices = tuple(weight[:, :, column] for _, column in taps)
-            yield Product(output, operands, matrices, value.bias, None, 0, clock, across, value.factor)
+            terms = [(Window(self.storage.by_row[source], 0, shift), weight[:, :, column]) for shift, column in taps]
+            yield Product(output, tuple(terms), value.bias, None, 0, clock, across, value.factor)
 
     def _row_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if isinstance(argument, Value):
-            ring = self.storage.by_row.get(argument)
-            return self.storage.scratch(argument) if ring is None else Window(ring)
+            return self.storage.read(self.storage.by_row, argument)
         return self._static_operand(reader, argument)
 
     def _static_operand(self, reader: Value, argument: fx.Node | float) -> Operand:
@@ -230,9 +217,8 @@ class _Compiler:
             terms: list[tuple[Window | Scratch, Tensor]] = [(source, value.layer.weight()[:, :, row, column])]
         else:
             terms = list(self._pixel_terms(value))
-        operands, matrices = tuple(operand for operand, _ in terms), tuple(matrix for _, matrix in terms)
         scratch = self.storage.scratch(value)
-        yield Product(scratch, operands, matrices, value.bias, self.initial.get(value), lead, clock)
+        yield Product(scratch, tuple(terms), value.bias, self.initial.get(value), lead, clock)
         if ring is not None:
             yield Pointwise(ring, identity, (scratch,), lead, clock)
 
@@ -241,22 +227,17 @@ class _Compiler:
             if isinstance(term.source, Value) and len(self.plan.rows_at_once(term)) < len(term.rows):
                 _, weight = term.rows[-1]
                 late = self.plan.leads[term.source] - term.stride * self.plan.leads[value]
-                ring = self.storage.by_pixel.get(term.source)
+                place = late - term.columns[0], 0, weight.shape[2]
                 matrix = weight.permute(2, 1, 0).flatten(0, 1)
-                if ring is None:
-                    yield self.storage.scratch(term.source), matrix
-                else:
-                    yield Window(ring, late - term.columns[0], length=weight.shape[2]), matrix
+                yield self.storage.read(self.storage.by_pixel, term.source, *place), matrix
 
     def _pixel_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if not isinstance(argument, Value):
             return self._static_operand(reader, argument)
         if not self.plan.by_pixel(argument):
             return self.storage.table(self.storage.scratch(argument))
-        ring = self.storage.by_pixel.get(argument)
-        if ring is None:
-            return self.storage.scratch(argument)
-        return Window(ring, self.plan.leads[argument] - self.plan.leads.get(reader, 0))
+        late = self.plan.leads[argument] - self.plan.leads.get(reader, 0)
+        return self.storage.read(self.storage.by_pixel, argument, late)
 
     # Side inputs and clocks -------------------------------------------------------------------------------------------
 

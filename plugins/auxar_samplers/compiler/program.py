@@ -108,9 +108,8 @@ class Product:
     """
 
     output: Scratch
-    operands: tuple[Window | Scratch, ...]
-    matrices: tuple[Tensor, ...]
-    """One matrix for each operand, shape (length · channels of the operand, outputs), in any memory layout."""
+    terms: tuple[tuple[Window | Scratch, Tensor], ...]
+    """Operands with their matrices, shape (length · channels of the operand, outputs), in any memory layout."""
     bias: Tensor
     """The bias, shape (outputs,). It is ignored if `initial` is given, because that table already contains the bias."""
     initial: Table | None
@@ -120,6 +119,11 @@ class Product:
     clock: int = 0
     phase: int = 0
     stride: int = 1
+
+    @property
+    def operands(self) -> tuple[Window | Scratch, ...]:
+        """The operands without their matrices."""
+        return tuple(operand for operand, _ in self.terms)
 
 
 @attrs.frozen(eq=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from auxar_samplers.compiler.plan import Plan
-from auxar_samplers.compiler.program import Layout, Ring, Scratch, Table
+from auxar_samplers.compiler.program import Layout, Ring, Scratch, Table, Window
 from auxar_samplers.compiler.trace import Value
 
 
@@ -58,6 +58,11 @@ class CachedStorage:
                 slots = self.width(value) + (value.factor if value.kind == "growth" else 1)
             self._scratch[value] = self.layout.scratch(slots, value.channels)
         return self._scratch[value]
+
+    def read(self, rings: Mapping[Value, Ring], value: Value, *place: int) -> Window | Scratch:
+        """The operand that reads a value: a window of its ring, at the given place, or its scratch if it has none."""
+        ring = rings.get(value)
+        return self.scratch(value) if ring is None else Window(ring, *place)
 
     def table(self, scratch: Scratch) -> Table:
         """A table that is indexed by column and shares the memory of a scratch with a slot for each column."""

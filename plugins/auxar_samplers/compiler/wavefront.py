@@ -141,24 +141,21 @@ class _Compiler:
             output = ring or self._new_scratch(value)
             yield Pointwise(output, value.function, tuple(self._operand(value, a) for a in value.arguments), lead)
             return
-        product = self._product(value, lead)
+        table = self._side(value.channels, partial(self.sides.total, value)) if value.varies else None
+        product = Product(self._new_scratch(value), tuple(self._terms(value)), value.bias, table, lead)
         yield product
         if ring is not None:
             yield Pointwise(ring, identity, (product.output,), lead)
 
-    def _product(self, value: Value, lead: int) -> Product:
-        operands: list[Window | Scratch] = []
-        matrices = []
+    def _terms(self, value: Value) -> Iterator[tuple[Window | Scratch, Tensor]]:
         for term in value.terms:
             if isinstance(term.source, fx.Node):
                 continue
             for up, weight in term.rows:
                 # Each kernel row reads one window, with its columns concatenated along the channels.
-                matrices.append(weight.permute(2, 1, 0).flatten(0, 1))
                 delay = self.schedule.delay(value, term.source, up, term.columns[0])
-                operands.append(self._window(term.source, delay, up, weight.shape[2]))
-        table = self._side(value.channels, partial(self.sides.total, value)) if value.varies else None
-        return Product(self._new_scratch(value), tuple(operands), tuple(matrices), value.bias, table, lead)
+                window = self._window(term.source, delay, up, weight.shape[2])
+                yield window, weight.permute(2, 1, 0).flatten(0, 1)
 
     def _operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if isinstance(argument, Value):

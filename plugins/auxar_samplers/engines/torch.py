@@ -112,9 +112,7 @@ class _Run:
         return self.program.clocks[instruction.clock].slots
 
     def _product(self, instruction: Product) -> Callable[[], None]:
-        reads = [self._reader(operand, instruction) for operand in instruction.operands]
-        matrices = [matrix.contiguous() for matrix in instruction.matrices]
-        terms = list(zip(reads, matrices, strict=True))
+        terms = [(self._reader(operand, instruction), matrix.contiguous()) for operand, matrix in instruction.terms]
         initial = None if instruction.initial is None else self._reader(instruction.initial, instruction)
         by_slot = instruction.output.values.view(-1, self.batch, instruction.output.values.shape[1])
         output = by_slot[instruction.phase :: instruction.stride][: self._slots(instruction)]

@@ -14,7 +14,7 @@ from helpers.tiny_runs import tiny, write
 from PIL import Image
 
 import auxar
-from auxar.data.batches import training_examples
+from auxar.data.batches import TrainingExamples
 from auxar.errors import UserError
 from auxar.model import Condition, ImageSpec
 from auxar.model.augmentation import variants_of
@@ -83,7 +83,7 @@ def folder(tmp_path_factory) -> Path:
 def test_masks_move_with_their_images_and_all_variants_occur(folder, augment, streaming):
     images = load(folder / "masks", SPEC, MASK, streaming=streaming).train
     seen: Counter[Any] = Counter()
-    for batch in training_examples(images, batch_size=10, steps=60, seed=1, augment=augment):
+    for batch in TrainingExamples(images, batch_size=10, steps=60, seed=1, augment=augment):
         assert batch.condition is not None
         assert torch.equal(batch.image[:, :1].int(), batch.condition)
         seen.update(tuple(image.flatten().tolist()) for image in batch.image)
@@ -95,7 +95,7 @@ def test_masks_move_with_their_images_and_all_variants_occur(folder, augment, st
 def test_orders_of_channels_change_images_but_not_masks(folder):
     mask, same = load(folder / "masks", SPEC, MASK).train, load(folder / "same", SPEC, SAME).train
     found = [
-        [*training_examples(each, batch_size=10, steps=6, seed=1, augment=augment)]
+        [*TrainingExamples(each, batch_size=10, steps=6, seed=1, augment=augment)]
         for each, augment in ((mask, []), (mask, [Channels()]), (same, [Channels()]))
     ]
     for plain, with_mask, with_image in zip(*found, strict=True):

@@ -9,7 +9,7 @@ import torch
 from helpers.tiny_runs import run, tiny, write
 
 import auxar
-from auxar.data.batches import training_examples
+from auxar.data.batches import TrainingExamples
 from auxar.draw.conditions import usual_conditions
 from auxar.errors import UserError
 from auxar.recipe.building import build_augmentations
@@ -31,10 +31,10 @@ def test_training_images_have_the_number_of_their_variant(pictures, tmp_path, st
     recipe = auxar.load_recipe(write(tmp_path / "recipe.toml", table))
     sets, augment = auxar.load_images(recipe), build_augmentations(recipe.training)
     found = {
-        name: list(training_examples(sets.train, batch_size=8, steps=4, seed=3, augment=chosen, labels_of=name))
+        name: list(TrainingExamples(sets.train, batch_size=8, steps=4, seed=3, augment=chosen, labels_of=name))
         for name, chosen in (("turns", augment), ("none", augment[:1]))
     }
-    [first] = training_examples(sets.train, batch_size=32, steps=1, seed=3, augment=augment[::-1], labels_of="turns")
+    [first] = TrainingExamples(sets.train, batch_size=32, steps=1, seed=3, augment=augment[::-1], labels_of="turns")
     assert torch.equal(first.condition, torch.cat([batch.condition for batch in found["turns"]]))  # type: ignore[misc, arg-type]
     for turned, plain in zip(found["turns"], found["none"], strict=True):
         assert turned.condition is not None

@@ -28,9 +28,9 @@ def test_convolutions_are_exact(seed, sizes, image, kernel, stride, padding):
     numbers, (images, channels, outputs) = np.random.default_rng(seed), sizes
     x = integers(numbers, (images, channels, *image), 2**30)
     bias = integers(numbers, (outputs,), 2**40)
-    layer = IntegerLayer((outputs, channels, *kernel), 0, 1.0)
+    layer = IntegerLayer((outputs, channels, *kernel), 0)
     layer.take(integers(numbers, (outputs, channels, *kernel), 2**15), bias)
-    transposed = IntegerLayer((channels, outputs, *kernel), 1, 1.0)
+    transposed = IntegerLayer((channels, outputs, *kernel), 1)
     transposed.take(integers(numbers, (channels, outputs, *kernel), 2**15), bias)
     found = layer.convolve(x, stride=stride, padding=padding)
     grown = transposed.convolve_transposed(x, stride=stride)

@@ -53,7 +53,7 @@ def test_a_run_is_converted_evaluated_and_drawn_in_integers(original):
 
 
 PLACES = (
-    ("auxar.training.conversion", "_record", 1),
+    ("auxar.runs.converted", "write_json", 1),
     ("auxar.training.conversion", "write_converted", 1),
     ("auxar.evaluation.likelihoods", "write_evaluation", 1),
     ("auxar.evaluation.likelihoods", "write_evaluation", 2),

@@ -67,20 +67,6 @@ def test_pictures_have_the_colors_of_sheets():
     assert torch.equal(pictures(images, spec), torch.from_numpy(to_uint8(images, spec)).permute(0, 3, 1, 2))
 
 
-def test_progress_is_hidden_where_messages_are(monkeypatch, caplog):
-    shown: list[bool | None] = []
-
-    def bar(batches: object, **options: bool | None) -> object:
-        shown.append(options["disable"])
-        return batches
-
-    monkeypatch.setattr("auxar_metrics.inception.tqdm", bar)
-    for level in ("INFO", "WARNING"):
-        with caplog.at_level(level, "auxar"):
-            features(Means(), torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.device("cpu"))
-    assert shown == [None, True]
-
-
 def test_another_file_is_not_replaced(tmp_path, monkeypatch, means):
     monkeypatch.chdir(tmp_path)
     found = fid("emoji32", images=2)

@@ -59,7 +59,7 @@ def test_a_product_is_one_at_every_size(engine, dtype, batch):
             matrix, bias = normal(layout, noise, inputs, outputs), normal(layout, noise, outputs)
             initial = layout.table(slots, outputs)
             initial.values[:-1].copy_(normal(layout, noise, slots, batch, outputs))
-            product = Product(output, (operand,), (matrix,), bias, initial if slots % 2 else None, 0)
+            product = Product(output, ((operand, matrix),), bias, initial if slots % 2 else None, 0)
             run_lists(engine, layout, [steady(slots)], [[product]], (0, 0))
             start = initial.values[:-1].flatten(0, 1) if slots % 2 else bias
             assert_near(output.values, operand.values.double() @ matrix.double() + start.double())
@@ -105,7 +105,8 @@ def random_product(layout, noise, output, operands, initial, lead, **options):
     outputs = output.values.shape[1]
     inputs = [o.length * o.ring.values.shape[2] if isinstance(o, Window) else o.values.shape[1] for o in operands]
     matrices = tuple(normal(layout, noise, size, outputs) / 4 for size in inputs)
-    return Product(output, tuple(operands), matrices, normal(layout, noise, outputs), initial, lead, **options)
+    terms = tuple(zip(operands, matrices, strict=True))
+    return Product(output, terms, normal(layout, noise, outputs), initial, lead, **options)
 
 
 @st.composite

@@ -46,7 +46,7 @@ def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, count=1
         table = layout.table(slots, outputs)
         table.values[:-1] = start.view(slots, batch, outputs)
     output = layout.scratch(slots, outputs)
-    made = Product(output, tuple(operands), matrices, bias, table, 0)
+    made = Product(output, tuple(zip(operands, matrices, strict=True)), bias, table, 0)
     with threads(count):
         run_lists("native", layout, [steady(slots)], [[made]], (0, 0))
     exact = torch.cat(inputs, 1).long() @ torch.cat(matrices).long() + start.long()
@@ -84,7 +84,7 @@ def multiplied(values, matrix):
     layout = Layout(1, torch.zeros(1, dtype=torch.float64))
     scratch, output = layout.scratch(1, len(values)), layout.scratch(1, matrix.shape[1])
     scratch.values.copy_(values)
-    made = Product(output, (scratch,), (matrix,), torch.zeros(matrix.shape[1]).double(), None, 0)
+    made = Product(output, ((scratch, matrix),), torch.zeros(matrix.shape[1]).double(), None, 0)
     run_lists("native", layout, [steady(1)], [[made]], (0, 0))
     return output.values[0]
 

@@ -115,7 +115,7 @@ class NativeProgram:
         self._check_product(product)
         made.kind = self._codes["product"]
         made.output.first_slot, made.output.slot_stride = product.phase, product.stride
-        weight = torch.cat(product.matrices).contiguous()
+        weight = torch.cat([matrix for _, matrix in product.terms]).contiguous()
         inputs, outputs = weight.shape
         padded = self._padded(outputs)
         panels, bias = weight.new_empty(inputs * padded), weight.new_zeros(padded)
@@ -138,7 +138,7 @@ class NativeProgram:
         The library does not check this: it computes the sizes of matrices from the operands.
         """
         dtype, gives = self._program.layout.like.dtype, product.output.values.shape[1]
-        for operand, matrix in zip(product.operands, product.matrices, strict=True):
+        for operand, matrix in product.terms:
             if isinstance(operand, Window):
                 read = operand.length * operand.ring.values.shape[-1]
             else:
