@@ -35,7 +35,7 @@ def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_pa
 
 def test_a_large_picture_shows_its_progress(run, caplog, monkeypatch):
     own = codec(run)
-    monkeypatch.setattr("auxar.model.factor_coder.BAR_DELAY", 0)
+    monkeypatch.setattr("auxar.progress.BAR_DELAY", 0)
     monkeypatch.setattr("auxar.model.bands.PIXELS", 1)
     with caplog.at_level("INFO", "auxar"):
         own.decode(own.encode(np.zeros((300, 8, 3), np.uint8)))
