@@ -10,13 +10,22 @@ import attrs
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.model import CausalDistribution, CausalNetwork, ImageSpec, Prior, StepwiseNetwork
+from auxar.model import (
+    Arithmetic,
+    CausalDistribution,
+    CausalNetwork,
+    Factor,
+    ImageSpec,
+    Prior,
+    Sampler,
+    StepwiseNetwork,
+)
 from auxar.testing import drawing, heads, networks
 from auxar.testing.any_size import check_any_size, other_size
 from auxar.testing.causality import check_causality, check_some_causality, check_steps
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.head_draws import check_conditionals, check_drawn_pixels
-from auxar.testing.laws import about, check_built, fitting, search
+from auxar.testing.laws import about, check_built, fitting, refusals, search
 from auxar.testing.modules import check_narrow, check_saved, check_training
 from auxar.testing.networks import Distribution
 from auxar.testing.restricting import check_given, check_large_restricted
@@ -42,13 +51,19 @@ HEAD_SIZES = (1.0, 5.0)
 
 
 def check_distribution(
-    build: Callable[[ImageSpec, int], Any], kind: type, images: Sequence[ImageSpec] | None, channels: Sequence[int]
+    build: Callable[[ImageSpec, int], Any],
+    kind: type,
+    images: Sequence[ImageSpec] | None,
+    channels: Sequence[int],
+    *,
+    sampler: Sampler | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> None:
     """Checks all laws of a prior or a decoder. Raises `ContractError` if one is broken.
 
     `build` builds an object of the class `kind` for an image spec and a number of feature channels. `channels` lists
     the numbers to try; it is `(0,)` for a prior. If `images` is None, built-in specs are tried, and specs that `build`
-    refuses with `UserError` are skipped.
+    refuses with `UserError` are skipped. A causal network must be supported by `sampler` and by `arithmetic`.
     """
 
     def make(spec: ImageSpec, number: int = channels[-1]) -> Distribution:
@@ -77,6 +92,13 @@ def check_distribution(
         "images",
     )
     specs = [spec for spec in accepted if images is not None or spec.dims <= ENOUGH] or accepted[:1]
+    for network in filter(None, (make(specs[0], number).network for number in channels)):
+        if sampler is not None:
+            with refusals("sampler"):
+                sampler.check(network)
+        if arithmetic is not None and not network.features_channels:
+            with refusals("arithmetic"):
+                arithmetic.check(Factor(CausalDistribution(network)))
     counted = _counted(make, images)
     for spec in {(spec.channels, spec.levels): spec for spec in specs}.values():
         with about("the model", built_for=spec):

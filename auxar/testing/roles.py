@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from auxar.model import CausalNetwork, Decoder, ImageSpec, Prior
+from auxar.model import Arithmetic, CausalNetwork, Decoder, ImageSpec, Prior, Sampler
 from auxar.testing.distributions import check_distribution
 
 FEATURES = (1, 17)
@@ -18,6 +19,8 @@ def check_network(
     *,
     images: Sequence[ImageSpec] | None = None,
     features: Sequence[int] = FEATURES,
+    sampler: Sampler | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> None:
     """Checks the causal network that `build(config, image, features_channels)` returns, as a prior and as a decoder.
 
@@ -29,6 +32,8 @@ def check_network(
     - `encode`: `encode` converts each pixel alone, and in the same way at every place.
     - `steps`: an `auxar.StepwiseNetwork` predicts the same pixel by pixel as for the whole image.
     - `rule`: under every drawing rule, `draw` returns the images that a sampler draws with `auxar.DrawSource`.
+    - `sampler`, `arithmetic`: the network is supported by `sampler`, such as `auxar_samplers.WavefrontSampler()`, and
+      by `arithmetic`, such as `auxar_integers.IntegerArithmetic(IntegerConfig())`, if they are given.
 
     The head is also checked, with random parameters and the laws of `check_head`. `images` and `features` are those of
     `check_decoder`.
@@ -37,7 +42,8 @@ def check_network(
     """
 
     for channels in ((0,), features):
-        check_distribution(lambda *given: build(config, *given), CausalNetwork, images, channels)
+        make = functools.partial(build, config)
+        check_distribution(make, CausalNetwork, images, channels, sampler=sampler, arithmetic=arithmetic)
 
 
 def check_prior(

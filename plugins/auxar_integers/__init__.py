@@ -17,8 +17,8 @@ magnitudes of weights and the bounds of their inputs. If it reaches 2⁵³, the 
 from __future__ import annotations
 
 from auxar import Component, hookimpl
-from auxar_integers.arithmetic import IntegerArithmetic
-from auxar_integers.conversion import IntegerConfig
+from auxar_integers.arithmetic import IntegerArithmetic as IntegerArithmetic
+from auxar_integers.conversion import IntegerConfig as IntegerConfig
 
 AUXAR_INTERFACE = 1
 

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+from typing import Any
 
 import attrs
 import pytest
@@ -27,9 +28,10 @@ from torch.nn import functional
 
 from auxar.errors import UserError
 from auxar.model import CausalNetwork, GivenView, ImageSpec, SampleRequest
+from auxar.testing import ContractError, check_network
 from auxar_heads import logistic_mixture
 from auxar_heads.softmax import SoftmaxHead
-from auxar_integers.conversion import IntegerConfig
+from auxar_integers import IntegerArithmetic, IntegerConfig
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
 from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
@@ -280,6 +282,20 @@ def test_networks_of_today_are_drawn_fast_and_in_integers():
         for sampler in FAST[:-1]:
             assert torch.equal(sample(sampler, each, request), drawn)
     assert type(AutoSampler()._sampler(network)) is WavefrontSampler
+
+
+@pytest.mark.parametrize(
+    ("law", "support"), [("sampler", CachedSampler()), ("arithmetic", IntegerArithmetic(IntegerConfig()))]
+)
+def test_the_contract_check_says_that_a_network_is_not_supported(law, support):
+    def build(config, image, channels):
+        network = applied(lambda n, x: x.abs())
+        network.image, network.features_channels = image, channels
+        return network
+
+    given: dict[str, Any] = {law: support}
+    with pytest.raises(ContractError, match=rf"{law}: (?s:.*)abs"):
+        check_network(build, None, images=[IMAGE], features=(0,), **given)
 
 
 @pytest.mark.parametrize(
