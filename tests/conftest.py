@@ -23,6 +23,8 @@ import pytest
 from filelock import FileLock
 from helpers.tiny_runs import run, tiny, write_pictures
 
+from auxar.cli import main
+
 # A shell makes background processes and all their children ignore SIGINT, which some tests send. Restore the handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -142,3 +144,23 @@ def finished(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, which a test may change."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """A function that runs a command, which must fail and write nothing, and returns its error message."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*arguments: object) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        assert code == 2, output.err
+        assert not output.out
+        assert "Traceback" not in output.err
+        assert sorted(tmp_path.rglob("*")) == before
+        assert output.err.startswith("auxar: ")
+        return output.err.removeprefix("auxar: ").strip()
+
+    return refused

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.causal_networks import random_images, randomized
+from helpers.chains import EMBEDDING, LIGHT
 from helpers.right_network import Bound, Flat
 from torch import nn
 
@@ -12,14 +13,11 @@ from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
 from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, SampleRequest
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
-from auxar_heads import logistic_mixture
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_samplers import AutoSampler
 
 IMAGE = ImageSpec(height=8, width=4, levels=32)
-LIGHT = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-EMBEDDING = components.EmbeddingConfig(filters=2, blocks_per_group=1)
 
 
 def stage_of(view, image=None, channels=2, **options):

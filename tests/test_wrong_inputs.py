@@ -111,11 +111,6 @@ WRONG = [
         "model.prepare(picture, crop={'random': True})",
         "crop: expected margins; random crops are drawn only in training",
     ),
-    (
-        "model.prepare(image / 255)",
-        "images: expected integers in [0, 256), got values of torch.float32; values that are scaled to [0, 1] are "
-        "converted with (x * 255).round()",
-    ),
     ("model.prepare(image * 2)", "images: expected 8-bit values, 0 … 255, got 0 … 510"),
     ("model.prepare(image.flatten())", "images: expected pictures of shape (n, channels, height, width), got (192,)"),
 ]

@@ -38,10 +38,10 @@ def run_of(pictures_of: dict[str, Path], made_once: Callable[..., Path]) -> Call
     return trained
 
 
-@pytest.fixture
-def labels_run(run_of: Callable[[str], Path]) -> Path:
-    """The run with labels, the factor p(y), and a restricted decoder."""
-    return run_of("labels")
+@pytest.fixture(params=["labels", "masks"])
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of a run with conditions in `MATRIX`."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,6 @@ BROKEN = 5
 """The position of a broken image, which is left out."""
 
 
-@pytest.fixture(params=["labels", "masks"])
-def name(request):
-    return request.param
-
-
 @pytest.fixture
 def folder(name, pictures_of, tmp_path) -> Path:
     """The images of a run of `MATRIX`, and a broken image among them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,6 @@ import auxar
 from auxar.draw.loading import opened as opened_run
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import Chain, Factor
-
-
-@pytest.fixture(params=["labels", "masks"])
-def name(request):
-    return request.param
 
 
 @pytest.fixture
@@ -150,14 +144,3 @@ def test_likelihoods_of_models_are_those_of_plain_calls(out, data):
     mixed[::2] = -1
     either = np.where(np.arange(len(mixed)) % 2, np.sum(expected, 0), null)
     assert np.allclose(model.log_prob(pictures.images, condition=mixed, batch_size=4), either, rtol=1e-5)
-
-
-def test_an_evaluation_in_chunks_is_that_of_the_run(labels_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("auxar.evaluation.likelihoods.CHUNK", 2)
-    copy = Path(shutil.copytree(labels_run, tmp_path / "run"))
-    (copy / "evaluation.safetensors").unlink()
-    auxar.evaluate(copy)
-    for name in ("evaluation.safetensors", "evaluation-integer.safetensors"):
-        found, expected = (read_evaluation(path / name).tensors for path in (copy, labels_run))
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[key], expected[key]) for key in found)

@@ -44,15 +44,15 @@ def test_training_is_that_of_a_plain_loop(name, run_of, pictures_of):
             assert (kept[f"{factor.name}/{key}"] - tensor).norm() <= 1e-3 * tensor.norm() + 1e-4, key
 
 
-def test_a_stopped_training_of_single_factors_gives_the_same_weights(labels_run, pictures_of, tmp_path):
+def test_a_stopped_training_of_single_factors_gives_the_same_weights(run_of, pictures_of, tmp_path):
     table = MATRIX["labels"](pictures_of["labels"])
     with stopping_after(9):
         run(tmp_path / "run", table, only=["stage0"])
     chosen = ("condition", "stage0")
     run(tmp_path / "run", table, only=chosen)
-    whole, again = weights(labels_run), weights(tmp_path / "run")
+    whole, again = weights(run_of("labels")), weights(tmp_path / "run")
     assert same(again, {name: tensor for name, tensor in whole.items() if name.startswith(chosen)})
-    assert metrics(tmp_path / "run") == [line for line in metrics(labels_run) if line["factor"] in chosen]
-    found, expected = (figures_of(out) for out in (tmp_path / "run", labels_run))
+    assert metrics(tmp_path / "run") == [line for line in metrics(run_of("labels")) if line["factor"] in chosen]
+    found, expected = (figures_of(out) for out in (tmp_path / "run", run_of("labels")))
     assert found["bits_per_dim"]["heldout"] is None
     assert found["condition_figures"] == expected["condition_figures"]

@@ -159,11 +159,6 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda file: pyarrow.parquet.write_table(pa.Table.from_arrays([ONE, ONE], ["image", "image"]), file),
         f"{EXPECTED_ONE} binary and binary in {{file}}",
     ),
-    "another type": (
-        lambda file: write(file, {"image": pa.array(range(COUNT))}),
-        f"{EXPECTED_ONE} int64 in {{file}}",
-    ),
-    "a struct": (lambda file: write(file, {"image": struct(ONE, NAMES)}), "as in {first}; found struct<"),
     "text": (lambda file: file.write_text("text\n" * 9), "{file} cannot be read as parquet: Parquet magic bytes"),
     "an encrypted file": (
         lambda file: file.write_bytes(b"PARE" + bytes(40) + b"\x04\0\0\0PARE"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import random_images
+from helpers.image_kinds import orientation
 from helpers.tiny_runs import arrays_of
-from PIL import ExifTags, Image
+from PIL import Image
 
 import auxar
 from auxar.cli import main
@@ -57,16 +58,10 @@ def test_several_sizes_in_one_call(model):
 def test_a_picture_that_its_exif_data_turn_has_the_size_that_viewers_show(model, tmp_path):
     pixels = images_of(3, 7)
     Image.fromarray(np.asarray(pixels[0].permute(1, 2, 0), np.uint8)).rotate(90, expand=True).save(
-        tmp_path / "turned.png", exif=exif_of(6)
+        tmp_path / "turned.png", exif=orientation(6)
     )
     for picture in (tmp_path / "turned.png", Image.open(tmp_path / "turned.png")):
         assert torch.equal(model.bits_per_dim(picture), model.bits_per_dim(pixels))
-
-
-def exif_of(orientation):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    return exif
 
 
 def test_conditions_stay_with_their_images(pictures):
@@ -121,7 +116,7 @@ def test_a_model_of_one_size_refuses_others():
         model.bits_per_dim(images_of(8, 12))
 
 
-def test_the_command_draws_images_of_a_size(finished, tmp_path, capsys):
+def test_the_command_draws_images_of_a_size(finished, tmp_path, refused, capsys):
     assert main(["sample", str(finished), "-n", "2", "--size", "5x12", "--set", "sampling.rule=ancestral"]) == 0
     folder = finished / "samples" / "5x12-ancestral-seed0"
     assert Image.open(folder / "images" / "000001.png").size == (12, 5)
@@ -130,8 +125,7 @@ def test_the_command_draws_images_of_a_size(finished, tmp_path, capsys):
     key = read_json(folder / "samples.json")["key"]
     assert main(["sample", str(finished), "-n", "2", "--size", "6x12", "--out", str(tmp_path / "other")]) == 0
     assert read_json(tmp_path / "other" / "samples.json")["key"] != key
-    assert main(["sample", str(finished), "--size", "5"]) == 2
-    assert "--size: expected HEIGHTxWIDTH, such as 96x64, got '5'" in capsys.readouterr().err
+    assert "--size: expected HEIGHTxWIDTH, such as 96x64, got '5'" in refused("sample", finished, "--size", "5")
 
 
 def test_the_command_enlarges_a_picture_of_its_own_size(finished, tmp_path):

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import auxar
-from auxar.cli import main
 from auxar.draw import samples
 from auxar.draw.sample_folder import MARK, check_samples
 from auxar.errors import UserError
@@ -163,11 +162,11 @@ def test_nothing_is_marked_if_no_image_can_be_drawn(plain, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("number", [["-n", "0"], ["--set", "sampling.images=0", "--given", "000.png"]])
-def test_numbers_of_images_that_cannot_be_drawn(finished, pictures, capsys, monkeypatch, number):
+def test_numbers_of_images_that_cannot_be_drawn(finished, pictures, refused, monkeypatch, number):
     monkeypatch.chdir(pictures)
     before = snapshot(finished)
-    assert main(["sample", str(finished), *number, "--out", str(finished / "samples")]) == 2
-    assert "sampling.images (-n) is 0: expected at least 1" in capsys.readouterr().err
+    told = refused("sample", finished, *number, "--out", finished / "samples")
+    assert "sampling.images (-n) is 0: expected at least 1" in told
     assert snapshot(finished) == before
 
 

@@ -59,7 +59,7 @@ def test_ranks_are_shares_of_smaller_values():
     assert [image.rank for image in _scores(model, [Path("a.png")], columns).images] == [0.25]
 
 
-def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys):
+def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys, refused):
     command = ["score", str(finished), *images, "--heldout", "5", "-q"]
     assert main([*command, "-o", "scores.csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -69,8 +69,8 @@ def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys):
         rows = list(csv.DictReader(io.StringIO(file.read())))
     assert [row["file"] for row in rows] == images
     assert [float(row["rank"]) for row in rows] == [image.rank for image in scores.images]
-    assert main([*command[:-3], "-q", "-o", "scores.csv"]) == 2
-    assert "scores.csv exists; files are replaced only with --replace" in capsys.readouterr().err
+    told = refused(*command[:-3], "-q", "-o", "scores.csv")
+    assert "scores.csv exists; files are replaced only with --replace" in told
     assert main([*command[:-3], "-q", "-o", "scores.csv", "--replace", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [image["file"] for image in record["images"]] == images

@@ -27,7 +27,7 @@ from auxar_layers.functional import concat_elu, gate
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_rules import Map, Reduced, Tempered
-from auxar_samplers import AutoSampler, CachedSampler, WavefrontSampler
+from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.engines import UnavailableError
 from auxar_samplers.engines.native.library import library
 from auxar_subsample import SubsampleConfig, SubsampleView
@@ -286,6 +286,11 @@ def reason_to_skip():
 needs_native = pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "it works")
 ENGINES = ["torch", pytest.param("native", marks=needs_native)]
 WORKING_ENGINES = ["torch", *([] if needs_native.args[0] else ["native"])]
+SAMPLERS = {
+    "raster": RasterSampler(),
+    **{f"wavefront-{engine}": WavefrontSampler(engine=engine) for engine in WORKING_ENGINES},
+    **{f"cached-{engine}": CachedSampler(engine=engine) for engine in WORKING_ENGINES},
+}
 
 
 # The distribution of drawn images ------------------------------------------------------------------------------------

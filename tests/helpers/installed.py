@@ -17,6 +17,13 @@ class Nothing:
     """No options."""
 
 
+@attrs.frozen
+class Needy:
+    """An option that has no default."""
+
+    size: int
+
+
 def install_components(monkeypatch: pytest.MonkeyPatch, *components: Component, kinds: Sequence[str] = ()) -> None:
     """Adds the plugin `toys` with these components, and with further kinds, to those that are installed."""
     plugin = SimpleNamespace(AUXAR_INTERFACE=INTERFACE_VERSION)

@@ -36,6 +36,7 @@ SIZES = {
     "auxar.data.stored.ROWS": 1,
     "auxar.data.writing.BATCH_VALUES": 3 * SIDE * SIDE,
     "auxar.data.writing.GROUP_ROWS": 1,
+    "auxar.evaluation.likelihoods.CHUNK": 1,
     "auxar.evaluation.nearest.BATCH": 1,
     "auxar.draw.conditions.DRAWN_AT_ONCE": 1,
     "auxar.draw.likelihoods.CHUNK_PIXELS": SIDE * SIDE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.causal_networks import reason_to_skip
+from helpers.causal_networks import SAMPLERS, WORKING_ENGINES
 from helpers.golden_models import MODELS, golden_images, make_golden_run
 
 import auxar
@@ -18,16 +18,8 @@ from auxar.model import FactorCoder, ImageSpec
 from auxar.model.sources import coding_order
 from auxar.numerics.range_coder import TOTAL
 from auxar_samplers.auto import AutoSampler
-from auxar_samplers.cached import CachedSampler
-from auxar_samplers.raster import RasterSampler
 from auxar_samplers.wavefront import WavefrontSampler
 
-ENGINES = ["torch", *([] if reason_to_skip() else ["native"])]
-SAMPLERS = {
-    "raster": RasterSampler(),
-    **{f"wavefront-{engine}": WavefrontSampler(engine=engine) for engine in ENGINES},
-    **{f"cached-{engine}": CachedSampler(engine=engine) for engine in ENGINES},
-}
 GOLDEN = {
     "pyramid": {"prior": "525d3dd85bfc410f", "stage0": "3e5d9a6c435213ce"},
     "grayscale": {"prior": "cc92f03515d68381", "stage0": "1cc7b7e675364f96"},
@@ -118,7 +110,7 @@ def test_bands_of_high_images_have_the_bits_of_whole_images(run, monkeypatch):
     nats = {each.factor: each.log_prob.tolist() for each in model.log_probs(images)}
     for factor in model.factors:
         image, view = views[factor.depth : factor.depth + 2]
-        coders = [FactorCoder(factor, each) for each in (AutoSampler("torch"), AutoSampler(ENGINES[-1]))]
+        coders = [FactorCoder(factor, each) for each in (AutoSampler("torch"), AutoSampler(WORKING_ENGINES[-1]))]
         assert len(coders[0].bands) == -(-factor.image.height // 64)
         lag = coders[0].lag()
         streams = coders[0].encode(image, view, lag)
@@ -152,7 +144,7 @@ class InRasterOrder(WavefrontSampler):
         return super().program(network, prepared, features, other)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", WORKING_ENGINES)
 def test_a_sampler_that_ignores_the_order_is_refused(coded, engine):
     """The source checks the order, and so does the native engine before it runs."""
     (coder, _, view, streams) = next(each for each in coded[2] if each[0].lag() < each[1].shape[3])

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from helpers.causal_networks import SAMPLERS as WITH_ENGINES
 from helpers.choices import chosen
 
 from auxar.errors import UserError
 from auxar.model import (
+    Ancestral,
     CausalDistribution,
     Chain,
     Condition,
@@ -24,15 +26,9 @@ from auxar_pixelcnn import components
 from auxar_pixelcnn.condition import CategoriesEmbedding
 from auxar_pyramid import PyramidConfig, PyramidView
 from auxar_rules import ByDepth, Guided
-from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
+from auxar_samplers import AutoSampler
 
-SAMPLERS = {
-    "raster": RasterSampler(),
-    "wavefront": WavefrontSampler(),
-    "wavefront, torch": WavefrontSampler("torch"),
-    "cached": CachedSampler(),
-    "auto": AutoSampler(),
-}
+SAMPLERS = {**WITH_ENGINES, "auto": AutoSampler()}
 LABELS = Condition("label", ImageSpec(1, height=1, width=1, levels=3), optional=True)
 RULE = Guided(strength=2.0, min_probability=0.1)
 CASES = {
@@ -109,14 +105,10 @@ def test_without_strength_images_are_exact_samples():
     chain = chain_of(*CASES["restricted softmax"][:2], restricted=True)
     images = [
         chain.draw(SampleRequest((0, 1, 2), rule=rule, condition=torch.ones(3, 1, 1, 1).long()), AutoSampler())
-        for rule in (Guided(strength=0.0, min_probability=0.0), ByDepth(fine=Guided(0.0, 0.0)), plan_rule("ancestral"))
+        for rule in (Guided(strength=0.0, min_probability=0.0), ByDepth(fine=Guided(0.0, 0.0)), Ancestral())
     ]
     assert torch.equal(images[0], images[2])
     assert torch.equal(images[1], images[2])
-
-
-def plan_rule(name):
-    return chosen("rule", name).build()
 
 
 def test_known_pixels_are_kept():

@@ -4,11 +4,14 @@ import base64
 import json
 import math
 import re
+from pathlib import Path
 
 import attrs
 import pytest
+import tomli_w
 import torch
 from helpers.html_page import Page
+from helpers.tiny_runs import tiny
 
 from auxar.draw.sheets import labeled, save_png, sheet
 from auxar.errors import UserError
@@ -21,25 +24,7 @@ from auxar.runs.format import write_format
 from auxar.runs.layout import RunFolder
 from auxar_rules import Map
 
-RECIPE = """[data]
-path = "emoji"
-
-[image]
-height = 32
-width = 32
-
-[[stage]]
-repeat = 2
-view = { name = "pyramid", factor = 2 }
-embedding = "resnet"
-decoder = "pixelcnn"
-
-[prior]
-name = "pixelcnn"
-
-[training]
-steps = 9
-"""
+RECIPE = tomli_w.dumps(tiny(Path("emoji"), image={"height": 32, "width": 32}, stage__0__repeat=2))
 TOGETHER = ", each sample together with its drawn views"
 SPECS = [ImageSpec(height=side, width=side) for side in (32, 16, 8)]
 NAMES = ["stage0", "stage1", "prior"]

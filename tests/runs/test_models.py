@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 from helpers.evaluations import figures_of
-from helpers.installed import install_components
+from helpers.installed import Needy, install_components
 from helpers.tiny_runs import said, same, snapshot, tiny, weights, write
 
 import auxar
@@ -27,13 +27,6 @@ HEADER = "# Slopes at 8×8, for a test. More about them.\n#\n# Time: none.\n# Li
 @attrs.frozen
 class Dots:
     """Slopes, as the plugin says."""
-
-
-@attrs.frozen
-class Needy:
-    """A model with an option that has no default."""
-
-    size: int
 
 
 @pytest.fixture

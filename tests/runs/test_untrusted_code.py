@@ -102,14 +102,13 @@ def opening(folder: Path, *, trust_plugins: bool = False) -> list[Callable[[], A
     ]
 
 
-def test_code_that_comes_with_a_run_is_loaded_only_if_it_is_trusted_and_is_named_before(plugged, caplog, capsys):
+def test_code_that_comes_with_a_run_is_loaded_only_if_it_is_trusted_and_is_named_before(plugged, caplog, refused):
     file = plugged / "plugins" / "thin.py"
     for call in opening(plugged):
         assert f"this recipe names plugin files, which are code: {file}; read them, and if you trust them, " in said(
             call
         )
-    assert main(["check", str(plugged / "recipe.toml")]) == 2
-    assert "add --trust-plugins" in capsys.readouterr().err
+    assert "add --trust-plugins" in refused("check", plugged / "recipe.toml")
     assert not (plugged / "marker").exists()
     assert main(["check", str(plugged / "recipe.toml"), "--trust-plugins"]) == 0
     for call in opening(plugged, trust_plugins=True):

@@ -118,22 +118,6 @@ def test_the_command_says_what_it_wrote_and_what_is_next(tmp_path, monkeypatch, 
 # Refusals
 
 
-@pytest.fixture
-def refused(tmp_path, monkeypatch, capsys):
-    """Runs a command, which must fail without writing anything, and returns its error message."""
-    monkeypatch.chdir(tmp_path)
-
-    def refused(*arguments: str) -> str:
-        before = sorted(tmp_path.rglob("*"))
-        assert main(["new-plugin", *arguments]) == 2
-        assert sorted(tmp_path.rglob("*")) == before
-        output = capsys.readouterr()
-        assert not output.out
-        return output.err.removeprefix("auxar: ").strip()
-
-    return refused
-
-
 FORM = "expected lowercase letters and digits, starting with a letter, with single hyphens or underscores between words"
 PROVIDER = load_plugins().providers["view", "pyramid"]
 KNOWN = "command, dataset, embedding, head, network, sampler, view"
@@ -152,16 +136,16 @@ KNOWN = "command, dataset, embedding, head, network, sampler, view"
     ],
 )
 def test_names_and_kinds_that_are_refused(refused, name, kind, message):
-    assert message in refused("--kind", kind, "--", name)
+    assert message in refused("new-plugin", "--kind", kind, "--", name)
 
 
 def test_nothing_is_overwritten(refused, tmp_path):
     (tmp_path / "halftone").mkdir()
-    assert refused("halftone", "--kind", "view") == (
+    assert refused("new-plugin", "halftone", "--kind", "view") == (
         "halftone exists and is not overwritten; choose another name or another --out"
     )
     (tmp_path / "file").write_text("in the way")
-    refusal = refused("halftone", "--kind", "view", "--out", "file")
+    refusal = refused("new-plugin", "halftone", "--kind", "view", "--out", "file")
     assert refusal.startswith("file/halftone/")
     assert refusal.endswith("cannot be written: Not a directory")
     assert (tmp_path / "file").read_text() == "in the way"

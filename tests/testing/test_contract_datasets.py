@@ -75,15 +75,6 @@ def hasty(options):
     return write(in_cache("random"), options)
 
 
-def colliding(options):
-    """Fails if another call makes the same folder."""
-    if in_cache("random").exists():
-        return in_cache("random")
-    time.sleep(0.1)
-    in_cache("random").mkdir()
-    return write(in_cache("random"), options)
-
-
 def unreproducible(options):
     return cached_folder("random", options, lambda folder: write(folder, options, seed=next(NUMBERS)))
 
@@ -114,7 +105,6 @@ BROKEN = {
         "repeat: the second call of build writes a file that the first one has written\n  file = ",
     ),
     "hasty": (hasty, "together: build returns while another call still writes the files"),
-    "colliding": (colliding, "together: build, called 3 times at once, failed with FileExistsError: "),
     "unreproducible": (unreproducible, "again: build with an empty cache gives other images; the first that differs"),
 }
 

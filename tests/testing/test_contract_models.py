@@ -6,24 +6,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import attrs
 import pytest
 from helpers.contract import breaks, first, mutant
 from helpers.evaluations import with_facts, with_metadata
-from helpers.installed import Nothing
+from helpers.installed import Needy, Nothing
 from helpers.tiny_runs import run, tiny
 
 import auxar
 from auxar.model import Chain
 from auxar.runs.history import HISTORY, History, Origin
 from auxar.testing import check_model
-
-
-@attrs.frozen
-class Needy:
-    """Slopes of one size."""
-
-    size: int
 
 
 @pytest.fixture(scope="module")

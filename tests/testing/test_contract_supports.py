@@ -112,24 +112,9 @@ def changing_the_view(low, high, image, view):
     return low, high
 
 
-def one_for_all():
-    """A support that gives the same walk at each call, although the walk has a state."""
-    kept: dict[object, object] = {}
-
-    def walk(self, right, view, known=None):
-        return kept.setdefault((view.data_ptr(), len(view), known is None), right(view, known))
-
-    return sums(walk=walk)
-
-
 HALF_DOWN = ranging(lambda right, view: tuple(end + 1 for end in right.ranges(view)))
 
 # Faults in walks
-
-
-def careless(self, right, places, channel, values):
-    """Values drawn outside the image count as values of the last pixel."""
-    right(places.clamp(max=places.numel() and self.groups.shape[1] - 2), channel, values)
 
 
 def inside(self, places):
@@ -164,11 +149,6 @@ def clearing(self, right, places, channel, values):
 def remembers_view(self, right, support, view, known):
     right(support, view, known)
     self.given = view
-
-
-def few_places(self, right, places, channel, values):
-    """The values of the first 64 pixels only are recorded."""
-    right(places[places < 64], channel, values[places < 64])
 
 
 def ends(change):
@@ -225,10 +205,8 @@ BROKEN = {
     ),
     "another image": ("spec", sums(__init__=before(image=lambda image: attrs.evolve(image, levels=5))), SQUARE),
     "no support": ("spec", pyramid(lambda right: right.intervals), SQUARE),
-    "one walk for all": ("support", one_for_all(), SQUARES),
     "reach too small": ("support", walking(__init__=setting(reach=0)), SQUARES),
     "reach no integer": ("support", walking(__init__=setting(reach=lambda walk: float(walk.reach))), SQUARES),
-    "counts outside": ("support", walking(take=careless), SQUARES),
     "nothing outside": ("support", walking(interval=closed), SQUARES),
     "walk mixes the batch": ("support", walking(interval=ends(lambda low, high: (low, high.flip(1)))), SQUARES),
     "walk forgets": ("support", walking(take=before(values=lambda values: values // 2 * 2)), SQUARES),
@@ -246,7 +224,6 @@ BROKEN = {
         walking(interval=ends(lambda *ends: (end[:, torch.arange(end.shape[1]).clamp(max=3)] for end in ends))),
         LARGEST,
     ),
-    "few places": ("support", walking(take=few_places), LARGEST),
 }
 
 

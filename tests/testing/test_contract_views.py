@@ -10,7 +10,6 @@ from auxar.model import ImageSpec, Interval, Known, View
 from auxar.testing import ContractError, check_view
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pyramid import PyramidConfig, PyramidView
-from auxar_subsample import SubsampleConfig, SubsampleView
 
 
 class Darkest(View):
@@ -34,23 +33,12 @@ def claiming(call=None, **edits):
     return darkest("monotone", call, monotone=True, **edits)
 
 
-def known(law, values=lambda values: values, mask=lambda mask: mask, limits=None):
+def known(law, values=lambda values: values, mask=lambda mask: mask):
     """A view whose known values and mask are changed."""
-
-    def edit(self, right, found):
-        kept = values(self(found.filled()))
-        return Known(kept, mask(found.mask), limits and limits(kept))
-
-    return darkest(law, known=edit)
+    return darkest(law, known=lambda self, right, found: Known(values(self(found.filled())), mask(found.mask)))
 
 
 # Faults in values
-
-
-def counting_fours():
-    """The view changes between calls with four images."""
-    other = alternately(torch.zeros_like)
-    return lambda self, right, image: other(self, right, image) if len(image) == 4 else right(image)
 
 
 def filled_up(self, right, image):
@@ -71,11 +59,6 @@ def jumps_at_the_corner(self, right, image):
     if levels > 3:
         corner = found[:, :, -1, -1]
         found[:, :, -1, -1] = torch.where(corner == levels - 2, levels - 3, corner)
-    return found
-
-
-def doubled_column(found):
-    found[..., 13:14] *= 2
     return found
 
 
@@ -120,7 +103,6 @@ VIEWS = {
     "without a spec": darkest("spec", __init__=setting(view=None)),
     "another image": darkest("spec", __init__=setting(image=lambda view: attrs.evolve(view.image, levels=1000))),
     "counts": darkest("determinism", alternately(torch.zeros_like)),
-    "counts fours": darkest("determinism", counting_fours()),
     "filled up": darkest("shape", filled_up),
     "channels": darkest("shape", __init__=setting(view=lambda view: view.image)),
     "out of range": darkest("range", then(lambda found: found + 1)),
@@ -130,9 +112,6 @@ VIEWS = {
     "picky": darkest("build", __init__=picky),
     "falling": claiming(falling),
     "jumps at the corner": claiming(jumps_at_the_corner),
-    "jumps in a column": claiming(
-        then(doubled_column), __init__=setting(view=lambda view: attrs.evolve(view.view, levels=2 * view.image.levels))
-    ),
     "known in bytes": known("known", mask=torch.Tensor.byte),
     "known floats": known("known", values=torch.Tensor.double),
     "guessing": known("known", mask=torch.ones_like),
@@ -140,7 +119,6 @@ VIEWS = {
     "known of the first": known("known", mask=lambda mask: mask[:1].expand_as(mask)),
     "known in few columns": known("known", mask=lambda mask: mask | (torch.arange(mask.shape[2]) >= 16)),
     "known in memory": known("known", mask=known_in_memory),
-    "known with limits": known("known", limits=lambda values: Interval(values, values)),
     "writes known": darkest("inputs", known=writes_known),
     "unexchanged": darkest("known", lambda self, right, image: self.image.levels - 1 - right(image), known=unexchanged),
     "no limits": darkest("runs", known=no_limits),
@@ -148,7 +126,6 @@ VIEWS = {
 
 
 def test_a_right_view_passes():
-    check_view(Darkest, None)
     check_view(mutant(Darkest, monotone=True), None)
     check_view(Darkest, None, images=[ImageSpec(4, height=2, width=3, levels=7)])
 
@@ -198,13 +175,6 @@ def white_sums(self, right, view):
     return lowest, highest + (view.flatten(1) == self.image.levels - 2).to(torch.int64)
 
 
-def border_sums(self, right, view):
-    """The lowest sum of the last square is too large by one."""
-    lowest, highest = right(view)
-    lowest[:, -1] += 1
-    return lowest, highest
-
-
 def turned_squares(found):
     """The groups of sub-pixels are those of the transposed image, if it is not square."""
     number, weight = found
@@ -212,22 +182,11 @@ def turned_squares(found):
     return turned, weight
 
 
-def keeps_the_rest(self, right, view):
-    """The support fixes the rows that the view keeps instead of their pixels."""
-    wide = view.to(torch.int64).repeat_interleave(self.factor, 3)[..., : self.image.width]
-    ends = right(view)
-    for values in ends:
-        values.view(len(view), *self.image.shape)[..., :: self.factor, :] = wide
-    return ends
-
-
 SHIPPED = {
     "sums below white": pyramid("support", _sums=white_sums),
-    "sums at the border": pyramid("support", _sums=border_sums),
     "turned squares": pyramid("support", _blocks=then(turned_squares)),
     "blue first": grayscale("support", 4, __call__=before(image=lambda image: image.flip(1))),
     "shifted by a pixel": pyramid("stride", stride=property(lambda self: (1, 2))),
-    "keeps the rest": ("support", mutant(SubsampleView, _values=keeps_the_rest), SubsampleConfig(2)),
 }
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from helpers.tiny_runs import (
 from auxar.commands.evaluate import evaluate
 from auxar.commands.sample import sample
 from auxar.files import read_tensors
+from auxar.numerics.threads import threads
 
 CHANGES = {
     "training__steps": 5,
@@ -82,33 +81,12 @@ def alone(shared, pictures) -> Path:
     return run(shared.with_name("alone"), tiny(pictures, **CHANGES))
 
 
-def forgotten(run: Path, copy: Path) -> Path:
-    """Copies a run, and puts the copy into the state after step 3 of each factor."""
-    shutil.copytree(run, copy)
-    for factor in copy.glob("factors/*"):
-        (factor / "weights.safetensors").unlink()
-        (factor / "training-000000005.safetensors").unlink()
-    (copy / "report.html").unlink()
-    return copy
-
-
 def near(table: dict[str, Any], tolerance: float) -> dict[str, Any]:
     """Returns the table with each float replaced by an approximation of this relative tolerance."""
     return {
         key: pytest.approx(value, rel=tolerance, abs=0) if isinstance(value, float) else value
         for key, value in table.items()
     }
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Uses one thread, as each of several processes does. The last bits of sums depend on the number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def pictures_in(folder: Path) -> dict[str, bytes]:
@@ -167,7 +145,7 @@ def test_evaluation_is_that_of_one_process(shared):
     figures, (tensors, metadata) = figures_of(shared), read_tensors(shared / "evaluation.safetensors")
     # With 17 training and 6 held-out images, the processes evaluate different numbers of images.
     assert figures["images"] == {"heldout": 6, "training": 12}
-    with one_thread():
+    with threads(1):  # As each process has. The last bits of sums depend on the number of threads.
         evaluate(shared)
     by_one, facts = read_tensors(shared / "evaluation.safetensors")
     assert (figures_of(shared), facts) == (figures, metadata)
@@ -240,15 +218,15 @@ def test_processes_asked_to_end_save_together(pictures, tmp_path):
     assert 0 < step < 5000
 
 
-def assert_gone_on(folder: Path, shared: Path) -> None:
-    """Asserts that a run that was finished by another number of processes is close to `shared`, but not identical."""
+def test_one_process_goes_on_where_two_were(shared, pictures, tmp_path):
+    """The run of two processes is put into the state after step 3 of each factor."""
+    folder = shutil.copytree(shared, tmp_path / "one")
+    for factor in folder.glob("factors/*"):
+        (factor / "weights.safetensors").unlink()
+        (factor / "training-000000005.safetensors").unlink()
+    (folder / "report.html").unlink()
+    run(folder, tiny(pictures, **CHANGES))
     assert [line["step"] for line in metrics(folder)] == [1, 2, 2, 3, 4, 4, 5, 5] * 2
     for first, second in zip(metrics(shared), metrics(folder), strict=True):
         assert second == near(first, 1e-4)
     assert 0 < distance(weights(folder), weights(shared)) < 1e-3
-
-
-def test_one_process_goes_on_where_two_were(shared, pictures, tmp_path):
-    folder = forgotten(shared, tmp_path / "one")
-    run(folder, tiny(pictures, **CHANGES))
-    assert_gone_on(folder, shared)

@@ -24,7 +24,6 @@ from auxar_codec.container import (
 from auxar_codec.index import FILTERS, MOST_INDEX, Entry, check_index, packed_index
 
 HEADER = Header(1, "model", "ab", 3, 4, 4, 256, (2, 4))
-WHOLE = attrs.evolve(HEADER, height=0, width=0)
 
 
 NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=9)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.causal_networks import reason_to_skip
+from helpers.causal_networks import SAMPLERS
 from helpers.golden_models import MODELS, digest_of, frequencies, golden_images, make_golden_run
 
 import auxar
+from auxar.files import read_json
 from auxar.numerics.threads import threads
-from auxar_samplers import CachedSampler, RasterSampler, WavefrontSampler
 
 SAMPLES = 64
 RULES: dict[str, dict[str, Any]] = {
@@ -46,19 +46,13 @@ GOLDEN = {
     },
 }
 """Digests of the integers of each factor, of the frequencies of images, and of samples by rule."""
-ENGINES = ["torch", *([] if reason_to_skip() else ["native"])]
-SAMPLERS = {
-    "raster": RasterSampler(),
-    **{f"wavefront-{engine}": WavefrontSampler(engine=engine) for engine in ENGINES},
-    **{f"cached-{engine}": CachedSampler(engine=engine) for engine in ENGINES},
-}
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def golden(request, tmp_path_factory):
+def golden(request, made_once):
     """The name of a model, the digests of its factors in integers, and the model in integers."""
-    run = tmp_path_factory.mktemp("golden") / request.param
-    digests = make_golden_run(run, request.param)
+    run = made_once(f"golden/{request.param}", lambda folder: make_golden_run(folder, request.param))
+    digests = {name: factor["digest"] for name, factor in read_json(run / "integer.json")["factors"].items()}
     return request.param, digests, auxar.load(run, arithmetic="integer")
 
 

@@ -90,14 +90,6 @@ def test_the_wavefront_of_a_high_image_goes_round_slots_and_tables_many_times(si
         assert_one_image([WavefrontSampler], randomized(network, 1), SampleRequest((0, 1), 3), 4)
 
 
-def test_the_wavefront_works_on_many_rows_at_once():
-    """The wavefront takes about height · lag + width steps instead of height · width; the taps determine the lag."""
-    for blocks in range(1, 4):
-        config = components.LightConfig(filters=2, blocks=blocks)
-        schedule = make_schedule(components.light(config, ImageSpec(3, height=128, width=128)))
-        assert (schedule.lag, max(schedule.leads.values())) == (2 * blocks + 2, 2 * blocks)
-
-
 def stored_bytes(monkeypatch, sampler, height, width):
     """Returns the bytes that a sampler keeps between its steps, for a network with features."""
     image, sizes = ImageSpec(1, height=height, width=width, levels=2), []

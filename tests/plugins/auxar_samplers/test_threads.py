@@ -77,7 +77,6 @@ assert len(found) == 9 and all(torch.equal(each, expected) for each in found)
 deadline = time.monotonic() + 60
 while count() > before:
     assert time.monotonic() < deadline, "the threads of a team must end with the thread that they worked for"
-print("in several threads")
 """
 WITH_FEWER_THREADS = """
 import ctypes
@@ -87,38 +86,18 @@ assert system.pthread_attr_setstacksize(attributes, ctypes.c_size_t(2**47)) == 0
 assert system.pthread_setattr_default_np(attributes) == 0  # no further thread can be started
 assert torch.equal(draw("native", 3), expected)
 assert count() == before, "the system started threads in spite of the limit"
-print("with fewer threads")
 """
 
 
-def started(script):
-    return subprocess.run([sys.executable, "-c", DRAWING + script], capture_output=True, text=True, timeout=120)
-
-
-@pytest.fixture(scope="module")
-def outcome():
-    """Returns the output of two scripts, run in one process to save time. Only the second draws in the main thread."""
-    return started(IN_SEVERAL_THREADS + WITH_FEWER_THREADS)
-
-
+# Two scripts run in one process to save time. Only the second draws in the main thread.
 @needs_native
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
-def test_threads_are_started_in_a_forked_process():
-    done = started(IN_A_FORKED_PROCESS)
+@pytest.mark.parametrize(
+    "script", [IN_A_FORKED_PROCESS, IN_SEVERAL_THREADS + WITH_FEWER_THREADS], ids=["forked", "several, and fewer"]
+)
+def test_drawing_with_threads_in_a_process_of_its_own(script):
+    done = subprocess.run([sys.executable, "-c", DRAWING + script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-
-
-@needs_native
-@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
-def test_several_threads_of_python_have_threads_of_their_own(outcome):
-    assert "in several threads" in outcome.stdout.splitlines(), outcome.stderr
-
-
-@needs_native
-@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of a process in /proc")
-def test_fewer_threads_than_were_asked_for_do_all_of_the_work(outcome):
-    assert "with fewer threads" in outcome.stdout.splitlines(), outcome.stderr
-    assert outcome.returncode == 0
 
 
 @needs_native
