@@ -1,4 +1,4 @@
-"""Writes images in memory, such as arrays and torch data sets, as parquet files that recipes can use as their data."""
+"""Writes images in memory, such as arrays and PyTorch data sets, as parquet files that recipes can name."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from auxar.files import to_json
 from auxar.progress import BAR_DELAY, progress_bar
 
 GROUP = 1000
-"""Number of images that are held in memory, as files, and become a row group."""
+"""Number of images of a row group, whose files are held in memory."""
 EXPECTED = "images, a pair (images, labels), or a data set whose items are images or pairs (image, label)"
-Labelled = tuple[np.ndarray, int | str | None]
+Labeled = tuple[np.ndarray, int | str | None]
 
 
 def write_dataset(out: str | PathLike[str], **splits: Any) -> Path:
@@ -36,23 +36,24 @@ def write_dataset(out: str | PathLike[str], **splits: Any) -> Path:
 
     A split is one of these:
 
-    - images: uint8 arrays or tensors (n, h, w), (n, h, w, c) or (n, c, h, w), c = 1 or 3, or a list of Pillow images;
-    - a pair of images and labels (n,), which are integers or strings;
-    - a data set of PyTorch, or any other object with a length and items. An item is an image, or a tuple that begins
-      with an image and perhaps its label, an integer or a string.
+    - images: an array or tensor of integers 0 … 255, (n, h, w), (n, h, w, c) or (n, c, h, w) with c = 1 or 3, or a list
+      of Pillow images. (n, h, w) with n or w equal to 1, 3 or 4 would be a single image with channels;
+    - a pair (images, labels) with n labels, which are integers or strings;
+    - a data set of PyTorch, a list of tuples, or any other object with a length and items. An item is an image, or a
+      tuple of an image and its label, an integer or a string, whose further entries are ignored.
 
     The pixels are stored without loss in the column `image`, and labels in the column `label`.
 
     Args:
-        out: A new folder.
+        out: The new folder.
         splits: The images by the name of their split: `train`, and perhaps `test` and `validation`.
 
     Returns:
         The folder, with a file such as train.parquet for each split.
 
     Raises:
-        UserError: There is no `train`, an image is no picture of 8 bits, labels do not fit the images, or the folder
-            exists.
+        UserError: There is no `train`, an image is not a picture of 8 bits, labels do not fit the images, an item
+            cannot be read, or the folder exists.
 
     Examples:
         >>> import auxar, numpy
@@ -71,7 +72,7 @@ def write_dataset(out: str | PathLike[str], **splits: Any) -> Path:
     return folder
 
 
-def _items(images: Any, what: str) -> Iterator[Labelled]:
+def _items(images: Any, what: str) -> Iterator[Labeled]:
     """Yields the pictures of a split, with their labels or None."""
     if isinstance(images, tuple) and len(images) == 2 and isinstance(images[1], Sequence | np.ndarray | Tensor):
         pictures, labels = list(pictures_of(images[0], what)), list(images[1])
@@ -79,12 +80,16 @@ def _items(images: Any, what: str) -> Iterator[Labelled]:
             raise UserError(f"{what}: expected a label for each image, got {len(labels)} for {len(pictures)}")
         for (picture, name), label in zip(pictures, labels, strict=True):
             yield _pixels(picture, name), _label(label, name)
-    elif isinstance(images, Tensor | np.ndarray | Images | Sequence):
+    elif isinstance(images, Tensor | np.ndarray | Images | Sequence) and not _is_list_of_tuples(images):
         for picture, name in pictures_of(images, what):
             yield _pixels(picture, name), None
     elif isinstance(images, Sized) and hasattr(images, "__getitem__"):
         for number in range(len(images)):
-            item, name = images[number], f"{what}[{number}]"
+            name = f"{what}[{number}]"
+            try:
+                item = images[number]
+            except OSError as error:
+                raise UserError(f"{name} cannot be read: {error}") from error
             image, *rest = item if isinstance(item, tuple | list) else (item,)
             (picture, _), *others = pictures_of(image, name)
             if others:
@@ -92,6 +97,10 @@ def _items(images: Any, what: str) -> Iterator[Labelled]:
             yield _pixels(picture, name), _label(rest[0], name) if rest else None
     else:
         raise UserError(f"{what}: expected {EXPECTED}, got {described(images)}")
+
+
+def _is_list_of_tuples(images: Any) -> bool:
+    return isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], tuple)
 
 
 def _pixels(picture: Any, what: str) -> np.ndarray:
@@ -115,7 +124,7 @@ def _label(label: Any, what: str) -> int | str:
         raise UserError(f"{what}: expected a label that is an integer or a string, got {described(label)}") from None
 
 
-def _write(path: Path, items: Iterator[Labelled], what: str) -> None:
+def _write(path: Path, items: Iterator[Labeled], what: str) -> None:
     """Writes a file of pictures, and of their labels if they have some."""
     first = next(items, None)
     if first is None:
@@ -135,5 +144,7 @@ def _write(path: Path, items: Iterator[Labelled], what: str) -> None:
                 found = [row | {"label": label} for row, (_, label) in zip(found, group, strict=True)]
             try:
                 writer.write_table(pa.Table.from_pylist(found, schema))
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-                raise UserError(f"{what}: expected labels of one type, integers or strings: {error}") from None
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+                raise UserError(
+                    f"{what}: expected labels of one type, integers of 64 bits or strings: {error}"
+                ) from None

@@ -12,8 +12,10 @@ import torch
 from PIL import Image, features
 from torch import Tensor
 
+from auxar.arguments import described
 from auxar.data.batches import evaluation_examples
 from auxar.data.sets import ImageSet
+from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.chunks import Tensors
@@ -21,11 +23,11 @@ from auxar.work.chunks import Tensors
 JPEG_XL = "JPEG XL (lossless)"
 """Name of the codec that needs an optional package."""
 MOST_IMAGES = 200
-"""Maximum number of held-out images of an evaluation that are stored by the codecs."""
+"""Maximum number of held-out images of an evaluation that the codecs store."""
 
 
 def has_codec(image: ImageSpec) -> bool:
-    """Whether images can be stored by the codecs: gray or RGB images with 256 levels."""
+    """Whether the codecs can store images: gray or RGB images with 256 levels."""
     return image.channels in (1, 3) and image.levels == 256
 
 
@@ -49,8 +51,11 @@ def codec_bits_per_dim(image: Tensor) -> float:
 def codec_sizes(image: Tensor) -> dict[str, int]:
     """The sizes in bytes of an image in files of lossless codecs, by the name of the codec.
 
-    `image` has integers in [0, 256), shape (c, h, w) with 1 or 3 channels. The codecs are PNG and, if Pillow writes
-    them, WebP and JPEG XL. Pillow writes JPEG XL with the package `pillow-jxl-plugin`.
+    `image` is a tensor of integers in [0, 256), shape (c, h, w) with 1 or 3 channels. The codecs are PNG and, if Pillow
+    writes them, WebP and JPEG XL. Pillow writes JPEG XL with the package `pillow-jxl-plugin`.
+
+    Raises:
+        UserError: `image` has another type, shape or range.
 
     Examples:
         >>> import torch
@@ -58,6 +63,12 @@ def codec_sizes(image: Tensor) -> dict[str, int]:
         >>> sizes["PNG"] < 200
         True
     """
+    if not isinstance(image, Tensor) or image.dim() != 3 or len(image) not in (1, 3):
+        found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else described(image)
+        raise UserError(f"image: expected a tensor of shape (c, h, w) with 1 or 3 channels, got {found}")
+    spec = ImageSpec(len(image), height=image.shape[1], width=image.shape[2])
+    spec.check(image[None])
+    spec.check_range(image)
     values = image.byte().cpu().numpy()
     picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
     sizes = {"PNG": _size(picture, "PNG", optimize=True)}
@@ -72,8 +83,8 @@ def codec_sizes(image: Tensor) -> dict[str, int]:
 def codec_nats(images: ImageSet, limit: int | None) -> Tensors:
     """The sizes of the first images of a set in files of lossless codecs, by the name of the codec.
 
-    The sizes are -log(256) for each byte, float64 (1, n), so that they compare with log-likelihoods in nats. There are
-    at most `MOST_IMAGES` images, or `limit` if it is smaller. The result is empty if the codecs cannot store them.
+    A size is -log(256) times the bytes of a file, float64 (1, n), to compare with log-likelihoods in nats. There are at
+    most `MOST_IMAGES` images, or `limit` if it is smaller. The result is empty if the codecs cannot store them.
     """
     if not has_codec(images.image):
         return {}

@@ -9,11 +9,11 @@ from markupsafe import Markup
 
 from auxar.evaluation.comparison import Comparison
 from auxar.report import words
-from auxar.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, levels
+from auxar.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, levels, ticks
 from auxar.report.html import render
 
 FEWEST = 2
-"""Fewest runs of known cost that are drawn."""
+"""Smallest number of runs of known cost for which there is a drawing."""
 
 
 def cost_charts(comparison: Comparison) -> list[tuple[str, Markup]]:
@@ -30,7 +30,7 @@ def cost_charts(comparison: Comparison) -> list[tuple[str, Markup]]:
 
 
 def _chart(name: str, bits: Mapping[int, float | None], costs: Mapping[int, float]) -> Markup | None:
-    """Draws bits/dim by number of run against costs on a logarithmic axis; None if there are too few values."""
+    """Draws the bits/dim of runs, by number, against a cost on a logarithmic axis; None if there are too few values."""
     points = [(k, costs[k], value) for k, value in bits.items() if value is not None and costs[k] > 0]
     if len(points) < FEWEST or not all(map(math.isfinite, (value for _, *pair in points for value in pair))):
         return None
@@ -44,7 +44,7 @@ def _chart(name: str, bits: Mapping[int, float | None], costs: Mapping[int, floa
         described=f"bits/dim against {name}: {described}",
         name=name,
         levels=levels(y),
-        ticks=[(x(math.log10(cost)), f"{cost:.2g}") for cost in _ticks(10**x.low, 10**x.high)],
+        ticks=[(x(math.log10(cost)), f"{cost:.3g}") for cost in _ticks(10**x.low, 10**x.high)],
         places=places,
     )
 
@@ -57,10 +57,10 @@ def _axis(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers on a logarithmic axis, as few as there is room for."""
+    """Two or more round numbers in [low, high], for a logarithmic axis; perhaps only one if the interval is short."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
         found = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
         if len(found) >= 2:
-            break
-    return found
+            return found
+    return ticks(low, high, 3)

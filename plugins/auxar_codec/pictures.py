@@ -16,7 +16,7 @@ FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "GIF")
 """Formats of image files, as Pillow names them, in which it is known whether a picture has more than 8 bits."""
 
 KEPT = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
-"""Pillow's modes of pictures that can be kept, and the modes in which their values are."""
+"""Pillow's modes of pictures that can be kept, and the modes in which their values are read."""
 
 
 @attrs.frozen(eq=False)
@@ -74,7 +74,10 @@ def _check(picture: Image.Image) -> None:
 
 def _kept(picture: Image.Image) -> Picture:
     _check(picture)
-    pixels = np.asarray(picture.convert(KEPT[picture.mode]))
+    # Pillow warns if it converts a palette with opacities to RGB at once.
+    has_opacities = picture.mode == "P" and picture.has_transparency_data
+    colors = picture.convert("RGBA") if has_opacities else picture
+    pixels = np.asarray(colors.convert(KEPT[picture.mode]))
     if picture.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     profile, exif = picture.info.get("icc_profile") or b"", picture.info.get("exif") or b""

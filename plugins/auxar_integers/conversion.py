@@ -66,6 +66,11 @@ _WITH_ONE_SOURCE: Mapping[Any, tuple[type[IntegerFunction], Callable[[int, int],
 _WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul, torch.cat)
 
 
+def _is_constant(node: fx.Node) -> bool:
+    """Whether all arguments of an operation are parameters of the network or numbers."""
+    return all(not isinstance(each, fx.Node) or each.op == "get_attr" for each in node.args)
+
+
 class Converter:
     """Converts the graph of a network or an embedding with the ranges of its values.
 
@@ -104,7 +109,7 @@ class Converter:
             if node not in needed or node.op in ("placeholder", "output"):
                 continue
             if node.op == "get_attr" and all(user.target is operator.mul for user in node.users):
-                continue  # A factor for each channel.
+                continue  # A factor for each channel, or for all.
             name = getattr(node.target, "__name__", node.target)
             if node.op == "call_module":
                 module = modules[str(node.target)]
@@ -118,6 +123,8 @@ class Converter:
                 raise NoIntegersError(f"a call of {name} with {len(node.args)} arguments has no integer counterpart")
             elif node.target is torch.cat and node.args[1] != 1:
                 raise NoIntegersError(f"a call of cat with dim = {node.args[1]} has no integer counterpart")
+            elif node.target is operator.mul and _is_constant(node):
+                raise NoIntegersError("a product of parameters and numbers alone has no integer counterpart")
             elif image in node.all_input_nodes:
                 raise NoIntegersError(f"{name} is applied to the image itself, which only layers may take")
             for key, value in unusual(node).items():
@@ -290,10 +297,10 @@ class Converter:
         return Quantity(self._emit("product", module, source), 2.0**-exponent, self.bound, source.channels)
 
     def _scaled(self, node: Any, attribute: fx.Node) -> Sum:
-        """The product with a factor for each channel, as a 1×1 convolution with a diagonal weight."""
+        """The product with a factor for each channel, or for all, as a 1×1 convolution with a diagonal weight."""
         (source,) = (self._quantity(each) for each in node.args if each is not attribute)
         factors: Tensor = operator.attrgetter(str(attribute.target))(self.network).detach()
-        if factors.numel() not in (1, source.channels) or factors.numel() != max(1, *factors.shape[-3:-2]):
+        if factors.numel() not in (1, source.channels) or factors.numel() != max((1, *factors.shape[-3:-2])):
             shape = tuple(factors.shape)
             raise NoIntegersError(f"{attribute.target} has the shape {shape}; expected ({source.channels}, 1, 1)")
         layer = Pointwise([source.channels], source.channels, normalized=False)

@@ -32,8 +32,8 @@ class AdamWConfig(AdamConfig):
 
 
 def build(optimizer: type[Adam], config: AdamConfig, factor: nn.Module) -> Adam:
-    """Returns the optimizer of a factor's weights, which is one of PyTorch's classes."""
-    options = attrs.asdict(config)
+    """Returns an optimizer of a factor's weights, of the class `optimizer`."""
+    options = attrs.asdict(config, recurse=False)
     return optimizer(factor.parameters(), lr=options.pop("learning_rate"), **options, fused=has_fused(factor))
 
 

@@ -28,6 +28,13 @@ class Items(torch.utils.data.Dataset):
         return self.items[number]
 
 
+class Unreadable(Items):
+    """A data set whose files are missing."""
+
+    def __getitem__(self, number):
+        raise FileNotFoundError(2, "no such file", f"{number}.png")
+
+
 def stored(folder, split="train"):
     """The labels of a split, or None."""
     table = pq.read_table(folder / f"{split}.parquet")
@@ -51,11 +58,13 @@ FORMS = {
     "channels first": torch.from_numpy(PIXELS).permute(0, 3, 1, 2),
     "Pillow": [Image.fromarray(image) for image in PIXELS],
     "a data set of Pillow images": Items([(Image.fromarray(image), 7) for image in PIXELS]),
+    "a list of pairs": [(image, 7) for image in PIXELS],
     "a data set of tensors": Items([torch.from_numpy(image).permute(2, 0, 1) for image in PIXELS]),
     "with labels": (PIXELS, torch.arange(6)),
     "with names": (PIXELS, list("abcabc")),
 }
-LABELS = {"a data set of Pillow images": [7] * 6, "with labels": [*range(6)], "with names": [*"abcabc"]}
+SAME = {"a data set of Pillow images": [7] * 6, "a list of pairs": [7] * 6}
+LABELS = SAME | {"with labels": [*range(6)], "with names": [*"abcabc"]}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -93,11 +102,14 @@ def test_a_recipe_for_arrays_with_labels_is_written_and_checked(tmp_path, monkey
 def test_wrong_images_are_refused_and_nothing_is_left(tmp_path):
     floats, few = PIXELS / 255, (PIXELS, [0, 1])
     mixed = Items([(PIXELS[0], 0), (PIXELS[1], "b")])
+    large = (PIXELS, [2**70] * 6)
     for images, message in (
         ({"test": PIXELS}, r"^train: expected images, a pair"),
         ({"train": floats}, r"^train: .*integers.*round"),
         ({"train": few}, r"^train: expected a label for each image, got 2 for 6$"),
         ({"train": mixed}, r"^train: expected labels of one type"),
+        ({"train": large}, r"^train: expected labels of one type, integers of 64 bits"),
+        ({"train": Unreadable([0])}, r"^train\[0\] cannot be read: .*no such file"),
         ({"train": (PIXELS, np.zeros(6))}, r"^train: picture 0: expected a label that is an integer or a string"),
         ({"train": 3}, r"^train: expected images, a pair .* got 3"),
         ({"train": ["a.png"]}, r"^train: there is no file or folder a\.png"),

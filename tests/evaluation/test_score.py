@@ -96,6 +96,19 @@ def test_a_stopped_command_goes_on_with_the_images_that_are_left(finished, image
         auxar.score(finished, images, heldout=4, out="scores.csv")
 
 
+def test_images_that_codecs_cannot_store_are_refused():
+    for image, message in (
+        (torch.zeros(2, 8, 8, dtype=torch.uint8), r"with 1 or 3 channels, got shape \(2, 8, 8\)"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"expected a tensor of shape \(c, h, w\)"),
+        (torch.zeros(3, 8, 8).numpy(), "got an object of type ndarray"),
+        (torch.zeros(3, 8, 8), r"expected integers in \[0, 256\)"),
+        (torch.full((3, 8, 8), 256), r"expected integers in \[0, 256\), got 256 … 256"),
+    ):
+        wrong: Any = image
+        with pytest.raises(UserError, match=message):
+            codec_sizes(wrong)
+
+
 def test_an_evaluation_has_the_sizes_of_the_first_held_out_images_in_files(copied, monkeypatch):
     monkeypatch.setattr(codecs, "MOST_IMAGES", 3)
     run = auxar.evaluate(copied, settings=["evaluation.heldout_images=5", "evaluation.batch_size=2"])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.report.charts import BOTTOM, LIMIT, TOP, loss_chart, smoothed, ticks
+from auxar.report.cost_charts import _ticks as cost_ticks
 
 
 @settings(deadline=None)
@@ -31,6 +32,16 @@ def test_ticks_are_all_multiples_of_the_smallest_round_distance(low, width, coun
     assert kept == pytest.approx(inside, rel=1e-9, abs=1e-11)
     for end in (found[:1], found[-1:]):
         assert all(low - slack <= tick <= high + slack for tick in end)
+
+
+@settings(deadline=None)
+@given(st.floats(-6, 18), st.floats(2e-3, 12))
+def test_costs_have_a_tick_even_in_a_short_interval(start, width):
+    low, high = 10**start, 10 ** (start + width)
+    found = cost_ticks(low, high)
+    assert found
+    assert found == sorted(found)
+    assert all(low * (1 - 1e-6) <= tick <= high * (1 + 1e-6) for tick in found)
 
 
 def running_mean(values):

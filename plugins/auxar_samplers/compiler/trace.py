@@ -14,7 +14,7 @@ from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerConcat, IntegerFunction
-from auxar_samplers.compiler.tracer import FUNCTIONS, graph_of, unusual
+from auxar_samplers.compiler.tracer import EXPRESSIONS, FUNCTIONS, graph_of, unusual
 
 
 def channels_of(static: Tensor) -> int:
@@ -31,8 +31,9 @@ LAYERS = (CausalConv2d, Pointwise, UpsamplingConv2d, Dropout, IntegerFunction)
 """The supported layers."""
 INSTEAD = {"gelu": 'gelu(x, approximate="tanh"), which is nearly the same', "conv2d": "the layer CausalConv2d"}
 """Expressions that replace operations."""
+NAMES = {*FUNCTIONS.values(), *(function.__name__ for function in EXPRESSIONS)}
 SUPPORTED = (
-    f"the supported functions are {', '.join(sorted(set(FUNCTIONS.values())))}, and the supported layers CausalConv2d, "
+    f"the supported functions are {', '.join(sorted(NAMES))}, and the supported layers CausalConv2d, "
     "Pointwise, UpsamplingConv2d and Dropout"
 )
 _ABSENT: Any = None  # A part that values of another kind have.

@@ -20,8 +20,10 @@ from auxar_layers.integer_functions import IntegerFunction
 
 def _gelu(x: Any, approximate: str = "none") -> Any:
     """The expression of the approximation by tanh (Hendrycks & Gimpel 2016); None for the exact GELU."""
+    if approximate != "tanh":
+        return None
     tanh = torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x)))
-    return 0.5 * x * (1.0 + tanh) if approximate == "tanh" else None
+    return 0.5 * x * (1.0 + tanh)
 
 
 def _hard_sigmoid(x: Any, inplace: bool = False) -> Any:

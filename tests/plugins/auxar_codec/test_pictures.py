@@ -59,6 +59,16 @@ def test_colors_of_a_palette_become_rgb(tmp_path):
     assert np.array_equal(found.transpose(1, 2, 0), np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
 
 
+def test_a_palette_with_opacities_is_read_without_a_warning_of_pillow(tmp_path, recwarn):
+    """Opacities that are all 255 are left out."""
+    picture = Image.fromarray(colors()).quantize(4)
+    picture.save(tmp_path / "a.png", transparency=bytes([255] * 4))
+    assert "transparency" in Image.open(tmp_path / "a.png").info
+    expected = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(read_picture(tmp_path / "a.png").pixels, expected)
+    assert not [each for each in recwarn if "Transparency" in str(each.message)]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "1", "P", "PA"])
 def test_values_are_kept_as_gray_or_rgb_without_an_opaque_alpha_channel(mode):
     gray = np.array([[0, 255, 255], [255, 0, 0]], np.uint8)

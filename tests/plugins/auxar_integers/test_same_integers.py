@@ -1,5 +1,6 @@
 """Tests that every execution of an integer network gives the same integers, and that no number can overflow."""
 
+import math
 import operator
 
 import attrs
@@ -22,6 +23,7 @@ from helpers.causal_networks import (
 from helpers.integer_networks import FEATURE_BITS, integer_features, integer_twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional
 
 from auxar import CausalDistribution, CausalNetwork
@@ -169,6 +171,26 @@ class Sketch(CausalNetwork):
         return found + self.layer(image) * 0.5 if self.function is None else self.function(found)
 
 
+def scaled(shape, function=operator.mul):
+    """A network whose result is a function of a layer and of a parameter of this shape."""
+    network = Sketch(torch.relu).eval()
+    network.scale = nn.Parameter(torch.linspace(0.5, 1, math.prod(shape)).view(shape))
+    network.function = lambda x: function(x, network.scale)
+    return network
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1), (4, 1, 1), (1, 4, 1, 1)])
+def test_values_may_be_multiplied_by_a_parameter_for_all_channels_or_for_each(shape):
+    torch.manual_seed(0)
+    network = scaled(shape)
+    images = random_images(6, network.image, 1)
+    with torch.no_grad():
+        expected = network(network.encode(images))
+    assert expected.abs().max() > 0.1
+    twin = integer_twin(network)
+    assert (twin(twin.encode(images)) * 2.0**-20 - expected).abs().max() < 2e-3
+
+
 # Tracing finds functions by their names, so they are called by name.
 @pytest.mark.parametrize(
     ("function", "filters"),
@@ -221,6 +243,8 @@ def unknown_layer():
         (Sketch(functional.softplus), "has no integer counterpart"),
         (Sketch(lambda x: torch.cat([x, x], 2)), "a call of cat with dim = 2 has no integer counterpart"),
         (Sketch(lambda x: torch.cat([x, x], dim=1)), "a call of cat with 1 arguments has no integer counterpart"),
+        (scaled((4, 1, 1), lambda x, scale: x * (scale * 0.5)), "a product of parameters and numbers alone has no"),
+        (scaled((4, 1, 1), lambda x, scale: x * (scale * scale)), "a product of parameters and numbers alone has no"),
     ],
 )
 def test_networks_that_would_be_converted_wrongly_are_refused(network, message):
