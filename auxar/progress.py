@@ -40,7 +40,7 @@ def progress_bar(iterable: Any = None, **options: Any) -> ProgressBar:
 
 
 def steps(parts: Sequence[T], what: str, unit: str = "part") -> Iterable[T]:
-    """The parts of some work, with their progress if there are several and they take long."""
+    """The parts of some work, with a progress bar if there are several and they take longer than `BAR_DELAY`."""
     hidden = len(parts) < 2
     found: Iterable[T] = progress_bar(parts, desc=what, unit=unit, delay=BAR_DELAY, leave=False, disable=hidden)
     return found

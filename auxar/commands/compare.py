@@ -42,7 +42,7 @@ def compare(
         runs (RUN): folders of runs, or names of models; the others are compared with the first one
         arithmetic: float (default), or integer: compare the evaluations in integers, which `auxar evaluate
             --arithmetic integer` wrote
-        out (--out FILE): also write the comparison as a self-contained HTML page, with drawings of bits/dim against the
+        out (--out FILE): also write the comparison as a self-contained HTML page, with charts of bits/dim against the
             time and the multiply-adds of training; only an earlier comparison page is replaced
         tables (--tables DIR): also write the tables of the comparison or, for one run, of its report: each as CSV with
             all digits, and as LaTeX, rounded, for the package booktabs

@@ -114,7 +114,7 @@ def _of_one_size(block: Iterable[Numbered], most: int) -> Iterator[list[Numbered
 
 @attrs.frozen(eq=False)
 class TrainingExamples(IterableDataset[Examples]):
-    """This process's share of each batch for steps start … steps - 1, batch_size / processes examples each.
+    """This process's share, batch_size / processes examples, of each batch of the steps start … steps - 1.
 
     Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
     contains every image once in each epoch, in an order determined by (seed, epoch). A batch may contain the end of one
@@ -132,19 +132,22 @@ class TrainingExamples(IterableDataset[Examples]):
     seed: int
     start: int = 0
     augment: Sequence[Augmentation] = ()
-    """Each changes an image, with its condition, to a variant that is determined by its name, `seed` and the position
-    of the image in the sequence."""
+    """Augmentations, in this order. Each changes an image and its condition to a variant that depends only on its name,
+    `seed` and the position of the image in the sequence."""
     labels_of: str | None = None
-    """Name of an augmentation. If given, the condition of an image is the number of its variant."""
+    """Name of the augmentation whose variant's number is the condition of an image; None for conditions of the set."""
     drop: float = 0.0
-    """Probability that the null condition replaces the condition of an image, determined in the same way."""
+    """Probability with which the null condition replaces the condition of an image; drawn from `seed` and the position
+    of the image in the sequence."""
     rank: int = 0
+    """Number of this process, from 0."""
     processes: int = 1
+    """Number of processes that share each batch."""
 
     def read(self, workers: int = 0) -> Iterator[Examples]:
-        """Yields the shares. `workers` processes read them in advance, at most `images.most_workers`.
+        """Yields the shares, which `workers` processes, at most `images.most_workers`, read in advance.
 
-        If it is 0, this process reads each share when it is needed.
+        Without workers, this process reads each share when it is needed.
         """
         if not workers:
             return iter(self)

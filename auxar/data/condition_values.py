@@ -15,7 +15,7 @@ MOST_DIGITS = 9
 
 
 def vector_values(value: Any, condition: Condition) -> list[int]:
-    """Converts a label to its number, as `label_number`, or attributes to a number for each, as `attribute_values`."""
+    """The numbers of a condition: of a label, by `label_number`, or of each attribute, by `attribute_values`."""
     return [label_number(value, condition)] if condition.kind == "label" else attribute_values(value, condition)
 
 

@@ -24,7 +24,7 @@ from auxar.runs.metrics import read_curves
 from auxar.runs.models import find_run
 
 PASSES = 3
-"""Passes over an image in a training step: one forward, and a backward pass that costs about two."""
+"""Cost of a training step for each image, in forward passes: one, and a backward pass that costs about two."""
 
 
 @attrs.frozen(eq=False)
@@ -113,7 +113,7 @@ def _multiply_adds(recipe: Recipe, factor: FactorFacts) -> float | None:
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
-    """The sum of values, which is unknown if one of them is."""
+    """The sum of values; None if one of them is None."""
     found = [*values]
     return None if None in found else math.fsum(value for value in found if value is not None)
 

@@ -22,7 +22,7 @@ PIXELS = "pixels"
 SAMPLES = "samples"
 """The name of the set of exact samples of the model."""
 CODECS = "codecs"
-"""The name of the set of the first held-out images, which are also stored by lossless codecs."""
+"""The name of the set of the first held-out images, which lossless codecs also store."""
 IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
 """The two kinds of samples: drawn by the whole chain, and drawn given the views of held-out images."""
 
@@ -163,8 +163,8 @@ class Evaluation:
     def codecs(self) -> dict[str, tuple[Mean, Mean]]:
         """Bits/dim of the first held-out images in files of lossless codecs, by the name of the codec.
 
-        Beside them are the bits/dim of the model minus those of the codec, for the same images. There are no codecs
-        if a factor is not trained, or if images do not have 256 levels.
+        The second mean is the bits/dim of the model minus the bits/dim of the codec, for the same images. There are no
+        codecs if a factor is not trained, if images are a stream, or if they are not gray or RGB with 256 levels.
         """
         nats, dims, found = self.nats("heldout", self.factors), self._dims("heldout", self.factors[0]), {}
         for name, sizes in self._sizes_in_files().items():
@@ -174,7 +174,7 @@ class Evaluation:
 
     @property
     def codec_count(self) -> int:
-        """Number of held-out images that are also stored by codecs."""
+        """Number of held-out images that codecs also store."""
         return next((len(sizes) for sizes in self._sizes_in_files().values()), 0)
 
     def _sizes_in_files(self) -> dict[str, Tensor]:

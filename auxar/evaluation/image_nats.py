@@ -34,9 +34,9 @@ class Pass:
     chosen: Sequence[Factor]
     """The factors, of which at least one is needed."""
     label: str = ""
-    """The end of its name in a progress bar, such as " (null condition)"."""
+    """The end of the label of a progress bar, such as " (null condition)"."""
     without_condition: bool = False
-    """Whether images have the null condition instead of their own."""
+    """Whether images have the null condition in place of their own conditions."""
 
     def at_size_of(self, images: Tensor) -> Pass:
         """The pass with the model at the size of images (b, c, h, w)."""
@@ -59,7 +59,7 @@ def share_of(
     that the view allows. Restricting the decoder adds the negative of this to its log-likelihood. The part `pixels` of
     each factor, float64 (images, 1), has the numbers of pixels of its images. A share without images is empty.
 
-    Without the condition of the images, the only part is `null`. `threads` chooses the number of threads for each
+    With `own.without_condition`, the only part is `null`. `threads` chooses the number of threads for each
     batch.
     """
     found: dict[str, list[Tensor]] = defaultdict(list)

@@ -130,7 +130,7 @@ class Factor(nn.Module):
         return self.with_parts(**parts)
 
     def with_parts(self, **parts: Any) -> Factor:
-        """A factor with these arguments, and otherwise with those of this one."""
+        """A factor that shares all parts with this one, except the given arguments of `Factor`."""
         names = ("distribution", "view", "embedding", "conditioning", "restricted", "models", "depth")
         return Factor(**{name: getattr(self, name) for name in names} | parts)
 

@@ -55,7 +55,7 @@ class Record:
 class ConvertedFactors:
     """The factors of a run in the form of an arithmetic, and the record of their digests.
 
-    Those of a model that comes trained may be in the model's own folder or in the folder ./NAME.
+    The files of a model that comes trained may be in the model's own folder or in the folder ./NAME.
     """
 
     run: RunFolder
@@ -117,7 +117,7 @@ class ConvertedFactors:
         return converted, made
 
     def other_digest(self, factor: str, made: Recorded) -> str | None:
-        """The digest that the run records for the same weights and options as those of `made`, if it is another one."""
+        """The digest that the run records for the weights and options of `made`; None if there is none, or the same."""
         for recorded in (files.recorded.get(factor) for files in (self, self._output)):
             if recorded is not None and attrs.evolve(recorded, digest=made.digest) == made != recorded:
                 return recorded.digest
@@ -132,7 +132,7 @@ class ConvertedFactors:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options with which the run records that its present weights were converted. Empty if it records none."""
+        """The recorded options with which the run's present weights were converted. Empty if there are none."""
         for factor, recorded in self.recorded.items():
             if self._checksum(factor) == recorded.weights:
                 with contextlib.suppress(ValueError):

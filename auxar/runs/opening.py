@@ -23,8 +23,8 @@ from auxar.runs.history import LEARNING_RATE, RATES
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.models import find_run
 
-# What may change in a recipe when a run is continued: whole tables, keys of [training], and other keys. They do not
-# define the model or its training objective.
+# The parts of a recipe that may change when a run is continued, because they do not define the model or its training
+# objective: whole tables, keys of [training], and other keys.
 FREE_TABLES = ("arithmetic", "evaluation", "sampling")
 FREE_KEYS = (
     "checkpoint_every",

@@ -63,7 +63,8 @@ def check_distribution(
 
     `build` builds an object of the class `kind` for an image spec and a number of feature channels. `channels` lists
     the numbers to try; it is `(0,)` for a prior. If `images` is None, built-in specs are tried, and specs that `build`
-    refuses with `UserError` are skipped. A causal network must be supported by `sampler` and by `arithmetic`.
+    refuses with `UserError` are skipped. `sampler` must support causal networks, and `arithmetic` those without
+    features.
     """
 
     def make(spec: ImageSpec, number: int = channels[-1]) -> Distribution:

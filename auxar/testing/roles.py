@@ -32,8 +32,9 @@ def check_network(
     - `encode`: `encode` converts each pixel alone, and in the same way at every place.
     - `steps`: an `auxar.StepwiseNetwork` predicts the same pixel by pixel as for the whole image.
     - `rule`: under every drawing rule, `draw` returns the images that a sampler draws with `auxar.DrawSource`.
-    - `sampler`, `arithmetic`: the network is supported by `sampler`, such as `auxar_samplers.WavefrontSampler()`, and
-      by `arithmetic`, such as `auxar_integers.IntegerArithmetic(IntegerConfig())`, if they are given.
+    - `sampler`: if given, `sampler`, such as `auxar_samplers.WavefrontSampler()`, supports the network.
+    - `arithmetic`: if given, `arithmetic`, such as `auxar_integers.IntegerArithmetic(IntegerConfig())`, supports the
+      network as a prior.
 
     The head is also checked, with random parameters and the laws of `check_head`. `images` and `features` are those of
     `check_decoder`.

@@ -140,7 +140,7 @@ def save(
     progress: Progress,
     facts: Mapping[str, str],
 ) -> None:
-    """Writes a checkpoint, and keeps only the newest ones up to this step (`keep_checkpoints`).
+    """Writes a checkpoint, and keeps only the newest `config.keep_checkpoints` checkpoints up to this step.
 
     Raises `UserError` if the file cannot be written, if weights or optimizer state are not finite, or if the state has
     a value that cannot be stored. Earlier checkpoints stay in all cases.

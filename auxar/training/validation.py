@@ -43,7 +43,7 @@ class Validation:
     accelerator: Accelerator
     total: int
     progress: ValidationProgress = attrs.field(init=False, factory=ValidationProgress)
-    """The outcome so far, which is stored in checkpoints, also of the training that this one continues."""
+    """The outcome since step 1, also of training before a checkpoint that was continued. Checkpoints store it."""
 
     def __attrs_post_init__(self) -> None:
         self.threads = ThreadChoice(self.accelerator.device)

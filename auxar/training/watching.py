@@ -1,4 +1,4 @@
-"""Functions of a user that see every training step."""
+"""Calls functions of the user after every training step."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class TrainingStep:
     """A finished training step of a factor."""
 
     factor: str
-    """Name of the factor, `stage0` … or `prior`."""
+    """Name of the factor: `stage0` …, `prior` or `condition`."""
     step: int
     """Number of the step, from 1."""
     total_steps: int
-    """Number of steps of the whole training."""
+    """Number of steps of the whole training of the factor."""
     bits_per_dim: float
-    """Loss of the batch in bits/dim of the factor's own image. Not finite if the step was skipped."""
+    """Loss of the batch in bits/dim of the factor's own image."""
     gradient_norm: float
-    """Norm of the gradient before clipping."""
+    """Norm of the gradient before clipping. If it or the loss is not finite, the step did not change the weights."""
     learning_rate: float
     """Learning rate of the step."""
 
@@ -34,8 +34,8 @@ _callbacks: ContextVar[tuple[Callable[[TrainingStep], object], ...]] = ContextVa
 def on_step(callback: Callable[[TrainingStep], object]) -> Iterator[None]:
     """A context in which a function is called after every training step, in the main process.
 
-    The function gets a `TrainingStep`, and its result is ignored. An exception that it raises ends `auxar.run`; the
-    same call continues from the last checkpoint.
+    The function gets a `TrainingStep`, and its result is ignored. An exception that it raises ends `auxar.run`; calling
+    `auxar.run` again with the same arguments continues from the last checkpoint.
 
     Examples:
         >>> import auxar

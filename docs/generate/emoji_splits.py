@@ -1,4 +1,4 @@
-"""Leaves out nearly equal images of emoji, and divides emoji into those of training and test images.
+"""Leaves out nearly equal images of emoji, and divides emoji between training and test images.
 
 The distance of two images is the mean absolute difference of their values, 0 … 255.
 """
@@ -30,7 +30,7 @@ def near(images: np.ndarray, limit: float) -> list[Pair]:
 
 
 def without_equal(count: int, pairs: Iterable[Pair]) -> list[int]:
-    """The numbers of the images to keep, of `count` images with these pairs of nearly equal ones."""
+    """The numbers of the images to keep, of `count` images with these pairs of nearly equal images."""
     earlier: dict[int, set[int]] = defaultdict(set)
     for first, second in pairs:
         earlier[second].add(first)
@@ -44,8 +44,8 @@ def without_equal(count: int, pairs: Iterable[Pair]) -> list[int]:
 def held_out(emoji: Sequence[Emoji], pairs: Iterable[Pair]) -> set[str]:
     """The code points of the emoji whose images, by all vendors, are test images.
 
-    `emoji` has the emoji of each image, and `pairs` the pairs of similar images. In each subgroup, those emoji come
-    first that most vendors have, in an order that depends only on the code points.
+    `emoji` has the emoji of each image, and `pairs` the pairs of similar images. In each subgroup, emoji that
+    more vendors have come first, and equally frequent ones in an order that depends only on the code points.
     """
     similar: set[str] = set()
     for first, second in pairs:

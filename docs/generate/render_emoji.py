@@ -7,7 +7,7 @@
 It takes several minutes on two cores. The files train.parquet and test.parquet have one image, 32×32 RGB on white, for
 each drawing of an emoji in emoji_catalog.py by a vendor in plugins/auxar_emoji/vendors.py. They are ordered by emoji,
 in a random order, so that any part of a file has emoji of all groups. An image that nearly equals an earlier one is
-left out. The flags of countries and regions are those of Twemoji; those of EmojiOne are round, and the other packages
+left out. The flags of countries and regions are from Twemoji; flags of EmojiOne are round, and the other packages
 have none. The output depends on the versions of the packages, of resvg-py (pixels), Pillow (pixels, WebP) and datasets
 (file format).
 """

@@ -67,7 +67,7 @@ def compress(
     An image x takes about −log₂ p(x) bits, and is decoded on every machine that has the same model. The run must have
     integers (`auxar integers`). Pictures may have any size; a model whose networks work at one size sees tiles of this
     size. A picture that a model makes larger is stored as it is. Gray and RGB pictures of 8 bits are kept, with their
-    color profile and EXIF data. Palettes become colors, and an alpha channel that is opaque everywhere is left out.
+    color profile and EXIF data. A palette becomes RGB or gray; an alpha channel that is opaque everywhere is left out.
 
     Several processes, on one or more machines with the same folder, share the pictures if all of them run this command
     with the same options. A command that was stopped continues, and nothing is done if the file has the pictures.
@@ -78,7 +78,7 @@ def compress(
         tile (--tile HEIGHTxWIDTH): divide pictures into tiles of this size, such as 256x256, which several processes
             decode at the same time (default: none, if the networks of the model work at any size)
         replace: replace a file of anything else
-        skip: leave out pictures of which a part could not be kept, with a warning, instead of an error
+        skip: leave out, with a warning, pictures that cannot be read or kept without loss
         condition (--condition KIND=VALUE): label or attributes of the pictures, one for all or one for each, for a
             model that is given them: label=NAME, attributes=NAME,NAME… or none (the default); they are kept in the file
 

@@ -64,9 +64,9 @@ class Compression(Work):
 
     `condition` is a condition of all pictures, or one for each. `tile` is the height and width of tiles; without
     it, pictures are divided only if the model has one size. A file with another content is replaced only with
-    `replace`. With `skip`, pictures of which a part could not be kept are left out with a warning. Raises `UserError`
-    for such a picture otherwise, if two pictures have the same name, if the index would be too large, or if there is
-    another file.
+    `replace`. With `skip`, pictures that cannot be read or kept without loss are left out with a warning; otherwise,
+    they raise `UserError`. So do two pictures with the same name, no picture, an index that would be too large, and
+    another file at `out`.
     """
 
     def __init__(

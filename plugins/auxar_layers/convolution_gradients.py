@@ -40,8 +40,8 @@ def convolve(
 ) -> Tensor:
     """The convolution or, if `transposed`, the transposed convolution of `x`, (b, c, h, w).
 
-    `padding` is that of all four sides, and `groups` is as in PyTorch. On a CPU, values and gradients do not depend on
-    the number of threads.
+    `padding` is the number of rows or columns of zeros on each side, and `groups` is as in PyTorch. On a CPU, values
+    and gradients do not depend on the number of threads.
     """
     # With one thread, PyTorch computes 1×1 convolutions of fewer than 16 images in another way, with other rounding. It
     # does not for a dilated kernel. A kernel of one tap is the same for any dilation.

@@ -24,12 +24,12 @@ SMALLEST_DEVIATION = 0.05
 
 
 class Options(TypedDict, total=False):
-    """Options of every layer."""
+    """Options of the layers other than `TransposedConv2d`."""
 
     initial_deviation: float
-    """Standard deviation of the output channels after the initialization; 1 by default."""
+    """Standard deviation of each output channel after the initialization (default: 1)."""
     normalized: bool
-    """Whether the weight is normalized, which it is by default."""
+    """Whether the weight is normalized (default: True)."""
 
 
 class Convolution(nn.Module):
@@ -94,7 +94,7 @@ class Convolution(nn.Module):
         return values.view([-1 if dim == self.outputs_dim else 1 for dim in range(len(self.shape))])
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-        """The convolution of `x` (b, c, h, w) with the layer's weight and bias. `padding` is that of all four sides."""
+        """The convolution of `x` (b, c, h, w) with the layer's weight and bias, and zeros on all four sides."""
         return convolve(x, self.grouped_weight(), self.bias, stride=stride, padding=padding, groups=self.groups)
 
     def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
@@ -222,7 +222,7 @@ class Conv2d(Convolution):
 
     With stride 1, the output at (r, c) reads rows r - 1 … r + 1 and columns c - 1 … c + 1. With stride 2, the output at
     (i, j) reads rows 2i … 2i + 2 and columns 2j … 2j + 2, and height and width are halved, rounded up. These are the
-    places at which `TransposedConv2d` writes, so the two keep features in place. `groups` are as in `CausalConv2d`.
+    places at which `TransposedConv2d` writes, so the two keep features in place. `groups` is as in `CausalConv2d`.
     """
 
     weights_version = 2

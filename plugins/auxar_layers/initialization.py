@@ -18,7 +18,7 @@ and so are the deviations."""
 
 
 class InitializedNetwork(CausalNetwork):
-    """The base class of networks of convolutions for images of any size, whose layer `out` predicts the parameters."""
+    """The base class of convolutional networks for images of any size. Their last layer `out` gives the parameters."""
 
     marks_pixels = True
     any_size = True

@@ -109,7 +109,7 @@ class Product:
 
     output: Scratch
     terms: tuple[tuple[Window | Scratch, Tensor], ...]
-    """Operands with their matrices, shape (length · channels of the operand, outputs), in any memory layout."""
+    """Pairs of an operand and its matrix, of shape (length · channels, outputs), in any memory layout."""
     bias: Tensor
     """The bias, shape (outputs,). It is ignored if `initial` is given, because that table already contains the bias."""
     initial: Table | None

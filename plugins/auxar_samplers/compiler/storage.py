@@ -60,7 +60,10 @@ class CachedStorage:
         return self._scratch[value]
 
     def read(self, rings: Mapping[Value, Ring], value: Value, *place: int) -> Window | Scratch:
-        """The operand that reads a value: a window of its ring, at the given place, or its scratch if it has none."""
+        """The operand that reads a value: a window of its ring, or its scratch if it has no ring.
+
+        `place` has the arguments of `Window` after the ring.
+        """
         ring = rings.get(value)
         return self.scratch(value) if ring is None else Window(ring, *place)
 
