@@ -21,10 +21,12 @@ from auxar.data.decoding import BrokenImage, eight_bit, opened
 from auxar.data.writing import PICTURES, encode, new_folder
 from auxar.draw.images import Images
 from auxar.draw.inputs import pictures_of
-from auxar.errors import UserError
+from auxar.errors import UserError, did_you_mean
 from auxar.files import to_json
 from auxar.progress import BAR_DELAY, progress_bar
 
+SPLITS = ("train", "test", "validation")
+"""The names of splits, which recipes use by default or by `data.heldout` and `data.validation`."""
 GROUP = 1000
 """Number of images of a row group, whose files are held in memory."""
 EXPECTED = "images, a pair (images, labels), or a data set whose items are images or pairs (image, label)"
@@ -64,6 +66,9 @@ def write_dataset(out: str | PathLike[str], **splits: Any) -> Path:
     """
     if "train" not in splits:
         raise UserError(f"train: expected {EXPECTED}; got only {', '.join(splits) or 'nothing'}")
+    for name in splits:
+        if name not in SPLITS:
+            raise UserError(f"{name}: there is no such split{did_you_mean(name, SPLITS)}")
     folder = as_path(out, "out")
     with new_folder(folder) as temporary:
         for name, images in splits.items():
@@ -140,11 +145,11 @@ def _write(path: Path, items: Iterator[Labeled], what: str) -> None:
             # Pillow encodes without the interpreter's lock, so threads run in parallel here.
             files = pool.map(encode, (pixels for pixels, _ in group))
             found: list[dict[str, Any]] = [{"image": {"bytes": content, "path": None}} for content, _ in files]
+            if {type(label) for _, label in group} != {type(first[1])}:
+                raise UserError(f"{what}: expected labels of one type for all images, integers or strings")
             if column:
                 found = [row | {"label": label} for row, (_, label) in zip(found, group, strict=True)]
             try:
                 writer.write_table(pa.Table.from_pylist(found, schema))
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-                raise UserError(
-                    f"{what}: expected labels of one type, integers of 64 bits or strings: {error}"
-                ) from None
+            except OverflowError:
+                raise UserError(f"{what}: expected labels of at most 64 bits") from None

@@ -185,8 +185,8 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
     ]
     notes = [*run.notes, *([] if note is None else [note]), *_condition_notes(own, first.evaluation)]
     kinds = _kind_notes(run, first, whole, zip(own.factors, others, margins, strict=True))
-    all_notes = [*notes, *kinds]
-    return ComparedRun(str(run.path), own, whole, factors, all_notes, run.seconds, run.multiply_adds)
+    notes += kinds
+    return ComparedRun(str(run.path), own, whole, factors, notes, run.seconds, run.multiply_adds)
 
 
 def _condition_notes(own: Evaluation, first: Evaluation) -> Iterator[str]:

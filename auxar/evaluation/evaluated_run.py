@@ -91,15 +91,8 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
         notes.append(f"evaluated in {file}")
     curves = read_curves(run.path)
     seconds = [curves[name].seconds if name in curves else None for name in names]
-    return EvaluatedRun(
-        Path(run.name),
-        evaluation,
-        views,
-        dict(flat(recipe_table(recipe))),
-        notes,
-        _sum(seconds),
-        _sum(_multiply_adds(recipe, factor) for factor in evaluation.factors),
-    )
+    cost = _sum(seconds), _sum(_multiply_adds(recipe, factor) for factor in evaluation.factors)
+    return EvaluatedRun(Path(run.name), evaluation, views, dict(flat(recipe_table(recipe))), notes, *cost)
 
 
 def _multiply_adds(recipe: Recipe, factor: FactorFacts) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
@@ -21,19 +21,17 @@ def cost_charts(comparison: Comparison) -> list[tuple[str, Markup]]:
 
     A drawing is left out if fewer than `FEWEST` runs have a total and a known cost.
     """
-    minutes = {number: (run.seconds or 0.0) / 60 for number, run in enumerate(comparison.runs, 1)}
-    multiply_adds = {number: run.multiply_adds or 0.0 for number, run in enumerate(comparison.runs, 1)}
     bits = {number: run.bits_per_dim for number, run in enumerate(comparison.runs, 1)}
+    drawn = {k: value for k, value in bits.items() if value is not None and math.isfinite(value)}
+    runs = [(k, comparison.runs[k - 1], value) for k, value in drawn.items()]
+    minutes = [(k, run.seconds / 60, value) for k, run, value in runs if run.seconds]
+    multiply_adds = [(k, run.multiply_adds, value) for k, run, value in runs if run.multiply_adds]
     charts = (("Training time", "minutes", minutes), ("Training compute", "multiply-adds", multiply_adds))
-    drawn = ((title, _chart(name, bits, costs)) for title, name, costs in charts)
-    return [(title, chart) for title, chart in drawn if chart is not None]
+    return [(title, _chart(name, points)) for title, name, points in charts if len(points) >= FEWEST]
 
 
-def _chart(name: str, bits: Mapping[int, float | None], costs: Mapping[int, float]) -> Markup | None:
-    """Draws the bits/dim of runs, by number, against a cost on a logarithmic axis; None if there are too few values."""
-    points = [(k, costs[k], value) for k, value in bits.items() if value is not None and costs[k] > 0]
-    if len(points) < FEWEST or not all(map(math.isfinite, (value for _, *pair in points for value in pair))):
-        return None
+def _chart(name: str, points: Sequence[tuple[int, float, float]]) -> Markup:
+    """Draws points against a cost on a logarithmic axis: the number of a run, its cost and its bits/dim."""
     x = _axis([math.log10(cost) for _, cost, _ in points], LEFT, RIGHT)
     y = _axis([value for *_, value in points], BOTTOM, TOP)
     places = [(x(math.log10(cost)), y(value), number) for number, cost, value in points]
