@@ -284,11 +284,6 @@ def metadata_entry(metadata: Mapping[str, str], key: str, path: Path) -> str:
     return metadata[key]
 
 
-def part_of(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The tensors, or their shapes, whose names begin with a prefix, by the rest of their names."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
 def read_checksum(path: Path) -> str:
     """Reads the checksum in a safetensors file, without verifying it. `DamagedFile` is raised, too, if it has none."""
     return metadata_entry(read_metadata(path), CHECKSUM, path)

@@ -8,7 +8,6 @@ from typing import Literal
 import attrs
 
 from auxar.model import Factor, ImageSpec
-from auxar.recipe.cost import multiply_adds
 from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]
@@ -81,7 +80,6 @@ class FactorFacts:
             stopped_early=0 < trained < int(metadata.get("complete_at", 0)),
             condition=None if factor.condition is None else factor.condition.kind,
             history=history,
-            multiply_adds=multiply_adds(factor),
         )
 
     def __str__(self) -> str:

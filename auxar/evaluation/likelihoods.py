@@ -23,16 +23,17 @@ from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.evaluation.image_nats import HASHES, INDICES, Pass, digest_of, joined, share_of
 from auxar.evaluation.own_samples import share_of_samples
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
-from auxar.files import is_file, part_of, read_checksum
+from auxar.files import is_file, read_checksum
 from auxar.model import FLOAT, Chain, Factor
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe
+from auxar.recipe.cost import multiply_adds
 from auxar.runs.converted import ConvertedFactors
 from auxar.runs.history import read_history
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
-from auxar.work.chunks import Tensors, Work
+from auxar.work.chunks import Tensors, Work, part_of
 
 logger = logging.getLogger("auxar")
 CHUNK, MOST_CHUNKS = 64, 256
@@ -149,6 +150,8 @@ class RunEvaluation(Work):
 
     def conclude(self, found: list[Tensors]) -> None:
         """Writes the evaluation in each arithmetic, from the log-likelihoods of all images."""
+        costs = map(multiply_adds, self.model.factors)
+        self.factors = [attrs.evolve(each, multiply_adds=cost) for each, cost in zip(self.factors, costs, strict=True)]
         self.found = {name: self._joined(name, found) for name in self.arithmetics}
         # The evaluation in floating point is written last, because it says that the work is done.
         for evaluation in reversed(self.found.values()):

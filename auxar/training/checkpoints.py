@@ -23,7 +23,6 @@ from auxar.files import (
     Shapes,
     entries,
     metadata_entry,
-    part_of,
     read_metadata,
     read_tensors,
     remove,
@@ -38,6 +37,7 @@ from auxar.runs.records import read_entry
 from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
 from auxar.training.averaging import WeightAverage
+from auxar.work.chunks import part_of
 
 logger = logging.getLogger("auxar")
 

@@ -41,6 +41,11 @@ Tensors = dict[str, Tensor]
 """The result of a chunk: tensors by name."""
 
 
+def part_of(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The tensors, or their shapes, whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 class Work(abc.ABC):
     """Work in numbered chunks, whose bounds and results depend on nothing but facts.
 
