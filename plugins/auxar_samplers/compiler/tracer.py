@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from auxar import CausalNetwork, NetworkEmbedding
+from auxar import CausalNetwork, NetworkEmbedding, evaluating
 from auxar_layers.convolutions import Convolution, Dropout
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerFunction
@@ -126,11 +126,12 @@ class Tracer(fx.Tracer):
 def graph_of(network: CausalNetwork | NetworkEmbedding, error: type[Exception]) -> fx.Graph:
     """The graph of a network's prediction, or of an embedding's features, as a function of the encoded image or view.
 
-    Raises an exception of the type `error` if it cannot be traced.
+    It is traced in evaluation mode. Raises an exception of the type `error` if it cannot be traced.
     """
     is_network = isinstance(network, CausalNetwork)
     constants = {"features": None} if isinstance(network, CausalNetwork) and not network.features_channels else None
     try:
-        return Tracer("forward" if is_network else "features").trace(network, constants)
+        with evaluating(network):
+            return Tracer("forward" if is_network else "features").trace(network, constants)
     except Exception as reason:  # Tracing runs the network's own code, which may raise any exception.
         raise error(f"{type(network).__name__} cannot be traced: {reason}") from reason

@@ -202,8 +202,10 @@ def test_more_images_do_not_keep_ctrl_c_waiting(monkeypatch):
 
 
 def test_a_recipe_whose_networks_are_sampled_slowly_is_told_so_before_training(caplog, monkeypatch):
-    monkeypatch.delitem(FUNCTIONS, silu)
     with caplog.at_level("INFO", "auxar"):
+        auxar.check("quickstart", settings=["prior.noise=0.1"])
+        assert not caplog.messages
+        monkeypatch.delitem(FUNCTIONS, silu)
         auxar.check("quickstart")
     said = [line for line in caplog.messages if line.startswith("sampling with the slow raster sampler, because")]
     assert len(said) == 3
