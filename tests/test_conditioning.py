@@ -1,4 +1,4 @@
-"""Tests of models that are given a condition: p(X, X̂ | y) = p(X̂ | y) p(X | X̂, y), and p(y) if it is modelled."""
+"""Tests of models that are given a condition: p(X, X̂ | y) = p(X̂ | y) p(X | X̂, y), and p(y) if it is modeled."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def prior(condition: Condition, image: ImageSpec) -> Chain:
     return Chain([Factor(CausalDistribution(network), conditioning=conditioning)])
 
 
-def chain(condition: Condition, image: ImageSpec = IMAGE, *, restricted: bool = False, modelled: bool = False) -> Chain:
+def chain(condition: Condition, image: ImageSpec = IMAGE, *, restricted: bool = False, modeled: bool = False) -> Chain:
     """A chain of one pyramid view, whose factors are given the condition."""
     view = PyramidView(PyramidConfig(2), image)
     own = components.EmbeddingConfig(filters=3, blocks_per_group=1, dropout=0.0)
@@ -56,15 +56,15 @@ def chain(condition: Condition, image: ImageSpec = IMAGE, *, restricted: bool = 
     decoder = CausalDistribution(components.light(LIGHT, image, channels))
     stage = Factor(decoder, view=view, embedding=features, restricted=restricted, conditioning=conditioning)
     of_condition = None
-    if modelled:
+    if modeled:
         config = components.LightConfig(filters=3, blocks=1, head=softmax(), dropout=0.0)
         of_condition = Factor(CausalDistribution(components.light(config, row_spec(condition))), models=condition)
     return Chain([stage, prior(condition, view.view)], of_condition)
 
 
-def modelled(condition: Condition, seed: int) -> Factor:
+def modeled(condition: Condition, seed: int) -> Factor:
     """The factor p(y) of a chain with random weights."""
-    model = chain(condition, modelled=True)
+    model = chain(condition, modeled=True)
     randomized(model, seed)
     assert model.condition_factor is not None
     return model.condition_factor
@@ -87,7 +87,7 @@ PAIR = Condition("image", ImageSpec(1, height=2, width=2, levels=2))
 @settings(deadline=None, max_examples=8)
 @given(condition=st.sampled_from([CONDITIONS["label"], CONDITIONS["attributes"], PAIR]), seed=st.integers(0, 2**20))
 def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(condition, seed):
-    model = randomized(chain(condition, restricted=True, modelled=True), seed)
+    model = randomized(chain(condition, restricted=True, modeled=True), seed)
     factor = model.condition_factor
     assert factor is not None
     images, conditions = all_images(IMAGE), all_images(condition.spec)
@@ -103,7 +103,7 @@ def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(condition, 
 
 def test_a_new_model_predicts_the_frequencies_of_the_conditions_of_a_batch():
     condition = CONDITIONS["label, optional"]
-    model = chain(condition, modelled=True)
+    model = chain(condition, modeled=True)
     labels = torch.tensor([1, -1, 1, 1, 2, 1, -1, -1]).view(8, 1, 1, 1)
     model.initialize(random_images(8, IMAGE, 0), labels)
     assert model.condition_factor is not None
@@ -114,7 +114,7 @@ def test_a_new_model_predicts_the_frequencies_of_the_conditions_of_a_batch():
 
 def test_attributes_are_predicted_from_those_before_them():
     condition = CONDITIONS["attributes"]
-    factor = modelled(condition, 5)
+    factor = modeled(condition, 5)
     y = all_images(condition.spec)
     with torch.no_grad():
         p = factor(factor.rows(y)).exp().view(2, 2, 2)
@@ -183,17 +183,17 @@ def test_factors_with_different_conditions_are_refused():
     with pytest.raises(UserError, match="different conditions"):
         Chain([*first.factors[:-1], second.factors[-1]])
     with pytest.raises(UserError, match="no condition, so the condition cannot be modeled"):
-        Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))], modelled(CONDITIONS["label"], 0))
+        Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))], modeled(CONDITIONS["label"], 0))
     with pytest.raises(UserError, match="with the condition y of the other factors"):
-        Chain(list(first.factors), modelled(CONDITIONS["attributes"], 0))
+        Chain(list(first.factors), modeled(CONDITIONS["attributes"], 0))
     wrong: Any = prior(CONDITIONS["label"], IMAGE)
     with pytest.raises(UserError, match="with the condition y of the other factors"):
         Chain(list(first.factors), wrong)
     with pytest.raises(UserError, match="the prior of the condition is over"):
         Factor(CausalDistribution(components.light(LIGHT, IMAGE)), models=CONDITIONS["label"])
     with pytest.raises(UserError, match="pass it as condition_factor"):
-        Chain([modelled(CONDITIONS["label"], 0)])
-    optional = modelled(CONDITIONS["label, optional"], 0)
+        Chain([modeled(CONDITIONS["label"], 0)])
+    optional = modeled(CONDITIONS["label, optional"], 0)
     for missing in (None, CONDITIONS["label, optional"].nulls(2)):
         with pytest.raises(UserError, match="the condition of each image is required, not the null condition"):
             optional.inputs([], missing)

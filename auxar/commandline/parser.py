@@ -17,6 +17,7 @@ KEY=VALUE. Parameters of `COMMON` need no entry. Sections after `Args:` are for 
 from __future__ import annotations
 
 import argparse
+import difflib
 import inspect
 import re
 import textwrap
@@ -229,6 +230,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints a message on one line, and ends the command."""
         super().error(one_line(message))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parses arguments, and ends the command if one is unknown."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], self._option_string_actions, n=1, cutoff=0.7)
+            self.error(f"unexpected argument {shown(unknown[0])}" + (f"; did you mean '{near[0]}'?" if near else ""))
+        return found, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

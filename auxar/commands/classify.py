@@ -25,7 +25,7 @@ def _shown(found: Classes) -> Result:
 
 def _lines(found: Classes) -> Iterator[str]:
     kind = "exact p(X | y)" if found.kind == "exact" else "lower bounds of p(X | y)"
-    labels = "the model's p(y)" if found.modelled else "equally probable labels"
+    labels = "the model's p(y)" if found.modeled else "equally probable labels"
     if found.accuracy is not None:
         yield from _table(found.accuracy, f"from {kind} and {labels}")
         return
@@ -100,4 +100,4 @@ def classify(
     if files is None:
         return heldout_accuracy(model, heldout)
     result = model.classify(model.prepare(found, resize=resize))
-    return most_probable(result, found, top, modelled=model.chain.condition_factor is not None)
+    return most_probable(result, found, top, modeled=model.chain.condition_factor is not None)

@@ -111,20 +111,20 @@ class Classes:
     """The classes of the images, in the order in which they were given; empty for held-out images."""
     kind: Exactness
     """`exact` if p(X | y) is exact; `bound` if probabilities were computed from lower bounds of it."""
-    modelled: bool
+    modeled: bool
     """Whether p(y) is the model's own. Otherwise all classes have the same p(y)."""
     accuracy: Accuracy | None = None
     """The accuracy on held-out images; None if images were given."""
 
 
-def most_probable(found: Classification, files: Sequence[Path], top: int, *, modelled: bool) -> Classes:
+def most_probable(found: Classification, files: Sequence[Path], top: int, *, modeled: bool) -> Classes:
     """The `top` most probable classes of the images in `files`."""
     values, places = found.probabilities.topk(min(top, len(found.names)))
     images = tuple(
         ImageClass(file, tuple(found.names[place] for place in row), tuple(probabilities))
         for file, row, probabilities in zip(files, places.tolist(), values.tolist(), strict=True)
     )
-    return Classes(images, "exact" if found.exact else "bound", modelled)
+    return Classes(images, "exact" if found.exact else "bound", modeled)
 
 
 def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classification:

@@ -123,7 +123,7 @@ def drawn_conditions(model: Chain, sampler: Sampler, numbers: range, seed: int) 
     """Draws a condition from p(y) for each image with one of these numbers.
 
     Together with images that are drawn given them, with the same numbers and seed, they are exact samples of
-    p(X, X̂, y). Raises `UserError` if the model's condition is not modelled.
+    p(X, X̂, y). Raises `UserError` if the model's condition is not modeled.
     """
     factor = model.condition_factor
     if factor is None or model.condition is None:
@@ -173,7 +173,7 @@ def name_of(condition: Condition, row: Tensor) -> str:
 def drawn_if_asked(value: Any, model: Chain, recipe: Recipe, count: int) -> Any:
     """Conditions from p(y) for `count` images, with the recipe's seed, if `value` is `DRAWN`; otherwise `value`.
 
-    Raises `UserError` if the model's condition is not modelled.
+    Raises `UserError` if the model's condition is not modeled.
     """
     condition = model.condition
     if isinstance(value, str) and value == DRAWN and (condition is None or DRAWN not in condition.names):

@@ -232,7 +232,7 @@ class ImageModel:
         """Draws `n` conditions from p(y), for models whose recipe has `condition.prior`.
 
         `sample` with the same `n`, `seed` and `first`, and with the result as `condition`, draws images that are
-        together with these conditions exact samples of p(X, y). Raises `UserError` if the condition is not modelled.
+        together with these conditions exact samples of p(X, y). Raises `UserError` if the condition is not modeled.
         """
         sampler = chosen_sampler(self.chain, None, self.recipe)
         return drawn_conditions(self.chain, sampler, numbered(n, first), as_integer(seed, "seed"))

@@ -182,7 +182,7 @@ class Evaluation:
         return {key.split(".")[1]: self.tensors[key][0] for key in keys}
 
     def condition_bits(self, images: Images = "heldout") -> Mean:
-        """Bits of a condition, -log₂ p(y). Unknown if conditions are not modelled."""
+        """Bits of a condition, -log₂ p(y). Unknown if conditions are not modeled."""
         nats = self.tensors.get(f"{images}.{CONDITION_FACTOR}.{NATS}")
         return bits(None if nats is None else nats.sum(0))
 

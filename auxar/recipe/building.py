@@ -206,7 +206,7 @@ def sizes_in_64_bits() -> Iterator[None]:
 
 
 def _build_factors(recipe: Recipe) -> tuple[list[Factor], Factor | None]:
-    """The factors of the image and its views by depth, and the factor of the condition if it is modelled."""
+    """The factors of the image and its views by depth, and the factor of the condition if it is modeled."""
     views = build_views(recipe)
     image = views[-1].view if views else recipe.image
     # The prior is built first, then the other factors from the coarsest view up. The initial weights depend on this
@@ -252,7 +252,7 @@ def _fitting(path: str, others: Sequence[Factor], distribution: Prior | Decoder,
 
 
 def _build_condition_factor(recipe: Recipe) -> Factor | None:
-    """The factor of the condition; None if the condition is not modelled."""
+    """The factor of the condition; None if the condition is not modeled."""
     if recipe.condition is None or recipe.condition.prior is None:
         return None
     condition, choice, path = recipe.condition.describe(recipe.image), recipe.condition.prior, "condition.prior"

@@ -83,7 +83,7 @@ class ConditionConfig:
     for the kind `image`, `pixels`."""
 
     prior: ComponentChoice | None = None
-    """The prior p(y), if the condition is modelled, too: a distribution over one pixel with the label, over a row of
+    """The prior p(y), if the condition is modeled, too: a distribution over one pixel with the label, over a row of
     pixels with one attribute each, or over masks or images. It is trained as the factor `condition`."""
 
     @embedding.default

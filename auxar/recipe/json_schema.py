@@ -84,7 +84,7 @@ class _Builder:
         training["factor"] = {
             "type": "object",
             "description": "Settings of single factors, [training.factor.NAME]: `stage0` (the image given its view), "
-            "…, `prior` (the coarsest view), and `condition` if it is modelled.",
+            "…, `prior` (the coarsest view), and `condition` if it is modeled.",
             "additionalProperties": {"type": "object", "additionalProperties": False, "properties": own},
         }
         return {

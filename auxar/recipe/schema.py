@@ -268,10 +268,10 @@ class Recipe:
     def factor_names(self) -> tuple[str, ...]:
         """Names of the factors: `stage0` (the image given its view), …, and `prior` (the coarsest view).
 
-        The last is `condition` (the condition itself) if it is modelled.
+        The last is `condition` (the condition itself) if it is modeled.
         """
-        modelled = self.condition is not None and self.condition.prior is not None
-        return (*(f"stage{k}" for k in range(len(self.stage))), "prior", *([CONDITION_FACTOR] if modelled else []))
+        modeled = self.condition is not None and self.condition.prior is not None
+        return (*(f"stage{k}" for k in range(len(self.stage))), "prior", *([CONDITION_FACTOR] if modeled else []))
 
     @property
     def training_tables(self) -> dict[str, TrainingConfig]:

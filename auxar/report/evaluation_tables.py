@@ -150,7 +150,7 @@ def codec_table(evaluation: Evaluation) -> Table | None:
         "bits. A file has a header, which weighs more in small images"
     )
     columns = [Column("codec", left=True), Column("bits/dim"), Column("model minus codec")]
-    return Table("Beside lossless codecs", caption, columns, rows)
+    return Table("Compared with lossless codecs", caption, columns, rows)
 
 
 def channel_table(evaluation: Evaluation) -> Table | None:

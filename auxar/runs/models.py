@@ -6,10 +6,10 @@ import logging
 import os
 from pathlib import Path
 
-from auxar.errors import naming
+from auxar.errors import UserError, naming, one_line
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry, load_plugins
-from auxar.recipe.model_names import hub_name, is_model
+from auxar.recipe.model_names import HUB, hub_name, is_model
 from auxar.runs.format import RECORD
 from auxar.runs.hub import download
 from auxar.runs.layout import RunFolder
@@ -34,6 +34,8 @@ def find_run(path: Path) -> RunFolder:
         return model_folder(load_plugins(), name)
     if (found := hub_name(path)) is not None:
         return download(*found)
+    if path.parts[:1] == (HUB.rstrip("/"),):  # A path keeps one slash.
+        raise UserError(f"expected {HUB}user/name, got '{HUB}{one_line(path.relative_to(path.parts[0]).as_posix())}'")
     check_is_run(path)
     return RunFolder(path)
 

@@ -40,7 +40,7 @@ MOST_PICTURES = 200
 MOST_LABELS = 100
 """Maximum number of classes."""
 MOST_SIDE = 128
-"""Largest side of pictures that are modelled in their own size."""
+"""Largest side of pictures that are modeled in their own size."""
 SIDE = 64
 """Largest side of crops, and of larger pictures that are made smaller."""
 COARSEST = 12

@@ -79,6 +79,18 @@ def test_an_unknown_choice_is_answered_with_the_nearest_one(capsys, arguments, n
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [("--sed 7", "'--sed'; did you mean '--seed'?"), ("--label 7", "'--label'"), ("more", "'more'")],
+)
+def test_an_unexpected_argument_is_answered_with_the_options_of_its_command(capsys, given, said):
+    with pytest.raises(SystemExit):
+        main(["sample", "emoji32", *given.split()])
+    told = capsys.readouterr().err
+    assert told.startswith("usage: auxar sample")
+    assert told.endswith(f"unexpected argument {said}\n")
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         (["training.recompute=true", "training.precision=bf16"], "in bf16 with training.recompute in one"),

@@ -115,7 +115,7 @@ def test_scores_and_classes_of_files_are_those_of_single_images(random_run_of, t
     factor = plain.chain.condition_factor
     assert factor is not None
     classes = auxar.classify(path, files, top=3)
-    assert (classes.kind, classes.modelled) == ("exact", True)
+    assert (classes.kind, classes.modeled) == ("exact", True)
     for image, found in zip(images, classes.images, strict=True):
         with torch.no_grad():
             joint = [

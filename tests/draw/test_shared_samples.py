@@ -37,7 +37,7 @@ def plain(labeled, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def conditional(labeled, tmp_path_factory) -> Path:
-    """A run of images with labels, which are modelled too."""
+    """A run of images with labels, which are modeled too."""
     prior = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
     condition = {"kind": "label", "suffix": ".txt", "names": NAMES, "drop": 0.2, "prior": prior}
     table = tiny(labeled, condition=condition, sampling__images=0)

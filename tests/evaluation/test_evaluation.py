@@ -197,7 +197,7 @@ def test_the_printed_figures_are_those_of_the_evaluation(finished, capsys):
     assert lines[4].startswith("total     an upper bound, ")
     blocks = [block.splitlines() for block in "\n".join(lines).split("\n\n")[1:]]
     titles = ["Held-out images", "Training images", "Held-out minus training images", "By channel", "Wasted bits"]
-    titles.append("Beside lossless codecs")
+    titles.append("Compared with lossless codecs")
     assert [re.split("[:,]", block[0])[0] for block in blocks] == titles
     heldout, training, sides, channels, wasted, _ = (
         [re.split(" {2,}", line) for line in block[2:]] for block in blocks

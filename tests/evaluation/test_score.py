@@ -125,7 +125,7 @@ def test_an_evaluation_has_the_sizes_of_the_first_held_out_images_in_files(copie
             assert found.value == pytest.approx(expected.mean().item(), rel=1e-9)
             assert found.error == pytest.approx(expected.std().item() / 3**0.5, rel=1e-9)
         assert evaluation.to_dict()["codecs"][name]["difference"] == difference.value
-    title = "Beside lossless codecs: bits/dim of 3 held-out images"
+    title = "Compared with lossless codecs: bits/dim of 3 held-out images"
     assert any(line.startswith(title) for line in evaluation_lines(evaluation))
-    assert "Beside lossless codecs" in run.report.read_text("utf-8")
+    assert "Compared with lossless codecs" in run.report.read_text("utf-8")
     assert codec_nats(Listed(ImageSpec(height=8, width=8, levels=4), images[0][None] // 64), None) == {}

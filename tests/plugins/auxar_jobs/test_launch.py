@@ -133,7 +133,7 @@ def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, caps
     ("arguments", "message"),
     [
         (("--", "evalute", "run"), "argument COMMAND: there is no 'evalute'; did you mean 'evaluate'?"),
-        (("--", "evaluate", "run", "--foo"), "unrecognized arguments: --foo"),
+        (("--", "evaluate", "run", "--foo"), "auxar evaluate: unexpected argument '--foo'"),
         (("--", "evaluate"), "auxar evaluate: the following arguments are required: RUN"),
         (("--", "sample", "run", "-n", "x"), "auxar sample: argument -n/--images: expected an integer from"),
         (("--on", "cloud", "--", "evaluate", "run"), "--on: expected slurm or local, got 'cloud'"),
