@@ -89,8 +89,7 @@ def portable(value: Any) -> Any:
 
 def _copy_factor(new: RunFolder, run: RunFolder, name: str, *, half: bool) -> None:
     tensors, metadata = read_tensors(run.weights(name))
-    history = read_history(metadata, run.weights(name))
-    metadata[HISTORY] = to_json(portable(attrs.asdict(history)))
+    metadata[HISTORY] = to_json(portable(attrs.asdict(read_history(metadata, run.weights(name)))))
     write_tensors(new.weights(name), _halved(tensors, run.weights(name)) if half else tensors, metadata)
     metrics = run.metrics(name)
     if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:

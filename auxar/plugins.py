@@ -56,10 +56,6 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 """The decorator of a plugin's functions `auxar_register_components` and `auxar_register_kinds`."""
 
 
-def _itself(config: Any) -> Any:
-    return config
-
-
 @attrs.frozen
 class Component:
     """A component that a plugin provides and that is selected by its kind and name.
@@ -109,7 +105,7 @@ class Component:
     """The name that recipes use. It does not contain a colon, which comes before options on the command line."""
     config: type
     """The frozen attrs class of the options."""
-    build: Callable[..., Any] = _itself
+    build: Callable[..., Any] = attrs.field(default=lambda config: config)
     """The function that creates the component from an instance of `config`."""
 
     def __attrs_post_init__(self) -> None:

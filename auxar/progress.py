@@ -42,8 +42,7 @@ def progress_bar(iterable: Any = None, **options: Any) -> ProgressBar:
 def steps(parts: Sequence[T], what: str, unit: str = "part") -> Iterable[T]:
     """The parts of some work, with a progress bar if there are several and they take longer than `BAR_DELAY`."""
     hidden = len(parts) < 2
-    found: Iterable[T] = progress_bar(parts, desc=what, unit=unit, delay=BAR_DELAY, leave=False, disable=hidden)
-    return found
+    return progress_bar(parts, desc=what, unit=unit, delay=BAR_DELAY, leave=False, disable=hidden)
 
 
 def is_hidden() -> bool:
@@ -55,13 +54,8 @@ def shows_bars() -> bool:
     """Whether progress is shown as bars: standard error is a terminal, or the program runs in a notebook."""
     if is_hidden():
         return False
-    return sys.stderr.isatty() or hasattr(_shell(), "kernel")
-
-
-def _shell() -> Any:
-    """The shell of IPython that runs this program, or None. That of a notebook has a kernel."""
-    get = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    return None if get is None else get()
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return sys.stderr.isatty() or hasattr(shell, "kernel")  # The shell of a notebook has a kernel.
 
 
 @contextlib.contextmanager

@@ -37,9 +37,7 @@ def logging_to_stderr(options: argparse.Namespace) -> Iterator[None]:
     print to standard output goes to standard error, so that only the result of the command is on standard output.
     """
     level = max(logging.getLevelName(options._log_level.upper()), logging.WARNING if options._quiet else 0)
-    handler = _Handler()
-    handler.setFormatter(_Formatter("%(message)s"))
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
+    logging.basicConfig(handlers=[_Handler()], level=max(level, logging.WARNING), format="%(message)s")
     logger = logging.getLogger("auxar")
     before = logger.level
     logger.setLevel(level)
@@ -61,7 +59,5 @@ class _Handler(logging.StreamHandler[Any]):
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)
 
-
-class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))

@@ -53,8 +53,7 @@ def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
         if words is None or name == only:
             add_command(inner, function)
     if only is None:
-        lines = [*overview(functions), "", "`auxar COMMAND --help` describes a command."]
-        parser.epilog = "\n".join(lines)
+        parser.epilog = "\n".join([*overview(functions), "", "`auxar COMMAND --help` describes a command."])
     return parser
 
 

@@ -88,10 +88,8 @@ def documented(function: Callable[..., Any]) -> Documented:
     """
     text = inspect.getdoc(function) or ""
     description, *rest = PARTS.split(text)
-    entries = {}
-    if PARTS.findall(text)[:1] == ["Args:"]:
-        for name, usage, told in ENTRY.findall(rest[0]):
-            entries[name] = (usage, " ".join(told.split()))
+    found = ENTRY.findall(rest[0]) if PARTS.findall(text)[:1] == ["Args:"] else []
+    entries = {name: (usage, " ".join(told.split())) for name, usage, told in found}
     description = description.strip()
     summary, *_ = re.split(r"\.(?:\s|$)", description, maxsplit=1)
     return Documented(" ".join(summary.split()), description, entries)
@@ -278,5 +276,4 @@ def overview(listed: dict[str, Callable[..., Any]]) -> Iterator[str]:
         first, *more = textwrap.wrap(documented(function).summary, WIDTH - 16)
         sections.setdefault(section, []).extend([f"  {name:<14}{first}", *(" " * 16 + line for line in more)])
     for section in sorted(sections, key=lambda each: SECTIONS.index(each) if each in SECTIONS else len(SECTIONS)):
-        lines = sections[section]
-        yield from ("", f"{section}:", *lines)
+        yield from ("", f"{section}:", *sections[section])

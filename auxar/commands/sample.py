@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from auxar.arguments import as_path, as_paths, check_flag, image_size
 from auxar.commandline import Result, command
+from auxar.errors import UserError
 
 if TYPE_CHECKING:
     from auxar.draw.image_model import ImageModel
@@ -20,8 +23,7 @@ DRAWS = 4
 def _shown(folder: Path) -> Result:
     from auxar.files import read_json
 
-    record = folder / "samples.json"
-    return Result([str(folder)], {"folder": str(folder), **read_json(record)})
+    return Result([str(folder)], {"folder": str(folder), **read_json(folder / "samples.json")})
 
 
 @command("Draw", show=_shown)
@@ -100,9 +102,6 @@ def sample(
         >>> half.as_posix()
         'runs/quickstart/samples/completed-ancestral-seed1'
     """
-    import os
-
-    from auxar.arguments import as_path, as_paths, check_flag
     from auxar.draw.conditions import drawn_if_asked
     from auxar.draw.given import check_given, read_given
     from auxar.draw.image_files import image_files
@@ -143,7 +142,6 @@ def sample(
 
 def _at_size(model: ImageModel, size: str | None, pictures: Sequence[Path] | None, depth: int) -> ImageModel:
     """The model at a size or, without one, at the size of the pictures, which show images at a depth."""
-    from auxar.arguments import image_size
     from auxar.draw.any_size import at_size_of
 
     if size is None:
@@ -154,7 +152,6 @@ def _at_size(model: ImageModel, size: str | None, pictures: Sequence[Path] | Non
 def _opened(path: Path, settings: Sequence[str], options: dict[str, Any], *, is_given: bool, **how: Any) -> OpenedRun:
     """Opens a run with the options of [sampling] that are set; `is_given` says whether images are given."""
     from auxar.draw.loading import opened
-    from auxar.errors import UserError
     from auxar.recipe.options import check_settings, naming_options, sets
 
     if is_given and options["images"] is None and not sets(settings, "sampling.images"):

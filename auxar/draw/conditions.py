@@ -254,7 +254,7 @@ def _one(value: Any, condition: Condition, reader: ConditionReader | None) -> Co
         return as_conditions(value, condition, reader)
     if condition.is_vector:
         return named(condition, _from_names(value, condition))
-    return _from_picture(value, condition, reader)
+    return _from_picture(value, reader)
 
 
 def _without_kind(text: str, condition: Condition) -> str:
@@ -294,7 +294,7 @@ def _from_array(array: Tensor, condition: Condition) -> Tensor:
     return array
 
 
-def _from_picture(value: Any, condition: Condition, reader: ConditionReader | None) -> Conditions:
+def _from_picture(value: Any, reader: ConditionReader | None) -> Conditions:
     if not isinstance(value, Path | Image.Image):
         raise UserError(f"condition: expected a picture, its path, or a tensor of integers, got {described(value)}")
     if reader is None:

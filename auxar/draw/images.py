@@ -115,8 +115,7 @@ class Images:
 
     def numpy(self) -> np.ndarray:
         """The values as an array: int64, shape (n, channels, height, width)."""
-        found: np.ndarray = self.tensor.numpy()
-        return found
+        return self.tensor.numpy()
 
     def to_pil(self) -> Any:
         """The images as a list of Pillow images of their own size, or one Pillow image for a single image.

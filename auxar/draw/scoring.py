@@ -105,8 +105,7 @@ class ScoreTable(Work):
             if model is not None:
                 facts[name + "weights"] = {factor: origin.checksum for factor, origin in model.origins.items()}
                 facts[name + "digests"] = model.chain.digests
-        count = math.ceil(len(images) / CHUNK)
-        super().__init__(table, {**facts, "files": list(map(str, files))}, count)
+        super().__init__(table, {**facts, "files": list(map(str, files))}, math.ceil(len(images) / CHUNK))
 
     def compute(self, number: int) -> Tensors:
         """The values of the images of a chunk."""

@@ -13,7 +13,6 @@ from PIL import Image, features
 from torch import Tensor
 
 from auxar.arguments import described
-from auxar.data.batches import evaluation_examples
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
 from auxar.model import ImageSpec
@@ -90,12 +89,7 @@ def codec_nats(images: ImageSet, limit: int | None) -> Tensors:
     if not has_codec(images.image):
         return {}
     most = min(MOST_IMAGES, limit or MOST_IMAGES)
-    numbered = [
-        (number, image)
-        for numbers, batch in evaluation_examples(images, batch_size=16, limit=most)
-        for number, image in zip(numbers.tolist(), batch.image, strict=True)
-    ]
-    in_order = [image for _, image in sorted(numbered, key=lambda pair: pair[0])]
+    in_order = [image for _, image in images.every(1, 0, most)]
     # Pillow encodes without the interpreter's lock, so threads run in parallel here.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         found = pool.map(codec_sizes, in_order)

@@ -184,8 +184,7 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
         for facts, margin, kind in zip(own.factors, margins, own.cumulative_kinds, strict=True)
     ]
     notes = [*run.notes, *([] if note is None else [note]), *_condition_notes(own, first.evaluation)]
-    kinds = _kind_notes(run, first, whole, zip(own.factors, others, margins, strict=True))
-    notes += kinds
+    notes += _kind_notes(run, first, whole, zip(own.factors, others, margins, strict=True))
     return ComparedRun(str(run.path), own, whole, factors, notes, run.seconds, run.multiply_adds)
 
 

@@ -67,12 +67,12 @@ class RunEvaluation(Work):
         """The factors of the model."""
         self.checksums = {name: read_checksum(run.weights(name)) for name in found if is_file(run.weights(name))}
         """The checksums of the weights of the trained factors, which include the factor of conditions."""
-        own = [factor for factor in model.factors if factor.name in self.checksums]
-        passes = [Pass(model, own)]
-        passes += [
-            Pass(chain, [factor for factor in chain.factors if factor.name in self.checksums], f" ({name})")
-            for name, chain in others.items()
+        chains = {"": model, **{f" ({name})": chain for name, chain in others.items()}}
+        passes = [
+            Pass(chain, [factor for factor in chain.factors if factor.name in self.checksums], label)
+            for label, chain in chains.items()
         ]
+        own = passes[0].chosen
         # A training loop of the user's own may leave the null condition untrained.
         if all(factor.conditioning is not None and factor.conditioning.knows_null for factor in own):
             passes.append(Pass(model, own, " (null condition)", without_condition=True))

@@ -75,8 +75,7 @@ def neighbors(model: Chain, images: Tensor, training: ImageSet, augment: Sequenc
         for numbers, batch in examples
         for variant in variants_of(training.centered(batch.image), augment, training.image)
     )
-    found = nearest(images, batches, lambda image: _compared(model, image))
-    return Neighbors(images, found)
+    return Neighbors(images, nearest(images, batches, lambda image: _compared(model, image)))
 
 
 def _compared(model: Chain, image: Tensor) -> list[Tensor]:

@@ -119,5 +119,4 @@ def _coded(ranges: Tensor) -> Iterator[tuple[int, int]]:
 
     A frequency of TOTAL stands for the only possible value, for which nothing is coded.
     """
-    pairs = zip(*ranges.tolist(), strict=True)
-    return ((start, frequency) for start, frequency in pairs if frequency != TOTAL)
+    return ((start, frequency) for start, frequency in zip(*ranges.tolist(), strict=True) if frequency != TOTAL)

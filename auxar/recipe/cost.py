@@ -103,13 +103,10 @@ def _cost(factor: Factor, trained: Factor, config: TrainingConfig, precision: st
 
 def _inputs(factor: Factor, batch: int) -> tuple[Tensor | None, ...]:
     device = next(factor.parameters(), torch.empty(0)).device
-
-    def blank(spec: ImageSpec) -> Tensor:
-        return torch.zeros((batch, *spec.shape), dtype=torch.uint8, device=device)
-
-    condition = None if factor.condition is None else factor.condition.spec
-    found = [None if spec is None else blank(spec) for spec in (factor.image, factor.view_spec, condition)]
-    return tuple(found) if condition is not None else tuple(found[:2])
+    specs = factor.image, factor.view_spec, None if factor.condition is None else factor.condition.spec
+    return tuple(
+        None if spec is None else torch.zeros((batch, *spec.shape), dtype=torch.uint8, device=device) for spec in specs
+    )
 
 
 def multiply_adds(factor: Factor) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage, nn
-from torch.utils.hooks import RemovableHandle
 
 from auxar.model import recomputable_blocks
 
@@ -39,28 +38,6 @@ def without_values(precision: str) -> Iterator[str]:
             logger.disabled = disabled
 
 
-@contextlib.contextmanager
-def at_blocks(
-    module: nn.Module, before: Callable[[Sequence[Any]], object], after: Callable[[], object]
-) -> Iterator[None]:
-    """A context that calls `before` with the inputs of every recomputable block that runs, and `after` at its end."""
-
-    def start(block: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        before((*inputs, *named.values()))
-
-    def end(block: nn.Module, inputs: object, output: object) -> None:
-        after()
-
-    handles: list[RemovableHandle] = []
-    for block in recomputable_blocks(module):
-        handles += [block.register_forward_pre_hook(start, with_kwargs=True), block.register_forward_hook(end)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def kept_bytes(module: nn.Module, inputs: Sequence[Any], *, precision: str, recompute: bool) -> int:
     """Returns the number of bytes that autograd keeps for the backward pass, without those of the parameters.
 
@@ -76,21 +53,24 @@ def kept_bytes(module: nn.Module, inputs: Sequence[Any], *, precision: str, reco
         storage = tensor.untyped_storage()
         place[storage._cdata] = storage
 
-    def before(given: Sequence[Any]) -> None:
+    def before(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         nonlocal place
-        for value in given if recompute else ():
+        for value in (*given, *named.values()) if recompute else ():
             if isinstance(value, Tensor):
                 keep(value)
         place = {} if recompute else outside
         blocks.append(place)
 
-    def after() -> None:
+    def after(block: nn.Module, given: object, output: object) -> None:
         nonlocal place
         place = outside
 
     low = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing)
-    with at_blocks(module, before, after), low, hooks:
+    with contextlib.ExitStack() as hooked, low, hooks:
+        for block in recomputable_blocks(module):
+            hooked.enter_context(block.register_forward_pre_hook(before, with_kwargs=True))
+            hooked.enter_context(block.register_forward_hook(after))
         module(*inputs)
     own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
     others = (_bytes(block, own | outside.keys()) for block in blocks)

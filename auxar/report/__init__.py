@@ -22,6 +22,5 @@ def write_report(folder: Path) -> Path:
     written.
     """
     path = folder / "report.html"
-    content = page(read_run(folder))
-    write_document(path, content, replaces=PAGE)
+    write_document(path, page(read_run(folder)), replaces=PAGE)
     return path

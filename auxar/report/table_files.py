@@ -94,8 +94,7 @@ def _heading(column: Column) -> str:
 
 def _extras(cells: list[Cell]) -> list[str]:
     """The further columns that a column of cells has in CSV."""
-    found = [extra for cell in cells for extra, value in _fields(cell).items() if extra and value]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(extra for cell in cells for extra, value in _fields(cell).items() if extra and value))
 
 
 def _fields(cell: Cell) -> dict[str, str]:

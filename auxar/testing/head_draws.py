@@ -94,16 +94,16 @@ def _check_rules(head: Head, spec: ImageSpec, many: Tensor, seed: int) -> None:
                 -head.log_prob(many[..., None, None], drawn[each][..., None, None]) for each in (warmer, colder)
             )
         temperatures = f"{colder.temperature:g} are less likely than pixels drawn at {warmer.temperature:g}"
-        _check_less(more, less, f"pixels drawn at temperature {temperatures}", spec)
+        _check_less(more, less, f"pixels drawn at temperature {temperatures}")
     if not torch.equal(drawn[REDUCED], drawn[USUAL]):
         for first, second in zip(drawn[SHARP].unbind(1), drawn[CENTERS].unbind(1), strict=True):
             message = "scales that are reduced until they vanish must draw the centers"
             check_alike(first, second, "rule", message)
         usual, reduced = ((drawn[each] - drawn[CENTERS])[:, 0].abs() for each in (USUAL, REDUCED))
-        _check_less(reduced, usual, "with reduced scales, the values that are drawn lie further from the centers", spec)
+        _check_less(reduced, usual, "with reduced scales, the values that are drawn lie further from the centers")
 
 
-def _check_less(less: Tensor, more: Tensor, message: str, spec: ImageSpec) -> None:
+def _check_less(less: Tensor, more: Tensor, message: str) -> None:
     """Checks the law `rule`: the mean of the first sample is not greater than of the second, except by coincidence."""
     less, more = less.double().flatten(), more.double().flatten()
     error = CAREFUL * ((less.var() + more.var()) / len(less)).sqrt().item()

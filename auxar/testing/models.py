@@ -79,8 +79,7 @@ def _texts(run: RunFolder) -> Iterator[tuple[str, str]]:
     if is_file(run.evaluation):
         tables[run.evaluation.name] = parse_json(read_metadata(run.evaluation).get(FACTS, "{}"))
     for name in recipe.factor_names:
-        metadata = read_metadata(run.weights(name))
-        tables[f"the history of {name}"] = parse_json(metadata.get(HISTORY, "{}"))
+        tables[f"the history of {name}"] = parse_json(read_metadata(run.weights(name)).get(HISTORY, "{}"))
     for where, table in tables.items():
         for key, value in flat(table):
             if isinstance(value, str):

@@ -63,8 +63,7 @@ def _check_views(model: Distribution, seed: int) -> None:
 
 def _request(model: Distribution, views: Tensor, seed: int, **options: Any) -> SampleRequest:
     assert model.given is not None
-    given = attrs.evolve(model.given, view=views)
-    return SampleRequest(tuple(range(len(views))), seed, given=given, **options)
+    return SampleRequest(tuple(range(len(views))), seed, given=attrs.evolve(model.given, view=views), **options)
 
 
 def _drawn(model: Distribution, features: Tensor | None, request: SampleRequest) -> Tensor:

@@ -116,13 +116,6 @@ def numbered(folder: Path, name: re.Pattern[str]) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def step_of(checkpoint: Path) -> int:
-    """The number of steps in the name of a checkpoint."""
-    match = NAME.fullmatch(checkpoint.name)
-    assert match is not None
-    return int(match[1])
-
-
 def best_step(checkpoint: Path) -> int | None:
     """The step of the best weights so far that a checkpoint names in its header; None if it is damaged."""
     try:

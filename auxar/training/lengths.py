@@ -13,7 +13,7 @@ from auxar.recipe.schema import LENGTHS
 from auxar.runs.history import settings_of
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import read_trained
-from auxar.training.checkpoints import checkpoints, step_of
+from auxar.training.checkpoints import NAME, numbered
 
 
 def number_of_images(images: ImageSet) -> int:
@@ -80,8 +80,8 @@ def check_lengths(
         if is_trained(run, name, total) or not is_trainable(factor):
             continue
         trained = read_trained(run, name)
-        saved = checkpoints(run.factor(name))
-        done = max(step_of(saved[0]) if saved else 0, (trained and trained.steps) or 0)
+        saved = numbered(run.factor(name), NAME)
+        done = max(saved[0][0] if saved else 0, (trained and trained.steps) or 0)
         if total < done:
             raise _too_short(recipe, name, total, done, trained.total if trained else None)
         if trained and not saved and name in chosen:

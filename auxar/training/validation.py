@@ -69,8 +69,7 @@ class Validation:
         started = time.perf_counter()
         with evaluating(self.factor), averaged(self.factor, average):
             bits = self._bits_per_dim(self.images)
-            since = self.progress.since + 1
-            self.progress = attrs.evolve(self.progress, step=meter.step, since=since)
+            self.progress = attrs.evolve(self.progress, step=meter.step, since=self.progress.since + 1)
             if math.isfinite(bits) and (self.progress.best is None or bits < self.progress.best):
                 self.progress = ValidationProgress(meter.step, meter.step, bits)
                 if self.config.keep_best and self.accelerator.is_main_process:

@@ -209,12 +209,10 @@ class Archiver:
         for entry, record in waiting:
             if record is None:
                 yield entry, None
-                continue
-            if entry.raw:
-                own = list(self._views(entry, record, tile, depth))
             else:
-                own = list(itertools.islice(tiles, len(entry.lengths[0])))
-            yield entry, self._picture(torch.stack(own), entry, record, tile, depth)
+                decoded = itertools.islice(tiles, len(entry.lengths[0]))
+                own = self._views(entry, record, tile, depth) if entry.raw else torch.stack(list(decoded))
+                yield entry, self._picture(own, entry, record, tile, depth)
 
     def _views(self, entry: Entry, record: bytes, tile: ImageSpec, depth: int) -> Tensor:
         """The views at a depth of the tiles of an image whose values are in its record: int64, (tiles, c, h, w)."""
@@ -278,8 +276,7 @@ def chunks_of(sizes: Sequence[int], most: int) -> list[slice]:
 
 def steps(parts: Sequence[T], what: str) -> Iterable[T]:
     """The parts of some work, with a progress bar if there are several and they take long."""
-    found: Iterable[T] = progress_bar(parts, desc=what, unit="part", delay=2, leave=False, disable=len(parts) < 2)
-    return found
+    return progress_bar(parts, desc=what, unit="part", delay=2, leave=False, disable=len(parts) < 2)
 
 
 def _record(entry: Entry, picture: Picture, tiles: Sequence[Streams]) -> Record:

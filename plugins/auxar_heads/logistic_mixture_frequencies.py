@@ -88,8 +88,7 @@ class IntegerLogisticMixtureHead(IntegerHead):
             own = (weights[:, first : first + channel] * around[:, :channel]).sum(1, keepdim=True) >> TANH_BITS
             moved.append(means[:, channel : channel + 1] + (around[:, channel : channel + 1] - own))
         # Narrower types cannot hold all integers.
-        found: Tensor = torch.cat([logits, *moved, log_scales, couplings], dim=1).flatten(1, 2).double()
-        return found
+        return torch.cat([logits, *moved, log_scales, couplings], dim=1).flatten(1, 2).double()
 
     def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
         return _MixtureFrequencies(self, parameters.to(torch.int64), self._understood(adjustments))

@@ -85,10 +85,8 @@ class Converter:
         output: Quantity | None = None,
     ) -> None:
         self.check(ranges.network, ranges.graph)
-        self.network = ranges.network
+        self.ranges = ranges
         self.modules = dict(ranges.network.named_modules())
-        self.graph = ranges.graph
-        self.largest = ranges.largest
         self.inputs = list(inputs)
         self.weight_bound = 2 ** (config.weights - 1) - 1
         self.bound = 2 ** (config.activations - 1) - 1
@@ -134,8 +132,8 @@ class Converter:
         """Returns the integer graph and its result."""
         result: Quantity | None = None
         inputs = iter(self.inputs)
-        needed = needed_nodes(self.graph)
-        for node in self.graph.nodes:
+        needed = needed_nodes(self.ranges.graph)
+        for node in self.ranges.graph.nodes:
             if node not in needed:
                 continue
             if node.op == "placeholder":
@@ -179,7 +177,7 @@ class Converter:
 
     def _rounded(self, found: Sum, node: fx.Node, *, is_output: bool) -> Quantity:
         bound = self.bound
-        exponent = exponent_of(self.largest[node], bound)
+        exponent = exponent_of(self.ranges.largest[node], bound)
         if is_output and self.output is not None:
             exponent, bound = self.output.exponent, self.output.bound
         layers, multiplier, shift = in_integers(found, exponent, self.weight_bound)
@@ -242,15 +240,14 @@ class Converter:
 
     def _of_gate(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
-        exponent = min(exponent_of(self.largest[node], self.bound), source.exponent + TABLE_BITS)
+        exponent = min(exponent_of(self.ranges.largest[node], self.bound), source.exponent + TABLE_BITS)
         lookup = self._lookup(sigmoid_table, source.exponent)
         module = IntegerGate(lookup=lookup, shift=TABLE_BITS + source.exponent - exponent, bound=self.bound)
         name = self._emit(f"{source.name}:gate", module, source)
         return Quantity(name, 2.0**-exponent, self.bound, source.channels // 2)
 
     def _of_sum(self, node: Any) -> Quantity | Sum:
-        parts = [self.values.get(each) for each in node.args]
-        first, second = parts
+        first, second = (self.values.get(each) for each in node.args)
         if (
             isinstance(first, Sum)
             and isinstance(second, Sum)
@@ -268,15 +265,11 @@ class Converter:
         """A sum of values and numbers."""
         sources = [self._quantity(each) for each in node.args if isinstance(each, fx.Node)]
         finest = max(source.exponent for source in sources)
-        exponent = min(finest, exponent_of(self.largest[node], self.bound))
-        constant = 0
-        weights = []
-        rest = iter(sources)
-        for argument, sign in zip(node.args, signs, strict=True):
-            if isinstance(argument, fx.Node):
-                weights.append(sign * 2 ** (finest - next(rest).exponent))
-            else:
-                constant += sign * round(argument * 2.0**finest)
+        exponent = min(finest, exponent_of(self.ranges.largest[node], self.bound))
+        signed = list(zip(node.args, signs, strict=True))
+        of_sources = [sign for each, sign in signed if isinstance(each, fx.Node)]
+        weights = [sign * 2 ** (finest - each.exponent) for each, sign in zip(sources, of_sources, strict=True)]
+        constant = sum(sign * round(each * 2.0**finest) for each, sign in signed if not isinstance(each, fx.Node))
         module = IntegerSum(weights=weights, constant=constant, shift=finest - exponent, bound=self.bound)
         name = self._emit("sum", module, *sources)
         return Quantity(name, 2.0**-exponent, self.bound, max(source.channels for source in sources))
@@ -291,7 +284,7 @@ class Converter:
         # The number is rounded to an integer of at most 15 bits times a power of two.
         (number,), (source,) = numbers, sources
         bits = exponent_of(abs(number), 2**15)
-        exponent = min(exponent_of(self.largest[node], self.bound), source.exponent + bits)
+        exponent = min(exponent_of(self.ranges.largest[node], self.bound), source.exponent + bits)
         shift = source.exponent + bits - exponent
         module = IntegerSum(weights=[round(number * 2.0**bits)], shift=shift, bound=self.bound)
         return Quantity(self._emit("product", module, source), 2.0**-exponent, self.bound, source.channels)
@@ -299,7 +292,7 @@ class Converter:
     def _scaled(self, node: Any, attribute: fx.Node) -> Sum:
         """The product with a factor for each channel, or for all, as a 1×1 convolution with a diagonal weight."""
         (source,) = (self._quantity(each) for each in node.args if each is not attribute)
-        factors: Tensor = operator.attrgetter(str(attribute.target))(self.network).detach()
+        factors: Tensor = operator.attrgetter(str(attribute.target))(self.ranges.network).detach()
         if factors.numel() not in (1, source.channels) or factors.numel() != max((1, *factors.shape[-3:-2])):
             shape = tuple(factors.shape)
             raise NoIntegersError(f"{attribute.target} has the shape {shape}; expected ({source.channels}, 1, 1)")
@@ -312,7 +305,7 @@ class Converter:
     def _product(self, node: Any, first: Quantity, second: Quantity) -> Quantity:
         """The product of two values, which is the value of a node."""
         whole = first.exponent + second.exponent
-        exponent = min(exponent_of(self.largest[node], self.bound), whole)
+        exponent = min(exponent_of(self.ranges.largest[node], self.bound), whole)
         name = self._emit("product", IntegerProduct(shift=whole - exponent, bound=self.bound), first, second)
         return Quantity(name, 2.0**-exponent, self.bound, max(first.channels, second.channels))
 

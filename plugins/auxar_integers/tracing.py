@@ -17,10 +17,8 @@ def sizes_of(network: CausalNetwork | NetworkEmbedding) -> dict[str, tuple[int, 
     """`Operation.sizes` of the layers of a network or an embedding that have any, by the names of the operations."""
     graph, names = graph_of(network, NoIntegersError), set[str]()
     needed = needed_nodes(graph)
-    found = {}
-    for node in graph.nodes:
-        if node in needed and node.op == "call_module":
-            found[new_name(str(node.target), names)] = sizes(node.args)
+    layers = [node for node in graph.nodes if node in needed and node.op == "call_module"]
+    found = {new_name(str(node.target), names): sizes(node.args) for node in layers}
     return {name: own for name, own in found.items() if own}
 
 
@@ -59,8 +57,7 @@ class Ranges(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if isinstance(value, Tensor) and value.numel():
-            found = float(value.detach().abs().max())
-            self.largest[n] = max(found, self.largest.get(n, 0.0))
+            self.largest[n] = max(float(value.detach().abs().max()), self.largest.get(n, 0.0))
         return value
 
     @torch.no_grad()

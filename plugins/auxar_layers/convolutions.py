@@ -8,7 +8,7 @@ deviation, or less if the channel is nearly constant.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict, Unpack
 
 import torch
@@ -37,6 +37,7 @@ class Convolution(nn.Module):
 
     groups = 1
     """Number of groups of channels. Each group of outputs reads only its own group of inputs."""
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self, shape: Sequence[int], outputs_dim: int, *, initial_deviation: float = 1.0, normalized: bool = True
@@ -237,8 +238,7 @@ class Conv2d(Convolution):
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
             return self.finish(self.convolve(x, padding=1))
-        padded = functional.pad(x, (0, 2, 0, 2))
-        return self.finish(self.convolve(padded, stride=self.stride))
+        return self.finish(self.convolve(functional.pad(x, (0, 2, 0, 2)), stride=self.stride))
 
 
 class UpsamplingConv2d(Convolution):
@@ -280,8 +280,7 @@ class TransposedConv2d(Convolution):
         super().__init__((inputs, outputs, factor + 1, factor + 1), 1)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        found = self.convolve_transposed(x, stride=self.factor)
-        return self.finish(found[:, :, :height, :width])
+        return self.finish(self.convolve_transposed(x, stride=self.factor)[:, :, :height, :width])
 
 
 class Pointwise(Convolution):

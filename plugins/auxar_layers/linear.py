@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from auxar_layers.parallel import each
 
 class Linear(nn.Linear):
     """A linear map of the last dimension."""
+
+    __call__: Callable[..., Tensor]
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or torch.compiler.is_compiling() or not torch.is_grad_enabled():
@@ -59,8 +62,7 @@ def _product(x: Tensor, matrix: Tensor) -> Tensor:
     """
     rows = x.flatten(0, -2)
     parts = divided(len(rows), matrix.numel() * len(rows))
-    found = torch.cat(each(lambda part: rows[parts[part]] @ matrix, len(parts)))
-    return found.reshape(*x.shape[:-1], -1)
+    return torch.cat(each(lambda part: rows[parts[part]] @ matrix, len(parts))).reshape(*x.shape[:-1], -1)
 
 
 class _LayerNorm(torch.autograd.Function):

@@ -97,14 +97,11 @@ class Muon(Optimizer):
             {"params": [weight for weight in weights if (id(weight) in chosen) == is_matrix], "matrices": is_matrix}
             for is_matrix in (True, False)
         ]
-        # PyTorch's fused Adam keeps the number of steps on the device of the weights.
-        fused = has_fused(module)
         options = attrs.asdict(config)
         rate = options.pop("learning_rate") or min(LARGEST, USUAL / max(1, steps) ** (1 / 3))
-        super().__init__(
-            [group for group in groups if group["params"]],
-            {"lr": rate, **options, "fused": fused},
-        )
+        # PyTorch's fused Adam keeps the number of steps on the device of the weights.
+        usual = {"lr": rate, **options, "fused": has_fused(module)}
+        super().__init__([group for group in groups if group["params"]], usual)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -131,15 +128,11 @@ class Muon(Optimizer):
             for count in [max(1, BATCH // weights[0].numel())]
             for start in range(0, len(weights), count)
         ]
-
-        def update(index: int) -> None:
-            self._step_batch(batches[index], group)
-
         if all(weight.device.type == "cpu" for weight in trained):
-            each(update, len(batches))
+            each(lambda index: self._step_batch(batches[index], group), len(batches))
         else:
-            for index in range(len(batches)):
-                update(index)
+            for batch in batches:
+                self._step_batch(batch, group)
 
     def _step_batch(self, weights: Sequence[Tensor], group: dict[str, Any]) -> None:
         """Changes matrices of equal shape."""

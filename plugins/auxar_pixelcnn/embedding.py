@@ -88,8 +88,7 @@ class SameSizeEmbedding(InitializedEmbedding):
                 height, width = (-(-side // 2 ** (2 - index)) for side in self.view.shape[1:])
                 x = self.grow[index - 1](x, height, width)
             x = group(x, skips)
-        found: Tensor = self.out(x)
-        return found
+        return self.out(x)
 
 
 class EnlargingEmbedding(InitializedEmbedding):
@@ -126,5 +125,4 @@ class EnlargingEmbedding(InitializedEmbedding):
         x = self.grow(x, self.view.height, self.view.width)
         x = self.enlarge(self.fourth(x, fine), self.image.height, self.image.width)
         x = self.fifth(x, [])
-        found: Tensor = self.out(x)
-        return found
+        return self.out(x)

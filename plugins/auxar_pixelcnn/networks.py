@@ -58,8 +58,7 @@ class LightNetwork(InitializedNetwork):
         for u_block_, ul_block_ in zip(self.u_blocks, self.ul_blocks, strict=True):
             u = u_block_(u, *side)
             ul = ul_block_(ul, u, *side)
-        found: Tensor = self.out(elu(ul))
-        return found
+        return self.out(elu(ul))
 
 
 class Resolution(nn.Module):
@@ -156,8 +155,7 @@ class FullNetwork(InitializedNetwork):
                 height, width = (-(-side // 2 ** (resolution - 1)) for side in self.image.shape[1:])
                 u = self.grow_u[step](u, height, width)
                 ul = self.grow_ul[step](ul, height, width)
-        found: Tensor = self.out(elu(ul))
-        return found
+        return self.out(elu(ul))
 
     def _features(self, features: Tensor | None) -> list[tuple[Tensor, ...]]:
         """The side inputs (features) of each resolution, finest resolution first."""

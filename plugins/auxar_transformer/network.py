@@ -54,8 +54,7 @@ class CausalAttention(nn.Module):
         if past is not None:
             key, value = past.append(key, value)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=past is None)
-        found: Tensor = self.outward(mixed.transpose(1, 2).flatten(2))
-        return found
+        return self.outward(mixed.transpose(1, 2).flatten(2))
 
 
 class Block(RecomputableBlock):
@@ -126,8 +125,7 @@ class TransformerNetwork(StepwiseNetwork):
         if self.features is None:
             return places
         assert features is not None
-        embedded: Tensor = self.features(features.flatten(2).transpose(1, 2))
-        return places + embedded
+        return places + self.features(features.flatten(2).transpose(1, 2))
 
     def stepper(self, count: int, features: Tensor | None) -> Callable[[Tensor | None], Tensor]:
         known = self.known_part(features).expand(count, -1, -1)
@@ -140,7 +138,6 @@ class TransformerNetwork(StepwiseNetwork):
             x = x[:, None]
             for block, past in zip(self.blocks, pasts, strict=True):
                 x = block(x, past)
-            found: Tensor = self.out(self.norm(x))[:, 0]
-            return found
+            return self.out(self.norm(x))[:, 0]
 
         return predict

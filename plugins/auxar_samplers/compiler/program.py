@@ -244,5 +244,4 @@ class Program:
     def images(self) -> Tensor:
         """The drawn images: int64, shape (b, c, h, w)."""
         _, height, width = self.network.image.shape
-        by_row = self.image[:-1].view(height, width, self.layout.batch, -1)
-        return by_row.permute(2, 3, 0, 1).contiguous()
+        return self.image[:-1].view(height, width, self.layout.batch, -1).permute(2, 3, 0, 1).contiguous()

@@ -22,8 +22,7 @@ def record_on_gpu(function: Callable[[], None]) -> Callable[[], None]:
     # The outer context restores the stream also after a failed recording.
     with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
         function()
-    replay: Callable[[], None] = graph.replay
-    return replay
+    return graph.replay
 
 
 class Recorded:

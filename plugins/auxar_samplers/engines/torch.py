@@ -66,8 +66,8 @@ class _Run:
         self.source = source
         self.batch = program.layout.batch
         self.positions = Positions(program)
-        made: dict[Instruction, Callable[[], None]] = {}
-        self.lists = [[made.setdefault(each, self._call(each)) for each in one] for one in program.lists]
+        call = functools.cache(self._call)
+        self.lists = [list(map(call, one)) for one in program.lists]
         self.positions.finish()
         # A source with `takes_outside` gets all places at every step, so that all steps have the same shapes.
         self.places = None
@@ -103,7 +103,7 @@ class _Run:
         self.program.image.index_copy_(0, places, drawn)
         self.program.pixels.values.copy_(self.program.encode(drawn))
 
-    def _call(self, instruction: Instruction) -> Callable[[], None]:
+    def _call(self, instruction: Instruction) -> Callable[[], object]:
         if isinstance(instruction, Product):
             return self._product(instruction)
         return self._keep(instruction) if isinstance(instruction, Keep) else self._pointwise(instruction)
@@ -125,28 +125,19 @@ class _Run:
 
         return product
 
-    def _pointwise(self, instruction: Pointwise) -> Callable[[], None]:
+    def _pointwise(self, instruction: Pointwise) -> Callable[[], object]:
         reads = [self._reader(operand, instruction) for operand in instruction.operands]
         function = instruction.function
         if isinstance(instruction.output, Ring):
             write = self._writer(instruction.output, instruction)
         else:
             write = instruction.output.values[: self._slots(instruction) * self.batch].copy_
+        return lambda: write(function(*[read() for read in reads]))
 
-        def pointwise() -> None:
-            write(function(*[read() for read in reads]))
-
-        return pointwise
-
-    def _keep(self, instruction: Keep) -> Callable[[], None]:
+    def _keep(self, instruction: Keep) -> Callable[[], object]:
         slots = self._slots(instruction)
         row = instruction.source.values[:, instruction.first : instruction.first + slots].transpose(0, 1)
-        write = self._writer(instruction.output, instruction)
-
-        def keep() -> None:
-            write(row)
-
-        return keep
+        return functools.partial(self._writer(instruction.output, instruction), row)
 
     def _reader(self, operand: Operand, reader: Instruction) -> Callable[[], Any]:
         rows = self._slots(reader) * self.batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from typing import Any
 
 import numpy as np
@@ -56,13 +57,10 @@ class NativeProgram:
     def _made(self) -> Any:
         program, address = self._program, self.kept.address
         clocks = (structures.Clock * len(program.clocks))(*map(self._clock, program.clocks))
-        made: dict[Instruction, Any] = {}
+        made = functools.cache(self._instruction)
         lists = (structures.List * len(program.lists))()
         for number, instructions in enumerate(program.lists):
-            for each in instructions:
-                if each not in made:
-                    made[each] = self._instruction(each)
-            array = (structures.Instruction * len(instructions))(*[made[each] for each in instructions])
+            array = (structures.Instruction * len(instructions))(*map(made, instructions))
             lists[number] = structures.List(address(array), len(instructions), self._threads(instructions))
         return structures.Program(
             clocks=address(clocks),
@@ -90,8 +88,7 @@ class NativeProgram:
 
     def _clock(self, clock: Clock) -> Any:
         valid = np.ascontiguousarray(clock.valid, dtype=np.uint8)
-        address = self.kept.address
-        return structures.Clock(address(valid), address(clock.places), clock.origin, clock.slots)
+        return structures.Clock(self.kept.address(valid), self.kept.address(clock.places), clock.origin, clock.slots)
 
     def _instruction(self, instruction: Instruction) -> Any:
         sources = (instruction.source,) if isinstance(instruction, Keep) else instruction.operands
