@@ -60,7 +60,7 @@ def compare(
         (0.0, 0.0)
         >>> one = auxar.compare(["runs/quickstart"], tables="tables")
         >>> sorted(path.name for path in Path("tables").iterdir())[:2]
-        ['beside-lossless-codecs.csv', 'beside-lossless-codecs.tex']
+        ['bits-dim-by-factor.csv', 'bits-dim-by-factor.tex']
     """
     from auxar.evaluation.comparison import compare_runs
     from auxar.plugins import load_plugins

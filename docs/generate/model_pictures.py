@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
 
 import auxar
+import auxar_letters
 from auxar.draw.sheets import labeled
 from auxar_rules import Reduced
 
@@ -34,6 +38,15 @@ COLORED = (6, 20, 36, 54, 72, 108, 120)
 COLORINGS = 6
 COLOR_RULE = Reduced(1.0)
 """The rule of the recipe emoji32_color."""
+LETTERS = "letters32"
+READ_AS = {"Q": "O", "R": "P", "E": "F", "G": "C", "B": "P", "K": "X"}
+"""Held-out letters of which maps are drawn, and the letters that they are given as."""
+PHOTOS = "photos"
+CROP = (208, 80, 400, 208)
+"""The shown part of the photograph: left, upper, right, lower."""
+RETOUCHED = (480, 40, 570, 120)
+"""The part of the photograph that is retouched."""
+RGB = auxar.ImageSpec(3, height=32, width=32)
 UNKNOWN = 128
 """Value of the pixels that are drawn, in the column with the kept pixels: gray."""
 
@@ -42,13 +55,21 @@ def main() -> None:
     """Draws all pictures, and replaces the files in docs/pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quickstart", type=Path, help="folder of a finished run of the recipe quickstart")
+    parser.add_argument("--photograph", type=Path, help="the file coffee.png of scikit-image (CC0)")
     options = parser.parse_args()
     model = auxar.load(MODEL)
     save(model.sample(64, rule=RULE, seed=0).sheet(columns=16, zoom=2), f"{MODEL}.png")
     save(model.sample(64, rule="ancestral", seed=0).sheet(columns=16, zoom=2), f"{MODEL}-exact.png")
     save(given_images(model), f"{MODEL}-given.png")
+    save(larger_images(model), f"{MODEL}-larger.png")
     save(nearest_images(), f"{MODEL}-nearest.png")
     save(colorings(auxar.load(COLORS)), f"{COLORS}-given.png")
+    letters = auxar.load(LETTERS)
+    save(letters.sample(52, condition="all", seed=0, rule="guided").sheet(columns=26, zoom=1), f"{LETTERS}.png")
+    save(letter_maps(), f"{LETTERS}-maps.png")
+    if options.photograph:
+        save(enlarged_photograph(options.photograph), f"{PHOTOS}-enlarged.webp")
+        save(retouched_photograph(options.photograph), f"{PHOTOS}-map.webp")
     if options.quickstart:
         smileys = auxar.load(options.quickstart).sample(16, seed=0)
         save(smileys.sheet(columns=16, zoom=2), "quickstart.png")
@@ -74,6 +95,14 @@ def given_images(model: auxar.ImageModel) -> Image.Image:
     return labeled(columns, zoom=3)
 
 
+def larger_images(model: auxar.ImageModel) -> Image.Image:
+    """A sheet of held-out images, and of images of twice their size that are drawn given them."""
+    images = heldout_images(model, range(6))
+    larger = model.at(2 * model.image.height, 2 * model.image.width)
+    drawn = larger.draw_given(images, 1, DRAWS, rule=RULE, seed=0).tensor
+    return labeled([("held-out image", images, model.image), *_draws("drawn", drawn, larger.image)], zoom=2)
+
+
 def colorings(model: auxar.ImageModel) -> Image.Image:
     """A sheet of held-out images with their gray views, and colorings of these."""
     images = heldout_images(model, COLORED)
@@ -85,6 +114,70 @@ def colorings(model: auxar.ImageModel) -> Image.Image:
         *_draws("colored", colored, model.image),
     ]
     return labeled(columns, zoom=3)
+
+
+def letter_maps() -> Image.Image:
+    """A sheet of held-out letters, and of maps of their bits given a letter minus the bits given none."""
+    rows = pq.read_table(Path(auxar_letters.__file__).parent / "letters" / "test.parquet").to_pylist()
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{letter}.png") for letter in READ_AS]
+        for file in files:
+            row = next(row for row in rows if row["letter"] == file.stem and row["weight"] == "400")
+            Image.open(io.BytesIO(row["image"]["bytes"])).save(file)
+        columns = [("held-out letter", rows_of(files), RGB)]
+        for title, given in (("given itself", [*READ_AS]), ("given another", [*READ_AS.values()])):
+            maps = Path(folder, title)
+            auxar.score(LETTERS, files, condition=given, against=LETTERS, maps=maps, heldout=0)
+            columns.append((title, rows_of(sorted(maps.iterdir())), RGB))
+    return labeled(columns, zoom=3)
+
+
+def rows_of(files: Sequence[Path]) -> Tensor:
+    """The pictures in files of one size as RGB: int64, (b, 3, h, w)."""
+    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).long()
+
+
+def enlarged_photograph(file: Path) -> Image.Image:
+    """A part of a photograph at half its size, enlarged by the Lanczos filter and by the model, and the original."""
+    photograph = Image.open(file).convert("RGB")
+    model = auxar.load(PHOTOS).at(photograph.height, photograph.width)
+    _, half = model.views([photograph])
+    drawn = model.draw_given(half.tensor, 1, rule="ancestral", seed=0).tensor[:, 0]
+    small = Image.fromarray(half.tensor[0].permute(1, 2, 0).byte().numpy())
+    shown = {
+        "half the size": small.resize(photograph.size, Image.Resampling.NEAREST),
+        "Lanczos": small.resize(photograph.size, Image.Resampling.LANCZOS),
+        "drawn": Image.fromarray(drawn[0].permute(1, 2, 0).byte().numpy()),
+        "photograph": photograph,
+    }
+    return beside({title: picture.crop(CROP) for title, picture in shown.items()})
+
+
+def retouched_photograph(file: Path) -> Image.Image:
+    """A photograph, the same retouched, and maps of the bits of both."""
+    photograph = Image.open(file).convert("RGB")
+    retouched = photograph.copy()
+    left, upper, right, lower = RETOUCHED
+    part = retouched.crop(RETOUCHED)
+    small = part.resize(((right - left) * 4 // 5, (lower - upper) * 4 // 5), Image.Resampling.LANCZOS)
+    retouched.paste(small.resize(part.size, Image.Resampling.BICUBIC), (left, upper))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("photograph.png", "retouched.png")]
+        photograph.save(files[0])
+        retouched.save(files[1])
+        auxar.score(PHOTOS, files, maps=Path(folder, "maps"), heldout=0)
+        maps = [Image.open(path).copy() for path in sorted(Path(folder, "maps").iterdir())]
+    shown = {"photograph": photograph, "its bits": maps[0], "retouched": retouched, "its bits ": maps[1]}
+    return beside({title: picture.reduce(2) for title, picture in shown.items()})
+
+
+def beside(pictures: dict[str, Image.Image]) -> Image.Image:
+    """A sheet with the pictures of one size in a row, below their titles."""
+    files = [np.asarray(picture.convert("RGB")) for picture in pictures.values()]
+    spec = auxar.ImageSpec(3, height=files[0].shape[0], width=files[0].shape[1])
+    tensors = [torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].long() for pixels in files]
+    return labeled([(title, each, spec) for title, each in zip(pictures, tensors, strict=True)])
 
 
 def heldout_images(model: auxar.ImageModel, numbers: Sequence[int]) -> Tensor:
@@ -107,7 +200,7 @@ def nearest_images() -> Image.Image:
 
 def save(picture: Image.Image, name: str) -> None:
     """Writes a picture into the folder of pictures."""
-    picture.save(PICTURES / name, optimize=True)
+    picture.save(PICTURES / name, **({"quality": 90} if name.endswith(".webp") else {"optimize": True}))
     print(f"docs/pictures/{name}")
 
 

@@ -16,6 +16,8 @@ AUXAR_INTERFACE = 1
 MODELS = {
     "emoji32": "Emoji of faces, animals and food at 32×32.",
     "emoji32_color": "Colors of emoji of faces, animals and food at 32×32, given gray images.",
+    "letters32": "Letters A … Z at 32×32, given the letter.",
+    "photos": "Photographs of any size.",
 }
 """The models, and their images."""
 
