@@ -37,7 +37,7 @@ def test_a_model_codes_pictures_without_being_converted(tmp_path, monkeypatch, n
     content = codec.encode([picture])
     assert len(content) < picture.size
     (found,) = codec.decode(content).values()
-    assert np.array_equal(found, picture)
+    assert np.array_equal(np.asarray(found), picture)
     assert not list(tmp_path.iterdir())
 
 
