@@ -13,7 +13,7 @@ from helpers.tiny_runs import metrics, run, same, tiny, weights, with_dropout
 from safetensors.torch import load_file
 
 from auxar.numerics import threads as module
-from auxar.numerics.threads import ThreadChoice, threads
+from auxar.numerics.threads import ThreadChoice, one_if_busy, threads
 from auxar.training import loop
 
 CPU = torch.device("cpu")
@@ -39,6 +39,16 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     return Machine(monkeypatch)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [({2: 0.6, 1: 1.0}, 2), ({2: 9.0, 1: 1.0}, 1)])
+def test_one_thread_is_used_where_several_are_slower(machine, monkeypatch, seconds, count):
+    def add_(values, _):
+        machine.now += seconds[torch.get_num_threads()]
+
+    monkeypatch.setattr(torch.Tensor, "add_", add_)
+    with threads(2), one_if_busy():
+        assert torch.get_num_threads() == count
 
 
 def agreed():

@@ -174,7 +174,8 @@ def open_source(
 def _open_local(path: Path, config: DataConfig, condition: ConditionConfig | None) -> Source:
     path, where = path.expanduser().resolve(), config.path
     if path.is_file() and path.suffix.lower() != ".parquet":
-        raise UserError(f"data.path: {where} is a file; expected a folder of images or a .parquet file")
+        expected = "a folder of images or a .parquet file; `auxar.write_dataset` makes a folder of arrays"
+        raise UserError(f"data.path: {where} is a file; expected {expected}")
     if not path.exists():
         raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))

@@ -16,6 +16,7 @@ from auxar.model.integers import IntegerHead
 from auxar.model.network import device_of
 from auxar.model.sources import DecodeSource, Sampler, coding_order, walk_for
 from auxar.numerics.range_coder import TOTAL, RangeDecoders, encode
+from auxar.numerics.threads import one_if_busy
 from auxar.progress import steps
 
 
@@ -68,7 +69,10 @@ class FactorCoder:
         """
         image = image.to(torch.int64)
         bands = steps(self.bands, f"encoding {self.factor.name}", "band")
-        found = [self._ranges(band, image, view, lag, condition) for band in bands]
+        found = []
+        for band in bands:
+            with one_if_busy():
+                found.append(self._ranges(band, image, view, lag, condition))
         return [encode(itertools.chain(*(_coded(band[:, row]) for band in found))) for row in range(len(image))]
 
     @torch.no_grad()
@@ -84,7 +88,8 @@ class FactorCoder:
         image = torch.empty(shape, dtype=torch.int64, device=device_of(self.network))
         for band in steps(self.bands, f"decoding {self.factor.name}", "band"):
             assert band.factor.network is not None
-            features = band.features(len(streams), view, condition)
+            with one_if_busy():
+                features = band.features(len(streams), view, condition)
             given = band.given(None if view is None else view.to(torch.int64))
             source = DecodeSource(
                 self.head,

@@ -7,6 +7,7 @@ thread can be twenty times as fast as two. On an idle machine, more threads are 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import statistics
 import threading
@@ -19,6 +20,8 @@ from torch import Tensor
 
 PROBED = 0.04
 """The largest share of time that is spent on trying the slower number of threads again."""
+PROBES, PROBED_VALUES = 40, 2**18
+"""The number of short operations that compare one thread with all, and of the values that each of them changes."""
 REMEMBERED = 3
 """The number of last durations whose median is compared. A single interruption does not change it."""
 
@@ -70,6 +73,31 @@ def threads(count: int) -> Iterator[int]:
             _entered -= 1
             _own.depth -= 1
             torch.set_num_threads(_most or before)
+
+
+@contextlib.contextmanager
+def one_if_busy() -> Iterator[None]:
+    """A context in which PyTorch uses one thread if a few short operations are not faster with all its threads.
+
+    It is for long calls, such as the encoding of a band, whose results do not depend on the number of threads.
+    """
+    most = torch.get_num_threads()
+    with threads(1):
+        alone = _probe(math.inf)
+    with threads(most if _probe(alone) < alone else 1):
+        yield
+
+
+def _probe(limit: float) -> float:
+    """The seconds that some short operations take. They end early after `limit` seconds."""
+    values = torch.zeros(PROBED_VALUES)
+    started, passed = time.perf_counter(), 0.0
+    for _ in range(PROBES):
+        values.add_(1.0)
+        passed = time.perf_counter() - started
+        if passed > limit:
+            break
+    return passed
 
 
 class ThreadChoice:
