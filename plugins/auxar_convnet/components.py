@@ -53,6 +53,6 @@ network = partial(built, ConvNetwork)
 def embedding(config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:
     """Builds the embedding `convnet`.
 
-    Raises `UserError` if the height and width of the image are not the same multiple of the view's.
+    Raises `UserError` if the height or width of the image is no multiple of the view's.
     """
     return ConvEmbedding(view, image, factor=enlargement(view, image), **options(config))

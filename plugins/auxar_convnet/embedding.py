@@ -21,7 +21,15 @@ class ConvEmbedding(InitializedEmbedding):
     compiles = False
 
     def __init__(
-        self, view: ImageSpec, image: ImageSpec, *, factor: int, filters: int, hidden: int, blocks: int, dropout: float
+        self,
+        view: ImageSpec,
+        image: ImageSpec,
+        *,
+        factor: int | tuple[int, int],
+        filters: int,
+        hidden: int,
+        blocks: int,
+        dropout: float,
     ) -> None:
         super().__init__(view, image, image.channels + filters)
         self.enlarge = UpsamplingConv2d(view.channels + 1, image.channels, factor=factor, normalized=False)

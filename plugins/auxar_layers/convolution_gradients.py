@@ -28,25 +28,30 @@ MOST_PARTS = 64
 """The largest number of parts, since each needs memory for a gradient of the weight."""
 
 
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """A number for rows and a number for columns, from one number for both or from two."""
+    return (value, value) if isinstance(value, int) else value
+
+
 def convolve(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
     *,
-    stride: int = 1,
+    stride: int | tuple[int, int] = 1,
     padding: int = 0,
     groups: int = 1,
     transposed: bool = False,
 ) -> Tensor:
     """The convolution or, if `transposed`, the transposed convolution of `x`, (b, c, h, w).
 
-    `padding` is the number of rows or columns of zeros on each side, and `groups` is as in PyTorch. On a CPU, values
-    and gradients do not depend on the number of threads.
+    `stride` is one number, or one for rows and one for columns. `padding` is the number of rows or columns of zeros on
+    each side, and `groups` is as in PyTorch. On a CPU, values and gradients do not depend on the number of threads.
     """
     # With one thread, PyTorch computes 1×1 convolutions of fewer than 16 images in another way, with other rounding. It
     # does not for a dilated kernel. A kernel of one tap is the same for any dilation.
     dilation = 2 if x.device.type == "cpu" and weight.shape[2:] == (1, 1) else 1
-    options = [stride, padding, dilation, groups, int(transposed)]
+    options = [*pair(stride), padding, dilation, groups, int(transposed)]
     if x.device.type != "cpu" or not torch.is_grad_enabled():
         return _convolved(x, weight, bias, options)
     x, weight, bias = cast(x, weight, bias)
@@ -54,7 +59,7 @@ def convolve(
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, options: Sequence[int]) -> Tensor:
-    stride, padding, dilation, groups, transposed = options
+    *stride, padding, dilation, groups, transposed = options
     function = functional.conv_transpose2d if transposed else functional.conv2d
     # PyTorch computes a single small image by matrix products, which depend on the number of threads.
     small = x.shape[0] == 1 and x.numel() <= SMALL and x.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -90,10 +95,19 @@ def _gradients(
     needed: tuple[bool, bool, bool], gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]
 ) -> Sequence[Tensor]:
     """The gradients of input, weight and bias that are needed, as PyTorch computes them."""
-    *sizes, groups, transposed = options
-    pairs = ([size] * 2 for size in sizes)
+    *stride, padding, dilation, groups, transposed = options
     found: Sequence[Tensor] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, [gradient.shape[1]], *pairs, bool(transposed), [0, 0], groups, needed
+        gradient,
+        x,
+        weight,
+        [gradient.shape[1]],
+        stride,
+        [padding] * 2,
+        [dilation] * 2,
+        bool(transposed),
+        [0, 0],
+        groups,
+        needed,
     )
     return found
 
@@ -107,7 +121,7 @@ def _parts(gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]) -> l
 def _weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor, options: list[int]) -> tuple[Tensor, Tensor]:
     """The gradients of weight and bias.
 
-    `options` are stride, padding, dilation, groups, and 1 for a transposed convolution.
+    `options` are the strides of rows and columns, padding, dilation, groups, and 1 for a transposed convolution.
     """
     parts = _parts(gradient, x, weight, options)
 

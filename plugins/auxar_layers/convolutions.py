@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar_layers.convolution_gradients import convolve
+from auxar_layers.convolution_gradients import convolve, pair
 from auxar_layers.functional import concat_elu, dropout
 
 # The lower bound of the deviations by which initialization divides. Without it, a channel that is nearly constant over
@@ -98,7 +98,7 @@ class Convolution(nn.Module):
         """The convolution of `x` (b, c, h, w) with the layer's weight and bias, and zeros on all four sides."""
         return convolve(x, self.grouped_weight(), self.bias, stride=stride, padding=padding, groups=self.groups)
 
-    def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
+    def convolve_transposed(self, x: Tensor, *, stride: int | tuple[int, int]) -> Tensor:
         """The transposed convolution of `x` (b, c, h, w) with the layer's weight and bias."""
         return convolve(x, self.weight(), self.bias, stride=stride, transposed=True)
 
@@ -246,7 +246,7 @@ class UpsamplingConv2d(Convolution):
 
     The kernel is as high as the stride, so each input row affects only the output rows that it covers: a stream that is
     causal in rows stays causal in rows. `overlap` (left, right) widens the kernel by these numbers of columns, so that
-    neighboring columns mix.
+    neighboring columns mix. `factor` is one number or, for embeddings, the numbers for rows and columns.
     """
 
     def __init__(
@@ -254,13 +254,14 @@ class UpsamplingConv2d(Convolution):
         inputs: int,
         outputs: int,
         *,
-        factor: int = 2,
+        factor: int | tuple[int, int] = 2,
         overlap: tuple[int, int] = (0, 0),
         **options: Unpack[Options],
     ) -> None:
         self.factor = factor
         self.overlap = overlap
-        super().__init__((inputs, outputs, factor, factor + sum(overlap)), 1, **options)
+        rows, columns = pair(factor)
+        super().__init__((inputs, outputs, rows, columns + sum(overlap)), 1, **options)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         wide = self.convolve_transposed(x, stride=self.factor)

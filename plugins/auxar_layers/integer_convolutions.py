@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from auxar_layers.convolution_gradients import pair
 from auxar_layers.convolutions import (
     CausalConv2d,
     Conv2d,
@@ -62,9 +63,10 @@ class IntegerLayer(Convolution):
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
         return _convolved(x, self.integers.permute(2, 3, 1, 0), self.bias, stride, padding).movedim(3, 1)
 
-    def convolve_transposed(self, x: Tensor, *, stride: int) -> Tensor:
+    def convolve_transposed(self, x: Tensor, *, stride: int | tuple[int, int]) -> Tensor:
         height, width = self.integers.shape[2:]
-        size = ((x.shape[2] - 1) * stride + height, (x.shape[3] - 1) * stride + width)
+        rows, columns = pair(stride)
+        size = ((x.shape[2] - 1) * rows + height, (x.shape[3] - 1) * columns + width)
         terms = x.movedim(1, 3).flatten(1, 2) @ self.integers.flatten(1)
         return functional.fold(terms.transpose(1, 2), size, (height, width), stride=stride) + self.bias[:, None, None]
 

@@ -124,19 +124,23 @@ def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Emb
     Raises `UserError` if the height and width of the image are not the same multiple of the view's.
     """
     factor = enlargement(view, image)
+    if isinstance(factor, tuple):
+        expected = "the height and width of the image must be the same multiple of those of its view"
+        raise UserError(f"{expected} {view}, got {image}; the embedding 'convnet' accepts two multiples")
     own: dict[str, Any] = {"filters": config.filters, "blocks": config.blocks_per_group, "dropout": config.dropout}
     if factor == 1:
         return SameSizeEmbedding(view, image, **own)
     return EnlargingEmbedding(view, image, factor=factor, **own)
 
 
-def enlargement(view: ImageSpec, image: ImageSpec) -> int:
+def enlargement(view: ImageSpec, image: ImageSpec) -> int | tuple[int, int]:
     """Returns the smallest factor by which the view's height and width must be multiplied to cover those of the image.
 
-    Raises `UserError` unless the view has ⌈height / factor⌉ × ⌈width / factor⌉ pixels.
+    If there is no such factor for both, it returns one for the height and one for the width. Raises `UserError` unless
+    the view has ⌈height / factor⌉ × ⌈width / factor⌉ pixels.
     """
-    factor = max(-(-image.height // view.height), -(-image.width // view.width))
-    if (-(-image.height // factor), -(-image.width // factor)) != (view.height, view.width):
-        expected = f"the height and width of the image must be the same multiple of those of its view {view}"
-        raise UserError(f"{expected}, got {image}")
-    return factor
+    rows, columns = -(-image.height // view.height), -(-image.width // view.width)
+    for factor in (max(rows, columns),) * 2, (rows, columns):
+        if (-(-image.height // factor[0]), -(-image.width // factor[1])) == (view.height, view.width):
+            return factor if factor[0] != factor[1] else factor[0]
+    raise UserError(f"the height and width of the image must be multiples of those of its view {view}, got {image}")

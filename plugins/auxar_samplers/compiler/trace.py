@@ -67,6 +67,7 @@ class Value:
     @property
     def factor(self) -> int:
         """The upsampling factor of a growth."""
+        assert isinstance(self.layer.factor, int)
         return self.layer.factor
 
     @property
@@ -218,6 +219,8 @@ class _Builder:
         """The reason why an operation is not supported, with its place in the network; None if it is supported."""
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         if (isinstance(module, LAYERS) and not isinstance(module, IntegerConcat)) or node.target in FUNCTIONS:
+            if isinstance(getattr(module, "factor", 1), tuple):
+                return f"the layer {node.target} has a factor for rows and another for columns"
             return f"{_name(node)} has keyword arguments; pass them by position" if unusual(node) else None
         if module is not None:
             return f"the layer {node.target} ({type(module).__name__}) is not supported"

@@ -21,9 +21,10 @@ from auxar.numerics.threads import threads
 from auxar_convnet import components
 from auxar_convnet.components import ConvEmbeddingConfig, ConvNetworkConfig
 from auxar_convnet.network import ConvNetwork
-from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
-from auxar_layers.convolutions import CausalConv2d
+from auxar_layers.convolutions import CausalConv2d, UpsamplingConv2d
+from auxar_layers.integer_convolutions import integer_layer
+from auxar_pixelcnn.components import EmbeddingConfig, embedding
 from auxar_pyramid import PyramidConfig, PyramidView
 
 IMAGE = ImageSpec(3, height=8, width=10)
@@ -81,17 +82,17 @@ def test_predictions_are_those_of_the_formulas(network, seed):
 
 
 @pytest.mark.parametrize("initialized", [False, True])
-@pytest.mark.parametrize("view", [PyramidView(PyramidConfig(2), IMAGE), GrayscaleView(GrayscaleConfig(4), IMAGE)])
+@pytest.mark.parametrize("view", [HALF, ImageSpec(1, height=8, width=10, levels=4), ImageSpec(3, height=8, width=4)])
 def test_the_first_features_are_the_view(view, initialized):
-    embedding = components.embedding(ConvEmbeddingConfig(5, 4, 1), view.view, IMAGE).double()
-    images = random_images(4, view.view)
+    embedding = components.embedding(ConvEmbeddingConfig(5, 4, 1), view, IMAGE).double()
+    images = random_images(4, view)
     if initialized:
         embedding.initialize(images)
     found = embedding(images)
     assert found.shape == (4, 3 + 5, IMAGE.height, IMAGE.width)
-    factor = IMAGE.height // view.view.height
-    enlarged = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3).expand(-1, 3, -1, -1)
-    expected = enlarged.double() / (view.view.levels - 1) * 2 - 1
+    rows, columns = IMAGE.height // view.height, -(-IMAGE.width // view.width)
+    enlarged = images.repeat_interleave(rows, 2).repeat_interleave(columns, 3)[..., : IMAGE.width]
+    expected = enlarged.expand(-1, 3, -1, -1).double() / (view.levels - 1) * 2 - 1
     torch.testing.assert_close(found[:, :3], expected)
     assert not embedding.enlarge.kernel.requires_grad
 
@@ -112,8 +113,20 @@ def test_a_learned_feature_depends_on_the_pixels_of_the_view_around_it():
 
 
 def test_a_view_of_another_shape_is_refused():
-    with pytest.raises(UserError, match="must be the same multiple"):
-        components.embedding(ConvEmbeddingConfig(), ImageSpec(height=4, width=10), IMAGE)
+    with pytest.raises(UserError, match="must be multiples"):
+        components.embedding(ConvEmbeddingConfig(), ImageSpec(height=5, width=10), IMAGE)
+    with pytest.raises(UserError, match="'convnet' accepts two multiples"):
+        embedding(EmbeddingConfig(), ImageSpec(height=4, width=10), IMAGE)
+
+
+@pytest.mark.parametrize("factor", [3, (1, 2), (2, 1)])
+def test_integers_enlarge_rows_and_columns_by_factors_of_their_own(factor):
+    layer = UpsamplingConv2d(2, 3, factor=factor, overlap=(0, 1), normalized=False).double()
+    with torch.no_grad():
+        for own in (layer.kernel, layer.bias):
+            own.copy_(torch.randint(-9, 10, own.shape, generator=generator(0)))
+    x, sizes = torch.randint(-9, 10, (2, 2, 4, 5), generator=generator(1)).double(), (4, 10)
+    assert torch.equal(integer_layer(layer, layer.weight(), layer.bias)(x, *sizes), layer(x, *sizes))
 
 
 # Initialization -------------------------------------------------------------------------------------------------------
