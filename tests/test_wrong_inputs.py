@@ -114,6 +114,10 @@ WRONG = [
     ),
     ("model.prepare(image * 2)", "images: expected 8-bit values, 0 … 255, got 0 … 510"),
     ("model.prepare(image.flatten())", "images: expected pictures of shape (n, channels, height, width), got (192,)"),
+    (
+        "model.prepare(image[..., :3])",
+        "images: an array of shape (1, 3, 8, 3) has channels first or last; give it as a Pillow image",
+    ),
 ]
 
 

@@ -174,11 +174,14 @@ def pictures_in(array: Tensor | np.ndarray, what: str) -> Iterator[Image.Image]:
     values = integers(array, 256, what)
     if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < 256:
         raise UserError(f"{what}: expected 8-bit values, 0 … 255, got {int(values.min())} … {int(values.max())}")
-    shape, has_channels = values.shape, False
-    if values.dim() > 2:
-        has_channels = shape[-3] in (1, 3, 4) or shape[-1] in (1, 3, 4)
-        values = values.movedim(-3, -1) if shape[-3] in (1, 3, 4) else values
-    values = values if has_channels else values[..., None]  # Gray pictures may lack the dimension of the channel.
+    shape = values.shape
+    places = [dim for dim in (-3, -1) if values.dim() > 2 and shape[dim] in (1, 3, 4)]
+    if len(places) > 1:
+        raise UserError(
+            f"{what}: an array of shape {tuple(shape)} has channels first or last; give it as a Pillow image"
+        )
+    # Gray pictures may lack the dimension of the channel.
+    values = values.movedim(places[0], -1) if places else values[..., None]
     if values.dim() not in (3, 4) or 0 in shape:
         raise UserError(f"{what}: expected pictures of shape (n, channels, height, width), got {tuple(shape)}")
     for picture in values.reshape(-1, *values.shape[-3:]).to(torch.uint8).numpy():

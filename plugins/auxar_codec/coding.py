@@ -45,7 +45,8 @@ class Codec:
 
         Args:
             images: Arrays and tensors of 8-bit integers with 1 or 3 channels, first or last, single or batched, Pillow
-                images, paths of image files or of folders of images, open image files, and lists of these.
+                images, paths of image files or of folders of images, open image files, their content as bytes, and
+                lists of these.
             names: Names of the pictures; by default those of files, or 000000.png, 000001.png, … by number.
             tile: Height and width of tiles, such as "256x256", as for `auxar.compress`.
             condition: Label or attributes of all pictures, or a list with one for each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,8 +32,8 @@ class Picture:
     """The EXIF data; empty if there is none. Pixels are kept as they are stored, without the rotation in EXIF data."""
 
 
-def read_picture(source: Path | BinaryIO | Image.Image, label: str = "") -> Picture:
-    """Reads a picture from an image file, with the pixels as they are stored, or from a Pillow image.
+def read_picture(source: Path | bytes | BinaryIO | Image.Image, label: str = "") -> Picture:
+    """Reads a picture from an image file, or its content, with the pixels as they are stored, or from a Pillow image.
 
     Colors of a palette become RGB, or gray if all of them are, and the values of bilevel pictures become 0 and 255. An
     alpha channel that is opaque everywhere is left out. Raises `UserError`, with the reason, if the picture cannot be
@@ -42,6 +43,8 @@ def read_picture(source: Path | BinaryIO | Image.Image, label: str = "") -> Pict
     try:
         if isinstance(source, Image.Image):
             return _kept(source)
+        if isinstance(source, bytes):
+            source = io.BytesIO(source)
         if not isinstance(source, Path) and not hasattr(source, "read"):
             raise TypeError(f"expected a picture, an array, a path or an open file, got {type(source).__name__}")
         with Image.open(source, formats=FORMATS) as picture:
