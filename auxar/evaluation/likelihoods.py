@@ -25,6 +25,7 @@ from auxar.evaluation.own_samples import share_of_samples
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import is_file, read_checksum
 from auxar.model import FLOAT, Chain, Factor
+from auxar.model.checks import check_causal
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe
@@ -73,6 +74,8 @@ class RunEvaluation(Work):
             for label, chain in chains.items()
         ]
         own = passes[0].chosen
+        for factor in own:
+            check_causal(factor)
         # A training loop of the user's own may leave the null condition untrained.
         if all(factor.conditioning is not None and factor.conditioning.knows_null for factor in own):
             passes.append(Pass(model, own, " (null condition)", without_condition=True))

@@ -16,6 +16,11 @@ functions.
 The package needs hypothesis: `pip install 'auxar[test]'`.
 """
 
+try:
+    import hypothesis as hypothesis
+except ImportError as missing:
+    raise ImportError("auxar.testing needs hypothesis: pip install 'auxar[test]'") from missing
+
 from auxar.testing.augmentations import check_augmentation as check_augmentation
 from auxar.testing.commands import check_command as check_command
 from auxar.testing.conditions import check_conditions as check_conditions

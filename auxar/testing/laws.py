@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import torch
+from hypothesis import HealthCheck, Phase, errors, given, settings
+from hypothesis.strategies import SearchStrategy
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-
-try:
-    from hypothesis import HealthCheck, Phase, errors, given, settings
-    from hypothesis.strategies import SearchStrategy
-except ImportError as missing:
-    raise ImportError("auxar.testing needs hypothesis: pip install 'auxar[test]'") from missing
+from auxar.numerics.threads import threads
 
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 """The phases of a search. Without the last one, the example that is found is not replaced by a smaller one."""
@@ -173,8 +170,9 @@ def check_count(found: Any, name: str, least: int) -> None:
         broken("spec", f"`{name}` must be an integer ≥ {least}, got {count!r}")
 
 
+@threads(1)  # Tensors are small: several threads would only wait for each other.
 def search(test: Callable[..., None], examples: int, **strategies: SearchStrategy[Any]) -> None:
-    """Calls `test` with values from the strategies.
+    """Calls `test` with values from the strategies, in one thread.
 
     If a call fails, searches for smaller values that fail too, and raises the exception of the smallest example.
     """

@@ -24,6 +24,7 @@ from auxar.data.sets import DataSets
 from auxar.errors import UserError, naming
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor, recomputing
+from auxar.model.checks import check_causal, check_view
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.threads import ThreadChoice, threads
 from auxar.recipe import Recipe, read_recipe
@@ -181,9 +182,12 @@ class FactorLoop:
         # Every process initializes on the same images, so all start with the same weights.
         torch.manual_seed(seed_of(self.config.seed, "initialization", self.factor.name))
         batch = next(self._batches(range(1), batch_size=self.config.initialization_images, processes=1, rank=0))
+        image, view, condition = self._inputs(batch)
+        check_view(self.factor, image, view)
         self.factor.train()
         with torch.no_grad():
-            self.factor.initialize(*self._inputs(batch))
+            self.factor.initialize(image, view, condition)
+        check_causal(self.factor)
 
     def _inputs(self, batch: Examples) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The inputs of the factor for a batch: the images at its depth, their views for a stage, and conditions."""

@@ -1,0 +1,71 @@
+"""Checks that a run makes of networks and views, because a mistake in them would give wrong figures without an error.
+
+The contract checks of `auxar.testing` are far more thorough, and show examples.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from auxar.errors import UserError
+from auxar.model.factor import Factor
+
+NOISE = 0.1
+"""Standard deviation of the noise that is added to weights."""
+ROUNDING = 1e-9
+"""Changes of predictions, absolute and relative, that count as rounding, in float64."""
+
+
+@torch.no_grad()
+def check_causal(factor: Factor) -> None:
+    """Raises `UserError` if a prediction of the factor's network depends on its own pixel or on a later one.
+
+    Weights get noise, because weights that are 0 before the training would hide what a network reads. A factor whose
+    distribution is no causal network, or in integers, is not checked.
+    """
+    if factor.network is None or factor.network.encodes_integers:
+        return
+    network, random = copy.deepcopy(factor.network).cpu().double().eval(), torch.Generator().manual_seed(0)
+    for weights in network.parameters():
+        weights.add_(NOISE * torch.randn(weights.shape, generator=random, dtype=weights.dtype))
+    spec = network.image
+    place = min((spec.height + 1) * spec.width // 2, spec.height * spec.width - 1)  # in the middle
+    later = torch.arange(spec.height * spec.width).view(spec.height, spec.width) >= place
+    before = torch.randint(spec.levels, (1, *spec.shape), generator=random)
+    after = torch.where(later, (before + spec.levels // 2) % spec.levels, before)
+    features = None
+    if network.features_channels:
+        shape = (1, network.features_channels, spec.height, spec.width)
+        features = torch.randn(shape, generator=random, dtype=torch.float64)
+    one, two = (network(network.encode(image), features).flatten(2)[..., : place + 1] for image in (before, after))
+    if bool(((one - two).abs() > ROUNDING * (1 + one.abs())).any()):
+        raise UserError(
+            f"factor {factor.name}: the network {type(network).__name__} is not causal: a prediction depends on its "
+            "own pixel or on a later one, so figures would be no likelihoods; `auxar.testing.check_network` shows where"
+        )
+
+
+@torch.no_grad()
+def check_view(factor: Factor, image: Tensor, view: Tensor | None) -> None:
+    """Checks the view of a factor on images, integers (b, *factor.image.shape), whose views are `view`.
+
+    Raises `UserError` if it gives other values at a second call, or if a decoder is restricted and values of the images
+    lie outside of the intervals of their view.
+    """
+    if view is None:
+        return
+    name = f"factor {factor.name}: the view {type(factor.view).__name__}"
+    advice = "`auxar.testing.check_view` shows where"
+    if not torch.equal(factor.view_of(image), view):
+        raise UserError(f"{name} gives other values for the same images at a second call; {advice}")
+    if factor.restricted and (given := factor.given(view)) is not None:
+        interval = given.interval(image.long())
+        outside = int(((image < interval.low) | (image > interval.high)).sum())
+        if outside:
+            raise UserError(
+                f"{name} has another support: {outside:,} of {image.numel():,} values of images lie outside of the "
+                f"intervals of their view; {advice}"
+            )

@@ -1,0 +1,62 @@
+"""Tests that runs refuse networks that are not causal, random views, and views with another support."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.installed import install_components
+from helpers.tiny_runs import run, said, tiny, write
+
+from auxar import build, evaluate
+from auxar.plugins import Component
+from auxar_convnet.components import ConvNetworkConfig, network
+from auxar_layers.convolutions import CausalConv2d
+from auxar_pyramid import PyramidConfig, PyramidView
+
+
+def leaking(config, image, features_channels=0):
+    found = network(config, image, features_channels)
+    # The projection after it starts with zero weights, which hide the leak before the training.
+    found.blocks[0].convolution = CausalConv2d(config.filters, config.hidden, above=(0, 1), columns=(-1, 1))
+    return found
+
+
+class Noisy(PyramidView):
+    def __call__(self, image):
+        found = super().__call__(image)
+        return found ^ torch.randint(2, found.shape, dtype=image.dtype)
+
+
+class Inverted(PyramidView):
+    def __call__(self, image):
+        return 255 - super().__call__(image)
+
+
+@pytest.fixture(autouse=True)
+def parts(monkeypatch):
+    views = [Component("view", kind.__name__.lower(), PyramidConfig, kind) for kind in (Noisy, Inverted)]
+    install_components(monkeypatch, Component("network", "leaking", ConvNetworkConfig, leaking), *views)
+
+
+@pytest.mark.parametrize(
+    ("view", "support", "message"),
+    [
+        ("noisy", "free", "factor stage0: the view Noisy gives other values for the same images at a second call"),
+        ("inverted", "restricted", "factor stage0: the view Inverted has another support"),
+        ("inverted", "free", ""),
+    ],
+)
+def test_a_wrong_view_is_refused_before_training(pictures, tmp_path, view, support, message):
+    torch.manual_seed(0)
+    table = tiny(pictures, stage__0__view={"name": view}, stage__0__support=support)
+    found = said(run, tmp_path / "run", table, only=["stage0"])
+    assert found.startswith(message)
+    assert bool(found) == bool(message)
+
+
+def test_a_network_that_is_not_causal_is_neither_trained_nor_evaluated(pictures, tmp_path):
+    table = tiny(pictures, prior={"name": "leaking", "filters": 4, "hidden": 4, "blocks": 1})
+    message = "factor prior: the network ConvNetwork is not causal"
+    assert said(run, tmp_path / "run", table, only=["prior"]).startswith(message)
+    own = build(write(tmp_path / "own.toml", table)).save(tmp_path / "own")
+    assert said(evaluate, own.path).startswith(message)
