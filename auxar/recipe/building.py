@@ -104,7 +104,11 @@ def build_component(choice: ComponentChoice, path: str, *fit: ImageSpec | int) -
     """
     assert choice.component is not None
     with naming(f"{path} ('{choice.name}')"), sizes_in_64_bits():
-        found = choice.component.build(choice.config, *fit)
+        try:
+            found = choice.component.build(choice.config, *fit)
+        except Exception as error:
+            error.add_note(f"{path}: raised while the {choice.component.kind} '{choice.name}' was built")
+            raise
     expected = TYPES[choice.component.kind]
     if not isinstance(found, expected):
         got = type(found).__name__

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
+import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from auxar.testing.any_size import check_any_size, other_size
 from auxar.testing.causality import check_causality, check_some_causality, check_steps
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.head_draws import check_conditionals, check_drawn_pixels
-from auxar.testing.laws import about, check_built, fitting, refusals, search
+from auxar.testing.laws import about, calling, check_built, check_tensor, fitting, refusals, search
 from auxar.testing.modules import check_narrow, check_saved, check_training
 from auxar.testing.networks import Distribution
 from auxar.testing.restricting import check_given, check_large_restricted
@@ -100,6 +101,8 @@ def check_distribution(
         if arithmetic is not None and not network.features_channels:
             with refusals("arithmetic"):
                 arithmetic.check(Factor(CausalDistribution(network)))
+    for number in channels:
+        _check_forward(random(specs[0], number))
     counted = _counted(make, images)
     for spec in {(spec.channels, spec.levels): spec for spec in specs}.values():
         with about("the model", built_for=spec):
@@ -150,6 +153,15 @@ def _check_some(
     drawing.check_requests(random(_nearest(counted or [middle], COMPARED_PIXELS)), 0)
     drawing.check_draw(random(middle), 0)
     networks.check_features(random(middle), 0)
+
+
+def _check_forward(model: Distribution) -> None:
+    """Checks the shape and the dtype of what a network predicts, which all other laws need."""
+    if model.network is not None:
+        image, features = model.inputs(1, 0)
+        with calling("forward", image, features, module=model.network), torch.no_grad():
+            found = model.network(model.network.encode(image), features)
+        check_tensor("forward", found, (1, model.network.head.parameter_count, *image.shape[2:]), torch.float64)
 
 
 def _check_head(model: Distribution, spec: ImageSpec) -> None:

@@ -46,7 +46,8 @@ SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax"}
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
     parallel, wrong = Component("decoder", "parallel", Nothing, Parallel), lambda config, image: config
-    install_components(monkeypatch, parallel, Component("prior", "wrong", Nothing, wrong))
+    raising = Component("prior", "raising", Nothing, lambda config, image: image.missing)
+    install_components(monkeypatch, parallel, Component("prior", "wrong", Nothing, wrong), raising)
 
 
 def test_it_runs_from_a_recipe(tmp_path, capsys):
@@ -85,3 +86,9 @@ def test_it_runs_from_a_recipe(tmp_path, capsys):
 def test_what_is_no_prior_is_refused(pictures, tmp_path, prior, message):
     with pytest.raises(auxar.UserError, match=message):
         run(tmp_path / "refused", tiny(pictures, prior={"name": prior}))
+
+
+def test_an_error_in_a_plugin_names_its_key(pictures, tmp_path):
+    with pytest.raises(AttributeError, match="missing") as error:
+        run(tmp_path / "refused", tiny(pictures, prior={"name": "raising"}))
+    assert error.value.__notes__ == ["prior: raised while the prior 'raising' was built"]

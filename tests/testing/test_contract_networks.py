@@ -100,6 +100,8 @@ PRIORS = {
     "dividing": net("finite", dividing),
     "stuck": net("mode", initialize=lambda self, right, *given: self.eval()),
     "neighbors": net("encode", encode=then(neighbors)),
+    "too few parameters": net("shape", then(lambda found: found[:, :-1])),
+    "half precision": net("dtype", then(lambda found: found.half())),
 }
 SMALL = {
     "other in single": net("precision", scaled(lambda self, image: 0.9 if image.dtype == torch.float32 else 1.0)),
