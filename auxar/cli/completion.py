@@ -69,7 +69,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str, words: Mappin
     import shtab
 
     completers = {
-        **{"DIR": shtab.DIRECTORY, "FILE": shtab.FILE, "PATH": shtab.FILE, "ROWS|MASK": shtab.FILE},
+        **{"DIR": shtab.DIRECTORY, **dict.fromkeys(("FILE", "NAME|FILE", "PATH", "ROWS|MASK"), shtab.FILE)},
         "RECIPE": {"bash": "_auxar_recipe_file", "zsh": "_auxar_recipe_file", "tcsh": "f:*.toml"},
         "RUN": shtab.DIRECTORY | {"bash": "_auxar_run_file", "zsh": "_auxar_run_file"},
     }

@@ -34,9 +34,10 @@ def compare(
 ) -> Comparison:
     """Compares the held-out bits/dim of evaluated runs.
 
-    All runs are compared with the first one: held-out bits/dim in total, by resolution and by factor, and the
-    difference on the same images with its standard error. Only stored evaluations are read, so the images and the
-    plugins of the runs are not needed.
+    All runs are compared with the first one: held-out bits/dim in total and, for models with views, by resolution and
+    by factor, and the difference on the same images with its standard error. The first one is also compared with
+    lossless codecs. Captions say which conditions, such as labels, the models are given. Only stored evaluations are
+    read, so the images and the plugins of the runs are not needed.
 
     Args:
         runs (RUN): folders of runs, or names of models; the others are compared with the first one

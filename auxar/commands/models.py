@@ -35,8 +35,9 @@ def _lines(model: ShippedModel) -> Iterator[str]:
     yield from paragraph("Images:", f"{model.image}, trained on {model.data}", LABEL)
     if model.bits_per_dim is not None and model.kind is not None:
         score = f"{words.number(model.bits_per_dim)} {words.uncertainty(model.standard_error)}".strip()
+        kind = words.kind(model.kind, model.condition)
         images = "" if model.heldout_images is None else f" on {model.heldout_images:,} held-out images"
-        yield from paragraph("Result:", f"{score} bits/dim ({words.KINDS[model.kind].name}){images}", LABEL)
+        yield from paragraph("Result:", f"{score} bits/dim ({kind.name}, {kind.formula}){images}", LABEL)
     yield from paragraph("Size:", f"{model.bytes / 1e6:.1f} MB", LABEL)
     if model.license:
         yield from paragraph("License:", model.license, LABEL)

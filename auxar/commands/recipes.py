@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+import tomllib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from auxar.commandline import Result, command, paragraph
+from auxar.commandline import WIDTH, Result, command
 
 if TYPE_CHECKING:
     from auxar.recipe.shipped import ShippedRecipe
 
-GROUPS = {
-    "": "The quickstart, the models that come trained, photographs, and the models of the paper",
-    "small": "Small networks, for a few CPU cores",
-    "small/emoji": "Five models of the same emoji, to be compared",
-    "small/labels": "Models that are given the label of each image",
-    "small/pairs": "Translations of one image to another",
-    "small/table1": "Three models of the same photos with the same compute, to be compared",
-    "tight": "The views of the paper with convnets and restricted decoders, for exact bits/dim",
-    "tight/small": "The model of small/table2_coarse with restricted decoders",
-    "tight/small/table1": "The models of small/table1 with restricted decoders",
-}
-"""The heading of each folder of recipes."""
-LABEL = 8
-"""Number of characters of a label."""
+TIGHT = "tight/"
+"""Beginning of the names of recipes that are others with restricted decoders."""
+LINE = "{:<24}  {:<15}  {:<16}  {}"
+"""A line of the list: name, data set, time and bits/dim."""
+TIME = r"(?:about )?[\d.½]+ (?:second|minute|hour)s"
+"""The time in the header of a recipe."""
+BITS = r"^(?:at most )?[\d.]+ ± [\d.]+(?= bits/dim)"
+"""The bits/dim of a recipe's images at the beginning of its results."""
 
 
 def _shown(found: list[ShippedRecipe] | str) -> Result:
@@ -35,29 +32,24 @@ def _shown(found: list[ShippedRecipe] | str) -> Result:
 
 
 def _lines(recipes: Sequence[ShippedRecipe]) -> Iterator[str]:
-    from auxar.recipe.shipped import FIELDS, first_sentence
-
-    group = None
+    yield LINE.format("recipe", "data", "time", "bits/dim")
     for recipe in recipes:
-        folder = recipe.name.rpartition("/")[0]
-        if folder != group:
-            heading = GROUPS.get(folder, folder)
-            yield from ([] if group is None else [""])
-            yield from (heading, "=" * len(heading))
-            group = folder
-        yield from ("", recipe.name, *paragraph("", recipe.purpose, LABEL))
-        for label, attribute in FIELDS.items():
-            if text := getattr(recipe, attribute):
-                yield from paragraph(f"{label}:", first_sentence(text), LABEL)
-    yield from ("", "auxar run NAME trains a recipe. auxar recipes NAME prints it with its whole header.")
+        if not recipe.name.startswith(TIGHT):
+            data = tomllib.loads(recipe.path.read_text(encoding="utf-8"))["data"]["path"]
+            found = re.search(TIME, recipe.time), re.search(BITS, recipe.result)
+            yield LINE.format(recipe.name, data, *(match[0] if match else "–" for match in found))
+    names = ", ".join(recipe.name for recipe in recipes if recipe.name.startswith(TIGHT))
+    yield from ("", *textwrap.wrap(f"The same with restricted decoders: {names}", WIDTH, break_on_hyphens=False))
+    yield from ("", "auxar run NAME trains a recipe. auxar recipes NAME prints it: its header says more.")
 
 
 @command("Recipes and plugins", show=_shown)
 def recipes(name: str | None = None) -> list[ShippedRecipe] | str:
     """Lists the recipes that come with auxar, or prints one.
 
-    The list has the model, its training time, memory and result. Other commands accept the names wherever they need a
-    recipe. `auxar recipes NAME` prints a recipe, for example to change a copy: `auxar recipes quickstart > mine.toml`.
+    The list has the data set, the training time and the bits/dim on held-out images. Other commands accept the names
+    wherever they need a recipe. `auxar recipes NAME` prints a recipe, whose header says more, for example to change a
+    copy: `auxar recipes quickstart > mine.toml`.
 
     Args:
         name (RECIPE): print this recipe instead of the list

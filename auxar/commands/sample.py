@@ -75,9 +75,9 @@ def sample(
         rule (--rule RULE): rule by which values are drawn, NAME or NAME:OPTION=VALUE,…: ancestral (exact samples),
             reduced (lower variance), map (centers of drawn mixture components), tempered (a temperature for softmax
             heads), guided (shows a condition more clearly) or by_depth (a rule for fine images and another for coarse
-            views), such as reduced:reduction=0.6; `auxar plugins` lists the options and further rules
+            views), such as reduced:reduction=0.6; `auxar plugins rule` lists the options and further rules
         batch_size (--batch-size B): number of images drawn at once
-        sampler: name of a sampler (see `auxar plugins`)
+        sampler: name of a sampler (see `auxar plugins sampler`)
         arithmetic: float, or integer: draw with the integers that `auxar integers` made, which give the same images on
             every machine (default: the recipe's arithmetic)
         out (--out DIR): output folder (default: a folder in RUN/samples or, for a model that comes trained, in

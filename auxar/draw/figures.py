@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sized
 
 import attrs
 import numpy as np
@@ -70,10 +71,10 @@ TEXTS = {
     ),
     "memorization": (
         "Nearest training images",
-        "Each row shows a sampled image or, further down, a held-out image, and the training images nearest to it, by "
-        "pixels and, for models with views, by the coarsest view. The numbers are distances: root mean square "
-        "differences of values. If the model copied training images, samples would be much nearer to them than "
-        "held-out images are. {how}",
+        "Each row shows a sampled image and, further right, a held-out image, each with the training images nearest to "
+        "it, by pixels and, for models with views, by the coarsest view. The numbers are the distances of both: root "
+        "mean square differences of values. If the model copied training images, samples would be much nearer to them "
+        "than held-out images are. {how}",
     ),
 }
 """The title and the caption of each figure, by its name."""
@@ -237,20 +238,17 @@ def min_weight_of(rule: Rule) -> float:
 
 
 def memorization_sheet(samples: Neighbors, heldout: Neighbors, image: ImageSpec) -> Image.Image:
-    """A sheet of samples and, below them, held-out images, each beside the nearest training images.
+    """A sheet of samples and, to their right, held-out images, each beside the nearest training images.
 
     The columns show the images nearest by pixels and, for models with views, by the coarsest view; the name of a row
-    gives its distances. Samples are copies of training images if they are much nearer to them than held-out images are.
-    Raises `UserError` if there are no images.
+    gives the distances of its sample and, behind a bar, of its held-out image. Samples are copies of training images
+    if they are much nearer to them than held-out images are. Raises `UserError` if there are no images.
     """
-    parts = [[few.images, *(found.images for found in few.nearest)] for few in (samples, heldout)]
-    columns = [torch.cat([part[:NEAREST_ROWS].cpu() for part in column]) for column in zip(*parts, strict=True)]
-    titles = ("image", "nearest by pixel", "nearest by view")
-    names = [*_names("sample", samples), *_names("held out", heldout)]
-    return labeled([(title, column, image) for title, column in zip(titles, columns, strict=False)], names)
-
-
-def _names(what: str, few: Neighbors) -> Sequence[str]:
-    """The names of rows, with the distances of the nearest images."""
-    distances = zip(*(found.distances[:NEAREST_ROWS].tolist() for found in few.nearest), strict=True)
-    return [f"{what} {row}: " + ", ".join(f"{each:.2f}" for each in own) for row, own in enumerate(distances)]
+    columns, distances = [], []
+    for name, few in (("sample", samples), ("held out", heldout)):
+        shown = few.images, *(found.images for found in few.nearest)
+        titles = name, "nearest by pixel", "nearest by view"
+        columns += [(title, each[:NEAREST_ROWS].cpu(), image) for title, each in zip(titles, shown, strict=False)]
+        near = zip(*(found.distances[:NEAREST_ROWS].tolist() for found in few.nearest), strict=True)
+        distances.append([", ".join(f"{each:.2f}" for each in own) for own in near])
+    return labeled(columns, [" | ".join(own) for own in itertools.zip_longest(*distances, fillvalue="-")])

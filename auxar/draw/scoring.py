@@ -62,7 +62,7 @@ FIELDS = [field.name for field in attrs.fields(ImageScore)]
 class Scores:
     """The result of `auxar.score`: an `ImageScore` for each image."""
 
-    images: tuple[ImageScore, ...]
+    images: tuple[ImageScore, ...] = attrs.field(repr=False)
     """The scores of the images, in the order in which they were given."""
     kind: Exactness
     """Whether bits/dim are exact or an upper bound."""

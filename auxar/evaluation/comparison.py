@@ -61,16 +61,16 @@ class ComparedRun:
     """The run's folder."""
     evaluation: Evaluation
     """The log-likelihoods of images, with all facts and figures that follow from them."""
-    margin: Margin | None
+    margin: Margin | None = attrs.field(repr=False)
     """Difference in the model's bits/dim from the first run. None for the first run, and if no difference can be given;
     then `notes` of this run or of the first say why."""
-    factors: list[ComparedFactor]
+    factors: list[ComparedFactor] = attrs.field(repr=False)
     """The factors, from the image to the prior of its coarsest view."""
-    notes: list[str]
+    notes: list[str] = attrs.field(repr=False)
     """Notes to print below the figures, such as why a difference is missing or unpaired."""
-    seconds: float | None
+    seconds: float | None = attrs.field(repr=False)
     """Training time of all factors together, in seconds. None if the metrics of a factor are missing."""
-    multiply_adds: float | None
+    multiply_adds: float | None = attrs.field(repr=False)
     """Approximate number of multiply-adds of the training of all factors. None if it is unknown for a factor."""
 
     @property
@@ -123,12 +123,12 @@ class ComparedRun:
 class Comparison:
     """The result of `auxar.compare`: runs with the same shape and levels of images, each compared with the first."""
 
-    image: ImageSpec
+    image: ImageSpec = attrs.field(repr=False)
     """Shape and range of the images."""
     runs: list[ComparedRun]
     """The runs in the given order. Each has `bits_per_dim`, `standard_error`, `factors`, its `evaluation`, and
     `margin`, its difference from the first run."""
-    settings: list[Setting]
+    settings: list[Setting] = attrs.field(repr=False)
     """The settings in which the runs differ. Each has its `values`, `runs` and `seeds`, and the mean over seeds,
     `bits_per_dim`, with its `deviation` and `kind`."""
 
@@ -183,16 +183,9 @@ def _compared(run: EvaluatedRun, first: EvaluatedRun) -> ComparedRun:
         ComparedFactor(facts, own.figures("heldout", facts.factor), margin, kind)
         for facts, margin, kind in zip(own.factors, margins, own.cumulative_kinds, strict=True)
     ]
-    notes = [*run.notes, *([] if note is None else [note]), *_condition_notes(own, first.evaluation)]
+    notes = [*run.notes, *([] if note is None else [note])]
     notes += _kind_notes(run, first, whole, zip(own.factors, others, margins, strict=True))
     return ComparedRun(str(run.path), own, whole, factors, notes, run.seconds, run.multiply_adds)
-
-
-def _condition_notes(own: Evaluation, first: Evaluation) -> Iterator[str]:
-    """A note that the images were given other conditions than those of the first run."""
-    if own.condition != first.condition:
-        conditions = [evaluation.condition or "nothing" for evaluation in (own, first)]
-        yield "bits/dim are given each image's condition: {} in this run, {} in the first run".format(*conditions)
 
 
 def _kind_notes(

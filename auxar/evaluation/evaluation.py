@@ -12,7 +12,7 @@ from torch import Tensor
 from auxar.evaluation.facts import SETS, DataFacts, Exactness, FactorFacts, Images, WeightsKind, kind_of
 from auxar.evaluation.figures import Dims, Figures, Mean, bits
 from auxar.model import FLOAT, ConditionKind, ImageSpec
-from auxar.model.factor import CONDITION_FACTOR
+from auxar.model.factor import CONDITION_FACTOR, term
 
 NATS, INSIDE, NULL = "nats", "inside", "null"
 """Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view
@@ -34,6 +34,8 @@ class Evaluation:
     Examples:
         >>> import auxar
         >>> evaluation = auxar.compare(["runs/quickstart"]).runs[0].evaluation
+        >>> str(evaluation).endswith("bits/dim (exact, p(X))")
+        True
         >>> evaluation.bits_per_dim("heldout").value > evaluation.bits_per_dim("heldout", "stage0").error > 0
         True
         >>> {(row["set"], row["factor"]) for row in evaluation.rows()} >= {("heldout", "total"), ("heldout", "prior")}
@@ -61,6 +63,9 @@ class Evaluation:
     factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart. If
     images have other sizes than the model's, there is also the part `pixels`, (1, images). The set `codecs` has
     lossless codecs in place of factors: the sizes of the first held-out images in files, -log(256) for each byte."""
+
+    def __repr__(self) -> str:
+        return f"{self.bits_per_dim()} bits/dim ({self.kind}, {term('X', self.condition)})"
 
     def has_facts_of(self, other: Evaluation) -> bool:
         """Whether the factors, the weights and the source of the images are those of another evaluation."""

@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from auxar.model import Factor, ImageSpec
+from auxar.model.factor import term
 from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]
@@ -83,8 +84,7 @@ class FactorFacts:
         )
 
     def __str__(self) -> str:
-        given = [*([] if self.view is None else [self.view.size]), *filter(None, [self.condition])]
-        return f"p({self.image.size} | {', '.join(given)})" if given else f"p({self.image.size})"
+        return term(self.image.size, self.view and self.view.size, self.condition)
 
 
 @attrs.frozen

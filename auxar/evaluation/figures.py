@@ -23,12 +23,18 @@ class Mean:
         Mean(value=2.0, error=0.5773502588272095)
         >>> Mean(3.5, 0.4) - Mean(3.0, 0.3), Mean(3.5, 0.4) - Mean()
         (Mean(value=0.5, error=0.5), Mean(value=None, error=None))
+        >>> print(Mean(3.5, 0.4), Mean(3.5), Mean())
+        3.5000 ± 0.4000 3.5000 unknown
     """
 
     value: float | None = None
     """The mean; None if it is unknown."""
     error: float | None = None
     """Standard error; None for a single image."""
+
+    def __str__(self) -> str:
+        error = "" if self.error is None else f" ± {self.error:.4f}"
+        return "unknown" if self.value is None else f"{self.value:.4f}{error}"
 
     @classmethod
     def of(cls, values: Tensor | None) -> Mean:
@@ -90,6 +96,9 @@ class Figures:
     channels: Sequence[Figures] = ()
     """Figures of each channel, given the channels before it. Empty if the factor cannot split its likelihood."""
 
+    def __repr__(self) -> str:
+        return f"{self.bits_per_dim} bits/dim"
+
     @property
     def nats(self) -> Mean:
         """Log-likelihood of an image in nats."""
@@ -139,6 +148,5 @@ class Figures:
 
     def to_dict(self) -> dict[str, Any] | None:
         """The `means`, and those of each channel under `channels`, or None if there are none."""
-        if self.own is None:
-            return None
-        return {**self.means(), "channels": [channel.means() for channel in self.channels] or None}
+        channels = [channel.means() for channel in self.channels] or None
+        return None if self.own is None else {**self.means(), "channels": channels}

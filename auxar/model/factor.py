@@ -27,6 +27,17 @@ CONDITION_FACTOR = "condition"
 """The name of the factor p(y)."""
 
 
+def term(image: object, *given: object) -> str:
+    """The notation of a factor: the image, and all that it is given, without None.
+
+    Examples:
+        >>> term("X_0", "X_1", "label"), term("8×8×1", None, None)
+        ('p(X_0 | X_1, label)', 'p(8×8×1)')
+    """
+    names = ", ".join(str(each) for each in given if each is not None)
+    return f"p({image} | {names})" if names else f"p({image})"
+
+
 class Factor(nn.Module):
     """An independently trained term of a model: p(X | X̂) with a view X̂, else p(X). Both may also get a condition y.
 
@@ -103,10 +114,9 @@ class Factor(nn.Module):
         return self.distribution.network if isinstance(self.distribution, CausalDistribution) else None
 
     def __str__(self) -> str:
-        given = [] if self.view is None else [self.view.view.size]
-        given += [] if self.condition is None else [self.condition.kind]
+        view = None if self.view is None else self.view.view.size
         image = self.image.size if self.models is None else self.models.kind
-        return f"p({image} | {', '.join(given)})" if given else f"p({image})"
+        return term(image, view, self.condition and self.condition.kind)
 
     def __repr__(self) -> str:
         """A line with the factor and its number of parameters. The modules of a network are listed by its own repr."""

@@ -126,11 +126,8 @@ def _files() -> dict[str, Path]:
     if not folder.is_dir():
         folder = PACKAGE.parent / "recipes"
     files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.toml")}
-    return {name: files[name] for name in sorted(files, key=lambda name: (*_place(name), name))}
-
-
-def _place(name: str) -> tuple[str, bool]:
-    return name.rpartition("/")[0], name != "quickstart"
+    names = sorted(files, key=lambda name: (name.rpartition("/")[0], name != "quickstart", name))
+    return {name: files[name] for name in names}
 
 
 def _described(name: str, path: Path) -> ShippedRecipe:

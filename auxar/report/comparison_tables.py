@@ -9,8 +9,8 @@ from auxar.errors import one_line
 from auxar.evaluation.comparison import ComparedRun, Comparison, Margin
 from auxar.recipe.facts import short_keys
 from auxar.report import words
-from auxar.report.evaluation_tables import FACTOR, KIND, MEANING, WASTED_CAPTION, WASTED_TITLE, shares_of, wasted_rows
-from auxar.report.tables import RUN, Column, Measured, Row, RunName, Table, measured
+from auxar.report.evaluation_tables import FACTOR, KIND, MEANING, WASTED, codec_table, shares_of, wasted_rows
+from auxar.report.tables import RUN, Column, Measured, Row, RunName, Table, captioned, measured
 
 MINUS = Column("minus run 1")
 MOST_KEYS = 5
@@ -18,11 +18,15 @@ MOST_KEYS = 5
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Returns all tables in the order in which they are shown."""
-    wasted = wasted_table(comparison)
-    settings = [settings_table(comparison)] if len(comparison.runs) > 1 else []
-    tables = [total_table(comparison), *settings, resolution_table(comparison), factor_table(comparison)]
-    return tables if wasted is None else [*tables, wasted]
+    """Returns all tables in the order in which they are shown.
+
+    Without views, the tables by resolution and by factor would repeat the total.
+    """
+    tables = [total_table(comparison), settings_table(comparison) if len(comparison.runs) > 1 else None]
+    if any(len(run.factors) > 1 for run in comparison.runs):
+        tables += [resolution_table(comparison), factor_table(comparison), wasted_table(comparison)]
+    tables.append(codec_table(comparison.runs[0].evaluation, "run 1"))
+    return captioned(tables, words.given([run.evaluation.condition for run in comparison.runs]))
 
 
 def settings_table(comparison: Comparison) -> Table:
@@ -88,18 +92,10 @@ def factor_table(comparison: Comparison) -> Table:
     rows = []
     for name, run in _numbered(comparison):
         for factor in run.factors:
-            facts, found = factor.facts, factor.heldout
-            cells = (
-                facts.factor,
-                facts.kind,
-                measured(found.bits_per_dim),
-                _margin(factor.margin),
-                measured(found.share),
-                str(facts),
-                f"{facts.parameters:,}",
-                words.count(facts.steps),
-            )
-            rows.append(Row(cells, run=name))
+            facts, found, minus = factor.facts, factor.heldout, _margin(factor.margin)
+            bits = measured(found.bits_per_dim), minus, measured(found.share)
+            model = str(facts), f"{facts.parameters:,}", words.count(facts.steps)
+            rows.append(Row((facts.factor, facts.kind, *bits, *model), run=name))
     notes = (
         f"{MEANING} A difference is shown if both runs have the same views from the image down to the factor. “Bound” "
         "marks the figures of free decoders, which make the model’s total a bound.",
@@ -112,7 +108,7 @@ def wasted_table(comparison: Comparison) -> Table | None:
     """Builds the table of bits that free decoders waste, with one row for each; None if no run has figures of them."""
     columns = (FACTOR, *shares_of(comparison.image.size))
     rows = [row for name, run in _numbered(comparison) for row in wasted_rows(run.evaluation, run=name)]
-    return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows) if rows else None
+    return Table(*WASTED, columns, rows) if rows else None
 
 
 def _numbered(comparison: Comparison) -> Iterator[tuple[RunName, ComparedRun]]:

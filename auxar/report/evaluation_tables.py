@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, Evaluation
 from auxar.evaluation.facts import SETS, FactorFacts, Images
 from auxar.report import words
-from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, Row, RunName, Table, measured
+from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, Row, RunName, Table, captioned, measured
 
 FACTOR, KIND = Column("factor", left=True), Column("kind", left=True)
-WASTED_TITLE = "Wasted bits"
-WASTED_CAPTION = (
-    "held-out bits/dim that free decoders spend on images with other views. Setting support = 'restricted' "
-    "saves this amount without further training"
+WASTED = (
+    "Wasted bits",
+    "held-out bits/dim that free decoders spend on images with other views. Setting support = 'restricted' saves this "
+    "amount without further training",
 )
+"""The title and caption of tables of wasted bits."""
 
 
 MEANING = (
@@ -30,21 +31,20 @@ def shares_of(size: str) -> tuple[Column, Column]:
 
 def report_tables(evaluation: Evaluation) -> list[Table]:
     """Returns the tables of a run's report in the order in which they are shown."""
-    resolutions = [resolution_table(evaluation)] if len(evaluation.factors) > 1 else []
-    return [factor_table(evaluation), *resolutions, *_details(evaluation)]
+    resolutions = resolution_table(evaluation) if len(evaluation.factors) > 1 else None
+    return _complete(evaluation, factor_table(evaluation), resolutions)
 
 
 def printed_tables(evaluation: Evaluation) -> list[Table]:
     """Returns the tables of an evaluation in a terminal in the order in which they are shown."""
     tables = [likelihood_table(evaluation, name) for name in evaluation.images]
-    differences = [difference_table(evaluation)] if len(tables) == len(SETS) else []
-    return [*tables, *differences, *_details(evaluation)]
+    return _complete(evaluation, *tables, difference_table(evaluation) if len(tables) == len(SETS) else None)
 
 
-def _details(evaluation: Evaluation) -> list[Table]:
-    """The tables that the report and the terminal share."""
-    tables = (channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation), codec_table(evaluation))
-    return [table for table in tables if table is not None]
+def _complete(evaluation: Evaluation, *tables: Table | None) -> list[Table]:
+    """The tables, and those that the report and the terminal share, with the condition in their captions."""
+    shared = channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation), codec_table(evaluation)
+    return captioned([*tables, *shared], words.given([evaluation.condition]))
 
 
 def _by_factor(
@@ -57,10 +57,15 @@ def _by_factor(
     notes: Sequence[str] = (),
 ) -> Table:
     """Builds a table with a row for each factor, whose further cells are `cells(factor)`, and a row of a total."""
-    factors = evaluation.factors
-    rows = [Row((FactorName(each.factor, depth, len(factors)), *cells(each))) for depth, each in enumerate(factors)]
+    rows = [Row((name, *cells(each))) for name, each in zip(factor_names(evaluation), evaluation.factors, strict=True)]
     rows += [Row((words.TOTAL, *total), total=True)] if total else []
     return Table(title, caption, [FACTOR, *columns], rows, notes)
+
+
+def factor_names(evaluation: Evaluation) -> list[FactorName]:
+    """The names of the factors by depth."""
+    factors = evaluation.factors
+    return [FactorName(each.factor, depth, len(factors), each.condition) for depth, each in enumerate(factors)]
 
 
 def likelihood_table(evaluation: Evaluation, images: Images) -> Table:
@@ -125,29 +130,29 @@ def resolution_table(evaluation: Evaluation) -> Table:
     """Builds the table of held-out bits/dim from the last view to the image, in the layout of the paper's tables."""
     factors = evaluation.factors
     names = words.resolution_names([factor.image for factor in reversed(factors)])
-    scores, kinds = [], []
-    for factor, kind in zip(reversed(factors), reversed(evaluation.cumulative_kinds), strict=True):
-        found = evaluation.figures("heldout", factor.factor)
-        scores.append(Measured(found.cumulative.value))
-        kinds.append(words.MISSING if found.own is None else kind)
+    found = [evaluation.figures("heldout", factor.factor) for factor in reversed(factors)]
+    known = zip(found, reversed(evaluation.cumulative_kinds), strict=True)
+    kinds = [words.MISSING if each.own is None else kind for each, kind in known]
+    scores = [Measured(each.cumulative.value) for each in found]
     title = "By resolution, from the last view to the image"
     caption = "held-out bits/dim of an image together with its views, per sub-pixel of this image"
     columns = [Column("resolution"), *map(Column, names)]
     return Table(title, caption, columns, [Row(("bits/dim", *scores)), Row(("kind", *kinds))])
 
 
-def codec_table(evaluation: Evaluation) -> Table | None:
-    """Builds the table of bits/dim in files of lossless codecs. Returns None if no image was stored by them."""
+def codec_table(evaluation: Evaluation, model: str = "the model") -> Table | None:
+    """Builds the table of bits/dim in files of lossless codecs, which names a model by some words.
+
+    Returns None if no image was stored by codecs.
+    """
     if not evaluation.codec_count:
         return None
-    rows = [
-        Row((name, measured(mean), measured(difference, signed=True)))
-        for name, (mean, difference) in evaluation.codecs().items()
-    ]
+    found = evaluation.codecs().items()
+    rows = [Row((name, measured(mean), measured(difference, signed=True))) for name, (mean, difference) in found]
     caption = (
-        f"bits/dim of {evaluation.codec_count:,} held-out images in files of lossless codecs, and bits/dim of the "
-        f"model ({words.kind(evaluation.kind, evaluation.condition)}) minus these: below zero if the model needs fewer "
-        "bits. A file has a header, which weighs more in small images"
+        f"bits/dim of {evaluation.codec_count:,} held-out images in files of lossless codecs, and bits/dim of {model} "
+        f"({words.KINDS[evaluation.kind]}) minus these: below zero if the model needs fewer bits. A file has a header, "
+        "which weighs more in small images"
     )
     columns = [Column("codec", left=True), Column("bits/dim"), Column("model minus codec")]
     return Table("Compared with lossless codecs", caption, columns, rows)
@@ -172,20 +177,18 @@ def wasted_table(evaluation: Evaluation) -> Table | None:
     most = max((len(evaluation.figures("heldout", each.factor).channels) for each in _free(evaluation)), default=0)
     columns = [FACTOR, *shares_of(evaluation.image.size), *map(Column, words.channel_names(most))]
     rows = wasted_rows(evaluation, most)
-    return Table(WASTED_TITLE, WASTED_CAPTION, columns, rows) if rows else None
+    return Table(*WASTED, columns, rows) if rows else None
 
 
 def wasted_rows(evaluation: Evaluation, channels: int = 0, run: RunName | None = None) -> list[Row]:
     """The rows of free decoders and of the whole model in a table of wasted bits, with columns for some channels."""
-    rows, factors = [], evaluation.factors
+    rows, names = [], {name.name: name for name in factor_names(evaluation)}
     found = {factor.factor: evaluation.figures("heldout", factor.factor) for factor in _free(evaluation)}
     if all(figures.inside is None for figures in found.values()):
         return []
-    for name, figures in found.items():
+    for factor, figures in found.items():
         parts = [figures.wasted, figures.wasted_share, *(each.wasted for each in figures.channels[:channels])]
-        depth = [factor.factor for factor in factors].index(name)
-        cells = _filled([*map(measured, parts)], 2 + channels)
-        rows.append(Row((FactorName(name, depth, len(factors)), *cells), run=run))
+        rows.append(Row((names[factor], *_filled([*map(measured, parts)], 2 + channels)), run=run))
     total = measured(evaluation.figures("heldout").wasted)
     return [*rows, Row((words.TOTAL, "", total, *[""] * channels), run=run, total=True)]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from auxar.errors import UserError
 from auxar.files import FILE, check_output, kind, reading, replacing
+from auxar.model.factor import term
 from auxar.report import words
 
 
@@ -27,7 +28,14 @@ class _Layout(Extension):
 TEMPLATES = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, extensions=[_Layout]
 )
-TEMPLATES.globals["words"] = words
+
+
+def symbols(text: str) -> Markup:
+    """A term such as p(X_0 | X_1, label) as markup, with images in italics and their depths below the line."""
+    return Markup(re.sub(r"_(\d+)", r"<sub>\1</sub>", str(escape(text)).replace("X", "<i>X</i>")))
+
+
+TEMPLATES.globals |= {"words": words, "term": term, "symbols": symbols}
 
 
 def render(template: str, **content: object) -> Markup:

@@ -16,6 +16,7 @@ from auxar.report.charts import LIMIT, Chart, loss_chart
 from auxar.report.evaluation_tables import report_tables
 from auxar.report.html import document, render, resource
 from auxar.report.reading import RunContent
+from auxar.report.tables import FactorName
 from auxar.runs.metrics import Curve
 
 PAGE = "report"
@@ -26,7 +27,8 @@ DIGITS = words.DIGITS_ON_A_RUNS_PAGE
 def page(run: RunContent) -> str:
     """Returns the report page of a run as an HTML document. The page also works without JavaScript."""
     evaluation = run.evaluation
-    charts = [(name, run.curves.get(name)) for name in dict.fromkeys([*run.factors, *run.curves])]
+    names = [factor.name for factor in run.factors]
+    charts = [(name, run.curves.get(name)) for name in dict.fromkeys([*names, *run.curves])]
     drawn = {name: chart for name, curve in charts if curve and (chart := _chart(run, name, curve))}
     main = render(
         "report.html",
@@ -40,7 +42,7 @@ def page(run: RunContent) -> str:
         figures=[pictures.Figure(entry.title, picture, entry.caption) for entry, picture in run.figures],
         tables=report_tables(evaluation) if evaluation else [],
         difference=evaluation and _score(evaluation.difference()),
-        strips=[(depth, name, run.strips[name]) for depth, name in enumerate(run.factors) if name in run.strips],
+        strips=[(factor, run.strips[factor.name]) for factor in run.factors if factor.name in run.strips],
         charts=[*drawn.values()],
         validated=any(run.curves[name].validation for name in drawn),
         undrawn=[name for name, _ in charts if name not in drawn],
@@ -77,10 +79,10 @@ def _cards(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
 
 @attrs.frozen
 class _FactorChart:
-    """The loss curve of a factor, with its depth, title and caption. The depth of an unknown factor is None."""
+    """The loss curve of a factor, with its name, title and caption. The name of an unknown factor is None."""
 
     svg: Markup
-    depth: int | None
+    factor: FactorName | None
     title: str
     caption: str
 
@@ -94,8 +96,8 @@ def _chart(run: RunContent, name: str, curve: Curve) -> _FactorChart | None:
     if chart is None:
         return None
     title = name if known is None or bits is None else f"{name}, {known.kind}"
-    depth = run.factors.index(name) if name in run.factors else None
-    return _FactorChart(chart.svg, depth, title, f"{'; '.join(_facts(chart, curve, known))}.")
+    factor = next((factor for factor in run.factors if factor.name == name), None)
+    return _FactorChart(chart.svg, factor, title, f"{'; '.join(_facts(chart, curve, known))}.")
 
 
 def _facts(chart: Chart, curve: Curve, factor: FactorFacts | None) -> Iterator[str]:

@@ -38,7 +38,7 @@ def sheets(run: RunContent) -> Iterator[Figure]:
     if run.sheet:
         caption, tiles = "The run does not record how these samples were drawn.", None
         if run.samples:
-            likely = _likely(run.samples, views=len(run.factors) > 1)
+            likely = _likely(run.samples, run.condition, views=len(run.factors) > 1)
             caption, tiles = " ".join(filter(None, [_drawn(run.samples), likely])), _tiles(run.samples)
         yield Figure("Sampled images", run.sheet, caption, "Sheet of sampled images", tiles)
     if run.heldout:
@@ -84,14 +84,14 @@ def _drawn(samples: Samples) -> str:
     return ", ".join(parts) + "."
 
 
-def _likely(samples: Samples, *, views: bool) -> str | None:
+def _likely(samples: Samples, condition: str | None, *, views: bool) -> str | None:
     """A sentence with the range of the samples' bits/dim. None if they are not recorded."""
     scores = [score for score in samples.bits_per_dim or () if math.isfinite(score)]
     if not scores:
         return None
     likely = f"Their bits/dim range from {words.number(min(scores), DIGITS)} to {words.number(max(scores), DIGITS)}"
     together = ", each sample together with its drawn views" if views else ""
-    return likely + together + (f" ({words.KINDS[samples.kind]})." if samples.kind else ".")
+    return likely + together + (f" ({words.kind(samples.kind, condition)})." if samples.kind else ".")
 
 
 def _tiles(samples: Samples) -> str | None:

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +22,12 @@ from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.stored import evaluation_of, other_evaluations
 from auxar.files import DamagedFile, entries, is_file, read_bytes
+from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import read_recipe
 from auxar.recipe.loading import MOST_BYTES
 from auxar.recipe.schema import MOST_STAGES
+from auxar.report.evaluation_tables import factor_names
+from auxar.report.tables import FactorName
 from auxar.runs.format import check_format
 from auxar.runs.layout import RunFolder
 from auxar.runs.metrics import Curve, read_curves
@@ -95,8 +98,9 @@ class RunContent:
 
     name: str
     recipe: str | None
-    stages: int | None
-    """Number of stages of the recipe; None if it cannot be read."""
+    factors: Sequence[FactorName]
+    """All factors by depth. If the run has neither an evaluation nor a readable recipe, only factors with metrics are
+    listed, by name."""
     evaluation: Evaluation | None
     curves: Mapping[str, Curve]
     samples: Samples | None
@@ -114,14 +118,9 @@ class RunContent:
     """Names of pictures that are left out because they are too large for the page."""
 
     @property
-    def factors(self) -> list[str]:
-        """Names of all factors by depth.
-
-        If the run has neither an evaluation nor a readable recipe, only factors with metrics are listed, by name.
-        """
-        if self.evaluation:
-            return [factor.factor for factor in self.evaluation.factors]
-        return sorted(self.curves) if self.stages is None else [*(f"stage{k}" for k in range(self.stages)), "prior"]
+    def condition(self) -> str | None:
+        """Kind of the condition that the model is given; None if there is none."""
+        return next((factor.condition for factor in self.factors), None)
 
 
 def read_run(folder: Path) -> RunContent:
@@ -132,17 +131,14 @@ def read_run(folder: Path) -> RunContent:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
     check_format(folder)
-    recipe, stages = folder / "recipe.toml", None
-    with contextlib.suppress(UserError):
-        stages = len(read_recipe(recipe).stage)
-    pictures = _Pictures(folder)
+    recipe, pictures, curves = folder / "recipe.toml", _Pictures(folder), read_curves(folder)
     evaluation = evaluation_of(RunFolder(folder))
     return RunContent(
         name=folder.resolve().name,
         recipe=read_bytes(recipe, MOST_BYTES).decode("utf-8-sig", "replace") if is_file(recipe) else None,
-        stages=stages,
+        factors=factor_names(evaluation) if evaluation else _planned(recipe, curves),
         evaluation=evaluation,
-        curves=read_curves(folder),
+        curves=curves,
         samples=_record(folder / "samples" / "samples.json", Samples),
         sheet=pictures.read("samples/samples.png"),
         heldout=pictures.read("samples/heldout.png"),
@@ -152,6 +148,16 @@ def read_run(folder: Path) -> RunContent:
         others=() if evaluation is None else other_evaluations(folder, evaluation),
         too_large=pictures.too_large,
     )
+
+
+def _planned(recipe: Path, curves: Iterable[str]) -> list[FactorName]:
+    """The factors of a recipe or, if it cannot be read, those with metrics."""
+    names, condition = sorted(curves), None
+    with contextlib.suppress(UserError):
+        planned = read_recipe(recipe)
+        names, condition = [*planned.factor_names], planned.condition.kind if planned.condition else None
+    names = [name for name in names if name != CONDITION_FACTOR]
+    return [FactorName(name, depth, len(names), condition) for depth, name in enumerate(names)]
 
 
 def _record(path: Path, kind: type[T]) -> T | None:

@@ -38,6 +38,8 @@ class ShippedModel:
     """Standard error of `bits_per_dim`."""
     kind: Exactness | None
     """Whether `bits_per_dim` is exact or a bound; None if the folder holds no evaluation."""
+    condition: str | None
+    """Kind of the condition that images were given; None if there is none, or if the folder holds no evaluation."""
     heldout_images: int | None
     """Number of held-out images; None if the folder holds no evaluation."""
     bytes: int
@@ -66,6 +68,7 @@ def described_model(registry: Registry, name: str) -> ShippedModel:
         bits_per_dim=bits.value,
         standard_error=bits.error,
         kind=None if evaluation is None else evaluation.kind,
+        condition=None if evaluation is None else evaluation.condition,
         heldout_images=None if evaluation is None else evaluation.images.get("heldout"),
         bytes=sum(file.stat().st_size for file in files),
         license=license,

@@ -40,10 +40,8 @@ def write_tables(folder: Path, comparison: Comparison, *, replace: bool) -> list
 
     Raises `UserError`, and writes nothing, if a file exists and is not to be replaced.
     """
-    if len(comparison.runs) == 1:
-        tables = report_tables(comparison.runs[0].evaluation)
-    else:
-        tables = comparison_tables(comparison)
+    first, *others = comparison.runs
+    tables = comparison_tables(comparison) if others else report_tables(first.evaluation)
     texts = {folder / f"{file_name(table)}.csv": csv_text(table) for table in tables}
     texts |= {folder / f"{file_name(table)}.tex": latex_text(table) for table in tables}
     for path in texts:
@@ -130,7 +128,7 @@ def _latex_headings(table: Table) -> list[str]:
 def _latex_cell(cell: Cell) -> str:
     text, remark = words.cell_parts(cell, DIGITS)
     if isinstance(cell, FactorName):
-        return f"{_term(cell)} {_escaped(text)}"
+        return f"{_formula(cell.term)} {_escaped(text)}"
     if isinstance(cell, Measured) and cell.value is not None:
         bound = r"\leq " if cell.kind == "bound" else ""
         error = remark.removesuffix(cell.kind or "").strip().replace("±", r" \pm")
@@ -138,13 +136,10 @@ def _latex_cell(cell: Cell) -> str:
     return _escaped(f"{text} {remark}".strip())
 
 
-def _term(factor: FactorName) -> str:
-    """The term of a factor, such as p(X_0 | X_1)."""
-    if factor.count == 1:
-        return "$p(X)$"
-    if factor.depth == factor.count - 1:
-        return f"$p(X_{{{factor.depth}}})$"
-    return rf"$p(X_{{{factor.depth}}} \mid X_{{{factor.depth + 1}}})$"
+def _formula(term: str) -> str:
+    """The term of a factor, such as p(X_0 | X_1, label), in LaTeX."""
+    term = re.sub(r"_(\d+)", r"_{\1}", re.sub(r"[a-z]{2,}", r"\\mathrm{\g<0>}", term))
+    return f"${term}$".replace("|", r"\mid")
 
 
 def _escaped(text: str) -> str:

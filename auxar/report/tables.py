@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import Mean
+from auxar.model.factor import term
 
 
 @attrs.frozen
@@ -36,11 +37,19 @@ class Annotated:
 
 @attrs.frozen
 class FactorName:
-    """A cell that names one of `count` factors. A page also shows the factor's term, p(X_depth | X_depth+1)."""
+    """A cell that names one of `count` factors. Pages and LaTeX also show its `term`."""
 
     name: str
     depth: int
     count: int
+    condition: str | None = None
+    """Kind of the condition that the factor is given; None if it is given none."""
+
+    @property
+    def term(self) -> str:
+        """The factor's term, such as p(X_0 | X_1, label). The image of a model without views is X."""
+        view = f"X_{self.depth + 1}" if self.depth + 1 < self.count else None
+        return term("X" if self.count == 1 else f"X_{self.depth}", view, self.condition)
 
 
 @attrs.frozen
@@ -108,6 +117,12 @@ class Table:
     def groups(self) -> list[tuple[str, list[Column]]]:
         """Adjacent columns with the same group heading, after this heading; it is empty for columns without."""
         return [(over, [*columns]) for over, columns in itertools.groupby(self.columns, lambda column: column.over)]
+
+
+def captioned(tables: Iterable[Table | None], sentence: str) -> list[Table]:
+    """The tables that there are, with a sentence, without a final period, that may be empty, in their captions."""
+    end = f". {sentence}" if sentence else ""
+    return [attrs.evolve(table, caption=table.caption + end) for table in tables if table is not None]
 
 
 def measured(mean: Mean, **options: Any) -> Measured:

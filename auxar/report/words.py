@@ -69,21 +69,36 @@ def kind(name: Exactness, condition: str | None) -> Words:
 
     Examples:
         >>> kind("exact", "label").meaning, kind("bound", "mask").formula
-        ('the bits/dim of the images themselves, given their label', 'log p(X, X̂ | y) ≤ log p(X | y)')
+        ('the bits/dim of the images themselves, given their label', 'log p(X, X̂ | mask) ≤ log p(X | mask)')
     """
     found = KINDS[name]
     if condition is None:
         return found
-    return Words(found.name, f"{found.meaning}, given their {condition}", found.formula.replace(")", " | y)"))
+    formula = found.formula.replace(")", f" | {condition})")
+    return Words(found.name, f"{found.meaning}, given their {condition}", formula)
+
+
+def given(conditions: Sequence[str | None]) -> str:
+    """A sentence on the conditions that the models in a table are given; empty if all are given none.
+
+    Examples:
+        >>> given(["label"]), given([None, None])
+        ("Bits/dim are given each image's label", '')
+        >>> given([None, "label", None])
+        "Bits/dim are given no condition (run 1, run 3) and each image's label (run 2)"
+    """
+    runs = {kind: ", ".join(f"run {n}" for n, own in enumerate(conditions, 1) if own == kind) for kind in conditions}
+    which = " ({})" if len(runs) > 1 else ""
+    parts = [(f"each image's {kind}" if kind else "no condition") + which.format(own) for kind, own in runs.items()]
+    return f"Bits/dim are given {' and '.join(parts)}" if any(runs) else ""
 
 
 def weights(evaluation: Evaluation) -> Words:
     """Words for the weights of an evaluation. They name the steps of weights that validation images have chosen."""
     found = WEIGHTS[evaluation.weights]
     best = [f"{factor.factor} at step {factor.steps:,}" for factor in evaluation.factors if factor.kept == "best"]
-    if best:
-        return attrs.evolve(found, meaning=f"{found.meaning}, the best by validation images: {', '.join(best)}")
-    return found
+    chosen = f", the best by validation images: {', '.join(best)}" if best else ""
+    return attrs.evolve(found, meaning=found.meaning + chosen)
 
 
 def end_of_training(factor: FactorFacts) -> str:
@@ -199,12 +214,8 @@ def condition(evaluation: Evaluation) -> list[str]:
     Those that are unknown are left out.
     """
     without, own = evaluation.without_condition(), evaluation.condition_bits()
-    parts = []
-    if without.value is not None:
-        parts.append(f"held-out images {saving(without, evaluation.saved())}")
-    if own.value is not None:
-        parts.append(f"the condition itself takes {measured(own)} bits of an image")
-    return parts
+    parts = [] if without.value is None else [f"held-out images {saving(without, evaluation.saved())}"]
+    return parts if own.value is None else [*parts, f"the condition itself takes {measured(own)} bits of an image"]
 
 
 def saving(without: Mean, saved: Mean) -> str:

@@ -82,6 +82,7 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
     height, width, fitting = _size(sizes, can_crop="suffix" not in condition)
     levels, values = suited_levels(used, 256) or (256, SCALED)
     stages = max(0, math.ceil(math.log2(min(height, width) / COARSEST)))
+    classes = len(condition.get("names", ())) or 1
     words: dict[str, Any] = {
         "count": len(images.rows),
         "looked": len(sizes),
@@ -95,6 +96,7 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
         "head": '"softmax"' if levels <= FEW_LEVELS else '{ name = "logistic_mixture", components = 5 }',
         "stages": stages,
         "coarsest": "×".join(str(math.ceil(side / 2**stages)) for side in (height, width)),
+        "images": math.ceil(16 / classes) * classes,
         "keys": "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in condition.items()),
     }
     for part, has_part in (("condition", condition), ("views", stages)):

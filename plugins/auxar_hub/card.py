@@ -32,7 +32,10 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
     `captions` has a caption for each picture.
     """
     recipe = load_recipe(run.recipe, trust_plugins=trust_plugins)
+    condition = recipe.condition
     summary = MeasuredRun(run.path).summary if run.evaluation.is_file() else None
+    kind = KINDS[summary.kind] if summary else ""
+    kind += "" if condition is None else f", given each image's {condition.kind}"
     title, local = name.rpartition("/")[2], Path(recipe.data.path).is_absolute()
     paths = [recipe.data_of(factor).path for factor in recipe.factor_names]
     sources = dict.fromkeys("images of its author" if Path(path).is_absolute() else f"`{path}`" for path in paths)
@@ -43,9 +46,8 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
         pipeline_tag=TASK,
         tags=["auxar", "autoregressive", "image-generation"],
         model_name=title,
-        eval_results=_results(summary, "" if local else recipe.data.path),
+        eval_results=_results(summary, "" if local else recipe.data.path, kind),
     )
-    condition = recipe.condition
     return TEMPLATES.get_template("card.md").render(
         metadata=metadata.to_yaml(),
         title=title,
@@ -57,7 +59,7 @@ def card(name: str, run: RunFolder, license: str | None, captions: dict[str, str
         classes=condition and [*(condition.names or condition.columns)],
         most=MOST_NAMES,
         summary=summary,
-        kinds=KINDS,
+        kind=kind,
         sources=" and ".join(sources),
         license=" ".join(filter(None, (license and f"License: {license}.", terms))) or "No license was given.",
     )
@@ -75,8 +77,8 @@ def draw(run: RunFolder, images: int, *, trust_plugins: bool) -> dict[str, str]:
     return {file: f"{PICTURES[file]} ({about})" for file in found}
 
 
-def _results(summary: RunSummary | None, data: str) -> list[EvalResult] | None:
-    """The held-out bits/dim for the hub; None if they are unknown."""
+def _results(summary: RunSummary | None, data: str, kind: str) -> list[EvalResult] | None:
+    """The held-out bits/dim, whose kind has some words, for the hub; None if they are unknown."""
     if summary is None or summary.bits_per_dim is None:
         return None
     result = EvalResult(
@@ -84,7 +86,7 @@ def _results(summary: RunSummary | None, data: str) -> list[EvalResult] | None:
         dataset_type=data or "images",
         dataset_name=data or "held-out images",
         metric_type="bits/dim",
-        metric_name=f"bits/dim ({KINDS[summary.kind]})",
+        metric_name=f"bits/dim ({kind})",
         metric_value=round(summary.bits_per_dim, 5),
     )
     return [result]

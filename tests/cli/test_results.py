@@ -112,19 +112,8 @@ EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "wei
 EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "checksums", "digests"}
 EVALUATED |= {"condition", "without_condition", "condition_figures", "codecs"}
 COST = {"seconds", "multiply_adds"}
-RUN = {
-    "condition",
-    "run",
-    "bits_per_dim",
-    "standard_error",
-    "kind",
-    "heldout_images",
-    "factors",
-    "evaluation",
-    "report",
-    "samples",
-}
-RUN |= {"figures", "others"}
+RUN = {"run", "bits_per_dim", "standard_error", "kind", "condition", "heldout_images", "factors", "others"}
+RUN |= {"evaluation", "report", "samples", "figures"}
 SAMPLED = {"folder", "rule", "meaning", "seed", "count", "sampler", "seconds", "key", "columns"}
 KEYS: dict[str, tuple[set[str], str, set[str]]] = {
     "run RECIPE --out RUN": (RUN, "factors", {"factor", "steps", "bits_per_dim", "standard_error"}),

@@ -63,7 +63,7 @@ TITLES = {
     "reduction": ["0", "0.2", "0.4", "0.6", "0.8", "1", "map"],
     "map": [""] * 6,
     "growth": ["2 x 2", "4 x 4", "8 x 8"],
-    "memorization": ["image", "nearest by pixel", "nearest by view"],
+    "memorization": [each for name in ("sample", "held out") for each in (name, "nearest by pixel", "nearest by view")],
 }
 
 

@@ -15,6 +15,7 @@ from helpers.evaluations import figures_of, nats_of, with_facts
 from helpers.html_page import HOSTILE, Page
 from helpers.tiny_runs import run, said, tiny, write_pictures
 
+import auxar
 from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.evaluation.comparison import compare_runs
@@ -23,6 +24,7 @@ from auxar.model import ImageSpec
 from auxar.recipe import load_recipe
 from auxar.recipe.cost import factor_costs
 from auxar.report.comparison import comparison_page
+from auxar.report.comparison_tables import comparison_tables
 from auxar.report.cost_charts import cost_charts
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
@@ -147,16 +149,25 @@ def test_equal_pixels_are_paired_whatever_their_fingerprints(own):
     assert compare_runs([own / "plain", own / "again"]).runs[1].margin.images is not None
 
 
-def test_figures_that_are_given_a_condition_say_so(own):
+def test_figures_that_are_given_a_condition_say_so(own, tmp_path):
     with_facts(own / "again", condition="label", factors__0__condition="label")
-    comparison = compare_runs([own / "plain", own / "again"])
-    assert [str(run.factors[0].facts).endswith(", label)") for run in comparison.runs] == [False, True]
-    assert [run.notes[:1] for run in comparison.runs] == [
-        [],
-        ["bits/dim are given each image's condition: label in this run, nothing in the first run"],
-    ]
-    summary = run_summary(RunFolder(own / "again"))
-    assert ", given their label)" in "\n".join(summary_lines(summary))
+    found = compare_runs([own / "plain", own / "again"])
+    told = "Bits/dim are given no condition (run 1) and each image's label (run 2)"
+    assert [table.caption.endswith(f". {told}") for table in comparison_tables(found)] == [True] * 6
+    assert Page(comparison_page(found)).text.count(told) == 7
+    assert re.search(r"^Comparison\(.* \S+ ± \S+ bits/dim \(exact, p\(X\)\).* p\(X \| label\)", repr(found))
+    assert [str(run.factors[0].facts).endswith(", label)") for run in found.runs] == [False, True]
+    auxar.compare([own / "again"], tables=tmp_path)
+    text = (tmp_path / "bits-dim-by-factor.tex").read_text()
+    assert r"$p(X_{0} \mid X_{1}, \mathrm{label})$ stage0" in text
+    assert "given each image's label.}" in text
+    assert ", given their label)" in "\n".join(summary_lines(run_summary(RunFolder(own / "again"))))
+
+
+def test_the_total_of_runs_without_views_is_not_repeated(runs):
+    tables = comparison_tables(compare_runs([runs / "plain"] * 2))
+    assert [table.title for table in tables] == ["Whole model", "By setting", "Compared with lossless codecs"]
+    assert " and bits/dim of run 1 (exact: " in tables[2].caption
 
 
 def test_other_images_are_not_subtracted(own, tmp_path):
@@ -206,15 +217,7 @@ def test_images_of_another_size(own, tmp_path):
     assert "plain models images of 8×8×3 with 16 levels, and " in refusal(own / "again", own / "plain")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        b"",
-        {"factors__0__steps": "many"},
-        {"factors__0__kind": HOSTILE},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("damage", [b"", {"factors__0__steps": "many"}, {"factors__0__kind": HOSTILE}], ids=str)
 def test_a_damaged_evaluation_is_named(own, damage):
     """The file is no evaluation, or its facts are wrong."""
     file = own / "plain" / "evaluation.safetensors"

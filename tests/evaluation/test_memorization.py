@@ -117,8 +117,8 @@ def test_the_rows_of_the_sheet_are_named_by_the_distances_of_what_is_near(monkey
     samples, heldout = (neighbors(model, random_images(n, spec, n), training) for n in (10, 3))
     monkeypatch.setattr(figures, "labeled", lambda columns, names: labels.extend(names))
     figures.memorization_sheet(samples, heldout, spec)
-    assert labels == [
-        f"{what} {row}: " + ", ".join(f"{part.distances[row]:.2f}" for part in found.nearest)
-        for what, found, count in (("sample", samples, 8), ("held out", heldout, 3))
-        for row in range(count)
+    near = [
+        [", ".join(f"{part.distances[row]:.2f}" for part in found.nearest) for row in range(count)]
+        for found, count in ((samples, 8), (heldout, 3))
     ]
+    assert labels == [" | ".join(both) for both in zip(near[0], [*near[1], *"-----"], strict=True)]

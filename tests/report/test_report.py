@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -53,18 +54,10 @@ def nats_of(bits, error, dims, place, count):
 
 def evaluation():
     """Returns an evaluation of free decoders that cannot split their likelihoods, with made-up numbers."""
+    kinds: list[Any] = [(SPECS[1], "free", "bound"), (SPECS[2], "free", "bound"), (None, None, "exact")]
     factors = [
-        FactorFacts(
-            name,
-            SPECS[depth],
-            SPECS[depth + 1] if depth < 2 else None,
-            "free" if depth < 2 else None,
-            "bound" if depth < 2 else "exact",
-            parameters=1234000 + depth,
-            steps=900 + depth,
-            weights="ema",
-        )
-        for depth, name in enumerate(NAMES)
+        FactorFacts(name, SPECS[k], view, support, kind, parameters=1234000 + k, steps=900 + k, weights="ema")
+        for k, (name, (view, support, kind)) in enumerate(zip(NAMES, kinds, strict=True))
     ]
     tensors = {
         f"{images}.{name}.nats": nats_of(bits - less, error - less / 100, spec.dims, place, COUNTS[images])
@@ -225,19 +218,24 @@ def test_images_drawn_during_training_are_shown_by_factor_and_step(run):
 
 
 @pytest.mark.parametrize(
-    ("kind", "stages", "told"),
+    ("kind", "stages", "condition", "told", "term"),
     [
-        ("bound", 2, TOGETHER + " (an upper bound: the images' exact bits/dim are lower or equal)."),
-        ("exact", 0, " (exact: the bits/dim of the images themselves)."),
+        ("bound", 2, None, f"{TOGETHER} (an upper bound: the images' exact bits/dim are lower or equal)", "p(X0 | X1)"),
+        ("exact", 0, None, " (exact: the bits/dim of the images themselves)", "p(X)"),
+        ("exact", 0, "label", " (exact: the bits/dim of the images themselves, given their label)", "p(X | label)"),
     ],
 )
-def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, kind, stages, told):
+def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, kind, stages, condition, told, term):
     """It is stored with the samples, because the model may be restricted later."""
     write_samples(run, columns=2, bits_per_dim=[2.0, 4.25, float("inf"), 1.23456], kind=kind)
     table = evaluation_of("restricted", "restricted")
-    write_evaluation(RunFolder(run), from_depth(table, 2 - stages))
+    table = attrs.evolve(from_depth(table, 2 - stages), condition=condition)
+    write_evaluation(RunFolder(run), with_factor(table, 0, condition=condition))
     page = read(run)
-    assert f"Their bits/dim range from 1.235 to 4.250{told}" in page.text
+    assert f"steps{'own sizeshare' * 2}{term} {NAMES[2 - stages]}" in page.text
+    for words in ("bits, given the image’s label.", "Bits/dim are given each image's label."):
+        assert (words in page.text) == bool(condition)
+    assert f"Their bits/dim range from 1.235 to 4.250{told}." in page.text
     assert json.loads(page.all("img")[0]["data-tiles"])[2] == f"bits/dim, {kind}"
 
 
@@ -378,9 +376,9 @@ def test_values_that_are_not_drawn_are_counted(tmp_path):
 
 def test_a_run_under_way_knows_its_factors_from_the_recipe(tmp_path):
     write_format(tmp_path)
-    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "recipe.toml").write_text(f'{RECIPE}\n[condition]\nkind = "label"\ncolumn = "y"\nnames = ["a", "b"]')
     write_metrics(tmp_path, metrics("prior"))
     page = read(tmp_path)
-    assert "p(X0 | X1) p(X1 | X2) p(X2)" in page.text
+    assert "p(X0, …, X2 | label) = p(X0 | X1, label) p(X1 | X2, label) p(X2 | label)" in page.text
     assert "There are no training metrics yet for these factors: stage0, stage1." in page.text
     assert "held-out images, evaluated at the end" not in page.text

@@ -145,6 +145,7 @@ def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatc
         bits_per_dim=evaluation["bits_per_dim"]["heldout"],
         standard_error=evaluation["standard_error"]["heldout"],
         kind="bound",
+        condition=None,
         heldout_images=6,
         bytes=sum(path.stat().st_size for path in package.rglob("*") if path.is_file()),
         license="free, to all.",
@@ -153,7 +154,7 @@ def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatc
     )
     assert main(["models"]) == 0
     bits = f"{model.bits_per_dim:.4f} ± {model.standard_error:.4f}"
-    assert f"    Result:  {bits} bits/dim (an upper bound) on 6" in capsys.readouterr().out
+    assert f"    Result:  {bits} bits/dim (an upper bound, log p(X, X̂) ≤ log p(X)) on 6" in capsys.readouterr().out
     assert main(["models", "--json"]) == 0
     (record,) = [each for each in json.loads(capsys.readouterr().out) if each["name"] == "dots"]
     assert record == {**attrs.asdict(model), "path": str(package)}

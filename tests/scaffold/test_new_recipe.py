@@ -50,6 +50,7 @@ def test_labels_and_masks_become_conditions_and_the_model_trains(pictures, tmp_p
         auxar.run(recipe, settings=settings, out=tmp_path / "runs" / name, only=["prior"])
         found[name] = auxar.load_recipe(recipe).condition
     assert (found["masks"].kind, found["masks"].suffix, found["masks"].classes) == ("mask", ".mask.png", 4)
+    assert auxar.load_recipe(tmp_path / "folders.toml").sampling.images == 18, "a multiple of three classes"
     assert (found["folders"].folders, found["folders"].names) == (True, tuple(NAMES))
     assert (found["column.parquet"].column, found["column.parquet"].names) == ("word", tuple(NAMES))
     assert "is not replaced" in said(auxar.new_recipe, pictures, out=tmp_path / "masks.toml")

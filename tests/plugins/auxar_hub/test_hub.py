@@ -56,14 +56,8 @@ def test_a_model_is_uploaded_and_used_by_its_name(finished, hub, tmp_path, capsy
     factors = {
         f"factors/{name}/{file}" for name in ("stage0", "prior") for file in ("weights.safetensors", "metrics.jsonl")
     }
-    assert set(files(hub)) == factors | {
-        "README.md",
-        "evaluation.safetensors",
-        "growth.png",
-        "recipe.toml",
-        "run.json",
-        "samples.png",
-    }
+    others = {"README.md", "evaluation.safetensors", "growth.png", "recipe.toml", "run.json", "samples.png"}
+    assert set(files(hub)) == factors | others
     card = huggingface_hub.ModelCard(files(hub)["README.md"].decode())
     metadata = card.data.to_dict()
     (result,) = metadata["model-index"][0]["results"][0]["metrics"]
@@ -272,3 +266,6 @@ def test_a_card_says_what_the_recipe_and_the_evaluation_say():
         bits = evaluation.bits_per_dim("heldout", factor.factor).value
         assert f"| {factor.factor} | {factor.steps:,} | {bits:.4f} ± " in text
     assert f"| total, exact |  | {evaluation.bits_per_dim().value:.4f} ± " in text
+    text = card_of("me/letters", auxar.load("letters32").run or run, None, {}, trust_plugins=False)
+    assert "| total, exact, given each image's label |" in text
+    assert "name: bits/dim (exact, given each image's label)" in text
