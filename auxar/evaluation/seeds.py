@@ -14,8 +14,17 @@ from auxar.evaluation.facts import Exactness
 
 SEED = "training.seed"
 """The key of a recipe in which runs of the same setting may differ."""
-OTHER_TABLES = ("sampling.", "evaluation.")
+OTHERS = (
+    "sampling.",
+    "evaluation.",
+    "training.minutes",
+    "training.trackers",
+    "training.log_every",
+    "training.checkpoint_every",
+)
 """Beginnings of the keys that do not change a model, which may differ, too."""
+FIRST = (".view.name", ".support", "condition.kind", "prior.name")
+"""Ends of the keys that come first among those that differ, because they tell most about a model."""
 
 
 @attrs.frozen
@@ -39,26 +48,34 @@ class Setting:
 def by_setting(runs: Sequence[EvaluatedRun]) -> list[Setting]:
     """Groups runs by their settings and by the held-out images that they were evaluated on, in the order of the runs.
 
-    Seeds of training, and the keys of drawing and of evaluation, are no settings.
+    Seeds of training, and the keys of drawing, of evaluation and of records, are no settings. A user's own training
+    loop has no settings of training.
     """
-    used = [key for run in runs for key in run.recipe if key != SEED and not key.startswith(OTHER_TABLES)]
-    differing = [key for key in dict.fromkeys(used) if len({repr(run.recipe.get(key)) for run in runs}) > 1]
+    recipes = [_settings(run) for run in runs]
+    used = dict.fromkeys(key for recipe in recipes for key in recipe)
+    differing = [key for key in used if len({repr(recipe.get(key)) for recipe in recipes}) > 1]
+    differing.sort(key=lambda key: next((rank for rank, end in enumerate(FIRST) if key.endswith(end)), len(FIRST)))
+    differences = [{key: recipe.get(key) for key in differing} for recipe in recipes]
     groups: dict[str, dict[str, int]] = {}
     for number, run in enumerate(runs):
-        values = [run.recipe.get(key) for key in differing]
-        group = groups.setdefault(repr([run.evaluation.data.heldout_digest, values]), {})
+        group = groups.setdefault(repr([run.evaluation.data.heldout_digest, differences[number]]), {})
         group.setdefault(repr(run.recipe.get(SEED, 0)), number)
-    return [_setting(runs, differing, list(group.values())) for group in groups.values()]
+    return [_setting(runs, differences, list(group.values())) for group in groups.values()]
 
 
-def _setting(runs: Sequence[EvaluatedRun], differing: Sequence[str], numbers: Sequence[int]) -> Setting:
-    """The setting of the runs with these numbers, from 0, which have different seeds."""
+def _settings(run: EvaluatedRun) -> dict[str, Any]:
+    others = (*OTHERS, "training.") if run.evaluation.weights == "own" else OTHERS
+    return {key: value for key, value in run.recipe.items() if key != SEED and not key.startswith(others)}
+
+
+def _setting(runs: Sequence[EvaluatedRun], differences: Sequence[dict[str, Any]], numbers: Sequence[int]) -> Setting:
+    """The setting of the runs with these numbers, from 0, which have different seeds and equal `differences`."""
     own = [runs[number] for number in numbers]
     bits = [run.evaluation.bits_per_dim().value for run in own]
     values = torch.tensor([math.nan if value is None else value for value in bits], dtype=torch.float64)
     known = None not in bits
     return Setting(
-        {key: own[0].recipe.get(key) for key in differing},
+        differences[numbers[0]],
         [number + 1 for number in numbers],
         [run.recipe.get(SEED, 0) for run in own],
         values.mean().item() if known else None,

@@ -51,6 +51,16 @@ def test_settings_are_the_keys_that_differ(runs):
     assert [setting.values for setting in compare_runs(runs[:3]).settings] == [{}]
 
 
+def test_a_training_loop_of_the_users_own_has_no_settings_of_training(runs, pictures, tmp_path):
+    own = Path(shutil.copytree(runs[3], tmp_path / "own"))
+    with_facts(own, factors__0__weights="own")
+    found = compare_runs([runs[0], own]).settings[1].values
+    assert {key.partition(".")[0]: value for key, value in found.items()} == {"training": None}
+    with_views = run(tmp_path / "views", tiny(pictures, sampling__images=0, training__log_every=3))
+    keys = list(compare_runs([runs[0], with_views]).settings[0].values)
+    assert (keys[0], "training.log_every" in keys) == ("stage[0].view.name", False)
+
+
 def test_a_seed_counts_once(runs):
     [setting] = compare_runs([runs[1], runs[0], runs[1]]).settings
     assert (setting.runs, setting.seeds) == ([1, 2], [1, 0])
