@@ -94,10 +94,8 @@ def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(condition, 
     with torch.no_grad():
         log_y = factor(factor.rows(conditions))
         assert math.isclose(log_y.exp().sum().item(), 1, abs_tol=1e-9)
-        total = sum(
-            (model.log_prob(images, y.expand(len(images), *y.shape)) + log_p).exp().sum().item()
-            for y, log_p in zip(conditions, log_y, strict=True)
-        )
+        given_y = [model.log_prob(images, y.expand(len(images), *y.shape)) for y in conditions]
+        total = (torch.stack(given_y, 1) + log_y).exp().sum().item()
     assert math.isclose(total, 1, abs_tol=1e-9)
 
 
@@ -114,8 +112,7 @@ def test_a_new_model_predicts_the_frequencies_of_the_conditions_of_a_batch():
 
 def test_attributes_are_predicted_from_those_before_them():
     condition = CONDITIONS["attributes"]
-    factor = modeled(condition, 5)
-    y = all_images(condition.spec)
+    factor, y = modeled(condition, 5), all_images(condition.spec)
     with torch.no_grad():
         p = factor(factor.rows(y)).exp().view(2, 2, 2)
     independent = torch.einsum("a,b,c->abc", p.sum((1, 2)), p.sum((0, 2)), p.sum((0, 1)))
@@ -124,7 +121,7 @@ def test_attributes_are_predicted_from_those_before_them():
 
 def test_the_null_condition_has_weights_of_its_own():
     condition = CONDITIONS["label, optional"]
-    model = randomized(chain(condition), 1)
+    model = randomized(chain(condition), 1).eval()
     images = random_images(4, IMAGE, 1)
     null = model.log_prob(images, condition.nulls(4)).detach()
     with torch.no_grad():
@@ -158,24 +155,22 @@ def test_sizes_that_do_not_fit_are_refused():
 
 
 def test_a_condition_of_the_wrong_form_is_refused():
-    label, optional = CONDITIONS["label"], CONDITIONS["label, optional"]
-    images = random_images(2, IMAGE, 0)
-    with pytest.raises(UserError, match="requires a condition"):
-        prior(label, IMAGE).log_prob(images)
-    with pytest.raises(UserError, match=r"expected shape \(b, 1, 1, 1\)"):
-        prior(label, IMAGE).log_prob(images, torch.zeros(2, 1, dtype=torch.int64))
-    with pytest.raises(UserError, match=r"expected integers in \[0, 5\)"):
-        prior(label, IMAGE).bits_per_dim(images, torch.full((2, 1, 1, 1), 5))
-    with pytest.raises(UserError, match="not trained with the null condition"):
-        prior(label, IMAGE).bits_per_dim(images, label.nulls(2))
-    with pytest.raises(UserError, match="one for each of 2 images, got 3"):
-        prior(label, IMAGE).log_prob(images, torch.zeros(3, 1, 1, 1, dtype=torch.int64))
-    assert prior(optional, IMAGE).bits_per_dim(images).shape == (2,)
-    unconditional = Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))])
-    with pytest.raises(UserError, match="has no condition"):
-        unconditional.bits_per_dim(images, torch.zeros(2, 1, 1, 1, dtype=torch.int64))
-    with pytest.raises(UserError, match="does not accept a condition"):
-        unconditional.factors[0](images, None, torch.zeros(2, 1, 1, 1, dtype=torch.int64))
+    label, optional = prior(CONDITIONS["label"], IMAGE), prior(CONDITIONS["label, optional"], IMAGE)
+    plain = Chain([Factor(CausalDistribution(components.light(LIGHT, IMAGE)))])
+    images, none = random_images(2, IMAGE, 0), torch.zeros(2, 1, 1, 1, dtype=torch.int64)
+    for call, condition, message in (
+        (label.log_prob, None, "requires a condition"),
+        (label.log_prob, none[..., 0, 0], r"expected shape \(b, 1, 1, 1\)"),
+        (label.bits_per_dim, none + 5, r"expected integers in \[0, 5\)"),
+        (label.bits_per_dim, none - 1, "not trained with the null condition"),
+        (label.log_prob, none[[0, 0, 0]], "one for each of 2 images, got 3"),
+        (optional.log_prob, None, "prior: training needs the condition of each image; -1 is the null condition"),
+        (plain.bits_per_dim, none, "has no condition"),
+        (lambda image, y: plain.factors[0](image, None, y), none, "does not accept a condition"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call(images, condition)
+    assert optional.eval().bits_per_dim(images).shape == (2,)
 
 
 def test_factors_with_different_conditions_are_refused():

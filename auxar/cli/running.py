@@ -12,7 +12,7 @@ from auxar.commandline.parser import arguments_of
 from auxar.errors import UserError, printable, shown
 from auxar.work.signals import WORKER_DIED, Interrupted, heeding_signals
 
-KEPT = "finished work is kept, and the same command continues a run from its last checkpoint"
+KEPT = "work that is stored, such as checkpoints and finished images, is kept, and the same command continues from it"
 
 
 def run(options: argparse.Namespace) -> int:

@@ -234,6 +234,9 @@ class Parser(argparse.ArgumentParser):
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             near = difflib.get_close_matches(unknown[0], self._option_string_actions, n=1, cutoff=0.7)
+            own = re.match("--(label|attributes|mask|image)[= ]?(.*)", " ".join(unknown[:2]))
+            if own and "--condition" in self._option_string_actions:
+                near = [f"--condition {own[1]}={own[2]}"]
             self.error(f"unexpected argument {shown(unknown[0])}" + (f"; did you mean '{near[0]}'?" if near else ""))
         return found, unknown
 

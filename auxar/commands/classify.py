@@ -26,19 +26,20 @@ def _shown(found: Classes) -> Result:
 def _lines(found: Classes) -> Iterator[str]:
     kind = "exact p(X | y)" if found.kind == "exact" else "lower bounds of p(X | y)"
     labels = "the model's p(y)" if found.modeled else "equally probable labels"
-    if found.accuracy is not None:
-        yield from _table(found.accuracy, f"from {kind} and {labels}")
-        return
-    yield f"probabilities p(y | X), from {kind} and {labels}"
+    if found.images:
+        yield f"probabilities p(y | X), from {kind} and {labels}"
     for image in found.images:
         pairs = zip(image.names, image.probabilities, strict=True)
         classes = ", ".join(f"{one_line(name)} {probability:.3f}" for name, probability in pairs)
         yield f"{one_line(str(image.file))}: {classes}"
+    if found.accuracy is not None:
+        which = "images, whose folders name their labels," if found.images else "held-out images"
+        yield from _table(found.accuracy, which, f"from {kind} and {labels}")
 
 
-def _table(found: Accuracy, how: str) -> Iterator[str]:
+def _table(found: Accuracy, which: str, how: str) -> Iterator[str]:
     error = "" if found.standard_error is None else f" ± {found.standard_error:.3f}"
-    yield f"{found.share:.3f}{error} of {found.images} held-out images have their own label as the most probable, {how}"
+    yield f"{found.share:.3f}{error} of {found.images} {which} have their own label as the most probable, {how}"
     names = [one_line(name, LONGEST_NAME) for name in found.names]
     width = max(map(len, (*names, str(found.images)))) + 2
     yield " " * width + "".join(name.rjust(width) for name in names)
@@ -63,7 +64,8 @@ def classify(
     The probability of a label y given an image X is p(y | X) ∝ p(X | y) p(y), with a model whose condition is a label.
     p(y) is the model's own if its recipe has condition.prior; otherwise all labels are equally probable. Without
     images, held-out images of the run's data, whose labels are known, are classified. The result is then the share of
-    those whose most probable label is their own, with the numbers of images by both labels.
+    those whose most probable label is their own, with the numbers of images by both labels. Images in folders that have
+    the names of labels are counted, too.
 
     Args:
         paths (PATH): image files, or folders of image files (default: held-out images)
@@ -90,14 +92,13 @@ def classify(
     from auxar.work.processes import check_alone
 
     folder = as_path(run, "run")
-    files = None if paths is None else as_paths(paths, "paths")
+    files = None if paths is None else image_files(as_paths(paths, "paths"), "paths")
     as_integer(top, "top", least=1)
     as_integer(heldout, "heldout", least=1)
-    found = [] if files is None else image_files(files, "paths")
     check_alone("auxar classify")
     model = load(folder, device, trust_plugins=trust_plugins)
     label_condition(model.chain)
     if files is None:
         return heldout_accuracy(model, heldout)
-    result = model.classify(model.prepare(found, resize=resize))
-    return most_probable(result, found, top, modeled=model.chain.condition_factor is not None)
+    result = model.classify(model.prepare(files, resize=resize))
+    return most_probable(result, files, top, modeled=model.chain.condition_factor is not None)

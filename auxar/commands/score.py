@@ -29,10 +29,11 @@ def _lines(scores: Scores) -> Iterator[str]:
     yield f"{'bits/dim':>9}{'rank':>7}{'other':>8}{'difference':>12}{'rank':>7}  image"
     for image in scores.images:
         cells = (image.bits_per_dim, image.rank, image.other_bits_per_dim, image.difference, image.difference_rank)
-        widths = (9, 7, 8, 12, 7)
         texts = [UNKNOWN if cell is None else f"{cell:.3f}" for cell in cells]
-        row = "".join(text.rjust(width) for text, width in zip(texts, widths, strict=True))
+        row = "".join(text.rjust(width) for text, width in zip(texts, (9, 7, 8, 12, 7), strict=True))
         yield f"{row}  {one_line(str(image.file))}"
+    if any(image.other_bits_per_dim is None for image in scores.images):
+        yield f"{UNKNOWN}: lossless files store only 1 or 3 channels of 256 levels; --against compares with a model"
     if scores.strongest is not None:
         yield f"the strongest colors of the maps stand for {scores.strongest:.1f} bits of a pixel or more"
 

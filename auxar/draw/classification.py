@@ -114,17 +114,19 @@ class Classes:
     modeled: bool
     """Whether p(y) is the model's own. Otherwise all classes have the same p(y)."""
     accuracy: Accuracy | None = None
-    """The accuracy on held-out images; None if images were given."""
+    """The accuracy on held-out images, or on images whose folders have the names of their labels; otherwise None."""
 
 
 def most_probable(found: Classification, files: Sequence[Path], top: int, *, modeled: bool) -> Classes:
-    """The `top` most probable classes of the images in `files`."""
+    """The `top` most probable classes of the images in `files`, and the accuracy if their folders name the labels."""
     values, places = found.probabilities.topk(min(top, len(found.names)))
     images = tuple(
         ImageClass(file, tuple(found.names[place] for place in row), tuple(probabilities))
         for file, row, probabilities in zip(files, places.tolist(), values.tolist(), strict=True)
     )
-    return Classes(images, "exact" if found.exact else "bound", modeled)
+    own = [found.names.index(file.parent.name) for file in files if file.parent.name in found.names]
+    accuracy = Accuracy.of(found.labels, torch.tensor(own), found.names) if len(own) == len(files) else None
+    return Classes(images, "exact" if found.exact else "bound", modeled, accuracy)
 
 
 def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classification:
@@ -132,8 +134,7 @@ def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classifica
     condition = label_condition(chain)
     columns = []
     for label in range(condition.spec.levels):
-        given = torch.full((len(images), 1, 1, 1), label)
-        found = factor_log_probs(chain, images, batch_size, given)
+        found = factor_log_probs(chain, images, batch_size, torch.full((len(images), 1, 1, 1), label))
         columns.append(torch.stack([factor.log_prob for factor in found]).sum(0))
     names = condition.names or tuple(map(str, range(condition.spec.levels)))
     return Classification(torch.stack(columns, 1), _log_prior(chain, condition), names, chain.exact)
@@ -142,10 +143,8 @@ def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classifica
 def label_condition(chain: Chain) -> Condition:
     """The condition of a model. Raises `UserError` unless it is a label."""
     if chain.condition is None or chain.condition.kind != "label":
-        found = (
-            "has no condition" if chain.condition is None else f"has a condition of the kind '{chain.condition.kind}'"
-        )
-        raise UserError(f"classification needs a model whose condition is a label, but this model {found}")
+        found = "no condition" if chain.condition is None else f"a condition of the kind '{chain.condition.kind}'"
+        raise UserError(f"classification needs a model whose condition is a label, but this model has {found}")
     return chain.condition
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from auxar.data.decoding import read_file
 from auxar.errors import UserError, naming, nearest_path, one_line
-from auxar.files import FILE, FOLDER, entries, kind
+from auxar.files import FOLDER, entries, is_file, kind
 from auxar.recipe.paths import EXTENSIONS
 
 Picture = bytes | Image.Image
@@ -30,10 +30,9 @@ def image_files(paths: Sequence[Path], what: str) -> list[Path]:
 def images_at(path: Path, what: str) -> list[Path]:
     """The path itself if it is a file, or the image files in a folder, sorted by name. Raises as `image_files` does."""
     with naming(what):
-        found = kind(path, follow_links=True)
-    if found == FILE:
-        return [path]
-    if found != FOLDER:
+        if not (is_folder := kind(path, follow_links=True) == FOLDER) and is_file(path):
+            return [path]
+    if not is_folder:
         raise UserError(f"{what}: there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
     inside = [file for file in entries(path) if _is_named_image(file) and kind(file, follow_links=True) != FOLDER]
     if not inside:

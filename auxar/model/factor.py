@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-from auxar.model.condition import Condition, Conditioning, is_null, row_spec
+from auxar.model.condition import NULL, Condition, Conditioning, is_null, row_spec
 from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
 from auxar.model.embedding import Embedding
 from auxar.model.image import ImageSpec, Interval, Known
@@ -187,8 +187,9 @@ class Factor(nn.Module):
 
         `image` and `view` have integers of shapes (b, *image.shape) and (b, *view_spec.shape). For a prior, `view` is
         None. `condition` has integers of shape (b, *condition.spec.shape); None is the null condition, or no condition
-        if the factor has none. Raises `UserError` if a view is missing or unexpected, or if a condition is given to a
-        factor without one, because ignoring it would give the likelihood of a different model.
+        if the factor has none. Raises `UserError` if a view is missing or unexpected, if a condition is given to a
+        factor without one, because ignoring it would give the likelihood of a different model, and if the condition is
+        None in training mode but may be given, because only the null condition would be trained.
         """
         found: Tensor = self.distribution.log_prob(image, *self._arguments(image, view, condition))
         return found
@@ -265,6 +266,8 @@ class Factor(nn.Module):
 
     def _arguments(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Any, ...]:
         """The arguments of the distribution after the image: features and given views, or nothing without features."""
+        if condition is None and self.training and self.condition is not None and self.condition.optional:
+            raise UserError(f"{self.name}: training needs the condition of each image; {NULL} is the null condition")
         features = self.features(len(image), view, condition)
         return () if features is None else (features, self.given(view))
 

@@ -26,6 +26,7 @@ from auxar.files import (
 from auxar.model import Arithmetic, Chain, Converted, Factor
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import read_record
+from auxar.runs.weights import advising
 
 WEIGHTS, OPTIONS, DESCRIPTION = "weights", "options", "description"
 """Metadata keys: the checksum of the weights, the options of the arithmetic, and the description of the tensors."""
@@ -69,7 +70,8 @@ class ConvertedFactors:
     @property
     def recorded(self) -> dict[str, Recorded]:
         """The content of the file with the digests, by factor. It is empty if there is no file."""
-        return read_record(self.record, Record).factors if is_file(self.record) else {}
+        with advising(self.record):
+            return read_record(self.record, Record).factors if is_file(self.record) else {}
 
     @property
     def _output(self) -> ConvertedFactors:
@@ -106,13 +108,13 @@ class ConvertedFactors:
                     f"{path} was made from other weights than {weights}; make it again with `auxar integers`"
                 )
 
-        tensors, metadata = read_tensors(path, check)
-        converted = Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
-        made = attrs.evolve(_origin(metadata, path), digest=digest(converted))
+        with advising(path):
+            tensors, metadata = read_tensors(path, check)
+            converted = Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
+            made = attrs.evolve(_origin(metadata, path), digest=digest(converted))
         if (other := self.other_digest(factor, made)) is not None:
             raise UserError(
-                f"{path} has the digest {made.digest}, but {self.record.name} records {other}; restore the original "
-                "file"
+                f"{path} has the digest {made.digest}, but {self.record.name} records {other}; restore the original"
             )
         return converted, made
 
@@ -167,7 +169,8 @@ def read_origin(path: Path) -> Recorded | None:
 
     Raises `DamagedFile` if its header is invalid.
     """
-    return _origin(read_metadata(path), path) if is_file(path) else None
+    with advising(path):
+        return _origin(read_metadata(path), path) if is_file(path) else None
 
 
 def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithmetic) -> Chain:
@@ -183,8 +186,7 @@ def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithme
         path = files.path(factor.name)
         if not is_file(path):
             raise UserError(
-                f"{path} is missing: the run is not converted to integers yet; convert it with "
-                f"`auxar integers {run.name}`"
+                f"{path} is missing: the run is not converted to integers yet; run `auxar integers {run.name}`"
             )
         converted, made = files.read(factor.name)
         digests[factor.name] = made.digest

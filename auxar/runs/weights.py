@@ -14,6 +14,7 @@ from auxar.errors import UserError, one_line
 from auxar.files import (
     DamagedFile,
     Shapes,
+    entries,
     is_file,
     metadata_entry,
     parse_json,
@@ -28,7 +29,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.structuring import unstructure
 from auxar.runs.differences import differences
 from auxar.runs.history import History, read_history
-from auxar.runs.layout import RunFolder
+from auxar.runs.layout import SAVED, RunFolder
 from auxar.runs.versions import check_versions
 
 CheckMetadata = Callable[[Mapping[str, str]], None]
@@ -37,6 +38,8 @@ WEIGHTS, OWN = "weights", "own"
 """Metadata key of the kind of the weights, and its value for weights of a user's own training loop."""
 CONDITION = "condition"
 """The key of the condition in a factor's `recipe_part`, if the recipe has one."""
+AGAIN = "get the model again (one from the Hugging Face hub: delete its folder in the cache first)"
+"""Advice on recovery if a model has no checkpoints, as one that was exported, installed or downloaded."""
 LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
@@ -66,7 +69,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, names: Sequence[str]) -> None:
 
 def check_header(path: Path, factor: Factor, check: CheckMetadata) -> None:
     """Checks the header of a file of weights as `read_weights` does, without reading tensors."""
-    with advising():
+    with advising(path):
         _checking(path, factor, check)(*read_header(path))
 
 
@@ -97,7 +100,7 @@ def read_weights(path: Path, factor: Factor, check: CheckMetadata) -> dict[str, 
     Before any tensor is read, `check` is called with the metadata. It raises `UserError` to refuse the file. Also
     raises `UserError` if the file is missing, if its tensors do not have the factor's shapes, and if it is damaged.
     """
-    with advising():
+    with advising(path):
         tensors, metadata = read_tensors(path, _checking(path, factor, check))
     factor.load_state_dict(tensors)
     return metadata
@@ -127,7 +130,7 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
     path = run.weights(name)
     if not is_file(path):
         return None
-    with advising():
+    with advising(path):
         metadata = read_metadata(path)
         own, history = metadata_entry(metadata, WEIGHTS, path) == OWN, read_history(metadata, path)
         steps, total = (_count(metadata, key, path) for key in ("trained_steps", "complete_at"))
@@ -182,14 +185,17 @@ def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def advising() -> Iterator[None]:
-    """Appends advice on recovery to an error about a damaged file of weights."""
+def advising(path: Path) -> Iterator[None]:
+    """Appends advice on recovery to an error about the file `path`: weights, or factors in another arithmetic."""
     try:
         yield
     except DamagedFile as error:
-        raise DamagedFile(
-            f"{error}; delete this file, and `auxar run` writes it again from the last checkpoint"
-        ) from None
+        advice = AGAIN
+        if not SAVED.fullmatch(path.name):
+            advice = f"delete this file, and `auxar integers` makes it again from the training images; or {AGAIN}"
+        elif entries(path.parent, "training-*.safetensors"):
+            advice = "delete this file, and `auxar run` writes it again from the last checkpoint"
+        raise DamagedFile(f"{error}; {advice}") from None
 
 
 def _checking(path: Path, factor: Factor, check: CheckMetadata) -> Callable[[Shapes, Mapping[str, str]], None]:
@@ -204,9 +210,10 @@ def _checking(path: Path, factor: Factor, check: CheckMetadata) -> Callable[[Sha
 def _trained(run: RunFolder, factor: Factor) -> Path:
     path = run.weights(factor.name)
     if not is_file(path):
-        raise UserError(
-            f"{path} is missing: factor {factor.name} is not trained; train it with `auxar run` and the run's recipe"
-        )
+        told = f"factor {factor.name} is not trained; train it with `auxar run` and the run's recipe"
+        if run.saved and not entries(run.path, "factors/*/training-*.safetensors"):
+            told += f", or, if the model was exported, {AGAIN}"
+        raise UserError(f"{path} is missing: {AGAIN if run.model else told}")
     return path
 
 

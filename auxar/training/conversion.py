@@ -11,7 +11,7 @@ from torch import Tensor
 
 from auxar.data.sets import DataSets
 from auxar.errors import UserError
-from auxar.files import is_file, read_checksum
+from auxar.files import DamagedFile, is_file, read_checksum
 from auxar.model import FLOAT, Chain, Converted
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_component
@@ -75,7 +75,8 @@ def convert_run(
             logger.info("%s is kept", path)
         else:
             if is_file(path):
-                logger.warning("%s belongs to other weights and is replaced", path)
+                loss = "files made with older integers need an export made before"
+                logger.warning("%s is damaged or belongs to other weights, and is replaced; %s", path, loss)
             examples = examples or training_views(model, data(), images)
             inputs = factor.inputs(*examples)
             converted = arithmetic.convert(factor, *inputs)
@@ -104,16 +105,24 @@ def converted_models(
 
 
 def is_converted(run: RunFolder, name: str, choice: ComponentChoice) -> bool:
-    """Whether a factor was converted from the run's present weights. Raises `UserError` if it has other options."""
+    """Whether a factor was converted from the run's present weights. A damaged file of the user's own does not count.
+
+    Raises `UserError` if it has other options or, for a model that comes trained or is on the hub, if it is damaged.
+    """
     files, expected = ConvertedFactors(run, choice.name), options_text(choice.options)
-    origin = files.origin(name)
-    if origin is not None and origin.options != expected:
+    try:
+        made = files.read(name)[1] if files.origin(name) else None
+    except DamagedFile:
+        if run.model is not None:
+            raise
+        return False
+    if made is not None and made.options != expected:
         raise UserError(
             f"{files.path(name)} was made with other numbers of bits: expected {expected}, found "
-            f"{origin.options}; delete it to make it again, but then files and samples that depend on it cannot be "
+            f"{made.options}; delete it to make it again, but then files and samples that depend on it cannot be "
             "decoded or drawn again"
         )
-    return origin is not None
+    return made is not None
 
 
 @torch.no_grad()

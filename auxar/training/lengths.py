@@ -124,10 +124,9 @@ def _too_short(recipe: Recipe, name: str, total: int, done: int, finished: int |
     key = f"{recipe.training_key(name)}.{_length(recipe, name)}"
     found = str(total) if config.steps is not None else f"{config.epochs} ({total} steps)"
     weights = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
-    choice = f"{done} or more steps{weights}"
     return UserError(
-        f"{key}: {found} is fewer than the {done} steps that factor {name} already has; use {choice} or choose another "
-        "folder with --out"
+        f"{key}: {found} is fewer than the {done} steps that factor {name} already has; use {done} or more "
+        f"steps{weights} or, for this factor alone, training.factor.{name}.steps, or choose another folder with --out"
     )
 
 

@@ -13,9 +13,11 @@ from PIL import Image
 
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.files import is_file
+from auxar.locks import acquire
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.facts import flat
 from auxar.recipe.loading import recipe_table
+from auxar.runs.format import RECORD
 
 SIMPLE = (bool, int, float, str)
 """Types of values in a configuration that all trackers take."""
@@ -32,10 +34,7 @@ def check_trackers(choices: Sequence[ComponentChoice]) -> None:
             hint = did_you_mean(choice.name, known)
             raise UserError(f"training.trackers: Accelerate has no tracker named '{choice.name}'{hint}")
         if choice.name not in installed:
-            raise UserError(
-                f"training.trackers: the tracker '{choice.name}' is not installed; run `pip install {choice.name}` or "
-                "remove it from the list"
-            )
+            raise UserError(f"training.trackers: '{choice.name}' is not installed; run `pip install {choice.name}`")
 
 
 def start_trackers(recipe: Recipe, run: Path, accelerator: Accelerator) -> None:
@@ -45,22 +44,30 @@ def start_trackers(recipe: Recipe, run: Path, accelerator: Accelerator) -> None:
 
     The option `project` of a tracker of Accelerate replaces the name of this folder. Other options are arguments of the
     function that starts a run in the tracker's package. Raises `UserError` if the package refuses them.
+
+    In W&B, the run has the name of this folder, and is resumed if training is continued. Of several workers that train
+    factors at the same time, only the first uses this run; the others begin runs of their own.
     """
     try:
-        accelerator.log_with = [_tracker(choice, run) for choice in recipe.training.trackers]
+        accelerator.log_with = [_tracker(choice, run, accelerator) for choice in recipe.training.trackers]
         values = {key: value if isinstance(value, SIMPLE) else str(value) for key, value in flat(recipe_table(recipe))}
         accelerator.init_trackers(run.name, config=values)
     except TypeError as error:
         raise UserError(f"training.trackers: {one_line(str(error))}") from error
 
 
-def _tracker(choice: ComponentChoice, run: Path) -> Any:
+def _tracker(choice: ComponentChoice, run: Path, accelerator: Accelerator) -> Any:
     if choice.component is not None:
         return choice.build()
     tracker = LOGGER_TYPE_TO_CLASS[choice.name]
     folder = (run,) if tracker.requires_logging_directory else ()
-    options = dict(choice.options)
-    return tracker(options.pop("project", run.name), *folder, **options)
+    options = {"project": run.name, **choice.options}
+    if choice.name == "wandb" and accelerator.is_main_process:
+        accelerator.wandb_lock = acquire(run / ".wandb.lock", timeout=0)  # It is released with the accelerator.
+        # The time at which the folder was made is the same whenever its run is continued.
+        own = {"id": f"{(run / RECORD).stat().st_mtime_ns:x}", "resume": "allow"} if accelerator.wandb_lock else {}
+        options = {"name": run.name, **own, **options}
+    return tracker(options.pop("project"), *folder, **options)
 
 
 def track_results(accelerator: Accelerator, bits: Mapping[str, float], pictures: Mapping[str, Path]) -> None:

@@ -176,7 +176,10 @@ class Archiver:
         for part in steps(chunks_of([self.size(entry) for entry in chosen], DECODED_DIMS), "decoding"):
             records = container.records(chosen[part], coarse=depth > 0)
             for tile, group in itertools.groupby(records, key=lambda each: self.header.tile_of(each[0])):
-                yield from self._pictures(list(group), tile, depth)
+                try:
+                    yield from self._pictures(list(group), tile, depth)
+                except UserError as error:  # A forged lag does not fit the network.
+                    raise UserError(f"{container.path}: {error}") from None
 
     def _at_size(self, height: int, width: int) -> tuple[Chain, list[tuple[FactorCoder, int]]]:
         """The model at the size of tiles, and its coders with their lags, the coarsest first."""

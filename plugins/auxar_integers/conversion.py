@@ -41,7 +41,7 @@ from auxar_layers.integer_functions import (
     sigmoid_table,
     tanh_table,
 )
-from auxar_samplers.compiler.tracer import unusual
+from auxar_samplers.compiler.tracer import unsupported, unusual
 
 
 @attrs.frozen
@@ -64,11 +64,6 @@ _WITH_ONE_SOURCE: Mapping[Any, tuple[type[IntegerFunction], Callable[[int, int],
 }
 """Functions of a single value that need nothing but their table, if they have one."""
 _WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul, torch.cat)
-
-
-def _is_constant(node: fx.Node) -> bool:
-    """Whether all arguments of an operation are parameters of the network or numbers."""
-    return all(not isinstance(each, fx.Node) or each.op == "get_attr" for each in node.args)
 
 
 class Converter:
@@ -99,34 +94,34 @@ class Converter:
 
     @classmethod
     def check(cls, network: nn.Module, graph: fx.Graph) -> None:
-        """Raises `NoIntegersError`, with its name, if a layer or function of a network has no integer counterpart."""
-        modules = dict(network.named_modules())
-        needed = needed_nodes(graph)
+        """Raises `NoIntegersError`, with all their names, if layers or functions have no integer counterpart."""
+        modules, needed = dict(network.named_modules()), needed_nodes(graph)
         image = next(node for node in graph.nodes if node.op == "placeholder")
-        for node in graph.nodes:
-            if node not in needed or node.op in ("placeholder", "output"):
-                continue
-            if node.op == "get_attr" and all(user.target is operator.mul for user in node.users):
-                continue  # A factor for each channel, or for all.
-            name = getattr(node.target, "__name__", node.target)
-            if node.op == "call_module":
-                module = modules[str(node.target)]
-                if not isinstance(module, Dropout) and type(module) not in INTEGER_LAYERS:
-                    raise NoIntegersError(
-                        f"the layer {node.target} ({type(module).__name__}) has no integer counterpart"
-                    )
-            elif node.op != "call_function" or node.target not in cls._functions:
-                raise NoIntegersError(f"the operation {node.op} {name} has no integer counterpart")
-            elif len(node.args) != (2 if node.target in _WITH_TWO_ARGUMENTS else 1):
-                raise NoIntegersError(f"a call of {name} with {len(node.args)} arguments has no integer counterpart")
-            elif node.target is torch.cat and node.args[1] != 1:
-                raise NoIntegersError(f"a call of cat with dim = {node.args[1]} has no integer counterpart")
-            elif node.target is operator.mul and _is_constant(node):
-                raise NoIntegersError("a product of parameters and numbers alone has no integer counterpart")
-            elif image in node.all_input_nodes:
-                raise NoIntegersError(f"{name} is applied to the image itself, which only layers may take")
-            for key, value in unusual(node).items():
-                raise NoIntegersError(f"a call of {name} with {key} = {value} has no integer counterpart")
+        nodes = [node for node in graph.nodes if node in needed and node.op not in ("placeholder", "output")]
+        if problems := list(dict.fromkeys(filter(None, (cls._problem(node, modules, image) for node in nodes)))):
+            raise NoIntegersError("; ".join(problems))
+
+    @classmethod
+    def _problem(cls, node: fx.Node, modules: Mapping[str, nn.Module], image: fx.Node) -> str | None:
+        """The reason why an operation has no integer counterpart; None if it has one."""
+        name, none = getattr(node.target, "__name__", node.target), "has no integer counterpart"
+        if node.op == "call_module":
+            kind = type(modules[str(node.target)])
+            return None if issubclass(kind, Dropout) or kind in INTEGER_LAYERS else unsupported(node, modules, none)
+        if node.op == "get_attr":  # A factor for each channel, or for all, or something else.
+            return None if all(user.target is operator.mul for user in node.users) else f"the parameter {name} {none}"
+        if node.op != "call_function" or node.target not in cls._functions:
+            return unsupported(node, modules, none)
+        if len(node.args) != (2 if node.target in _WITH_TWO_ARGUMENTS else 1):
+            return f"a call of {name} with {len(node.args)} arguments {none}"
+        if node.target is torch.cat and node.args[1] != 1:
+            return f"a call of cat with dim = {node.args[1]} {none}"
+        if node.target is operator.mul and all(each.op == "get_attr" for each in node.all_input_nodes):
+            return f"a product of parameters and numbers alone {none}"
+        if image in node.all_input_nodes:
+            return f"{name} is applied to the image itself, which only layers may take"
+        more = ", ".join(f"{key} = {value}" for key, value in unusual(node).items())
+        return f"a call of {name} with {more} {none}" if more else None
 
     def convert(self) -> tuple[IntegerGraph, Quantity]:
         """Returns the integer graph and its result."""

@@ -19,6 +19,8 @@ from auxar.errors import UserError
 from auxar.files import read_json
 from auxar.report.reading import read_run
 
+MAP = {"name": "map", "min_weight": 0.05}
+
 # Mistakes in a recipe
 
 
@@ -79,15 +81,14 @@ def test_an_unknown_choice_is_answered_with_the_nearest_one(capsys, arguments, n
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
-    [("--sed 7", "'--sed'; did you mean '--seed'?"), ("--label 7", "'--label'"), ("more", "'more'")],
+    ("given", "near"), [("--sed 7", "--seed"), ("--label 7", "--condition label=7"), ("--mask=a", "--condition mask=a")]
 )
-def test_an_unexpected_argument_is_answered_with_the_options_of_its_command(capsys, given, said):
+def test_an_unexpected_argument_is_answered_with_the_options_of_its_command(capsys, given, near):
     with pytest.raises(SystemExit):
         main(["sample", "emoji32", *given.split()])
     told = capsys.readouterr().err
     assert told.startswith("usage: auxar sample")
-    assert told.endswith(f"unexpected argument {said}\n")
+    assert told.endswith(f"unexpected argument '{given.split()[0]}'; did you mean '{near}'?\n")
 
 
 @pytest.mark.parametrize(
@@ -139,22 +140,16 @@ def test_samples_that_cannot_be_drawn(finished, refused, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--set", "sampling.images=2", "sampling.seed=4"], {"count": 2, "seed": 4}),
-        (
-            ["--set", "sampling.rule=reduced", "sampling.rule.reduction=2", "-n", "1"],
-            {"rule": {"name": "reduced", "reduction": 2.0, "min_weight": 0.05}},
-        ),
-        (
-            ["--set", "sampling.rule.name=reduced", "sampling.rule.reduction=2", "-n", "1", "--rule", "map"],
-            {"rule": {"name": "map", "min_weight": 0.05}},
-        ),
-        (["--given", "IMAGE"], {"draws_each": 4}),
-        (["--given", "IMAGE", "--set", "sampling.images=2"], {"draws_each": 2}),
-        (["--given", "IMAGE", "--set", "sampling.images=2", "-n", "1"], {"draws_each": 1}),
+        ("--set sampling.images=2 sampling.seed=4", {"count": 2, "seed": 4}),
+        ("--set sampling.rule=reduced sampling.rule.reduction=2", {"rule": MAP | {"name": "reduced", "reduction": 2}}),
+        ("--set sampling.rule.name=reduced sampling.rule.reduction=2 -n 1 --rule map", {"rule": MAP}),
+        ("--given IMAGE", {"draws_each": 4}),
+        ("--given IMAGE --set sampling.images=2", {"draws_each": 2}),
+        ("--given IMAGE --set sampling.images=2 -n 1", {"draws_each": 1}),
     ],
 )
 def test_options_win_over_settings_and_settings_over_the_recipe(pictures, finished, tmp_path, arguments, expected):
-    words = [str(pictures / "000.png") if word == "IMAGE" else word for word in arguments]
+    words = arguments.replace("IMAGE", str(pictures / "000.png")).split()
     assert main(["sample", str(finished), "--out", str(tmp_path / "drawn"), *words]) == 0
     facts = read_json(tmp_path / "drawn" / "samples.json")
     assert {key: facts[key] for key in expected} == expected
@@ -166,7 +161,8 @@ def test_an_interrupted_command_says_how_to_go_on(recipe, monkeypatch, capsys):
 
     monkeypatch.setattr("auxar.training.factors.FactorLoop", interrupt)
     assert main(["run", str(recipe)]) == 130
-    assert "the same command continues a run from its last checkpoint" in capsys.readouterr().err
+    told = "interrupted; work that is stored, such as checkpoints and finished images, is kept, and the same command "
+    assert f"auxar: {told}continues from it\n" in capsys.readouterr().err
 
 
 def test_the_installed_command_and_its_status(tmp_path):

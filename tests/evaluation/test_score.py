@@ -19,6 +19,7 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
+from auxar.commands.score import _lines
 from auxar.draw.scoring import ScoreTable, _scores
 from auxar.errors import UserError
 from auxar.evaluation import codecs
@@ -56,7 +57,9 @@ def test_without_the_data_there_are_no_ranks(finished, images, tmp_path, caplog)
 def test_ranks_are_shares_of_smaller_values():
     columns = {"bits_per_dim": torch.tensor([2.0, 1.0, 2.0, 3.0, 4.0])}  # The last four are of held-out images.
     model: Any = SimpleNamespace(exact=True)
-    assert [image.rank for image in _scores(model, [Path("a.png")], columns).images] == [0.25]
+    scores = _scores(model, [Path("a.png")], columns)
+    assert [image.rank for image in scores.images] == [0.25]
+    assert [*_lines(scores)][-1].startswith("–: lossless files store only 1 or 3 channels of 256 levels; --against")
 
 
 def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys, refused):
@@ -65,15 +68,13 @@ def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys, ref
     lines = capsys.readouterr().out.splitlines()
     assert [line.rpartition("  ")[2] for line in lines[2:]] == images
     scores = auxar.score(finished, images, heldout=5)
-    with open("scores.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(io.StringIO(file.read())))
+    rows = list(csv.DictReader(io.StringIO(Path("scores.csv").read_text("utf-8"))))
     assert [row["file"] for row in rows] == images
     assert [float(row["rank"]) for row in rows] == [image.rank for image in scores.images]
     told = refused(*command[:-3], "-q", "-o", "scores.csv")
     assert "scores.csv exists; files are replaced only with --replace" in told
     assert main([*command[:-3], "-q", "-o", "scores.csv", "--replace", "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert [image["file"] for image in record["images"]] == images
+    assert [image["file"] for image in json.loads(capsys.readouterr().out)["images"]] == images
 
 
 def test_a_stopped_command_goes_on_with_the_images_that_are_left(finished, images, monkeypatch):

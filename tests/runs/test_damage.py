@@ -22,6 +22,7 @@ from auxar.runs.format import FORMAT
 
 VERSION = importlib.metadata.version("auxar")
 PRIOR, STAGE = (f"factors/{name}/weights.safetensors" for name in ("prior", "stage0"))
+DRAWN = "samples/samples.json"
 Damage = Callable[[Path], Any]
 
 
@@ -46,6 +47,11 @@ def replaced(old: str, new: str) -> Damage:
 def entry(key: str, value: str | None = None) -> Damage:
     """Gives an entry of the metadata another value, or removes it."""
     return lambda file: with_metadata(file, **{key: value})
+
+
+def exported(damage: Damage) -> Damage:
+    """Removes the checkpoints, which exported runs do not have, and then damages a file."""
+    return lambda file: (*map(Path.unlink, file.parents[1].glob("*/training-*")), damage(file))
 
 
 def first(change: Callable[[Tensor], Tensor]) -> Damage:
@@ -81,10 +87,13 @@ OTHER_VERSION = (
     "was trained with version {} of the network's CausalConv2d, but this auxar has version 2, which computes other "
     "values from the same weights; use the auxar that trained it, or train the factor in a new folder (--out)"
 )
+UNTRAINED = "is missing: factor stage0 is not trained; train it with `auxar run` and the run's recipe"
 TABLE: list[tuple[str, Damage, str, str]] = [
-    (STAGE, Path.unlink, "load", "is missing: factor stage0 is not trained; train it with `auxar run` and the run's"),
+    (STAGE, Path.unlink, "load", UNTRAINED),
     *((PRIOR, damage, "load", "is damaged: ") for damage in (cut, holding(b""), holding(b"garbage"))),
     (PRIOR, flipped, "sample", "is damaged: its content does not match its checksum; delete this file"),
+    (PRIOR, exported(flipped), "load", "is damaged: its content does not match its checksum; get the model again"),
+    (STAGE, exported(Path.unlink), "load", f"{UNTRAINED}, or, if the model was exported, get the model again"),
     (PRIOR, first(lambda values: values[None]), "load", "does not belong to factor prior of this recipe: 1 tensor(s)"),
     (STAGE, lambda file: shutil.copy(file.parents[1] / "prior" / file.name, file), "load", "does not belong to factor"),
     (PRIOR, entry("recipe"), "load", "is damaged: its metadata entry 'recipe' is missing"),
@@ -96,14 +105,14 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     *((PRIOR, another_version(found), verb, OTHER_VERSION.format(found)) for found, verb in ((1, "load"), (3, "run"))),
     *(("recipe.toml", holding(text), "load", ": ") for text in (b"", b"[[[", b"\xff", b"[data]\npath = 3\n")),
     ("evaluation.safetensors", holding(b"garbage"), "compare", "is damaged: "),
-    ("samples/samples.json", holding("[]"), "report", "is damaged: expected a table, got a list []"),
+    (DRAWN, holding("[]"), "report", "is damaged: expected a table, got a list []"),
     (
-        "samples/samples.json",
+        DRAWN,
         replaced('"seed": 0', '"seed": "1"'),
         "report",
         "is damaged: seed: expected an integer, got the string '1'",
     ),
-    ("samples/samples.json", replaced('"seed"', '"more"'), "report", "is damaged: seed: this key is required"),
+    (DRAWN, replaced('"seed"', '"more"'), "report", "is damaged: seed: this key is required"),
     *(
         ("run.json", holding(text), "load", f"is damaged: {problem}")
         for text, problem in (

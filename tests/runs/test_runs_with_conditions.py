@@ -14,6 +14,8 @@ from PIL import Image
 
 import auxar
 from auxar.cli import main
+from auxar.commands.classify import _lines
+from auxar.draw.classification import most_probable
 from auxar.errors import UserError
 from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.evaluation.stored import read_evaluation
@@ -63,7 +65,8 @@ def test_folders_of_samples_are_named_by_their_conditions(finished, pictures, tm
 
 def test_classify_measures_its_accuracy_on_held_out_images(finished, capsys):
     heldout = auxar.load_images(auxar.load(finished)).heldout.spaced_examples(100)
-    found = auxar.load(finished).classify(heldout.image).labels.tolist()
+    classes = auxar.load(finished).classify(heldout.image)
+    found = classes.labels.tolist()
     own = heldout.condition.flatten().tolist()
     result = auxar.classify(finished)
     assert (result.images, result.kind, result.accuracy.names) == ((), "exact", tuple(NAMES))
@@ -73,11 +76,16 @@ def test_classify_measures_its_accuracy_on_held_out_images(finished, capsys):
     assert auxar.classify(finished, heldout=2).accuracy.images == 2
     assert main(["classify", str(finished)]) == 0
     first, head, *rows, _ = capsys.readouterr().out.splitlines()
-    assert first.startswith(
-        f"{result.accuracy.share:.3f} ± {result.accuracy.standard_error:.3f} of {len(own)} held-out"
-    )
+    share = f"{result.accuracy.share:.3f} ± {result.accuracy.standard_error:.3f}"
+    assert first.startswith(f"{share} of {len(own)} held-out images have their own label as the most probable, from ")
     assert head.split() == NAMES
     assert [line.split() for line in rows] == [[n, *map(str, r)] for n, r in zip(NAMES, counts, strict=True)]
+    # The folders of given images may have the names of labels.
+    files = [Path(NAMES[label], "a.png") for label in own]
+    given = most_probable(classes, files, 1, modeled=True)
+    assert given.accuracy == result.accuracy
+    assert f" of {len(own)} images, whose folders name their labels, have their own" in [*_lines(given)][len(own) + 1]
+    assert most_probable(classes, [*files[1:], Path("a.png")], 1, modeled=True).accuracy is None
 
 
 def test_held_out_images_are_measured_given_their_own_conditions(finished):

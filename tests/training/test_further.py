@@ -34,18 +34,13 @@ def test_a_run_is_trained_further_and_its_history_reproduces_it(pictures, copied
     run(copied, tiny(pictures, **LONGER, sampling__images=1))
     evaluation = read_evaluation(copied / "evaluation.safetensors")
     assert [factor.steps for factor in evaluation.factors] == [7, 7]
-    assert [line for line in evaluation_lines(evaluation) if "trained in" in line] == [
-        f"stage0    {TWO_PARTS}",
-        f"prior     {TWO_PARTS}",
-    ]
+    told = [line for line in evaluation_lines(evaluation) if "trained in" in line]
+    assert told == [f"stage0    {TWO_PARTS}", f"prior     {TWO_PARTS}"]
     assert (copied / "report.html").read_text("utf-8").count(f"; {TWO_PARTS}.") == 2
     times = {name: (copied / name).stat().st_mtime_ns for name in ("evaluation.safetensors", "samples/samples.json")}
     assert min(times.values()) > (copied / "factors" / "stage0" / "weights.safetensors").stat().st_mtime_ns
-    lines = metrics(copied)
-    assert [(line["step"], line["learning_rate"]) for line in lines[:7]] == [
-        *((step, 0.001) for step in range(1, 5)),
-        *((step, 0.01) for step in range(5, 8)),
-    ]
+    rates = [(line["step"], line["learning_rate"]) for line in metrics(copied)[:7]]
+    assert rates == [*enumerate([0.001] * 4 + [0.01] * 3, 1)]
 
     history = evaluation.factors[1].history
     assert history is not None
@@ -72,7 +67,7 @@ def test_two_parts_of_one_factor_equal_one_even_if_the_second_is_killed(pictures
     assert {name for name in before.keys() | stopped.keys() if before.get(name) != stopped.get(name)} <= new
     assert steps(copied, "prior") == "4"
     auxar.load(copied).sample(1)
-    between = "prior already has; use 6 or more steps, 4 steps, for which it has weights, or choose another folder"
+    between = "prior already has; use 6 or more steps, 4 steps, for which it has weights, or, for this factor alone, "
     with pytest.raises(UserError, match=between):
         run(copied, tiny(pictures, training__factor={"prior": {"steps": 5}}))
     run(copied, table)
@@ -98,7 +93,7 @@ def remove_checkpoints(folder: Path) -> None:
             # There are 18 training images, so half an epoch takes 3 batches of 4.
             {"training__steps": None, "training__epochs": 0.5},
             "training.epochs: 0.5 (3 steps) is fewer than the 4 steps that factor stage0 already has; use 4 or more "
-            "steps or choose another folder with --out",
+            "steps or, for this factor alone, training.factor.stage0.steps, or choose another folder with --out",
         ),
         (
             {"training__optimizer__learning_rate": 0.1},

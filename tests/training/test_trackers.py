@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import attrs
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 
 from auxar import Component
 from auxar.errors import UserError
+from auxar.locks import holding
 
 
 @attrs.frozen
@@ -64,32 +66,34 @@ def test_a_tracker_of_a_plugin_gets_the_recipe_all_figures_and_pictures(pictures
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
-    [({}, ("run", ["run"], {})), ({"project": "faces", "entity": "us"}, ("faces", [], {"entity": "us"}))],
+    ("name", "options", "expected"),
+    [
+        ("tensorboard", {}, ("run", ["run"], {})),
+        ("tensorboard", {"project": "faces", "entity": "us"}, ("faces", [], {"entity": "us"})),
+        ("wandb", {"entity": "us"}, ("run", [], {"name": "run", "id": ANY, "resume": "allow", "entity": "us"})),
+    ],
 )
-def test_options_of_accelerates_trackers_are_those_of_their_start(pictures, tmp_path, monkeypatch, options, expected):
-    started = []
+def test_trackers_of_accelerate_are_started_with_options(pictures, tmp_path, monkeypatch, name, options, expected):
+    """A run of W&B is continued, but not by another worker at the same time, nor by another run of the same name."""
+    started: list[Any] = []
 
     class Tracker(GeneralTracker):
-        name, requires_logging_directory, tracker = "tensorboard", not options, None
+        requires_logging_directory, tracker = not options, None
 
         def __init__(self, project: str, *folders: Path, **others: Any) -> None:
             started.append((project, [folder.name for folder in folders], others))
 
-    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
-    monkeypatch.setattr("auxar.training.trackers.get_available_trackers", lambda: ["tensorboard"])
-    chosen = {"name": "tensorboard", **options} if options else "tensorboard"
-    run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=[chosen], training__steps=1), only=["prior"])
-    assert started == [expected]
-
-
-def test_an_option_that_a_tracker_refuses_is_told(pictures, tmp_path, monkeypatch):
-    def refusing(project: str) -> None:
-        """Has no options."""
-
-    refusing.requires_logging_directory = False  # type: ignore[attr-defined]
-    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", refusing)
-    monkeypatch.setattr("auxar.training.trackers.get_available_trackers", lambda: ["tensorboard"])
-    trackers = [{"name": "tensorboard", "entity": "us"}]
-    with pytest.raises(UserError, match=r"training\.trackers: .* unexpected keyword argument 'entity'"):
-        run(tmp_path / "run", tiny(pictures, stage=None, training__trackers=trackers))
+    Tracker.name = name
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, name, Tracker)
+    monkeypatch.setattr("auxar.training.trackers.get_available_trackers", lambda: [name])
+    table = tiny(pictures, stage=None, training__trackers=[{"name": name, **options} if options else name])
+    for steps, folder in ((1, tmp_path), (2, tmp_path), (1, tmp_path / "other")):
+        run(folder / "run", table, settings=[f"training.steps={steps}"], only=["prior"])
+    with holding(tmp_path / "run" / ".wandb.lock", "train"):
+        run(tmp_path / "run", table, settings=["training.steps=3"], only=["prior"])
+    assert started[:3] == [expected] * 3
+    ids = [others.get("id") for _, _, others in started]
+    assert name == "tensorboard" or (ids[0] == ids[1] != ids[2] and ids[3] is None)
+    monkeypatch.setattr(Tracker, "__init__", lambda self: None)
+    with pytest.raises(UserError, match=r"training\.trackers: .*"):
+        run(tmp_path / "again", table, only=["prior"])

@@ -204,18 +204,16 @@ def test_the_death_of_a_process_ends_the_others_and_is_told(pictures, tmp_path):
 
 @pytest.mark.slow
 def test_processes_asked_to_end_save_together(pictures, tmp_path):
-    recipe = write(tmp_path / "tiny.toml", tiny(pictures, **CHANGES))
-    out = tmp_path / "run"
+    recipe, out = write(tmp_path / "tiny.toml", tiny(pictures, **CHANGES)), tmp_path / "run"
     started = several(2, "float32", ["run", recipe, "--out", out, "--set", "training.steps=5000"])
     process = subprocess.Popen(started, env=process_environment(), stderr=subprocess.PIPE, text=True)
     wait_for(lambda: any(out.glob("factors/prior/metrics.jsonl")), process)
     process.send_signal(signal.SIGTERM)
     seconds, errors = ended(process)
     assert seconds < 15
-    assert errors.count("auxar: ended by SIGTERM; finished work is kept") == 2
+    assert errors.count("auxar: ended by SIGTERM; work that is stored") == 2
     (state,) = out.glob("factors/prior/training*")
-    step = json.loads(read_tensors(state)[1]["progress"])["step"]
-    assert 0 < step < 5000
+    assert 0 < json.loads(read_tensors(state)[1]["progress"])["step"] < 5000
 
 
 def test_one_process_goes_on_where_two_were(shared, pictures, tmp_path):

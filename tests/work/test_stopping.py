@@ -66,10 +66,7 @@ def recipe(pictures, tmp_path) -> Path:
 
 def started(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     """Starts `auxar` as a separate process with the signal handlers that it has when it is started from a terminal."""
-
-    def heed() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, **options}
     return subprocess.Popen(command(*arguments), env=process_environment(), preexec_fn=heed, **options)
 
@@ -193,13 +190,12 @@ def test_training_that_is_asked_to_end_saves_and_says_so(recipe, tmp_path, numbe
     assert process.returncode == code
     assert time.monotonic() - started_at < 10
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].endswith("and the same command continues a run from its last checkpoint")
+    assert errors.splitlines()[-1].endswith("is kept, and the same command continues from it")
     (state,) = out.glob("factors/prior/training-*.safetensors")
     assert not list(out.glob("factors/prior/weights*"))
     check_whole(out)
     assert not list(out.rglob("*.part"))
-    step = json.loads(read_tensors(state)[1]["progress"])["step"]
-    assert 0 < step < 40
+    assert 0 < json.loads(read_tensors(state)[1]["progress"])["step"] < 40
     # The stop may fall between two lines of metrics, so the next line is the mean of steps from before and after it.
     run_recipe(recipe, out=out, settings=settings, only=["prior"])
     reference = run_recipe(recipe, out=tmp_path / "reference", settings=settings, only=["prior"])
@@ -221,7 +217,7 @@ def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
     assert "Traceback" not in errors
     start = r"auxar: data\.workers: a data worker process has died \(DataLoader worker \(pid(\(s\))?"
     assert re.search(f"{start} {worker.pid}\\)", errors)
-    assert errors.rstrip().endswith("and the same command continues a run from its last checkpoint")
+    assert errors.rstrip().endswith("is kept, and the same command continues from it")
 
 
 @pytest.mark.slow
@@ -232,7 +228,7 @@ def test_drawing_ends_at_once_and_keeps_the_images_that_are_finished(finished, t
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
-    assert "auxar: interrupted; finished work is kept" in errors
+    assert "auxar: interrupted; work that is stored" in errors
     assert "Traceback" not in errors
     kept = sorted(pictures.iterdir())
     assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]

@@ -14,7 +14,7 @@ from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerConcat, IntegerFunction
-from auxar_samplers.compiler.tracer import EXPRESSIONS, FUNCTIONS, graph_of, unusual
+from auxar_samplers.compiler.tracer import EXPRESSIONS, FUNCTIONS, graph_of, unsupported, unusual
 
 
 def channels_of(static: Tensor) -> int:
@@ -29,8 +29,6 @@ class NoScheduleError(Exception):
 NOT_CAUSAL = "the network is not causal: a prediction depends on its own pixel or on a pixel to its right"
 LAYERS = (CausalConv2d, Pointwise, UpsamplingConv2d, Dropout, IntegerFunction)
 """The supported layers."""
-INSTEAD = {"gelu": 'gelu(x, approximate="tanh"), which is nearly the same', "conv2d": "the layer CausalConv2d"}
-"""Expressions that replace operations."""
 NAMES = {*FUNCTIONS.values(), *(function.__name__ for function in EXPRESSIONS)}
 SUPPORTED = (
     f"the supported functions are {', '.join(sorted(NAMES))}, and the supported layers CausalConv2d, "
@@ -138,10 +136,6 @@ def trace(network: CausalNetwork) -> Trace:
     return _Builder(network).build()
 
 
-def _name(node: fx.Node) -> str:
-    return str(getattr(node.target, "__name__", node.target))
-
-
 def _convolved(layer: CausalConv2d, source: Value | fx.Node) -> tuple[list[Term], Tensor]:
     """The terms of a causal convolution, and its bias at all places."""
     weight, (nearest, farthest), (left, right) = layer.weight(), layer.above, layer.columns
@@ -221,13 +215,9 @@ class _Builder:
         if (isinstance(module, LAYERS) and not isinstance(module, IntegerConcat)) or node.target in FUNCTIONS:
             if isinstance(getattr(module, "factor", 1), tuple):
                 return f"the layer {node.target} has a factor for rows and another for columns"
-            return f"{_name(node)} has keyword arguments; pass them by position" if unusual(node) else None
-        if module is not None:
-            return f"the layer {node.target} ({type(module).__name__}) is not supported"
-        paths = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-        place = f" in {paths[-1]}" if paths and paths[-1] else ""
-        advice = f" (write {instead})" if (instead := INSTEAD.get(_name(node))) else ""
-        return f"the operation {_name(node)}{place} is not supported{advice}"
+            name = getattr(node.target, "__name__", node.target)
+            return f"{name} has keyword arguments; pass them by position" if unusual(node) else None
+        return unsupported(node, self.modules, "is not supported")
 
     def _value(self, node: fx.Node) -> Value:
         arguments = [self._argument(argument) for argument in node.args]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -65,6 +65,8 @@ EXPRESSIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     functional.leaky_relu: _leaky_relu,
 }
 """Functions that are traced as expressions of the supported functions."""
+INSTEAD = {"gelu": 'gelu(x, approximate="tanh"), which is nearly the same', "conv2d": "the layer CausalConv2d"}
+"""Expressions that replace operations."""
 ACTIVATIONS = (nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.LeakyReLU, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh)
 """Modules that are traced as the functions that they call."""
 _DEFAULTS = {"inplace": False, "alpha": 1.0}
@@ -73,6 +75,16 @@ _DEFAULTS = {"inplace": False, "alpha": 1.0}
 def unusual(node: fx.Node) -> dict[str, Any]:
     """The keyword arguments of a call without those that PyTorch itself passes, with their default values."""
     return {key: value for key, value in node.kwargs.items() if key not in _DEFAULTS or value != _DEFAULTS[key]}
+
+
+def unsupported(node: fx.Node, modules: Mapping[str, nn.Module], problem: str) -> str:
+    """A message that a layer or an operation of a graph has a problem, with its place in the network and advice."""
+    if node.op == "call_module":
+        return f"the layer {node.target} ({type(modules[str(node.target)]).__name__}) {problem}"
+    paths = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+    place = f" in {paths[-1]}" if paths and paths[-1] else ""
+    name = str(getattr(node.target, "__name__", node.target))
+    return f"the operation {name}{place} {problem}" + (f" (write {INSTEAD[name]})" if name in INSTEAD else "")
 
 
 class Tracer(fx.Tracer):

@@ -13,7 +13,7 @@ from auxar import UserError
 from auxar_codec import codec, compress
 
 
-def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_path):
+def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_path, monkeypatch):
     own = codec(run)
     compress(run, images, tmp_path / "a.auxar")
     assert own.encode(images) == (tmp_path / "a.auxar").read_bytes() == codec(own.model).encode(images)
@@ -31,6 +31,9 @@ def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_pa
     assert list(decoded) == ["000000.png", "b.png", *(f"00000{number}.png" for number in range(2, 7))]
     assert all(np.array_equal(np.asarray(each), values) for each in same)
     assert np.array_equal(np.asarray(gray), values[..., 0])
+    monkeypatch.setattr("auxar.FactorCoder.lag", lambda _: 1)
+    with pytest.raises(UserError, match=r"^file: .* lag of at least"):
+        own.decode(codec(own.model).encode(images))
     assert [each.info for each in same] == [{}, *[{"exif": exif}] * 3, {}, {}]
 
 

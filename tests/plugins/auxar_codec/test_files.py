@@ -151,6 +151,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
     for call, message in (
         (lambda: compress(run, [images, tmp_path], out), "would be decompressed to the same file 0.png"),
         (lambda: compress(run, tmp_path / "none", out), "there is no file or folder"),
+        (lambda: compress(run, "/dev/zero", out), "paths: /dev/zero cannot be read: it is not a regular file"),
         (lambda: compress(run, picture, picture, replace=True), "is one of the pictures; choose another name with -o"),
         (lambda: compress(run, images / "1.png", tmp_path / "link", replace=True), "found a link"),
         (lambda: decompress(packed, tmp_path, depth=3), "depth: expected 0 … "),
@@ -158,10 +159,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
         (lambda: decompress(images / "0.png", tmp_path), "was not made by `auxar compress`"),
         (lambda: decompress(images, list=True), "not a regular file"),
         (lambda: decompress(packed), "out: expected a folder for the pictures; --list lists the images without one"),
-        (
-            lambda: compress(run, golden_images(), out),
-            "paths[0]: picture 0: expected the path of an image",
-        ),
+        (lambda: compress(run, golden_images(), out), "paths[0]: picture 0: expected the path of an image"),
         (lambda: codec(auxar.load(run)), "run: expected a model in integers on the CPU, got a model in float"),
         (lambda: own.encode([1]), "images[0] cannot be compressed: expected a picture, an array, a path or an open"),
         (lambda: own.encode(images, names=["a"]), "names: expected a name for each of"),
@@ -217,14 +215,10 @@ def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
         divided = padded.reshape(rows, height, columns, width, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, height, width)
         tiles, own = torch.from_numpy(divided.astype(np.int64)), model.at(height, width)
         shown = auxar.Images(own.chain.views(tiles)[1], own.chain.specs[1]).to_pil()
-        joined = np.concatenate(
-            [np.concatenate(shown[columns * row : columns * (row + 1)], axis=1) for row in range(rows)]
-        )
-        seen = pixels(view)[1]
+        strips = [np.concatenate(shown[columns * row : columns * (row + 1)], axis=1) for row in range(rows)]
+        joined, seen, halved = np.concatenate(strips), pixels(view)[1], 1 + (run.name == "pyramid")
         size = seen.shape[:2]
-        assert size == (
-            original.shape[:2] if run.name != "pyramid" else tuple(-(-side // 2) for side in original.shape[:2])
-        )
+        assert size == tuple(-(-side // halved) for side in original.shape[:2])
         if joined.ndim == 3 and original.ndim == 2:
             joined = joined[..., 0]
         assert np.array_equal(seen, joined[: size[0], : size[1]])
@@ -264,8 +258,7 @@ def test_pictures_and_their_index_are_checked_before_the_first_is_encoded(run, i
     compress(run, [images], tmp_path / "b.auxar")
     monkeypatch.setattr("auxar_codec.compression.Compression.compute", None)
     monkeypatch.setattr("auxar_codec.index.MOST_INDEX", most - 1)
-    message = f"whose index would have {most} bytes, and at most {most - 1} are allowed"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=f"whose index would have {most} bytes, and at most {most - 1} are allowed"):
         compress(run, images, tmp_path / "c.auxar")
     shutil.copytree(images, tmp_path / "in")
     Image.new("RGBA", (8, 8)).save(tmp_path / "in" / "z.png")

@@ -84,6 +84,10 @@ def test_values_are_kept_as_gray_or_rgb_without_an_opaque_alpha_channel(mode):
             read_picture(picture)
 
 
+def save(path, **options):
+    Image.fromarray(colors()).save(path, **options)
+
+
 def save_animation(path):
     frames = [Image.fromarray(colors() + k) for k in range(2)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -110,18 +114,16 @@ def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0)):
         (lambda path: Image.fromarray(colors().astype(np.uint16)[..., 0]).save(path), "a.png", "16 bits"),
         (save_deep, "a.png", "it has 16 bits for each value, and only 8 are kept"),
         (lambda path: save_deep(path, [(b"tEXt", b"Title\0x")]), "a.png", "it has 16 bits for each value, and only 8"),
+        (lambda path: save_deep(path, [(b"CgBI", bytes(4))]), "a.png", "it has 16 bits for each value, and only 8"),
+        (lambda path: save_deep(path, [(b"IHDR", bytes.fromhex("00000002000000020802000000"))]), "a.png", "it has 16 "),
         (lambda path: Image.fromarray(colors(channels=4), "CMYK").save(path), "a.jpg", "its mode is CMYK"),
-        (
-            lambda path: Image.fromarray(colors()).save(path),
-            "a.tif",
-            "no picture of the formats .*; convert it to PNG first",
-        ),
+        (save, "a.tif", "no picture of the formats .*; convert it to PNG first"),
         (save_animation, "a.gif", "it has 2 frames"),
         (lambda path: Image.new("L", (1, 70_000)).save(path), "a.png", "it has a side of 70,000 pixels"),
         (lambda path: path.write_bytes(b"no picture"), "a.png", "it is no picture of the formats"),
         (lambda path: None, "a.png", "cannot be compressed: No such file"),
         (
-            lambda path: Image.fromarray(colors()).save(path, icc_profile=bytes(2**18 + 1)),
+            lambda path: save(path, icc_profile=bytes(2**18 + 1)),
             "a.png",
             "its color profile has 262,145 bytes, and at most 262,144 are kept",
         ),

@@ -25,7 +25,7 @@ def test_likelihoods_given_conditions_are_nearly_those_of_floats(condition):
         arithmetic = IntegerArithmetic(IntegerConfig())
         image, view, _ = factor.inputs(views)
         converted = arithmetic.convert(factor, image, view, given)
-        restored = arithmetic.restore(factor, converted)
+        restored = arithmetic.restore(factor, converted).eval()
         values = [given, given.flip(0), *([None] if condition.optional else [])]
         with torch.no_grad():
             floats, integers = (

@@ -16,7 +16,10 @@ import auxar
 from auxar.cli import main
 from auxar.errors import UserError
 from auxar.files import read_tensors, write_tensors
+from auxar.recipe import ComponentChoice
 from auxar.runs.converted import DESCRIPTION
+from auxar.runs.layout import RunFolder
+from auxar.training.conversion import is_converted
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, 
         auxar.load(finished, arithmetic="integer")
     auxar.integers(finished)
     assert integers_of(finished).read_bytes() != before
-    assert "belongs to other weights and is replaced" in caplog.text
+    assert "or belongs to other weights, and is replaced; files made with older integers need an export" in caplog.text
     auxar.load(finished, arithmetic="integer")
 
 
@@ -99,20 +102,8 @@ def test_a_run_with_integers_is_trained_further(finished, pictures):
     assert "In integers" in (finished / "report.html").read_text()
 
 
-def change_description(path, change):
-    tensors, metadata = read_tensors(path)
-    description = json.loads(metadata[DESCRIPTION])
-    change(description, tensors)
-    write_tensors(path, tensors, {**metadata, DESCRIPTION: json.dumps(description)})
-    (path.parents[2] / "integer.json").unlink()  # Otherwise the digest shows that the file was changed.
-
-
-def named(names, part):
-    return next(name for name in names if part in name)
-
-
 def large_multiplier(description, tensors):
-    name = named(tensors, "multiplier")
+    name = next(name for name in tensors if "multiplier" in name)
     tensors[name] = tensors[name].to(torch.int64) * 2**40
 
 
@@ -131,18 +122,28 @@ CHANGES: dict[str, Callable[[dict[str, Any], dict[str, torch.Tensor]], object]] 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_files_that_do_not_belong_to_the_factor_are_refused(finished, change):
-    change_description(integers_of(finished), change)
-    expected = f"{integers_of(finished)}: these are not the integers of factor stage0"
-    with pytest.raises(UserError, match=re.escape(expected)):
+    tensors, metadata = read_tensors(path := integers_of(finished))
+    description = json.loads(metadata[DESCRIPTION])
+    change(description, tensors)
+    write_tensors(path, tensors, {**metadata, DESCRIPTION: json.dumps(description)})
+    (finished / "integer.json").unlink()  # Otherwise the digest shows that the file was changed.
+    with pytest.raises(UserError, match=re.escape(f"{path}: these are not the integers of factor stage0")):
         auxar.load(finished, arithmetic="integer")
 
 
-def test_missing_and_damaged_files_are_named(finished):
-    path = integers_of(finished)
-    path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(UserError, match=re.escape(f"{path} is damaged")):
+def test_missing_and_damaged_files_are_named_and_made_again(finished):
+    before = auxar.integers(finished).digests
+    for path in (finished / "integer.json", integers_of(finished)):
+        path.write_bytes(path.read_bytes()[:-7] + b"damaged")
+        with pytest.raises(UserError, match=f"{path} is damaged: .*; delete this file, and `auxar integers` makes it"):
+            auxar.load(finished, arithmetic="integer")
+        if path.suffix == ".json":
+            path.unlink()
+        assert auxar.integers(finished, images=8).digests == before
         auxar.load(finished, arithmetic="integer")
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="get the model again"):  # Nothing is written into the folders of models.
+        is_converted(RunFolder(finished, "user/name"), "stage0", ComponentChoice("integer"))
     path.unlink()
-    missing = f"{path} is missing: the run is not converted to integers yet; convert it with `auxar"
-    with pytest.raises(UserError, match=re.escape(missing)):
+    with pytest.raises(UserError, match=f"{path} is missing: the run is not converted to integers yet; run `auxar int"):
         auxar.load(finished, arithmetic="integer")
