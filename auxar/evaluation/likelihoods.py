@@ -74,8 +74,8 @@ class RunEvaluation(Work):
             for label, chain in chains.items()
         ]
         own = passes[0].chosen
-        for factor in own:
-            check_causal(factor)
+        for each in own:
+            check_causal(each)
         # A training loop of the user's own may leave the null condition untrained.
         if all(factor.conditioning is not None and factor.conditioning.knows_null for factor in own):
             passes.append(Pass(model, own, " (null condition)", without_condition=True))

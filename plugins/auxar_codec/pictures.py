@@ -43,17 +43,17 @@ def read_picture(source: Path | bytes | BinaryIO | Image.Image, label: str = "")
     try:
         if isinstance(source, Image.Image):
             return _kept(source)
-        if isinstance(source, bytes):
-            source = io.BytesIO(source)
-        if not isinstance(source, Path) and not hasattr(source, "read"):
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        if not isinstance(file, Path) and not hasattr(file, "read"):
             raise TypeError(f"expected a picture, an array, a path or an open file, got {type(source).__name__}")
-        with Image.open(source, formats=FORMATS) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             return _kept(picture)
     except UnidentifiedImageError:
         reason = f"it is no picture of the formats {', '.join(FORMATS)}, or it is damaged; convert it to PNG first"
     except Exception as error:  # Pillow raises many kinds of exceptions for damaged files.
         reason = getattr(error, "strerror", None) or str(error)
-    raise UserError(f"{label or source} cannot be compressed: {reason}")
+    name = label or (source if isinstance(source, Path) else "the picture")
+    raise UserError(f"{name} cannot be compressed: {reason}")
 
 
 def _check(picture: Image.Image) -> None:
