@@ -14,9 +14,9 @@ from accelerate import Accelerator
 from auxar.data.level_use import unused_levels
 from auxar.data.sets import DataSets
 from auxar.draw.conditions import usual_conditions
+from auxar.draw.figures import draw_run
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import IMAGES, Previews
-from auxar.draw.run_images import draw_run
 from auxar.draw.sample_folder import check_samples
 from auxar.errors import naming, one_line
 from auxar.evaluation.likelihoods import evaluate_run

@@ -206,18 +206,15 @@ class TrainingExamples(IterableDataset[Examples]):
 
 def _raise_errors(batches: DataLoader[Examples]) -> Iterator[Examples]:
     iterator = iter(batches)
-    while True:
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        except (EOFError, ConnectionError) as error:
-            if dead := _dead_workers(iterator):  # They died while they passed a batch.
-                raise RuntimeError(f"DataLoader worker (pid {', '.join(map(str, dead))}) passed no batch") from error
-            raise
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    try:
+        for batch in iterator:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+    except (EOFError, ConnectionError) as error:
+        if dead := _dead_workers(iterator):  # They died while they passed a batch.
+            raise RuntimeError(f"DataLoader worker (pid {', '.join(map(str, dead))}) passed no batch") from error
+        raise
 
 
 def _dead_workers(iterator: Any) -> list[int]:

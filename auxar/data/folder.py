@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -90,17 +91,11 @@ def folder_splits(
                 f"data.train: '{train}' is the training split, and also a class in condition.names, so the folder "
                 f"{train} is ambiguous; set data.train to a name that no folder has"
             )
-        groups = _by_subfolder(folder, files)
+        inside = (file for file in files if file.parent != folder)
+        # The files of a subfolder follow each other, because the paths are sorted.
+        members = itertools.groupby(inside, lambda file: file.relative_to(folder).parts[0])
+        groups = {name: list(found) for name, found in members}
     return {name: _split(folder, members, streaming, condition) for name, members in groups.items()}
-
-
-def _by_subfolder(folder: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
-    groups: dict[str, list[Path]] = {}
-    for file in files:
-        relative = file.relative_to(folder)
-        if len(relative.parts) > 1:
-            groups.setdefault(relative.parts[0], []).append(file)
-    return groups
 
 
 def _split(folder: Path, files: Sequence[Path], streaming: bool, condition: ConditionConfig | None) -> OpenedSplit:

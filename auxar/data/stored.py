@@ -272,8 +272,7 @@ class StoredImages(ImageSet):
 
         It is the path relative to the folder, the file name in the data set, or "image N" if there is no name.
         """
-        found: str = self.prepared[int(self.rows[number])]["name"]
-        return found
+        return str(self.prepared[int(self.rows[number])]["name"])
 
     def _pixels(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Yields the images with these numbers: uint8, (c, h, w), in the memory of the file."""

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -31,17 +32,24 @@ from auxar.recipe.schema import CHANNELS, MOST_LEVELS
 
 PICTURES = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """The type in which `datasets` stores an image: the bytes of an encoded file, and the name of the file."""
-FEATURES = {"image": {"_type": "Image"}, "name": {"dtype": "string", "_type": "Value"}}
-"""The types of the columns as `datasets` describes them."""
-SCHEMA = pa.schema(
-    {"image": PICTURES, "name": pa.string()}, metadata={"huggingface": to_json({"info": {"features": FEATURES}})}
-)
 GROUP_ROWS, GROUP_BYTES = 1000, 32 * 2**20
 """A row group ends with the image that makes it as large as one of these. One row group is held in memory."""
 WEBP_SIDE = 16_383
 """Maximum width and height of a WebP file in pixels. Larger images are stored as PNG."""
 BATCH_VALUES = 2**22
 """Approximate number of sub-pixels of the images whose views are computed at once: 32 MiB as int64."""
+
+
+def picture_schema(**columns: pa.DataType) -> pa.Schema:
+    """The schema of a file with a column of pictures and other columns, and its description for `datasets`."""
+    features: dict[str, Any] = {"image": {"_type": "Image"}}
+    features |= {name: {"dtype": str(kind), "_type": "Value"} for name, kind in columns.items()}
+    described = {"huggingface": to_json({"info": {"features": features}})}
+    return pa.schema({"image": PICTURES, **columns}, metadata=described)
+
+
+SCHEMA = picture_schema(name=pa.string())
+"""The schema of images with names."""
 
 
 @attrs.frozen

@@ -1,15 +1,20 @@
-"""Figures like the paper's figures 2 to 6 for any run: sheets with captions that say how they were drawn."""
+"""Figures like the paper's figures 2 to 6 for any run: sheets with captions that say how they were drawn.
+
+`draw_run` draws the samples and figures of a run when all of its factors are trained.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 from collections.abc import Callable, Sized
 
 import attrs
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +22,7 @@ from auxar.data.sets import DataSets, ImageSet
 from auxar.draw.conditions import Conditions, of_examples, usual_conditions
 from auxar.draw.drawing import drawn
 from auxar.draw.plan import Given, Plan, plan_of_recipe
-from auxar.draw.samples import facts_of_model
+from auxar.draw.samples import Samples, facts_of_model
 from auxar.draw.sheets import Column, labeled, save_png
 from auxar.errors import UserError
 from auxar.evaluation.nearest import Neighbors, neighbors
@@ -29,6 +34,8 @@ from auxar.recipe.building import build_augmentations
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding
 from auxar.work.chunks import Tensors, Work
+
+logger = logging.getLogger("auxar")
 
 DRAWS = 4
 """The number of images that are drawn from each view and shown side by side."""
@@ -197,6 +204,29 @@ class Figures(Work):
             for images in (self._drawn()[0], self.heldout)
         )
         return memorization_sheet(samples, heldout, self.model.specs[0])
+
+
+def draw_run(run: RunFolder, recipe: Recipe, model: Chain, data: DataSets, accelerator: Accelerator) -> None:
+    """Draws the samples and figures of a run with its trained `model`, and none if a factor is not trained.
+
+    Samples and figures of an earlier call are kept if the recipe has `sampling.images` = 0.
+    """
+    missing = [name for name in recipe.factor_names if name not in run.trained(recipe)]
+    if missing:
+        logger.info("no samples are drawn yet, because these factors are not trained: %s", ", ".join(missing))
+        return
+    if not recipe.sampling.images:
+        return
+    model.eval().to(accelerator.device)
+    progress = accelerator.is_main_process
+    plan = plan_of_recipe(model, recipe, recipe.sampling.images, usual_conditions(model.condition, data.heldout))
+    facts = {**facts_of_model(run, recipe, model), "held-out images": data.heldout.fingerprint}
+    samples = Samples(model, plan, recipe.sampling, run.samples, facts, heldout=data.heldout, replace=True)
+    samples.do("sampling" if progress else None)
+    if rows := recipe.sampling.figure_rows:
+        # The figure of nearest training images would read a whole stream, so only `auxar figures` draws it for streams.
+        training = None if recipe.data.streaming else data.train
+        Figures(run, recipe, model, data, training, rows).do("figures" if progress else None)
 
 
 def captions_of(model: Chain, plan: Plan, rule: str) -> dict[str, str]:

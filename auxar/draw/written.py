@@ -18,11 +18,10 @@ from torch import Tensor
 
 from auxar.arguments import as_path, described
 from auxar.data.decoding import BrokenImage, eight_bit, opened
-from auxar.data.writing import PICTURES, encode, new_folder
+from auxar.data.writing import encode, new_folder, picture_schema
 from auxar.draw.images import Images
 from auxar.draw.inputs import pictures_of
 from auxar.errors import UserError, did_you_mean
-from auxar.files import to_json
 from auxar.progress import BAR_DELAY, progress_bar
 
 SPLITS = ("train", "test", "validation")
@@ -135,20 +134,16 @@ def _write(path: Path, items: Iterator[Labeled], what: str) -> None:
     if first is None:
         raise UserError(f"{what}: expected at least one image, got none")
     column = {} if first[1] is None else {"label": pa.string() if isinstance(first[1], str) else pa.int64()}
-    features: dict[str, Any] = {"image": {"_type": "Image"}}
-    features |= {name: {"dtype": str(kind), "_type": "Value"} for name, kind in column.items()}
-    described_as = {"huggingface": to_json({"info": {"features": features}})}
-    schema = pa.schema({"image": PICTURES, **column}, metadata=described_as)
+    schema = picture_schema(**column)
     rows = itertools.chain([first], items)
     with pa.parquet.ParquetWriter(path, schema, compression="none") as writer, ThreadPoolExecutor() as pool:
         while group := list(itertools.islice(rows, GROUP)):
             # Pillow encodes without the interpreter's lock, so threads run in parallel here.
-            files = pool.map(encode, (pixels for pixels, _ in group))
-            found: list[dict[str, Any]] = [{"image": {"bytes": content, "path": None}} for content, _ in files]
+            files = zip(pool.map(encode, (pixels for pixels, _ in group)), group, strict=True)
+            # The schema of images without labels leaves out the column.
+            found = [{"image": {"bytes": file[0], "path": None}, "label": label} for file, (_, label) in files]
             if {type(label) for _, label in group} != {type(first[1])}:
                 raise UserError(f"{what}: expected labels of one type for all images, integers or strings")
-            if column:
-                found = [row | {"label": label} for row, (_, label) in zip(found, group, strict=True)]
             try:
                 writer.write_table(pa.Table.from_pylist(found, schema))
             except OverflowError:

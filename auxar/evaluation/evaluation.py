@@ -12,7 +12,8 @@ from torch import Tensor
 from auxar.evaluation.facts import SETS, DataFacts, Exactness, FactorFacts, Images, WeightsKind, kind_of
 from auxar.evaluation.figures import Dims, Figures, Mean, bits
 from auxar.model import FLOAT, ConditionKind, ImageSpec
-from auxar.model.factor import CONDITION_FACTOR, term
+from auxar.model.factor import CONDITION_FACTOR
+from auxar.model.image import term
 
 NATS, INSIDE, NULL = "nats", "inside", "null"
 """Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view

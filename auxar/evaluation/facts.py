@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from auxar.model import Factor, ImageSpec
-from auxar.model.factor import term
+from auxar.model.image import term
 from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]

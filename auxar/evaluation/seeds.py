@@ -14,14 +14,8 @@ from auxar.evaluation.facts import Exactness
 
 SEED = "training.seed"
 """The key of a recipe in which runs of the same setting may differ."""
-OTHERS = (
-    "sampling.",
-    "evaluation.",
-    "training.minutes",
-    "training.trackers",
-    "training.log_every",
-    "training.checkpoint_every",
-)
+RECORDS = ("minutes", "trackers", "log_every", "checkpoint_every")
+OTHERS = ("sampling.", "evaluation.", *(f"training.{key}" for key in RECORDS))
 """Beginnings of the keys that do not change a model, which may differ, too."""
 FIRST = (".view.name", ".support", "condition.kind", "prior.name")
 """Ends of the keys that come first among those that differ, because they tell most about a model."""

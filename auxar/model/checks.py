@@ -62,8 +62,7 @@ def check_view(factor: Factor, image: Tensor, view: Tensor | None) -> None:
     if not torch.equal(factor.view_of(image), view):
         raise UserError(f"{name} gives other values for the same images at a second call; {advice}")
     if factor.restricted and (given := factor.given(view)) is not None:
-        interval = given.interval(image.long())
-        outside = int(((image < interval.low) | (image > interval.high)).sum())
+        outside = int(given.interval(image.long()).outside(image).sum())
         if outside:
             raise UserError(
                 f"{name} has another support: {outside:,} of {image.numel():,} values of images lie outside of the "

@@ -14,7 +14,7 @@ from auxar.errors import UserError
 from auxar.model.condition import NULL, Condition, Conditioning, is_null, row_spec
 from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
 from auxar.model.embedding import Embedding
-from auxar.model.image import ImageSpec, Interval, Known
+from auxar.model.image import ImageSpec, Interval, Known, term
 from auxar.model.network import CausalNetwork, summary
 from auxar.model.request import SampleRequest
 from auxar.model.sources import Sampler
@@ -25,17 +25,6 @@ PRIOR = "prior"
 """The name of the factor of a chain's coarsest view."""
 CONDITION_FACTOR = "condition"
 """The name of the factor p(y)."""
-
-
-def term(image: object, *given: object) -> str:
-    """The notation of a factor: the image, and all that it is given, without None.
-
-    Examples:
-        >>> term("X_0", "X_1", "label"), term("8×8×1", None, None)
-        ('p(X_0 | X_1, label)', 'p(8×8×1)')
-    """
-    names = ", ".join(str(each) for each in given if each is not None)
-    return f"p({image} | {names})" if names else f"p({image})"
 
 
 class Factor(nn.Module):

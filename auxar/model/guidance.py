@@ -33,6 +33,8 @@ class GuidedSource(PixelSource):
         self.own = own
         self.guidance = guidance
         self.uniforms = by_place(uniforms)
+        lowest = torch.zeros_like(self.uniforms, dtype=torch.int64)
+        self.limits = own.limits or Interval(lowest, lowest + (own.levels - 1))
         self.count = 2 * own.count
         self.reach = own.reach
 
@@ -71,12 +73,7 @@ class GuidedSource(PixelSource):
 
     def _interval(self, places: Tensor, channel: int) -> Interval:
         """The possible values of a channel, (n · b,) each."""
-        own, limits = self.own, self.own.limits
-        if limits is not None:
-            limits = Interval(limits.low[places].flatten(0, 1), limits.high[places].flatten(0, 1))
+        own, limits = self.own, Interval(self.limits.low[places].flatten(0, 1), self.limits.high[places].flatten(0, 1))
         if own.walk is not None and own.restricted:
             return DrawnPixels(own.walk, own.levels, places, limits).interval(channel)
-        if limits is not None:
-            return Interval(limits.low[:, channel], limits.high[:, channel])
-        low = torch.zeros(len(places) * own.count, dtype=torch.int64, device=places.device)
-        return Interval(low, low + (own.levels - 1))
+        return Interval(limits.low[:, channel], limits.high[:, channel])

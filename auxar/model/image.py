@@ -124,12 +124,18 @@ class Interval:
         >>> interval = Interval(torch.tensor([0, 3]), torch.tensor([7, 3]))
         >>> interval.of(slice(1, 2))
         Interval(low=tensor([3]), high=tensor([3]))
+        >>> interval.outside(torch.tensor([8, 3]))
+        tensor([ True, False])
     """
 
     low: Tensor
     """Lowest values, integers."""
     high: Tensor
     """Highest values, integers of the same shape."""
+
+    def outside(self, values: Tensor) -> Tensor:
+        """Whether values lie outside of their intervals, booleans. All shapes must broadcast."""
+        return (values < self.low) | (values > self.high)
 
     def of(self, images: slice) -> Interval:
         """The intervals of a slice of the images, along the first dimension."""
@@ -212,3 +218,14 @@ class Known:
     def of(self, images: slice) -> Known:
         """The known pixels of a slice of the images."""
         return Known(self.values[images], self.mask[images], self.limits and self.limits.of(images))
+
+
+def term(image: object, *given: object) -> str:
+    """The notation of a factor: the image, and all that it is given, without None.
+
+    Examples:
+        >>> term("X_0", "X_1", "label"), term("8×8×1", None, None)
+        ('p(X_0 | X_1, label)', 'p(8×8×1)')
+    """
+    names = ", ".join(str(each) for each in given if each is not None)
+    return f"p({image} | {names})" if names else f"p({image})"

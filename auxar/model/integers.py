@@ -70,12 +70,21 @@ class IntegerHead(RestrictableHead):
         return _nats(self.coding_ranges(parameters, image, interval)[1])
 
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
-        return self._drawn(parameters, uniforms, adjustments, None)
+        return self.draw_restricted(parameters, uniforms, adjustments, None)
 
     def draw_restricted(
-        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
+        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels | None
     ) -> Tensor:
-        return self._drawn(parameters, uniforms, adjustments, pixels)
+        frequencies = self.frequencies(parameters, adjustments)
+        first = torch.zeros(len(parameters), dtype=torch.int64, device=parameters.device)
+        drawn = []
+        for channel in range(self.channels):
+            interval = Interval(first, first + (self.levels - 1)) if pixels is None else pixels.interval(channel)
+            drawn.append(_draw(frequencies, uniforms[:, channel], interval.low, interval.high))
+            frequencies.take(drawn[-1])
+            if pixels is not None:
+                pixels.take(channel, drawn[-1])
+        return torch.stack(drawn, dim=1)
 
     def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
         """The ranges of an entropy coder: the cumulative frequency below each value, and its frequency.
@@ -106,20 +115,6 @@ class IntegerHead(RestrictableHead):
             value, first, last = (each[:, channel].flatten() for each in (values, *ends))
             yield pixels, value, first, last
             pixels.take(value)
-
-    def _drawn(
-        self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels | None
-    ) -> Tensor:
-        frequencies = self.frequencies(parameters, adjustments)
-        first = torch.zeros(len(parameters), dtype=torch.int64, device=parameters.device)
-        drawn = []
-        for channel in range(self.channels):
-            interval = Interval(first, first + (self.levels - 1)) if pixels is None else pixels.interval(channel)
-            drawn.append(_draw(frequencies, uniforms[:, channel], interval.low, interval.high))
-            frequencies.take(drawn[-1])
-            if pixels is not None:
-                pixels.take(channel, drawn[-1])
-        return torch.stack(drawn, dim=1)
 
 
 PARTS = 17

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from auxar.errors import UserError
 from auxar.files import FILE, check_output, kind, reading, replacing
-from auxar.model.factor import term
+from auxar.model.image import term
 from auxar.report import words
 
 

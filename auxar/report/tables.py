@@ -10,7 +10,7 @@ import attrs
 
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import Mean
-from auxar.model.factor import term
+from auxar.model.image import term
 
 
 @attrs.frozen

@@ -68,7 +68,9 @@ def check_dataset(
     _check_config(config)
     images = functools.partial(_images, splits=splits, column=column, image=image)
     with _empty_cache() as cache:
-        before = _now(cache)
+        # The time of the file system, because the clock of the system is more precise.
+        (cache / "now").touch()
+        before = (cache / "now").stat().st_ctime_ns
         path = _built(build, config)
         first, found = stamps(path), images(path)
         _check_place(first, cache, before)
@@ -149,12 +151,6 @@ def stamps(path: Path) -> dict[Path, Stamp]:
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
     found = {file: file.stat() for file in files}
     return {file: (stat.st_ino, stat.st_size, stat.st_ctime_ns) for file, stat in found.items()}
-
-
-def _now(cache: Path) -> int:
-    """The present time of the file system, in nanoseconds. The clock of the system is more precise."""
-    (cache / "now").touch()
-    return (cache / "now").stat().st_ctime_ns
 
 
 def _check_place(found: dict[Path, Stamp], cache: Path, before: int) -> None:

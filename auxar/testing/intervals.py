@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import ImageSpec, View
+from auxar.model import ImageSpec, Interval, View
 from auxar.testing.invariances import Function, Results, check_invariances
 from auxar.testing.laws import broken, check_tensor
 
@@ -20,20 +20,13 @@ MOST_PLACES = 200
 
 
 @attrs.frozen(eq=False)
-class Found:
+class Found(Interval):
     """The intervals that were found for images with given views."""
 
     view: View
     image: Tensor
     """Images (b, c, h, w). Intervals depend on the earlier sub-pixels."""
     given: Tensor
-    low: Tensor
-    high: Tensor
-
-    @property
-    def outside(self) -> Tensor:
-        """Whether values of the images lie outside of their intervals, booleans (b, c, h, w)."""
-        return (self.image < self.low) | (self.image > self.high)
 
     def check(self, wrong: Tensor, message: str) -> None:
         """Raises `ContractError` of the law `support` for the first interval that is `wrong`, booleans (b, c, h, w)."""
@@ -52,7 +45,7 @@ class Found:
 
 def intervals(view: View, image: Tensor, given: Tensor) -> Found:
     """Intervals of the view's support, for images (b, c, h, w) and given views."""
-    return Found(view, image, given, **interval_function(view)(image, given))
+    return Found(**interval_function(view)(image, given), view=view, image=image, given=given)
 
 
 def interval_function(view: View) -> Function:
@@ -75,9 +68,10 @@ def check_intervals(view: View, image: Tensor) -> None:
     They must contain the values of the images, and must not leave out a possible value next to either end.
     """
     given, function = view(image), interval_function(view)
-    found = Found(view, image, given, **check_invariances(function, image, given))
+    found = Found(**check_invariances(function, image, given), view=view, image=image, given=given)
     function(image[:0], given[:0])
-    found.check(found.outside, "given the image's own view, the interval does not contain the value of the image")
+    wrong = found.outside(image)
+    found.check(wrong, "given the image's own view, the interval does not contain the value of the image")
     beyond = (found.low < 0) | (found.high >= view.image.levels)
     found.check(beyond, "given the image's own view, the interval extends outside [0, levels)")
     # Values just outside of an interval are impossible: putting one into the image must change its view.
@@ -127,7 +121,7 @@ def _follows(image: Tensor, found: Results) -> Tensor:
     if "low" not in found:
         return torch.tensor(True)
     channels, height, width = image.shape[1:]
-    wrong = ((image < found["low"]) | (image > found["high"])).permute(0, 2, 3, 1).flatten(1).to(torch.int64)
+    wrong = Interval(**found).outside(image).permute(0, 2, 3, 1).flatten(1).to(torch.int64)
     before = wrong.cumsum(1) - wrong
     return (before == 0).view(-1, height, width, channels).permute(0, 3, 1, 2)
 

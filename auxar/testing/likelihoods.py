@@ -72,7 +72,7 @@ class Likelihoods:
         for name, nats in found.items():
             check_tensor(name, nats, [*image.shape[:1], *image.shape[2 if name == "log_prob" else 1 :]])
         if "restricted_log_prob" in found:
-            nats, outside = found["restricted_log_prob"], outside_of(interval, image)
+            nats, outside = found["restricted_log_prob"], interval.outside(image)
             if (nats[outside] != -torch.inf).any():
                 broken("restricted", "restricted_log_prob must be -∞ for values outside of their interval")
             found["restricted_log_prob"] = nats.masked_fill(outside, 0)
@@ -82,11 +82,6 @@ class Likelihoods:
         """The log-likelihoods for other parameters."""
         with calling("the head", self.image, parameters):
             return self.compute(self.image, parameters, self.interval.low, self.interval.high)
-
-
-def outside_of(interval: Interval, image: Tensor) -> Tensor:
-    """Whether each value lies outside of its interval, (b, c, h, w)."""
-    return (image < interval.low) | (image > interval.high)
 
 
 def check_laws(likelihoods: Likelihoods, seed: int, size: float) -> None:
@@ -185,7 +180,7 @@ def _check_agreement(likelihoods: Likelihoods, head: RestrictableHead, found: Re
     # The rounding error of a difference grows with the numbers that are subtracted.
     scale = 1 + single.abs()
     message = "restricted_log_prob must be the log-likelihood of the value minus channel_log_mass"
-    outside = outside_of(likelihoods.interval, image)
+    outside = likelihoods.interval.outside(image)
     expected = (single - found["channel_log_mass"]).masked_fill(outside, 0) / scale
     check_equal("restricted", message, found["restricted_log_prob"] / scale, expected, CLOSE)
 
@@ -248,7 +243,7 @@ def _check_mass(likelihoods: Likelihoods, channel: int, bounds: Interval, nats: 
     # Intervals are clipped to [0, levels), and an empty interval stands for its lower end.
     low = bounds.low.clamp(0, spec.levels - 1)
     clipped = Interval(low[:, None], bounds.high.clamp(max=spec.levels - 1).maximum(low)[:, None])
-    expected = nats.masked_fill(outside_of(clipped, torch.arange(spec.levels)), -torch.inf).logsumexp(1)
+    expected = nats.masked_fill(clipped.outside(torch.arange(spec.levels)), -torch.inf).logsumexp(1)
     # One value is enough, because the law `channels` says that the mass of a channel does not depend on its value.
     image, parameters = likelihoods.image[..., :1], likelihoods.parameters[..., :1]
     first = Interval(*(end[:, None, None, None].expand(image.shape) for end in (bounds.low, bounds.high)))

@@ -54,7 +54,7 @@ class Drawing:
         if walk is not None:
             walk.check_finished(drawn)
         bounds = self.intervals(drawn)
-        outside = ((drawn < bounds.low) | (drawn > bounds.high)).any(1)
+        outside = bounds.outside(drawn).any(1)
         if outside.any():
             example = {"drawn": drawn[outside][0], "low": bounds.low[outside][0], "high": bounds.high[outside][0]}
             broken("inside", "a value was drawn outside of its interval", adjustments=adjustments, **example)

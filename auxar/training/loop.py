@@ -326,8 +326,7 @@ class FactorLoop:
         self.meter.last += time.perf_counter() - started
 
     def _facts(self) -> dict[str, str]:
-        facts = {"factor": self.factor.name, "images": self.images.fingerprint}
-        facts[COMPILED] = json.dumps(self.compiled)
+        facts = {"factor": self.factor.name, "images": self.images.fingerprint, COMPILED: json.dumps(self.compiled)}
         return {**facts, HISTORY: self.history.until(self.step).text(), **versions_entry(self.factor)}
 
     def _finish(self, average: WeightAverage) -> None:

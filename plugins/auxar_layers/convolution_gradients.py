@@ -96,19 +96,8 @@ def _gradients(
 ) -> Sequence[Tensor]:
     """The gradients of input, weight and bias that are needed, as PyTorch computes them."""
     *stride, padding, dilation, groups, transposed = options
-    found: Sequence[Tensor] = torch.ops.aten.convolution_backward(
-        gradient,
-        x,
-        weight,
-        [gradient.shape[1]],
-        stride,
-        [padding] * 2,
-        [dilation] * 2,
-        bool(transposed),
-        [0, 0],
-        groups,
-        needed,
-    )
+    rest = stride, [padding] * 2, [dilation] * 2, bool(transposed), [0, 0], groups, needed
+    found: Sequence[Tensor] = torch.ops.aten.convolution_backward(gradient, x, weight, [gradient.shape[1]], *rest)
     return found
 
 

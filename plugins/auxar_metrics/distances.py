@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from auxar import ImageModel, ImageSet, ImageSpec, UserError, load_images
+from auxar import ImageModel, ImageSpec, UserError, load_images
 from auxar.numerics.levels import to_pixels
 from auxar_metrics.inception import FEATURES, features
 
@@ -78,7 +78,9 @@ def measured(
     real = (data.train if reference == "training" else data.heldout).spaced_examples(MOST_REFERENCE).image
     if len(real) < 2:
         raise UserError(f"FID and KID need at least 2 {reference} images; the data have {len(real)}")
-    condition = usual_condition(model, data.heldout, images)
+    # Without conditions, all classes of a label are drawn in turn; other conditions are those of held-out images.
+    is_given = model.condition is not None and model.condition.usual is None and model.condition.kind != "label"
+    condition = data.heldout.first_examples(images).condition if is_given else None
     if (fewest := min(images, len(real))) < FEATURES:
         logger.warning("FID of %s images is too large, and only comparable for equal numbers; KID has no bias", fewest)
     drawn = model.sample(images, rule=rule, seed=seed, condition=condition).tensor
@@ -93,15 +95,6 @@ def measured(
         PUBLISHED if weights is None else str(Path(weights)),
         {name: origin.checksum for name, origin in model.origins.items()},
     )
-
-
-def usual_condition(model: ImageModel, heldout: ImageSet, count: int) -> Tensor | None:
-    """The conditions of drawn images: all classes of a label, or other conditions of the first held-out images."""
-    if model.condition is None or model.condition.usual is not None:
-        return None
-    if model.condition.kind == "label":
-        return torch.arange(model.condition.spec.levels)
-    return heldout.first_examples(count).condition
 
 
 def pictures(images: Tensor, spec: ImageSpec) -> Tensor:

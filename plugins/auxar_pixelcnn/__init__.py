@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
-from auxar import Component, Embedding, ImageSpec, hookimpl
+from auxar import Component, hookimpl
 from auxar_pixelcnn import components
-from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 
 AUXAR_INTERFACE = 1
-
-
-def _of_condition(kind: Callable[..., Embedding], config: Any, view: ImageSpec, image: ImageSpec) -> Embedding:
-    return kind(view, image, **components.options(config))
 
 
 @hookimpl
@@ -24,6 +17,6 @@ def auxar_register_components() -> Sequence[Component]:
         Component("network", "pixelcnn", components.LightConfig, components.light),
         Component("network", "pixelcnn++", components.FullConfig, components.full),
         Component("embedding", "resnet", components.EmbeddingConfig, components.embedding),
-        Component("embedding", "categories", components.CategoriesConfig, partial(_of_condition, CategoriesEmbedding)),
-        Component("embedding", "pixels", components.PixelsConfig, partial(_of_condition, PixelsEmbedding)),
+        Component("embedding", "categories", components.CategoriesConfig, components.categories),
+        Component("embedding", "pixels", components.PixelsConfig, components.pixels),
     ]

@@ -10,6 +10,7 @@ import attrs
 
 from auxar import CausalNetwork, Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
 from auxar_heads import logistic_mixture
+from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
 
@@ -116,6 +117,14 @@ def options(config: attrs.AttrsInstance) -> dict[str, Any]:
 
 light, full = partial(built, LightNetwork), partial(built, FullNetwork)
 """The functions that build the networks `pixelcnn` (one resolution) and `pixelcnn++` (three)."""
+
+
+def _of_condition(kind: Callable[..., Embedding], config: Any, view: ImageSpec, image: ImageSpec) -> Embedding:
+    return kind(view, image, **options(config))
+
+
+categories, pixels = partial(_of_condition, CategoriesEmbedding), partial(_of_condition, PixelsEmbedding)
+"""The functions that build the embeddings of conditions."""
 
 
 def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Embedding:

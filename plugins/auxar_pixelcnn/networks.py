@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.functional import elu
@@ -11,6 +12,9 @@ from auxar import Head, ImageSpec
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Pointwise, UpsamplingConv2d
 from auxar_layers.initialization import InitializedNetwork
 from auxar_pixelcnn.blocks import u_block, ul_block
+
+Pair = tuple[Tensor, Tensor]
+"""Values of the streams u and ul."""
 
 
 class Streams(nn.Module):
@@ -22,7 +26,7 @@ class Streams(nn.Module):
         self.ul_above = CausalConv2d(channels + 1, filters, above=(1, 1), columns=(-1, 1))
         self.ul_left = CausalConv2d(channels + 1, filters, above=(0, 1), columns=(-1, -1))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Pair:
         return self.u(x), self.ul_above(x) + self.ul_left(x)
 
 
@@ -64,8 +68,8 @@ class LightNetwork(InitializedNetwork):
 class Resolution(nn.Module):
     """The residual blocks of both streams at one resolution, on the way down or on the way up.
 
-    On the way down, each block appends its output to `u_skips` or `ul_skips`. On the way up (`rising`), each block pops
-    the last entry as a side input.
+    On the way down, the outputs of each pair of blocks are appended to `skips`. On the way up (`rising`), the last
+    entry is popped for each pair of blocks, as side inputs.
     """
 
     def __init__(
@@ -78,18 +82,16 @@ class Resolution(nn.Module):
         self.u_blocks = nn.ModuleList(u_block(filters, u_sides, dropout, kernel) for _ in range(blocks))
         self.ul_blocks = nn.ModuleList(ul_block(filters, [filters, *u_sides], dropout, kernel) for _ in range(blocks))
 
-    def forward(
-        self, u: Tensor, ul: Tensor, side: Sequence[Tensor], u_skips: list[Tensor], ul_skips: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, u: Tensor, ul: Tensor, side: Sequence[Tensor], skips: list[Pair]) -> Pair:
         for u_block_, ul_block_ in zip(self.u_blocks, self.ul_blocks, strict=True):
             if self.rising:
-                u = u_block_(u, u_skips.pop(), *side)
-                ul = ul_block_(ul, u, ul_skips.pop(), *side)
+                u_skip, ul_skip = skips.pop()
+                u = u_block_(u, u_skip, *side)
+                ul = ul_block_(ul, u, ul_skip, *side)
             else:
                 u = u_block_(u, *side)
                 ul = ul_block_(ul, u, *side)
-                u_skips.append(u)
-                ul_skips.append(ul)
+                skips.append((u, ul))
         return u, ul
 
 
@@ -122,12 +124,9 @@ class FullNetwork(InitializedNetwork):
         self.up = nn.ModuleList(
             Resolution(k, filters, features, dropout, kernel, rising=True) for k in (n, n + 1, n + 1)
         )
-        self.shrink_u = nn.ModuleList(
-            CausalConv2d(filters, filters, above=(0, 1), columns=(-1, 1), stride=2) for _ in range(2)
-        )
-        self.shrink_ul = nn.ModuleList(
-            CausalConv2d(filters, filters, above=(0, 1), columns=(-1, 0), stride=2) for _ in range(2)
-        )
+        shrink = partial(CausalConv2d, filters, filters, above=(0, 1), stride=2)
+        self.shrink_u = nn.ModuleList(shrink(columns=(-1, 1)) for _ in range(2))
+        self.shrink_ul = nn.ModuleList(shrink(columns=(-1, 0)) for _ in range(2))
         self.grow_u = nn.ModuleList(UpsamplingConv2d(filters, filters, overlap=(1, 0)) for _ in range(2))
         self.grow_ul = nn.ModuleList(UpsamplingConv2d(filters, filters) for _ in range(2))
         self.shrink_features = nn.ModuleList(
@@ -138,18 +137,17 @@ class FullNetwork(InitializedNetwork):
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         sides = self._features(features)
         u, ul = self.start(image)
-        u_skips, ul_skips = [u], [ul]
+        skips = [(u, ul)]
         for resolution, blocks in enumerate(self.down):
             if resolution:
                 u = self.shrink_u[resolution - 1](u)
                 ul = self.shrink_ul[resolution - 1](ul)
-                u_skips.append(u)
-                ul_skips.append(ul)
-            u, ul = blocks(u, ul, sides[resolution], u_skips, ul_skips)
-        u, ul = u_skips.pop(), ul_skips.pop()
+                skips.append((u, ul))
+            u, ul = blocks(u, ul, sides[resolution], skips)
+        u, ul = skips.pop()
         for step, blocks in enumerate(self.up):
             resolution = 2 - step
-            u, ul = blocks(u, ul, sides[resolution], u_skips, ul_skips)
+            u, ul = blocks(u, ul, sides[resolution], skips)
             if resolution:
                 # The next finer resolution has the image's size, halved `resolution - 1` times and always rounded up.
                 height, width = (-(-side // 2 ** (resolution - 1)) for side in self.image.shape[1:])

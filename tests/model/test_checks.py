@@ -15,7 +15,7 @@ from auxar_pyramid import PyramidConfig, PyramidView
 
 
 def leaking(config, image, features_channels=0):
-    found = network(config, image, features_channels)
+    found: Any = network(config, image, features_channels)
     # The projection after it starts with zero weights, which hide the leak before the training.
     found.blocks[0].convolution = CausalConv2d(config.filters, config.hidden, above=(0, 1), columns=(-1, 1))
     return found

@@ -189,9 +189,6 @@ class _Compiler:
     def _row_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if isinstance(argument, Value):
             return self.storage.read(self.storage.by_row, argument)
-        return self._static_operand(reader, argument)
-
-    def _static_operand(self, reader: Value, argument: fx.Node | float) -> Operand:
         if isinstance(argument, fx.Node):
             return self._side_of(reader, self.sides.channels(argument), partial(self.sides.values, argument))
         return argument
@@ -233,7 +230,7 @@ class _Compiler:
 
     def _pixel_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if not isinstance(argument, Value):
-            return self._static_operand(reader, argument)
+            return self._row_operand(reader, argument)
         if not self.plan.by_pixel(argument):
             return self.storage.table(self.storage.scratch(argument))
         late = self.plan.leads[argument] - self.plan.leads.get(reader, 0)

@@ -43,8 +43,7 @@ class Clock:
     @property
     def slots(self) -> int:
         """The number of slots."""
-        found: int = self.valid.shape[1]
-        return found
+        return len(self.valid[0])
 
 
 @attrs.frozen(eq=False)

@@ -57,7 +57,7 @@ PLACES = (
     ("auxar.training.conversion", "write_converted", 1),
     ("auxar.evaluation.likelihoods", "write_evaluation", 1),
     ("auxar.evaluation.likelihoods", "write_evaluation", 2),
-    ("auxar.draw.run_images", "Samples", 1),
+    ("auxar.draw.figures", "Samples", 1),
     ("auxar.draw.samples", "write_sheets", 1),
     ("auxar.pipeline", "update_report", 1),
 )

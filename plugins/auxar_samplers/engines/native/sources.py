@@ -64,7 +64,9 @@ def native_source(source: PixelSource, program: Program, library: ctypes.CDLL) -
     # Types must be equal, because a subclass may compute something else.
     if type(source) is ForceSource:
         check_fits(source, program)
-        return _forcing(source, library)
+        kept = Kept()
+        forcing = structures.Forcing(*source.image.shape[1:], kept.address(source.image.contiguous()))
+        return NativeSource(library.force, forcing, kept)
     if isinstance(source, DrawSource) and source.operation is not None:
         return None  # The rule's own operation runs in Python.
     if isinstance(source, DrawSource | DecodeSource) and type(source) in (DrawSource, DecodeSource):
@@ -147,10 +149,3 @@ def _set_walk(drawing: Any, walk: Walk | None, kept: Kept, *, centered: bool) ->
     for field in ("lowest", "highest", *(["expected"] if centered else [])):
         setattr(drawing, field, kept.address(getattr(walk, field)))
     drawing.later_images = walk.least.shape[2]
-
-
-def _forcing(source: ForceSource, library: ctypes.CDLL) -> NativeSource:
-    kept = Kept()
-    _, batch, channels = source.image.shape
-    forcing = structures.Forcing(batch, channels, kept.address(source.image.contiguous()))
-    return NativeSource(library.force, forcing, kept)
