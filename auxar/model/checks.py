@@ -36,10 +36,8 @@ def check_causal(factor: Factor) -> None:
     later = torch.arange(spec.height * spec.width).view(spec.height, spec.width) >= place
     before = torch.randint(spec.levels, (1, *spec.shape), generator=random)
     after = torch.where(later, (before + spec.levels // 2) % spec.levels, before)
-    features = None
-    if network.features_channels:
-        shape = (1, network.features_channels, spec.height, spec.width)
-        features = torch.randn(shape, generator=random, dtype=torch.float64)
+    shape = (1, network.features_channels, spec.height, spec.width)
+    features = torch.randn(shape, generator=random, dtype=torch.float64) if network.features_channels else None
     one, two = (network(network.encode(image), features).flatten(2)[..., : place + 1] for image in (before, after))
     if bool(((one - two).abs() > ROUNDING * (1 + one.abs())).any()):
         raise UserError(

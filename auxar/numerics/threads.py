@@ -91,13 +91,12 @@ def one_if_busy() -> Iterator[None]:
 def _probe(limit: float) -> float:
     """The seconds that some short operations take. They end early after `limit` seconds."""
     values = torch.zeros(PROBED_VALUES)
-    started, passed = time.perf_counter(), 0.0
+    started = time.perf_counter()
     for _ in range(PROBES):
         values.add_(1.0)
-        passed = time.perf_counter() - started
-        if passed > limit:
+        if time.perf_counter() - started > limit:
             break
-    return passed
+    return time.perf_counter() - started
 
 
 class ThreadChoice:
