@@ -143,7 +143,8 @@ def test_the_number_is_restored_if_threads_of_python_overlap(request):
 
 def test_results_of_a_run_do_not_depend_on_the_numbers_of_threads(pictures, tmp_path, monkeypatch):
     """One thread is used, then numbers that change from call to call, as if other programs came and went."""
-    table = with_dropout(tiny(pictures, training__steps=2, training__clip=0.5, evaluation__batch_size=2))
+    changes = {"training__steps": 2, "training__clip": 0.5, "evaluation__batch_size": 2, "sampling__images": 0}
+    table = with_dropout(tiny(pictures, **changes))
     with threads(1):
         first = run(tmp_path / "first", table)
     numbers, chosen = itertools.cycle([2, 1, 1]), set()

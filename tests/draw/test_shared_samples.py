@@ -58,7 +58,6 @@ def contents(folder: Path) -> dict[str, Any]:
     ("kind", "options"),
     [
         ("plain", {"images": 11, "batch_size": 3, "seed": 5, "rule": "map"}),
-        ("plain", {"images": 8, "batch_size": 2, "arithmetic": "integer"}),
         ("plain", {"images": 2, "given": ["000.png", "001.png", "002.png"], "stage": 1}),
         ("conditional", {"images": 9, "batch_size": 2}),
         ("conditional", {"images": 5, "batch_size": 3, "condition": "drawn"}),

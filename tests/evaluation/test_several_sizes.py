@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.evaluations import figures_of, nats_of
-from helpers.tiny_runs import call, command, metrics, run, same, tiny, weights, write, write_pictures
+from helpers.tiny_runs import metrics, run, same, tiny, weights, write_pictures
 from PIL import Image
 
 import auxar
@@ -41,8 +41,10 @@ def photographs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cropped(photographs, tmp_path_factory) -> Path:
+    """A run with samples and figures, which tests must not change."""
     changes = {"data__split": {"train": 0.5, "validation": 0.3}, "training__evaluate_every": 2}
-    return run(tmp_path_factory.mktemp("cropped") / "run", tiny(photographs, **CHANGES, **changes))
+    changes |= {"sampling__images": 3, "sampling__figure_rows": 1}
+    return run(tmp_path_factory.mktemp("cropped") / "run", tiny(photographs, **{**CHANGES, **changes}))
 
 
 @pytest.mark.parametrize("images", ["heldout", "training"])
@@ -146,10 +148,8 @@ def test_crops_of_images_of_their_size_change_nothing(tmp_path):
     assert not any(name.endswith("pixels") for name in one.tensors)
 
 
-def test_commands_take_and_draw_images_of_several_sizes(photographs, tmp_path, capsys):
-    """`auxar run` with figures, and commands on the run. A stream has the same figures."""
-    table = tiny(photographs, **{**CHANGES, "sampling__images": 3, "sampling__figure_rows": 2})
-    folder = run(tmp_path / "run", table)
+def test_commands_take_and_draw_images_of_several_sizes(cropped, photographs, tmp_path, capsys):
+    folder = Path(shutil.copytree(cropped, tmp_path / "run"))
     assert "Held-out images" in (folder / "report.html").read_text()
     assert Image.open(folder / "samples" / "heldout.png").size == Image.open(folder / "samples" / "samples.png").size
     assert main(["sample", str(folder), "-n", "1", "--size", "12x20"]) == 0
@@ -164,13 +164,3 @@ def test_commands_take_and_draw_images_of_several_sizes(photographs, tmp_path, c
     assert figures_of(folder, "evaluation-integer")["bits_per_dim"]["heldout"] > 0
     with pytest.raises(UserError, match="images of several sizes are not written"):
         auxar.write_views(folder / "recipe.toml", 1, tmp_path / "views")
-
-
-@pytest.mark.slow
-def test_processes_train_and_evaluate_together(photographs, tmp_path):
-    recipe = write(tmp_path / "recipe.toml", tiny(photographs, **CHANGES))
-    for processes in (1, 2):
-        assert call(command("run", recipe, "--out", f"by{processes}", processes=processes), tmp_path).returncode == 0
-    one, two = (read_evaluation(tmp_path / f"by{processes}" / FILE) for processes in (1, 2))
-    assert one.images == two.images
-    assert one.bits_per_dim().value == pytest.approx(two.bits_per_dim().value, rel=1e-3)

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from helpers.tiny_runs import process_environment
 
@@ -18,10 +19,10 @@ REPETITIONS = int(os.environ.get("REPETITIONS", "1"))
 """Number of repetitions of each test with kills, at other moments."""
 
 
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Waits until something is true or a process has ended."""
-    until = time.monotonic() + 120
-    while not what() and process.poll() is None:
+def wait_for(what: Callable[[], object], process: subprocess.Popen[Any] | None = None, limit: float = 120) -> None:
+    """Waits until something is true or a process has ended, but no more than `limit` seconds."""
+    until = time.monotonic() + limit
+    while not what() and (process is None or process.poll() is None):
         assert time.monotonic() < until, "the run did not get to this place"
         time.sleep(0.001)
 

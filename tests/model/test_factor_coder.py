@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import math
 from typing import Any
 
@@ -68,17 +69,13 @@ def test_nothing_is_coded_where_one_value_is_possible(coded, monkeypatch):
     assert (sum(map(len, found)) < image.numel()) == (name == "pyramid")
 
 
-@pytest.mark.parametrize("batch", [1, 7, 16])
+@pytest.mark.parametrize("batch", [1, 7])
 def test_streams_are_the_same_for_every_batch(coded, batch):
     name, _, factors = coded
     for coder, image, view, streams in factors:
-        parts = [
-            coder.encode(
-                image[first : first + batch], None if view is None else view[first : first + batch], coder.lag()
-            )
-            for first in range(0, len(image), batch)
-        ]
-        found = [stream for part in parts for stream in part]
+        views = itertools.repeat(None) if view is None else view.split(batch)
+        parts = zip(image.split(batch), views, strict=False)
+        found = [stream for part in parts for stream in coder.encode(*part, coder.lag())]
         assert found == streams
         assert hashlib.sha256(b"\0".join(found)).hexdigest()[:16] == GOLDEN[name][coder.factor.name]
 
@@ -102,15 +99,19 @@ def test_every_sampler_that_follows_the_order_decodes_the_same_images(coded, sam
 
 
 def test_bands_of_high_images_have_the_bits_of_whole_images(run, monkeypatch):
-    """These networks see more than the 16 rows around a band, but pixels so far away hardly matter."""
+    """These networks see more than the 16 rows around a band, but pixels so far away hardly matter.
+
+    An engine's steps over bands do not depend on the model, so the slow engine decodes the images of one model only.
+    """
     monkeypatch.setattr("auxar.model.bands.PIXELS", 1)
-    model = auxar.load(run, arithmetic="integer").at(83, 3)
+    model = auxar.load(run, arithmetic="integer").at(83, 2)
+    engines = WORKING_ENGINES if run.name == "pyramid" else WORKING_ENGINES[-1:]
     images = model.sample(2).tensor
     views: list[Any] = [*model.chain.views(images), None]
     nats = {each.factor: each.log_prob.tolist() for each in model.log_probs(images)}
     for factor in model.factors:
         image, view = views[factor.depth : factor.depth + 2]
-        coders = [FactorCoder(factor, each) for each in (AutoSampler("torch"), AutoSampler(WORKING_ENGINES[-1]))]
+        coders = [FactorCoder(factor, AutoSampler(engine)) for engine in engines]
         assert len(coders[0].bands) == -(-factor.image.height // 64)
         lag = coders[0].lag()
         streams = coders[0].encode(image, view, lag)

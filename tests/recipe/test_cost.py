@@ -20,7 +20,7 @@ from auxar.recipe.loading import parse_recipe
 
 
 @pytest.mark.parametrize("name", ["grayscale_cifar10", "pixelcnnpp_cifar10", "pyramid_celeba", "pyramid_cifar10"])
-def testmultiply_adds_are_those_in_the_headers_of_shipped_recipes(name):
+def test_multiply_adds_are_those_in_the_headers_of_shipped_recipes(name):
     path = PROJECT / "recipes" / f"{name}.toml"
     model = build_model(load_recipe(path), on="meta")
     costs = [cost.multiply_adds(factor) / 1e9 for factor in model.all_factors]

@@ -79,7 +79,7 @@ def built(kind, name, options):
 
 SHIPPED = [
     case("view", "grayscale"),
-    case("view", "grayscale", options={"levels": 3}),
+    case("view", "grayscale", SLOW, options={"levels": 3}),
     # With 256 levels, the view has as many values as a byte holds.
     case("view", "grayscale", UNCOUNTED, options={"levels": 256}),
     case("view", "pyramid"),

@@ -265,7 +265,7 @@ LIKELIHOODS = {
 @pytest.mark.parametrize(("law", "head"), cases(WHOLE))
 def test_a_broken_head_is_caught(law, head, request):
     if law != "gradient":  # The first example that breaks this law breaks another law, too.
-        request.getfixturevalue("first_example")
+        request.getfixturevalue("one_example" if law in ("draws", "start") else "first_example")
     breaks(law, check_head, lambda config, image: head(image), None)
 
 
@@ -350,6 +350,7 @@ def test_a_head_may_offer_no_more_than_it_must():
         check_head(Coin, None, images=[ImageSpec(1, height=1, width=1, levels=3)])
 
 
+@pytest.mark.usefixtures("one_example")
 def test_what_was_not_checked_is_said():
     with pytest.warns(UserWarning, match="draws and sums over whole pixels were not checked"):
         check_head(SOFTMAX.build, SoftmaxConfig(), images=[ImageSpec(3, height=1, width=1, levels=18)])
@@ -376,6 +377,7 @@ def test_adjustments_may_be_declared_or_unknown(base):
         check_adjustments(lambda config, image: config(image), config, [COLORS])
 
 
+@pytest.mark.usefixtures("one_example")
 def test_the_check_of_heads_includes_their_adjustments():
     spec = ImageSpec(1, height=1, width=1, levels=2)
     head = mutant(SoftmaxHead, understands=())

@@ -127,6 +127,7 @@ def test_a_broken_network_is_caught_as_prior(law, network):
     breaks(law, check_prior, prior_of(network), None, images=TINY)
 
 
+@pytest.mark.usefixtures("one_example")
 def test_a_network_that_reads_no_features_is_caught():
     network = mutant(Net, forward=blind)
     breaks("gradient", check_network, lambda config, image, channels: network(image, channels), None, images=TINY)
@@ -160,6 +161,7 @@ def test_a_network_that_is_causal_in_evaluation_mode_only_is_caught():
     assert "or on one after it, in training mode" in found
 
 
+@pytest.mark.usefixtures("one_example")
 def test_what_was_not_checked_is_said():
     with pytest.warns(UserWarning, match="normalization, draws and restricted were not checked"):
         check_prior(prior_of(), None, images=[ImageSpec(1, height=3, width=3, levels=4)])

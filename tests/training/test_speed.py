@@ -53,7 +53,7 @@ def test_a_run_keeps_the_steps_that_it_measured(pictures, tmp_path, monkeypatch)
         assert len(calls) == 1
         assert steps(first) == steps(again)
         assert_same_training(first, again)
-        run(first, timed(pictures, 0.05))
+        run(first, timed(pictures, 0.02))
         assert len(calls) == 2
         assert all(longer > short for longer, short in zip(steps(first), steps(again), strict=True))
         recipe = write(tmp_path / "seeds.toml", timed(pictures, 0.005))

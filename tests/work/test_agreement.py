@@ -241,6 +241,7 @@ def two_folders(tmp_path_factory) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_processes_that_differ_all_end_with_a_sentence(two_folders):
     root = two_folders[0].parent
     files = sorted(root.rglob("*"))

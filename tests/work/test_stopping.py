@@ -33,7 +33,6 @@ from helpers.tiny_runs import (
 from PIL import Image
 
 from auxar.commands.run import run as run_recipe
-from auxar.commands.sample import sample
 from auxar.files import read_json, read_tensors
 from auxar.work.signals import TOGETHER, Interrupted, between_steps, heeding_signals, requests
 
@@ -218,22 +217,6 @@ def test_the_death_of_a_process_that_prepares_images_is_told(recipe, tmp_path):
     start = r"auxar: data\.workers: a data worker process has died \(DataLoader worker \(pid(\(s\))?"
     assert re.search(f"{start} {worker.pid}\\)", errors)
     assert errors.rstrip().endswith("is kept, and the same command continues from it")
-
-
-@pytest.mark.slow
-def test_drawing_ends_at_once_and_keeps_the_images_that_are_finished(finished, tmp_path):
-    whole, pictures = sample(finished, images=4, out=tmp_path / "whole"), tmp_path / "samples" / "images"
-    process = started("sample", finished, "-n", "1000000", "--batch-size", "2", "--out", pictures.parent)
-    wait_for(lambda: (pictures / "000003.png").is_file(), process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, errors
-    assert "auxar: interrupted; work that is stored" in errors
-    assert "Traceback" not in errors
-    kept = sorted(pictures.iterdir())
-    assert [file.name for file in kept] == [f"{index:06d}.png" for index in range(len(kept))]
-    expected = sorted((whole / "images").iterdir())
-    assert [file.read_bytes() for file in kept[:4]] == [file.read_bytes() for file in expected]
 
 
 @pytest.fixture

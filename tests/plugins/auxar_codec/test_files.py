@@ -25,6 +25,7 @@ from auxar.testing import check_command
 from auxar_codec import codec, compress, decompress
 from auxar_codec.archive import Archiver, check_model
 from auxar_codec.container import read_container
+from auxar_codec.tiles import from_tiles, to_tiles
 
 every_model = pytest.mark.parametrize("run", MODELS, indirect=True)
 """Repeats a test for each model. Tests that lack it examine what does not depend on the model."""
@@ -186,8 +187,11 @@ def drawn_pictures(run, folder):
     return found
 
 
-@pytest.mark.parametrize("tile", [None, "8x8", "30x12"])
-@every_model
+@pytest.mark.parametrize(
+    ("run", "tile"),
+    [*((name, None) for name in MODELS), ("pyramid", "8x8"), ("grayscale", "8x8"), ("pyramid", "30x12")],
+    indirect=["run"],
+)
 def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
     """A file has the bits of the model at the size of the pictures or of tiles, however many are coded at once."""
     originals = drawn_pictures(run, tmp_path / "in")
@@ -208,20 +212,14 @@ def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
         original = originals[entry.name]
         assert np.array_equal(pixels(path)[1], original)
         colors = original if original.ndim == 3 else np.repeat(original[..., None], 3, 2)
-        height, width = map(int, tile.split("x")) if tile else colors.shape[:2]
-        rows, columns = (-(-have // size) for have, size in zip(colors.shape, (height, width), strict=False))
-        below, right = rows * height - len(colors), columns * width - colors.shape[1]
-        padded = np.pad(colors, ((0, below), (0, right), (0, 0)), mode="edge")
-        divided = padded.reshape(rows, height, columns, width, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, height, width)
-        tiles, own = torch.from_numpy(divided.astype(np.int64)), model.at(height, width)
+        own = model.at(*map(int, tile.split("x"))) if tile else model.at(*original.shape[:2])
+        tiles = torch.from_numpy(to_tiles(colors.transpose(2, 0, 1), own.image).astype(np.int64))
         shown = auxar.Images(own.chain.views(tiles)[1], own.chain.specs[1]).to_pil()
-        strips = [np.concatenate(shown[columns * row : columns * (row + 1)], axis=1) for row in range(rows)]
-        joined, seen, halved = np.concatenate(strips), pixels(view)[1], 1 + (run.name == "pyramid")
-        size = seen.shape[:2]
-        assert size == tuple(-(-side // halved) for side in original.shape[:2])
-        if joined.ndim == 3 and original.ndim == 2:
-            joined = joined[..., 0]
-        assert np.array_equal(seen, joined[: size[0], : size[1]])
+        size = original.shape[:2] if run.name != "pyramid" else tuple(-(-side // 2) for side in original.shape[:2])
+        by_tile = np.stack([np.asarray(each.convert("RGB")) for each in shown])
+        joined = from_tiles(by_tile.transpose(0, 3, 1, 2), *size).transpose(1, 2, 0)
+        gray = original.ndim == 2 or own.chain.specs[1].channels == 1
+        assert np.array_equal(pixels(view)[1], joined[..., 0] if gray else joined)
         if entry.raw:
             assert entry.size == original.size
         else:

@@ -2,15 +2,7 @@
 
 import pytest
 import torch
-from helpers.causal_networks import (
-    SEEDS,
-    generator,
-    heads,
-    random_features,
-    random_images,
-    randomized,
-    specs,
-)
+from helpers.causal_networks import SEEDS, generator, heads, random_features, random_images, randomized, specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, pad, silu

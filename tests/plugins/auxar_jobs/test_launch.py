@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 import submitit
-from helpers.tiny_runs import call, command, process_environment, run, same, tiny, weights, write, write_pictures
+from helpers.killing import wait_for
+from helpers.tiny_runs import command, process_environment, run, same, tiny, weights
 
 import auxar
 from auxar.cli import main
@@ -28,23 +29,17 @@ FAKES = {
 """Programs of Slurm, in shell: the queue answers when it is asked for the fourth time."""
 
 
-def wait_for(found, limit=1500):
-    end = time.monotonic() + limit
-    while not found():
-        assert time.monotonic() < end, "this takes too long"
-        time.sleep(0.05)
-
-
 def same_pictures(first, second):
     """Whether two folders of drawn images have the same pictures."""
     names = sorted(str(path.relative_to(second)) for path in second.rglob("*.png"))
     return len(names) > 2 and filecmp.cmpfiles(first, second, names, shallow=False)[0] == names
 
 
-@pytest.fixture
-def training(tmp_path):
-    table = tiny(write_pictures(tmp_path / "pictures"), training__steps=150, training__checkpoint_every=1000)
-    return write(tmp_path / "recipe.toml", table), table
+@pytest.fixture(scope="module")
+def alone(pictures, tmp_path_factory):
+    """A run of a prior, long enough to be stopped on the way. Its recipe lies beside it."""
+    table = tiny(pictures, stage=None, training__steps=150, training__checkpoint_every=1000, sampling__images=0)
+    return run(tmp_path_factory.mktemp("alone") / "run", table)
 
 
 @pytest.fixture
@@ -61,34 +56,34 @@ def queue(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_jobs_on_this_machine_share_work(tmp_path):
-    folder = run(tmp_path / "run", tiny(write_pictures(tmp_path / "pictures"), sampling__images=0))
-    sample = ("auxar", "sample", folder, "-n", "300", "--out", "parts")
-    done = call(command("launch", "-n", "2", "--on", "local", "--", *sample), tmp_path)
-    assert done.returncode == 0, done.stderr
-    auxar.sample(folder, images=300, out=tmp_path / "whole")
+def test_jobs_on_this_machine_share_work(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sample = ("auxar", "sample", str(tiny_run), "-n", "300", "--out", "parts")
+    assert main(["launch", "-n", "2", "--on", "local", "--", *sample]) == 0
+    auxar.sample(tiny_run, images=300, out=tmp_path / "whole")
     assert same_pictures(tmp_path / "parts", tmp_path / "whole")
     assert all("parts" in log.read_text().splitlines() for log in tmp_path.glob("jobs/*/*.log"))
 
 
-def test_ctrl_c_ends_jobs_with_checkpoints_and_the_same_launch_goes_on(tmp_path, training):
-    recipe, table = training
-    line = command("launch", "--on", "local", "--", "run", recipe, "--out", tmp_path / "run")
-    options = {"cwd": tmp_path, "env": process_environment(), "stderr": subprocess.PIPE, "start_new_session": True}
-    with subprocess.Popen(line, **options) as process:
-        wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")))
+def test_ctrl_c_ends_jobs_with_checkpoints_and_the_same_launch_goes_on(tmp_path, alone, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = ["launch", "--on", "local", "--", "run", str(alone.with_suffix(".toml")), "--out", "run"]
+    options = {"env": process_environment(), "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command(*line), **options) as process:
+        wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")), process)
         os.killpg(process.pid, signal.SIGINT)  # As a terminal does.
         process.communicate()
     assert process.returncode == 130
     (log,) = tmp_path.glob("jobs/*/1.log")
     assert "ended by SIGTERM" in log.read_text()
     assert list(tmp_path.glob("run/factors/*/training-*.safetensors"))
-    assert call(line, tmp_path).returncode == 0
-    assert same(weights(tmp_path / "run"), weights(run(tmp_path / "alone", table)))
+    assert main(line) == 0
+    assert same(weights(tmp_path / "run"), weights(alone))
 
 
-def test_a_job_that_is_asked_for_a_checkpoint_is_requeued_and_goes_on(tmp_path, training):
-    recipe, table = training
+@pytest.mark.slow
+def test_a_job_that_is_asked_for_a_checkpoint_is_requeued_and_goes_on(tmp_path, alone):
+    recipe = alone.with_suffix(".toml")
     executor = submitit.LocalExecutor(tmp_path / "jobs")
     job: Any = executor.submit(slurm.Job(Copies(("run", str(recipe), "--out", str(tmp_path / "run")), 1, 0, None)))
     wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")))
@@ -98,22 +93,27 @@ def test_a_job_that_is_asked_for_a_checkpoint_is_requeued_and_goes_on(tmp_path, 
     assert job.result() is None
     assert "Caught signal SIGUSR2" in job.paths.stdout.read_text()
     assert "ended by SIGTERM" in job.paths.stderr.read_text()  # The command wrote a checkpoint.
-    assert same(weights(tmp_path / "run"), weights(run(tmp_path / "alone", table)))
+    assert same(weights(tmp_path / "run"), weights(alone))
 
 
-def test_a_job_that_slurm_ends_waits_for_it(monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_job_that_slurm_ends_waits_for_it_and_a_checkpoint_gives_the_job_that_goes_on(monkeypatch, number):
     """Slurm puts a job that gives way to another one back into the queue only if the job does not end itself."""
     waits: list[float] = []
     monkeypatch.setattr(Copies, "start", lambda copies, environment: subprocess.Popen(["sleep", "60"]))
     monkeypatch.setattr(time, "sleep", waits.append)
+    job, found = slurm.Job(Copies(("sample", "run"), 1, 0, None)), []
     before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    usual = signal.signal(signal.SIGUSR2, lambda *_: found.append(job.checkpoint()))  # As submitit does.
+    threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
     try:
         with pytest.raises(RuntimeError, match="`auxar sample run` has ended with the exit status -15"):
-            slurm.Job(Copies(("sample", "run"), 1, 0, None))()
+            job()
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGUSR2, usual)
     assert waits == [slurm.UNTIL_KILLED]
+    assert [each.function for each in found] == [slurm.Job(job.copies)] * (number == signal.SIGUSR2)
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ import subprocess
 import time
 
 import pytest
+from helpers.killing import wait_for
 from helpers.tiny_runs import call, command, run, same, tiny, weights, write, write_pictures
 
 from . import slurm_cluster
-from .test_launch import wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,7 +46,7 @@ def test_jobs_that_are_killed_and_reach_their_time_limit_train_the_same_model(tm
     launch = ("launch", "-n", "2", "--on", "slurm", *limit, "--", "auxar", "run", recipe, "--out", folder)
     done = call(command(*launch), tmp_path, OMP_NUM_THREADS="1", **cluster.environment)
     assert done.returncode == 0, done.stderr
-    wait_for(lambda: list(folder.glob("factors/*/training-*.safetensors")))
+    wait_for(lambda: list(folder.glob("factors/*/training-*.safetensors")), limit=1500)
     cluster.call("scontrol", "requeue", "1_1")
     requeued = 0
 
@@ -55,7 +55,7 @@ def test_jobs_that_are_killed_and_reach_their_time_limit_train_the_same_model(tm
         requeued += start_requeued(cluster)
         return not cluster.call("squeue", "--noheader")
 
-    wait_for(has_ended)
+    wait_for(has_ended, limit=1500)
     assert cluster.call("squeue", "--array", "--states=all", "--noheader", "--format=%T").split() == ["COMPLETED"] * 2
     logs = "".join(log.read_text() for log in tmp_path.glob("jobs/*/*.out"))
     assert "Caught signal SIGUSR2" in logs

@@ -8,16 +8,7 @@ from torch.nn.functional import silu
 
 import auxar
 from auxar.errors import UserError
-from auxar.model import (
-    DrawSource,
-    ForceSource,
-    GivenView,
-    ImageSpec,
-    Interval,
-    PixelSource,
-    SampleRequest,
-    SumSupport,
-)
+from auxar.model import DrawSource, ForceSource, GivenView, ImageSpec, Interval, PixelSource, SampleRequest, SumSupport
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxHead
 from auxar_pixelcnn.networks import LightNetwork

@@ -4,16 +4,7 @@ import logging
 
 import pytest
 import torch
-from helpers.causal_networks import (
-    SEEDS,
-    SIZES,
-    heads,
-    random_features,
-    random_images,
-    randomized,
-    sample,
-    specs,
-)
+from helpers.causal_networks import SEEDS, SIZES, heads, random_features, random_images, randomized, sample, specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
