@@ -68,7 +68,7 @@ def test_jobs_on_this_machine_share_work(tiny_run, tmp_path, monkeypatch):
 def test_ctrl_c_ends_jobs_with_checkpoints_and_the_same_launch_goes_on(tmp_path, alone, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = ["launch", "--on", "local", "--", "run", str(alone.with_suffix(".toml")), "--out", "run"]
-    options = {"env": process_environment(), "stderr": subprocess.PIPE, "start_new_session": True}
+    options: Any = {"env": process_environment(), "stderr": subprocess.PIPE, "start_new_session": True}
     with subprocess.Popen(command(*line), **options) as process:
         wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")), process)
         os.killpg(process.pid, signal.SIGINT)  # As a terminal does.
