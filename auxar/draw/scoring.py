@@ -131,10 +131,10 @@ class ScoreTable(Work):
     def read(self) -> Scores | None:
         """The scores in the table; None if there is none, or another one."""
         text = read_bytes(self.output).decode("utf-8", "replace") if is_file(self.output) else ""
-        rows = list(csv.DictReader(io.StringIO(text)))
-        if [row.get(KEY) for row in rows] != [self.key] * len(self.files):
-            return None
-        with contextlib.suppress(KeyError, ValueError):  # The table was changed.
+        with contextlib.suppress(csv.Error, KeyError, ValueError):  # Another file, or a table that was changed.
+            rows = list(csv.DictReader(io.StringIO(text)))
+            if [row.get(KEY) for row in rows] != [self.key] * len(self.files):
+                return None
             values = [[float(row[name]) if row[name] else None for name in FIELDS[1:]] for row in rows]
             images = (ImageScore(file, *own) for file, own in zip(self.files, values, strict=True))  # type: ignore[arg-type]
             return Scores(tuple(images), _kind(self.models[0]), len(self.images) - len(self.files))
@@ -180,6 +180,8 @@ def scored(
     else:
         work = ScoreTable((model, against), files, images, given, table)
         if not work.is_concluded():
+            if table.resolve() in {Path(file).resolve() for file in files}:
+                raise UserError(f"out: {table} is one of the images; choose another name")
             check_replaceable(table, replace)
         work.do("scores")
         scores = work.read()

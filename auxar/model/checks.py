@@ -50,17 +50,21 @@ def check_causal(factor: Factor) -> None:
 def check_view(factor: Factor, image: Tensor, view: Tensor | None) -> None:
     """Checks the view of a factor on images, integers (b, *factor.image.shape), whose views are `view`.
 
-    Raises `UserError` if it gives other values at a second call, or if a decoder is restricted and values of the images
-    lie outside of the intervals of their view.
+    Raises `UserError` if it changes its argument, if it gives other values at a second call, or if a decoder is
+    restricted and values of the images lie outside of the intervals of their view.
     """
     if view is None:
         return
     name = f"factor {factor.name}: the view {type(factor.view).__name__}"
     advice = "`auxar.testing.check_view` shows where"
+    other = factor.image.levels - 1 - image
+    factor.view_of(given := other.clone())
+    if not torch.equal(given, other):
+        raise UserError(f"{name} changes its argument; {advice}")
     if not torch.equal(factor.view_of(image), view):
         raise UserError(f"{name} gives other values for the same images at a second call; {advice}")
-    if factor.restricted and (given := factor.given(view)) is not None:
-        outside = int(given.interval(image.long()).outside(image).sum())
+    if factor.restricted and (images := factor.given(view)) is not None:
+        outside = int(images.interval(image.long()).outside(image).sum())
         if outside:
             raise UserError(
                 f"{name} has another support: {outside:,} of {image.numel():,} values of images lie outside of the "

@@ -13,7 +13,7 @@ evaluation-integer.safetensors      the same in integers
 integer.json                        digests of the factors in integers
 factors/<factor>/integer.safetensors    the factor in integers
 samples/                            images drawn from the model
-work/, samples/work/                results of parts of an evaluation or of drawn images, until they are joined
+auxar-work/, samples/auxar-work/    results of parts of an evaluation or of drawn images, until they are joined
 figures/                            figures like the paper's
 report.html                         the report
 .lock, .lock.json                   the lock of the folder, and the process that holds it

@@ -1,8 +1,8 @@
 """Chunks of a command's work, which any process that runs the same command takes.
 
-Work has a key, a digest of all facts that decide its result. The results of its chunks lie in `work/KEY/` beside the
-output, until they are joined. Correctness does not rest on locks: a chunk's result is a function of the key and of its
-number, is written whole and at once, and is checked when it is read. Locks only keep processes from doing the same.
+Work has a key, a digest of all facts that decide its result. The results of its chunks lie in `auxar-work/KEY/` beside
+the output, until they are joined. Correctness does not rest on locks: a chunk's result is a function of the key and of
+its number, is written whole and at once, and is checked when it is read. Locks only keep processes from doing the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from auxar.work.processes import ALONE, Processes
 
 logger = logging.getLogger("auxar")
 
-FOLDER = "work"
+FOLDER = "auxar-work"
 """Name of the folder, beside an output, of the results of chunks."""
 CONCLUSION = "conclusion"
 """Name of the lock of the process that joins the results."""
@@ -51,7 +51,7 @@ class Work(abc.ABC):
 
     A command makes its output by `do`. All processes that run the command with the same facts, on one or more machines
     that share the output's folder, then share the chunks, and a command that was stopped goes on. A chunk's result is
-    kept in `work/KEY` beside the output until all are joined.
+    kept in `auxar-work/KEY` beside the output until all are joined.
 
     Examples:
         >>> import json, tempfile, torch

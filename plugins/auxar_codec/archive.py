@@ -19,7 +19,7 @@ from torch import Tensor
 
 from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError, progress_bar
 from auxar.numerics.levels import to_pixels
-from auxar_codec.container import FORMAT, CodedCondition, Container, Header
+from auxar_codec.container import FORMAT, MOST_TILE, CodedCondition, Container, Header
 from auxar_codec.index import Entry, number_of_tiles
 from auxar_codec.pictures import Picture
 from auxar_codec.tiles import from_tiles, tile_counts, to_tiles
@@ -52,6 +52,8 @@ def header_of(model: ImageModel, height: int, width: int, *, tiles: bool, condit
         kind = "no condition" if given is None else f"a condition of the kind '{given.kind}'"
         raise UserError(f"files have labels or attributes of images, but this model has {kind}; use the null condition")
     condition = CodedCondition(given.kind, given.spec.channels, given.spec.levels) if given and conditioned else None
+    if tiles and height * width > MOST_TILE:
+        raise UserError(f"tile: got {height}×{width} pixels; expected at most {MOST_TILE:,}, such as 4096x4096")
     lags = tuple(coder.lag() for coder in coders_of(model.at(height, width)))
     size = (height, width) if tiles else (0, 0)
     # A file may be given to others, so it has the name of the run's folder without the folders above it.

@@ -105,6 +105,8 @@ FORMAT = 1
 """Version of the format."""
 MOST_VALUES = 1024
 """Maximum number of values of a condition."""
+MOST_TILE = 2**24
+"""Maximum number of pixels of a tile, so that a short file cannot take much memory."""
 MOST_HEADER = 2**16
 """Maximum number of bytes of the header, before it is compressed."""
 DICTIONARY = (
@@ -150,7 +152,7 @@ class Header:
     """The condition that images were coded given. None for the null condition, and for a model without a condition."""
 
     def __attrs_post_init__(self) -> None:
-        if bool(self.height) != bool(self.width):
+        if bool(self.height) != bool(self.width) or self.height * self.width > MOST_TILE:
             raise ValueError(f"tiles of {self.height}×{self.width} pixels")
 
     @property

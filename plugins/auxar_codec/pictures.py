@@ -84,6 +84,7 @@ def _kept(picture: Image.Image) -> Picture:
     if picture.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     profile, exif = picture.info.get("icc_profile") or b"", picture.info.get("exif") or b""
+    exif = exif if exif.startswith(b"Exif") or not exif else b"Exif\0\0" + exif  # WebP has no such prefix.
     for what, found in (("color profile", profile), ("EXIF data", exif)):
         if len(found) > MOST_METADATA:
             raise ValueError(f"its {what} has {len(found):,} bytes, and at most {MOST_METADATA:,} are kept")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from auxar import ImageSpec
 from auxar_convnet.blocks import ResidualBlock
+from auxar_layers.convolution_gradients import Pair
 from auxar_layers.convolutions import Conv2d, UpsamplingConv2d
 from auxar_pixelcnn.embedding import InitializedEmbedding
 
@@ -21,15 +22,7 @@ class ConvEmbedding(InitializedEmbedding):
     compiles = False
 
     def __init__(
-        self,
-        view: ImageSpec,
-        image: ImageSpec,
-        *,
-        factor: int | tuple[int, int],
-        filters: int,
-        hidden: int,
-        blocks: int,
-        dropout: float,
+        self, view: ImageSpec, image: ImageSpec, *, factor: Pair, filters: int, hidden: int, blocks: int, dropout: float
     ) -> None:
         super().__init__(view, image, image.channels + filters)
         self.enlarge = UpsamplingConv2d(view.channels + 1, image.channels, factor=factor, normalized=False)

@@ -28,7 +28,11 @@ MOST_PARTS = 64
 """The largest number of parts, since each needs memory for a gradient of the weight."""
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+Pair = int | tuple[int, int]
+"""A number for rows and columns, or one for rows and one for columns."""
+
+
+def pair(value: Pair) -> tuple[int, int]:
     """A number for rows and a number for columns, from one number for both or from two."""
     return (value, value) if isinstance(value, int) else value
 
@@ -38,7 +42,7 @@ def convolve(
     weight: Tensor,
     bias: Tensor,
     *,
-    stride: int | tuple[int, int] = 1,
+    stride: Pair = 1,
     padding: int = 0,
     groups: int = 1,
     transposed: bool = False,

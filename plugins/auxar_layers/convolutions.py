@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar_layers.convolution_gradients import convolve, pair
+from auxar_layers.convolution_gradients import Pair, convolve, pair
 from auxar_layers.functional import concat_elu, dropout
 
 # The lower bound of the deviations by which initialization divides. Without it, a channel that is nearly constant over
@@ -98,7 +98,7 @@ class Convolution(nn.Module):
         """The convolution of `x` (b, c, h, w) with the layer's weight and bias, and zeros on all four sides."""
         return convolve(x, self.grouped_weight(), self.bias, stride=stride, padding=padding, groups=self.groups)
 
-    def convolve_transposed(self, x: Tensor, *, stride: int | tuple[int, int]) -> Tensor:
+    def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         """The transposed convolution of `x` (b, c, h, w) with the layer's weight and bias."""
         return convolve(x, self.weight(), self.bias, stride=stride, transposed=True)
 
@@ -254,7 +254,7 @@ class UpsamplingConv2d(Convolution):
         inputs: int,
         outputs: int,
         *,
-        factor: int | tuple[int, int] = 2,
+        factor: Pair = 2,
         overlap: tuple[int, int] = (0, 0),
         **options: Unpack[Options],
     ) -> None:

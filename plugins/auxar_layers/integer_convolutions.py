@@ -13,15 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar_layers.convolution_gradients import pair
-from auxar_layers.convolutions import (
-    CausalConv2d,
-    Conv2d,
-    Convolution,
-    Pointwise,
-    TransposedConv2d,
-    UpsamplingConv2d,
-)
+from auxar_layers.convolution_gradients import Pair, pair
+from auxar_layers.convolutions import CausalConv2d, Conv2d, Convolution, Pointwise, TransposedConv2d, UpsamplingConv2d
 
 
 class IntegerLayer(Convolution):
@@ -63,7 +56,7 @@ class IntegerLayer(Convolution):
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
         return _convolved(x, self.integers.permute(2, 3, 1, 0), self.bias, stride, padding).movedim(3, 1)
 
-    def convolve_transposed(self, x: Tensor, *, stride: int | tuple[int, int]) -> Tensor:
+    def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         height, width = self.integers.shape[2:]
         rows, columns = pair(stride)
         size = ((x.shape[2] - 1) * rows + height, (x.shape[3] - 1) * columns + width)

@@ -10,6 +10,7 @@ import attrs
 
 from auxar import CausalNetwork, Embedding, HeadChoice, ImageSpec, UserError, at_most, positive
 from auxar_heads import logistic_mixture
+from auxar_layers.convolution_gradients import Pair
 from auxar_pixelcnn.condition import CategoriesEmbedding, PixelsEmbedding
 from auxar_pixelcnn.embedding import EnlargingEmbedding, SameSizeEmbedding
 from auxar_pixelcnn.networks import FullNetwork, LightNetwork
@@ -142,7 +143,7 @@ def embedding(config: EmbeddingConfig, view: ImageSpec, image: ImageSpec) -> Emb
     return EnlargingEmbedding(view, image, factor=factor, **own)
 
 
-def enlargement(view: ImageSpec, image: ImageSpec) -> int | tuple[int, int]:
+def enlargement(view: ImageSpec, image: ImageSpec) -> Pair:
     """Returns the smallest factor by which the view's height and width must be multiplied to cover those of the image.
 
     If there is no such factor for both, it returns one for the height and one for the width. Raises `UserError` unless

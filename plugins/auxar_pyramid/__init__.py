@@ -38,17 +38,19 @@ class PyramidView(View):
     any_size = True
 
     def __init__(self, config: PyramidConfig, image: ImageSpec) -> None:
-        self.factor = config.factor
+        self.config = config
+        # A larger factor gives the same view, and would take memory for pixels that are not there.
+        self.factor = min(config.factor, max(image.height, image.width))
         self.image = image
         self.view = attrs.evolve(image, height=-(-image.height // self.factor), width=-(-image.width // self.factor))
         self.support = SumSupport(image, self._blocks, self._sums)
 
     def at(self, image: ImageSpec) -> Self:
-        return type(self)(PyramidConfig(self.factor), image)
+        return type(self)(self.config, image)
 
     @property
     def stride(self) -> tuple[int, int]:
-        return self.factor, self.factor
+        return self.config.factor, self.config.factor
 
     def __call__(self, image: Tensor) -> Tensor:
         """Computes the view: integers (b, c, h, w) give integers (b, c, ⌈h / factor⌉, ⌈w / factor⌉).

@@ -92,7 +92,8 @@ def test_masks_of_many_kinds_keep_the_same_pixels(bare, tmp_path):
     expected = bare.complete(images, mask)
     assert torch.equal(expected.known, mask.expand(2, 6, 4))
     assert (expected.tensor == images[:, None])[:, :, :, mask].all()
-    for keep in (mask.numpy(), mask.expand(2, 6, 4), picture, tmp_path / "mask.png", str(tmp_path / "mask.png")):
+    path = tmp_path / "mask.png"
+    for keep in (mask.numpy(), mask.byte(), mask.expand(2, 6, 4), picture, path, str(path)):
         assert torch.equal(bare.complete(images, keep).tensor, expected.tensor)
     for rows in (1, 5, np.int64(5)):
         assert torch.equal(bare.complete(images, rows).known, (torch.arange(6) < rows)[:, None].expand(2, 6, 4))

@@ -106,7 +106,7 @@ def test_files_of_a_run_are_those_in_the_documentation(drawn):
     files = [path.relative_to(drawn) for path in drawn.rglob("*") if path.is_file()]
     found = {(name, file) for name in names for file in files if file.match(f"{name}*" if name[-1] == "/" else name)}
     assert {file for _, file in found} == set(files)
-    others = {"plugins/", ".lock.json", "factors/*/best-*.safetensors", "work/", "samples/work/"}
+    others = {"plugins/", ".lock.json", "factors/*/best-*.safetensors", "auxar-work/", "samples/auxar-work/"}
     others |= {name for name in names if "integer" in name}
     assert {name for name, _ in found} == {*names} - others
 
@@ -143,7 +143,7 @@ def test_a_stopped_command_goes_on_with_the_figures_that_are_left(drawn, tmp_pat
         {name: content for name, (_, content) in snapshot(run.figures).items()} for run in (parts, whole)
     )
     assert found == expected
-    assert not (parts.path / "work").exists()
+    assert not (parts.path / "auxar-work").exists()
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys, ref
     assert [float(row["rank"]) for row in rows] == [image.rank for image in scores.images]
     told = refused(*command[:-3], "-q", "-o", "scores.csv")
     assert "scores.csv exists; files are replaced only with --replace" in told
+    Path("other.csv").write_bytes(b"a\rb")
+    assert "other.csv exists" in refused(*command[:-3], "-q", "-o", "other.csv")
+    assert f"out: {images[0]} is one of the images" in refused(*command[:-3], "-q", "-o", images[0], "--replace")
     assert main([*command[:-3], "-q", "-o", "scores.csv", "--replace", "--json"]) == 0
     assert [image["file"] for image in json.loads(capsys.readouterr().out)["images"]] == images
 

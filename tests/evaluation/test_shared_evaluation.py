@@ -61,7 +61,7 @@ def test_a_stopped_evaluation_goes_on_and_has_the_figures_of_one_process(convert
     auxar.evaluate(parts, arithmetic="integer")
     assert chunks == [0, 1, 2, 3, 4]
     assert all(close(*pair) for pair in zip(contents(parts), contents(whole), strict=True))
-    assert not (parts / "work").exists()
+    assert not (parts / "auxar-work").exists()
     before = (parts / FILES[0]).stat().st_mtime_ns
     auxar.evaluate(parts, arithmetic="integer")
     assert len(chunks) == 5, "nothing is computed again"
@@ -101,4 +101,4 @@ def test_processes_that_are_killed_and_join_evaluate_what_one_process_does(tmp_p
     assert not outputs[0][1]
     one, other = (read_evaluation(path / FILES[0]).tensors for path in (folder, parts))
     assert close(one, other)
-    assert not (parts / "work").exists()
+    assert not (parts / "auxar-work").exists()

@@ -29,6 +29,13 @@ class Noisy(PyramidView):
         return found ^ torch.randint(2, found.shape, dtype=image.dtype)
 
 
+class Changing(PyramidView):
+    def __call__(self, image):
+        found = super().__call__(image)
+        image.zero_()
+        return found
+
+
 class Inverted(PyramidView):
     def __call__(self, image):
         return 255 - super().__call__(image)
@@ -36,7 +43,7 @@ class Inverted(PyramidView):
 
 @pytest.fixture(autouse=True)
 def parts(monkeypatch):
-    views = [Component("view", kind.__name__.lower(), PyramidConfig, kind) for kind in (Noisy, Inverted)]
+    views = [Component("view", kind.__name__.lower(), PyramidConfig, kind) for kind in (Noisy, Changing, Inverted)]
     install_components(monkeypatch, Component("network", "leaking", ConvNetworkConfig, leaking), *views)
 
 
@@ -44,6 +51,7 @@ def parts(monkeypatch):
     ("view", "support", "message"),
     [
         ("noisy", "free", "factor stage0: the view Noisy gives other values for the same images at a second call"),
+        ("changing", "free", "factor stage0: the view Changing changes its argument"),
         ("inverted", "restricted", "factor stage0: the view Inverted has another support"),
         ("inverted", "free", ""),
     ],

@@ -102,6 +102,13 @@ def test_a_view_is_what_fractions_rounded_half_up_give(view, dtype, seed, images
     view.view.check_range(found)
 
 
+def test_a_square_larger_than_the_image_needs_no_more_memory():
+    image = random_images(2, ImageSpec(3, height=6, width=6), 0)
+    one, other = (PyramidView(PyramidConfig(factor), ImageSpec(3, height=6, width=6)) for factor in (6, 65536))
+    assert torch.equal(one(image), other(image))
+    assert (other.view.size, other.stride) == ("1×1×3", (65536, 65536))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "levels"),
     [

@@ -3,17 +3,7 @@
 import attrs
 import pytest
 import torch
-from helpers.contract import (
-    alternately,
-    before,
-    breaks,
-    cases,
-    free,
-    is_restricted,
-    mutant,
-    setting,
-    then,
-)
+from helpers.contract import alternately, before, breaks, cases, free, is_restricted, mutant, setting, then
 from helpers.right_network import Net
 from torch import nn
 
@@ -175,8 +165,7 @@ DECODERS = {
     "lenient": causal("restricted", log_prob=then(lambda nats: nats.clamp(min=-1e3)), log_prob_by_channel=lenient),
     "reversed inside": by_channel("restricted", reversed_inside),
     "wrong inside": by_channel(
-        "restricted",
-        lambda found: found if found.inside is None else attrs.evolve(found, inside=found.inside - 0.01),
+        "restricted", lambda found: found if found.inside is None else attrs.evolve(found, inside=found.inside - 0.01)
     ),
     "restricts by inside": causal("given", log_prob_by_channel=restricts_by_inside),
     "draws from written": causal("inputs", draw=clears_features),

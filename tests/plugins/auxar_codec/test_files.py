@@ -153,6 +153,10 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
         (lambda: compress(run, [images, tmp_path], out), "would be decompressed to the same file 0.png"),
         (lambda: compress(run, tmp_path / "none", out), "there is no file or folder"),
         (lambda: compress(run, "/dev/zero", out), "paths: /dev/zero cannot be read: it is not a regular file"),
+        (
+            lambda: compress(run, images, out, tile="4096x4097"),
+            "tile: got 4096×4097 pixels; expected at most 16,",
+        ),
         (lambda: compress(run, picture, picture, replace=True), "is one of the pictures; choose another name with -o"),
         (lambda: compress(run, images / "1.png", tmp_path / "link", replace=True), "found a link"),
         (lambda: decompress(packed, tmp_path, depth=3), "depth: expected 0 … "),

@@ -51,6 +51,8 @@ def test_pixels_and_metadata_are_kept(tmp_path, gray, name):
         assert np.array_equal(np.asarray(written), values), "pixels are as they are stored, not turned"
         assert written.info.get("icc_profile") == metadata.get("icc_profile")
         assert written.getexif() == (Image.open(tmp_path / name).getexif())
+    again = read_picture(tmp_path / "out.png")
+    assert (again.profile, again.exif) == (picture.profile, picture.exif)
 
 
 def test_colors_of_a_palette_become_rgb(tmp_path):
