@@ -15,8 +15,8 @@ from auxar.model.factor import Factor
 
 NOISE = 0.1
 """Standard deviation of the noise that is added to weights."""
-ROUNDING = 1e-9
-"""Changes of predictions, absolute and relative, that count as rounding, in float64."""
+ROUNDING = 1e-3
+"""Changes of predictions, absolute and relative, that count as rounding, in float32."""
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def check_causal(factor: Factor) -> None:
     """
     if factor.network is None or factor.network.encodes_integers:
         return
-    network, random = copy.deepcopy(factor.network).cpu().double().eval(), torch.Generator().manual_seed(0)
+    network, random = copy.deepcopy(factor.network).cpu().float().eval(), torch.Generator().manual_seed(0)
     for weights in network.parameters():
         weights.add_(NOISE * torch.randn(weights.shape, generator=random, dtype=weights.dtype))
     spec = network.image
@@ -37,7 +37,7 @@ def check_causal(factor: Factor) -> None:
     before = torch.randint(spec.levels, (1, *spec.shape), generator=random)
     after = torch.where(later, (before + spec.levels // 2) % spec.levels, before)
     shape = (1, network.features_channels, spec.height, spec.width)
-    features = torch.randn(shape, generator=random, dtype=torch.float64) if network.features_channels else None
+    features = torch.randn(shape, generator=random) if network.features_channels else None
     one, two = (network(network.encode(image), features).flatten(2)[..., : place + 1] for image in (before, after))
     if bool(((one - two).abs() > ROUNDING * (1 + one.abs())).any()):
         raise UserError(

@@ -283,11 +283,12 @@ def test_figures_show_images_that_are_drawn_one_by_one(path, plain, tmp_path):
         expected["map"].append([(each, 0) for each in centers])
         expected["growth"].append([(coarsest, 2), (view, 1), (image, 0)])
     images = [drawn(line, line)[0] for line in range(2)] + [image[None] for image in heldout.image[:2]]
-    views = plain.chain.views(training.image.long())
+    views, beside = plain.chain.views(training.image.long()), []
     for shown_image in images:
         own = plain.chain.views(shown_image.long())
         places = nearest(shown_image, training.image), nearest(own[2], views[2])
-        expected["memorization"].append([(shown_image, 0), *((training.image[place][None], 0) for place in places)])
+        beside.append([(shown_image, 0), *((training.image[place][None], 0) for place in places)])
+    expected["memorization"] = [beside[line] + beside[line + 2] for line in range(2)]
     for name, lines in expected.items():
         sheet = cells(Image.open(folder / "figures" / f"{name}.png"), len(lines), len(lines[0]), 128, 128)
         for place, (found, wanted) in enumerate(zip(sheet, lines, strict=True)):

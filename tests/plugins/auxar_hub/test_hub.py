@@ -257,7 +257,7 @@ def test_a_card_says_what_the_recipe_and_the_evaluation_say():
     run = auxar.load("emoji32").run
     assert run is not None
     text = card_of("me/emoji", run, None, {"samples.png": "Samples"}, trust_plugins=False)
-    assert "\nFaces, animals and food at 32×32, drawn from 8×8 over 16×16 pixels, with exact bits/dim.\n" in text
+    assert "\nFaces, animals and food at 32×32, drawn from every fourth and then every second row and column, " in text
     assert "## License\n\nApache-2.0 for the weights. They were trained on emoji of Noto Emoji (Apache-2.0" in text
     assert "![Samples](samples.png)" in text
     assert "It was trained on `emoji`." in text
