@@ -139,7 +139,7 @@ def _mask(keep: Any, image: ImageSpec, count: int) -> Tensor:
     if isinstance(keep, int | np.integer):
         rows = as_integer(keep, "keep", 1, image.height - 1)
         return (torch.arange(image.height) < rows)[:, None].expand(count, image.height, image.width)
-    if isinstance(keep, Tensor | np.ndarray) and 0 not in keep.shape and keep.max() <= 1:  # True and False, or 1 and 0.
+    if isinstance(keep, Tensor | np.ndarray) and bool(((keep == 0) | (keep == 1)).all()):  # True and False, or 1 and 0.
         keep = 255 * torch.as_tensor(keep != 0).byte()
     mask = as_batch(keep, attrs.evolve(image, channels=1, levels=256), what="keep")[:, 0] >= 128
     if len(mask) not in (1, count):

@@ -95,6 +95,8 @@ def test_masks_of_many_kinds_keep_the_same_pixels(bare, tmp_path):
     path = tmp_path / "mask.png"
     for keep in (mask.numpy(), mask.byte(), mask.expand(2, 6, 4), picture, path, str(path)):
         assert torch.equal(bare.complete(images, keep).tensor, expected.tensor)
+    with pytest.raises(UserError, match="keep: expected integers"):
+        bare.complete(images, 0.5 * mask)
     for rows in (1, 5, np.int64(5)):
         assert torch.equal(bare.complete(images, rows).known, (torch.arange(6) < rows)[:, None].expand(2, 6, 4))
 
