@@ -108,6 +108,7 @@ from auxar.model import Walk as Walk
 from auxar.model import SumSupport as SumSupport
 from auxar.model import SumWalk as SumWalk
 from auxar.model import NeighborWalk as NeighborWalk
+from auxar.model import REFERENCES as REFERENCES
 from auxar.model import DrawnPixels as DrawnPixels
 
 # Augmentations

@@ -7,6 +7,7 @@ implement the abstract classes and do not subclass the concrete ones.
 """
 
 from auxar.model.augmentation import Augmentation as Augmentation
+from auxar.model.centers import REFERENCES as REFERENCES
 from auxar.model.centers import NeighborWalk as NeighborWalk
 from auxar.model.centers import neighbor_centers as neighbor_centers
 from auxar.model.chain import Chain as Chain

@@ -8,7 +8,7 @@ import attrs
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-from auxar.model.centers import neighbor_centers
+from auxar.model.centers import neighbor_centers, with_neighbors
 from auxar.model.guidance import GuidedSource
 from auxar.model.head import RestrictableHead
 from auxar.model.image import ImageSpec
@@ -176,7 +176,11 @@ class CausalDistribution(Prior, Decoder):
         return found if centers is None else self.network.head.around(found, centers)
 
     def _centers(self, image: Tensor, given: GivenView | None) -> Tensor | None:
-        """The centers of all sub-pixels, (b, c, h, w); None if the head takes none or there are none."""
-        if not self.network.head.centered:
+        """The centers of all sub-pixels, (b, c or 4 · c, h, w); None if the head takes none or there are none."""
+        head, levels = self.network.head, self.image.levels
+        if not head.centered:
             return None
-        return neighbor_centers(image, self.image.levels) if given is None else given.centers(image)
+        found = None if given is None else given.centers(image)
+        if found is None and (given is None or head.neighbors):
+            found = neighbor_centers(image, levels)
+        return with_neighbors(found, image, levels) if head.neighbors and found is not None else found

@@ -29,6 +29,9 @@ class Head(abc.ABC):
     understands. A rule that no head of a model understands is refused."""
     centered: bool = False
     """Whether the head uses centers. Its parameters are then passed to `around` before all other methods."""
+    neighbors: bool = False
+    """Whether `around` of a centered head gets, after the centers, the values of three neighbors, left, above, and
+    above-left, in the unit of centers: `centers` then has 4 · c channels."""
 
     @abc.abstractmethod
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
@@ -51,9 +54,9 @@ class Head(abc.ABC):
 
         Their distribution should be near that of the pixels of `image`, a batch of integers (b, c, h, w). Training then
         begins with the distribution of colors and learns the dependence on other pixels. If `centers` are given, int64
-        (b, c, h, w), the distribution should be near that of the differences between values and centers, because
-        `around` adds the centers. A network may call this when it is initialized. The default returns None, which lets
-        random weights decide.
+        of shape (b, c, h, w), or (b, 4 · c, h, w) with `neighbors`, the distribution should be near that of the
+        differences between values and centers, because `around` adds the centers. A network may call this when it is
+        initialized. The default returns None, which lets random weights decide.
         """
         return None
 

@@ -187,16 +187,17 @@ def walk_for(network: CausalNetwork, given: GivenView | None, count: int, known:
     Raises `UserError` if the support gives centers that the walk does not give.
     """
     head = network.head
-    if given is None and head.centered:
-        return NeighborWalk(network.image, count, device_of(network))
-    if given is None or not (given.restricted or (head.centered and given.has_centers)):
-        return None
-    walk = given.walk(known)
-    if head.centered and type(walk).centers is Walk.centers and given.has_centers:
-        raise UserError(
-            f"{type(given.support).__name__} gives centers, but its walk {type(walk).__name__} does not; define its "
-            "method `centers`"
-        )
+    walk = None
+    centers = given is not None and head.centered and given.has_centers
+    if given is not None and (given.restricted or centers):
+        walk = given.walk(known)
+        if centers and type(walk).centers is Walk.centers:
+            raise UserError(
+                f"{type(given.support).__name__} gives centers, but its walk {type(walk).__name__} does not; define "
+                "its method `centers`"
+            )
+    if head.centered and (given is None or head.neighbors):
+        return NeighborWalk(network.image, count, device_of(network), walk, append=head.neighbors)
     return walk
 
 

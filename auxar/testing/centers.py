@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import CENTER_BITS, Head, ImageSpec, IntegerHead, View
+from auxar.model import CENTER_BITS, REFERENCES, Head, ImageSpec, IntegerHead, View
 from auxar.testing.examples import all_images
 from auxar.testing.intervals import check_earlier
 from auxar.testing.invariances import Function, Results, check_invariances
@@ -48,20 +48,28 @@ def _function(view: View) -> Function:
     return Function("Support.centers", compute, (view.image.levels, view.view.levels))
 
 
+def centers_of(head: Head, spec: ImageSpec) -> int:
+    """Number of channels of the centers that a centered head gets: those of the image, and 3 neighbors of each."""
+    return spec.channels * (REFERENCES if head.neighbors else 1)
+
+
 def check_around(head: Head, spec: ImageSpec, parameters: Tensor) -> None:
     """Checks the law `around` of a head, for images with the channels and levels of `spec`.
 
     `parameters` has shape (b, parameter_count, h, w).
     """
     integers = head.integer_head()
-    if isinstance(integers, IntegerHead) and integers.centered != head.centered:
-        broken("around", "the head and its integer_head must both be `centered`, or neither")
+    if isinstance(integers, IntegerHead):
+        for name in ("centered", "neighbors"):
+            if getattr(integers, name) != getattr(head, name):
+                broken("around", f"`{name}` of the head and of its integer_head must be equal")
     if not head.centered:
         return
     flat = parameters.permute(0, 2, 3, 1).flatten(0, 2)
-    low, middle, high = (torch.full((len(flat), spec.channels), center) for center in (-ONE // 2, 0, ONE // 2))
+    channels = centers_of(head, spec)
+    low, middle, high = (torch.full((len(flat), channels), center) for center in (-ONE // 2, 0, ONE // 2))
     found = check_invariances(Function("around", functools.partial(_moved, head)), flat, low)["around"]
-    whole = head.around(parameters, low.view(-1, *parameters.shape[2:], spec.channels).permute(0, 3, 1, 2))
+    whole = head.around(parameters, low.view(-1, *parameters.shape[2:], channels).permute(0, 3, 1, 2))
     message = "around must give equal results for equal parameters and centers, in any shape"
     check_equal("around", message, whole.permute(0, 2, 3, 1).flatten(0, 2), found)
     _moved(head, flat.to(torch.bfloat16), low)

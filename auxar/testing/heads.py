@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 
 from auxar.model import Head, ImageSpec, RestrictableHead
-from auxar.testing.centers import check_around
+from auxar.testing.centers import centers_of, check_around
 from auxar.testing.examples import SEEDS, random_images
 from auxar.testing.head_draws import check_adjustments, check_conditionals, check_draw, check_drawn_pixels
 from auxar.testing.laws import about, broken, calling, check_built, check_count, check_tensor, fitting, search
@@ -129,7 +129,10 @@ IMAGES = 3
 def check_start(head: Head, spec: ImageSpec, seed: int) -> None:
     """Checks the law `start` for random images and for images of one color. A head that returns None passes."""
     varied = random_images(IMAGES, spec, seed)
-    centers = random_images(IMAGES, attrs.evolve(spec, levels=2**21 + 1), seed) - 2**20 if head.centered else None
+    centers = None
+    if head.centered:
+        wide = attrs.evolve(spec, channels=centers_of(head, spec), levels=2**21 + 1)
+        centers = random_images(IMAGES, wide, seed) - 2**20
     for image in (varied, torch.zeros_like(varied), torch.full_like(varied, spec.levels - 1)):
         with calling("initial_parameters", image, centers):
             found, again = (head.initial_parameters(image, centers) for _ in range(2))

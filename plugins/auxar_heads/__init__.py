@@ -14,14 +14,16 @@ LOGISTIC_MIXTURE = Component(
     "head",
     "logistic_mixture",
     LogisticMixtureConfig,
-    lambda config, image: LogisticMixtureHead(image, config.components, centered=config.centered),
+    lambda config, image: LogisticMixtureHead(
+        image, config.components, centered=config.centered, neighbors=config.neighbors
+    ),
 )
 SOFTMAX = Component("head", "softmax", SoftmaxConfig, lambda config, image: SoftmaxHead(image))
 
 
-def logistic_mixture(components: int = 10, *, centered: bool = True) -> HeadChoice:
+def logistic_mixture(components: int = 10, *, centered: bool = True, neighbors: bool = False) -> HeadChoice:
     """The value of a network's option `head` that selects `logistic_mixture`, for use in Python code."""
-    return HeadChoice(LOGISTIC_MIXTURE, LogisticMixtureConfig(components, centered))
+    return HeadChoice(LOGISTIC_MIXTURE, LogisticMixtureConfig(components, centered, neighbors))
 
 
 def softmax() -> HeadChoice:

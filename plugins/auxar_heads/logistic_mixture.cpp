@@ -58,6 +58,7 @@ class Mixture {
   public:
     struct Constants {
         int64_t components;
+        int64_t references; // 4 if components take turns between the center and three neighbors, otherwise 1
         int64_t centers;    // 1 to take the center of the drawn component, 0 to draw from the component
         double min_weight;  // least weight of a component, as a fraction of the heaviest one's weight, in [0, 1)
         double smallest_log_scale, largest_log_scale, reduction, smallest_reduced_log_scale;
@@ -73,7 +74,8 @@ class Mixture {
     Mixture(const Constants &constants, Image of)
         : c(constants), image(of), lanes(padded(c.components)), rows(parameter_count(c, image) / c.components),
           loaded(rows * lanes), nats(lanes), share(lanes), mean(lanes), inverse_scale(lanes), lower(lanes),
-          upper(lanes), inside_nats(lanes), inside_share(lanes), around(image.channels) {}
+          upper(lanes), inside_nats(lanes), inside_share(lanes),
+          around(image.channels * lanes) {}
 
     // Draws a component, then all channels from this component.
     template <class T>
@@ -87,7 +89,7 @@ class Mixture {
         const double middle = static_cast<double>(image.levels - 1) / 2;
         const double *coupling = couplings() + k;
         for (int64_t channel = 0; channel < image.channels; channel++) {
-            double point = means(channel)[k] + around[channel];
+            double point = means(channel)[k] + around[channel * lanes + k];
             if (!c.centers) {
                 const double uniform = uniforms[1 + channel];
                 point += std::exp(reduced(log_scales(channel)[k])) * std::log(uniform / (1 - uniform));
@@ -95,7 +97,7 @@ class Mixture {
             double position = point * middle + middle;
             for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes)
                 position += std::tanh(*coupling) *
-                            (static_cast<double>(drawn[earlier]) - middle - around[earlier] * middle);
+                            (static_cast<double>(drawn[earlier]) - middle - around[earlier * lanes + k] * middle);
             drawn[channel] = nearest_to(position, {0, image.levels - 1});
         }
     }
@@ -131,8 +133,11 @@ class Mixture {
   private:
     template <class T> void load(const T *parameters, const int64_t *centers) {
         constexpr double unit = 1.0 / static_cast<double>(int64_t(1) << CENTER_BITS);
-        for (int64_t channel = 0; channel < image.channels; channel++)
-            around[channel] = centers == nullptr ? 0 : static_cast<double>(centers[channel]) * unit;
+        if (centers != nullptr)
+            for (int64_t channel = 0; channel < image.channels; channel++)
+                for (int64_t k = 0; k < c.components; k++)
+                    around[channel * lanes + k] =
+                        static_cast<double>(centers[k % c.references * image.channels + channel]) * unit;
         for (int64_t row = 0; row < rows; row++, parameters += c.components)
             for (int64_t k = 0; k < c.components; k++) loaded[row * lanes + k] = static_cast<double>(parameters[k]);
     }
@@ -157,15 +162,16 @@ class Mixture {
         const double *own_means = means(channel), *own_scales = log_scales(channel);
 #pragma omp simd
         for (int64_t k = 0; k < lanes; k++) {
-            mean[k] = own_means[k] + around[channel];
+            mean[k] = own_means[k] + around[channel * lanes + k];
             inverse_scale[k] = exp_of(-reduced(own_scales[k]));
         }
         const double *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
         for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes) {
             const double most = static_cast<double>(image.levels - 1);
-            const double scaled = static_cast<double>(before[earlier]) * (2.0 / most) - 1 - around[earlier];
+            const double scaled = static_cast<double>(before[earlier]) * (2.0 / most) - 1;
+            const double *references = around.data() + earlier * lanes;
 #pragma omp simd
-            for (int64_t k = 0; k < lanes; k++) mean[k] += hyperbolic_tangent(coupling[k]) * scaled;
+            for (int64_t k = 0; k < lanes; k++) mean[k] += hyperbolic_tangent(coupling[k]) * (scaled - references[k]);
         }
     }
 
@@ -201,7 +207,7 @@ class Mixture {
     const Image image;
     int64_t lanes, rows, prepared = -1;
     std::vector<double> loaded, nats, share, mean, inverse_scale, lower, upper, inside_nats, inside_share;
-    std::vector<double> around;  // the center of each channel, or 0
+    std::vector<double> around;  // (channels, lanes): the value to which a mean is relative, or 0
 };
 
 }  // namespace

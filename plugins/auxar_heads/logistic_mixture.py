@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from auxar import (
     CENTER_BITS,
+    REFERENCES,
     Adjustments,
     DrawnPixels,
     ImageSpec,
@@ -27,7 +29,7 @@ from auxar import (
 from auxar.numerics import categorical, logistic
 from auxar_heads.fixed_point import MOST_LEVELS
 from auxar_heads.likelihoods import at_least_single, only_inside
-from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, grouped
+from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, grouped, references
 from auxar_samplers.engines import NativeForm
 
 MOST_COMPONENTS = 1024
@@ -51,12 +53,16 @@ class LogisticMixtureConfig:
     """Whether predicted means are relative to the center of a value. This is the value that is expected given the view
     and the earlier pixels or, without a view, given the neighbors. Otherwise, they are relative to the middle of the
     range."""
+    neighbors: bool = False
+    """Whether components take turns: the first one is relative to the center, the next ones to the value to the left,
+    the value above, and the value above-left, and so on. Drawings, with areas of one color, then need far fewer bits.
+    Only if `centered`."""
 
 
 class _Constants(ctypes.Structure):
     _numbers = "min_weight smallest_log_scale largest_log_scale reduction smallest_reduced_log_scale"
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("components", "centers")),
+        *((name, ctypes.c_int64) for name in ("components", "references", "centers")),
         *((name, ctypes.c_double) for name in _numbers.split()),
     ]
 
@@ -66,19 +72,21 @@ class LogisticMixtureHead(RestrictableHead):
 
     Within a component, the mean of green depends linearly on red, and the mean of blue depends linearly on red and
     green (Salimans et al. 2017, section 2.2). Any number of levels is supported. If `centered`, the means, and the
-    values of earlier channels in these dependences, are relative to the centers of the channels. Raises `UserError` if
+    values of earlier channels in these dependences, are relative to the centers of the channels; with `neighbors`, for
+    components 1, 2, 3, 5, 6, 7, …, to the values of neighbors in place of centers. Raises `UserError` if
     the image does not have 1 or 3 channels.
     """
 
     understands: Collection[str] | None = ("reduction", "centers", "min_weight")
 
-    def __init__(self, image: ImageSpec, components: int, *, centered: bool = False) -> None:
+    def __init__(self, image: ImageSpec, components: int, *, centered: bool = False, neighbors: bool = False) -> None:
         if image.channels not in (1, 3):
             raise UserError(f"needs an image of 1 or 3 channels, got {image}; head 'softmax' accepts any number")
         self.levels = image.levels
         self.channels = image.channels
         self.components = components
         self.centered = centered
+        self.neighbors = centered and neighbors
         if components == 1 and self.understands is not None:  # A single component is always drawn.
             self.understands = [name for name in self.understands if name != "min_weight"]
         self.couplings = self.channels * (self.channels - 1) // 2
@@ -104,21 +112,26 @@ class LogisticMixtureHead(RestrictableHead):
         # cover at least one value.
         values = scale(image, self.levels, torch.float64)
         if centers is not None:
-            values = values - centers * 2.0**-CENTER_BITS
+            values = values - centers[:, : self.channels] * 2.0**-CENTER_BITS
         values = rearrange(values, "b c h w -> c (b h w)").sort(dim=1).values
         count = values.shape[1]
         places = (torch.arange(self.components, device=values.device) + 0.5) * count / self.components
         means = values[:, places.long().clamp(max=count - 1)]
         widths = values.std(dim=1, correction=0) / min(self.components, NARROWING_COMPONENTS)
-        log_scales = widths.clamp_min(1 / (self.levels - 1)).log().clamp_min(SMALLEST_LOG_SCALE)
+        narrowest = 1 / (self.levels - 1)
+        log_scales = widths.clamp_min(narrowest).log()[:, None].repeat(1, self.components)
+        if self.neighbors:  # One component for each reference begins as a copy of it.
+            means[:, :REFERENCES] = 0
+            log_scales[:, :REFERENCES] = math.log(narrowest)
+        log_scales = log_scales.clamp_min(SMALLEST_LOG_SCALE)
         logits, couplings = means.new_zeros(1, self.components), means.new_zeros(self.couplings, self.components)
-        return torch.cat([logits, means, log_scales[:, None].expand_as(means), couplings]).flatten()
+        return torch.cat([logits, means, log_scales, couplings]).flatten()
 
     def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
         parameters = at_least_single(parameters)
         logits, means, log_scales, couplings = grouped(parameters, self)
         weights = torch.tanh(couplings).unbind(1)
-        around = (centers.to(parameters.dtype)[:, :, None] * 2.0**-CENTER_BITS).unbind(1)
+        around = (references(centers, self).to(parameters.dtype) * 2.0**-CENTER_BITS).unbind(1)
         moved = []
         for channel, mean in enumerate(means.unbind(1)):
             first = channel * (channel - 1) // 2
@@ -135,6 +148,7 @@ class LogisticMixtureHead(RestrictableHead):
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         constants = _Constants(
             components=self.components,
+            references=REFERENCES if self.neighbors else 1,
             centers=adjustments.centers,
             min_weight=adjustments.min_weight,
             smallest_log_scale=SMALLEST_LOG_SCALE,

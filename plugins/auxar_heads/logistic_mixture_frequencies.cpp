@@ -26,6 +26,7 @@ class IntegerMixture : public IntegerHead {
     struct Constants {
         FixedPoint fixed;
         int64_t components;
+        int64_t references;                             // 4 if components take turns between center and neighbors, or 1
         int64_t centers;                                // 1 to take the center of the drawn component
         int64_t spare;                                  // the number of bits by which sums are shifted to the right
         int64_t exact;                                  // 1 if every possible value gets a frequency of at least one
@@ -126,10 +127,11 @@ class IntegerMixture : public IntegerHead {
     // What `around` in Python adds to the mean of a channel.
     int64_t moved(int64_t channel, int64_t k, const int64_t *centers) const {
         if (centers == nullptr) return 0;
+        const int64_t *around = centers + k % c.references * image.channels;
         int64_t own = 0;
         for (int64_t earlier = 0; earlier < channel; earlier++)
-            own += couplings[(channel * (channel - 1) / 2 + earlier) * size + k] * centers[earlier];
-        return centers[channel] - (own >> TANH_BITS);
+            own += couplings[(channel * (channel - 1) / 2 + earlier) * size + k] * around[earlier];
+        return around[channel] - (own >> TANH_BITS);
     }
 
     void prepare(int64_t channel, const int64_t *before) {

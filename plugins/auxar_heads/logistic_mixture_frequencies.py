@@ -20,7 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import CENTER_BITS, PARAMETER_BITS, Adjustments, Frequencies, IntegerHead
+from auxar import CENTER_BITS, PARAMETER_BITS, REFERENCES, Adjustments, Frequencies, IntegerHead
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import (
     LOG2_E,
@@ -56,8 +56,9 @@ SUM_BITS = 38
 
 
 class _Constants(ctypes.Structure):
-    _numbers = "components centers spare exact min_weight smallest_log_scale largest_log_scale reduction log_of_unit"
-    _fields_ = [("fixed", FixedPoint), *((name, ctypes.c_int64) for name in _numbers.split())]
+    _numbers = "components references centers spare exact min_weight"
+    _logarithms = "smallest_log_scale largest_log_scale reduction log_of_unit"
+    _fields_ = [("fixed", FixedPoint), *((name, ctypes.c_int64) for name in f"{_numbers} {_logarithms}".split())]
 
 
 class IntegerLogisticMixtureHead(IntegerHead):
@@ -68,6 +69,7 @@ class IntegerLogisticMixtureHead(IntegerHead):
         self.channels = head.channels
         self.components = head.components
         self.centered = head.centered
+        self.neighbors = head.neighbors
         self.couplings = head.couplings
         self.parameter_count = head.parameter_count
         self.uniform_count = self.restricted_uniform_count = self.channels
@@ -80,7 +82,7 @@ class IntegerLogisticMixtureHead(IntegerHead):
     def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
         logits, means, log_scales, couplings = grouped(parameters.to(torch.int64), self)
         # Means and centers have the same unit, because `PARAMETER_BITS` equals `CENTER_BITS`.
-        around, weights = centers[:, :, None], tanh(couplings, PARAMETER_BITS)
+        around, weights = references(centers, self), tanh(couplings, PARAMETER_BITS)
         moved = [means[:, :1] + around[:, :1]]
         for channel in range(1, self.channels):
             first = channel * (channel - 1) // 2
@@ -99,6 +101,7 @@ class IntegerLogisticMixtureHead(IntegerHead):
         constants = _Constants(
             fixed=native()[0],
             components=self.components,
+            references=REFERENCES if self.neighbors else 1,
             centers=adjustments.centers,
             spare=self.spare,
             exact=is_exact(adjustments),
@@ -123,6 +126,14 @@ def grouped(parameters: Tensor, head: Any) -> Sequence[Tensor]:
     parts: Tensor = rearrange(parameters, "b (p k) ... -> b p k ...", k=head.components)
     found: Sequence[Tensor] = parts.split([1, head.channels, head.channels, head.couplings], dim=1)
     return found
+
+
+def references(centers: Tensor, head: Any) -> Tensor:
+    """The value to which the mean of each component is relative, from centers (b, c or 4 · c, …): (b, c, k or 1, …)."""
+    if not head.neighbors:
+        return centers[:, :, None]
+    several = rearrange(centers, "b (r c) ... -> b c r ...", c=head.channels)
+    return several[:, :, torch.arange(head.components, device=centers.device) % REFERENCES]
 
 
 def is_exact(adjustments: Adjustments) -> bool:

@@ -46,4 +46,6 @@ def _share_left(image: Tensor, levels: int, centers: Tensor | None) -> float:
     with threads(1):
         if centers is None or not (whole := float(values.std(correction=0))):
             return 1.0
-        return min(1.0, max(0.1, float((values - centers * 2.0**-CENTER_BITS).std(correction=0)) / whole))
+        return min(
+            1.0, max(0.1, float((values - centers[:, : values.shape[1]] * 2.0**-CENTER_BITS).std(correction=0)) / whole)
+        )

@@ -55,6 +55,7 @@ def _check_walk(walk: Walk | None, program: Program) -> None:
     if isinstance(walk, NeighborWalk):
         image = program.network.image
         _check("the drawn values", walk.values, (channels, (image.height + 2) * (image.width + 1), count))
+        walk = walk.walk
     if not isinstance(walk, SumWalk):
         return
     groups, of_pixels = len(walk.lowest), (channels, places)

@@ -156,7 +156,7 @@ struct Sums {
           most(drawing.most[at * drawing.later_images + image % drawing.later_images]) {}
 };
 
-// The drawn value of a channel at a place. Its neighbors lie at fixed distances (auxar/model/neighbors.py).
+// The drawn value of a channel at a place. Its neighbors lie at fixed distances (auxar/model/centers.py).
 inline int64_t &drawn_at(const Drawing &drawing, int64_t place, int64_t image, int64_t channel) {
     const int64_t row = place / drawing.columns + 1, column = place % drawing.columns + 1;
     const int64_t position = row * (drawing.columns + 1) + column;
@@ -171,15 +171,22 @@ inline int64_t center_by_neighbors(const Drawing &drawing, int64_t place, int64_
     return center(2 * (own[-drawing.batch] + above[0] - above[-drawing.batch]), drawing.image.levels - 1);
 }
 
-// The centers of a pixel's channels; null if there are none. No channel of the pixel may have been taken.
+// The centers of a pixel's channels, and the values of neighbors if heads take them; null if there are none. No channel of the pixel may have been taken.
 inline const int64_t *centers_of(const Drawing &drawing, int64_t place, int64_t image, std::vector<int64_t> &centers) {
     if (drawing.neighbors == nullptr && drawing.expected == nullptr) return nullptr;
     for (int64_t channel = 0; channel < drawing.image.channels; channel++) {
         const int64_t at = channel * (drawing.outside + 1) + place;
         centers[channel] =
-            drawing.neighbors != nullptr
+            drawing.expected == nullptr
                 ? center_by_neighbors(drawing, place, image, channel)
                 : center(drawing.expected[drawing.groups[at] * drawing.batch + image], drawing.most_left[at]);
+        if (drawing.references == 1) continue;
+        const int64_t *own = &drawn_at(drawing, place, image, channel);
+        const int64_t *above = own - (drawing.columns + 1) * drawing.batch;
+        const int64_t neighbors[] = {own[-drawing.batch], above[0], above[-drawing.batch]};
+        for (int64_t number = 1; number < drawing.references; number++)
+            centers[number * drawing.image.channels + channel] =
+                center(2 * neighbors[number - 1], drawing.image.levels - 1);
     }
     return centers.data();
 }
@@ -259,7 +266,7 @@ void draw_pixels(const void *state, const int64_t *places, int64_t slots, const 
     int64_t counts[2];
     count<Head>(drawing, counts);
     Head head(*static_cast<const typename Head::Constants *>(drawing.constants), drawing.image);
-    std::vector<int64_t> centers(channels);
+    std::vector<int64_t> centers(channels * drawing.references);
     for (int64_t pixel = pixels * thread / threads; pixel < pixels * (thread + 1) / threads; pixel++) {
         const int64_t place = places[pixel / drawing.batch], image = pixel % drawing.batch;
         int64_t *values = drawn + pixel * channels;
@@ -285,7 +292,7 @@ void decode_pixels(const void *state, const int64_t *places, int64_t count, cons
     for (int64_t slot = 0; slot < count; slot++) slots[slot] = slot;
     std::sort(slots.begin(), slots.end(), [&](int64_t one, int64_t other) { return places[one] < places[other]; });
     Head head(constants, drawing.image);
-    std::vector<int64_t> centers(channels);
+    std::vector<int64_t> centers(channels * drawing.references);
     for (int64_t image = batch * thread / threads; image < batch * (thread + 1) / threads; image++) {
         Stream stream(drawing, image);
         for (const int64_t slot : slots) {

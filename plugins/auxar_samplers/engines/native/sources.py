@@ -10,7 +10,17 @@ from typing import Any, Protocol, cast
 import attrs
 import torch
 
-from auxar import Adjustments, DecodeSource, DrawSource, ForceSource, NeighborWalk, PixelSource, SumWalk, Walk
+from auxar import (
+    REFERENCES,
+    Adjustments,
+    DecodeSource,
+    DrawSource,
+    ForceSource,
+    NeighborWalk,
+    PixelSource,
+    SumWalk,
+    Walk,
+)
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.fitting import check_fits
@@ -84,8 +94,8 @@ def described(source: PixelSource) -> str:
 
 def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSource | None:
     adjustments = source.adjustments if isinstance(source, DrawSource) else Adjustments()
-    known = (SumWalk, type(None)) if source.restricted else (SumWalk, NeighborWalk, type(None))
-    if "native_form" not in vars(type(source.head)) or type(source.walk) not in known:
+    walk = source.walk.walk if type(source.walk) is NeighborWalk else source.walk
+    if "native_form" not in vars(type(source.head)) or type(walk) not in (SumWalk, type(None)):
         return None
     form = cast(HasNativeForm, source.head).native_form(adjustments)
     if form is None:
@@ -100,7 +110,7 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
         return None
     kept = Kept([form])
     places, batch, channels = program.image.shape
-    drawing = structures.Drawing(batch=batch, outside=places - 1, restricted=source.restricted)
+    drawing = structures.Drawing(batch=batch, outside=places - 1, restricted=source.restricted, references=1)
     drawing.image = structures.Image(channels, program.network.image.levels)
     drawing.constants = ctypes.addressof(form.constants)
     counts = (ctypes.c_int64 * 2)()
@@ -142,6 +152,8 @@ def _set_walk(drawing: Any, walk: Walk | None, kept: Kept, *, centered: bool) ->
     if isinstance(walk, NeighborWalk):
         drawing.neighbors = kept.address(walk.values)
         drawing.positions, drawing.columns = walk.values.shape[1], walk.width
+        drawing.references = REFERENCES if walk.append else 1
+        walk = walk.walk
     if not isinstance(walk, SumWalk):
         return
     for field in ("groups", "weights", "least", "most", *(["most_left"] if centered else [])):

@@ -114,6 +114,7 @@ struct Drawing {
     int64_t *expected;           // (groups + 1, batch): twice the expected remaining sum; null without centers from sums
     const int64_t *most_left;    // (channels, outside + 1): largest sum of this and later pixels of the group
     int64_t *neighbors;          // (channels, positions, batch): values of `NeighborWalk`; null for other walks
+    int64_t references;          // 4 if heads take the values of neighbors after centers, otherwise 1
     int64_t positions, columns;  // columns: the width of the image
     const double *uniforms;           // (outside + 1, batch, n): random numbers in (0, 1), n for each pixel
     const int64_t *low, *high;        // (outside + 1, batch, channels), or null: limits; they take precedence over sums
