@@ -10,6 +10,7 @@ from auxar.model.augmentation import Augmentation as Augmentation
 from auxar.model.centers import REFERENCES as REFERENCES
 from auxar.model.centers import NeighborWalk as NeighborWalk
 from auxar.model.centers import neighbor_centers as neighbor_centers
+from auxar.model.centers import with_neighbors as with_neighbors
 from auxar.model.chain import Chain as Chain
 from auxar.model.chain import FactorLogProb as FactorLogProb
 from auxar.model.condition import CONDITION_KINDS as CONDITION_KINDS

@@ -83,10 +83,15 @@ def specs(draw, sizes=SIZES, channels=(1, 3), levels=(2, 3, 16, 256)):
     return ImageSpec(draw(st.sampled_from(channels)), height=height, width=width, levels=draw(st.sampled_from(levels)))
 
 
+CENTERING = st.sampled_from([(False, False), (True, False), (True, True)])
+"""Values of `centered` and `neighbors`."""
+
+
 @st.composite
 def heads(draw, image):
     if draw(st.booleans()):
-        return LogisticMixtureHead(image, draw(st.integers(1, 3)), centered=draw(st.booleans()))
+        centered, neighbors = draw(CENTERING)
+        return LogisticMixtureHead(image, draw(st.integers(1, 3)), centered=centered, neighbors=neighbors)
     return SoftmaxHead(image)
 
 

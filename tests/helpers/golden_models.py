@@ -30,6 +30,7 @@ IMAGES = 16
 SIDE = 8
 MIXTURE = {"name": "logistic_mixture", "components": 3, "centered": False}
 CENTERED = {**MIXTURE, "centered": True}
+NEIGHBORS = {**CENTERED, "components": 5, "neighbors": True}
 PYRAMID = {"name": "pyramid", "factor": 2}
 
 
@@ -65,6 +66,11 @@ MODELS: dict[str, dict[str, Any]] = {
             _stage(PYRAMID, _pixelcnn(6, head=CENTERED)),
         ],
         "prior": _pixelcnn(6, head=CENTERED),
+    },
+    # Components around neighbors in a restricted decoder and in a prior.
+    "neighbors": {
+        "stage": [_stage(PYRAMID, _pixelcnn(6, head=NEIGHBORS), support="restricted")],
+        "prior": _pixelcnn(6, head=NEIGHBORS),
     },
 }
 """Stages and priors of the models by name."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from auxar import Adjustments
-from auxar.model import neighbor_centers
+from auxar.model import neighbor_centers, with_neighbors
 
 TOTAL = 2**24
 DICTIONARY = (
@@ -156,6 +156,8 @@ def decode_band(
         if network.head.centered:
             whole = neighbor_centers(image, factor.image.levels)
             centers = whole if view is None else factor.view.support.centers(image, view)
+            if network.head.neighbors:
+                centers = with_neighbors(centers, image, factor.image.levels)
             parameters = network.head.around(parameters, centers[:, :, row, column])
         frequencies = network.head.frequencies(parameters, Adjustments())
         for channel in range(channels):

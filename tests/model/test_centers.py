@@ -13,7 +13,7 @@ from helpers.causal_networks import (
     image_numbers,
     random_images,
 )
-from helpers.chains import chain_of, grayscale, pyramid
+from helpers.chains import LIGHT, NEIGHBORS, chain_of, grayscale, pyramid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ from auxar.errors import UserError
 from auxar.model import (
     CENTER_BITS,
     PARAMETER_BITS,
+    REFERENCES,
     DrawSource,
     GivenView,
     ImageSpec,
@@ -230,13 +231,20 @@ def test_a_walk_without_the_centers_of_its_support_is_refused():
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=SEEDS, components=st.integers(1, 4), levels=st.sampled_from([2, 16, 256]), channels=st.sampled_from([1, 3]))
-def test_integer_parameters_move_like_those_in_floating_point(seed, components, levels, channels):
+@given(
+    seed=SEEDS,
+    components=st.integers(1, 6),
+    levels=st.sampled_from([2, 16, 256]),
+    channels=st.sampled_from([1, 3]),
+    neighbors=st.booleans(),
+)
+def test_integer_parameters_move_like_those_in_floating_point(seed, components, levels, channels, neighbors):
     image = ImageSpec(channels, height=1, width=1, levels=levels)
-    head = LogisticMixtureHead(image, components, centered=True)
+    head = LogisticMixtureHead(image, components, centered=True, neighbors=neighbors)
     integers = head.integer_head()
     whole = torch.randn(50, head.parameter_count, generator=generator(seed), dtype=torch.float64).mul(2**20).round()
-    centers = torch.randint(-ONE, ONE + 1, (50, channels), generator=generator(seed + 1))
+    count = channels * (REFERENCES if neighbors else 1)
+    centers = torch.randint(-ONE, ONE + 1, (50, count), generator=generator(seed + 1))
     moved = integers.around(whole, centers)
     assert moved.dtype == torch.float64
     assert torch.equal(moved, moved.round())
@@ -291,14 +299,15 @@ def own_centers(image):
 
 
 SPACES = {
-    "pyramid": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6]),
-    "grayscale": (ImageSpec(3, height=1, width=2, levels=4), grayscale(2), [1]),
+    "pyramid": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6], LIGHT),
+    "grayscale": (ImageSpec(3, height=1, width=2, levels=4), grayscale(2), [1], LIGHT),
+    "neighbors": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6], NEIGHBORS),
 }
 
 
 def factor_of(space, *, restricted):
-    spec, make, _ = SPACES[space]
-    return randomized(chain_of(spec, make, restricted=restricted).factors[0], 4, 0.3)
+    spec, make, _, light = SPACES[space]
+    return randomized(chain_of(spec, make, restricted=restricted, light=light).factors[0], 4, 0.3)
 
 
 def completions(nats, images, known, possible):

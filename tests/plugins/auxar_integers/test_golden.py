@@ -1,4 +1,4 @@
-"""Digests of the converted factors, frequencies and samples of three models, which every later version must reproduce.
+"""Digests of the converted factors, frequencies and samples of four models, which every later version must reproduce.
 
 Digests of frequencies and samples are the same for every machine, compiler, number of threads, batch size, sampler and
 engine. Those of converted factors are the same on all machines on which this was tried.
@@ -43,6 +43,13 @@ GOLDEN = {
         "ancestral": "ba626815a841fe5e",
         "reduced": "17e059f4897063b9",
         "map": "09949a1dd2601377",
+    },
+    "neighbors": {
+        "integers": {"stage0": "bc8fa99554cd769e", "prior": "f14a0b91efb22de9"},
+        "frequencies": "95f23ab7b6c27d72",
+        "ancestral": "b72d8de9ac90362f",
+        "reduced": "55c788aeaf92edc2",
+        "map": "e5e9d159a2d5b126",
     },
 }
 """Digests of the integers of each factor, of the frequencies of images, and of samples by rule."""
