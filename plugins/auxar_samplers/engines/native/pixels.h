@@ -10,7 +10,8 @@
 //         static int64_t parameter_count(const Constants &, Image);
 //         static int64_t uniform_count(const Constants &, Image, bool restricted);
 //         Coins(const Constants &, Image);
-//         // Begins a pixel with its parameters. `T` is float or double. `centers` has the center of each channel, with
+//         // Begins a pixel with its parameters. `T` is float or double. `centers` has the center of each channel, and, if
+//         // the head has `neighbors`, after all of them the values to the left, above, and above-left likewise, with
 //         // `CENTER_BITS` bits on the scale from -1 to 1; it is null if there are none or the head takes none.
 //         template <class T> void begin(const T *parameters, const int64_t *centers);
 //         // Draws the value of a channel within in.low … in.high. `before` has the values of earlier channels, and
