@@ -53,7 +53,11 @@ NUMBERS = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)
 REQUESTS = st.builds(SampleRequest, NUMBERS, SEEDS, RULES, st.integers(0, 3))
 
 # The shipped heads as options of networks, by name.
-HEADS = {"logistic_mixture": logistic_mixture(2), "softmax": softmax()}
+HEADS = {
+    "logistic_mixture": logistic_mixture(2),
+    "neighbors": logistic_mixture(5, neighbors=True),
+    "softmax": softmax(),
+}
 
 
 def generator(seed):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
 from auxar.model import CausalDistribution, Chain, Factor, ImageSpec, View
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads import logistic_mixture
@@ -13,7 +11,6 @@ from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
 
 LIGHT = components.LightConfig(filters=3, blocks=1, head=logistic_mixture(2))
-NEIGHBORS = attrs.evolve(LIGHT, head=logistic_mixture(5, neighbors=True))
 EMBEDDING = components.EmbeddingConfig(filters=2, blocks_per_group=1)
 
 
@@ -27,18 +24,13 @@ def grayscale(levels: int) -> Callable[[ImageSpec], View]:
     return lambda image: GrayscaleView(GrayscaleConfig(levels), image)
 
 
-def chain_of(
-    image: ImageSpec,
-    *views: Callable[[ImageSpec], View],
-    restricted: bool = False,
-    light: components.LightConfig = LIGHT,
-) -> Chain:
+def chain_of(image: ImageSpec, *views: Callable[[ImageSpec], View], restricted: bool = False) -> Chain:
     """A chain of views, given as functions of the images from which they are computed, with new weights."""
     factors = []
     for make in views:
         view = make(image)
         embedding = components.embedding(EMBEDDING, view.view, image)
-        decoder = CausalDistribution(components.light(light, image, embedding.features_channels))
+        decoder = CausalDistribution(components.light(LIGHT, image, embedding.features_channels))
         factors.append(Factor(decoder, view=view, embedding=embedding, restricted=restricted))
         image = view.view
-    return Chain([*factors, Factor(CausalDistribution(components.light(light, image)))])
+    return Chain([*factors, Factor(CausalDistribution(components.light(LIGHT, image)))])

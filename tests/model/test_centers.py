@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import (
@@ -13,7 +14,7 @@ from helpers.causal_networks import (
     image_numbers,
     random_images,
 )
-from helpers.chains import LIGHT, NEIGHBORS, chain_of, grayscale, pyramid
+from helpers.chains import chain_of, grayscale, pyramid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,12 +28,14 @@ from auxar.model import (
     ImageSpec,
     Interval,
     Known,
+    NeighborWalk,
     SampleRequest,
     SumSupport,
     Support,
     View,
     Walk,
     neighbor_centers,
+    with_neighbors,
 )
 from auxar.model.sum_support import SumWalk
 from auxar.testing import ContractError, check_view
@@ -293,21 +296,40 @@ def test_drawing_has_the_centers_of_whole_images():
             walk.take(torch.tensor([place]), 0, values.flatten(2)[None, :, 0, place])
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["prior", "decoder"])
+def test_drawing_has_the_values_of_neighbors_after_the_centers(given):
+    spec = ImageSpec(3, height=3, width=4, levels=256)
+    view = SubsampleView(SubsampleConfig(2), spec)
+    image = random_images(2, spec, 1)
+    centers = centers_of(view, image, view(image)) if given else neighbor_centers(image, 256)
+    expected = with_neighbors(centers, image, 256)
+    walk = NeighborWalk(spec, 2, torch.device("cpu"), view.support.walk(view(image)) if given else None, append=True)
+    for row, column in np.ndindex(3, 4):
+        place = torch.tensor([4 * row + column])
+        assert torch.equal(walk.centers(place)[0], expected[..., row, column])
+        around = [(row, column - 1), (row - 1, column), (row - 1, column - 1)]
+        for number, (above, left) in enumerate(around, 1):
+            values = image[:, :, above, left] if above >= 0 and left >= 0 else torch.zeros(2, 3)
+            found = expected[:, 3 * number : 3 * number + 3, row, column]
+            assert [[exact_center(Fraction(int(each)), 256) for each in own] for own in values] == found.tolist()
+        for channel in range(3):
+            walk.take(place, channel, image[None, :, channel, row, column])
+
+
 def own_centers(image):
     each = torch.arange(image.dims).view(image.shape), torch.tensor(1)
     return OwnCenters(image, lambda: each, lambda view: (view.flatten(1).expand(-1, image.dims),) * 2)
 
 
 SPACES = {
-    "pyramid": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6], LIGHT),
-    "grayscale": (ImageSpec(3, height=1, width=2, levels=4), grayscale(2), [1], LIGHT),
-    "neighbors": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6], NEIGHBORS),
+    "pyramid": (ImageSpec(1, height=2, width=4, levels=3), pyramid, [3, 6]),
+    "grayscale": (ImageSpec(3, height=1, width=2, levels=4), grayscale(2), [1]),
 }
 
 
 def factor_of(space, *, restricted):
-    spec, make, _, light = SPACES[space]
-    return randomized(chain_of(spec, make, restricted=restricted, light=light).factors[0], 4, 0.3)
+    spec, make, _ = SPACES[space]
+    return randomized(chain_of(spec, make, restricted=restricted).factors[0], 4, 0.3)
 
 
 def completions(nats, images, known, possible):
