@@ -78,12 +78,13 @@ class NeighborWalk(Walk):
     def centers(self, places: Tensor) -> Tensor:
         own = self._positions(places)
         above = own - (self.width + 1)
-        neighbors = [self.values.index_select(1, at) for at in (own - 1, above, above - 1)]
+        left, upper, corner = (self.values.index_select(1, at) for at in (own - 1, above, above - 1))
         found = None if self.walk is None else self.walk.centers(places)
         if found is None:
-            found = torch.where((places == 0)[:, None], 0, _center(*neighbors, self.levels)).permute(1, 2, 0)
+            found = torch.where((places == 0)[:, None], 0, _center(left, upper, corner, self.levels)).permute(1, 2, 0)
         if self.append:
-            found = torch.cat([found, center(2 * torch.cat(neighbors), self.levels - 1).permute(1, 2, 0)], 2)
+            neighbors = center(2 * torch.cat([left, upper, corner]), self.levels - 1)
+            found = torch.cat([found, neighbors.permute(1, 2, 0)], 2)
         return found
 
     def _positions(self, places: Tensor) -> Tensor:

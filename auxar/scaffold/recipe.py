@@ -93,7 +93,9 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
         "height": height,
         "width": width,
         "levels": levels,
-        "head": '"softmax"' if levels <= FEW_LEVELS else '{ name = "logistic_mixture", components = 5 }',
+        "head": '"softmax"'
+        if levels <= FEW_LEVELS
+        else '{ name = "logistic_mixture", components = 5, neighbors = true }',
         "stages": stages,
         "coarsest": "×".join(str(math.ceil(side / 2**stages)) for side in (height, width)),
         "images": math.ceil(16 / classes) * classes,
