@@ -45,6 +45,12 @@ SIDE = 64
 """Largest side of crops, and of larger pictures that are made smaller."""
 COARSEST = 12
 """Largest side of the coarsest view, of which the other one is not smaller."""
+FLAT = 0.2
+"""Share of pixels that repeat their left neighbor, from which on pictures are taken for drawings."""
+COMMENTS = (
+    'A pixel of the view is the mean of a square; "subsample" suits drawings with areas of one color.',
+    'A pixel of the view is every second pixel, so that areas of one color stay so; "pyramid" suits photographs.',
+)
 FEW_LEVELS = 32
 """Largest number of levels for which the head `softmax` is chosen."""
 
@@ -78,7 +84,7 @@ def write_recipe(path: Path, out: Path, minutes: float) -> Path:
 
 def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
     """The words of the template that follow from the pictures."""
-    sizes, channels, used = _look(images)
+    sizes, channels, used, flat = _look(images)
     height, width, fitting = _size(sizes, can_crop="suffix" not in condition)
     levels, values = suited_levels(used, 256) or (256, SCALED)
     stages = max(0, math.ceil(math.log2(min(height, width) / COARSEST)))
@@ -97,6 +103,8 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
         if levels <= FEW_LEVELS
         else '{ name = "logistic_mixture", components = 5, neighbors = true }',
         "stages": stages,
+        "view": "subsample" if flat >= FLAT else "pyramid",
+        "view_comment": COMMENTS[flat >= FLAT],
         "coarsest": "×".join(str(math.ceil(side / 2**stages)) for side in (height, width)),
         "images": math.ceil(16 / classes) * classes,
         "keys": "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in condition.items()),
@@ -106,21 +114,25 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
     return words
 
 
-def _look(images: EncodedImages) -> tuple[Sequence[tuple[int, int]], int, np.ndarray]:
+def _look(images: EncodedImages) -> tuple[Sequence[tuple[int, int]], int, np.ndarray, float]:
     """Looks at evenly spaced pictures. Returns their sizes, their number of channels, and the values of their pixels.
+
+    The last result is the share of pixels that equal the pixel to their left, but not the picture's first pixel.
 
     Raises `UserError` if none can be read.
     """
-    sizes, channels, used = [], 1, np.zeros(256, np.int64)
+    sizes, channels, used, flat = [], 1, np.zeros(256, np.int64), []
     for number in np.linspace(0, len(images.rows) - 1, min(len(images.rows), MOST_PICTURES)).astype(int).tolist():
         with contextlib.suppress(BrokenImage), opened(images.content(images.rows[number][images.column])) as picture:
             pixels = np.asarray(eight_bit(picture).convert("RGB"))
             sizes.append((picture.height, picture.width))
             used += np.bincount(pixels.ravel(), minlength=256)
+            repeated, others = (pixels[:, 1:] == pixels[:, :-1]).all(2), (pixels[:, 1:] != pixels[0, 0]).any(2)
+            flat.append(float((repeated & others).mean()) if picture.width > 1 else 0.0)
             channels = 3 if (pixels != pixels[..., :1]).any() else channels
     if not sizes:
         raise UserError("data: none of the pictures that were looked at can be read")
-    return sizes, channels, np.flatnonzero(used)
+    return sizes, channels, np.flatnonzero(used), float(np.mean(flat))
 
 
 def _size(sizes: Sequence[tuple[int, int]], *, can_crop: bool) -> tuple[int, int, str]:

@@ -34,6 +34,16 @@ def test_sizes_levels_and_views_fit_the_pictures(tmp_path, sizes, top, expected)
     auxar.load_images(recipe)
 
 
+@pytest.mark.parametrize(("areas", "view"), [(4, "subsample"), (1, "pyramid")], ids=["drawings", "photographs"])
+def test_views_of_drawings_keep_areas_of_one_color(tmp_path, areas, view):
+    values = np.random.default_rng(0)
+    for number in range(3):
+        pixels = values.integers(0, 255, (32 // areas, 32 // areas, 3), dtype=np.uint8)
+        Image.fromarray(np.kron(pixels, np.ones((areas, areas, 1), np.uint8))).save(tmp_path / f"{number}.png")
+    recipe = auxar.load_recipe(auxar.new_recipe(tmp_path, out=tmp_path / "own.toml"))
+    assert [stage.view.name for stage in recipe.stage] == [view, view]
+
+
 def test_labels_and_masks_become_conditions_and_the_model_trains(pictures, tmp_path):
     for name in ("masks", *(f"folders/{label}" for label in NAMES)):
         shutil.copytree(pictures, tmp_path / name)
