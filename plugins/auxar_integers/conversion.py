@@ -44,6 +44,10 @@ from auxar_layers.integer_functions import (
 from auxar_samplers.compiler.tracer import unsupported, unusual
 
 
+LARGEST_WEIGHT = 2**15 - 129
+"""Bound of 16-bit weights: the largest number that two signed 8-bit pieces can represent, which engines multiply."""
+
+
 @attrs.frozen
 class IntegerConfig:
     """Integers, whose sums and products are exact, so that frequencies and samples are the same on every machine."""
@@ -83,7 +87,7 @@ class Converter:
         self.ranges = ranges
         self.modules = dict(ranges.network.named_modules())
         self.inputs = list(inputs)
-        self.weight_bound = 2 ** (config.weights - 1) - 1
+        self.weight_bound = min(2 ** (config.weights - 1) - 1, LARGEST_WEIGHT)
         self.bound = 2 ** (config.activations - 1) - 1
         self.output = output
         self.operations: list[Operation] = []
