@@ -43,7 +43,6 @@ from auxar_layers.integer_functions import (
 )
 from auxar_samplers.compiler.tracer import unsupported, unusual
 
-
 LARGEST_WEIGHT = 2**15 - 129
 """Bound of 16-bit weights: the largest number that two signed 8-bit pieces can represent, which engines multiply."""
 
