@@ -38,6 +38,10 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "most_inputs_of_pieces": (NUMBER, ()),
     "bytes_of_pieces": (NUMBER, (NUMBER, NUMBER)),
     "pack_pieces": (NUMBER, (ADDRESS, NUMBER, NUMBER, ADDRESS, ADDRESS)),
+    "convolve": (
+        NUMBER,
+        (ADDRESS, NUMBER, NUMBER, ADDRESS, NUMBER, ADDRESS, ADDRESS, ADDRESS, NUMBER, ADDRESS, NUMBER),
+    ),
     "tiles": (NUMBER, (NUMBER, NUMBER, NUMBER)),
     **{f"padded_outputs_{dtype}": (NUMBER, (NUMBER,)) for dtype in ("float", "double")},
     **{f"pack_{dtype}": (None, (ADDRESS, NUMBER, NUMBER, ADDRESS)) for dtype in ("float", "double")},

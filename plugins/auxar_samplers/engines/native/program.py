@@ -29,10 +29,8 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
+from auxar_samplers.engines.native.pieces import weights_in_pieces
 from auxar_samplers.engines.native.structures import Kept, codes, structures
-
-INPUTS_OF_PIECES = 64
-"""Number of inputs whose weights are stored together as pieces of 8 bits."""
 
 
 class NativeProgram:
@@ -204,21 +202,3 @@ class NativeProgram:
         if isinstance(operand, Ring):
             made.clock, made.capacity, made.first_slot = operand.clock, operand.capacity, operand.before
         return made
-
-
-def weights_in_pieces(library: ctypes.CDLL, weight: Tensor) -> tuple[Tensor, Tensor, int] | None:
-    """Splits a matrix of weights (inputs, outputs) in float64 into 8-bit pieces, in the layout of integer_products.h.
-
-    Returns int8 pieces, 32768 times the sum of each column, in float64, and the number of inputs after padding. Returns
-    None if the processor does not multiply pieces, if there are too many inputs, or if a weight is not an integer that
-    two pieces can represent.
-    """
-    inputs, outputs = weight.shape
-    if inputs > library.most_inputs_of_pieces():
-        return None
-    weight = weight.contiguous()
-    pieces = torch.zeros(library.bytes_of_pieces(inputs, outputs), dtype=torch.int8)
-    offsets = torch.empty(outputs, dtype=torch.float64)
-    if not library.pack_pieces(weight.data_ptr(), inputs, outputs, pieces.data_ptr(), offsets.data_ptr()):
-        return None
-    return pieces, offsets, -(-inputs // INPUTS_OF_PIECES) * INPUTS_OF_PIECES
