@@ -42,6 +42,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         NUMBER,
         (ADDRESS, NUMBER, NUMBER, ADDRESS, NUMBER, ADDRESS, ADDRESS, ADDRESS, NUMBER, ADDRESS, NUMBER),
     ),
+    "compute_ranges": (None, (ADDRESS, ADDRESS, NUMBER)),
     "tiles": (NUMBER, (NUMBER, NUMBER, NUMBER)),
     **{f"padded_outputs_{dtype}": (NUMBER, (NUMBER,)) for dtype in ("float", "double")},
     **{f"pack_{dtype}": (None, (ADDRESS, NUMBER, NUMBER, ADDRESS)) for dtype in ("float", "double")},

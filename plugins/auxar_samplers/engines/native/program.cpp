@@ -548,5 +548,8 @@ void force(const void *forcing, const int64_t *places, int64_t count, const void
     for (int64_t k = 0; k < count; k++)
         std::memcpy(drawn + k * size, given.image + places[k] * size, size * sizeof(int64_t));
 }
+void compute_ranges(Ranges ranges, const Coding *coding, int64_t threads) {
+    Team::own().run(threads, [&](int64_t thread, int64_t of) { ranges(*coding, thread, of); });
+}
 const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }
