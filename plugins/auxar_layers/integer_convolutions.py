@@ -7,7 +7,7 @@ algorithms that transform their inputs, such as Winograd's and the FFT, are not 
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from auxar_layers.convolution_gradients import Pair, pair
 from auxar_layers.convolutions import CausalConv2d, Conv2d, Convolution, Pointwise, TransposedConv2d, UpsamplingConv2d
-from auxar_samplers.engines.native.pieces import Pieces
 
 
 class IntegerLayer(Convolution):
@@ -27,6 +26,9 @@ class IntegerLayer(Convolution):
     constants: ClassVar[tuple[str, ...]] = ()
     """The names of the arguments and attributes of the layer besides the numbers of channels and the weights."""
     integers: nn.Parameter
+    faster: Callable[[Tensor, int, int, int, Tensor], Tensor | None] | None = None
+    """A faster convolution with these weights and stride 1. It gets the values (b, c, h, w), the height and width of
+    the result, the padding, and the bias. The result is (b, rows, columns, outputs), or None if it cannot be used."""
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, **constants: Any) -> Self:
@@ -56,51 +58,17 @@ class IntegerLayer(Convolution):
         return output
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-        return self._convolved(x, stride, padding).movedim(3, 1)
-
-    @functools.cached_property
-    def pieces(self) -> Pieces | None:
-        """The weights in 8-bit pieces; None if the processor does not multiply pieces, or there is no C++ library."""
-        return Pieces.of(self.integers.detach().permute(2, 3, 1, 0).flatten(0, 1))
-
-    def _convolved(self, x: Tensor, stride: int, padding: int) -> Tensor:
-        """Convolves `x` (b, c, h, w): float64, (b, rows, columns, outputs).
-
-        There is a matrix product for each place of the kernel. With stride 1, its input is a part of the padded image's
-        memory, shifted by this place, so no patches are copied. It also has pixels at the end of each row that are no
-        results, and are left out in the end.
-        """
-        weight, bias = self.integers.permute(2, 3, 1, 0), self.bias
-        batch, channels, height, width = x.shape
+        kernel = self.integers.permute(2, 3, 1, 0)
         rows, columns = (
             max(0, (size + 2 * padding - length) // stride + 1)
-            for size, length in zip((height, width), weight.shape, strict=False)
+            for size, length in zip(x.shape[2:], kernel.shape, strict=False)
         )
-        if not batch * rows * columns:
-            return x.new_zeros((batch, rows, columns, len(bias)))
-        high, wide = height + 2 * padding, width + 2 * padding
-        pixels = batch * high * wide
-        # The last shifts reach beyond the last pixel.
-        flat = x.new_zeros((pixels + (len(weight) - 1) * wide + weight.shape[1] - 1, channels))
-        padded = flat[:pixels].view(batch, high, wide, channels)
-        padded[:, padding : padding + height, padding : padding + width] = x.movedim(1, 3)
-        shifts = [row * wide + column for row in range(len(weight)) for column in range(weight.shape[1])]
-        sums: Tensor | None = None
-        if stride == 1 and x.device.type == "cpu" and self.pieces is not None:
-            sums = self.pieces.convolve(flat, pixels, shifts, bias)
-        if sums is None:
-            for shift, matrix in zip(shifts, weight.flatten(0, 1), strict=True):
-                if stride == 1:
-                    inputs = flat[shift : shift + pixels]
-                else:
-                    row, column = divmod(shift, wide)
-                    part = padded[:, row : row + stride * rows : stride, column : column + stride * columns : stride]
-                    inputs = part.reshape(batch * rows * columns, channels)
-                sums = torch.addmm(bias, inputs, matrix) if sums is None else sums.addmm_(inputs, matrix)
-        assert sums is not None
-        if stride == 1:
-            return sums.view(batch, high, wide, len(bias))[:, :rows, :columns]
-        return sums.view(batch, rows, columns, len(bias))
+        found = None
+        if stride == 1 and self.faster is not None:
+            found = self.faster(x, rows, columns, padding, self.bias)
+        if found is None:
+            found = _convolved(x, kernel, self.bias, stride, padding, rows, columns)
+        return found.movedim(3, 1)
 
     def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         height, width = self.integers.shape[2:]
@@ -143,6 +111,39 @@ class IntegerPointwise(IntegerLayer, Pointwise):
 
     kind = "pointwise"
     constants = ("parts",)
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, rows: int, columns: int) -> Tensor:
+    """Convolves `x` (b, c, h, w) with a weight (kernel height, kernel width, c, outputs): float64, (b, rows, columns,
+    outputs).
+
+    There is a matrix product for each place of the kernel. With stride 1, its input is a part of the padded image's
+    memory, shifted by this place, so no patches are copied. It also has pixels at the end of each row that are no
+    results, and are left out in the end.
+    """
+    batch, channels, height, width = x.shape
+    if not batch * rows * columns:
+        return x.new_zeros((batch, rows, columns, len(bias)))
+    high, wide = height + 2 * padding, width + 2 * padding
+    pixels = batch * high * wide
+    # The last shifts reach beyond the last pixel.
+    flat = x.new_zeros((pixels + (len(weight) - 1) * wide + weight.shape[1] - 1, channels))
+    padded = flat[:pixels].view(batch, high, wide, channels)
+    padded[:, padding : padding + height, padding : padding + width] = x.movedim(1, 3)
+    sums: Tensor | None = None
+    for row, matrices in enumerate(weight):
+        for column, matrix in enumerate(matrices):
+            if stride == 1:
+                first = row * wide + column
+                inputs = flat[first : first + pixels]
+            else:
+                part = padded[:, row : row + stride * rows : stride, column : column + stride * columns : stride]
+                inputs = part.reshape(batch * rows * columns, channels)
+            sums = torch.addmm(bias, inputs, matrix) if sums is None else sums.addmm_(inputs, matrix)
+    assert sums is not None
+    if stride == 1:
+        return sums.view(batch, high, wide, len(bias))[:, :rows, :columns]
+    return sums.view(batch, rows, columns, len(bias))
 
 
 INTEGER_LAYERS: dict[type[nn.Module], type[IntegerLayer]] = {

@@ -38,10 +38,8 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "most_inputs_of_pieces": (NUMBER, ()),
     "bytes_of_pieces": (NUMBER, (NUMBER, NUMBER)),
     "pack_pieces": (NUMBER, (ADDRESS, NUMBER, NUMBER, ADDRESS, ADDRESS)),
-    "convolve": (
-        NUMBER,
-        (ADDRESS, NUMBER, NUMBER, ADDRESS, NUMBER, ADDRESS, ADDRESS, ADDRESS, NUMBER, ADDRESS, NUMBER),
-    ),
+    "convolve": (NUMBER, (ADDRESS, NUMBER)),
+    "apply_to_images": (None, (ADDRESS, ADDRESS, ADDRESS, NUMBER, NUMBER)),
     "compute_ranges": (None, (ADDRESS, ADDRESS, NUMBER)),
     "tiles": (NUMBER, (NUMBER, NUMBER, NUMBER)),
     **{f"padded_outputs_{dtype}": (NUMBER, (NUMBER,)) for dtype in ("float", "double")},

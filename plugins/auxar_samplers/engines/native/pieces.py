@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import functools
 
-import attrs
 import torch
 from torch import Tensor
 
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.library import library
+from auxar_samplers.engines.native.structures import Kept, structures
 
 INPUTS_OF_PIECES = 64
 """Number of inputs whose weights are stored together as pieces of 8 bits."""
@@ -34,44 +34,42 @@ def weights_in_pieces(library: ctypes.CDLL, weight: Tensor) -> tuple[Tensor, Ten
     return pieces, offsets, -(-inputs // INPUTS_OF_PIECES) * INPUTS_OF_PIECES
 
 
-@attrs.frozen(eq=False)
 class Pieces:
-    """The weights of a convolution in pieces, one matrix (channels, outputs) for each place of its kernel."""
+    """The weights of a convolution in pieces, which are made when they are first used.
 
-    weights: Tensor
-    offsets: Tensor
-    places: tuple[int, ...]
-    """Numbers of the places whose weights are not all 0."""
-    channels: int
+    `kernel` has shape (height, width, channels, outputs), float64.
+    """
 
-    @classmethod
-    def of(cls, matrices: Tensor) -> Pieces | None:
-        """The pieces of weights (places, channels, outputs) in float64.
+    def __init__(self, kernel: Tensor) -> None:
+        self.kernel = kernel
+
+    @functools.cached_property
+    def made(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The pieces, the offsets, and the rows and columns (n, 2) of the places whose weights are not all 0.
 
         None if the library cannot be used, or the processor or the weights do not allow it.
         """
+        places = self.kernel.flatten(2).any(2).nonzero()
         try:
             code = library()
         except BrokenError:
             return None
-        places = [place for place, matrix in enumerate(matrices) if bool(matrix.any())] or [0]
-        found = weights_in_pieces(code, matrices[places].flatten(0, 1))
-        return None if found is None else cls(*found[:2], tuple(places), matrices.shape[1])
+        found = weights_in_pieces(code, self.kernel[places[:, 0], places[:, 1]].flatten(0, 1)) if len(places) else None
+        return None if found is None else (*found[:2], places)
 
-    def convolve(self, values: Tensor, rows: int, shifts: Sequence[int], bias: Tensor) -> Tensor | None:
-        """Multiplies rows of `values` (n, channels), float64, each shifted by one number for each place of the kernel.
+    def convolve(self, x: Tensor, rows: int, columns: int, padding: int, bias: Tensor) -> Tensor | None:
+        """Convolves images (b, c, h, w) in float64 with stride 1: (b, rows, columns, outputs).
 
-        Row r of the result (rows, outputs) is the bias plus the sum of row r + shift times the matrix of the place, for
-        all places. Returns None if a value is not an integer of 16 bits.
+        Returns None if a value is not an integer of 16 bits, or if there are no pieces.
         """
-        own = torch.tensor([shifts[place] for place in self.places])
-        assert values.is_contiguous()
-        assert values.dtype == bias.dtype == torch.float64
-        assert values.shape[1] == self.channels
-        assert rows + int(own[-1]) <= len(values)
-        found = values.new_empty(rows, len(bias))
-        done = library().convolve(
-            values.data_ptr(), rows, self.channels, own.data_ptr(), len(own), self.weights.data_ptr(),
-            self.offsets.data_ptr(), bias.data_ptr(), len(bias), found.data_ptr(), torch.get_num_threads(),
-        )  # fmt: skip
-        return found if done else None
+        if x.device.type != "cpu" or self.made is None:
+            return None
+        weights, offsets, places = self.made
+        kept, (batch, channels, height, width), outputs = Kept(), x.shape, self.kernel.shape[3]
+        found = x.new_empty(batch, rows, columns, outputs)
+        job = structures.ImageProduct(batch, height, width, channels, rows, columns, outputs)
+        tensors = {"values": x.movedim(1, 3).contiguous(), "places": (places - padding).contiguous(), "bias": bias}
+        for name, tensor in {**tensors, "weights": weights, "offsets": offsets, "out": found}.items():
+            setattr(job, name, kept.address(tensor))
+        job.count = len(places)
+        return found if library().convolve(ctypes.addressof(job), torch.get_num_threads()) else None

@@ -548,6 +548,18 @@ void force(const void *forcing, const int64_t *places, int64_t count, const void
     for (int64_t k = 0; k < count; k++)
         std::memcpy(drawn + k * size, given.image + places[k] * size, size * sizeof(int64_t));
 }
+// Applies a function of integers to `count` pixels. `in` has the values of each operand.
+void apply_to_images(const Instruction *instruction, const double *const *in, double *out, int64_t count,
+                     int64_t threads) {
+    Team::own().run(threads, [&](int64_t thread, int64_t of) {
+        for (int64_t pixel = count * thread / of; pixel < count * (thread + 1) / of; pixel++) {
+            double *own[MOST_OPERANDS];
+            for (int32_t k = 0; k < instruction->operand_count; k++)
+                own[k] = const_cast<double *>(in[k] + pixel * instruction->operands[k].channels);
+            apply_to_integers(*instruction, out + pixel * instruction->output.channels, own);
+        }
+    });
+}
 void compute_ranges(Ranges ranges, const Coding *coding, int64_t threads) {
     Team::own().run(threads, [&](int64_t thread, int64_t of) { ranges(*coding, thread, of); });
 }

@@ -29,6 +29,7 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
+from auxar_samplers.engines.native.functions import constants_of
 from auxar_samplers.engines.native.pieces import weights_in_pieces
 from auxar_samplers.engines.native.structures import Kept, codes, structures
 
@@ -151,23 +152,10 @@ class NativeProgram:
         function, ring = instruction.function, instruction.output
         made.function = self._codes[self._name(instruction)]
         if isinstance(function, IntegerFunction) and not isinstance(function, IntegerReLU):
-            made.constants = self.kept.address(self._constants(function))
+            made.constants = self.kept.address(constants_of(function, self.kept))
         if isinstance(ring, Ring):
             made.wrapped = ring.before if ring.wraps else 0
             made.mirror = ring.capacity * ring.values.shape[2] if ring.values.shape[1] > ring.capacity else 0
-
-    def _constants(self, function: IntegerFunction) -> Any:
-        """The structure `Constants` of a function."""
-        address = self.kept.address
-        made = structures.Constants(constant=function.constant, scale=2.0**-function.shift, limit=function.bound)
-        made.rounds = function.shift > 0
-        made.weights = address(torch.tensor(function.weights, dtype=torch.float64))
-        if "multiplier" in function.constants:
-            made.multiplier = address(function.multiplier.detach().contiguous())
-        if "lookup" in function.constants:
-            made.table = address(function.lookup.table.detach().contiguous())
-            made.table_size = len(function.lookup.table)
-        return made
 
     def _name(self, instruction: Pointwise) -> str:
         function, count = instruction.function, len(instruction.operands)

@@ -44,6 +44,18 @@ struct Pieces {
     int64_t inputs;         // number of inputs, padded with zeros to a multiple of 64
 };
 
+// A convolution of images of integers with stride 1. Outside of the images, values are 0.
+struct ImageProduct {
+    int64_t batch, height, width, channels;  // of the values
+    int64_t rows, columns, outputs;          // of the results
+    const int64_t *places;                   // (count, 2): the row and the column that the first result reads
+    int64_t count;
+    const double *values;   // (batch, height, width, channels)
+    const int8_t *weights;  // the pieces of weights (count · channels, outputs)
+    const double *offsets, *bias;  // (outputs,): `offsets` as in `Pieces`
+    double *out;                   // (batch, rows, columns, outputs)
+};
+
 struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
