@@ -102,14 +102,18 @@ class IntegerHead(RestrictableHead):
             frequencies.append(torch.where(inside, end - start, 0))
         return _as_image(starts, image), _as_image(frequencies, image)
 
+    def ends(self, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The values of an image, and the lowest and the highest value of their intervals: int64, (b, c, h, w) each."""
+        values = image.to(torch.int64)
+        low = torch.zeros_like(values) if interval is None else interval.low.to(torch.int64).clamp(0, self.levels - 1)
+        high = low + (self.levels - 1) if interval is None else interval.high.to(torch.int64)
+        return values, low, high.clamp(max=self.levels - 1).clamp(min=low)
+
     def _channels(
         self, parameters: Tensor, image: Tensor, interval: Interval | None
     ) -> Iterator[tuple[Frequencies, Tensor, Tensor, Tensor]]:
         """Yields, for each channel, frequencies, values, and the ends of their intervals: int64, (b · h · w,) each."""
-        values = image.to(torch.int64)
-        low = torch.zeros_like(values) if interval is None else interval.low.to(torch.int64).clamp(0, self.levels - 1)
-        high = low + (self.levels - 1) if interval is None else interval.high.to(torch.int64)
-        ends = low, high.clamp(max=self.levels - 1).clamp(min=low)
+        values, *ends = self.ends(image, interval)
         pixels = self.frequencies(rearrange(parameters, "b p h w -> (b h w) p"), EXACT)
         for channel in range(self.channels):
             value, first, last = (each[:, channel].flatten() for each in (values, *ends))

@@ -20,7 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import CENTER_BITS, PARAMETER_BITS, REFERENCES, Adjustments, Frequencies, IntegerHead
+from auxar import CENTER_BITS, PARAMETER_BITS, REFERENCES, Adjustments, Frequencies
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import (
     LOG2_E,
@@ -36,6 +36,7 @@ from auxar_heads.fixed_point import (
     softplus,
     tanh,
 )
+from auxar_heads.native_coding import NativeIntegerHead
 from auxar_samplers.engines import NativeForm
 
 assert PARAMETER_BITS == CENTER_BITS
@@ -61,7 +62,7 @@ class _Constants(ctypes.Structure):
     _fields_ = [("fixed", FixedPoint), *((name, ctypes.c_int64) for name in f"{_numbers} {_logarithms}".split())]
 
 
-class IntegerLogisticMixtureHead(IntegerHead):
+class IntegerLogisticMixtureHead(NativeIntegerHead):
     """The counterpart of `head`, a `LogisticMixtureHead`, for integer parameters with `PARAMETER_BITS` bits."""
 
     def __init__(self, head: Any, smallest_log_scale: float, largest_log_scale: float) -> None:

@@ -11,9 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from auxar import PARAMETER_BITS, Adjustments, Frequencies, IntegerHead
+from auxar import PARAMETER_BITS, Adjustments, Frequencies
 from auxar.numerics.range_coder import TOTAL
 from auxar_heads.fixed_point import POWER_BITS, FixedPoint, native, natural_to_base_2, power
+from auxar_heads.native_coding import NativeIntegerHead
 from auxar_samplers.engines import NativeForm
 
 SUM_BITS = 38
@@ -24,7 +25,7 @@ class _Constants(ctypes.Structure):
     _fields_ = [("fixed", FixedPoint), ("spare", ctypes.c_int64), ("temperature", ctypes.c_int64)]
 
 
-class IntegerSoftmaxHead(IntegerHead):
+class IntegerSoftmaxHead(NativeIntegerHead):
     """The counterpart of `head`, a `SoftmaxHead`, for integer parameters with `PARAMETER_BITS` bits."""
 
     understands = ("temperature",)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from auxar_layers.integer_convolutions import IntegerLayer, largest_sums
 from auxar_layers.integer_functions import EXACT, IntegerFunction
+from auxar_samplers.engines.native.functions import applied
+from auxar_samplers.engines.native.pieces import Pieces
 
 
 @attrs.frozen
@@ -39,6 +41,9 @@ class IntegerGraph(nn.Module):
         """The names of the values that no operation uses after the operation of a name."""
         for name, user in last_uses.items():
             self.unneeded.setdefault(user, []).append(name)
+        for each in operations:
+            if isinstance(each.module, IntegerLayer):
+                each.module.faster = Pieces(each.module.integers.detach().permute(2, 3, 1, 0)).convolve
         self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
 
     def forward(self, **inputs: Tensor) -> Tensor:
@@ -50,7 +55,10 @@ class IntegerGraph(nn.Module):
             if operation.module is None:
                 result = operator.add(*arguments)
             else:
-                result = self.modules_by_name[operation.name](*arguments, *operation.sizes)
+                module = self.modules_by_name[operation.name]
+                result = applied(module, *arguments) if isinstance(module, IntegerFunction) else None
+                if result is None:
+                    result = module(*arguments, *operation.sizes)
             values[operation.name] = result
             # Values of large images would fill the memory.
             arguments.clear()

@@ -7,6 +7,7 @@ algorithms that transform their inputs, such as Winograd's and the FFT, are not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -25,6 +26,9 @@ class IntegerLayer(Convolution):
     constants: ClassVar[tuple[str, ...]] = ()
     """The names of the arguments and attributes of the layer besides the numbers of channels and the weights."""
     integers: nn.Parameter
+    faster: Callable[[Tensor, int, int, int, Tensor], Tensor | None] | None = None
+    """A faster convolution with these weights and stride 1. It gets the values (b, c, h, w), the height and width of
+    the result, the padding, and the bias. The result is (b, rows, columns, outputs), or None if it cannot be used."""
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, **constants: Any) -> Self:
@@ -54,7 +58,17 @@ class IntegerLayer(Convolution):
         return output
 
     def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-        return _convolved(x, self.integers.permute(2, 3, 1, 0), self.bias, stride, padding).movedim(3, 1)
+        kernel = self.integers.permute(2, 3, 1, 0)
+        rows, columns = (
+            max(0, (size + 2 * padding - length) // stride + 1)
+            for size, length in zip(x.shape[2:], kernel.shape, strict=False)
+        )
+        found = None
+        if stride == 1 and self.faster is not None:
+            found = self.faster(x, rows, columns, padding, self.bias)
+        if found is None:
+            found = _convolved(x, kernel, self.bias, stride, padding, rows, columns)
+        return found.movedim(3, 1)
 
     def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         height, width = self.integers.shape[2:]
@@ -99,7 +113,7 @@ class IntegerPointwise(IntegerLayer, Pointwise):
     constants = ("parts",)
 
 
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, rows: int, columns: int) -> Tensor:
     """Convolves `x` (b, c, h, w) with a weight (kernel height, kernel width, c, outputs): float64, (b, rows, columns,
     outputs).
 
@@ -108,10 +122,6 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: in
     results, and are left out in the end.
     """
     batch, channels, height, width = x.shape
-    rows, columns = (
-        max(0, (size + 2 * padding - length) // stride + 1)
-        for size, length in zip((height, width), weight.shape, strict=False)
-    )
     if not batch * rows * columns:
         return x.new_zeros((batch, rows, columns, len(bias)))
     high, wide = height + 2 * padding, width + 2 * padding

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from auxar.numerics.threads import threads
 from auxar_samplers.compiler.program import Layout, Product
 from auxar_samplers.engines.native.library import library
-from auxar_samplers.engines.native.program import weights_in_pieces
+from auxar_samplers.engines.native.pieces import weights_in_pieces
 
 LARGEST = 2**15
 LEAST, MOST = -LARGEST - 128, LARGEST - 129

@@ -202,4 +202,59 @@ void multiply_tiles(const uint8_t *lower, const uint8_t *higher, int64_t inputs,
 
 #endif
 
+#if defined(__AVX512VNNI__)
+
+constexpr int64_t PANEL = 4;  // groups
+
+// Multiplies blocks of rows with panels of groups of columns: by tiles if there are enough rows, otherwise by vectors.
+class Multiplier {
+  public:
+    explicit Multiplier(int64_t rows) {
+#if defined(AUXAR_AMX)
+        tiles = rows > VECTOR_ROWS && tiles_allowed();
+#endif
+        most = tiles ? 16 : VECTOR_ROWS;
+    }
+    ~Multiplier() {
+#if defined(AUXAR_AMX)
+        if (configured) _tile_release();
+#endif
+    }
+    Multiplier(const Multiplier &) = delete;
+    Multiplier &operator=(const Multiplier &) = delete;
+
+    // The largest number of rows of a block.
+    int64_t most_rows() const { return most; }
+
+    // Multiplies a block of rows with up to `PANEL` groups. The pieces of a row are `inputs` bytes apart.
+    void multiply(int64_t rows, int64_t groups, const uint8_t *lower, const uint8_t *higher, int64_t inputs,
+                  const int8_t *weights, PieceSums *sums) {
+        const auto own = [&](int64_t group) { return weights + 2 * group * inputs * GROUP; };
+#if defined(AUXAR_AMX)
+        if (tiles) {
+            if (configured != rows) configure_tiles(rows);
+            configured = rows;
+            for (int64_t n = 0; n < groups; n++) multiply_tiles(lower, higher, inputs, own(n), sums[n]);
+            return;
+        }
+#endif
+        // 4 · rows · groups sums and pieces fit into 32 registers. With few rows, several groups at once keep the
+        // processor from waiting for the last sum.
+        int64_t n = 0;
+        if (rows <= 2 && groups == 4) {
+            multiply_rows<2, 4>(rows, lower, higher, inputs, weights, sums);
+            n = 4;
+        }
+        for (; rows <= 4 && n + 2 <= groups; n += 2)
+            multiply_rows<4, 2>(rows, lower, higher, inputs, own(n), sums + n);
+        for (; n < groups; n++) multiply_rows<VECTOR_ROWS, 1>(rows, lower, higher, inputs, own(n), sums + n);
+    }
+
+  private:
+    bool tiles = false;
+    int64_t most, configured = 0;  // `configured` is the number of rows for which the tiles are configured
+};
+
+#endif
+
 }  // namespace

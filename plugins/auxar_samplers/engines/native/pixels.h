@@ -319,10 +319,44 @@ void decode_pixels(const void *state, const int64_t *places, int64_t count, cons
     }
 }
 
+// A value whose range is noted where a value would be chosen.
+struct Noted {
+    const int64_t value;
+    int64_t &start, &frequency;
+};
+
+template <class F> int64_t choose(Noted &noted, int64_t, Interval in, F below) {
+    const bool inside = in.low <= noted.value && noted.value <= in.high;
+    const int64_t own = inside ? noted.value : in.low;
+    noted.start = own == in.low ? 0 : below(own);
+    noted.frequency = inside ? (own == in.high ? TOTAL : below(own + 1)) - noted.start : 0;
+    return noted.value;
+}
+
+template <class Head> void coding_ranges(const Coding &coding, int64_t thread, int64_t threads) {
+    const auto &constants = *static_cast<const typename Head::Constants *>(coding.constants);
+    const int64_t channels = coding.image.channels, size = Head::parameter_count(constants, coding.image);
+    Head head(constants, coding.image);
+    for (int64_t k = coding.count * thread / threads; k < coding.count * (thread + 1) / threads; k++) {
+        const int64_t *values = coding.values + k * channels;
+        head.begin(coding.parameters + k * size, nullptr);
+        for (int64_t channel = 0; channel < channels; channel++) {
+            const int64_t at = k * channels + channel;
+            const Interval in{coding.low[at], coding.high[at]};
+            Noted noted{values[channel], coding.starts[at], coding.frequencies[at]};
+            if (in.low == in.high) choose(noted, channel, in, [](int64_t) { return TOTAL; });
+            else head.draw(channel, in, values, noted);
+            if (channel + 1 < channels) head.take(channel, values);
+        }
+    }
+}
+
 template <class Head> constexpr HeadCode head_code() {
     Source decode = nullptr;
-    if constexpr (std::is_base_of_v<IntegerHead, Head>) decode = decode_pixels<Head>;
-    return {sizeof(typename Head::Constants), count<Head>, draw_pixels<Head, float>, draw_pixels<Head, double>, decode};
+    Ranges ranges = nullptr;
+    if constexpr (std::is_base_of_v<IntegerHead, Head>) decode = decode_pixels<Head>, ranges = coding_ranges<Head>;
+    return {sizeof(typename Head::Constants), count<Head>, draw_pixels<Head, float>, draw_pixels<Head, double>, decode,
+            ranges};
 }
 
 }  // namespace

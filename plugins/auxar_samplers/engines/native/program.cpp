@@ -351,25 +351,18 @@ void split_rows(const Instruction &instruction, const Program &program, const in
 // Computes one thread's share of a product of integers from the pieces of its rows. The result is that of `product`.
 void product_of_pieces(const Instruction &instruction, const Program &program, const int64_t *positions,
                        const int64_t *rows, int64_t row_count, int64_t thread, int64_t threads) {
-    constexpr int64_t PANEL = 4;  // groups
     const Clock &clock = program.clocks[instruction.clock];
     const int64_t *places =
         clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
     const Pieces &pieces = *instruction.pieces;
     const int64_t outputs = instruction.output.channels, groups = (outputs + GROUP - 1) / GROUP;
     const double *bias = reinterpret_cast<const double *>(instruction.bias);
-    int64_t most = VECTOR_ROWS;
-#if defined(AUXAR_AMX)
-    const bool tiles = row_count > VECTOR_ROWS && tiles_allowed();
-    if (tiles) most = 16;
-#endif
+    Multiplier multiplier(row_count);
+    const int64_t most = multiplier.most_rows();
     const int64_t blocks = (row_count + most - 1) / most;
     const int64_t from = groups * row_count * thread / threads, to = groups * row_count * (thread + 1) / threads;
     int64_t done = 0;
     PieceSums sums[PANEL];
-#if defined(AUXAR_AMX)
-    int64_t configured = 0;  // number of rows
-#endif
     for (int64_t first = 0; first < groups; first += PANEL) {
         const int64_t count = groups - first < PANEL ? groups - first : PANEL;
         for (int64_t block = 0; block < blocks; block++) {
@@ -379,28 +372,7 @@ void product_of_pieces(const Instruction &instruction, const Program &program, c
             if (center < from || center >= to) continue;
             const uint8_t *lower = program.bytes + begin * pieces.inputs, *higher = lower + row_count * pieces.inputs;
             const int8_t *weights = pieces.weights + 2 * first * pieces.inputs * GROUP;
-#if defined(AUXAR_AMX)
-            if (tiles) {
-                if (configured != height) configure_tiles(height);
-                configured = height;
-                for (int64_t n = 0; n < count; n++)
-                    multiply_tiles(lower, higher, pieces.inputs, weights + 2 * n * pieces.inputs * GROUP, sums[n]);
-            } else
-#endif
-            {
-                // 4 · rows · groups sums and pieces fit into 32 registers. With few rows, several groups at once keep the
-                // processor from waiting for the last sum.
-                int64_t n = 0;
-                const auto own = [&](int64_t group) { return weights + 2 * group * pieces.inputs * GROUP; };
-                if (height <= 2 && count == 4) {
-                    multiply_rows<2, 4>(height, lower, higher, pieces.inputs, weights, sums);
-                    n = 4;
-                }
-                for (; height <= 4 && n + 2 <= count; n += 2)
-                    multiply_rows<4, 2>(height, lower, higher, pieces.inputs, own(n), sums + n);
-                for (; n < count; n++)
-                    multiply_rows<VECTOR_ROWS, 1>(height, lower, higher, pieces.inputs, own(n), sums + n);
-            }
+            multiplier.multiply(height, count, lower, higher, pieces.inputs, weights, sums);
             for (int64_t m = 0; m < height; m++) {
                 const int64_t row = rows[begin + m];
                 double *out = locate<double>(instruction.output, positions, nullptr, row, program.batch);
@@ -415,9 +387,6 @@ void product_of_pieces(const Instruction &instruction, const Program &program, c
             }
         }
     }
-#if defined(AUXAR_AMX)
-    if (configured) _tile_release();
-#endif
 }
 
 #else
@@ -578,6 +547,21 @@ void force(const void *forcing, const int64_t *places, int64_t count, const void
     const int64_t size = given.batch * given.channels;
     for (int64_t k = 0; k < count; k++)
         std::memcpy(drawn + k * size, given.image + places[k] * size, size * sizeof(int64_t));
+}
+// Applies a function of integers to `count` pixels. `in` has the values of each operand.
+void apply_to_images(const Instruction *instruction, const double *const *in, double *out, int64_t count,
+                     int64_t threads) {
+    Team::own().run(threads, [&](int64_t thread, int64_t of) {
+        for (int64_t pixel = count * thread / of; pixel < count * (thread + 1) / of; pixel++) {
+            double *own[MOST_OPERANDS];
+            for (int32_t k = 0; k < instruction->operand_count; k++)
+                own[k] = const_cast<double *>(in[k] + pixel * instruction->operands[k].channels);
+            apply_to_integers(*instruction, out + pixel * instruction->output.channels, own);
+        }
+    });
+}
+void compute_ranges(Ranges ranges, const Coding *coding, int64_t threads) {
+    Team::own().run(threads, [&](int64_t thread, int64_t of) { ranges(*coding, thread, of); });
 }
 const char *names(int64_t enumeration) { return NAMES[enumeration]; }
 }

@@ -29,10 +29,9 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
+from auxar_samplers.engines.native.functions import constants_of
+from auxar_samplers.engines.native.pieces import weights_in_pieces
 from auxar_samplers.engines.native.structures import Kept, codes, structures
-
-INPUTS_OF_PIECES = 64
-"""Number of inputs whose weights are stored together as pieces of 8 bits."""
 
 
 class NativeProgram:
@@ -153,23 +152,10 @@ class NativeProgram:
         function, ring = instruction.function, instruction.output
         made.function = self._codes[self._name(instruction)]
         if isinstance(function, IntegerFunction) and not isinstance(function, IntegerReLU):
-            made.constants = self.kept.address(self._constants(function))
+            made.constants = self.kept.address(constants_of(function, self.kept))
         if isinstance(ring, Ring):
             made.wrapped = ring.before if ring.wraps else 0
             made.mirror = ring.capacity * ring.values.shape[2] if ring.values.shape[1] > ring.capacity else 0
-
-    def _constants(self, function: IntegerFunction) -> Any:
-        """The structure `Constants` of a function."""
-        address = self.kept.address
-        made = structures.Constants(constant=function.constant, scale=2.0**-function.shift, limit=function.bound)
-        made.rounds = function.shift > 0
-        made.weights = address(torch.tensor(function.weights, dtype=torch.float64))
-        if "multiplier" in function.constants:
-            made.multiplier = address(function.multiplier.detach().contiguous())
-        if "lookup" in function.constants:
-            made.table = address(function.lookup.table.detach().contiguous())
-            made.table_size = len(function.lookup.table)
-        return made
 
     def _name(self, instruction: Pointwise) -> str:
         function, count = instruction.function, len(instruction.operands)
@@ -204,21 +190,3 @@ class NativeProgram:
         if isinstance(operand, Ring):
             made.clock, made.capacity, made.first_slot = operand.clock, operand.capacity, operand.before
         return made
-
-
-def weights_in_pieces(library: ctypes.CDLL, weight: Tensor) -> tuple[Tensor, Tensor, int] | None:
-    """Splits a matrix of weights (inputs, outputs) in float64 into 8-bit pieces, in the layout of integer_products.h.
-
-    Returns int8 pieces, 32768 times the sum of each column, in float64, and the number of inputs after padding. Returns
-    None if the processor does not multiply pieces, if there are too many inputs, or if a weight is not an integer that
-    two pieces can represent.
-    """
-    inputs, outputs = weight.shape
-    if inputs > library.most_inputs_of_pieces():
-        return None
-    weight = weight.contiguous()
-    pieces = torch.zeros(library.bytes_of_pieces(inputs, outputs), dtype=torch.int8)
-    offsets = torch.empty(outputs, dtype=torch.float64)
-    if not library.pack_pieces(weight.data_ptr(), inputs, outputs, pieces.data_ptr(), offsets.data_ptr()):
-        return None
-    return pieces, offsets, -(-inputs // INPUTS_OF_PIECES) * INPUTS_OF_PIECES

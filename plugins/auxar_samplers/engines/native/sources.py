@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 import attrs
 import torch
+from torch import Tensor
 
 from auxar import (
     REFERENCES,
@@ -24,7 +25,7 @@ from auxar import (
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.fitting import check_fits
-from auxar_samplers.engines.native.library import compiled
+from auxar_samplers.engines.native.library import compiled, library
 from auxar_samplers.engines.native.structures import Kept, structures
 
 
@@ -130,6 +131,28 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
     if source.limits is not None:
         drawing.low, drawing.high = map(kept.address, (source.limits.low.contiguous(), source.limits.high.contiguous()))
     return NativeSource(function, drawing, kept, threads=drawing.batch * program.places.shape[1])
+
+
+def coding_ranges(
+    head: Any, parameters: Tensor, values: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """The ranges of pixels as `IntegerHead.coding_ranges` gives them, or None if there is no C++ library.
+
+    `parameters` has shape (n, parameter_count), float64, and all other tensors and results are int64, (n, c).
+    """
+    form = head.native_form(Adjustments())
+    try:
+        code, engine = _head_code(form, type(head).__name__), library()
+    except BrokenError:
+        return None
+    kept, (starts, frequencies) = Kept([form]), torch.empty((2, *values.shape), dtype=torch.int64)
+    names = ("parameters", "values", "low", "high", "starts", "frequencies")
+    tensors = (parameters, values, low, high, starts, frequencies)
+    coding = structures.Coding(count=len(values), **dict(zip(names, map(kept.address, tensors), strict=True)))
+    coding.image = structures.Image(head.channels, head.levels)
+    coding.constants = ctypes.addressof(form.constants)
+    engine.compute_ranges(code.ranges, ctypes.addressof(coding), torch.get_num_threads())
+    return starts, frequencies
 
 
 def _head_code(form: NativeForm, name: str) -> Any:

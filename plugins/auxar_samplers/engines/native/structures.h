@@ -44,6 +44,18 @@ struct Pieces {
     int64_t inputs;         // number of inputs, padded with zeros to a multiple of 64
 };
 
+// A convolution of images of integers with stride 1. Outside of the images, values are 0.
+struct ImageProduct {
+    int64_t batch, height, width, channels;  // of the values
+    int64_t rows, columns, outputs;          // of the results
+    const int64_t *places;                   // (count, 2): the row and the column that the first result reads
+    int64_t count;
+    const double *values;   // (batch, height, width, channels)
+    const int8_t *weights;  // the pieces of weights (count · channels, outputs)
+    const double *offsets, *bias;  // (outputs,): `offsets` as in `Pieces`
+    double *out;                   // (batch, rows, columns, outputs)
+};
+
 struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
@@ -127,6 +139,19 @@ struct Drawing {
     const int64_t *known_pixels;  // (known, batch, channels)
 };
 
+// Pixels whose ranges of a range coder are computed.
+struct Coding {
+    Image image;
+    const void *constants;     // the head's `Constants`
+    int64_t count;             // number of pixels
+    const double *parameters;  // (count, parameters of a pixel), around no centers
+    const int64_t *values, *low, *high;  // (count, channels): the pixels, and the intervals of their values
+    int64_t *starts, *frequencies;       // (count, channels): the results, as `IntegerHead.coding_ranges` gives them
+};
+
+// Computes one thread's share of the ranges.
+using Ranges = void (*)(const Coding &, int64_t thread, int64_t threads);
+
 using Count = void (*)(const Drawing &, int64_t *counts);
 
 // The functions of a head's compiled code (pixels.h), for Python.
@@ -135,6 +160,7 @@ struct HeadCode {
     Count count;                     // the numbers of parameters and of random numbers of a pixel
     Source draw_float, draw_double;  // for parameters of either type
     Source decode;                   // for parameters in double; null for heads without frequencies
+    Ranges ranges;                   // null for heads without frequencies
 };
 
 // The state of a source that copies the pixels of images.

@@ -1,0 +1,24 @@
+"""The base of integer heads whose ranges of a range coder are computed in C++."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from torch import Tensor
+
+from auxar import IntegerHead, Interval
+from auxar_samplers.engines.native.sources import coding_ranges
+
+
+class NativeIntegerHead(IntegerHead):
+    """An integer head with a `native_form`, which also computes likelihoods if there is a C++ library."""
+
+    def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
+        if parameters.device.type != "cpu":
+            return super().coding_ranges(parameters, image, interval)
+        rows = [rearrange(each, "b c h w -> (b h w) c").contiguous() for each in self.ends(image, interval)]
+        found = coding_ranges(self, rearrange(parameters, "b p h w -> (b h w) p").double().contiguous(), *rows)
+        if found is None:
+            return super().coding_ranges(parameters, image, interval)
+        height, width = image.shape[2:]
+        start, frequency = (rearrange(each, "(b h w) c -> b c h w", h=height, w=width) for each in found)
+        return start, frequency

@@ -1,0 +1,95 @@
+"""Tests that the C++ library has PyTorch's results for whole images of integers."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.causal_networks import SEEDS, needs_native
+from helpers.integer_heads import heads, parameters_of
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from auxar import IntegerHead, Interval
+from auxar.numerics.threads import threads
+from auxar_layers import integer_functions as functions
+from auxar_samplers.engines.native.functions import applied
+from auxar_samplers.engines.native.library import library
+from auxar_samplers.engines.native.pieces import Pieces
+
+pytestmark = needs_native
+
+
+def integers(numbers, shape, most):
+    found = numbers.integers(-most, most, shape, endpoint=True)
+    return torch.from_numpy(
+        np.where(numbers.random(shape) < 0.2, most * numbers.choice([-1, 0, 1], shape), found)
+    ).double()
+
+
+@given(
+    seed=SEEDS,
+    sizes=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
+    image=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.integers(0, 2),
+    count=st.integers(1, 3),
+)
+@settings(deadline=None, max_examples=60)
+def test_convolutions_by_bytes_are_exact(seed, sizes, image, kernel, padding, count):
+    numbers, (images, channels, outputs) = np.random.default_rng(seed), sizes
+    weight, bias = integers(numbers, (outputs, channels, *kernel), 2**15 - 129), integers(numbers, (outputs,), 2**40)
+    weight[..., 0, numbers.integers(kernel[1])] = 0  # as in causal kernels
+    pieces = Pieces(weight.permute(2, 3, 1, 0))
+    if not library().most_inputs_of_pieces():
+        pytest.skip("this processor does not multiply bytes")
+    assume(pieces.made is not None)  # There are none if all weights are 0.
+    height, width = (size + 2 * padding - length + 1 for size, length in zip(image, kernel, strict=True))
+    if min(height, width) < 1:
+        return
+    x = integers(numbers, (images, channels, *image), 2**15 - 1)
+    with threads(count):
+        found = pieces.convolve(x, height, width, padding, bias)
+        assert torch.equal(found.movedim(3, 1), functional.conv2d(x, weight, bias, padding=padding))
+        x[-1, -1, -1, -1] = numbers.choice([2**15, -(2**15) - 1, 0.5, np.nan])
+        assert pieces.convolve(x, height, width, padding, bias) is None
+
+
+@given(
+    seed=SEEDS, channels=st.integers(1, 40), shift=st.integers(-3, 20), spread=st.booleans(), count=st.integers(1, 3)
+)
+@settings(deadline=None, max_examples=40)
+def test_functions_are_those_of_pytorch(seed, channels, shift, spread, count):
+    numbers, bound = np.random.default_rng(seed), 2**15 - 1
+    x, y = (integers(numbers, (2, each, 3, 5), bound) for each in (channels, 1 if spread else channels))
+    multiplier = integers(numbers, (channels,), 2**20)
+    made = {
+        functions.Requantize(multiplier=multiplier, shift=shift, bound=bound): [x * 1000],
+        functions.IntegerSum(weights=[3, -5], constant=7, shift=shift, bound=bound): [x, y],
+        functions.IntegerProduct(shift=shift, bound=bound): [y, x],
+        functions.IntegerELU(lookup=functions.Lookup(functions.elu_table(11, bound))): [x],
+        functions.IntegerConcatELU(lookup=functions.Lookup(functions.elu_table(9, bound))): [x],
+        functions.IntegerSigmoid(lookup=functions.Lookup(functions.sigmoid_table(12, bound))): [x],
+        functions.IntegerTanh(lookup=functions.Lookup(functions.tanh_table(13, bound))): [x],
+        functions.IntegerGate(lookup=functions.Lookup(functions.sigmoid_table(12, bound)), shift=shift, bound=bound): [
+            torch.cat([x, -x], 1)
+        ],
+    }
+    for function, inputs in made.items():
+        with threads(count):
+            found = applied(function, *inputs)
+        assert found is not None
+        assert torch.equal(found, function(*inputs)), function.kind
+
+
+@given(head=heads(), seed=SEEDS, restricted=st.booleans(), count=st.integers(1, 3))
+@settings(deadline=None, max_examples=60)
+def test_ranges_of_a_coder_are_those_of_the_head_in_python(head, seed, restricted, count):
+    """Values may lie outside of their intervals."""
+    numbers, own = np.random.default_rng(seed), head.integer_head()
+    parameters = parameters_of(head, 12, seed, 2.0).view(2, 2, 3, -1).permute(0, 3, 1, 2)
+    image, low, high = (torch.from_numpy(numbers.integers(0, head.levels, (2, head.channels, 2, 3))) for _ in range(3))
+    interval = Interval(torch.minimum(low, high), torch.maximum(low, high)) if restricted else None
+    with threads(count):
+        found = own.coding_ranges(parameters, image, interval)
+    for each, expected in zip(found, IntegerHead.coding_ranges(own, parameters, image, interval), strict=True):
+        assert torch.equal(each, expected)
