@@ -38,7 +38,7 @@ def integers(
 
     Args:
         weights (--weights BITS): bits of each weight, 4 … 16 (default: those that integer.json records, those of the
-            recipe's key arithmetic, or 12)
+            recipe's key arithmetic, or 16)
         activations (--activations BITS): bits of each value between layers, 4 … 16 (default: those that integer.json
             records, those of the recipe's key arithmetic, or 16)
         images: number of training images from which the ranges of values are taken
