@@ -211,7 +211,10 @@ def test_named_components_and_kinds_tell_providers_options_types_and_defaults(th
     (grayscale,) = [line for line in lines if line.startswith("view grayscale: ")]
     assert grayscale.endswith(f" [grayscale (auxar {importlib.metadata.version('auxar')})]")
     assert lines[lines.index(grayscale) + 1] == "    levels: int = 16"
-    assert "    head: HeadChoice = {'name': 'logistic_mixture', 'components': 10, 'centered': True, 'neighbors': False}" in lines
+    assert (
+        "    head: HeadChoice = {'name': 'logistic_mixture', 'components': 10, 'centered': True, 'neighbors': False}"
+        in lines
+    )
     assert "    engine: EngineChoice = 'auto'" in lines
 
 

@@ -92,10 +92,10 @@ CENTERING = st.sampled_from([(False, False), (True, False), (True, True)])
 
 
 @st.composite
-def heads(draw, image):
+def heads(draw, image, centering=CENTERING):
     if draw(st.booleans()):
-        centered, neighbors = draw(CENTERING)
-        return LogisticMixtureHead(image, draw(st.integers(1, 3)), centered=centered, neighbors=neighbors)
+        centered, neighbors = draw(centering)
+        return LogisticMixtureHead(image, draw(st.integers(1, 5)), centered=centered, neighbors=neighbors)
     return SoftmaxHead(image)
 
 
