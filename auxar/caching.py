@@ -56,7 +56,7 @@ def cached_folder(
     # An existing folder is complete. It is read without the lock, because the cache may be read-only.
     if kind(folder) != FOLDER:
         with contextlib.ExitStack() as stack:
-            with _writing(folder):
+            with writing(folder):
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(holding(Path(f"{folder}.lock"), f"generate the files of {one_line(name)}"))
             if kind(folder) != FOLDER:  # Another process may have written it while this one waited.
@@ -70,10 +70,10 @@ def _write(folder: Path, write: Callable[[Path], object]) -> None:
         shutil.rmtree(left, ignore_errors=True)
     temporary = beside(folder)
     try:
-        with _writing(folder):
+        with writing(folder):
             temporary.mkdir()
         write(temporary)
-        with _writing(folder):
+        with writing(folder):
             for file in temporary.rglob("*"):
                 if file.is_file():
                     with file.open("rb") as written:
@@ -98,11 +98,15 @@ def disk_error(error: BaseException | None) -> OSError | None:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """A context in which a file or folder of the cache is written. Raises `UserError` if the system refuses it."""
     try:
         yield
-    except OSError as error:
-        raise cannot_be_written(folder, error) from error
+    except Exception as error:
+        cause = error if isinstance(error, OSError) else disk_error(error)
+        if cause is None:
+            raise
+        raise cannot_be_written(path, cause) from error
 
 
 def _stamp(source: str | PathLike[str]) -> str:

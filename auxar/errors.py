@@ -1,14 +1,17 @@
-"""`UserError`, for mistakes that a user can correct, and functions that quote values and texts in messages."""
+"""`UserError`, for mistakes that a user can correct, the logger, and functions that quote values in messages."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import math
 import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+logger = logging.getLogger("auxar")
+"""The logger of the messages of auxar."""
 LONGEST_VALUE = 120
 """Maximum number of characters of a string that a message quotes."""
 LONGEST_LINE = 1500

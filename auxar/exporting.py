@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from auxar.data.loading import images_of
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError, logger, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import current_evaluation, facts_of, other_evaluations
 from auxar.files import (
@@ -38,8 +37,6 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.opening import recipe_of_run
 from auxar.runs.records import FACTS
 from auxar.work.accelerator import make_accelerator
-
-logger = logging.getLogger("auxar")
 
 MOST_METRICS = 2**18
 """Maximum size in bytes of a factor's training metrics that are exported."""

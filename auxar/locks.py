@@ -8,7 +8,6 @@ afterwards.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import socket
@@ -18,10 +17,8 @@ from pathlib import Path
 
 import filelock
 
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.files import check_output, is_file, read_bytes, read_json, write_json
-
-logger = logging.getLogger("auxar")
 
 PATIENCE = 5.0
 """Seconds that a process waits for a lock before it logs a warning."""

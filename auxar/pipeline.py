@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from auxar.draw.figures import draw_run
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import IMAGES, Previews
 from auxar.draw.sample_folder import check_samples
-from auxar.errors import naming, one_line
+from auxar.errors import logger, naming, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
@@ -36,8 +35,6 @@ from auxar.training.speed import stored_steps
 from auxar.training.trackers import check_trackers, track_results
 from auxar.work.accelerator import make_accelerator
 from auxar.work.processes import Processes, working_together
-
-logger = logging.getLogger("auxar")
 
 
 def run_pipeline(

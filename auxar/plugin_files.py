@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from auxar.errors import UserError, did_you_mean, naming, one_line
+from auxar.errors import UserError, did_you_mean, logger, naming, one_line
 from auxar.files import is_file, read_bytes
 
-logger = logging.getLogger("auxar")
 FAILURES = (Exception, SystemExit)
 """Exceptions that the code of a plugin may raise. A script that is used as a plugin may raise `SystemExit`."""
 

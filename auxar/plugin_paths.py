@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-from auxar.errors import UserError, shown
+from auxar.errors import UserError, logger, shown
 from auxar.plugins import Registry
-
-logger = logging.getLogger("auxar")
 
 NOUNS = {"dataset": "data set", "model": "model"}
 """The name of each kind in messages."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -24,7 +23,6 @@ from auxar.arguments import as_paths
 from auxar.errors import UserError, did_you_mean, shown
 from auxar.plugin_files import FAILURES, load_plugin_file, read_plugin_file
 
-logger = logging.getLogger("auxar")
 GROUP = "auxar"
 """The group of entry points of plugins."""
 INTERFACE_VERSION = 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from auxar.arguments import check_strings, described
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError, logger, one_line
 from auxar.evaluation.seeds import SEED
 from auxar.files import is_file
 from auxar.pipeline import run_pipeline
@@ -23,13 +22,11 @@ from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import short_keys
 from auxar.recipe.options import key_parts
-from auxar.recipe.toml import is_value, toml_value
+from auxar.recipe.structuring import is_value, toml_value
 from auxar.runs.layout import RunFolder
 from auxar.training.factors import chosen_factors
 from auxar.training.speed import stored_steps
 from auxar.work.processes import working_together
-
-logger = logging.getLogger("auxar")
 
 MOST_RUNS = 1000
 """Maximum number of runs of a sweep."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from auxar import locks
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.runs.lock import holding as holding_folder
 
 HOLD = """
@@ -49,7 +49,7 @@ def test_waiting_for_a_lock_is_told(tmp_path, caplog, monkeypatch):
         # Held until the warning is logged.
         handler = logging.Handler()
         handler.emit = lambda record: process.kill()  # type: ignore[method-assign]
-        monkeypatch.setattr(locks.logger, "handlers", [handler])
+        monkeypatch.setattr(logger, "handlers", [handler])
         with locks.holding(path, "prepare images"):
             assert process.wait(20) != 0
     assert caplog.messages == [

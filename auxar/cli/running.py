@@ -42,7 +42,10 @@ def _done(options: argparse.Namespace) -> int:
         if str(error).startswith("DataLoader worker (pid"):
             _say(f"data.workers: a data worker process has died ({str(error).strip()}); {KEPT}")
             return WORKER_DIED
-        if not _is_lack_of_memory(error):
+        # Imported here, because the import is slow and is not needed to parse the command line.
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        if not isinstance(error, MemoryError) and not should_reduce_batch_size(error):
             raise
         reason = f" ({error})" if str(error) else ""
         _say(
@@ -51,14 +54,6 @@ def _done(options: argparse.Namespace) -> int:
         )
         return 2
     return 0
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether the error means that the machine or a device is out of memory. PyTorch reports this in several ways."""
-    # Imported here, because the import is slow and is not needed to parse the command line.
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, MemoryError) or should_reduce_batch_size(error)
 
 
 def _say(what: str) -> None:

@@ -71,10 +71,6 @@ def commands(group: str = GROUP) -> dict[str, metadata.EntryPoint]:
 
     If several packages have a command of the same name, it is auxar's own, or that of the last package.
     """
-    found = {each.name: each for each in sorted(metadata.entry_points(group=group), key=_rank)}
-    return dict(sorted(found.items()))
-
-
-def _rank(entry: metadata.EntryPoint) -> tuple[bool, str]:
     # The last entry of a name counts.
-    return entry.value.startswith("auxar."), entry.value
+    found = sorted(metadata.entry_points(group=group), key=lambda each: (each.value.startswith("auxar."), each.value))
+    return dict(sorted({each.name: each for each in found}.items()))

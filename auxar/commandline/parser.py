@@ -21,7 +21,7 @@ import difflib
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -59,6 +59,15 @@ ENTRY = re.compile(r"^ {4}(\w+)(?: \(([^)]*)\))?: (.*(?:\n {8}.*)*)", re.MULTILI
 PARTS = re.compile(r"^(?:Args|Returns|Raises|Examples):$", re.MULTILINE)
 SECTIONS = ("Train", "Draw", "Measure", "Share and store", "Recipes and plugins")
 """Headings of `auxar --help`, in their order. Other headings follow."""
+VALUES: Mapping[str, tuple[str, Callable[[str], Any] | None]] = {
+    "Any": ("TEXT", str),
+    "bool": ("flag", None),
+    "str": ("NAME", str),
+    "Path": ("PATH", Path),
+    "int": ("N", int),
+    "float": ("X", float),
+}
+"""The usual name of a value and its conversion from a text, by the type. Of several types, the first one counts."""
 WIDTH = 80
 """Width of the list of commands in characters."""
 OUTPUT = "output"
@@ -93,17 +102,6 @@ def documented(function: Callable[..., Any]) -> Documented:
     description = description.strip()
     summary, *_ = re.split(r"\.(?:\s|$)", description, maxsplit=1)
     return Documented(" ".join(summary.split()), description, entries)
-
-
-def integer(text: str) -> int:
-    """Converts the text of an option to an integer. Raises `ArgumentTypeError` if it is none, or has too many digits.
-
-    Python does not convert thousands of digits. Shorter integers are converted, and their range is checked later.
-    """
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected an integer from -2^63 to 2^63 - 1, got {shown(text)}") from None
 
 
 def add_command(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> None:
@@ -147,7 +145,7 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, usage: s
         elif kind == "TEXT":
             options["action"] = "append"
         elif ",…" in usage:
-            options["type"] = _names
+            options["type"] = lambda text: [name.strip() for name in text.split(",") if name.strip()]
         elif several:
             options |= {"nargs": "+", "action": "extend"}
         parser.add_argument(*names, **options)
@@ -167,19 +165,10 @@ def _type(parameter: inspect.Parameter) -> tuple[str, bool, Callable[[str], Any]
     parts = {part.strip() for part in (inner[1] if inner else text).split("|")} - {"None"}
     if "Sequence[str]" in parts and any(part.startswith("Mapping[") for part in parts):
         return "KEY=VALUE", True, str
-    several = inner is not None
-    if "Any" in parts:
-        return "TEXT", several, str
-    if "bool" in parts:
-        return "flag", False, None
-    if "str" in parts:
-        return "PATH" if any("Path" in part for part in parts) else "NAME", several, str
-    if "Path" in parts:
-        return "PATH", several, Path
-    if "int" in parts:
-        return "N", several, integer
-    if "float" in parts:
-        return "X", several, float
+    for name, (kind, convert) in VALUES.items():
+        if name in parts:
+            kind = "PATH" if name == "str" and any("Path" in part for part in parts) else kind
+            return kind, inner is not None, convert
     raise TypeError(
         f"the parameter '{parameter.name}' has the type {text}, expected str, int, float, bool, Path, a sequence of "
         "these, or Any"
@@ -204,11 +193,6 @@ def add_output(parser: argparse.ArgumentParser, *, default: bool = True) -> None
         default="info" if default else argparse.SUPPRESS,
         help="print messages of this level and above (default: info); progress is shown at info and below",
     )
-
-
-def _names(text: str) -> list[str]:
-    """The names in a text, which commas separate."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _help(told: str, default: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
@@ -29,10 +27,6 @@ class WrongSize(UserError):
         """The size of the image as text, such as "480×640 pixels"."""
 
 
-def _from_files(instance: object, attribute: attrs.Attribute[Any], image: ImageSpec) -> None:
-    check_image(image)
-
-
 @attrs.frozen
 class Preparation:
     """The conversion of image files to the size, channels and levels of `image`.
@@ -40,7 +34,7 @@ class Preparation:
     Raises `UserError` unless `image` has 1 or 3 channels and at most 256 levels.
     """
 
-    image: ImageSpec = attrs.field(validator=_from_files)
+    image: ImageSpec = attrs.field(validator=lambda _, field, image: check_image(image))
     crop: Crop
     """Margins that are cut off before an image is resized."""
     resize: str
@@ -53,7 +47,7 @@ class Preparation:
     @classmethod
     def of(cls, image: ImageSpec, data: DataConfig, crops: Crops | None = None) -> Preparation:
         """The conversion that [data] of a recipe describes, to images of one size unless there are `crops`."""
-        return cls(image, data.crop.margins, data.resize, data.values, crops)
+        return cls(image, data.crop, data.resize, data.values, crops)
 
     @property
     def identity(self) -> str:
@@ -179,7 +173,7 @@ def without_margins(picture: Image.Image, crop: Crop, name: str) -> Image.Image:
     if box[0] >= box[2] or box[1] >= box[3]:
         full = f"{picture.height}×{picture.width}"
         raise UserError(f"data.crop: the margins leave nothing of {name}, which has {full} pixels")
-    return picture if crop == Crop() else picture.crop(box)
+    return picture if box == (0, 0, *picture.size) else picture.crop(box)
 
 
 def _sizes(picture: Image.Image, cropped: Image.Image) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import huggingface_hub
 from auxar.data.library import loaded
 from auxar.data.reach import Reach
 from auxar.errors import UserError, did_you_mean, nearest_path
+from auxar.numerics.changing import changed
 
 
 def load_from_hub(
@@ -44,8 +44,12 @@ def load_from_hub(
         advice = "if the images are on this machine, give their folder: --set data.path=FOLDER"
         return UserError(f"data.path: {problem}; {advice}")
 
-    with nullcontext() if reachable else _offline():
-        return loaded(name, config, streaming=streaming, explain=explain), _own_files(name)
+    # The libraries read HF_HUB_OFFLINE from the environment only at import, so the constants of their modules are set.
+    offline = {} if reachable else {"HF_HUB_OFFLINE": True}
+    with changed((datasets.config, huggingface_hub.constants), **offline):
+        found = loaded(name, config, streaming=streaming, explain=explain)
+    cached = Path(huggingface_hub.constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}")
+    return found, Reach((cached.resolve(), Path(datasets.config.DOWNLOADED_DATASETS_PATH).resolve()), repository=name)
 
 
 def _problem(name: str, error: Exception, reachable: bool) -> str:
@@ -58,14 +62,6 @@ def _problem(name: str, error: Exception, reachable: bool) -> str:
     return f"{offline}, and '{name}' could not be loaded from the local cache of `datasets`: {reason}"
 
 
-def _own_files(name: str) -> Reach:
-    folders = (
-        Path(huggingface_hub.constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}"),
-        Path(datasets.config.DOWNLOADED_DATASETS_PATH),
-    )
-    return Reach(tuple(folder.resolve() for folder in folders), repository=name)
-
-
 def _reachable() -> bool:
     # This request fails fast. On a machine that has no network, `datasets` itself would retry for half a minute.
     try:
@@ -73,20 +69,3 @@ def _reachable() -> bool:
     except Exception:
         return False
     return True
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """A context in which `datasets` and `huggingface_hub` use only their local caches.
-
-    The libraries read HF_HUB_OFFLINE from the environment only at import, so the constants of their modules are set.
-    """
-    modules: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
-    before = [module.HF_HUB_OFFLINE for module in modules]
-    for module in modules:
-        module.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        for module, value in zip(modules, before, strict=True):
-            module.HF_HUB_OFFLINE = value

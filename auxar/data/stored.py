@@ -6,7 +6,6 @@ import functools
 import hashlib
 import inspect
 import itertools
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ import pyarrow.ipc
 import torch
 from torch import Tensor
 
-from auxar.caching import cannot_be_written, disk_error
+from auxar.caching import writing
 from auxar.data import checksums, condition_values, conditions, conversion, decoding
 from auxar.data.batches import Numbered
 from auxar.data.conditions import ConditionReader
@@ -32,13 +31,11 @@ from auxar.data.folder import digest
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.files import UNFINISHED
 from auxar.locks import holding
 from auxar.model import Condition, ImageSpec
 from auxar.progress import progress_bar
-
-logger = logging.getLogger("auxar")
 
 COLUMNS = datasets.Features(
     {
@@ -83,7 +80,7 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
     file = Path(datasets.config.HF_DATASETS_CACHE, "auxar", f"{key}.arrow")
     # An intact file is read without the lock, because a lock file cannot be written to a read-only cache.
     if _problem(file, images, preparation) is not None:
-        try:
+        with writing(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             with holding(Path(f"{file}.lock"), "prepare images"):
                 # Another process may have written the file while this one waited.
@@ -92,11 +89,6 @@ def prepare(images: EncodedImages, preparation: Preparation) -> datasets.Dataset
                     if file.exists():
                         logger.warning("%s %s; its images are prepared again", file, problem)
                     _write(file, images, preparation)
-        except Exception as error:
-            cause = error if isinstance(error, OSError) else disk_error(error)
-            if cause is None:
-                raise
-            raise cannot_be_written(file, cause) from error
     return datasets.Dataset.from_file(str(file))
 
 

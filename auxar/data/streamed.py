@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -23,10 +22,9 @@ from auxar.data.randomness import generator
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.data.splits import Side
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError, logger, one_line
 from auxar.model import Condition, ImageSpec
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Row = tuple[int, list[Any]]
 """The position of an image in the stream, and the values of `EncodedImages.columns`."""

@@ -24,7 +24,7 @@ from auxar.data.decoding import MAX_PIXELS
 from auxar.data.pixels import pixels
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
-from auxar.files import beside, kind, replacing, to_json
+from auxar.files import beside, kind, refusing, replacing, to_json
 from auxar.model import ImageSpec, View
 from auxar.numerics.levels import SCALED
 from auxar.progress import progress_bar
@@ -140,12 +140,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     check_new(path)
     temporary = beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        temporary.rename(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+        with refusing(path, "written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -42,9 +42,9 @@ class Condition:
         auxar.errors.UserError: condition: expected integers in [0, 3), got 3 … 3
     """
 
-    kind: ConditionKind = attrs.field()
+    kind: ConditionKind
     """The kind: `label`, `attributes`, `mask` or `image`."""
-    spec: ImageSpec = attrs.field()
+    spec: ImageSpec
     """Shape and range of the condition."""
     names: tuple[str, ...] = ()
     """Names of the classes of a label or a mask, or of the attributes; empty if they have no names."""
@@ -53,15 +53,11 @@ class Condition:
     usual: int | None = None
     """The value of a label that images have whose condition is not given; None if there is no such value."""
 
-    @kind.validator
-    def _known_kind(self, attribute: attrs.Attribute[ConditionKind], value: ConditionKind) -> None:
-        if value not in CONDITION_KINDS:
-            raise UserError(f"kind: expected one of {', '.join(CONDITION_KINDS)}, got {shown(value)}")
-
-    @spec.validator
-    def _one_pixel(self, attribute: attrs.Attribute[ImageSpec], value: ImageSpec) -> None:
-        if self.is_vector and (value.height, value.width) != (1, 1):
-            raise UserError(f"condition: a condition of the kind '{self.kind}' has one pixel, got {value.size}")
+    def __attrs_post_init__(self) -> None:
+        if self.kind not in CONDITION_KINDS:
+            raise UserError(f"kind: expected one of {', '.join(CONDITION_KINDS)}, got {shown(self.kind)}")
+        if self.is_vector and (self.spec.height, self.spec.width) != (1, 1):
+            raise UserError(f"condition: a condition of the kind '{self.kind}' has one pixel, got {self.spec.size}")
 
     @property
     def is_vector(self) -> bool:

@@ -80,7 +80,8 @@ class IntegerHead(RestrictableHead):
         drawn = []
         for channel in range(self.channels):
             interval = Interval(first, first + (self.levels - 1)) if pixels is None else pixels.interval(channel)
-            drawn.append(_draw(frequencies, uniforms[:, channel], interval.low, interval.high))
+            target = torch.floor(uniforms[:, channel] * TOTAL).to(torch.int64)
+            drawn.append(find_value(frequencies, target, interval.low, interval.high))
             frequencies.take(drawn[-1])
             if pixels is not None:
                 pixels.take(channel, drawn[-1])
@@ -146,10 +147,6 @@ def find_value(pixels: Frequencies, target: Tensor, low: Tensor, high: Tensor) -
         last = torch.minimum(ends.gather(1, count).squeeze(1) - 1, last)
         first = torch.cat([first[:, None], starts], dim=1).gather(1, count).squeeze(1)
     return first
-
-
-def _draw(pixels: Frequencies, uniforms: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return find_value(pixels, torch.floor(uniforms * TOTAL).to(torch.int64), low, high)
 
 
 def _as_image(channels: Sequence[Tensor], image: Tensor) -> Tensor:

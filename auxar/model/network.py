@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from auxar.errors import UserError
 from auxar.model.head import Head
 from auxar.model.image import ImageSpec, encode_integers, mark, scale
+from auxar.numerics.changing import changed
 
 
 class CausalNetwork(nn.Module, abc.ABC):
@@ -149,25 +150,16 @@ def recomputable_blocks(module: nn.Module) -> list[RecomputableBlock]:
     return list(found)
 
 
-@contextlib.contextmanager
-def recomputing(module: nn.Module) -> Iterator[None]:
+def recomputing(module: nn.Module) -> AbstractContextManager[None]:
     """A context in which the blocks of a module are recomputed in the backward pass.
 
     It has an effect on blocks in training mode, while gradients are recorded.
     """
-    blocks = recomputable_blocks(module)
-    for block in blocks:
-        block.recomputed = True
-    try:
-        yield
-    finally:
-        for block in blocks:
-            block.recomputed = False
+    return changed(recomputable_blocks(module), recomputed=True)
 
 
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Puts a module into evaluation mode (without dropout). On exit, restores the previous mode of each part.
+def evaluating(module: nn.Module) -> AbstractContextManager[None]:
+    """A context in which a module is in evaluation mode (without dropout). Each part then gets its own mode back.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(1, 1), nn.Dropout())
@@ -178,13 +170,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         True
     """
     # Modes are stored for each part, because a frozen part may be in evaluation mode while the others are trained.
-    before = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before.items():
-            part.training = training
+    return changed(module.modules(), training=False)
 
 
 def device_of(module: nn.Module) -> torch.device:

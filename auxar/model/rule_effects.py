@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Sequence
 
-from auxar.errors import UserError, shown
+from auxar.errors import UserError, logger, shown
 from auxar.model.chain import Chain
 from auxar.model.factor import FLOAT, Factor
 from auxar.model.head import Head
 from auxar.model.network import CausalNetwork
-from auxar.model.rule import ADJUSTMENTS, Adjustments, Rule, refused_by_integers
-
-logger = logging.getLogger("auxar")
+from auxar.model.rule import ADJUSTMENTS, Adjustments, Rule, name_of, refused_by_integers
 
 
 def check_rule(
@@ -77,8 +73,8 @@ def users(model: Chain, adjustment: str) -> list[Factor]:
 
 def kinds_of_heads(factors: Sequence[Factor]) -> str:
     """The kinds of the heads of factors by their classes, such as "logistic mixture heads and softmax heads"."""
-    kinds = dict.fromkeys(_kind(head) for factor in factors for head in _heads(factor))
-    return " and ".join(f"{kind} heads" for kind in kinds)
+    kinds = dict.fromkeys(name_of(type(head)) for factor in factors for head in _heads(factor))
+    return " and ".join(f"{kind.removesuffix('_head').replace('_', ' ')} heads" for kind in kinds)
 
 
 def _understood(factors: Sequence[Factor]) -> str:
@@ -95,9 +91,3 @@ def _uses(factor: Factor, adjustment: str) -> bool:
 
 def _heads(factor: Factor) -> list[Head]:
     return [network.head for network in factor.modules() if isinstance(network, CausalNetwork)]
-
-
-def _kind(head: Head) -> str:
-    """The words of the class's name, without "Head" at the end, such as "logistic mixture"."""
-    name = type(head).__name__.removesuffix("Head") or "Head"
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()

@@ -13,8 +13,6 @@ from auxar.recipe.loading import load_recipe_of_run as load_recipe_of_run
 from auxar.recipe.loading import read_recipe as read_recipe
 from auxar.recipe.loading import recipe_table as recipe_table
 from auxar.recipe.loading import recipe_text as recipe_text
-from auxar.recipe.schema import EvaluationConfig as EvaluationConfig
 from auxar.recipe.schema import Recipe as Recipe
 from auxar.recipe.schema import SamplingConfig as SamplingConfig
-from auxar.recipe.schema import Stage as Stage
 from auxar.recipe.schema import TrainingConfig as TrainingConfig

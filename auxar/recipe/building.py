@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import device
+import torch
+from torch import Tensor, device, nn
+from torch.overrides import TorchFunctionMode
 
 from auxar.errors import UserError, naming
 from auxar.model import (
@@ -35,7 +37,6 @@ from auxar.recipe.choices import read_choice, resolved
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.schema import Recipe, TrainingConfig, check_image
-from auxar.recipe.shapes import WithoutDrawing
 
 MOST_LAYERS = 5000
 """Maximum number of `nn.Module` objects in a model, several times that of the largest recipe that comes with auxar."""
@@ -50,6 +51,8 @@ TYPES: Mapping[str, type] = {
     "arithmetic": Arithmetic,
 }
 """The classes of the components that a model is built from."""
+_FILLS = {Tensor.normal_, Tensor.uniform_, Tensor.exponential_, Tensor.bernoulli_, Tensor.random_}
+_DRAWS = {torch.randn, torch.rand}
 
 
 def build_model(recipe: Recipe, on: str | device = "cpu") -> Chain:
@@ -64,7 +67,8 @@ def build_model(recipe: Recipe, on: str | device = "cpu") -> Chain:
     model = Chain(factors, condition_factor, sampler=sampler, picture_values=recipe.data.values)
     check_sampler(sampler, model)
     if any(data.crop.random for data in recipe.data_tables.values()):
-        check_any_size(model)
+        with naming("data.crop: random crops need networks for images of any size"):
+            model.at(2 * model.image.height, 2 * model.image.width)
         _check_crops(recipe, stride_of(factor.view for factor in factors if factor.view is not None))
     for key, config in recipe.training_tables.items():
         image = recipe.image
@@ -147,14 +151,6 @@ def check_sampler(sampler: Sampler, model: Chain) -> None:
     for network in model.modules():
         if isinstance(network, CausalNetwork):
             sampler.check(network)
-
-
-def check_any_size(model: Chain) -> None:
-    """Raises `UserError`, with the name of the factor, if a part of a model does not work at any size."""
-    try:
-        model.at(2 * model.image.height, 2 * model.image.width)
-    except UserError as error:
-        raise UserError(f"data.crop: random crops need networks for images of any size; {error}") from None
 
 
 def stride_of(views: Iterable[View]) -> tuple[int, int]:
@@ -276,3 +272,31 @@ def _build_conditioning(recipe: Recipe, image: ImageSpec) -> Conditioning | None
 
 def _stays_free(path: str, needed: str) -> UserError:
     return UserError(f"{path}.support: 'restricted' needs {needed}; use 'free'")
+
+
+class WithoutDrawing(TorchFunctionMode):
+    """Skips the random initialization of tensors on the device "meta", because such tensors have no values.
+
+    Tensors on other devices are initialized as usual. This saves time: PyTorch would otherwise compute the shapes of
+    random tensors with code that takes a second to import, and milliseconds for each layer.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        options = dict(kwargs or {})
+        # PyTorch passes some functions of `nn.init` to this method as a whole. The tensor methods that they call, such
+        # as `normal_`, are then not passed to it.
+        if function in _FILLS or getattr(function, "__module__", None) == nn.init.__name__:
+            tensor = args[0] if args else options.get("tensor")
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
+        if function in _DRAWS:
+            empty = torch.empty(*args, **{name: value for name, value in options.items() if name != "generator"})
+            if empty.is_meta:
+                return empty
+        return function(*args, **options)

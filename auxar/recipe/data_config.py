@@ -32,11 +32,6 @@ class Crop:
     """Whether images keep their own sizes. Training then draws a crop of the size of [image] at a random place of each
     image, and images are evaluated whole. It requires networks that work at any size."""
 
-    @property
-    def margins(self) -> Crop:
-        """The margins alone."""
-        return attrs.evolve(self, random=False)
-
 
 @attrs.frozen
 class Split:

@@ -6,7 +6,11 @@ Code). Ranges of values, and rules that join several keys, are left to `auxar ch
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
+import textwrap
 import types
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -18,7 +22,6 @@ import attrs
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import is_choice
 from auxar.recipe.component_choice import ComponentChoice, default_of
-from auxar.recipe.field_docs import class_summary, field_docs
 from auxar.recipe.loading import COMMON_KEYS
 from auxar.recipe.schema import KINDS_OF_LISTS, OTHER_NAMES, Recipe, Stage
 from auxar.recipe.structuring import RECIPES
@@ -168,3 +171,37 @@ def _of_type(hint: Any) -> Schema:
             {"type": "array", "items": _of_type(arguments[0])} if len({*arguments} - {...}) == 1 else {"type": "array"}
         )
     return {"type": "object"} if origin in (dict, Mapping) else {}
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Returns the docstrings of a class's fields by field name, each as one line.
+
+    The docstring of a field is the string below it in the source, in the class itself or in a class that it inherits
+    from. A class whose source is not available has no such docstrings.
+    """
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        docs |= _own_field_docs(base)
+    return docs
+
+
+def class_summary(cls: type) -> str:
+    """Returns the first paragraph of a class's docstring as one line, or "" if it has none."""
+    return " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
+
+
+def _own_field_docs(cls: type) -> dict[str, str]:
+    try:
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):  # There is no source, or it is not that of a class.
+        return {}
+    docs = {}
+    statements = definition.body if isinstance(definition, ast.ClassDef) else []
+    for statement, below in itertools.pairwise(statements):
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+        ):
+            docs[ast.unparse(statement.target)] = " ".join(str(below.value.value).split())
+    return docs

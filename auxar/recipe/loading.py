@@ -25,8 +25,7 @@ from auxar.recipe.overrides import LONGEST_KEY, apply_setting, merged_training, 
 from auxar.recipe.paths import Places, full_data_path, place_init
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
-from auxar.recipe.structuring import structure, unstructure
-from auxar.recipe.toml import parse_toml
+from auxar.recipe.structuring import parse_toml, structure, unstructure
 from auxar.recipe.validation import check_crops, check_data, check_validation
 
 T = TypeVar("T")

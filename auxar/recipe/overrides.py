@@ -13,8 +13,7 @@ from auxar.recipe.component_choice import ComponentChoice, default_of
 from auxar.recipe.data_config import Crop
 from auxar.recipe.options import key_parts, keys_in_tables
 from auxar.recipe.schema import LENGTHS, Recipe
-from auxar.recipe.structuring import component_table
-from auxar.recipe.toml import toml_value
+from auxar.recipe.structuring import component_table, toml_value
 from auxar.structuring import table_if_given
 
 SPLITS = ("train", "heldout", "validation")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
-from attrs.validators import ge, lt, optional
+from attrs.validators import deep_iterable, ge, lt, optional
 
 from auxar.errors import UserError
 from auxar.model import FLOAT, Ancestral, ImageSpec, Rule
@@ -19,7 +18,6 @@ from auxar.recipe.data_config import DataConfig, FactorData
 from auxar.structuring import NO_KEY
 from auxar.validation import at_most, one_of, positive
 
-Table = Mapping[str, Any]
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"arithmetic": (FLOAT,)}
 """The names that keys of a recipe accept besides those of components, by the kind of the component."""
 KINDS_OF_LISTS: Mapping[str, str] = {"augment": "augmentation"}
@@ -69,11 +67,6 @@ class Stage:
     stages, counting repetitions."""
 
 
-def _size(instance: object, attribute: attrs.Attribute[Any], size: tuple[int, int]) -> None:
-    for side in size:
-        positive(instance, attribute, side)
-
-
 @attrs.frozen
 class TrainingConfig:
     """The table [training]: how factors are trained.
@@ -118,7 +111,7 @@ class TrainingConfig:
     augment: tuple[ComponentChoice, ...] = ()
     """Augmentations, random changes of training images: `flip`, `shift`, `turns`, `transpose`, `channels`, and those of
     plugins. They are made one after another, with random crops before them."""
-    crop: tuple[int, int] | None = attrs.field(default=None, validator=optional(_size))
+    crop: tuple[int, int] | None = attrs.field(default=None, validator=optional(deep_iterable(positive)))  # type: ignore[arg-type]
     """Height and width of random crops that are smaller than `[image]`. They are multiples of the strides of all views
     together."""
     data: FactorData | None = None

@@ -49,7 +49,13 @@ def _check_data(data: DataConfig, recipe: Recipe) -> None:
             f"{data.split.validation}; remove one of them"
         )
     _check_stream_shards(data)
-    _check_random(data, recipe)
+    if data.crop.random and data.resize != "none":
+        raise UserError(
+            f"data.crop: random crops are of images of their own sizes; leave out data.resize = '{data.resize}'"
+        )
+    kind = None if recipe.condition is None else recipe.condition.kind
+    if data.crop.random and kind in ("mask", "image"):
+        raise UserError(f"data.crop: random crops cannot be combined with a condition of the kind {kind}")
 
 
 def check_crops(recipe: Recipe) -> None:
@@ -67,18 +73,6 @@ def check_crops(recipe: Recipe) -> None:
             raise UserError(
                 f"{path}.crop: expected at most the height and width of [image], {height}×{width}, got {list(size)}"
             )
-
-
-def _check_random(data: DataConfig, recipe: Recipe) -> None:
-    """Raises `UserError` if images are to be cropped at random places, but are resized or have masks or images."""
-    if not data.crop.random:
-        return
-    if data.resize != "none":
-        raise UserError(
-            f"data.crop: random crops are of images of their own sizes; leave out data.resize = '{data.resize}'"
-        )
-    if recipe.condition is not None and (kind := recipe.condition.kind) in ("mask", "image"):
-        raise UserError(f"data.crop: random crops cannot be combined with a condition of the kind {kind}")
 
 
 def _check_stream_shards(data: DataConfig) -> None:

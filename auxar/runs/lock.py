@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.files import refusing
 from auxar.locks import ADVICE, PATIENCE, acquire, holder, noted, noted_by
 from auxar.work.processes import Processes
-
-logger = logging.getLogger("auxar")
 
 LOCK, HOLDER = ".lock", ".lock.json"
 """Names of the lock file, and of the file that says which process holds the lock."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
-from auxar.errors import UserError, naming, one_line
+from auxar.errors import UserError, logger, naming, one_line
 from auxar.plugin_paths import built_path
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.model_names import HUB, hub_name, is_model
@@ -14,8 +13,6 @@ from auxar.runs.format import RECORD
 from auxar.runs.hub import download
 from auxar.runs.layout import RunFolder
 from auxar.runs.wrong_path import DEFAULT, check_is_run
-
-logger = logging.getLogger("auxar")
 
 
 def find_run(path: Path) -> RunFolder:

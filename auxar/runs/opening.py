@@ -14,10 +14,9 @@ from auxar.errors import UserError, one_line
 from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing
 from auxar.leftovers import ABANDONED_AFTER, unfinished
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
-from auxar.recipe.facts import recipe_facts
+from auxar.recipe.facts import differences, recipe_facts
 from auxar.recipe.schema import LENGTHS
 from auxar.recipe.structuring import unstructure
-from auxar.runs.differences import differences
 from auxar.runs.format import write_format
 from auxar.runs.history import LEARNING_RATE, RATES
 from auxar.runs.layout import RunFolder, check_folder

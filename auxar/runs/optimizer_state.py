@@ -8,7 +8,7 @@ Floats that are not finite are written as Python's `json` writes them, `Infinity
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ PREFIX = "optimizer."
 NOT_STORED = ("params", "lr", "fused", "foreach", "capturable", "differentiable")
 """Keys of parameter groups that are not stored. The training loop sets the learning rate in every step, and the
 device on which training continues decides on the implementation, such as a fused one."""
+CONSTANTS: tuple[Any, ...] = (Callable, torch.dtype, torch.device)
+"""Types of values of parameter groups that do not change during training, such as functions. They are not stored."""
 
 
 @attrs.frozen(eq=False)
@@ -85,7 +87,7 @@ def stored_state(optimizer: Any, table: Mapping[str, Any], factor: Factor) -> tu
     saved = optimizer.state_dict()
     writer = _Writer(table["name"])
     groups = [
-        {key: value for key, value in group.items() if key not in NOT_STORED and not _is_constant(value)}
+        {key: value for key, value in group.items() if key not in NOT_STORED and not isinstance(value, CONSTANTS)}
         for group in saved["param_groups"]
     ]
     document = {
@@ -182,8 +184,3 @@ def _parameters(optimizer: Any, factor: Factor) -> list[list[str]]:
     """The names of the parameters in each of the optimizer's parameter groups."""
     names = {id(parameter): name for name, parameter in factor.named_parameters()}
     return [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
-
-
-def _is_constant(value: Any) -> bool:
-    """Whether a value of a parameter group is a function or a type, which does not change during training."""
-    return callable(value) or isinstance(value, torch.dtype | torch.device)

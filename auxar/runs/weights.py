@@ -26,8 +26,8 @@ from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_model
+from auxar.recipe.facts import differences
 from auxar.recipe.structuring import unstructure
-from auxar.runs.differences import differences
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import SAVED, RunFolder
 from auxar.runs.versions import check_versions

@@ -36,12 +36,10 @@ class WeightAverage:
         """Updates the average with the current weights."""
         self.updates += 1
         if self.decay:
-            torch._foreach_lerp_(list(self.averages.values()), list(self.parameters.values()), self._share())
-
-    def _share(self) -> float:
-        if self.warmup:
-            return max(1 - self.decay, WARMUP / (self.updates + WARMUP - 1))
-        return (1 - self.decay) / (1 - self.decay**self.updates)
+            share = (1 - self.decay) / (1 - self.decay**self.updates)
+            if self.warmup:
+                share = max(1 - self.decay, WARMUP / (self.updates + WARMUP - 1))
+            torch._foreach_lerp_(list(self.averages.values()), list(self.parameters.values()), share)
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -39,11 +39,6 @@ class Task:
     names: Sequence[str]
     """The factors to train."""
 
-    @property
-    def needs_data(self) -> bool:
-        """Whether the run is new, or a factor is not trained."""
-        return not is_file(self.run.recipe) or len(self.run.trained(self.recipe)) < len(self.recipe.factor_names)
-
     @functools.cached_property
     def data(self) -> DataSets:
         """The images of the recipe, and the own data sets of factors that need them."""
@@ -75,7 +70,7 @@ def begin(
                 is_converted(run, name, recipe.arithmetic)
         # The images are loaded before the folder is locked, because others wait for this lock, and before the folder of
         # a new run is made, so that a mistake in [data] leaves no folder.
-        if task.needs_data:
+        if not is_file(run.recipe) or len(run.trained(recipe)) < len(recipe.factor_names):
             facts |= task.data.facts
     with holding_for_all(run.path, processes, check, patience=PATIENCE):
         with processes.agreeing():

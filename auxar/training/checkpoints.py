@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import attrs
 from attrs.validators import ge, optional
 from torch import Tensor
 
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.files import (
     DamagedFile,
     Shapes,
@@ -38,8 +37,6 @@ from auxar.runs.versions import check_versions
 from auxar.runs.weights import check_shapes
 from auxar.training.averaging import WeightAverage
 from auxar.work.chunks import part_of
-
-logger = logging.getLogger("auxar")
 
 NAME = re.compile(r"training-(\d+)\.safetensors")
 OPTIMIZER = "optimizer"

@@ -7,17 +7,14 @@ normalization of weights and conversions to bfloat16. Evaluation and sampling do
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError, logger, one_line
 from auxar.model import CausalNetwork, Embedding, Factor
 from auxar.recipe import TrainingConfig
-
-logger = logging.getLogger("auxar")
 
 LONG_TRAINING = 2e14
 """Multiply-adds of a training from which on compiling saves more time than it takes, which is about a minute."""

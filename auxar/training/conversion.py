@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import attrs
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from auxar.data.sets import DataSets
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.files import DamagedFile, is_file, read_checksum
 from auxar.model import FLOAT, Chain, Converted
 from auxar.recipe import ComponentChoice, Recipe
@@ -21,8 +20,6 @@ from auxar.runs.converted import ConvertedFactors, Recorded, digest, options_tex
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import trained_model
 from auxar.work.processes import Processes
-
-logger = logging.getLogger("auxar")
 
 NAME = "integer"
 """Name of the arithmetic in integers."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from accelerate import Accelerator
 
 from auxar.arguments import check_strings
 from auxar.data.sets import DataSets
-from auxar.errors import UserError, did_you_mean
+from auxar.errors import UserError, did_you_mean, logger
 from auxar.files import remove
 from auxar.leftovers import unfinished
 from auxar.locks import holder
@@ -28,8 +27,6 @@ from auxar.training.loop import FactorLoop
 from auxar.training.trackers import start_trackers
 from auxar.work.chunks import Waiting, take
 from auxar.work.processes import ALONE, Processes
-
-logger = logging.getLogger("auxar")
 
 
 def chosen_factors(recipe: Recipe, only: Sequence[str]) -> Sequence[str]:

@@ -16,7 +16,7 @@ from auxar.files import is_file, read_checksum
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
-from auxar.runs.differences import differences
+from auxar.recipe.facts import differences
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 from auxar.runs.models import find_run

@@ -39,9 +39,8 @@ from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile
 from auxar.training.initialization import load_init
 from auxar.training.lengths import is_trainable, number_of_images
-from auxar.training.optimization import make_optimizer
 from auxar.training.progress import Meter
-from auxar.training.schedules import Schedule, learning_rates, warn_of_warmup
+from auxar.training.schedules import Schedule, learning_rates, make_optimizer, warn_of_warmup
 from auxar.training.validation import Validation
 from auxar.work.accelerator import mean
 from auxar.work.signals import Interrupted, Requests, between_steps

@@ -1,14 +1,19 @@
-"""Learning rates of training steps: a warmup, and then a schedule, which a component of a plugin defines."""
+"""The optimizer of a factor, and learning rates of training steps: a warmup, and then a schedule.
+
+Components of plugins define optimizers and schedules.
+"""
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from auxar.errors import UserError
+from torch.optim import Optimizer
 
-logger = logging.getLogger("auxar")
+from auxar.errors import UserError, logger, one_line
+from auxar.model import Factor
+from auxar.recipe import ComponentChoice
+from auxar.recipe.component_choice import takes_steps
 
 
 class Schedule(ABC):
@@ -21,6 +26,18 @@ class Schedule(ABC):
         `rate` is the learning rate of the optimizer, or of one of its parameter groups. The rates may depend only on
         the arguments and the options. Training that resumes skips the rates of earlier steps.
         """
+
+
+def make_optimizer(factor: Factor, choice: ComponentChoice, steps: int) -> Optimizer:
+    """Builds the optimizer of a factor for a training of `steps` steps.
+
+    Raises `UserError` if it refuses its options.
+    """
+    planned = {"steps": steps} if choice.component is not None and takes_steps(choice.component.build) else {}
+    try:
+        return choice.build_as(Optimizer, factor, **planned)
+    except (TypeError, ValueError) as error:  # PyTorch's optimizers check their options.
+        raise UserError(f"optimizer '{choice.name}' cannot be built: {one_line(str(error))}") from error
 
 
 def learning_rates(schedule: Schedule, warmup: int, bases: Sequence[float], total: int) -> Iterator[tuple[float, ...]]:

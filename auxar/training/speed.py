@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 import statistics
 import time
@@ -16,6 +15,7 @@ from accelerate import Accelerator
 
 from auxar.data.loading import images_of, with_own_data
 from auxar.data.sets import DataSets
+from auxar.errors import logger
 from auxar.evaluation.seeds import SEED
 from auxar.files import is_file
 from auxar.model import recomputing
@@ -27,10 +27,8 @@ from auxar.runs.opening import different_keys, recipe_of_run
 from auxar.training.factors import at_crops
 from auxar.training.lengths import is_trainable, number_of_images
 from auxar.training.loop import FactorLoop
-from auxar.training.optimization import make_optimizer
+from auxar.training.schedules import make_optimizer
 from auxar.work.accelerator import make_accelerator, mean
-
-logger = logging.getLogger("auxar")
 
 UNCOUNTED = 2
 """Number of first steps that are not counted. They are slower, and one tries another number of threads."""

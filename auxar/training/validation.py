@@ -1,28 +1,37 @@
-"""Evaluates a factor on validation images during training. The figures choose its weights and may end its training."""
+"""Evaluates a factor on validation images during training. The figures choose its weights and may end its training.
+
+Files of the weights with the lowest bits/dim lie beside the checkpoints of a factor. A checkpoint contains the step of
+the best weights so far, and their file has this step in its name. Each checkpoint that is kept therefore finds its own
+best weights, even if a later file was written before the process was killed.
+"""
 
 from __future__ import annotations
 
-import logging
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
 from accelerate import Accelerator
+from torch import Tensor
 
 from auxar.data.sets import ImageSet
+from auxar.errors import logger
 from auxar.evaluation.evaluation import NATS, PIXELS
 from auxar.evaluation.image_nats import Pass, factor_nats
+from auxar.files import DamagedFile, is_file, read_tensors, remove, write_tensors
 from auxar.model import Chain, Factor, evaluating
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import TrainingConfig
+from auxar.runs.weights import check_shapes
 from auxar.training.averaging import WeightAverage, averaged
-from auxar.training.best_weights import read_best, remove_unneeded, write_best
-from auxar.training.checkpoints import Progress, ValidationProgress
+from auxar.training.checkpoints import Progress, ValidationProgress, best_step, checkpoints, numbered
 from auxar.training.progress import Meter
 
-logger = logging.getLogger("auxar")
+NAME = re.compile(r"best-(\d+)\.safetensors")
+"""The names of files of best weights."""
 
 
 @attrs.define(eq=False, slots=False)
@@ -56,7 +65,7 @@ class Validation:
     def check(self, progress: Progress) -> None:
         """Raises `DamagedFile` if the best weights of a checkpoint with this progress are missing or damaged."""
         if self.config.keep_best and progress.validation.best_step is not None:
-            read_best(self.folder, self.factor, progress.validation.best_step)
+            self._best(progress.validation.best_step)
 
     def update(self, meter: Meter, average: WeightAverage, facts: Callable[[], Mapping[str, str]]) -> None:
         """Evaluates the factor if an evaluation is due after the last step of `meter` and was not done before.
@@ -73,7 +82,9 @@ class Validation:
             if math.isfinite(bits) and (self.progress.best is None or bits < self.progress.best):
                 self.progress = ValidationProgress(meter.step, meter.step, bits)
                 if self.config.keep_best and self.accelerator.is_main_process:
-                    write_best(self.folder, self.factor, meter.step, facts())
+                    metadata = {"step": str(meter.step), **facts()}
+                    write_tensors(self._path(meter.step), self.factor.state_dict(), metadata)
+                    self._remove_others(meter.step)
         meter.add_validation(bits, time.perf_counter() - started)
 
     def choose(self, step: int, average: WeightAverage) -> dict[str, str]:
@@ -97,10 +108,33 @@ class Validation:
             "factor %s: the weights of step %d are kept, which have the lowest bits/dim on validation images, %.4f",
             *(name, outcome.best_step, outcome.best),
         )
-        self.factor.load_state_dict(read_best(self.folder, self.factor, outcome.best_step))
+        self.factor.load_state_dict(self._best(outcome.best_step))
         if self.accelerator.is_main_process:
-            remove_unneeded(self.folder, outcome.best_step)
+            self._remove_others(outcome.best_step)
         return {"step": str(outcome.best_step), "kept": "best"}
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"best-{step:09d}.safetensors"
+
+    def _best(self, step: int) -> dict[str, Tensor]:
+        """Reads the best weights, which were written after `step`.
+
+        Raises `DamagedFile` if the file is missing or damaged, and `UserError` if it belongs to another model.
+        """
+        path = self._path(step)
+        if not is_file(path):
+            raise DamagedFile(f"{path} is missing: it has the best weights on validation images")
+        return read_tensors(path, lambda shapes, _: check_shapes(self.factor, shapes, path))[0]
+
+    def _remove_others(self, best: int) -> None:
+        """Removes files of best weights, except that of the step `best` and those that the kept checkpoints need.
+
+        A process that was killed may have left a file of a later step.
+        """
+        needed = {best, *(best_step(path) for path in checkpoints(self.folder))}
+        for step, path in numbered(self.folder, NAME):
+            if step not in needed:
+                remove(path)
 
     def _is_due(self, step: int) -> bool:
         every = self.config.evaluate_every

@@ -11,7 +11,6 @@ import abc
 import contextlib
 import hashlib
 import importlib.metadata
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -20,13 +19,11 @@ from typing import Any
 
 from torch import Tensor
 
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.files import DamagedFile, entries, is_file, read_tensors, refusing, remove, to_json, write_tensors
 from auxar.locks import ADVICE, acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.processes import ALONE, Processes
-
-logger = logging.getLogger("auxar")
 
 FOLDER = "auxar-work"
 """Name of the folder, beside an output, of the results of chunks."""
@@ -119,7 +116,12 @@ class Work(abc.ABC):
                     waiting = Waiting()
                 elif missing or not self._conclude():
                     waiting.pause(self._lock(missing[0] if missing else CONCLUSION))
-        self._remove()
+        # The output now has the results of all chunks.
+        for path in entries(self.folder):
+            remove(path)
+        for folder in (self.folder, self.folder.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def path(self, number: int) -> Path:
         """The file with the result of a chunk."""
@@ -163,14 +165,6 @@ class Work(abc.ABC):
     def _lock(self, what: int | str) -> Path:
         name = what if isinstance(what, str) else f"{what:06d}"
         return self.folder / f".{name}.lock"
-
-    def _remove(self) -> None:
-        """Removes the results of chunks, which the output now has."""
-        for path in entries(self.folder):
-            remove(path)
-        for folder in (self.folder, self.folder.parent):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
 
 
 def take(lock: Path, is_done: Callable[[], bool], compute: Callable[[], None], processes: Processes = ALONE) -> bool:

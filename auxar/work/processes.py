@@ -19,10 +19,8 @@ import torch.distributed
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
-from auxar.errors import UserError, one_line, shown
+from auxar.errors import UserError, logger, one_line, shown
 from auxar.plugins import INTERFACE_VERSION
-
-logger = logging.getLogger("auxar")
 
 Value = TypeVar("Value")
 

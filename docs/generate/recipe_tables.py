@@ -16,8 +16,7 @@ from auxar.plugins import Component, Registry, load_plugins
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import ConditionConfig
 from auxar.recipe.data_config import DataConfig
-from auxar.recipe.field_docs import class_summary, field_docs
-from auxar.recipe.json_schema import names_a_component, recipe_schema, schema_text
+from auxar.recipe.json_schema import class_summary, field_docs, names_a_component, recipe_schema, schema_text
 from auxar.recipe.schema import EvaluationConfig, SamplingConfig, Stage, TrainingConfig
 
 TABLES: dict[str, type] = {

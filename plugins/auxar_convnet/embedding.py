@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from auxar import ImageSpec
-from auxar_convnet.blocks import ResidualBlock
+from auxar_convnet.network import ResidualBlock
 from auxar_layers.convolution_gradients import Pair
 from auxar_layers.convolutions import Conv2d, UpsamplingConv2d
 from auxar_pixelcnn.embedding import InitializedEmbedding
@@ -46,7 +46,6 @@ class ConvEmbedding(InitializedEmbedding):
 
     def _start_enlarging(self) -> None:
         """Sets the weights with which the first features are the view, whose last channel is repeated if needed."""
-        assert self.enlarge.kernel is not None
         with torch.no_grad():
             self.enlarge.bias.zero_()
             self.enlarge.kernel.zero_()

@@ -6,17 +6,34 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
-from auxar import Head, ImageSpec
+from auxar import Head, ImageSpec, RecomputableBlock
 from auxar.numerics.threads import threads
-from auxar_convnet.blocks import ResidualBlock
-from auxar_layers.convolutions import CausalConv2d, Pointwise
+from auxar_layers.convolutions import CausalConv2d, Convolution, Dropout, Pointwise
 from auxar_layers.initialization import InitializedNetwork
 
 ROWS, COLUMNS = 2, 3
 """Rows above a pixel that the first convolution reads, and columns to each side."""
 LEAST_EXPLAINED = 0.5
 """Smallest share of a channel's variance that subtracting a feature must remove."""
+
+
+class ResidualBlock(RecomputableBlock):
+    """The residual block x + 1×1 convolution(dropout(SiLU(convolution(x)))).
+
+    The 1×1 convolution starts with zero weights, so that a block starts as the identity.
+    """
+
+    def __init__(self, filters: int, hidden: int, dropout: float, convolution: Convolution) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.dropout = Dropout(dropout)
+        self.project = Pointwise([hidden], filters, initial_deviation=0.0, normalized=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x + self.project(self.dropout(silu(self.convolution(x))))
+        return found
 
 
 class ConvNetwork(InitializedNetwork):
@@ -118,7 +135,6 @@ class ConvNetwork(InitializedNetwork):
     def _set_difference(self, multiples: Sequence[float]) -> None:
         """Sets the weights of `difference` for these multiples of the first features, one for each channel."""
         assert self.difference is not None
-        assert self.difference.kernel is not None
         weight = self.difference.kernel[:, :, 0, 0]
         weight.zero_().fill_diagonal_(1.0)
         for channel, multiple in enumerate(multiples[: self.features_channels]):

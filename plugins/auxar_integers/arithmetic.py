@@ -24,8 +24,7 @@ from auxar import (
     UserError,
 )
 from auxar_integers.conversion import Converter, IntegerConfig
-from auxar_integers.graph import IntegerGraph
-from auxar_integers.networks import IntegerEmbedding, IntegerNetwork
+from auxar_integers.graph import IntegerEmbedding, IntegerGraph, IntegerNetwork
 from auxar_integers.quantities import NoIntegersError, Quantity
 from auxar_integers.storage import described, read_graph
 from auxar_integers.tracing import Ranges
@@ -79,9 +78,11 @@ class IntegerArithmetic(Arithmetic):
                 raise ValueError(f"they belong to the factor {description['factor']}, not {_facts(factor)}")
             names = ("network", *_embeddings(factor))
             graphs = {name: read_graph(description[name], converted.tensors, f"{name}/") for name in names}
-            null = None
-            if factor.condition is not None and factor.condition.optional:
-                null = _null_features(converted.tensors[NULL_FEATURES], factor)
+            conditioning, null = factor.conditioning, None
+            if conditioning is not None and conditioning.condition.optional:
+                null, channels = converted.tensors[NULL_FEATURES], conditioning.features_channels
+                if null.dtype != torch.int64 or tuple(null.shape) != (channels,):
+                    raise ValueError(f"expected {channels} integers, got {null.dtype} {tuple(null.shape)}")
             _prove(factor, graphs, null)
             return _restored(factor, graphs, null)
         except NoIntegersError as error:
@@ -140,14 +141,6 @@ def _ranges(
             features[-1] = null[None, :, None, None].expand_as(features[-1])
             ranges.add(image[rows], torch.cat(features, 1))
     return ranges, of_parts, largest
-
-
-def _null_features(null: Tensor, factor: Factor) -> Tensor:
-    conditioning = factor.conditioning
-    assert conditioning is not None
-    if null.dtype != torch.int64 or tuple(null.shape) != (conditioning.features_channels,):
-        raise ValueError(f"expected {conditioning.features_channels} integers, got {null.dtype} {tuple(null.shape)}")
-    return null
 
 
 def _facts(factor: Factor) -> dict[str, Any]:

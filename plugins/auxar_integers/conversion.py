@@ -142,7 +142,7 @@ class Converter:
                 self.values[node] = self._value(node)
         assert result is not None
         if self.output is not None and result.step != self.output.step:
-            result = self._with_step_of(self.output, result)
+            result = self._rescaled("result", result, self.output.exponent, self.output.bound)
         return IntegerGraph(self.operations), result
 
     def _value(self, node: Any) -> Quantity | Sum:
@@ -167,11 +167,11 @@ class Converter:
             self.values[node] = found = self._rounded(found, node, is_output=is_output)
         return found
 
-    def _with_step_of(self, output: Quantity, result: Quantity) -> Quantity:
-        """The result with the step and the bound of `output`, if it is not a sum of layers."""
-        finer = output.exponent - result.exponent
-        module = IntegerSum(weights=[2 ** max(0, finer)], shift=max(0, -finer), bound=output.bound)
-        return attrs.evolve(output, name=self._emit("result", module, result), channels=result.channels)
+    def _rescaled(self, name: str, source: Quantity, exponent: int, bound: int) -> Quantity:
+        """A value with the step 2 to the power -`exponent`, limited to a bound."""
+        finer = exponent - source.exponent
+        module = IntegerSum(weights=[2 ** max(0, finer)], shift=max(0, -finer), bound=bound)
+        return Quantity(self._emit(name, module, source), 2.0**-exponent, bound, source.channels)
 
     def _rounded(self, found: Sum, node: fx.Node, *, is_output: bool) -> Quantity:
         bound = self.bound
@@ -220,17 +220,13 @@ class Converter:
         sources = [self._quantity(each) for each in node.args[0]]
         exponent = min(source.exponent for source in sources)
         # All values get the coarsest step.
-        same = [self._coarser(source, exponent) for source in sources]
+        same = [
+            source if source.exponent == exponent else self._rescaled("coarser", source, exponent, self.bound)
+            for source in sources
+        ]
         name = self._emit("concat", IntegerConcat(), *same)
         channels, bound = sum(source.channels for source in sources), max(source.bound for source in same)
         return attrs.evolve(same[0], name=name, channels=channels, bound=bound)
-
-    def _coarser(self, source: Quantity, exponent: int) -> Quantity:
-        """A value with a step of 2 to the power -`exponent`, which is not below its own."""
-        if source.exponent == exponent:
-            return source
-        module = IntegerSum(weights=[1], shift=source.exponent - exponent, bound=self.bound)
-        return attrs.evolve(source, name=self._emit("coarser", module, source), step=2.0**-exponent)
 
     def _of_silu(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
@@ -295,7 +291,6 @@ class Converter:
             shape = tuple(factors.shape)
             raise NoIntegersError(f"{attribute.target} has the shape {shape}; expected ({source.channels}, 1, 1)")
         layer = Pointwise([source.channels], source.channels, normalized=False)
-        assert layer.kernel is not None
         with torch.no_grad():
             layer.kernel.copy_(torch.diag(factors.flatten().expand(source.channels))[:, :, None, None])
         return Sum((Term(self._name(f"{attribute.target}:scale"), layer, (source,), ()),))

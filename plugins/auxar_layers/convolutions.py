@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from auxar.numerics.changing import changed
 from auxar_layers.convolution_gradients import Pair, convolve, pair
 from auxar_layers.functional import concat_elu, dropout
 
@@ -51,11 +52,11 @@ class Convolution(nn.Module):
         outputs = shape[outputs_dim]
         direction = nn.init.normal_(torch.empty(*shape), std=0.05)
         gain = torch.full((outputs,), initial_deviation)
-        self.direction = nn.Parameter(direction) if normalized else None
-        self.gain = nn.Parameter(gain) if normalized else None
+        self.direction: Any = nn.Parameter(direction) if normalized else None
+        self.gain: Any = nn.Parameter(gain) if normalized else None
         # The norm of a tensor on the device meta would import PyTorch's compiler, which takes seconds.
         kernel = direction if normalized or direction.is_meta else self._normalized(direction, gain)
-        self.kernel = None if normalized else nn.Parameter(kernel)
+        self.kernel: Any = None if normalized else nn.Parameter(kernel)
         """The weight; None if it is normalized."""
         self.bias = nn.Parameter(torch.zeros(outputs))
 
@@ -76,8 +77,6 @@ class Convolution(nn.Module):
         """The weight as PyTorch stores it: the kernel or, if it is normalized, gain · direction / |direction|."""
         if self.kernel is not None:
             return self.masked(self.kernel)
-        assert self.direction is not None
-        assert self.gain is not None
         return self._normalized(self.masked(self.direction), self.gain)
 
     def _normalized(self, direction: Tensor, gain: Tensor) -> Tensor:
@@ -129,15 +128,9 @@ class Convolution(nn.Module):
 @contextlib.contextmanager
 def data_dependent_initialization(network: nn.Module) -> Iterator[None]:
     """A context, without gradients, in which each convolution that runs is initialized from its output."""
-    layers = [layer for layer in network.modules() if isinstance(layer, Convolution)]
-    for layer in layers:
-        layer.initializing = True
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for layer in layers:
-            layer.initializing = False
+    layers = (layer for layer in network.modules() if isinstance(layer, Convolution))
+    with changed(layers, initializing=True), torch.no_grad():
+        yield
 
 
 def divided(inputs: int, outputs: int, groups: int) -> int:

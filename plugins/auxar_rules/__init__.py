@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from auxar import Ancestral, Component, hookimpl
+from auxar_rules.adjusting import Map, Reduced, Tempered
 from auxar_rules.by_depth import ByDepth, RuleChoice
 from auxar_rules.guided import Guided
-from auxar_rules.map import Map
-from auxar_rules.reduced import Reduced
-from auxar_rules.tempered import Tempered
 
 __all__ = ["ByDepth", "Guided", "Map", "Reduced", "RuleChoice", "Tempered"]
 

@@ -8,7 +8,7 @@ import attrs
 from torch import Tensor
 
 from auxar import Adjustments, Ancestral, Choice, Component, Head, Rule, positive
-from auxar_rules.reduced import Reduced
+from auxar_rules.adjusting import Reduced
 
 
 class RuleChoice(Choice):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl
-from auxar_transformer.components import TransformerConfig, transformer
+from auxar_transformer.network import TransformerConfig, transformer
 
 AUXAR_INTERFACE = 1
 

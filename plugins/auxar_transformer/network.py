@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from auxar import Head, ImageSpec, RecomputableBlock, StepwiseNetwork
+from auxar import Head, HeadChoice, ImageSpec, RecomputableBlock, StepwiseNetwork, at_most, positive
+from auxar_heads import logistic_mixture
 from auxar_layers.convolutions import Dropout
 from auxar_layers.linear import LayerNorm, Linear
+from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS, built, rate
 
 # The initial standard deviation of position embeddings. It is near that of embedded pixels, so that the position and
 # the previous pixel contribute about equally to a token.
 POSITION_DEVIATION = 0.5
+MOST_HEADS = 1024
+
+
+@attrs.frozen
+class TransformerConfig:
+    """A causal transformer over the pixels in raster order, in which each pixel depends on all earlier pixels.
+
+    The time of attention grows with the square of the number of pixels: twice the height and width take 16 times as
+    long. In drawing, the keys and values of all earlier pixels are kept. The transformer is meant for images up to
+    32×32, and is hardly practical beyond 64×64.
+
+    `auxar check` overestimates the cost. It counts the part of attention that the causal mask leaves out. In float32,
+    it also assumes that every attention matrix is kept for the backward pass, which PyTorch's fused kernels avoid.
+    """
+
+    width: int = attrs.field(default=64, validator=[positive, at_most(MOST_FILTERS)])
+    """Number of channels of every token, 1 … 16384, a multiple of `heads`. The hidden layer of each block has four
+    times this number."""
+    blocks: int = attrs.field(default=4, validator=[positive, at_most(MOST_BLOCKS)])
+    """Number of blocks, 1 … 256. Each block consists of attention and a two-layer network."""
+    heads: int = attrs.field(default=4, validator=[positive, at_most(MOST_HEADS)])
+    """Number of attention heads of each block, 1 … 1024. Each has width / heads channels."""
+    dropout: float = rate(0.1)
+    """Dropout rate in training, 0 ≤ rate < 1, for the outputs of attention and of the two-layer network."""
+    head: HeadChoice = attrs.field(factory=logistic_mixture)
+    """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got width = {self.width} and heads = {self.heads}")
 
 
 class KeysAndValues:
@@ -141,3 +175,7 @@ class TransformerNetwork(StepwiseNetwork):
             return self.out(self.norm(x))[:, 0]
 
         return predict
+
+
+transformer = partial(built, TransformerNetwork)
+"""The function that builds the network `transformer`."""

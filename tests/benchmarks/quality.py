@@ -54,7 +54,7 @@ import auxar
 from auxar.evaluation.stored import read_evaluation
 from auxar.numerics.threads import threads
 from auxar.recipe.building import build_model
-from auxar.training.optimization import make_optimizer
+from auxar.training.schedules import make_optimizer
 
 SAMPLES = 200
 """Exact samples whose own bits/dim are measured."""

@@ -30,7 +30,6 @@ MAP = {"name": "map", "min_weight": 0.05}
     [
         ("training.step=3", "{recipe}: training: unknown key 'step'; did you mean 'steps'? (known: "),
         ("stage[0].view={name='bitplanes',drop=8}", "stage[0].view ('bitplanes'): drop must be at most 7"),
-        ("steps", "{recipe}: --set steps: expected key=value, such as training.steps=100"),
     ],
 )
 def test_a_wrong_recipe(recipe, refused, verb, setting, message):

@@ -264,7 +264,7 @@ def test_a_factor_can_have_smaller_crops(folder, tmp_path, streaming):
             "random crops .* condition of the kind mask",
         ),
         ({"data__crop": "left"}, "data.crop: expected a table or \"random\", got the string 'left'"),
-        ({"prior": "transformer"}, "data.crop: random crops need networks for images of any size; prior: "),
+        ({"prior": "transformer"}, "data.crop: random crops need networks for images of any size: prior: "),
         ({"image__width": 9}, "^image: random crops have multiples of 2 rows and 2 columns, .* got 8×9$"),
         (
             {"image__width": 9, "data__crop": {}, "training__data": {"path": "other", "crop": "random"}},

@@ -100,33 +100,27 @@ def heads(draw, image, centering=CENTERING):
 
 
 @st.composite
-def light_networks(draw, images=None, blocks=(1, 2, 3), features=(0, 2)):
+def pixelcnns(draw, /, kind, images, features, **options):
+    """Networks of one of the two shipped classes, with options of its own."""
     image = draw(specs() if images is None else images)
-    network = LightNetwork(
+    network = kind(
         image,
         draw(heads(image)),
-        filters=draw(st.integers(2, 5)),
-        blocks=draw(st.sampled_from(blocks)),
         features_channels=draw(st.sampled_from(features)),
         dropout=0.5,
         kernel=draw(st.sampled_from([2, 3])),
+        **{name: draw(values) for name, values in options.items()},
     )
     return randomized(network, draw(SEEDS))
 
 
-@st.composite
-def full_networks(draw, images=None, features=(0, 2)):
-    image = draw(specs() if images is None else images)
-    network = FullNetwork(
-        image,
-        draw(heads(image)),
-        filters=draw(st.integers(2, 4)),
-        nr_resnet=draw(st.integers(1, 2)),
-        features_channels=draw(st.sampled_from(features)),
-        dropout=0.5,
-        kernel=draw(st.sampled_from([2, 3])),
-    )
-    return randomized(network, draw(SEEDS))
+def light_networks(images=None, blocks=(1, 2, 3), features=(0, 2)):
+    sizes = {"filters": st.integers(2, 5), "blocks": st.sampled_from(blocks)}
+    return pixelcnns(LightNetwork, images, features, **sizes)
+
+
+def full_networks(images=None, features=(0, 2)):
+    return pixelcnns(FullNetwork, images, features, filters=st.integers(2, 4), nr_resnet=st.integers(1, 2))
 
 
 class OtherNetwork(CausalNetwork):

@@ -8,7 +8,7 @@ from torch import Tensor
 from auxar.model import CausalNetwork
 from auxar_integers.arithmetic import PARAMETERS
 from auxar_integers.conversion import Converter, IntegerConfig
-from auxar_integers.networks import IntegerNetwork
+from auxar_integers.graph import IntegerNetwork
 from auxar_integers.quantities import Quantity
 from auxar_integers.tracing import Ranges
 from helpers.causal_networks import random_features, random_images

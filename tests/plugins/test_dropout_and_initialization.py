@@ -12,7 +12,7 @@ from auxar_layers import convolutions
 from auxar_layers.convolutions import Convolution
 from auxar_pixelcnn import components as pixelcnn
 from auxar_pixelcnn.blocks import GatedBlock, ordinary_block, u_block, ul_block
-from auxar_transformer import components as transformer
+from auxar_transformer import network as transformer
 
 IMAGE = ImageSpec(3, height=8, width=10)
 HALF = ImageSpec(3, height=4, width=5)

@@ -179,8 +179,6 @@ def test_the_nearest_key_is_suggested():
         ({"training__trackers": [3]}, "training.trackers[0]: expected a component, "),
         ({"plugins": "views.py"}, "plugins: expected a list of strings, [\"…\", …], got the string 'views.py'"),
         ({"stage": {"view": "pyramid"}}, "stage: expected a list of tables; write [[stage]] with double brackets"),
-        ({"sampling__reduction": 0.5}, "sampling: unknown key 'reduction' (known: batch_size, figure_rows, "),
-        ({"factor_training": {}}, "unknown key 'factor_training'; did you mean 'training'? (known: "),
         ({"data__resize": "x"}, "data: resize must be one of none, cover, stretch, got 'x'"),
         ({"image__channels": 2}, "image.channels: expected 1 (gray) or 3 (RGB) for images from files, got 2"),
         ({"image__levels": 257}, "image.levels: expected 2 to 256 for images from files, got 257"),

@@ -10,9 +10,8 @@ from helpers.tiny_runs import PROJECT
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from auxar.recipe.building import build_model
+from auxar.recipe.building import WithoutDrawing, build_model
 from auxar.recipe.loading import load_recipe, parse_recipe, recipe_text
-from auxar.recipe.shapes import WithoutDrawing
 
 RECIPES = PROJECT / "recipes"
 SHIPPED = sorted(RECIPES.rglob("*.toml"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.evaluations import with_metadata
-from helpers.tiny_runs import assert_same_training, metrics, run, said, same, snapshot, stopping_after, tiny, weights
+from helpers.tiny_runs import assert_same_training, run, said, snapshot, stopping_after, tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -102,15 +102,6 @@ def test_a_checkpoint_of_another_factor_is_no_damage(pictures, whole, stopped):
     shutil.copy(whole / "factors" / "stage0" / "training-000000006.safetensors", file)
     with pytest.raises(UserError, match="does not belong to factor prior of this recipe"):
         run(stopped, tiny(pictures, **CHANGES))
-
-
-def test_weights_are_made_again_from_the_last_checkpoint(pictures, whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "run")
-    file = tmp_path / "run" / "factors" / "prior" / "weights.safetensors"
-    file.unlink()
-    run(tmp_path / "run", tiny(pictures, **CHANGES, evaluation={"train_images": 1}))
-    assert same(weights(tmp_path / "run"), weights(whole))
-    assert metrics(tmp_path / "run") == metrics(whole)
 
 
 @settings(deadline=None, max_examples=60)

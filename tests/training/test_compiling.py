@@ -153,15 +153,3 @@ def test_gradients_of_compiled_networks_are_the_same_with_the_same_dropout(backe
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_a_resumed_compiled_training_gives_the_same_weights(pictures, tmp_path, monkeypatch):
-    table = with_dropout(tiny(pictures, training__steps=4, training__checkpoint_every=1, sampling__images=0))
-    table["training"] |= {"compile": True, "accumulate": 3, "precision": "bf16"}
-    whole = run(tmp_path / "whole", table)
-    with stopping_after(6):
-        run(tmp_path / "resumed", table)
-    resumed = run(tmp_path / "resumed", table)
-    assert same(weights(whole), weights(resumed))
-    assert recorded(resumed) == {("prior", "true"), ("stage0", "true")}

@@ -135,7 +135,7 @@ def whole(pictures, tmp_path_factory) -> Path:
         ),
         # After the best weights of step 6, before the checkpoint of step 6.
         (
-            {"place": validation, "name": "write_best", "calls": 3, "after": True},
+            {"place": validation.Validation, "name": "_remove_others", "calls": 3, "after": True},
             ["best-000000002", "best-000000006", "training-000000003"],
         ),
         # After the last checkpoint, before the weights.

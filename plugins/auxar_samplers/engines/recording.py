@@ -34,15 +34,14 @@ class Recorded:
 
     def __init__(self, function: Callable[[], None], record: Recorder) -> None:
         self._run = function
-        self._record: Recorder | None = record
+        self._record = record
         self._calls = 0
 
     def __call__(self) -> None:
         self._calls += 1
-        if self._calls == 2 and self._record is not None:
+        if self._calls == 2:
             try:
                 self._run = self._record(self._run)
             except RuntimeError as error:
                 logger.debug("the operations of a step are not recorded: %s", error)
-            self._record = None
         self._run()

@@ -9,9 +9,7 @@ import threading
 import time
 from typing import Any
 
-import psutil
 import pytest
-import submitit
 from helpers.killing import wait_for
 from helpers.tiny_runs import command, process_environment, run, same, tiny, weights
 
@@ -81,21 +79,6 @@ def test_ctrl_c_ends_jobs_with_checkpoints_and_the_same_launch_goes_on(tmp_path,
     assert same(weights(tmp_path / "run"), weights(alone))
 
 
-@pytest.mark.slow
-def test_a_job_that_is_asked_for_a_checkpoint_is_requeued_and_goes_on(tmp_path, alone):
-    recipe = alone.with_suffix(".toml")
-    executor = submitit.LocalExecutor(tmp_path / "jobs")
-    job: Any = executor.submit(slurm.Job(Copies(("run", str(recipe), "--out", str(tmp_path / "run")), 1, 0, None)))
-    wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")))
-    (task,) = psutil.Process(job._process.pid).children()
-    for process in (*task.children(), task):  # Slurm sends the signal to all processes of a job.
-        process.send_signal(signal.SIGUSR2)
-    assert job.result() is None
-    assert "Caught signal SIGUSR2" in job.paths.stdout.read_text()
-    assert "ended by SIGTERM" in job.paths.stderr.read_text()  # The command wrote a checkpoint.
-    assert same(weights(tmp_path / "run"), weights(alone))
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_job_that_slurm_ends_waits_for_it_and_a_checkpoint_gives_the_job_that_goes_on(monkeypatch, number):
     """Slurm puts a job that gives way to another one back into the queue only if the job does not end itself."""
@@ -125,8 +108,6 @@ def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, caps
     folder = first.parent.relative_to(tmp_path)
     told = f"job 1 (exit status 2): {folder}/1.log; job 2 (exit status 2): {folder}/2.log\n"
     assert capsys.readouterr().err.endswith(f"auxar: 2 of 2 jobs have failed; see their messages: {told}")
-    job = submitit.LocalExecutor(tmp_path / "submitted").submit(slurm.Job(Copies(("sample", "nothing"), 1, 0, None)))
-    assert "`auxar sample nothing` has ended with the exit status 2" in str(job.exception())
 
 
 @pytest.mark.parametrize(
@@ -135,7 +116,6 @@ def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, caps
         (("--", "evalute", "run"), "argument COMMAND: there is no 'evalute'; did you mean 'evaluate'?"),
         (("--", "evaluate", "run", "--foo"), "auxar evaluate: unexpected argument '--foo'"),
         (("--", "evaluate"), "auxar evaluate: the following arguments are required: RUN"),
-        (("--", "sample", "run", "-n", "x"), "auxar sample: argument -n/--images: expected an integer from"),
         (("--on", "cloud", "--", "evaluate", "run"), "--on: expected slurm or local, got 'cloud'"),
         (("-n", "0", "--on", "local", "--", "evaluate", "run"), "jobs must be at least 1, got 0"),
         (("--on", "local", "--time", "1:00", "--", "evaluate", "run"), "only jobs of Slurm have --time, --memory and"),

@@ -18,7 +18,7 @@ from auxar_layers.convolutions import (
     Pointwise,
     data_dependent_initialization,
 )
-from auxar_layers.functional import concat_elu, dropout, gate
+from auxar_layers.functional import concat_elu, dropout
 
 
 def normal(*shape, seed=0):
@@ -139,12 +139,6 @@ def test_concat_elu_has_slope_one_and_minus_one_at_zero():
     for half, slope in ((0, 1), (1, -1)):
         (gradient,) = torch.autograd.grad(concat_elu(x)[0, half], x)
         assert gradient.item() == slope
-
-
-def test_gate_weighs_the_first_half_by_the_second():
-    x = normal(2, 6, 3, 4).requires_grad_()
-    torch.testing.assert_close(gate(x), x[:, :3] / (1 + torch.exp(-x[:, 3:])))
-    assert torch.autograd.gradcheck(gate, (x,))
 
 
 @settings(deadline=None, max_examples=40)

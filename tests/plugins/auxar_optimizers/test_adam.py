@@ -8,7 +8,7 @@ from helpers.tiny_runs import tiny, write
 
 import auxar
 from auxar.recipe.building import build_model
-from auxar.training.optimization import make_optimizer
+from auxar.training.schedules import make_optimizer
 from auxar_optimizers import muon
 
 

@@ -7,7 +7,7 @@ from helpers.integer_heads import RULES, heads, parameters_of
 from hypothesis import given, settings
 
 from auxar import DrawSource, ImageSpec
-from auxar.model.integers import _draw
+from auxar.model.integers import find_value
 from auxar.numerics.range_coder import TOTAL
 
 COUNT = 40
@@ -42,7 +42,7 @@ def test_noise_at_both_ends_of_a_range_draws_its_value(head, rule, seed):
     pixels = own.frequencies(moved, rule)
     values, ends = [], []
     for _ in range(head.channels):
-        likely = _draw(pixels, torch.rand(COUNT, generator=noise, dtype=torch.float64), low, high)
+        likely = find_value(pixels, torch.randint(TOTAL, (COUNT,), generator=noise), low, high)
         value = torch.randint(head.levels, (COUNT,), generator=noise)
         found = pixels.below(torch.stack([value, value + 1], dim=1), low, high)
         values.append(torch.where(found[:, 0] < found[:, 1], value, likely))

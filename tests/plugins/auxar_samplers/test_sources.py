@@ -210,12 +210,3 @@ def test_the_code_of_a_head_that_cannot_be_used_is_refused_with_the_heads_name(c
     network = LightNetwork(image, OwnHead(image), filters=2, blocks=1, features_channels=0, dropout=0.0)
     with pytest.raises(UserError, match=f"engine 'native': {message}"):
         WavefrontSampler("native").sample(network, None, DrawSource.of(network, SampleRequest((0,))))
-
-
-@pytest.mark.parametrize("reach", [6, 10**9])
-def test_the_rows_above_are_drawn_up_to_the_reach_of_a_source_or_the_edge(reach):
-    image = ImageSpec(1, height=3, width=12)
-    network = components.light(components.LightConfig(filters=2, blocks=1), image).double()
-    source = NotingSource(random_images(1, image, 0), image, network.head.parameter_count, reach)
-    WavefrontSampler("torch").sample(network, None, source)
-    source.check_finished()

@@ -13,8 +13,7 @@ from auxar.model import ForceSource, ImageSpec, SampleRequest
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_pixelcnn import components as pixelcnn
 from auxar_samplers import AutoSampler, StepwiseSampler
-from auxar_transformer.components import TransformerConfig
-from auxar_transformer.network import TransformerNetwork
+from auxar_transformer.network import TransformerConfig, TransformerNetwork
 
 
 @st.composite
@@ -109,14 +108,7 @@ def test_the_automatic_sampler_computes_each_token_once(caplog, features_channel
     assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    ("width", "heads", "nearest"),
-    [
-        (100, 8, "width = 96 or 104, or heads = 5"),
-        (4, 8, "width = 8, or heads = 4"),
-        (7, 2, "width = 6 or 8, or heads = 1"),
-    ],
-)
-def test_a_width_that_the_heads_do_not_divide_is_refused(width, heads, nearest):
-    with pytest.raises(ValueError, match=f"nearest: {nearest}.*got width = {width} and heads = {heads}"):
+@pytest.mark.parametrize(("width", "heads"), [(100, 8), (4, 8)])
+def test_a_width_that_the_heads_do_not_divide_is_refused(width, heads):
+    with pytest.raises(ValueError, match=f"a multiple of heads, got width = {width} and heads = {heads}"):
         TransformerConfig(width, heads=heads)
