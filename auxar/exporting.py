@@ -29,6 +29,7 @@ from auxar.files import (
 from auxar.model import FLOAT
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_model
+from auxar.recipe.facts import packages_of
 from auxar.recipe.loading import MOST_BYTES, recipe_table
 from auxar.runs.converted import ConvertedFactors, write_converted
 from auxar.runs.format import write_format
@@ -49,7 +50,7 @@ def write_exported(new: RunFolder, run: RunFolder, recipe: Recipe, *, half: bool
     if half and recipe.arithmetic.name != FLOAT:
         logger.info("the rounded weights have no integers, so the exported recipe has the arithmetic '%s'", FLOAT)
         recipe = attrs.evolve(recipe, arithmetic=ComponentChoice(FLOAT))
-    write_format(new.path)
+    write_format(new.path, packages_of(recipe))
     table = portable(recipe_table(recipe_of_run(recipe)))
     write_text(new.recipe, _header(run.recipe) + tomli_w.dumps(table))
     for file, content in recipe.registry.files.items():

@@ -110,9 +110,8 @@ def _finish(task: Task, model: Chain, data: DataSets, accelerator: Accelerator, 
     evaluation = evaluate_run(run, recipe, model, data, accelerator, others=others)[FLOAT]
     draw_run(run, recipe, others.get(recipe.arithmetic.name, model), data, accelerator)
     update_report(run, accelerator)
-    found = {
-        name: evaluation.bits_per_dim("heldout", name).value
-        for name in (None, *(each.factor for each in evaluation.factors))
-    }
+    names = None, *(each.factor for each in evaluation.factors)
+    found = {name: evaluation.bits_per_dim("heldout", name).value for name in names}
     bits = {f"heldout/{name or 'total'}": value for name, value in found.items() if value is not None}
-    track_results(accelerator, bits, {name: run.samples / f"{name}.png" for name in ("samples", "growth")})
+    pictures = {name: run.samples / f"{name}.png" for name in ("samples", "growth")}
+    track_results(accelerator, bits, pictures, max(each.steps or 0 for each in evaluation.factors))

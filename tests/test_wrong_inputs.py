@@ -73,6 +73,9 @@ WRONG = [
     ),
     # The chain, which takes only tensors
     ("model.chain.bits_per_dim(picture)", "image: expected a tensor of integers, got an object of type Image"),
+    # Sheets
+    ("model.sample(2).sheet(2.5)", "columns: expected an integer of at least 1, got 2.5 (float)"),
+    ("model.sample(2).sheet(zoom=1.5)", "zoom: expected an integer of at least 1, got 1.5 (float)"),
     # Images of a wrong type
     ("model.log_prob(3)", f"{TYPES}3 (int)"),
     ("model.log_prob([])", "images: expected at least one image, got an empty list"),
@@ -147,6 +150,12 @@ def test_a_wrong_input_gives_one_sentence(names, monkeypatch, call, message):
     assert str(caught.value) == message
     assert "\n" not in message
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("call", ["sample()", "log_prob(image)", "views(image)", "complete(image, 2)"])
+def test_a_default_device_without_values_is_named(names, call):
+    with torch.device("meta"), pytest.raises(auxar.UserError, match="tensors on the device 'meta', but the model is"):
+        eval(f"model.{call}", dict(names.values))
 
 
 def test_gpus_that_do_not_exist(names, monkeypatch):

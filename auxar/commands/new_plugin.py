@@ -28,7 +28,8 @@ def new_plugin(name: str, *, kind: str, out: str | PathLike[str] = ".") -> NewPl
 
     Args:
         name: name of the package, such as auxar-halftone; the component or the command is named without auxar-
-        kind (--kind KIND): kind of the component: view, network, embedding, head, sampler or dataset; or command
+        kind (--kind KIND): kind of the component: view, network, embedding, head, sampler, augmentation, optimizer,
+            schedule, tracker or dataset; or command
         out (--out DIR): folder in which NAME is created (default: the current folder)
 
     Returns:

@@ -53,8 +53,16 @@ def at_size_of(model: Model, images: Any, depth: int = 0, what: str = "images") 
     return model.at(height, width)
 
 
+def check_default_device(model: Model) -> None:
+    """Raises `UserError` if torch makes tensors on a device that is neither a CPU nor the model's, such as "meta"."""
+    if (default := torch.get_default_device().type) not in ("cpu", model.device.type):
+        found = f"torch makes new tensors on the device '{default}', but the model is on '{model.device}'"
+        raise UserError(f"{found}; call it outside of `with torch.device` and without torch.set_default_device")
+
+
 def fitting(model: Model, images: Any, what: str = "images") -> tuple[Model, Tensor]:
     """The model at the size of some images, and the images as one batch: integers, (n, *image.shape)."""
+    check_default_device(model)
     model = at_size_of(model, images, what=what)
     try:
         return model, as_batch(images, model.image, model.preparation, what)
@@ -71,6 +79,7 @@ def each_image(model: Model, images: Any) -> list[Tensor]:
 
 def reading(model: Model, read: Callable[[Model], Given], images: Any, depth: int) -> tuple[Model, Given]:
     """The result of `read` for a model or, if it raises `WrongForm`, for the model at the size of the images."""
+    check_default_device(model)
     try:
         return model, read(model)
     except WrongForm:

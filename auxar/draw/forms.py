@@ -70,7 +70,8 @@ class Form:
         batch = _batch(values, self.spec)
         if batch is None:
             shape = ", ".join(map(str, self.spec.shape))
-            raise WrongForm(f"{what}: expected shape (n, {shape}) or ({shape}), got {tuple(values.shape)}")
+            hint = "; gray images of other sizes are (n, 1, h, w)" * (values.dim() == 3 and self.spec.channels == 1)
+            raise WrongForm(f"{what}: expected shape (n, {shape}) or ({shape}), got {tuple(values.shape)}{hint}")
         self.spec.check_range(batch, what)
         return batch
 

@@ -290,7 +290,6 @@ class ImageModel:
         are completed by exact samples if the model has no views. With views or other masks, completions are plausible,
         but they are not exact samples. Further arguments and errors are those of `draw_given`.
         """
-
         model: ImageModel
         model, batch = any_size.fitting(self, images)
         return model._draws(lambda own: given.to_complete(own.chain, batch, keep), images, draws, options)
@@ -343,6 +342,7 @@ class ImageModel:
         """Plans and draws images: they and the views that they were drawn from, by depth."""
         if unknown := options.keys() - DrawOptions.__annotations__.keys():
             raise TypeError(f"got an unexpected keyword argument '{min(unknown)}'")
+        any_size.check_default_device(self)
         what |= options
         check_flag(progress := what.pop("progress", True), "progress")
         plan = plan_of(self.chain, self.recipe, **what)

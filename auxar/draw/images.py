@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from auxar.arguments import as_path, described
+from auxar.arguments import as_integer, as_path, described
 from auxar.data.pixels import pixels
 from auxar.draw.sheets import SHEET_DRAWS, SHEET_ROWS, Column, can_be_shown, labeled, save_png, sheet, with_note
 from auxar.errors import UserError, one_line
@@ -133,7 +133,7 @@ class Images:
 
         Each pixel is enlarged to `zoom` × `zoom` pixels. Without `columns`, the sheet is about square. Without `zoom`,
         small images are enlarged. Raises `UserError` if there are no images, if they cannot be shown, or if `columns`
-        or `zoom` is less than 1.
+        or `zoom` is no integer of at least 1.
         """
         return sheet(self.tensor.reshape(-1, *self.spec.shape), self.spec, columns, zoom)
 
@@ -241,7 +241,7 @@ class Draws(Images):
             shown.append(("view", deepest.tensor[:, 0], deepest.spec))
         if self.condition is not None:
             shown.append(("condition", self.condition.tensor, self.condition.spec))
-        draws = range(min(self.tensor.shape[1], SHEET_DRAWS if columns is None else columns))
+        draws = range(min(self.tensor.shape[1], SHEET_DRAWS if columns is None else as_integer(columns, "columns", 1)))
         return labeled([*shown, *((f"draw {draw}", self.tensor[:, draw], self.spec) for draw in draws)], zoom=zoom)
 
     def _pictures(self) -> Iterator[tuple[str, Image.Image]]:

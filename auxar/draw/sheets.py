@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from auxar.arguments import as_integer
 from auxar.data.pixels import pixels
 from auxar.errors import UserError
 from auxar.files import replacing
@@ -58,9 +59,7 @@ def sheet(images: Tensor, spec: ImageSpec, columns: int | None = None, zoom: int
 
     Without `columns`, the sheet is about square. Raises `UserError` as `labeled` does.
     """
-    columns = sheet_columns(len(images), spec) if columns is None else columns
-    if columns < 1:
-        raise UserError(f"columns of a sheet must be at least 1; got {columns}")
+    columns = sheet_columns(len(images), spec) if columns is None else as_integer(columns, "columns", 1)
     return labeled([("", images[column::columns], spec) for column in range(columns)], zoom=zoom)
 
 
@@ -74,7 +73,7 @@ def labeled(columns: Sequence[Column], names: Sequence[str] = (), zoom: int | No
 
     All images are enlarged to one size, which leaves room for the titles. Each pixel of the largest images is enlarged
     to `zoom` × `zoom` pixels; by default, small images are enlarged and large images keep their size. Columns that
-    cannot be shown are left out. Raises `UserError` if there are no images to show, or if `zoom` is less than 1.
+    cannot be shown are left out. Raises `UserError` if there are no images to show, or if `zoom` is no integer ≥ 1.
     """
     shown = [column for column in columns if can_be_shown(column[2])]
     if not any(len(images) for _, images, _ in shown):
@@ -110,9 +109,7 @@ class _Grid:
     def of(cls, columns: Sequence[Column], names: Sequence[str], zoom: int | None) -> _Grid:
         largest = max((spec for _, _, spec in columns), key=lambda spec: (spec.height, spec.width))
         side, room = max(largest.height, largest.width), SHEET_WIDTH // (len(columns) * largest.width)
-        zoom = max(1, min(IMAGE_SIDE // side, room)) if zoom is None else zoom
-        if zoom < 1:
-            raise UserError(f"zoom of a sheet must be at least 1; got {zoom}")
+        zoom = max(1, min(IMAGE_SIDE // side, room)) if zoom is None else as_integer(zoom, "zoom", 1)
         longest = max(len(title) for title, _, _ in columns)
         width = max(largest.width * zoom, LETTER * longest)
         height = largest.height * width // largest.width

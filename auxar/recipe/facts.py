@@ -14,6 +14,8 @@ from auxar.recipe.schema import Recipe
 
 PATHS = ("data.path", ".init")
 """Ends of the keys of a recipe that may be absolute paths."""
+PLUGIN = "the plugin with the"
+"""Beginning of the names of facts about packages."""
 
 
 def recipe_facts(recipe: Recipe) -> dict[str, Any]:
@@ -32,10 +34,17 @@ def recipe_facts(recipe: Recipe) -> dict[str, Any]:
     for (kind, name), provider in registry.providers.items():
         # A plugin file is compared by its checksum, because its path may differ between machines.
         if name in named and not any(f"({file})" in provider for file in registry.files):
-            facts[f"the plugin with the {kind} '{name}'"] = provider
+            facts[f"{PLUGIN} {kind} '{name}'"] = provider
     for file, content in registry.files.items():
         facts[f"the checksum of {file.name}"] = hashlib.sha256(content).hexdigest()
     return facts
+
+
+def packages_of(recipe: Recipe) -> list[str]:
+    """The packages beside auxar whose plugins provide components of a recipe, such as "auxar-letters 0.1.0"."""
+    providers = [value for key, value in recipe_facts(recipe).items() if key.startswith(PLUGIN)]
+    found = {provider.rpartition(" (")[2].rstrip(")") for provider in providers}
+    return sorted(package for package in found if package.split()[0] != "auxar")
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

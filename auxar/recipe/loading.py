@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -31,6 +32,8 @@ from auxar.recipe.validation import check_crops, check_data, check_validation
 T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
+LAST_TABLE = r"(?m)^\[?arithmetic\b"
+"""The beginning of the last table of the recipe in a run's folder, which has all tables and keys."""
 MOST_BYTES = 2**20
 """Maximum size of a recipe file in bytes."""
 
@@ -68,13 +71,16 @@ def load_recipe_of_run(
 ) -> Recipe:
     """Loads the recipe in a run's folder, which has full paths, and applies `settings`.
 
-    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. Raises `UserError` like
-    `load_recipe`. The recipe's own plugin files outside of the folder plugins/ beside it are never loaded. A setting of
-    `plugins` names further files, relative to the working directory.
+    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. The recipe's own plugin
+    files outside of the folder plugins/ beside it are never loaded. A setting of `plugins` names further files,
+    relative to the working directory. Raises `UserError` like `load_recipe`, and if the end of the file is missing.
     """
     check_flag(trust_plugins, "trust_plugins")
     text = _text(path)
     with naming(path):
+        if not re.search(LAST_TABLE, text):
+            again = "`auxar run` with the recipe and the folder of the run writes it again"
+            raise UserError(f"the file is cut off: a run's recipe ends with the table [arithmetic]; {again}")
         own = [setting for setting in settings if not sets([setting], "plugins")]
         recipe = _parse(text, own, sampling=sampling)
         files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from auxar.errors import one_line, printable
@@ -43,7 +44,8 @@ def write_tables(folder: Path, comparison: Comparison, *, replace: bool) -> list
     first, *others = comparison.runs
     tables = comparison_tables(comparison) if others else report_tables(first.evaluation)
     texts = {folder / f"{file_name(table)}.csv": csv_text(table) for table in tables}
-    texts |= {folder / f"{file_name(table)}.tex": latex_text(table) for table in tables}
+    notes = [f"Run {number}: {note}." for number, run in enumerate(comparison.runs, 1) for note in run.notes]
+    texts |= {folder / f"{file_name(table)}.tex": latex_text(table, notes) for table in tables}
     for path in texts:
         check_replaceable(path, replace)
     for path, text in texts.items():
@@ -69,10 +71,10 @@ def csv_text(table: Table) -> str:
     return out.getvalue()
 
 
-def latex_text(table: Table) -> str:
-    r"""A table as a LaTeX `table`, for the package `booktabs`. Notes are comments above it."""
+def latex_text(table: Table, notes: Sequence[str] = ()) -> str:
+    r"""A table as a LaTeX `table`, for the package `booktabs`. Its own and further notes are comments above it."""
     table = table.with_runs
-    lines = [r"% This table needs \usepackage{booktabs}.", *(f"% {one_line(note)}" for note in table.notes)]
+    lines = [r"% This table needs \usepackage{booktabs}.", *(f"% {one_line(note)}" for note in (*table.notes, *notes))]
     lines += [r"\begin{table}", r"  \centering"]
     lines.append(rf"  \caption{{{_escaped(table.title)}: {_escaped(table.caption)}.}}")
     lines.append(rf"  \label{{tab:{file_name(table)}}}")

@@ -14,10 +14,10 @@ from auxar.errors import UserError, one_line
 from auxar.files import entries, is_file, read_bytes, read_checksum, remove, replacing
 from auxar.leftovers import ABANDONED_AFTER, unfinished
 from auxar.recipe import Recipe, fill_in, load_recipe_of_run, read_recipe, recipe_table, recipe_text
-from auxar.recipe.facts import differences, recipe_facts
+from auxar.recipe.facts import differences, packages_of, recipe_facts
 from auxar.recipe.schema import LENGTHS
 from auxar.recipe.structuring import unstructure
-from auxar.runs.format import write_format
+from auxar.runs.format import needing_packages, write_format
 from auxar.runs.history import LEARNING_RATE, RATES
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.models import find_run
@@ -67,7 +67,7 @@ def begin_run(path: Path, recipe: Recipe) -> None:
         for left in unfinished(folder, unchanged=ABANDONED_AFTER):
             remove(left)
     # run.json is written first, because only a folder with this file is recognized as a run and can be continued.
-    write_format(path)
+    write_format(path, packages_of(recipe))
     _write_if_new(run.recipe, recipe_text(recipe_of_run(recipe)).encode())
     for file, content in recipe.registry.files.items():
         _write_if_new(path / "plugins" / file.name, content)
@@ -95,7 +95,8 @@ def open_run(
     False.
     """
     run = find_run(path)
-    return run, load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
+    with needing_packages(run.path):
+        return run, load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
 
 
 def run_facts(run: RunFolder, recipe: Recipe) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from auxar.files import write_text
 from auxar.plugins import load_plugins
 from auxar.scaffold.names import PluginNames, check_free, plugin_names
 
-KINDS = ("view", "network", "embedding", "head", "sampler", "dataset", "command")
-GUIDES = {"view": "views", "dataset": "datasets", "command": "commands"}
+PARTS = ("view", "network", "embedding", "head", "sampler")
+"""The parts of a model."""
+KINDS = (*PARTS, "augmentation", "optimizer", "schedule", "tracker", "dataset", "command")
+GUIDES = {"view": "views", "dataset": "datasets", "command": "commands", "optimizer": "optimizers"}
+GUIDES |= {"schedule": "optimizers", "augmentation": "recipes", "tracker": "recipes"}
 """The page of the documentation about a kind of plugin. The default is `networks`."""
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -14,6 +14,7 @@ from auxar.model import Head, ImageSpec, RestrictableHead
 from auxar.testing.centers import centers_of, check_around
 from auxar.testing.examples import SEEDS, random_images
 from auxar.testing.head_draws import check_adjustments, check_conditionals, check_draw, check_drawn_pixels
+from auxar.testing.integer_heads import check_integer_head
 from auxar.testing.laws import about, broken, calling, check_built, check_count, check_tensor, fitting, search
 from auxar.testing.likelihoods import COLUMNS, MOST_VALUES, ROWS, Likelihoods, check_laws
 
@@ -67,6 +68,10 @@ def check_head(
       have finite log-likelihoods, also if all their pixels are equal, and around any centers if the head is `centered`.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
+    - `integers`: `integer_head` returns None, or an `auxar.IntegerHead` for as many parameters, channels and levels. In
+      every interval, cumulative frequencies rise from 0 to `TOTAL` = 2²⁴ and never fall. Without adjustments, every
+      value has a frequency of at least 1. Probabilities are near those of the head, if it can be restricted: for the
+      values of a channel, differences sum to at most 0.01 + 4 · levels / TOTAL, also in intervals and around centers.
     - `runs`: valid input raises no exception.
 
     The laws of an `auxar.RestrictableHead`:
@@ -98,6 +103,7 @@ def check_head(
         with about("the head", built_for=spec):
             head = build(config, spec)
             check_conditionals(head, spec, seed)
+            check_integer_head(head, spec, seed)
             check_start(head, attrs.evolve(spec, height=ROWS, width=COLUMNS), seed)
             if spec in counted:
                 check_drawn_pixels(head, spec, seed)

@@ -70,9 +70,12 @@ def _tracker(choice: ComponentChoice, run: Path, accelerator: Accelerator) -> An
     return tracker(options.pop("project"), *folder, **options)
 
 
-def track_results(accelerator: Accelerator, bits: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
-    """Sends bits/dim by name, and pictures if they are there, to the trackers. Those without pictures get none."""
-    accelerator.log(dict(bits))
+def track_results(accelerator: Accelerator, bits: Mapping[str, float], pictures: Mapping[str, Path], step: int) -> None:
+    """Sends bits/dim by name, and pictures if they are there, to the trackers, as results of the last step `step`.
+
+    Trackers without pictures get none.
+    """
+    accelerator.log(dict(bits), step=step)
     for name, file in pictures.items():
         for tracker in accelerator.trackers if is_file(file) else ():
             with Image.open(file) as picture:
@@ -80,4 +83,4 @@ def track_results(accelerator: Accelerator, bits: Mapping[str, float], pictures:
             # TensorBoard takes batches of images with the channels first; other trackers take lists of pictures.
             images = values.transpose(2, 0, 1)[None] if tracker.name == "tensorboard" else [values]
             if hasattr(tracker, "log_images"):
-                tracker.log_images({name: images})
+                tracker.log_images({name: images}, step=step)

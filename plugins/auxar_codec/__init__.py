@@ -78,7 +78,7 @@ def compress(
         tile (--tile HEIGHTxWIDTH): divide pictures into tiles of this size, such as 256x256, which several processes
             decode at the same time (default: none, if the networks of the model work at any size)
         replace: replace a file of anything else
-        skip: leave out, with a warning, pictures that cannot be read or kept without loss
+        skip: leave out, with a warning, pictures that cannot be read or kept without loss; the exit status is still 0
         condition (--condition KIND=VALUE): label or attributes of the pictures, one for all or one for each, for a
             model that is given them: label=NAME, attributes=NAME,NAME… or none (the default); they are kept in the file
 
@@ -113,13 +113,16 @@ def compress(
 def _written(found: Decompressed) -> Result:
     from auxar_codec.decompression import listed
 
-    if not found.paths and not found.damaged:
+    if not found.paths and not found.damaged and found.checked is None:
         return listed(found.container)
-    record = {"files": [str(path) for path in found.paths], "damaged": list(found.damaged)}
-    mistake = None
+    record: dict[str, Any] = {"files": [str(path) for path in found.paths], "damaged": list(found.damaged)}
+    lines, mistake = [str(path).replace("\n", "\\n") for path in found.paths], None
+    if found.checked is not None:
+        record = {"decoded": found.checked - len(found.damaged), "damaged": list(found.damaged)}
+        lines = [f"{found.container.path}: {record['decoded']} of {found.checked} images were decoded"]
     if found.damaged:
         mistake = UserError(f"{found.container.path}: these images are damaged or missing: {', '.join(found.damaged)}")
-    return Result([str(path).replace("\n", "\\n") for path in found.paths], record, mistake)
+    return Result(lines, record, mistake)
 
 
 @command("Share and store", show=_written)
@@ -128,6 +131,7 @@ def decompress(
     out: str | PathLike[str] | None = None,
     *,
     list: bool = False,
+    check: bool = False,
     only: Sequence[str] = (),
     depth: int = 0,
     run: str | PathLike[str] | None = None,
@@ -145,6 +149,7 @@ def decompress(
         path (FILE): the file
         out (-o, --out DIR): folder for the pictures
         list: list the images; none is decoded
+        check: decode the images and write nothing; the exit status is 2 if one is damaged or missing
         only: decode only the images of these names
         depth (K): decode the views at this depth, which are smaller and take less time (default: 0, the images)
         run: the run, or the name of a model, with which the images are decoded (default: the one with the digests in
@@ -164,6 +169,8 @@ def decompress(
         >>> made = auxar.compress("runs/quickstart", [drawn / "images"], "two.auxar")
         >>> [entry.name for entry in auxar.decompress("two.auxar", list=True).container.entries]
         ['000000.png', '000001.png']
+        >>> auxar.decompress("two.auxar", check=True, run="runs/quickstart").checked
+        2
         >>> found = auxar.decompress("two.auxar", "small", depth=2, only=["000001.png"], run="runs/quickstart")
         >>> [path.as_posix() for path in found.paths], found.damaged
         (['small/000001.png'], ())
@@ -175,10 +182,14 @@ def decompress(
     container = read_container(Path(path))
     if list:
         return Decompressed(container)
-    if out is None:
-        raise UserError("out: expected a folder for the pictures; --list lists the images without one")
+    if (out is None) != check:
+        raise UserError("out: expected a folder for the pictures, or --list or --check without one")
     chosen = chosen_of(container, only, depth)
     used = codec_of(container, run, trust_plugins=trust_plugins)
+    if out is None:
+        decoded = used.archiver(container.header).decode(container, chosen, depth)
+        damaged = tuple(entry.name for entry, picture in decoded if picture is None)
+        return Decompressed(container, damaged=damaged, checked=len(chosen))
     work = Decompression(container, used, Path(out), chosen, depth, replace=replace)
     work.do("decompressing")
     return work.result()

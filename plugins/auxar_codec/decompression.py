@@ -31,9 +31,11 @@ class Decompressed:
     container: Container
     """The file: its `path`, its `header`, and the `entries` of its images."""
     paths: tuple[Path, ...] = ()
-    """The written pictures; empty if the images were only listed."""
+    """The written pictures; empty if the images were only listed or checked."""
     damaged: tuple[str, ...] = ()
     """Names of the images that are damaged or missing, because the file was changed or cut."""
+    checked: int | None = None
+    """Number of images that were decoded, or are damaged, with `check`."""
 
 
 def codec_of(container: Container, run: str | PathLike[str] | None, *, trust_plugins: bool) -> Codec:

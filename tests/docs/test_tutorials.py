@@ -82,7 +82,6 @@ def test_its_head_makes_a_model_in_integers(sketch, tmp_path):
     "name",
     [
         "test_the_head",
-        "test_the_integer_head",
         pytest.param("test_the_network", marks=pytest.mark.slow),
         "test_the_network_with_its_own_head",
         "test_the_embedding",

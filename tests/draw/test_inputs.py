@@ -72,6 +72,8 @@ def test_gray_images_need_no_dimension_of_channels(shape):
     assert (as_batch(gray.reshape(shape), GRAY).numpy() == gray).all()
     assert (as_batch(gray[0, 0], GRAY).numpy() == gray[:1]).all()
     assert (as_batch(torch.from_numpy(gray[0, 0]), GRAY).numpy() == gray[:1]).all()
+    with pytest.raises(UserError, match=r"got \(2, 9, 9\); gray images of other sizes are \(n, 1, h"):
+        as_batch(np.zeros((2, 9, 9), np.uint8), GRAY)
 
 
 def test_pictures_become_the_levels_of_the_model(folder):

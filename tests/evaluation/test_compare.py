@@ -333,3 +333,5 @@ def test_notes_are_printed_with_their_run(own, monkeypatch, capsys):
     )
     assert lines[-1] == f"2: {kinds(Path('again'), 'total')}"
     assert any(line.startswith("2 ") and "unpaired" in line for line in lines)
+    assert main(["compare", "again", "plain", "--tables", "tables"]) == 0
+    assert f"\n% Run 2: {kinds(Path('again'), 'total')}.\n" in Path("tables/whole-model.tex").read_text()

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 from helpers.evaluations import with_metadata
+from helpers.installed import install_components
 from helpers.tiny_runs import run, said, snapshot, tiny
 from torch import Tensor
 
 import auxar
 from auxar.files import read_json, read_tensors, write_json, write_tensors
+from auxar.plugins import Component
 from auxar.report import write_report
 from auxar.runs.format import FORMAT
+from auxar_grayscale import GrayscaleConfig, GrayscaleView
 
 VERSION = importlib.metadata.version("auxar")
 PRIOR, STAGE = (f"factors/{name}/weights.safetensors" for name in ("prior", "stage0"))
@@ -65,6 +68,11 @@ def first(change: Callable[[Tensor], Tensor]) -> Damage:
     return damage
 
 
+def without(end: str) -> Damage:
+    """Cuts off a text file before some words."""
+    return lambda file: file.write_text(file.read_text().partition(end)[0])
+
+
 def another_version(found: int) -> Damage:
     def damage(file: Path) -> None:
         versions = json.loads(read_tensors(file)[1]["versions"])
@@ -83,6 +91,7 @@ VERBS: dict[str, Callable[[Path], Any]] = {
     "compare": lambda folder: auxar.compare([folder]),
     "run": lambda folder: auxar.run(folder / "recipe.toml", out=folder),
 }
+CUT_OFF = ": the file is cut off: a run's recipe ends with the table [arithmetic]; `auxar run` with the recipe"
 OTHER_VERSION = (
     "was trained with version {} of the network's CausalConv2d, but this auxar has version 2, which computes other "
     "values from the same weights; use the auxar that trained it, or train the factor in a new folder (--out)"
@@ -104,6 +113,7 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     (PRIOR, entry("versions", "[]"), "load", "is damaged: in its metadata entry 'versions', expected a"),
     *((PRIOR, another_version(found), verb, OTHER_VERSION.format(found)) for found, verb in ((1, "load"), (3, "run"))),
     *(("recipe.toml", holding(text), "load", ": ") for text in (b"", b"[[[", b"\xff", b"[data]\npath = 3\n")),
+    *(("recipe.toml", without("[sampling]"), verb, CUT_OFF) for verb in ("load", "evaluate", "sample", "figures")),
     ("evaluation.safetensors", holding(b"garbage"), "compare", "is damaged: "),
     (DRAWN, holding("[]"), "report", "is damaged: expected a table, got a list []"),
     (
@@ -169,6 +179,23 @@ def test_a_run_of_another_format_and_a_folder_without_one_are_refused_by_everyth
             expected = f"{copied / 'recipe.toml'} is not the recipe of a run, and would be replaced"
         assert said(call, copied).startswith(expected), verb
     assert snapshot(copied) == before
+
+
+def test_a_recipe_that_was_cut_off_is_written_again(pictures, copied):
+    whole = (copied / "recipe.toml").read_text()
+    without("[evaluation]")(copied / "recipe.toml")
+    run(copied, tiny(pictures, sampling__images=3))
+    assert (copied / "recipe.toml").read_text() == whole
+
+
+def test_a_run_names_the_packages_that_its_components_come_from(pictures, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        install_components(patch, Component("view", "toy", GrayscaleConfig, GrayscaleView))
+        folder = run(tmp_path / "run", tiny(pictures, stage__0__view={"name": "toy"}, training__steps=1))
+    assert read_json(folder / "run.json")["packages"] == ["toys_package"]
+    found = said(auxar.load, folder)
+    assert found.startswith(f"{folder / 'recipe.toml'}: stage[0].view: no view is named 'toy'")
+    assert found.endswith("; the run needs toys_package, which is not installed: pip install toys_package")
 
 
 def test_a_run_of_this_format_keeps_who_began_it(pictures, copied):

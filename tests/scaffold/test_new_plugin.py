@@ -120,7 +120,7 @@ def test_the_command_says_what_it_wrote_and_what_is_next(tmp_path, monkeypatch, 
 
 FORM = "expected lowercase letters and digits, starting with a letter, with single hyphens or underscores between words"
 PROVIDER = load_plugins().providers["view", "pyramid"]
-KNOWN = "command, dataset, embedding, head, network, sampler, view"
+KNOWN = ", ".join(sorted(KINDS))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from auxar.model import Adjustments, CausalDistribution, Head, ImageSpec, Interv
 from auxar.testing import ContractError, check_decoder, check_head, check_prior
 from auxar.testing.head_draws import check_adjustments, check_conditionals, check_drawn_pixels
 from auxar.testing.heads import check_likelihoods, check_start
+from auxar.testing.integer_heads import check_integer_head
 from auxar_heads import SOFTMAX
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
@@ -260,6 +261,51 @@ LIKELIHOODS = {
     "takes short": softmax("walk", draw_restricted=takes(lambda pixels, count: pixels.interval(0).low.int())),
 }
 """Faults in likelihoods and draws of many levels, which other checks would find before in images of few levels."""
+
+
+def integers(law, frequencies=None, **attributes):
+    """A head whose integer form has other attributes, or edited frequencies."""
+
+    def edit(own):
+        vars(own).update(attributes)
+        if frequencies:
+            right = own.frequencies
+            own.frequencies = lambda parameters, rule: frequencies(right, parameters, rule)
+        return own
+
+    return softmax(law, integer_head=then(edit))
+
+
+def cumulative(change):
+    """An edit of the frequencies of an integer head that changes the cumulative ones."""
+
+    def edit(right, parameters, rule):
+        found = right(parameters, rule)
+        below = found.below
+        found.below = lambda *place: change(below(*place), parameters)
+        return found
+
+    return edit
+
+
+INTEGERS = {
+    "no integers": softmax("integers", integer_head=then(lambda own: own.frequencies)),
+    "fewer parameters": integers("integers", parameter_count=1),
+    "fewer numbers": integers("spec", restricted_uniform_count=0),
+    "half the total": integers("integers", cumulative(lambda below, p: below // 2)),
+    "floating": integers("integers", cumulative(lambda below, p: below.double())),
+    "zeros": integers("integers", cumulative(lambda below, p: below >> 16 << 16)),
+    "falling": integers("integers", cumulative(lambda below, p: below ^ (below < 2**24) * (below > 0) * 2**16)),
+    "by batch": integers("batch", cumulative(lambda below, p: below - (below < 2**24) * (below > 0) * (len(p) % 2))),
+    "other bits": integers("integers", lambda right, p, rule: right(p // 2, rule)),
+}
+"""Faults in the integer form of a head."""
+
+
+@pytest.mark.parametrize(("law", "head"), cases(INTEGERS))
+def test_a_broken_integer_head_is_caught(law, head):
+    image = attrs.evolve(ONE_PIXEL, levels=256)
+    breaks(law, check_integer_head, head(image), image, 0)
 
 
 @pytest.mark.parametrize(("law", "head"), cases(WHOLE))

@@ -47,8 +47,8 @@ def test_a_tracker_of_a_plugin_gets_the_recipe_all_figures_and_pictures(pictures
             lines.append({**values, "step": step})
             reports.append((tmp_path / "run" / "report.html").exists())
 
-        def log_images(self, values: dict[str, Any]) -> None:
-            found.update(values)
+        def log_images(self, values: dict[str, Any], step: int | None = None) -> None:
+            found.update(values, pictures_at=step)
 
     install_components(monkeypatch, Component("tracker", "list", ListConfig, List))
     changes = {"training__trackers": [{"name": "list", "title": "figures"}], "training__checkpoint_every": 1}
@@ -59,6 +59,7 @@ def test_a_tracker_of_a_plugin_gets_the_recipe_all_figures_and_pictures(pictures
         tuple(line[key] for key in keys) for line in metrics(folder)
     ]
     assert reports == [False, True, True, True]
+    assert results["step"] == found["pictures_at"] == 3
     assert results["heldout/total"] == results["heldout/prior"] == figures_of(folder)["bits_per_dim"]["heldout"]
     assert (found["training.steps"], found["prior.name"]) == (3, "pixelcnn")
     with Image.open(folder / "samples" / "samples.png") as picture:

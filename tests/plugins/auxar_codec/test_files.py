@@ -16,6 +16,7 @@ from helpers.damage import change_bytes
 from helpers.golden_models import MODELS, golden_images, make_golden_run
 from helpers.killing import REPETITIONS
 from helpers.plain_decoder import decoded_images
+from helpers.tiny_runs import snapshot
 from PIL import Image
 
 import auxar
@@ -105,6 +106,13 @@ def test_damaged_images_are_named_and_the_others_decoded(run, images, packed, tm
     assert json.loads(told.out)["damaged"] == [names[1], names[-1]]
     assert f"these images are damaged or missing: {names[1]}, {names[-1]}" in told.err
     written = sorted((tmp_path / "out").iterdir())
+    before = snapshot(tmp_path)
+    assert main(["decompress", str(tmp_path / "a.auxar"), "--check", "--run", str(run)]) == 2
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path / 'a.auxar'}: {len(names) - 2} of {len(names)} images were decoded\n"
+    assert f"these images are damaged or missing: {names[1]}, {names[-1]}" in told.err
+    assert decompress(packed, check=True, only=names[:2], run=run).checked == 2
+    assert snapshot(tmp_path) == before
     assert len(written) == len(names) - 2
     assert all(same(path, images / path.name) for path in written)
     views = decompress(tmp_path / "a.auxar", tmp_path / "views", depth=1, run=run)
@@ -163,7 +171,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
         (lambda: decompress(packed, tmp_path, only=["77.png"], run=run), "has no image '77.png'; did you mean"),
         (lambda: decompress(images / "0.png", tmp_path), "was not made by `auxar compress`"),
         (lambda: decompress(images, list=True), "not a regular file"),
-        (lambda: decompress(packed), "out: expected a folder for the pictures; --list lists the images without one"),
+        (lambda: decompress(packed), "out: expected a folder for the pictures, or --list or --check without one"),
         (lambda: compress(run, golden_images(), out), "paths[0]: picture 0: expected the path of an image"),
         (lambda: codec(auxar.load(run)), "run: expected a model in integers on the CPU, got a model in float"),
         (lambda: own.encode([1]), "images[0] cannot be compressed: expected a picture, an array, a path or an open"),
@@ -278,6 +286,8 @@ def test_pictures_that_cannot_be_kept_are_left_out_on_request(run, images, tmp_p
         f"{tmp_path / 'in' / 'z.png'} cannot be compressed: it has transparency, which is not kept; blend it onto a "
         "background first; it is left out"
     ]
+    skipping = ["compress", str(run), str(tmp_path / "in"), "-o", str(tmp_path / "b.auxar"), "--skip"]
+    assert main(skipping) == 0, "the status that the help of --skip promises"
     with pytest.raises(UserError, match="none of the pictures can be compressed"):
         compress(run, tmp_path / "in" / "z.png", tmp_path / "c.auxar", skip=True)
 

@@ -287,3 +287,12 @@ def test_the_native_engine_leaves_to_pytorch_what_it_does_not_support(dtype, dev
         NativeEngine().prepare(program, ForceSource(torch.zeros(1, 1, 1, 1, dtype=torch.int64), PIXEL))
     if device == "cpu":
         run_program("auto", program)
+
+
+@needs_native
+def test_the_native_engine_needs_tensors_with_values():
+    layout, source = Layout(1, torch.zeros(())), ForceSource(torch.zeros(1, 1, 1, 1, dtype=torch.int64), PIXEL)
+    pointwise = Pointwise(layout.ring(1, 1, 1), torch.tanh, (layout.scratch(1, 1),), 0)
+    program = program_of(layout, [steady(1)], [[pointwise]], [(0, 0)])
+    with torch.device("meta"), pytest.raises(UnavailableError, match="on cpu, and meta as torch's default device"):
+        NativeEngine().prepare(program, source)

@@ -70,10 +70,9 @@ class _Run:
     def __init__(self, program: Program, source: PixelSource, most_threads: int) -> None:
         like = program.layout.like
         suffix = {torch.float32: "float", torch.float64: "double"}.get(like.dtype)
-        if like.device.type != "cpu" or suffix is None:
-            raise UnavailableError(
-                f"only float32 and float64 on a CPU are supported, got {like.dtype} on {like.device}"
-            )
+        if {like.device.type, default := torch.get_default_device().type} != {"cpu"} or suffix is None:
+            found = f"{like.dtype} on {like.device}, and {default} as torch's default device"
+            raise UnavailableError(f"only float32 and float64 on a CPU are supported, got {found}")
         self._library = library()
         self._run = getattr(self._library, f"run_{suffix}")
         self._program = program
