@@ -18,6 +18,9 @@ from auxar_layers.integer_functions import EXACT, IntegerFunction
 from auxar_samplers.engines.native.functions import applied
 from auxar_samplers.engines.native.pieces import Pieces
 
+PIXELS = 4096
+"""Pixels of the images that are computed at once, so that the processor's cache holds their values."""
+
 
 @attrs.frozen
 class Operation:
@@ -50,6 +53,14 @@ class IntegerGraph(nn.Module):
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """Computes the result from the graph's inputs by name."""
+        first = next(iter(inputs.values()))
+        # Samplers trace this method with values that are no tensors.
+        if type(first) is Tensor and len(first) > (count := max(1, PIXELS // first[0, 0].numel())):
+            parts = zip(*(each.split(count) for each in inputs.values()), strict=True)
+            return torch.cat([self._computed(dict(zip(inputs, part, strict=True))) for part in parts])
+        return self._computed(inputs)
+
+    def _computed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         values: dict[str, Any] = dict(inputs)
         result: Any = None
         for operation in self.operations:
@@ -66,7 +77,6 @@ class IntegerGraph(nn.Module):
             arguments.clear()
             for name in self.unneeded.get(operation.name, ()):
                 del values[name]
-        # The type is not checked, because samplers trace this method with values that are no tensors.
         return cast(Tensor, result)
 
     def with_sizes(self, sizes: Mapping[str, tuple[int, ...]]) -> IntegerGraph:

@@ -21,7 +21,7 @@ def constants_of(function: Any, kept: Kept) -> Any:
     if "multiplier" in function.constants:
         made.multiplier = kept.address(function.multiplier.detach().contiguous())
     if "lookup" in function.constants:
-        made.table = kept.address(function.lookup.table.detach().contiguous())
+        made.table = kept.address(function.lookup.table.detach().float().contiguous())
         made.table_size = len(function.lookup.table)
     return made
 

@@ -5,6 +5,7 @@
 // A product computes only the rows of slots inside the image. All threads run the same lists of instructions and wait
 // for each other at barriers where an instruction reads results of other threads.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -80,16 +81,20 @@ void combine(T *out, int64_t count, const T *a, const Operand &left, const T *b,
     else each(out, count, [&](int64_t i) { return function(a[i], b[i]); });
 }
 
-// The value of a table at x, which continues with its last value. Negative numbers give the first value.
-double lookup(const Constants &constants, double x) {
-    const double last = static_cast<double>(constants.table_size - 1);
-    return constants.table[static_cast<int64_t>(x < 0 ? 0 : x > last ? last : x)];
-}
+// A table, which continues with its last value. Negative numbers give the first value. It is copied out of `Constants`,
+// because only then the compiler vectorizes loops over it.
+struct Table {
+    const float *const values;
+    const double last;
 
-double sigmoid_of(const Constants &constants, double x) {
-    const double found = lookup(constants, std::fabs(x));
-    return x < 0 ? SIGMOID_ONE - found : found;
-}
+    explicit Table(const Constants &constants)
+        : values(constants.table), last(static_cast<double>(constants.table_size - 1)) {}
+    double operator()(double x) const { return values[static_cast<int32_t>(std::min(std::max(x, 0.0), last))]; }
+    double sigmoid(double x) const {
+        const double found = (*this)(std::fabs(x));
+        return x < 0 ? SIGMOID_ONE - found : found;
+    }
+};
 
 // A number times 2 to the power -shift, rounded to the nearest integer, halves upwards, and limited.
 double limited(const Constants &constants, double x) {
@@ -103,11 +108,23 @@ void apply_to_integers(const Instruction &instruction, double *out, double *cons
     const int64_t count = instruction.output.channels;
     const Constants &constants = *instruction.constants;
     const double *a = in[0], *b = in[1];
+    const Table table(constants);
     switch (instruction.function) {
         case REQUANTIZE:
             each(out, count, [&](int64_t i) { return limited(constants, a[i] * constants.multiplier[i]); });
             break;
         case INTEGER_SUM:
+            if (instruction.operand_count <= 2) {
+                Operand none{};
+                none.kind = NUMBER;
+                const Operand &left = instruction.operands[0];
+                const Operand &right = instruction.operand_count == 2 ? instruction.operands[1] : none;
+                const double first = constants.weights[0], second = &right == &none ? 0 : constants.weights[1];
+                combine(out, count, a, left, b, right, [&](double x, double y) {
+                    return limited(constants, x * first + y * second + constants.constant);
+                });
+                break;
+            }
             for (int64_t i = 0; i < count; i++) {
                 double total = constants.constant;
                 for (int32_t k = 0; k < instruction.operand_count; k++)
@@ -122,23 +139,23 @@ void apply_to_integers(const Instruction &instruction, double *out, double *cons
             break;
         }
         case INTEGER_ELU:
-            each(out, count, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - lookup(constants, -a[i]); });
+            each(out, count, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - table(-a[i]); });
             break;
         case INTEGER_CONCAT_ELU: {
             const int64_t width = count / 2;
-            each(out, width, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - lookup(constants, -a[i]); });
-            each(out + width, width, [&](int64_t i) { return (a[i] < 0 ? -a[i] : 0) - lookup(constants, a[i]); });
+            each(out, width, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - table(-a[i]); });
+            each(out + width, width, [&](int64_t i) { return (a[i] < 0 ? -a[i] : 0) - table(a[i]); });
             break;
         }
-        case INTEGER_SIGMOID: each(out, count, [&](int64_t i) { return sigmoid_of(constants, a[i]); }); break;
+        case INTEGER_SIGMOID: each(out, count, [&](int64_t i) { return table.sigmoid(a[i]); }); break;
         case INTEGER_TANH:
             each(out, count, [&](int64_t i) {
-                const double found = lookup(constants, std::fabs(a[i]));
+                const double found = table(std::fabs(a[i]));
                 return a[i] < 0 ? -found : found;
             });
             break;
         case INTEGER_GATE:
-            each(out, count, [&](int64_t i) { return limited(constants, a[i] * sigmoid_of(constants, a[count + i])); });
+            each(out, count, [&](int64_t i) { return limited(constants, a[i] * table.sigmoid(a[count + i])); });
             break;
     }
 }

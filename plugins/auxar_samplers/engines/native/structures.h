@@ -27,7 +27,7 @@ struct Operand {
 
 // The constants of a function of integers, which are stored in doubles.
 struct Constants {
-    const double *table;       // values at 0, 1, 2, …; the last one continues
+    const float *table;        // values at 0, 1, 2, …; the last one continues
     int64_t table_size;
     const double *multiplier;  // (channels,)
     const double *weights;     // one for each operand
