@@ -81,17 +81,17 @@ class IntegerLogisticMixtureHead(NativeIntegerHead):
         self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
 
     def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
-        logits, means, log_scales, couplings = grouped(parameters.to(torch.int64), self)
+        # Narrower types than float64 cannot hold all integers.
+        found = parameters.to(torch.float64, copy=True)
+        _, means, _, couplings = grouped(found, self)
         # Means and centers have the same unit, because `PARAMETER_BITS` equals `CENTER_BITS`.
-        around, weights = references(centers, self), tanh(couplings, PARAMETER_BITS)
-        moved = [means[:, :1] + around[:, :1]]
-        for channel in range(1, self.channels):
+        around, weights = references(centers, self), tanh(couplings.to(torch.int64), PARAMETER_BITS)
+        for channel in range(self.channels):
             first = channel * (channel - 1) // 2
             # A coupling multiplies an earlier channel's distance from its center. Products are rounded down once.
-            own = (weights[:, first : first + channel] * around[:, :channel]).sum(1, keepdim=True) >> TANH_BITS
-            moved.append(means[:, channel : channel + 1] + (around[:, channel : channel + 1] - own))
-        # Narrower types cannot hold all integers.
-        return torch.cat([logits, *moved, log_scales, couplings], dim=1).flatten(1, 2).double()
+            own = (weights[:, first : first + channel] * around[:, :channel]).sum(1) >> TANH_BITS
+            means[:, channel] += around[:, channel] - own
+        return found
 
     def frequencies(self, parameters: Tensor, adjustments: Adjustments) -> Frequencies:
         return _MixtureFrequencies(self, parameters.to(torch.int64), self._understood(adjustments))
