@@ -46,7 +46,8 @@ class Imported:
 
 
 def pytest_collection_finish() -> None:
-    """Excludes from garbage collection all objects that imports created."""
+    """Excludes from garbage collection all objects that imports created, and makes collections rare."""
+    gc.set_threshold(50_000, 20, 20)
     freeze()
 
 

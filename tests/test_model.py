@@ -11,7 +11,7 @@ from torch import nn
 
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
-from auxar.model import ByChannel, CausalDistribution, Chain, Decoder, Factor, ImageSpec, SampleRequest
+from auxar.model import CausalDistribution, Chain, Decoder, Factor, ImageSpec, SampleRequest
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -211,21 +211,3 @@ def test_sampling_restores_the_mode_of_every_part_even_if_it_fails(monkeypatch):
     with pytest.raises(RuntimeError, match="it cannot draw"):
         model.sample(1, sampler=AutoSampler())
     assert (prior.training, prior.frozen.training) == (True, False)
-
-
-# Channel by channel
-
-
-def test_parts_that_do_not_tell_channels_apart_give_totals(parts):
-    (_, coarse, _), _ = parts
-    embedding, image = coarse.embedding, coarse.image
-    view = coarse.view(random_images(2, image))
-    for restricted, nats in ((False, -1.0), (True, -2.0)):
-        stage = Factor(Even(image), view=coarse.view, embedding=embedding, restricted=restricted)
-        found = stage.log_prob_by_channel(random_images(2, image), view)
-        assert isinstance(found, ByChannel)
-        assert (found.total.tolist(), found.channels, found.inside) == ([nats] * 2, None, None)
-    factor = Factor(Flat(image))
-    found = factor.log_prob_by_channel(random_images(2, image))
-    assert torch.equal(found.total, factor(random_images(2, image)))
-    assert (found.channels, found.inside) == (None, None)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.evaluations import figures_of
 from helpers.matrix import MATRIX
 from helpers.references import data_of, trained
-from helpers.tiny_runs import metrics, run, same, stopping_after, weights
+from helpers.tiny_runs import metrics, weights
 from safetensors import safe_open
 
 import auxar
@@ -42,17 +41,3 @@ def test_training_is_that_of_a_plain_loop(name, run_of, pictures_of):
             assert torch.allclose(kept[f"{factor.name}/{key}"], tensor, rtol=1e-3, atol=3e-3), key
             # A single weight may differ more, because Adam divides a gradient near 0 by its own size.
             assert (kept[f"{factor.name}/{key}"] - tensor).norm() <= 1e-3 * tensor.norm() + 1e-4, key
-
-
-def test_a_stopped_training_of_single_factors_gives_the_same_weights(run_of, pictures_of, tmp_path):
-    table = MATRIX["labels"](pictures_of["labels"])
-    with stopping_after(9):
-        run(tmp_path / "run", table, only=["stage0"])
-    chosen = ("condition", "stage0")
-    run(tmp_path / "run", table, only=chosen)
-    whole, again = weights(run_of("labels")), weights(tmp_path / "run")
-    assert same(again, {name: tensor for name, tensor in whole.items() if name.startswith(chosen)})
-    assert metrics(tmp_path / "run") == [line for line in metrics(run_of("labels")) if line["factor"] in chosen]
-    found, expected = (figures_of(out) for out in (tmp_path / "run", run_of("labels")))
-    assert found["bits_per_dim"]["heldout"] is None
-    assert found["condition_figures"] == expected["condition_figures"]

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from helpers.image_sets import encoded, load, refusal
-from helpers.tiny_runs import run, same, tiny, weights, write
+from helpers.tiny_runs import tiny, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -229,30 +229,6 @@ def test_settings_change_single_keys(folder, tmp_path):
         recipe = auxar.load_recipe(path, [setting])
         assert recipe.data.crop == expected
         assert parse_recipe(recipe_text(recipe), tmp_path) == recipe
-
-
-@sets
-def test_a_factor_can_have_smaller_crops(folder, tmp_path, streaming):
-    """They are the crops of a recipe whose images have this size."""
-    images = tmp_path / "images"
-    images.mkdir()
-    for number in range(8):
-        Image.fromarray(located(number, 16, 16 + number)).save(images / f"{number}.png")
-    options = {"data__crop": "random", "data__streaming": streaming, "training__sample_every": 2}
-    crops = {"stage0": {"crop": [8, 8]}, "prior": {"crop": [4, 4]}}
-    recipes: dict[str, dict[str, Any]] = {
-        "cropped": {"image": {"height": 16, "width": 12}, "training__factor": crops},
-        "8×8": {},
-        "4×4": {"image": {"height": 4, "width": 4}},
-    }
-    found = {
-        name: weights(run(tmp_path / name, tiny(images, **options, **changes), train_only=True))
-        for name, changes in recipes.items()
-    }
-    for key, tensor in found["cropped"].items():
-        is_prior = key.startswith("prior")
-        assert torch.equal(tensor, found["4×4" if is_prior else "8×8"][key])
-    assert not same(found["8×8"], found["4×4"])
 
 
 @pytest.mark.parametrize(

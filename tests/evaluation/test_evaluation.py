@@ -33,7 +33,6 @@ from auxar.report.words import measured
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 
 COUNTS: dict[Any, int] = {"heldout": 6, "training": 18}
-MEASURED = re.compile(r"-?\d+\.\d+ ± \d+\.\d+|–")
 
 
 @pytest.fixture(scope="module")
@@ -219,18 +218,3 @@ def test_the_printed_figures_are_those_of_the_evaluation(finished, capsys):
     assert [rows[3] for rows in (heldout, training)] == [["total", "8×8×3", "bound", total] for total in totals]
     assert sides[3] == ["total", "bound", *totals, measured(found.difference())]
     assert wasted[3] == ["total", measured(found.figures("heldout").wasted)]
-
-
-def test_factors_that_are_not_trained_are_said(pictures, tmp_path):
-    folder = run(tmp_path / "run", tiny(pictures), only=["prior"])
-    table = figures_of(folder)
-    assert table["factors"][0]["heldout"] is None
-    assert table["bits_per_dim"] == {"heldout": None, "training": None}
-    lines = printed(folder)
-    assert lines[-1] == "there is no total, because these factors are not trained yet: stage0"
-    stage, prior, total = lines[lines.index("") + 3 :][:3]
-    assert MEASURED.findall(stage) == ["–"] * 4
-    assert len(MEASURED.findall(prior)) == 4
-    assert table["wasted_bits_per_dim"] == {"heldout": None, "training": None}
-    assert not [line for line in lines if line.startswith("Wasted")]
-    assert MEASURED.findall(total) == ["–"]

@@ -88,14 +88,6 @@ def test_classify_measures_its_accuracy_on_held_out_images(finished, capsys):
     assert most_probable(classes, [*files[1:], Path("a.png")], 1, modeled=True).accuracy is None
 
 
-def test_held_out_images_are_measured_given_their_own_conditions(finished):
-    model = auxar.load(finished)
-    heldout = auxar.load_images(model).heldout.spaced_examples(100)
-    own, null = (model.bits_per_dim(heldout.image, condition=y).mean().item() for y in (heldout.condition, "none"))
-    assert own != pytest.approx(null, rel=1e-7)
-    assert auxar.compare([finished]).runs[0].bits_per_dim == pytest.approx(own, rel=1e-6)
-
-
 def test_a_null_condition_that_was_never_trained_is_not_evaluated(finished, tmp_path):
     model = auxar.build(finished / "recipe.toml")
     assert model.condition.optional

@@ -1,4 +1,7 @@
-"""Tests that third-party packages, installed next to auxar's wheel, pass their contract tests and work in recipes."""
+"""Slow tests that third-party packages, installed next to auxar's wheel, pass their contract tests and work in recipes.
+
+The usual tests run on what is installed, too: `.ci/run` installs the wheel, and they import nothing from the checkout.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from auxar.cli import main
 from auxar.scaffold import KINDS
 from auxar.scaffold.writing import TEMPLATES
 
+pytestmark = pytest.mark.slow
 WRITTEN = [
     "pyproject.toml",
     "src/auxar_darkest/__init__.py",
@@ -136,7 +140,6 @@ def test_the_wheel_has_the_templates_and_the_recipes(stranger, printed):
     assert rest == (PROJECT / "recipes" / "small" / "celeba32.toml").read_text(encoding="utf-8").split("\n", 1)[1]
 
 
-@pytest.mark.slow
 def test_their_tests_pass_on_what_is_installed(stranger):
     # The packages' own `pythonpath` is overridden, so that the installed wheels are tested.
     options = ["-q", "-o", "pythonpath=", "--import-mode=importlib", "-p", "no:cacheprovider"]
@@ -145,7 +148,6 @@ def test_their_tests_pass_on_what_is_installed(stranger):
 
 
 @pytest.mark.parametrize(("project", "view"), VIEWS.items())
-@pytest.mark.slow
 def test_their_recipes_run_from_anywhere(stranger, project, view):
     recipe = stranger.packages / project / "recipes" / f"{view}.toml"
     run = stranger.elsewhere / view

@@ -248,7 +248,6 @@ LIKELIHOODS = {
     "less in narrow": softmax("precision", log_prob=less(lambda p, image: p.dtype != torch.float64)),
     "less in bfloat": softmax("precision", log_prob=less(lambda p, image: p.dtype == torch.bfloat16)),
     "mass of value": softmax("channels", channel_log_mass=lambda self, right, p, x, i: right(p, x, i) - 0.01 * x),
-    "unnormalized": WHOLE["unnormalized"],
     "open end": mixture("mass", channel_log_mass=before(interval=lambda i: Interval(i.low, i.high.clamp(max=254)))),
     "takes first": softmax("walk", draw_restricted=takes(lambda pixels, count: torch.zeros(count, dtype=torch.int64))),
     "moved away": centered(then(lambda found: found[:, 1:])),

@@ -24,7 +24,8 @@ KINDS: dict[str, tuple[dict[str, Any], int]] = {
     "stored": ({"resize": "stretch"}, 8),
     "streamed": ({"resize": "stretch", "streaming": True, "shuffle_buffer": 5}, 8),
     "random crops": ({"crop": "random"}, 8),
-    "smaller crops": ({"crop": "random", "streaming": True}, 4),
+    "smaller crops": ({"crop": "random"}, 4),
+    "smaller crops, streamed": ({"crop": "random", "streaming": True}, 4),
 }
 
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers.ranks import in_threads, started_by_hand
+import tomli_w
+from helpers.ranks import in_threads
 from helpers.tiny_runs import VIEW, tiny, write, write_pictures
 from torch.distributed import DistNetworkError
 
@@ -20,8 +21,11 @@ from auxar.errors import UserError
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.facts import recipe_facts
+from auxar.recipe.loading import parse_recipe
 from auxar.runs import lock
+from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding, holding_for_all
+from auxar.training.beginning import Task, begin
 from auxar.training.lengths import check_training
 from auxar.work import processes
 from auxar.work.processes import Processes, working_together
@@ -217,6 +221,21 @@ def test_the_digest_of_given_images_depends_on_their_content(pictures, tmp_path)
     assert len(set(digests)) == len(digests)
 
 
+def test_processes_with_different_images_all_end_and_make_no_folder(tmp_path, monkeypatch):
+    def work(group: Processes) -> None:
+        pictures = write_pictures(tmp_path / str(group.rank), 24 - group.rank)
+        recipe = parse_recipe(tomli_w.dumps(tiny(pictures)), None)
+        task = Task(RunFolder(tmp_path / "run"), recipe, build_model(recipe, on="meta"), recipe.factor_names)
+        accelerator: Any = None  # It is not used so early.
+        begin(task, accelerator, group, lambda path: None)
+
+    told = [re.sub("[0-9a-f]{16,64}", "HASH", str(error)) for error in in_threads(2, work, monkeypatch)]
+    first, second = (f"'{count} images, fingerprint HASH'" for count in (18, 17))
+    words = f"rank 0 has the training images = {first}, rank 1 has {second}{SAME}"
+    assert told == [f"the processes of this command differ: {words}"] * 2
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_batch_is_divided_evenly(pictures, tmp_path):
     recipe = load_recipe(write(tmp_path / "tiny.toml", tiny(pictures, training__batch_size=9)))
     check_training(recipe, recipe.factor_names, 3)
@@ -225,35 +244,3 @@ def test_a_batch_is_divided_evenly(pictures, tmp_path):
     )
     with pytest.raises(UserError, match=message):
         check_training(recipe, recipe.factor_names, 4)
-
-
-# Processes started by hand
-
-
-@pytest.fixture(scope="module")
-def two_folders(tmp_path_factory) -> list[Path]:
-    """Two folders that hold different images, and the same recipe."""
-    root = tmp_path_factory.mktemp("ranks")
-    folders = [root / "first", root / "second"]
-    for number, folder in enumerate(folders):
-        write_pictures(folder / "pictures", count=24 - number)
-        write(folder / "tiny.toml", tiny(Path("pictures")))
-    return folders
-
-
-@pytest.mark.slow
-def test_processes_that_differ_all_end_with_a_sentence(two_folders):
-    root = two_folders[0].parent
-    files = sorted(root.rglob("*"))
-    line = ["run", "tiny.toml", "--out", str(root / "out")]
-    with started_by_hand(line, line, folders=two_folders) as started:
-        for process in started:
-            _, errors = process.communicate(timeout=60)
-            [told] = [line for line in errors.splitlines() if line.startswith("auxar: ")]
-            assert re.sub("[0-9a-f]{32,64}", "HASH", told) == (
-                "auxar: the processes of this command differ: rank 0 has the training images = '18 images, fingerprint "
-                f"HASH', rank 1 has '17 images, fingerprint HASH'{SAME}"
-            )
-            assert "Traceback" not in errors
-            assert process.returncode == 2
-    assert sorted(root.rglob("*")) == files

@@ -1,6 +1,6 @@
 """Tests of `auxar launch`: real processes on this machine, and the commands that it hands to Slurm."""
 
-import filecmp
+import functools
 import os
 import signal
 import subprocess
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from helpers.killing import wait_for
-from helpers.tiny_runs import command, process_environment, run, same, tiny, weights
 
 import auxar
 from auxar.cli import main
@@ -25,19 +24,6 @@ FAKES = {
     'n=$(cat "$FAKE/asked"); echo $((n + 1)) > "$FAKE/asked"; test $n -lt 3 || exec cat "$FAKE/last"; exit 1',
 }
 """Programs of Slurm, in shell: the queue answers when it is asked for the fourth time."""
-
-
-def same_pictures(first, second):
-    """Whether two folders of drawn images have the same pictures."""
-    names = sorted(str(path.relative_to(second)) for path in second.rglob("*.png"))
-    return len(names) > 2 and filecmp.cmpfiles(first, second, names, shallow=False)[0] == names
-
-
-@pytest.fixture(scope="module")
-def alone(pictures, tmp_path_factory):
-    """A run of a prior, long enough to be stopped on the way. Its recipe lies beside it."""
-    table = tiny(pictures, stage=None, training__steps=150, training__checkpoint_every=1000, sampling__images=0)
-    return run(tmp_path_factory.mktemp("alone") / "run", table)
 
 
 @pytest.fixture
@@ -54,29 +40,37 @@ def queue(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_jobs_on_this_machine_share_work(tiny_run, tmp_path, monkeypatch):
+def test_a_job_on_this_machine_runs_the_command(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    sample = ("auxar", "sample", str(tiny_run), "-n", "300", "--out", "parts")
-    assert main(["launch", "-n", "2", "--on", "local", "--", *sample]) == 0
-    auxar.sample(tiny_run, images=300, out=tmp_path / "whole")
-    assert same_pictures(tmp_path / "parts", tmp_path / "whole")
-    assert all("parts" in log.read_text().splitlines() for log in tmp_path.glob("jobs/*/*.log"))
-
-
-def test_ctrl_c_ends_jobs_with_checkpoints_and_the_same_launch_goes_on(tmp_path, alone, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    line = ["launch", "--on", "local", "--", "run", str(alone.with_suffix(".toml")), "--out", "run"]
-    options: Any = {"env": process_environment(), "stderr": subprocess.PIPE, "start_new_session": True}
-    with subprocess.Popen(command(*line), **options) as process:
-        wait_for(lambda: list(tmp_path.glob("run/factors/*/metrics.jsonl")), process)
-        os.killpg(process.pid, signal.SIGINT)  # As a terminal does.
-        process.communicate()
-    assert process.returncode == 130
+    assert main(["launch", "--on", "local", "--", "recipes", "quickstart"]) == 0
     (log,) = tmp_path.glob("jobs/*/1.log")
-    assert "ended by SIGTERM" in log.read_text()
-    assert list(tmp_path.glob("run/factors/*/training-*.safetensors"))
-    assert main(line) == 0
-    assert same(weights(tmp_path / "run"), weights(alone))
+    assert main(["recipes", "quickstart"]) == 0
+    assert capfd.readouterr().out.split("1.log\n")[1] == log.read_text()
+
+
+def test_jobs_on_this_machine_fail_with_their_messages_and_end_before_the_command_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = ["launch", "-n", "2", "--on", "local", "--", "recipes"]
+    failing = functools.partial(subprocess.Popen, ["sh", "-c", "echo nothing is there; exit 2"])
+    monkeypatch.setattr(Copies, "start", lambda copies, environment, **options: failing(**options))
+    assert main(line) == 2
+    first, _ = sorted(tmp_path.glob("jobs/*/*.log"))
+    assert first.read_text() == "nothing is there\n"
+    folder = first.parent.relative_to(tmp_path)
+    told = f"job 1 (exit status 2): {folder}/1.log; job 2 (exit status 2): {folder}/2.log\n"
+    assert capsys.readouterr().err.endswith(f"auxar: 2 of 2 jobs have failed; see their messages: {told}")
+    saving = "trap 'sleep 0.2; echo saved; exit 143' TERM; echo ready; while true; do sleep 0.05; done"
+    start = functools.partial(subprocess.Popen, ["sh", "-c", saving])
+    monkeypatch.setattr(Copies, "start", lambda copies, environment, **options: start(**options))
+
+    def interrupt() -> None:
+        wait_for(lambda: [log.read_text() for log in tmp_path.glob("ended/*/*.log")] == ["ready\n"] * 2)
+        time.sleep(0.2)  # A job may write before this process knows that it has started.
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    assert main([line[0], "--logs", "ended", *line[1:]]) == 130
+    assert [log.read_text() for log in tmp_path.glob("ended/*/*.log")] == ["ready\nsaved\n"] * 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
@@ -99,23 +93,10 @@ def test_a_job_that_slurm_ends_waits_for_it_and_a_checkpoint_gives_the_job_that_
     assert [each.function for each in found] == [slurm.Job(job.copies)] * (number == signal.SIGUSR2)
 
 
-@pytest.mark.slow
-def test_jobs_that_fail_are_told_with_their_messages(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["launch", "-n", "2", "--on", "local", "--", "sample", "nothing"]) == 2
-    first, _ = sorted(tmp_path.glob("jobs/*/*.log"))
-    assert "nothing is not" in first.read_text()
-    folder = first.parent.relative_to(tmp_path)
-    told = f"job 1 (exit status 2): {folder}/1.log; job 2 (exit status 2): {folder}/2.log\n"
-    assert capsys.readouterr().err.endswith(f"auxar: 2 of 2 jobs have failed; see their messages: {told}")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--", "evalute", "run"), "argument COMMAND: there is no 'evalute'; did you mean 'evaluate'?"),
-        (("--", "evaluate", "run", "--foo"), "auxar evaluate: unexpected argument '--foo'"),
-        (("--", "evaluate"), "auxar evaluate: the following arguments are required: RUN"),
         (("--on", "cloud", "--", "evaluate", "run"), "--on: expected slurm or local, got 'cloud'"),
         (("-n", "0", "--on", "local", "--", "evaluate", "run"), "jobs must be at least 1, got 0"),
         (("--on", "local", "--time", "1:00", "--", "evaluate", "run"), "only jobs of Slurm have --time, --memory and"),

@@ -129,14 +129,6 @@ def test_an_engine_that_cannot_run_gives_way_under_auto(registry, ran, caplog, m
     assert last in ("sampling with NativeEngine", "sampling with TorchEngine")
 
 
-def test_an_engine_that_cannot_run_is_an_error_by_name(registry, ran):
-    chosen = choice(registry, {"name": "counting", "most": 2})
-    message = r"^engine 'counting': it takes up to 2 steps, not \d+; use engine 'torch', which works everywhere$"
-    with pytest.raises(UserError, match=message):
-        sample(WavefrontSampler(chosen), NETWORK, REQUEST)
-    assert ran == []
-
-
 @pytest.mark.parametrize("sampler", ["auto", "wavefront", "cached"])
 def test_a_recipe_names_it(tmp_path, sampler):
     (tmp_path / "engines.py").write_text(ENGINES)
