@@ -16,15 +16,14 @@ from auxar.draw.conditions import usual_conditions
 from auxar.draw.figures import draw_run
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import IMAGES, Previews
-from auxar.draw.sample_folder import check_samples
+from auxar.draw.samples import check_samples
 from auxar.errors import logger, naming, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import recipe_facts
-from auxar.report.finished import is_finished
-from auxar.report.updating import evaluate_so_far, show_progress, update_report
+from auxar.report.updating import evaluate_so_far, is_finished, show_progress, update_report
 from auxar.runs.layout import RunFolder, check_folder
 from auxar.runs.weights import read_trained
 from auxar.training.beginning import Task, begin

@@ -15,7 +15,7 @@ from typing import Any
 
 from auxar.arguments import check_strings, described
 from auxar.errors import UserError, logger, one_line
-from auxar.evaluation.seeds import SEED
+from auxar.evaluation.evaluated_run import SEED
 from auxar.files import is_file
 from auxar.pipeline import run_pipeline
 from auxar.recipe import Recipe

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.arguments import as_path
 from auxar.commandline import Result, command
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 
 if TYPE_CHECKING:
     from auxar.recipe.cost import RecipeCheck
-
-logger = logging.getLogger("auxar")
 
 
 def _shown(found: RecipeCheck) -> Result:

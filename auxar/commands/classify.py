@@ -86,7 +86,7 @@ def classify(
         (['cat', 'dog'], 'exact')
     """
     from auxar.draw.classification import label_condition, most_probable
-    from auxar.draw.image_files import image_files
+    from auxar.draw.forms import image_files
     from auxar.draw.loading import load
     from auxar.draw.scoring import heldout_accuracy
     from auxar.work.processes import check_alone

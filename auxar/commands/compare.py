@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.arguments import as_path, as_paths, check_flag
 from auxar.commandline import Result, command
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 
 if TYPE_CHECKING:
     from auxar.evaluation.comparison import Comparison
-
-logger = logging.getLogger("auxar")
 
 
 def _shown(found: Comparison) -> Result:
@@ -65,7 +62,7 @@ def compare(
     """
     from auxar.evaluation.comparison import compare_runs
     from auxar.plugins import load_plugins
-    from auxar.report.comparison import write_comparison
+    from auxar.report.page import write_comparison
     from auxar.report.table_files import write_tables
     from auxar.runs.arithmetic import check_arithmetic
 

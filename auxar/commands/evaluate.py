@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.commandline import Result, command
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 
 if TYPE_CHECKING:
     from auxar.report.summary import MeasuredRun
-
-logger = logging.getLogger("auxar")
 
 
 def _shown(run: MeasuredRun) -> Result:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.commandline import Result, command
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 
 if TYPE_CHECKING:
     from auxar.runs.layout import RunFolder
-
-logger = logging.getLogger("auxar")
 
 
 def _shown(run: RunFolder) -> Result:

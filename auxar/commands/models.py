@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from auxar.commandline import Result, command, paragraph
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 
 if TYPE_CHECKING:
     from auxar.report.shipped_models import ShippedModel
 
-logger = logging.getLogger("auxar")
 
 LABEL = 9
 """Number of characters of a label."""

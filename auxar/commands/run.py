@@ -22,9 +22,9 @@ def _shown(found: MeasuredRun | list[MeasuredRun]) -> Result:
     import attrs
 
     from auxar.recipe import read_recipe
-    from auxar.report.progress import progress_table, training_progress
     from auxar.report.summary import summary_lines
     from auxar.report.text import table_lines
+    from auxar.report.training_tables import progress_table, training_progress
 
     if not found.only_trained:
         return Result(summary_lines(found.summary), found.to_dict())

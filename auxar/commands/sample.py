@@ -103,11 +103,10 @@ def sample(
         'runs/quickstart/samples/completed-ancestral-seed1'
     """
     from auxar.draw.conditions import drawn_if_asked
+    from auxar.draw.forms import image_files
     from auxar.draw.given import check_given, read_given
-    from auxar.draw.image_files import image_files
     from auxar.draw.plan import plan_of_recipe
-    from auxar.draw.sample_folder import check_samples, name_of_samples
-    from auxar.draw.samples import Samples, facts_of_model
+    from auxar.draw.samples import Samples, check_samples, facts_of_model, name_of_samples
     from auxar.work.processes import working_together
 
     with working_together() as processes:

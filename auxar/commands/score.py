@@ -91,7 +91,7 @@ def score(
     from auxar.arguments import as_integer, as_path, as_paths
     from auxar.data.writing import check_new
     from auxar.draw.any_size import each_image
-    from auxar.draw.image_files import image_files
+    from auxar.draw.forms import image_files
     from auxar.draw.loading import load
     from auxar.draw.scoring import scored
     from auxar.work.processes import check_alone

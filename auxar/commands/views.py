@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.commandline import Result, command
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from auxar.data.writing import WrittenViews
     from auxar.model import View
     from auxar.recipe import DataConfig
-
-logger = logging.getLogger("auxar")
 
 
 def _shown(found: WrittenViews) -> Result:

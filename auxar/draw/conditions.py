@@ -21,7 +21,7 @@ from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
-from auxar.draw.image_files import images_at, picture_of
+from auxar.draw.forms import images_at, picture_of
 from auxar.errors import UserError, naming, shown
 from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating
 from auxar.model.condition import CONDITION_KINDS

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import math
 from collections.abc import Callable, Sized
 
@@ -20,11 +19,10 @@ from torch import Tensor
 
 from auxar.data.sets import DataSets, ImageSet
 from auxar.draw.conditions import Conditions, of_examples, usual_conditions
-from auxar.draw.drawing import drawn
-from auxar.draw.plan import Given, Plan, plan_of_recipe
+from auxar.draw.plan import Given, Plan, drawn, plan_of_recipe
 from auxar.draw.samples import Samples, facts_of_model
 from auxar.draw.sheets import Column, labeled, save_png
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.evaluation.nearest import Neighbors, neighbors
 from auxar.files import is_file, read_json, write_json
 from auxar.model import Adjusted, Adjustments, Chain, ImageSpec, Rule, device_of
@@ -34,8 +32,6 @@ from auxar.recipe.building import build_augmentations
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding
 from auxar.work.chunks import Tensors, Work
-
-logger = logging.getLogger("auxar")
 
 DRAWS = 4
 """The number of images that are drawn from each view and shown side by side."""

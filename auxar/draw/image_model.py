@@ -17,12 +17,11 @@ from auxar.draw import any_size, classification, given
 from auxar.draw.classification import Classification
 from auxar.draw.conditions import Conditions, as_conditions, check_named, drawn_conditions, reader_of
 from auxar.draw.devices import chosen_device
-from auxar.draw.drawing import drawn, linked
 from auxar.draw.forms import usual_preparation
 from auxar.draw.images import Draws, Images
 from auxar.draw.inputs import prepared
 from auxar.draw.likelihoods import factor_log_probs, pixel_bits
-from auxar.draw.plan import DrawOptions, Given, Plan, chosen_sampler, numbered, plan_of
+from auxar.draw.plan import DrawOptions, Given, Plan, chosen_sampler, drawn, linked, numbered, plan_of
 from auxar.draw.saving import save_as_run
 from auxar.errors import UserError
 from auxar.model import Chain, Condition, Factor, FactorLogProb, ImageSpec, device_of, summary

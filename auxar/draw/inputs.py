@@ -14,8 +14,7 @@ from torch import Tensor
 
 from auxar.arguments import as_path
 from auxar.data.conversion import Preparation
-from auxar.draw.forms import AnyPicture, Form, WrongForm, pictures_in, size_of, usual_preparation
-from auxar.draw.image_files import images_at
+from auxar.draw.forms import AnyPicture, Form, WrongForm, images_at, pictures_in, size_of, usual_preparation
 from auxar.draw.images import Images
 from auxar.errors import UserError, one_line
 from auxar.model import ImageSpec

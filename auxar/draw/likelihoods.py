@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auxar.arguments import as_integer
 from auxar.errors import UserError
-from auxar.model import Chain, FactorLogProb, ImageSpec, device_of, evaluating
+from auxar.model import Chain, FactorLogProb, device_of, evaluating
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import BAR_DELAY, progress_bar
 
@@ -66,7 +66,9 @@ def _in_chunks(
     the default depends on their size. Raises `UserError` if `batch_size` is no positive integer, or if a GPU does not
     have enough memory for it.
     """
-    size = min(chunk_size(chain.image, batch_size), max(1, len(images)))
+    usual = max(1, CHUNK_PIXELS // (chain.image.height * chain.image.width))
+    most = usual if batch_size is None else as_integer(batch_size, "batch_size", 1)
+    size = min(most, max(1, len(images)))
     device = device_of(chain)
     # A single chunk is computed as it is, because a comparison would take longer than it can save.
     threads = ThreadChoice(device if len(images) > size else None)
@@ -89,13 +91,6 @@ def _in_chunks(
                 ) from None
             bar.update(len(chunk))
     return torch.cat(found)
-
-
-def chunk_size(image: ImageSpec, batch_size: Any) -> int:
-    """The number of images that are computed at once: `batch_size`, or a number that fits the size of the images."""
-    if batch_size is None:
-        return max(1, CHUNK_PIXELS // (image.height * image.width))
-    return as_integer(batch_size, "batch_size", 1)
 
 
 def _spread(bits: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -17,7 +16,7 @@ from auxar.arguments import as_path
 from auxar.data.sets import DataSets
 from auxar.draw.devices import chosen_device
 from auxar.draw.image_model import ImageModel
-from auxar.errors import UserError, one_line
+from auxar.errors import UserError, logger, one_line
 from auxar.files import read_checksum
 from auxar.recipe import Recipe, load_recipe
 from auxar.recipe.building import build_model
@@ -27,8 +26,6 @@ from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 from auxar.runs.opening import open_run, run_facts
 from auxar.work.accelerator import make_accelerator
-
-logger = logging.getLogger("auxar")
 
 
 def load(

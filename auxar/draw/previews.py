@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +12,12 @@ from torch import Tensor
 
 from auxar.draw.plan import Plan
 from auxar.draw.sheets import can_be_shown, save_png, sheet
+from auxar.errors import logger
 from auxar.files import entries, is_file, remove
 from auxar.model import Chain, Factor, SampleRequest, evaluating
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
-
-logger = logging.getLogger("auxar")
 
 IMAGES = 8
 """The number of images in each picture."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,10 @@ from auxar.draw.sheets import (
     sheet,
     sheet_columns,
 )
+from auxar.errors import logger
 from auxar.files import replacing
 from auxar.model import Chain
 from auxar.work.chunks import Tensors
-
-logger = logging.getLogger("auxar")
 
 MOST_COLUMNS = 20
 """Maximum number of conditions that have a column each on the sheet of drawn images."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,13 +24,11 @@ from auxar.draw.classification import Accuracy, Classes
 from auxar.draw.conditions import digest_of, or_null
 from auxar.draw.image_model import ImageModel
 from auxar.draw.loading import load_images
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
 from auxar.evaluation.facts import Exactness
 from auxar.files import check_replaceable, is_file, read_bytes, write_text
 from auxar.work.chunks import Tensors, Work
-
-logger = logging.getLogger("auxar")
 
 KEY = "key"
 """Name of the last column of a table of scores: the key of the work that made it."""

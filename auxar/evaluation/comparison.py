@@ -14,11 +14,10 @@ from typing import Any, Literal
 import attrs
 
 from auxar.errors import UserError
-from auxar.evaluation.evaluated_run import EvaluatedRun, read_evaluated_run
+from auxar.evaluation.evaluated_run import EvaluatedRun, Setting, by_setting, read_evaluated_run
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness, FactorFacts
 from auxar.evaluation.figures import Figures, bits
-from auxar.evaluation.seeds import Setting, by_setting
 from auxar.model import FLOAT, ImageSpec
 
 Pairing = Literal["paired", "unpaired", "none"]

@@ -5,7 +5,6 @@ A run stores the log-likelihoods of single images in `evaluation.safetensors`. A
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sized
 
@@ -17,11 +16,11 @@ from torch import Tensor
 from auxar.data.batches import evaluation_examples
 from auxar.data.examples import Examples
 from auxar.data.sets import DataSets, ImageSet
+from auxar.errors import logger
 from auxar.evaluation.codecs import codec_nats
 from auxar.evaluation.evaluation import CODECS, NATS, PIXELS, SAMPLES, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
-from auxar.evaluation.image_nats import HASHES, INDICES, Pass, digest_of, joined, share_of
-from auxar.evaluation.own_samples import share_of_samples
+from auxar.evaluation.image_nats import HASHES, INDICES, Pass, digest_of, joined, share_of, share_of_samples
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import is_file, read_checksum
 from auxar.model import FLOAT, Chain, Factor
@@ -36,7 +35,6 @@ from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
 from auxar.work.chunks import Tensors, Work, part_of
 
-logger = logging.getLogger("auxar")
 CHUNK, MOST_CHUNKS = 64, 256
 """Number of images of a chunk, as far as there are no more chunks than `MOST_CHUNKS`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.evaluation.evaluation import Evaluation
 from auxar.files import DamagedFile, Shapes, entries, is_file, read_checksum, read_tensors, to_json, write_tensors
 from auxar.model import FLOAT
@@ -18,8 +17,6 @@ from auxar.recipe import Recipe
 from auxar.runs.converted import ConvertedFactors
 from auxar.runs.layout import RunFolder
 from auxar.runs.records import FACTS, read_entry
-
-logger = logging.getLogger("auxar")
 
 MOST_VALUES = 2**27
 """Maximum number of log-likelihoods in a file: 1 GiB as float64."""

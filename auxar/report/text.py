@@ -13,9 +13,9 @@ from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe.cost import FactorCost
 from auxar.report import words
 from auxar.report.comparison_tables import comparison_tables
-from auxar.report.cost_table import cost_table
 from auxar.report.evaluation_tables import printed_tables
 from auxar.report.tables import Cell, RunName, Table
+from auxar.report.training_tables import cost_table
 
 WIDTH = 100
 """Width of the text in characters."""

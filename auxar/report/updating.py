@@ -1,24 +1,26 @@
-"""Updates the report of a run in a group of processes."""
+"""Updates the report of a run in a group of processes, and tells whether a run is finished."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Mapping
 
 from accelerate import Accelerator
 
 from auxar.data.sets import DataSets
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.evaluation.likelihoods import evaluate_run
-from auxar.files import entries
+from auxar.evaluation.stored import is_evaluated
+from auxar.files import entries, is_file
 from auxar.locks import user_of
 from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
 from auxar.report import write_report
+from auxar.report.reading import FigureEntry
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
+from auxar.runs.records import read_record
+from auxar.training.lengths import is_trained
 from auxar.work.processes import Processes
-
-logger = logging.getLogger("auxar")
 
 
 def update_report(run: RunFolder, accelerator: Accelerator) -> None:
@@ -53,3 +55,31 @@ def evaluate_so_far(
     if accelerator.is_main_process:
         write_report(run.path)
     accelerator.wait_for_everyone()
+
+
+def is_finished(run: RunFolder, recipe: Recipe, steps: Mapping[str, int]) -> bool:
+    """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist.
+
+    The report is written last, so it is not older than the recipe and the evaluation if they have not changed since.
+    `steps` are the numbers of steps of the factors.
+    """
+    if not all(is_trained(run, name, count) for name, count in steps.items()):
+        return False
+    if not is_evaluated(run, recipe) or not is_file(run.report):
+        return False
+    if run.report.stat().st_mtime < max(run.recipe.stat().st_mtime, run.evaluation.stat().st_mtime):
+        return False
+    if not recipe.sampling.images:
+        return True
+    if not is_file(run.samples / "samples.json"):
+        return False
+    return not recipe.sampling.figure_rows or has_figures(run)
+
+
+def has_figures(run: RunFolder) -> bool:
+    """Whether the figures of a run are drawn: their record, which is written last, and all pictures that it names."""
+    try:
+        figures = read_record(run.figures / "figures.json", list[FigureEntry])
+    except UserError:
+        return False
+    return all(is_file(run.figures / entry.file) for entry in figures)

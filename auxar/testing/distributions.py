@@ -24,12 +24,11 @@ from auxar.model import (
     StepwiseNetwork,
 )
 from auxar.testing import drawing, heads, networks
-from auxar.testing.any_size import check_any_size, other_size
 from auxar.testing.causality import check_causality, check_some_causality, check_steps
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.head_draws import check_conditionals, check_drawn_pixels
 from auxar.testing.laws import about, calling, check_built, check_tensor, fitting, refusals, search
-from auxar.testing.modules import check_narrow, check_saved, check_training
+from auxar.testing.modules import check_any_size, check_narrow, check_saved, check_training, other_size
 from auxar.testing.networks import Distribution
 from auxar.testing.restricting import check_given, check_large_restricted
 

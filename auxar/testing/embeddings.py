@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.model import Embedding, ImageSpec
-from auxar.testing.any_size import check_any_size, other_size
 from auxar.testing.examples import SCALES, SEEDS, random_images, randomized
 from auxar.testing.laws import broken, check_built, check_count, check_tensor, fitting, search
-from auxar.testing.modules import Trained, check_narrow, check_saved, check_training, check_values
+from auxar.testing.modules import (
+    Trained,
+    check_any_size,
+    check_narrow,
+    check_saved,
+    check_training,
+    check_values,
+    other_size,
+)
 
 EXAMPLES = 15
 """The number of examples that the search tries."""

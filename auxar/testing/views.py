@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.model import ImageSpec, Interval, Known, View
-from auxar.testing.any_size import check_any_size, other_size
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
 from auxar.testing.invariances import Function, check_invariances, columns_first
 from auxar.testing.laws import (
@@ -26,6 +25,7 @@ from auxar.testing.laws import (
     runs,
     search,
 )
+from auxar.testing.modules import check_any_size, other_size
 from auxar.testing.supports import check_supports
 
 EXAMPLES = 100

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from auxar.data.loading import images_of, with_own_data
 from auxar.data.sets import DataSets
 from auxar.errors import logger
-from auxar.evaluation.seeds import SEED
+from auxar.evaluation.evaluated_run import SEED
 from auxar.files import is_file
 from auxar.model import recomputing
 from auxar.recipe import Recipe, read_recipe

@@ -23,7 +23,7 @@ from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_pixelcnn.networks import LightNetwork
 from auxar_pyramid import PyramidConfig, PyramidView
-from auxar_samplers.compiler.schedule import Schedule, make_schedule
+from auxar_samplers.compiler.wavefront import Schedule, make_schedule
 
 CELL = 34
 """Side of a cell in the pictures of grids, with its gap, in SVG units."""

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from auxar import Component, hookimpl
 from auxar_samplers.auto import AutoConfig as AutoConfig
 from auxar_samplers.auto import AutoSampler as AutoSampler
-from auxar_samplers.cached import CachedConfig as CachedConfig
-from auxar_samplers.cached import CachedSampler as CachedSampler
 from auxar_samplers.engines.choice import AUTO, SHIPPED, AutoEngineConfig
+from auxar_samplers.program_sampler import CachedConfig as CachedConfig
+from auxar_samplers.program_sampler import CachedSampler as CachedSampler
+from auxar_samplers.program_sampler import WavefrontConfig as WavefrontConfig
+from auxar_samplers.program_sampler import WavefrontSampler as WavefrontSampler
 from auxar_samplers.raster import RasterConfig as RasterConfig
 from auxar_samplers.raster import RasterSampler as RasterSampler
-from auxar_samplers.stepwise import StepwiseConfig as StepwiseConfig
-from auxar_samplers.stepwise import StepwiseSampler as StepwiseSampler
-from auxar_samplers.wavefront import WavefrontConfig as WavefrontConfig
-from auxar_samplers.wavefront import WavefrontSampler as WavefrontSampler
+from auxar_samplers.raster import StepwiseConfig as StepwiseConfig
+from auxar_samplers.raster import StepwiseSampler as StepwiseSampler
 
 AUXAR_INTERFACE = 1
 

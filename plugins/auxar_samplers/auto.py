@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from typing import Any
 
@@ -10,13 +9,10 @@ import attrs
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, StepwiseNetwork, UserError
-from auxar_samplers.cached import CachedSampler
+from auxar_samplers.engines.base import logger
 from auxar_samplers.engines.choice import EngineChoice
-from auxar_samplers.raster import RasterSampler
-from auxar_samplers.stepwise import StepwiseSampler
-from auxar_samplers.wavefront import WavefrontSampler
-
-logger = logging.getLogger("auxar")
+from auxar_samplers.program_sampler import CachedSampler, WavefrontSampler
+from auxar_samplers.raster import RasterSampler, StepwiseSampler
 
 
 @attrs.frozen

@@ -1,4 +1,8 @@
-"""The reference sampler, which runs the whole network once for each pixel, in raster order."""
+"""The samplers that need no program and draw in raster order: `raster`, the reference, and `stepwise`.
+
+`raster` runs the whole network once for each pixel. `stepwise` is for networks that predict one pixel at a time, such
+as transformers.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar import CausalNetwork, PixelSource, Sampler, evaluating
-from auxar_samplers.asking import ask, check_drawn
+from auxar import CausalNetwork, PixelSource, Sampler, StepwiseNetwork, UserError, evaluating
+from auxar_samplers.asking import ask, check_drawn, check_raster_order
 
 
 @attrs.frozen
@@ -37,3 +41,35 @@ class RasterSampler(Sampler):
                 image[:, :, row, column] = ask(source, places, parameters, channels)[0]
         check_drawn(source, image, network.image)
         return image
+
+
+@attrs.frozen
+class StepwiseConfig:
+    """Computes every value of the network once. Supports networks that predict one pixel at a time
+    (`auxar.StepwiseNetwork`), such as `transformer`."""
+
+
+class StepwiseSampler(Sampler):
+    """Draws in raster order from a `StepwiseNetwork`, which keeps values of earlier pixels."""
+
+    def check(self, network: CausalNetwork) -> None:
+        if not isinstance(network, StepwiseNetwork):
+            kind = type(network).__name__
+            raise UserError(f"sampler 'stepwise' needs a network derived from auxar.StepwiseNetwork, got {kind}")
+
+    @torch.no_grad()
+    def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
+        self.check(network)
+        assert isinstance(network, StepwiseNetwork)
+        channels, height, width = network.image.shape
+        check_raster_order("stepwise", source.lag, network.image)
+        device = next(network.parameters()).device
+        images = torch.empty((height * width, source.count, channels), dtype=torch.int64, device=device)
+        with evaluating(network):
+            predict, previous = network.stepper(source.count, features), None
+            for pixel, place in zip(images, torch.arange(height * width, device=device).split(1), strict=True):
+                pixel.copy_(ask(source, place, predict(previous), channels)[0])
+                previous = network.encode(pixel[:, :, None, None]).flatten(1)
+        found: Tensor = images.permute(1, 2, 0).unflatten(2, (height, width)).contiguous()
+        check_drawn(source, found, network.image)
+        return found

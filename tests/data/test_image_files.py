@@ -37,7 +37,7 @@ from auxar.data import decoding
 from auxar.data.conversion import Preparation
 from auxar.data.decoding import BrokenImage, eight_bit, opened
 from auxar.data.stored import StoredImages
-from auxar.draw.image_files import image_files
+from auxar.draw.forms import image_files
 from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.recipe import Crop

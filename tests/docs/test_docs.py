@@ -31,7 +31,7 @@ from auxar.recipe.building import build_model
 from auxar.recipe.loading import parse_recipe
 from auxar.runs.models import find_run
 from auxar_pixelcnn.components import LightConfig, light
-from auxar_samplers.compiler.schedule import make_schedule
+from auxar_samplers.compiler.wavefront import make_schedule
 
 DOCS = PROJECT / "docs"
 # The code blocks of these pages are files of plugins, which other tests run.

@@ -20,7 +20,7 @@ from auxar.draw.sheets import labeled, sheet, sheet_columns
 from auxar.evaluation.nearest import neighbors
 from auxar.model import ImageSpec
 from auxar.recipe import load_recipe
-from auxar.report.finished import has_figures
+from auxar.report.updating import has_figures
 from auxar_augmentations import Flip
 from auxar_rules import Reduced
 

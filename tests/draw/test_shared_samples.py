@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import auxar
 from auxar.draw import samples
-from auxar.draw.sample_folder import MARK, check_samples
+from auxar.draw.samples import MARK, check_samples
 from auxar.errors import UserError
 
 
@@ -153,7 +153,7 @@ def test_nothing_is_marked_if_no_image_can_be_drawn(plain, tmp_path, monkeypatch
         raise UserError("engine")
 
     with monkeypatch.context() as patch:
-        patch.setattr("auxar.draw.drawing._draw", fail)
+        patch.setattr("auxar.draw.plan._draw", fail)
         with pytest.raises(UserError, match="engine"):
             auxar.sample(plain, images=100, out=tmp_path / "out")
     assert not (tmp_path / "out" / MARK).exists()

@@ -23,9 +23,9 @@ from auxar.evaluation.figures import Mean
 from auxar.model import ImageSpec
 from auxar.recipe import load_recipe
 from auxar.recipe.cost import factor_costs
-from auxar.report.comparison import comparison_page
+from auxar.report.charts import cost_charts
 from auxar.report.comparison_tables import comparison_tables
-from auxar.report.cost_charts import cost_charts
+from auxar.report.page import comparison_page
 from auxar.report.summary import run_summary, summary_lines
 from auxar.runs.layout import RunFolder
 

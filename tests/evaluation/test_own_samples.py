@@ -13,8 +13,7 @@ from helpers.tiny_runs import run, tiny
 from auxar.commands.evaluate import evaluate
 from auxar.data.batches import evaluation_examples
 from auxar.evaluation.figures import Mean
-from auxar.evaluation.image_nats import INDICES, joined
-from auxar.evaluation.own_samples import share_of_samples
+from auxar.evaluation.image_nats import INDICES, joined, share_of_samples
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import ImageSpec, SampleRequest
 from auxar.report.text import evaluation_lines
@@ -43,7 +42,7 @@ def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
         numbers.extend(own)
         return SampleRequest(own, *options, **others)
 
-    monkeypatch.setattr("auxar.evaluation.own_samples.SampleRequest", noted)
+    monkeypatch.setattr("auxar.evaluation.image_nats.SampleRequest", noted)
     model = randomized(chain_of(IMAGE, pyramid, restricted=restricted), seed)
     model.sampler = AutoSampler()
     pixels = torch.randint(3, (COUNT, *IMAGE.shape), generator=generator(1)) // 2

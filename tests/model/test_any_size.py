@@ -18,9 +18,8 @@ from auxar_integers.conversion import IntegerConfig
 from auxar_pixelcnn import components as pixelcnn
 from auxar_pixelcnn.networks import FullNetwork
 from auxar_pyramid import PyramidConfig, PyramidView
-from auxar_samplers.cached import CachedSampler
+from auxar_samplers.program_sampler import CachedSampler, WavefrontSampler
 from auxar_samplers.raster import RasterSampler
-from auxar_samplers.wavefront import WavefrontSampler
 
 SIZES = [(5, 7), (1, 1), (2, 9)]
 HEAD = logistic_mixture(2)

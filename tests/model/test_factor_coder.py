@@ -19,7 +19,7 @@ from auxar.model import FactorCoder, ImageSpec
 from auxar.model.sources import coding_order
 from auxar.numerics.range_coder import TOTAL
 from auxar_samplers.auto import AutoSampler
-from auxar_samplers.wavefront import WavefrontSampler
+from auxar_samplers.program_sampler import WavefrontSampler
 
 GOLDEN = {
     "pyramid": {"prior": "525d3dd85bfc410f", "stage0": "3e5d9a6c435213ce"},

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auxar.report.charts import BOTTOM, LIMIT, TOP, loss_chart, smoothed, ticks
-from auxar.report.cost_charts import _ticks as cost_ticks
+from auxar.report.charts import _ticks as cost_ticks
 
 
 @settings(deadline=None)

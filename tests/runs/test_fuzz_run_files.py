@@ -26,7 +26,7 @@ from auxar.errors import UserError
 from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.stored import read_evaluation
 from auxar.report import write_report
-from auxar.report.comparison import comparison_page
+from auxar.report.page import comparison_page
 from auxar.report.text import comparison_lines, evaluation_lines
 
 COUNT = 30

@@ -15,7 +15,7 @@ from PIL import Image
 from auxar.cli import main
 from auxar.commands.run import run as run_recipe
 from auxar.commands.sample import sample
-from auxar.draw.sample_folder import check_samples
+from auxar.draw.samples import check_samples
 from auxar.draw.sheets import save_png
 from auxar.files import append_line, replacing, write_json, write_tensors, write_text
 from auxar.leftovers import unfinished

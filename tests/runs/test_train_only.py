@@ -11,7 +11,7 @@ from helpers.tiny_runs import run, same, stopping_after, tiny, weights
 from auxar import RunFolder, UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.recipe import read_recipe
-from auxar.report.progress import training_progress
+from auxar.report.training_tables import training_progress
 from auxar.runs.lock import holding
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx
 
 from auxar import CausalNetwork
-from auxar_samplers.compiler.plan import Plan
+from auxar_samplers.compiler.plan import CachedStorage, Plan, growth_taps
 from auxar_samplers.compiler.program import (
     Clock,
     Instruction,
@@ -33,7 +33,6 @@ from auxar_samplers.compiler.program import (
     identity,
 )
 from auxar_samplers.compiler.side_inputs import SideInputs
-from auxar_samplers.compiler.storage import CachedStorage, growth_taps
 from auxar_samplers.compiler.trace import Value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,8 @@ import torch
 from auxar import PixelSource
 from auxar_samplers.asking import ask
 from auxar_samplers.compiler.program import Program
+
+logger = logging.getLogger("auxar")
 
 
 class UnavailableError(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -11,11 +10,9 @@ import attrs
 
 from auxar import Choice, Component, PixelSource, Registry, UserError
 from auxar_samplers.compiler.program import Program
-from auxar_samplers.engines.base import BrokenError, Engine, UnavailableError
+from auxar_samplers.engines.base import BrokenError, Engine, UnavailableError, logger
 from auxar_samplers.engines.native.engine import NativeConfig, NativeEngine
 from auxar_samplers.engines.torch import TorchConfig, TorchEngine
-
-logger = logging.getLogger("auxar")
 
 AUTO = "auto"
 

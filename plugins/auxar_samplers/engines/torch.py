@@ -24,9 +24,11 @@ from auxar_samplers.compiler.program import (
     Table,
     Window,
 )
-from auxar_samplers.engines.base import Engine, call_back
+from auxar_samplers.engines.base import Engine, call_back, logger
 from auxar_samplers.engines.positions import Positions
-from auxar_samplers.engines.recording import Recorded, Recorder, record_on_gpu
+
+Recorder = Callable[[Callable[[], None]], Callable[[], None]]
+"""A function that records the operations of a function, without running them, and returns a function that runs them."""
 
 
 @attrs.frozen
@@ -174,3 +176,37 @@ class _Run:
                 front.index_copy_(2, at(), inside.index_select(0, wrapped))
 
         return write
+
+
+def record_on_gpu(function: Callable[[], None]) -> Callable[[], None]:
+    """Records the operations of a function as a CUDA graph. Raises `RuntimeError` if one of them cannot be recorded.
+
+    The function must read and write tensors that stay where they are in memory, and must not read values on the host.
+    """
+    graph = torch.cuda.CUDAGraph()
+    # The outer context restores the stream also after a failed recording.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
+        function()
+    return graph.replay
+
+
+class Recorded:
+    """Runs a function without arguments many times. The second call records its operations; later calls repeat them.
+
+    The first call runs the function itself, which lets libraries reserve their memory. If the operations cannot be
+    recorded, every call runs the function.
+    """
+
+    def __init__(self, function: Callable[[], None], record: Recorder) -> None:
+        self._run = function
+        self._record = record
+        self._calls = 0
+
+    def __call__(self) -> None:
+        self._calls += 1
+        if self._calls == 2:
+            try:
+                self._run = self._record(self._run)
+            except RuntimeError as error:
+                logger.debug("the operations of a step are not recorded: %s", error)
+        self._run()

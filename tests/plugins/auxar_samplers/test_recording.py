@@ -26,8 +26,7 @@ from auxar_pixelcnn.networks import LightNetwork
 from auxar_rules import Map, Reduced
 from auxar_samplers import CachedSampler, WavefrontSampler
 from auxar_samplers.engines.choice import EngineChoice
-from auxar_samplers.engines.recording import record_on_gpu
-from auxar_samplers.engines.torch import TorchEngine
+from auxar_samplers.engines.torch import TorchEngine, record_on_gpu
 
 IMAGE = ImageSpec(1, height=5, width=6, levels=4)
 

@@ -37,8 +37,8 @@ from auxar_pixelcnn import components
 from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontSampler
 from auxar_samplers.compiler.plan import make_plan
 from auxar_samplers.compiler.program import Layout
-from auxar_samplers.compiler.schedule import make_schedule
 from auxar_samplers.compiler.trace import NoScheduleError
+from auxar_samplers.compiler.wavefront import make_schedule
 
 TAPS = ((1, 3), (-2, 2)), {"above": (0, 2), "columns": (-2, 0)}
 

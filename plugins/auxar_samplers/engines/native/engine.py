@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import logging
 import time
 from collections.abc import Callable
 
@@ -15,12 +14,10 @@ import torch
 from auxar import CausalNetwork, PixelSource
 from auxar.numerics.threads import threads
 from auxar_samplers.compiler.program import Program
-from auxar_samplers.engines.base import Engine, UnavailableError, call_back
+from auxar_samplers.engines.base import Engine, UnavailableError, call_back, logger
 from auxar_samplers.engines.native.library import library
 from auxar_samplers.engines.native.program import NativeProgram
 from auxar_samplers.engines.native.sources import described, native_source
-
-logger = logging.getLogger("auxar")
 
 STEPS_OF_A_CALL = 256
 """The number of steps that the library runs in one call for a batch of one image.

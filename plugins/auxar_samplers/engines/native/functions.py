@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from auxar_samplers.engines.base import BrokenError
-from auxar_samplers.engines.native.library import library
-from auxar_samplers.engines.native.structures import Kept, codes, structures
+from auxar_samplers.engines.native.library import Kept, codes, library, structures
 
 
 def constants_of(function: Any, kept: Kept) -> Any:

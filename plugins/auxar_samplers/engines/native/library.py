@@ -1,4 +1,4 @@
-"""Compiles the native engine's C++ files once on each kind of machine. The user's cache folder keeps the library.
+"""The C++ library of the native engine, compiled once on each kind of machine, and its structures for `ctypes`.
 
 The library is code, so it is loaded only from a folder that no other user can write to, and only if its content matches
 the checksum in its name.
@@ -10,9 +10,9 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import logging
 import os
 import platform
+import re
 import shlex
 import shutil
 import stat
@@ -20,12 +20,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from auxar import UserError, holding, replacing
-from auxar_samplers.engines.base import BrokenError
+import numpy as np
+from torch import Tensor
 
-logger = logging.getLogger("auxar")
+from auxar import UserError, holding, replacing
+from auxar_samplers.engines.base import BrokenError, logger
 
 SOURCES = tuple(sorted(path for path in Path(__file__).parent.iterdir() if path.suffix in (".cpp", ".h")))
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
@@ -211,3 +213,38 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def _declared(header: str) -> dict[str, Any]:
+    """The structures of a header by name. A field is a number, a structure, or an address."""
+    types: dict[str, Any] = {"int32_t": ctypes.c_int32, "int64_t": ctypes.c_int64, "double": ctypes.c_double}
+    types |= dict.fromkeys(re.findall(r"using (\w+) =", header), ctypes.c_void_p)
+    text = re.sub(r"//.*|\bconst\b", "", header)
+    for name, body in re.findall(r"struct (\w+) \{(.*?)\};", text, re.DOTALL):
+        declarations = re.findall(r"(\w+) ([^;]+);", body)
+        found = [(kind, field.strip()) for kind, fields in declarations for field in fields.split(",")]
+        fields = [(each.lstrip("*"), ctypes.c_void_p if each[0] == "*" else types[kind]) for kind, each in found]
+        types[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
+    return types
+
+
+structures = SimpleNamespace(**_declared((Path(__file__).parent / "structures.h").read_text(encoding="utf-8")))
+"""The structures of structures.h by name."""
+
+
+class Kept(list[object]):
+    """The objects whose addresses the library gets, which must be kept alive."""
+
+    def address(self, values: Any) -> int:
+        """The address of a contiguous tensor or array, or of a structure, from now on kept alive."""
+        self.append(values)
+        if isinstance(values, Tensor):
+            assert values.is_contiguous()
+            return values.data_ptr()
+        return values.ctypes.data if isinstance(values, np.ndarray) else ctypes.addressof(values)
+
+
+def codes(library: ctypes.CDLL) -> dict[str, int]:
+    """The values of the library's enumerations (kinds of instructions, kinds of operands, functions) by name."""
+    enumerations = [library.names(number).decode().split() for number in range(3)]
+    return {name: code for names in enumerations for code, name in enumerate(names)}

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from auxar_samplers.engines.base import BrokenError
-from auxar_samplers.engines.native.library import library
-from auxar_samplers.engines.native.structures import Kept, structures
+from auxar_samplers.engines.native.library import Kept, library, structures
 
 INPUTS_OF_PIECES = 64
 """Number of inputs whose weights are stored together as pieces of 8 bits."""

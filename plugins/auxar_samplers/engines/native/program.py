@@ -30,8 +30,8 @@ from auxar_samplers.compiler.program import (
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
 from auxar_samplers.engines.native.functions import constants_of
+from auxar_samplers.engines.native.library import Kept, codes, structures
 from auxar_samplers.engines.native.pieces import weights_in_pieces
-from auxar_samplers.engines.native.structures import Kept, codes, structures
 
 
 class NativeProgram:
