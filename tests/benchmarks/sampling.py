@@ -43,7 +43,7 @@ from auxar.model import CausalDistribution, CausalNetwork, Chain, DrawSource, Em
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_pixelcnn import components
-from auxar_samplers import AutoSampler, cached, wavefront
+from auxar_samplers import AutoSampler, program_sampler
 from auxar_samplers.compiler.cached import cached_program
 from auxar_samplers.compiler.program import Product, Program
 from auxar_samplers.compiler.wavefront import wavefront_program
@@ -66,8 +66,8 @@ class Recorder:
     def recording(self) -> Iterator[None]:
         """Records every program that is compiled inside the `with` block."""
         with (
-            patch.object(wavefront, "wavefront_program", self._noting(wavefront_program)),
-            patch.object(cached, "cached_program", self._noting(cached_program)),
+            patch.object(program_sampler, "wavefront_program", self._noting(wavefront_program)),
+            patch.object(program_sampler, "cached_program", self._noting(cached_program)),
         ):
             yield
 
