@@ -88,7 +88,10 @@ def _check_near(head: RestrictableHead, own: IntegerHead, row: Tensor, channel: 
     ends = random_intervals((1, 1, 1, 1), own.levels, seed)
     whole = Interval(torch.zeros_like(image), torch.full_like(image, own.levels - 1))
     for interval in (whole, Interval(ends.low.expand(shape), ends.high.expand(shape))):
-        found = own.restricted_log_prob(grid, image, interval)[:, channel].exp()
+        frequencies = IntegerHead.coding_ranges(own, grid, image, interval)[1]
+        message = "coding_ranges of the head must give the frequencies of `frequencies`"
+        check_equal("integers", message, own.coding_ranges(grid, image, interval)[1], frequencies)
+        found = frequencies[:, channel] / TOTAL
         expected = head.restricted_log_prob(floats, image, interval)[:, channel].exp()
         # The precision in an interval counts as often as values lie in it.
         mass = head.channel_log_mass(floats, image, interval)[:, channel].exp()

@@ -13,7 +13,8 @@ class NativeIntegerHead(IntegerHead):
     """An integer head with a `native_form`, which also computes likelihoods if there is a C++ library."""
 
     def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
-        if parameters.device.type != "cpu":
+        # The C++ code belongs to the class that names it, and not to subclasses with other frequencies.
+        if parameters.device.type != "cpu" or "native_form" not in vars(type(self)):
             return super().coding_ranges(parameters, image, interval)
         rows = [rearrange(each, "b c h w -> (b h w) c").contiguous() for each in self.ends(image, interval)]
         found = coding_ranges(self, rearrange(parameters, "b p h w -> (b h w) p").double().contiguous(), *rows)

@@ -26,7 +26,7 @@ CELEBA |= {"data.crop.left": 25, "data.crop.right": 25, "data.crop.top": 50, "da
 OPTIMIZER = {"name": "adam", "learning_rate": 0.001, "betas": [0.9, 0.999]}
 ADAM = {f"training.optimizer.{key}": value for key, value in OPTIMIZER.items()}
 ADAM |= {"training.schedule.name": "exponential", "training.warmup": 0, "training.ema": 0.9995}
-MIXTURE = {"head.name": "logistic_mixture", "head.components": 10, "head.centered": False}
+MIXTURE = {"head.name": "logistic_mixture", "head.components": 10, "head.centered": False, "head.neighbors": False}
 
 
 def within(path: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -227,7 +227,11 @@ def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
         own = model.at(*map(int, tile.split("x"))) if tile else model.at(*original.shape[:2])
         tiles = torch.from_numpy(to_tiles(colors.transpose(2, 0, 1), own.image).astype(np.int64))
         shown = auxar.Images(own.chain.views(tiles)[1], own.chain.specs[1]).to_pil()
-        size = original.shape[:2] if run.name != "pyramid" else tuple(-(-side // 2) for side in original.shape[:2])
+        size = (
+            original.shape[:2]
+            if run.name not in ("pyramid", "neighbors")
+            else tuple(-(-side // 2) for side in original.shape[:2])
+        )
         by_tile = np.stack([np.asarray(each.convert("RGB")) for each in shown])
         joined = from_tiles(by_tile.transpose(0, 3, 1, 2), *size).transpose(1, 2, 0)
         gray = original.ndim == 2 or own.chain.specs[1].channels == 1
