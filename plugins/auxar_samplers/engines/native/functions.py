@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -25,6 +26,10 @@ def constants_of(function: Any, kept: Kept) -> Any:
     return made
 
 
+_MADE: WeakKeyDictionary[Any, tuple[Any, Kept]] = WeakKeyDictionary()
+"""The structure `Constants` of each function that was applied, and what it points to."""
+
+
 def applied(function: Any, *inputs: Tensor) -> Tensor | None:
     """The values of an `IntegerFunction` for images (b, c, h, w) in float64, or None if the library cannot be used."""
     # Samplers trace graphs with values that are no tensors.
@@ -33,12 +38,17 @@ def applied(function: Any, *inputs: Tensor) -> Tensor | None:
     first = max(inputs, key=lambda x: x.shape[1])
     if any(x.device.type != "cpu" or x.dim() != 4 or x.shape[2:] != first.shape[2:] for x in inputs):
         return None
-    if any(len(x) != len(first) or x.dtype != torch.float64 for x in inputs) or len(inputs) > 16:
+    if any(len(x) != len(first) or x.dtype != torch.float64 for x in inputs):
         return None
     try:
         code = library()
     except BrokenError:
         return None
+    if len(inputs) > code.most_operands():
+        return None
+    if function not in _MADE:
+        own = Kept()
+        _MADE[function] = constants_of(function, own), own
     kept, values = Kept(), [x.movedim(1, 3).contiguous() for x in inputs]
     channels = function.channels(*(x.shape[1] for x in inputs))
     found = values[0].new_empty(len(first), *first.shape[2:], channels)
@@ -48,7 +58,7 @@ def applied(function: Any, *inputs: Tensor) -> Tensor | None:
         operand_count=len(values),
         operands=kept.address(operands),
         output=structures.Operand(channels=channels),
-        constants=kept.address(constants_of(function, kept)),
+        constants=kept.address(_MADE[function][0]),
     )
     addresses = (ctypes.c_void_p * len(values))(*(x.data_ptr() for x in values))
     count = found.numel() // max(1, channels)
