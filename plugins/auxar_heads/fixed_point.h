@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace {
 
@@ -24,9 +25,10 @@ struct FixedPoint {
         return interpolated(powers, rest, LOG_BITS - 10) >> std::min(whole, POWER_BITS + 1);
     }
     int64_t logarithm(int64_t x) const {
-        int64_t whole = 0;
-        for (int64_t step : {16, 8, 4, 2, 1})
-            if (x >> (whole + step)) whole += step;
+        const double exact = static_cast<double>(x);  // its exponent is found without a loop
+        int64_t bits;
+        std::memcpy(&bits, &exact, sizeof bits);
+        const int64_t whole = (bits >> 52) - 1023;
         return (whole << LOG_BITS) + interpolated(logarithms, (x << (30 - whole)) - (int64_t(1) << 30), 30 - 10);
     }
     int64_t softplus(int64_t x) const {

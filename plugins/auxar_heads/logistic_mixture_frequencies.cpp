@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "categorical.h"
 #include "fixed_point.h"
 #include "pixels.h"
 
@@ -16,9 +17,9 @@ constexpr int64_t FARTHEST = int64_t(1) << (17 + LOG_BITS), WIDEST = int64_t(17)
 // The distribution function at z, times two to the power of the anchor, as `_distribution` in Python: for mode 1, it is
 // minus the probability above z.
 inline int64_t distribution(const FixedPoint &fixed, int64_t position, int64_t mode, int64_t anchor) {
-    const bool above = mode > 0 || (mode == 0 && position >= 0);
+    const int64_t above = mode == 0 ? position >= 0 : mode > 0;
     const int64_t found = fixed.power(std::max<int64_t>(0, fixed.softplus(above ? -position : position) - anchor));
-    return !above ? found : mode == 0 ? ONE - found : -found;
+    return (mode == 0 ? above * ONE : 0) + (above ? -found : found);
 }
 
 class IntegerMixture : public IntegerHead {
@@ -41,134 +42,168 @@ class IntegerMixture : public IntegerHead {
     }
 
     IntegerMixture(const Constants &constants, Image of)
-        : c(constants), image(of), fixed(c.fixed), size(c.components), logits(size), mean(size),
-          means(size * image.channels), mantissas(size * image.channels), shifts(size * image.channels),
-          excess(size * image.channels), couplings(size * image.channels * (image.channels - 1) / 2),
-          components(size), given(size), own(size), weights(size), spare(c.spare) {}
+        : c(constants), image(of), fixed(c.fixed), lanes(padded(c.components)), spare(c.spare),
+          rows(parameter_count(c, image) / c.components * lanes), means(image.channels * lanes),
+          mantissas(image.channels * lanes), shifts(image.channels * lanes), excess(image.channels * lanes),
+          around(image.channels * lanes), logits(lanes), mean(lanes), given(lanes), own(lanes), weights(lanes),
+          modes(lanes), anchors(lanes), starts(lanes), masses(lanes) {}
 
     template <class T> void begin(const T *parameters, const int64_t *centers) {
-        const int64_t bound = int64_t(16) << PARAMETER_BITS;
-        for (int64_t k = 0; k < size; k++) {
-            const auto read = [&](int64_t row) { return static_cast<int64_t>(parameters[row * size + k]); };
-            logits[k] = fixed.natural_to_base_2(read(0));
-            const int64_t count = image.channels * (image.channels - 1) / 2;
-            for (int64_t number = 0; number < count; number++)
-                couplings[number * size + k] = fixed.tanh(read(1 + 2 * image.channels + number));
-            for (int64_t channel = 0; channel < image.channels; channel++) {
-                const int64_t at = channel * size + k;
-                means[at] = limit(read(1 + channel) + moved(channel, k, centers), -bound, bound) * (image.levels - 1);
-                const int64_t log_scale =
-                    limit(read(1 + image.channels + channel), c.smallest_log_scale, c.largest_log_scale) -
-                    c.reduction;
-                int64_t bits = fixed.natural_to_base_2(log_scale) + c.log_of_unit;
-                excess[at] = std::max<int64_t>(0, bits - WIDEST);
-                bits -= excess[at];
-                mantissas[at] = fixed.power(bits & ((int64_t(1) << LOG_BITS) - 1)) >> (POWER_BITS - SCALE_BITS);
-                shifts[at] = limit((bits >> LOG_BITS) + PARAMETER_BITS + SCALE_BITS - LOG_BITS, 2, 62);
-            }
-        }
+        const int64_t size = c.components, channels = image.channels;
+        const int64_t count = static_cast<int64_t>(rows.size()) / lanes;
+        for (int64_t row = 0; row < count; row++)
+#pragma omp simd
+            for (int64_t k = 0; k < size; k++)
+                rows[row * lanes + k] = static_cast<int64_t>(parameters[row * size + k]);
+        if (centers != nullptr)
+            for (int64_t k = 0, reference = 0; k < size; k++, reference = (reference + 1) % c.references)
+                for (int64_t channel = 0; channel < channels; channel++)
+                    around[channel * lanes + k] = centers[reference * channels + channel];
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) logits[k] = k < size ? fixed.natural_to_base_2(rows[k]) : NEVER;
+        int64_t *coupling = couplings();
+#pragma omp simd
+        for (int64_t at = 0; at < channels * (channels - 1) / 2 * lanes; at++) coupling[at] = fixed.tanh(coupling[at]);
+        for (int64_t channel = 0; channel < channels; channel++) read_channel(channel);
     }
 
     template <class Choice> int64_t draw(int64_t channel, Interval in, const int64_t *before, Choice &choice) {
         prepare(channel, before);
-        int64_t heaviest = INT64_MIN;
-        for (int64_t k = 0; k < size; k++) {
-            components[k] = anchored(channel, k, in);
-            own[k] = without(channel, k, in);
-            given[k] = own[k] + fixed.logarithm(std::max<int64_t>(1, components[k].mass));
-            heaviest = std::max(heaviest, given[k]);
-        }
+        measure(channel, in);
         if (c.centers) own = given;
-        int64_t largest = INT64_MIN;
-        for (int64_t k = 0; k < size; k++) {
-            weights[k] = c.min_weight == 0 || fixed.power(heaviest - given[k]) >= c.min_weight;
-            if (weights[k]) largest = std::max(largest, own[k]);
+        const int64_t heaviest = largest_of(given), least = c.min_weight;
+        int64_t largest = INT64_MIN, total = 0, whole = 0;
+#pragma omp simd reduction(max : largest)
+        for (int64_t k = 0; k < lanes; k++) {
+            weights[k] = least == 0 || fixed.power(heaviest - given[k]) >= least;
+            largest = std::max(largest, weights[k] ? own[k] : INT64_MIN);
         }
-        int64_t total = 0, whole = 0;
-        for (int64_t k = 0; k < size; k++) {
-            if (weights[k]) weights[k] = fixed.power(largest - own[k]) >> (POWER_BITS - WEIGHT_BITS);
-            total += weights[k] * components[k].mass;
+#pragma omp simd reduction(+ : total, whole)
+        for (int64_t k = 0; k < lanes; k++) {
+            weights[k] = weights[k] ? fixed.power(largest - own[k]) >> (POWER_BITS - WEIGHT_BITS) : 0;
+            total += weights[k] * masses[k];
             whole += weights[k];
         }
+        const int64_t first = std::max_element(given.begin(), given.end()) - given.begin();
         if (c.centers) {
             const int64_t divisor = (whole << POWER_BITS) >> spare;
             return choose(choice, channel, in, [&](int64_t value) {
                 int64_t sum = 0;
-                for (int64_t k = 0; k < size; k++) sum += center(k, in) < value ? weights[k] : 0;
+                for (int64_t k = 0; k < lanes; k++) sum += center(k, in) < value ? weights[k] : 0;
                 return ((sum << POWER_BITS) >> spare) * TOTAL / divisor;
             });
         }
         total >>= spare;
-        const int64_t count = in.high - in.low + 1, least = c.exact ? count : 0;
-        return choose(choice, channel, in, [&](int64_t value) {
+        const int64_t values = in.high - in.low + 1, ones = c.exact ? values : 0;
+        const auto below = [&](int64_t value) {
             const int64_t sum = total == 0 ? value - in.low : sum_below(channel, value);
-            return sum * (TOTAL - least) / (total == 0 ? count : total) + (c.exact ? value - in.low : 0);
-        });
+            return sum * (TOTAL - ones) / (total == 0 ? values : total) + (c.exact ? value - in.low : 0);
+        };
+        return choose(choice, channel, in, below, center(first, in));
     }
 
     void take(int64_t channel, const int64_t *drawn) {
         prepare(channel, drawn);
-        const Interval in{drawn[channel], drawn[channel]};
-        int64_t largest = INT64_MIN;
-        for (int64_t k = 0; k < size; k++) {
-            components[k] = anchored(channel, k, in);
-            own[k] = without(channel, k, in) + fixed.logarithm(std::max<int64_t>(1, components[k].mass));
-            largest = std::max(largest, own[k]);
-        }
-        for (int64_t k = 0; k < size; k++) logits[k] = own[k] - largest;
+        measure(channel, {drawn[channel], drawn[channel]});
+        const int64_t largest = largest_of(given);
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) logits[k] = given[k] - largest;
     }
 
   private:
-    // A component within an interval, as `_Parts` in Python.
-    struct Component {
-        int64_t mode, anchor, start, mass;
-    };
+    static constexpr int64_t NEVER = -(int64_t(1) << 60);  // the logit of a padding component
 
-    // What `around` in Python adds to the mean of a channel.
-    int64_t moved(int64_t channel, int64_t k, const int64_t *centers) const {
-        if (centers == nullptr) return 0;
-        const int64_t *around = centers + k % c.references * image.channels;
-        int64_t own = 0;
+    // The rows of `rows` are those of the parameters: logits, means, log-scales, couplings.
+    int64_t *couplings() { return rows.data() + (1 + 2 * image.channels) * lanes; }
+
+    static int64_t largest_of(const std::vector<int64_t> &values) {
+        int64_t largest = INT64_MIN;
+#pragma omp simd reduction(max : largest)
+        for (size_t k = 0; k < values.size(); k++) largest = std::max(largest, values[k]);
+        return largest;
+    }
+
+    // Computes the means and scales of a channel. A mean is relative to the center of its component, as `around` in
+    // Python.
+    void read_channel(int64_t channel) {
+        constexpr int64_t bound = int64_t(16) << PARAMETER_BITS;
+        const int64_t *first = rows.data() + (1 + channel) * lanes, *log_scales = first + image.channels * lanes;
+        const int64_t *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
+        const int64_t *reference = around.data() + channel * lanes;
+        std::fill(mean.begin(), mean.end(), 0);
         for (int64_t earlier = 0; earlier < channel; earlier++)
-            own += couplings[(channel * (channel - 1) / 2 + earlier) * size + k] * around[earlier];
-        return around[channel] - (own >> TANH_BITS);
+#pragma omp simd
+            for (int64_t k = 0; k < lanes; k++)
+                mean[k] += coupling[earlier * lanes + k] * around[earlier * lanes + k];
+        int64_t *moved = means.data() + channel * lanes, *mantissa = mantissas.data() + channel * lanes;
+        int64_t *shift = shifts.data() + channel * lanes, *over = excess.data() + channel * lanes;
+        const int64_t most = image.levels - 1, small = c.smallest_log_scale, large = c.largest_log_scale;
+        const int64_t reduction = c.reduction, unit = c.log_of_unit;
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) {
+            moved[k] = limit(first[k] + reference[k] - (mean[k] >> TANH_BITS), -bound, bound) * most;
+            const int64_t wide = fixed.natural_to_base_2(limit(log_scales[k], small, large) - reduction) + unit;
+            over[k] = std::max<int64_t>(0, wide - WIDEST);
+            const int64_t bits = wide - over[k];
+            mantissa[k] = fixed.power(bits & ((int64_t(1) << LOG_BITS) - 1)) >> (POWER_BITS - SCALE_BITS);
+            shift[k] = limit((bits >> LOG_BITS) + PARAMETER_BITS + SCALE_BITS - LOG_BITS, 2, 62);
+        }
     }
 
     void prepare(int64_t channel, const int64_t *before) {
-        for (int64_t k = 0; k < size; k++) mean[k] = means[channel * size + k];
-        const int64_t *coupling = couplings.data() + channel * (channel - 1) / 2 * size;
-        for (int64_t earlier = 0; earlier < channel; earlier++, coupling += size)
-            for (int64_t k = 0; k < size; k++) mean[k] += coupling[k] * (2 * before[earlier] - (image.levels - 1));
+        std::copy_n(means.data() + channel * lanes, lanes, mean.data());
+        const int64_t *coupling = couplings() + channel * (channel - 1) / 2 * lanes;
+        for (int64_t earlier = 0; earlier < channel; earlier++, coupling += lanes) {
+            const int64_t doubled = 2 * before[earlier] - (image.levels - 1);
+#pragma omp simd
+            for (int64_t k = 0; k < lanes; k++) mean[k] += coupling[k] * doubled;
+        }
     }
 
-    int64_t position(int64_t channel, int64_t k, int64_t edge) const {
-        const int64_t at = channel * size + k, distance = (2 * edge - image.levels) * (int64_t(1) << PARAMETER_BITS);
-        return limit((distance - mean[k]) * mantissas[at] >> shifts[at], -FARTHEST, FARTHEST);
+    // Computes the components within an interval, as `_Parts` in Python. `own` is the base-2 logarithm of a component's
+    // weight, divided by the numbers by which its probabilities are multiplied, and `given` that of its weight given the
+    // interval.
+    void measure(int64_t channel, Interval in) {
+        const int64_t first = in.low == 0, last = in.high == image.levels - 1;
+        const int64_t *mantissa = mantissas.data() + channel * lanes, *shift = shifts.data() + channel * lanes;
+        const int64_t *over = excess.data() + channel * lanes;
+        const int64_t from = edge(in.low), to = edge(in.high + 1), inner = !first && !last;
+        const FixedPoint functions = fixed;
+#pragma omp simd
+        for (int64_t k = 0; k < lanes; k++) {
+            const int64_t lower = position(from, mean[k], mantissa[k], shift[k]);
+            const int64_t upper = position(to, mean[k], mantissa[k], shift[k]);
+            const int64_t right = last ? 0 : upper <= 0, left = first || right ? 0 : lower >= 0;
+            const int64_t mode = left - right;
+            const int64_t found = functions.softplus(right ? upper : -lower), anchor = mode == 0 ? 0 : found;
+            const int64_t at_lower = distribution(functions, lower, mode, anchor), start = first ? 0 : at_lower;
+            const int64_t at_upper = distribution(functions, upper, mode, anchor), all = left ? 0 : ONE;
+            const int64_t end = last ? all : at_upper;
+            modes[k] = mode;
+            anchors[k] = anchor;
+            starts[k] = start;
+            masses[k] = end - start;
+            own[k] = logits[k] - anchor - over[k] * inner;
+            given[k] = own[k] + functions.logarithm(std::max<int64_t>(1, end - start));
+        }
     }
 
-    Component anchored(int64_t channel, int64_t k, Interval in) const {
-        const int64_t lower = position(channel, k, in.low), upper = position(channel, k, in.high + 1);
-        const bool first = in.low == 0, last = in.high == image.levels - 1;
-        const bool right = upper <= 0 && !last, left = lower >= 0 && !first && !right;
-        const int64_t mode = int64_t(left) - int64_t(right);
-        const int64_t anchor = right ? fixed.softplus(upper) : left ? fixed.softplus(-lower) : 0;
-        const int64_t start = first ? 0 : distribution(fixed, lower, mode, anchor);
-        const int64_t end = last ? (left ? 0 : ONE) : distribution(fixed, upper, mode, anchor);
-        return {mode, anchor, start, end - start};
-    }
+    // The lower edge of a value, doubled, on the scale of means.
+    int64_t edge(int64_t value) const { return (2 * value - image.levels) * (int64_t(1) << PARAMETER_BITS); }
 
-    // Base-2 logarithm of a component's weight, divided by the numbers by which its probabilities are multiplied.
-    int64_t without(int64_t channel, int64_t k, Interval in) const {
-        const bool inner = in.low > 0 && in.high < image.levels - 1;
-        return logits[k] - components[k].anchor - (inner ? excess[channel * size + k] : 0);
+    static int64_t position(int64_t edge, int64_t mean, int64_t mantissa, int64_t shift) {
+        return limit((edge - mean) * mantissa >> shift, -FARTHEST, FARTHEST);
     }
 
     int64_t sum_below(int64_t channel, int64_t value) const {
+        const int64_t *mantissa = mantissas.data() + channel * lanes, *shift = shifts.data() + channel * lanes;
+        const int64_t at = edge(value);
+        const FixedPoint functions = fixed;
         int64_t sum = 0;
-        for (int64_t k = 0; k < size; k++) {
-            if (weights[k] == 0) continue;
-            const Component &one = components[k];
-            const int64_t found = distribution(fixed, position(channel, k, value), one.mode, one.anchor) - one.start;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < lanes; k++) {
+            const int64_t place = position(at, mean[k], mantissa[k], shift[k]);
+            const int64_t found = distribution(functions, place, modes[k], anchors[k]) - starts[k];
             sum += weights[k] * std::max<int64_t>(0, found);
         }
         return sum >> spare;
@@ -183,11 +218,9 @@ class IntegerMixture : public IntegerHead {
     const Constants c;
     const Image image;
     const FixedPoint &fixed;
-    int64_t size;
-    std::vector<int64_t> logits, mean, means, mantissas, shifts, excess, couplings;
-    std::vector<Component> components;
-    std::vector<int64_t> given, own, weights;
-    int64_t spare;
+    const int64_t lanes, spare;
+    std::vector<int64_t> rows, means, mantissas, shifts, excess, around;
+    std::vector<int64_t> logits, mean, given, own, weights, modes, anchors, starts, masses;
 };
 
 }  // namespace

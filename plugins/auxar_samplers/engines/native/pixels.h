@@ -25,9 +25,9 @@
 //     };
 //
 // The class of a head with integer frequencies derives from `IntegerHead`. Its method `draw` is a template of a class
-// `Choice`. It gets a `Choice &choice` in place of random numbers, and returns `choose(choice, channel, in, below)`,
-// where below(value) is the sum of the frequencies of in.low … value - 1, out of `TOTAL`. The same code then draws and
-// decodes.
+// `Choice`. It gets a `Choice &choice` in place of random numbers, and returns `choose(choice, channel, in, below)` or
+// `choose(choice, channel, in, below, guess)`, where below(value) is the sum of the frequencies of in.low … value - 1,
+// out of `TOTAL`, and `guess` a probable value, where the search begins. The same code then draws and decodes.
 
 #pragma once
 
@@ -62,20 +62,39 @@ struct IntegerHead {
     }
 };
 
-// Finds the value in low … high whose range of frequencies contains `target`, for an increasing function `below`.
-template <class F> int64_t find_value(int64_t low, int64_t high, int64_t target, F below) {
-    while (low < high) {
-        const int64_t middle = (low + high + 1) / 2;
-        if (below(middle) <= target) low = middle;
-        else high = middle - 1;
+// A value, and the range of frequencies start … end - 1 that belongs to it.
+struct Found {
+    int64_t value, start, end;
+};
+
+// Finds the value in an interval whose range of frequencies contains `target`, for an increasing function `below`. The
+// search goes in steps of doubling size from `guess`, until the value lies between two steps.
+template <class F> Found find_value(Interval in, int64_t target, F below, int64_t guess) {
+    Found found{in.low, 0, TOTAL};
+    int64_t high = in.high, next = guess, step = 1;
+    while (found.value < high) {
+        next = limit(next, found.value + 1, high);
+        const int64_t sum = below(next);
+        const bool up = sum <= target;
+        if (up) found.value = next, found.start = sum;
+        else high = next - 1, found.end = sum;
+        const bool between = found.value > in.low && high < in.high;
+        next = between ? (found.value + high + 1) / 2 : up ? next + step : next - step;
+        step *= 2;
     }
-    return low;
+    return found;
 }
 
-// Chooses a value in an interval by random numbers, one for each channel.
-template <class F> int64_t choose(const double *uniforms, int64_t channel, Interval in, F below) {
+// Chooses a value in an interval by random numbers, one for each channel. It is probably near `guess`.
+template <class F>
+int64_t choose(const double *uniforms, int64_t channel, Interval in, F below, int64_t guess) {
     const int64_t target = static_cast<int64_t>(uniforms[channel] * static_cast<double>(TOTAL));
-    return find_value(in.low, in.high, target, below);
+    return find_value(in, target, below, guess).value;
+}
+
+// Chooses a value in an interval, which is probably near the middle.
+template <class Choice, class F> int64_t choose(Choice &choice, int64_t channel, Interval in, F below) {
+    return choose(choice, channel, in, below, (in.low + in.high + 1) / 2);
 }
 
 // The range decoder of one image's stream.
@@ -109,12 +128,11 @@ class Stream {
 };
 
 // Chooses a value in an interval by the bytes of a stream.
-template <class F> int64_t choose(Stream &stream, int64_t, Interval in, F below) {
-    const int64_t value = find_value(in.low, in.high, stream.target(), below);
-    const int64_t start = value == in.low ? 0 : below(value), end = value == in.high ? TOTAL : below(value + 1);
+template <class F> int64_t choose(Stream &stream, int64_t, Interval in, F below, int64_t guess) {
+    const Found found = find_value(in, stream.target(), below, guess);
     // At least 1: a frequency of 0, which would be a mistake of the head, would lead to an endless loop.
-    stream.take(start, std::max<int64_t>(1, end - start));
-    return value;
+    stream.take(found.start, std::max<int64_t>(1, found.end - found.start));
+    return found.value;
 }
 
 // The center of a sub-pixel, as `center` in auxar/model/support.py computes it.
@@ -325,7 +343,7 @@ struct Noted {
     int64_t &start, &frequency;
 };
 
-template <class F> int64_t choose(Noted &noted, int64_t, Interval in, F below) {
+template <class F> int64_t choose(Noted &noted, int64_t, Interval in, F below, int64_t) {
     const bool inside = in.low <= noted.value && noted.value <= in.high;
     const int64_t own = inside ? noted.value : in.low;
     noted.start = own == in.low ? 0 : below(own);
