@@ -16,7 +16,7 @@ from auxar_integers.tracing import sizes_of
 from auxar_layers.integer_convolutions import IntegerLayer, largest_sums
 from auxar_layers.integer_functions import EXACT, IntegerFunction
 from auxar_samplers.engines.native.functions import applied
-from auxar_samplers.engines.native.pieces import Pieces
+from auxar_samplers.engines.native.words import Convolver
 
 PIXELS = 4096
 """Pixels of the images that are computed at once, so that the processor's cache holds their values."""
@@ -48,7 +48,7 @@ class IntegerGraph(nn.Module):
             self.unneeded.setdefault(user, []).append(name)
         for each in operations:
             if isinstance(each.module, IntegerLayer):
-                each.module.faster = Pieces(each.module.integers.detach().permute(2, 3, 1, 0)).convolve
+                each.module.faster = Convolver(each.module.integers.detach().permute(2, 3, 1, 0)).convolve
         self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
 
     def forward(self, **inputs: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from auxar.numerics.threads import threads
 from auxar_layers import integer_functions as functions
 from auxar_samplers.engines.native.functions import applied
 from auxar_samplers.engines.native.library import library
-from auxar_samplers.engines.native.pieces import Pieces
+from auxar_samplers.engines.native.words import Convolver
 
 pytestmark = needs_native
 
@@ -39,19 +39,19 @@ def test_convolutions_by_bytes_are_exact(seed, sizes, image, kernel, padding, co
     numbers, (images, channels, outputs) = np.random.default_rng(seed), sizes
     weight, bias = integers(numbers, (outputs, channels, *kernel), 2**15 - 129), integers(numbers, (outputs,), 2**40)
     weight[..., 0, numbers.integers(kernel[1])] = 0  # as in causal kernels
-    pieces = Pieces(weight.permute(2, 3, 1, 0))
-    if not library().most_inputs_of_pieces():
+    convolver = Convolver(weight.permute(2, 3, 1, 0))
+    if not library().most_inputs_of_words():
         pytest.skip("this processor does not multiply bytes")
-    assume(pieces.made is not None)  # There are none if all weights are 0.
+    assume(convolver.made is not None)  # There are none if all weights are 0.
     height, width = (size + 2 * padding - length + 1 for size, length in zip(image, kernel, strict=True))
     if min(height, width) < 1:
         return
     x = integers(numbers, (images, channels, *image), 2**15 - 1)
     with threads(count):
-        found = pieces.convolve(x, height, width, padding, bias)
+        found = convolver.convolve(x, height, width, padding, bias)
         assert torch.equal(found.movedim(3, 1), functional.conv2d(x, weight, bias, padding=padding))
         x[-1, -1, -1, -1] = numbers.choice([2**15, -(2**15) - 1, 0.5, np.nan])
-        assert pieces.convolve(x, height, width, padding, bias) is None
+        assert convolver.convolve(x, height, width, padding, bias) is None
 
 
 @given(

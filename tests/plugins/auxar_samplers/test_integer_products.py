@@ -1,4 +1,4 @@
-"""Tests that products of integers in 8-bit pieces are exact, for every size, and for values that no pieces can hold."""
+"""Tests that products of integers of 16 bits are exact, for every size, and also if values have more bits."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from auxar.numerics.threads import threads
 from auxar_samplers.compiler.program import Layout, Product
-from auxar_samplers.engines.native.library import library
-from auxar_samplers.engines.native.pieces import weights_in_pieces
+from auxar_samplers.engines.native.library import Kept, library
+from auxar_samplers.engines.native.words import packed_weights
 
 LARGEST = 2**15
-LEAST, MOST = -LARGEST - 128, LARGEST - 129
-"""Range of weights that two signed pieces can represent."""
+LEAST, MOST = -LARGEST, LARGEST - 1
 
 
 def integers(numbers, shape, least, most):
@@ -25,8 +24,8 @@ def integers(numbers, shape, least, most):
     return torch.from_numpy(np.where(numbers.random(shape) < 0.3, np.clip(ends, least, most), found)).double()
 
 
-def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, count=1):
-    """A product of random integers. Returns its result, and that of Python's integers."""
+def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, weight=LARGEST, count=1):
+    """A product of random integers with weights of -weight … weight. Returns its result, and that of Python's integers."""
     batch = 2 if rows % 2 == 0 else 1
     slots = rows // batch
     layout = Layout(batch, torch.zeros(1, dtype=torch.float64))
@@ -37,7 +36,7 @@ def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, count=1
         scratch.values.copy_(values)
         operands.append(scratch)
         inputs.append(values)
-    matrices = tuple(integers(numbers, (size, outputs), LEAST, MOST) for size in sizes)
+    matrices = tuple(integers(numbers, (size, outputs), -weight, min(weight, MOST)) for size in sizes)
     bias = integers(numbers, (outputs,), -(2**40), 2**40)
     table = None
     start = bias.expand(rows, outputs)
@@ -60,21 +59,23 @@ def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, count=1
     rows=st.integers(1, 40),
     sizes=st.lists(st.integers(1, 150), min_size=1, max_size=3),
     outputs=st.integers(1, 90),
+    weight=st.sampled_from([1, 500, 2**11, 2**13, LARGEST]),
     initial=st.booleans(),
     count=st.integers(1, 3),
 )
-@example(seed=0, rows=16, sizes=[64], outputs=16, initial=False, count=1)
-@example(seed=0, rows=1, sizes=[1], outputs=1, initial=True, count=2)
-@example(seed=0, rows=2, sizes=[64, 65], outputs=130, initial=True, count=1)
-def test_products_of_integers_are_exact(seed, rows, sizes, outputs, initial, count):
+@example(seed=0, rows=16, sizes=[64], outputs=16, weight=LARGEST, initial=False, count=1)
+@example(seed=0, rows=1, sizes=[1], outputs=1, weight=1, initial=True, count=2)
+@example(seed=0, rows=2, sizes=[64, 65], outputs=130, weight=2**11, initial=True, count=1)
+def test_products_of_integers_are_exact(seed, rows, sizes, outputs, weight, initial, count):
+    """Small weights have one part and large ones have two, and sums over many inputs have several blocks."""
     numbers = np.random.default_rng(seed)
-    found, exact = product(numbers, rows, sizes, outputs, initial=initial, count=count)
+    found, exact = product(numbers, rows, sizes, outputs, weight=weight, initial=initial, count=count)
     assert torch.equal(found.long(), exact)
 
 
 @needs_native
 @pytest.mark.parametrize("most", [LARGEST, 2**31 - 1, 2**31])
-def test_values_that_no_pieces_can_hold_are_multiplied_all_the_same(most):
+def test_values_of_more_bits_are_multiplied_all_the_same(most):
     found, exact = product(np.random.default_rng(0), 9, [70], 40, initial=False, most=most)
     assert torch.equal(found.long(), exact)
 
@@ -101,24 +102,33 @@ def test_fractions_are_multiplied_all_the_same(value):
 @needs_native
 def test_the_largest_sums_fit():
     """With the largest number of inputs, all values and weights at their ends."""
-    inputs = library().most_inputs_of_pieces() or 32768
-    for value, weight in ((-LARGEST, LEAST), (LARGEST - 1, MOST), (-LARGEST, MOST), (255 - LARGEST, LEAST)):
+    inputs = library().most_inputs_of_words() or 32768
+    for value, weight in ((-LARGEST, LEAST), (LARGEST - 1, MOST), (-LARGEST, MOST), (-LARGEST, 2048), (-LARGEST, -128)):
         matrix = torch.full((inputs, 1), float(weight), dtype=torch.float64)
         assert multiplied(torch.full((inputs,), float(value)), matrix).item() == inputs * value * weight
 
 
 @pytest.fixture
-def multiplies_pieces():
-    if not library().most_inputs_of_pieces():
-        pytest.skip("this processor does not multiply pieces")
+def multiplies_words():
+    if not library().most_inputs_of_words():
+        pytest.skip("this processor does not multiply integers of 16 bits")
 
 
 @needs_native
-@pytest.mark.usefixtures("multiplies_pieces")
+@pytest.mark.usefixtures("multiplies_words")
 @pytest.mark.parametrize("value", [0.5, LEAST - 1, MOST + 1, float("nan"), float("inf"), -(2.0**40)])
-def test_other_weights_have_no_pieces(value):
+def test_other_weights_are_not_packed(value):
     matrix = torch.zeros(3, 2, dtype=torch.float64)
-    assert weights_in_pieces(library(), matrix) is not None
+    assert packed_weights(library(), matrix, Kept()) is not None
     matrix[1, 1] = value
-    assert weights_in_pieces(library(), matrix) is None
-    assert weights_in_pieces(library(), torch.zeros(library().most_inputs_of_pieces() + 1, 1).double()) is None
+    assert packed_weights(library(), matrix, Kept()) is None
+    assert packed_weights(library(), torch.zeros(library().most_inputs_of_words() + 1, 1).double(), Kept()) is None
+
+
+@needs_native
+@pytest.mark.usefixtures("multiplies_words")
+@pytest.mark.parametrize(("weight", "inputs", "parts", "block"), [(500, 100, 1, 100), (1500, 100, 1, 40), (9000, 20, 2, 20)])
+def test_small_weights_have_one_part(weight, inputs, parts, block):
+    """Sums of 32768 · weight over a block are below 2³¹."""
+    words = packed_weights(library(), torch.full((inputs, 3), float(weight)).double(), Kept())
+    assert (words.parts, words.block) == (parts, block)

@@ -1,15 +1,23 @@
-// Exact products of integers in 8-bit pieces, for processors that multiply bytes faster than they multiply floats.
+// Exact products of integers of 16 bits, for processors that multiply pairs of them faster than floats.
 //
-// A value a of -32768 … 32767 is stored as the bytes of a + 32768, which are its lower and its higher piece:
-// a = 256 · higher + lower - 32768. A weight is 256 · higher + lower with signed pieces. The product of a row with a
-// column is then a sum of four products of bytes, minus 32768 times the sum of the column. Sums of products of bytes fit
-// into 32 bits, so they are exact, and the result is the same as in float64.
+// An instruction multiplies pairs of 16-bit numbers and adds their sum to 32 bits. Small weights are stored in one part,
+// larger ones in two: weight = 256 · higher + lower, where lower is a signed byte. Sums over a block of inputs, whose
+// length follows from the weights, fit into 32 bits, and sums of blocks are added in float64, so all sums are exact.
+// Processors with tiles (AMX) multiply 8-bit pieces of both numbers instead if there are enough rows.
 
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
 
-#if defined(__AVX512VNNI__)
+#include "structures.h"
+
+#if defined(__AVX2__)
+#define AUXAR_WORDS
 #include <immintrin.h>
 #endif
 #if defined(__AMX_INT8__) && defined(__linux__)
@@ -20,140 +28,62 @@
 
 namespace {
 
-// Weights are stored for groups of columns and blocks of inputs: for each group, for each block, first all lower and then
-// all higher pieces, each as (inputs / 4, columns, 4).
+// Weights are stored for groups of columns, with zeros for missing columns and inputs: for each group and each pair of
+// inputs, for each part, (columns, 2). Tiles take BLOCK inputs at once.
 constexpr int64_t GROUP = 16, BLOCK = 64, PIECE_BYTES = GROUP * BLOCK;
 // With more inputs than this, a sum of two products of bytes could need more than 32 bits.
 constexpr int64_t MOST_INPUTS = 32768;
+// With shorter blocks, adding up their sums takes longer than multiplying a second part.
+constexpr int64_t SHORTEST_BLOCK = 32;
+// Products of values with weights of this sum of magnitudes fit into 32 bits.
+constexpr int64_t MOST_WEIGHT = 65535;
 
-// Holds the products of up to 16 rows with a group of columns: of the lower pieces, of lower and higher ones, and of the
-// higher pieces.
+inline int64_t padded_inputs(int64_t inputs) {
+#if defined(AUXAR_AMX)
+    return (inputs + BLOCK - 1) / BLOCK * BLOCK;
+#else
+    return (inputs + 1) / 2 * 2;
+#endif
+}
+inline int64_t groups_of(int64_t outputs) { return (outputs + GROUP - 1) / GROUP; }
+inline int64_t lower_part(int64_t weight) { return static_cast<int8_t>(weight); }
+
+// How many 16-bit numbers weights in two parts take. As many bytes are enough for pieces of weights.
+inline int64_t size_of_parts(int64_t inputs, int64_t outputs) {
+    return 2 * GROUP * groups_of(outputs) * padded_inputs(inputs);
+}
+
+// The bytes of packed weights: parts, pieces, and a double for each column.
+inline int64_t bytes_of_words(int64_t inputs, int64_t outputs) {
+    return 3 * size_of_parts(inputs, outputs) + 8 * GROUP * groups_of(outputs);
+}
+
+#if defined(AUXAR_AMX)
+
+// The products of up to 16 rows with a group of columns: of lower pieces, of lower and higher ones, and of higher pieces.
+// A value is 256 · higher + lower - 32768 with unsigned pieces, and a weight 256 · higher + lower with signed ones.
 struct PieceSums {
-    alignas(64) int32_t low[16][GROUP], middle[16][GROUP], high[16][GROUP];
+    alignas(64) int32_t low[16][GROUP], middle[16][GROUP], other[16][GROUP], high[16][GROUP];
 };
 
-// Splits a matrix of weights (inputs, outputs) into `pieces`, which must hold zeros, and computes 32768 times the sum of
-// each column. Returns whether all weights are integers that two signed 8-bit pieces can represent.
-inline bool split_weights(const double *weight, int64_t inputs, int64_t outputs, int8_t *pieces, double *offsets) {
-    constexpr double least = -32768 - 128, most = 32767 - 128;
-    const int64_t blocks = (inputs + BLOCK - 1) / BLOCK;
-    for (int64_t n = 0; n < outputs; n++) offsets[n] = 0;
+// Packs weights (inputs, outputs) into pieces: for each group and each block of inputs, first all lower and then all
+// higher pieces, each as (inputs / 4, columns, 4). Computes 32768 times the sum of each column. Returns whether two signed
+// bytes can represent all weights.
+inline bool pack_pieces(const std::vector<int64_t> &weights, int64_t inputs, int64_t outputs, int8_t *pieces,
+                        double *offsets) {
+    const int64_t blocks = padded_inputs(inputs) / BLOCK;
     for (int64_t k = 0; k < inputs; k++)
-        for (int64_t n = 0; n < outputs; n++, weight++) {
-            if (!(*weight >= least && *weight <= most)) return false;
-            const int32_t whole = static_cast<int32_t>(*weight);
-            if (whole != *weight) return false;
-            const int8_t lower = static_cast<int8_t>(whole);
+        for (int64_t n = 0; n < outputs; n++) {
+            const int64_t weight = weights[k * outputs + n], lower = lower_part(weight);
+            if (weight > 32767 - 128) return false;
             int8_t *out = pieces + 2 * (n / GROUP * blocks + k / BLOCK) * PIECE_BYTES;
             out += k % BLOCK / 4 * (4 * GROUP) + n % GROUP * 4 + k % 4;
-            out[0] = lower;
-            out[PIECE_BYTES] = static_cast<int8_t>((whole - lower) / 256);
-            offsets[n] += 32768 * *weight;
+            out[0] = static_cast<int8_t>(lower);
+            out[PIECE_BYTES] = static_cast<int8_t>((weight - lower) / 256);
+            offsets[n] += 32768 * static_cast<double>(weight);
         }
     return true;
 }
-
-#if defined(__AVX512VNNI__)
-
-constexpr int64_t VECTOR_ROWS = 8;
-
-// Multiplies ROWS rows with GROUPS groups of columns. The pieces of a row's values are `inputs` bytes apart.
-template <int ROWS, int GROUPS>
-void multiply_vectors(const uint8_t *lower, const uint8_t *higher, int64_t inputs, const int8_t *weights,
-                      PieceSums *sums) {
-    __m512i low[ROWS][GROUPS], middle[ROWS][GROUPS], high[ROWS][GROUPS];
-#pragma GCC unroll 8
-    for (int m = 0; m < ROWS; m++)
-#pragma GCC unroll 4
-        for (int n = 0; n < GROUPS; n++) low[m][n] = middle[m][n] = high[m][n] = _mm512_setzero_si512();
-    for (int64_t block = 0; block < inputs / BLOCK; block++) {
-        for (int64_t k = 0; k < BLOCK / 4; k++) {
-            const int64_t at = block * BLOCK + 4 * k;
-#pragma GCC unroll 4
-            for (int n = 0; n < GROUPS; n++) {
-                const int8_t *own = weights + 2 * (n * inputs * GROUP + block * PIECE_BYTES) + k * 4 * GROUP;
-                const __m512i w0 = _mm512_loadu_si512(own), w1 = _mm512_loadu_si512(own + PIECE_BYTES);
-#pragma GCC unroll 8
-                for (int m = 0; m < ROWS; m++) {
-                    int32_t a0, a1;
-                    __builtin_memcpy(&a0, lower + m * inputs + at, 4);
-                    __builtin_memcpy(&a1, higher + m * inputs + at, 4);
-                    const __m512i v0 = _mm512_set1_epi32(a0), v1 = _mm512_set1_epi32(a1);
-                    low[m][n] = _mm512_dpbusd_epi32(low[m][n], v0, w0);
-                    middle[m][n] = _mm512_dpbusd_epi32(middle[m][n], v0, w1);
-                    high[m][n] = _mm512_dpbusd_epi32(high[m][n], v1, w1);
-                    middle[m][n] = _mm512_dpbusd_epi32(middle[m][n], v1, w0);
-                }
-            }
-        }
-    }
-#pragma GCC unroll 4
-    for (int n = 0; n < GROUPS; n++)
-#pragma GCC unroll 8
-        for (int m = 0; m < ROWS; m++) {
-            _mm512_store_si512(sums[n].low[m], low[m][n]);
-            _mm512_store_si512(sums[n].middle[m], middle[m][n]);
-            _mm512_store_si512(sums[n].high[m], high[m][n]);
-        }
-}
-
-template <int ROWS, int GROUPS>
-void multiply_rows(int64_t rows, const uint8_t *lower, const uint8_t *higher, int64_t inputs, const int8_t *weights,
-                   PieceSums *sums) {
-    if constexpr (ROWS > 0) {
-        if (rows == ROWS) multiply_vectors<ROWS, GROUPS>(lower, higher, inputs, weights, sums);
-        else multiply_rows<ROWS - 1, GROUPS>(rows, lower, higher, inputs, weights, sums);
-    }
-}
-
-// Splits values into the bytes of a + 32768. Returns whether all of them are integers in the range of pieces.
-inline bool split_values(const double *values, int64_t count, uint8_t *lower, uint8_t *higher) {
-    const __m512i offset = _mm512_set1_epi32(32768), most = _mm512_set1_epi32(65535);
-    __mmask16 outside = 0;
-    __mmask8 fractional = 0;
-    // Values out of the range of int32 become -2³¹, which is out of the range of pieces, too.
-    const auto shifted = [&](__m512d first, __m512d second) {
-        const __m256i one = _mm512_cvttpd_epi32(first), other = _mm512_cvttpd_epi32(second);
-        fractional |= _mm512_cmp_pd_mask(_mm512_cvtepi32_pd(one), first, _CMP_NEQ_UQ);
-        fractional |= _mm512_cmp_pd_mask(_mm512_cvtepi32_pd(other), second, _CMP_NEQ_UQ);
-        return _mm512_add_epi32(_mm512_inserti64x4(_mm512_castsi256_si512(one), other, 1), offset);
-    };
-    int64_t k = 0;
-    for (; k + 16 <= count; k += 16) {
-        const __m512i number = shifted(_mm512_loadu_pd(values + k), _mm512_loadu_pd(values + k + 8));
-        outside |= _mm512_cmpgt_epu32_mask(number, most);
-        _mm_storeu_si128(reinterpret_cast<__m128i *>(lower + k), _mm512_cvtepi32_epi8(number));
-        _mm_storeu_si128(reinterpret_cast<__m128i *>(higher + k), _mm512_cvtepi32_epi8(_mm512_srli_epi32(number, 8)));
-    }
-    if (k < count) {
-        const unsigned used = (1u << (count - k)) - 1;
-        const __m512i number = shifted(_mm512_maskz_loadu_pd(static_cast<__mmask8>(used), values + k),
-                                       _mm512_maskz_loadu_pd(static_cast<__mmask8>(used >> 8), values + k + 8));
-        outside |= _mm512_mask_cmpgt_epu32_mask(static_cast<__mmask16>(used), number, most);
-        _mm512_mask_cvtepi32_storeu_epi8(lower + k, static_cast<__mmask16>(used), number);
-        _mm512_mask_cvtepi32_storeu_epi8(higher + k, static_cast<__mmask16>(used), _mm512_srli_epi32(number, 8));
-    }
-    return outside == 0 && fractional == 0;
-}
-
-// Adds up the products of pieces of a row: out = start + (65536 · high + 256 · middle + low - offsets).
-inline void add_up(const PieceSums &sums, int64_t row, int64_t width, const double *start, const double *offsets,
-                   double *out) {
-    for (int64_t k = 0; k < width; k += 8) {
-        const __mmask8 used = width - k < 8 ? static_cast<__mmask8>((1 << (width - k)) - 1) : 0xFF;
-        const auto in = [&](const int32_t *values) {
-            return _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i *>(values + k)));
-        };
-        __m512d sum = _mm512_sub_pd(in(sums.low[row]), _mm512_maskz_loadu_pd(used, offsets + k));
-        sum = _mm512_fmadd_pd(in(sums.high[row]), _mm512_set1_pd(65536), sum);
-        sum = _mm512_fmadd_pd(in(sums.middle[row]), _mm512_set1_pd(256), sum);
-        _mm512_mask_storeu_pd(out + k, used, _mm512_add_pd(sum, _mm512_maskz_loadu_pd(used, start + k)));
-    }
-}
-
-#endif
-
-#if defined(AUXAR_AMX)
 
 struct alignas(64) TileConfiguration {
     uint8_t palette = 1, start = 0, reserved[14] = {};
@@ -170,9 +100,9 @@ bool tiles_allowed() {
 
 void configure_tiles(int64_t rows) {
     TileConfiguration configuration;
-    for (int tile = 0; tile < 7; tile++) {
+    for (int tile = 0; tile < 8; tile++) {
         configuration.bytes[tile] = BLOCK;
-        configuration.rows[tile] = static_cast<uint8_t>(tile < 5 ? rows : BLOCK / 4);
+        configuration.rows[tile] = static_cast<uint8_t>(tile < 6 ? rows : BLOCK / 4);
     }
     // `_tile_loadconfig` of older compilers says that it reads 8 bytes only, so that the others are not written.
     asm volatile("ldtilecfg %0" ::"m"(configuration));
@@ -185,35 +115,200 @@ void multiply_tiles(const uint8_t *lower, const uint8_t *higher, int64_t inputs,
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
+    _tile_zero(3);
     for (int64_t at = 0; at < inputs; at += BLOCK, weights += 2 * PIECE_BYTES) {
-        _tile_loadd(3, lower + at, inputs);
-        _tile_loadd(5, weights, 4 * GROUP);
-        _tile_loadd(6, weights + PIECE_BYTES, 4 * GROUP);
-        _tile_loadd(4, higher + at, inputs);
-        _tile_dpbusd(0, 3, 5);
-        _tile_dpbusd(1, 3, 6);
-        _tile_dpbusd(2, 4, 6);
-        _tile_dpbusd(1, 4, 5);
+        _tile_loadd(4, lower + at, inputs);
+        _tile_loadd(6, weights, 4 * GROUP);
+        _tile_loadd(7, weights + PIECE_BYTES, 4 * GROUP);
+        _tile_loadd(5, higher + at, inputs);
+        _tile_dpbusd(0, 4, 6);
+        _tile_dpbusd(1, 4, 7);
+        _tile_dpbusd(2, 5, 6);
+        _tile_dpbusd(3, 5, 7);
     }
     _tile_stored(0, sums.low, 4 * GROUP);
     _tile_stored(1, sums.middle, 4 * GROUP);
-    _tile_stored(2, sums.high, 4 * GROUP);
+    _tile_stored(2, sums.other, 4 * GROUP);
+    _tile_stored(3, sums.high, 4 * GROUP);
 }
 
 #endif
 
+// The length of blocks in which no column's sum of magnitudes is larger than MOST_WEIGHT, for a part of the weights, or 0
+// if there is none.
+template <class F> int64_t block_of(const int64_t *weights, int64_t inputs, int64_t outputs, F part) {
+    int64_t block = padded_inputs(inputs);
+    std::vector<int64_t> sums(outputs);
+    for (int64_t k = 0; k < inputs; k++) {
+        if (k % block == 0) std::fill(sums.begin(), sums.end(), 0);
+        bool fits = true;
+        for (int64_t n = 0; n < outputs; n++)
+            fits &= (sums[n] += std::abs(part(weights[k * outputs + n]))) <= MOST_WEIGHT;
+        if (fits) continue;
+        if (block < 4) return 0;
+        block = block * 3 / 8 * 2;
+        k = -1;
+    }
+    return block;
+}
+
+// Packs weights (inputs, outputs), which must be integers of 16 bits, into the zeros at `words.weights`, and sets the
+// other fields. Returns whether it is possible.
+inline bool pack_words(const double *weight, int64_t inputs, int64_t outputs, Words &words) {
+    std::vector<int64_t> whole(inputs * outputs);
+    for (int64_t k = 0; k < inputs * outputs; k++) {
+        if (!(weight[k] >= -32768 && weight[k] <= 32767) || weight[k] != std::floor(weight[k])) return false;
+        whole[k] = static_cast<int64_t>(weight[k]);
+    }
+    int16_t *const out = reinterpret_cast<int16_t *>(words.weights);
+    words.inputs = padded_inputs(inputs);
+    words.block = block_of(whole.data(), inputs, outputs, [](int64_t x) { return x; });
+    words.parts = words.block < std::min(SHORTEST_BLOCK, inputs) ? 2 : 1;
+    if (words.parts == 2)
+        words.block = std::min(block_of(whole.data(), inputs, outputs, lower_part),
+                               block_of(whole.data(), inputs, outputs, [](int64_t x) { return (x - lower_part(x)) / 256; }));
+    for (int64_t k = 0; k < inputs; k++)
+        for (int64_t n = 0; n < outputs; n++) {
+            const int64_t one = whole[k * outputs + n], lower = words.parts == 1 ? one : lower_part(one);
+            const int64_t pair = n / GROUP * words.inputs / 2 + k / 2;
+            int16_t *own = out + pair * words.parts * 2 * GROUP + n % GROUP * 2 + k % 2;
+            own[0] = static_cast<int16_t>(lower);
+            if (words.parts == 2) own[2 * GROUP] = static_cast<int16_t>((one - lower) / 256);
+        }
+    words.pieces = nullptr;
+#if defined(AUXAR_AMX)
+    int8_t *const pieces = reinterpret_cast<int8_t *>(out + size_of_parts(inputs, outputs));
+    double *const offsets = reinterpret_cast<double *>(pieces + 2 * words.inputs * GROUP * groups_of(outputs));
+    if (tiles_allowed() && pack_pieces(whole, inputs, outputs, pieces, offsets))
+        words.pieces = pieces, words.offsets = offsets;
+#endif
+    return true;
+}
+
+// Converts values to 16 bits. Returns whether all of them are integers of 16 bits.
+inline bool to_words(const double *values, int64_t count, int16_t *out) {
+    int32_t wrong = 0;
+#pragma omp simd reduction(| : wrong)
+    for (int64_t k = 0; k < count; k++) {
+        const double value = values[k] < -40000 ? -40000 : values[k] > 40000 ? 40000 : values[k];
+        const int32_t whole = static_cast<int32_t>(value);
+        out[k] = static_cast<int16_t>(whole);
+        wrong |= (whole != value) | (whole > 32767) | (whole < -32768);
+    }
+    return wrong == 0;
+}
+
+#if defined(AUXAR_WORDS)
+
+#if defined(__AVX512BW__)
+typedef __m512i Vector;
+constexpr int64_t LANES_OF_WORDS = 16, VECTOR_ROWS = 8;
+inline Vector load(const int16_t *from) { return _mm512_loadu_si512(from); }
+inline void store(int32_t *to, Vector sums) { _mm512_storeu_si512(to, sums); }
+inline Vector repeated(int32_t pair) { return _mm512_set1_epi32(pair); }
+inline Vector dot(Vector sum, Vector a, Vector b) {
 #if defined(__AVX512VNNI__)
+    // gcc copies the sum before and after the intrinsic function.
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+#else
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
+}
+#else
+typedef __m256i Vector;
+constexpr int64_t LANES_OF_WORDS = 8, VECTOR_ROWS = 3;
+inline Vector load(const int16_t *from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)); }
+inline void store(int32_t *to, Vector sums) { _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), sums); }
+inline Vector repeated(int32_t pair) { return _mm256_set1_epi32(pair); }
+inline Vector dot(Vector sum, Vector a, Vector b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+#endif
 
 constexpr int64_t PANEL = 4;  // groups
+typedef double Sums[PANEL * GROUP];
+
+// Adds the sums of a block of inputs: the lower part's, and 256 times the higher part's.
+template <int PARTS> inline void add_up(const int32_t *found, double *out) {
+#pragma omp simd
+    for (int64_t k = 0; k < GROUP; k++) out[k] += PARTS == 1 ? found[k] : found[k] + 256.0 * found[GROUP + k];
+}
+
+// Multiplies ROWS rows, which are `words.inputs` apart, with GROUPS groups of columns in PARTS parts. Adds to `sums`.
+template <int ROWS, int GROUPS, int PARTS>
+void multiply_vectors(const int16_t *rows, const Words &words, int64_t group, Sums *sums, int64_t column) {
+    constexpr int VECTORS = GROUP / LANES_OF_WORDS;
+    constexpr int OF_GROUP = PARTS * VECTORS, ALL = GROUPS * OF_GROUP;
+    constexpr int64_t size = PARTS * 2 * GROUP;
+    const int64_t stride = words.inputs / 2 * size;
+    const int16_t *weights = reinterpret_cast<const int16_t *>(words.weights) + group * stride;
+    for (int64_t first = 0; first < words.inputs; first += words.block) {
+        const int64_t end = std::min(first + words.block, words.inputs);
+        Vector total[ROWS][ALL];
+#pragma GCC unroll 8
+        for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+            for (int n = 0; n < ALL; n++) total[m][n] = repeated(0);
+        for (int64_t k = first; k < end; k += 2, weights += size) {
+#pragma GCC unroll 8
+            for (int n = 0; n < ALL; n++) {
+                const Vector weight = load(weights + n / OF_GROUP * stride + n % OF_GROUP * 2 * LANES_OF_WORDS);
+#pragma GCC unroll 8
+                for (int m = 0; m < ROWS; m++) {
+                    int32_t pair;
+                    std::memcpy(&pair, rows + m * words.inputs + k, sizeof pair);
+                    total[m][n] = dot(total[m][n], repeated(pair), weight);
+                }
+            }
+        }
+        alignas(64) int32_t found[ROWS][GROUPS][PARTS][GROUP];
+#pragma GCC unroll 8
+        for (int m = 0; m < ROWS; m++)
+#pragma GCC unroll 8
+            for (int n = 0; n < ALL; n++) store(&found[m][0][0][0] + n * LANES_OF_WORDS, total[m][n]);
+        for (int m = 0; m < ROWS; m++)
+            for (int n = 0; n < GROUPS; n++)
+                add_up<PARTS>(found[m][n][0], sums[m] + column + n * GROUP);
+    }
+}
+
+template <int ROWS, int GROUPS, int PARTS>
+void multiply_rows(int64_t rows, const int16_t *values, const Words &words, int64_t group, Sums *sums, int64_t column) {
+    if constexpr (ROWS > 0) {
+        if (rows == ROWS) multiply_vectors<ROWS, GROUPS, PARTS>(values, words, group, sums, column);
+        else multiply_rows<ROWS - 1, GROUPS, PARTS>(rows, values, words, group, sums, column);
+    }
+}
+
+// Multiplies up to VECTOR_ROWS rows with `count` groups. With few rows, several groups at once keep the processor from
+// waiting for the last sum.
+template <int PARTS>
+void multiply_panel(int64_t rows, const int16_t *values, const Words &words, int64_t group, int64_t count, Sums *sums) {
+    constexpr int MOST = VECTOR_ROWS, FEW = MOST / 2 / PARTS, SOME = PARTS == 1 ? MOST : MOST / 2;
+    int64_t n = 0;
+    for (; rows <= FEW && n + 4 <= count; n += 4)
+        multiply_rows<FEW, 4, PARTS>(rows, values, words, group + n, sums, n * GROUP);
+    for (; rows <= SOME && n + 2 <= count; n += 2)
+        multiply_rows<SOME, 2, PARTS>(rows, values, words, group + n, sums, n * GROUP);
+    for (; n < count; n++) multiply_rows<MOST, 1, PARTS>(rows, values, words, group + n, sums, n * GROUP);
+}
+
+#endif
+
+
+#if defined(AUXAR_WORDS)
+
+constexpr int64_t MOST_ROWS = 16;
 
 // Multiplies blocks of rows with panels of groups of columns: by tiles if there are enough rows, otherwise by vectors.
 class Multiplier {
   public:
-    explicit Multiplier(int64_t rows) {
+    Multiplier(const Words &words, int64_t rows) : words(words) {
 #if defined(AUXAR_AMX)
-        tiles = rows > VECTOR_ROWS && tiles_allowed();
+        tiles = rows > 1 && words.pieces != nullptr;
+        if (tiles) pieces.resize(2 * MOST_ROWS * words.inputs);
+#else
+        (void)rows;
 #endif
-        most = tiles ? 16 : VECTOR_ROWS;
     }
     ~Multiplier() {
 #if defined(AUXAR_AMX)
@@ -223,36 +318,52 @@ class Multiplier {
     Multiplier(const Multiplier &) = delete;
     Multiplier &operator=(const Multiplier &) = delete;
 
-    // The largest number of rows of a block.
-    int64_t most_rows() const { return most; }
-
-    // Multiplies a block of rows with up to `PANEL` groups. The pieces of a row are `inputs` bytes apart.
-    void multiply(int64_t rows, int64_t groups, const uint8_t *lower, const uint8_t *higher, int64_t inputs,
-                  const int8_t *weights, PieceSums *sums) {
-        const auto own = [&](int64_t group) { return weights + 2 * group * inputs * GROUP; };
+    // Begins a block of up to MOST_ROWS rows.
+    void begin(int64_t rows, const int16_t *values) {
+        height = rows, block = values;
 #if defined(AUXAR_AMX)
-        if (tiles) {
-            if (configured != rows) configure_tiles(rows);
-            configured = rows;
-            for (int64_t n = 0; n < groups; n++) multiply_tiles(lower, higher, inputs, own(n), sums[n]);
-            return;
+        if (!tiles) return;
+        if (configured != rows) configure_tiles(rows);
+        configured = rows;
+        for (int64_t k = 0; k < rows * words.inputs; k++) {
+            pieces[k] = static_cast<uint8_t>(values[k]);
+            pieces[MOST_ROWS * words.inputs + k] = static_cast<uint8_t>((values[k] + 32768) >> 8);
         }
 #endif
-        // 4 · rows · groups sums and pieces fit into 32 registers. With few rows, several groups at once keep the
-        // processor from waiting for the last sum.
-        int64_t n = 0;
-        if (rows <= 2 && groups == 4) {
-            multiply_rows<2, 4>(rows, lower, higher, inputs, weights, sums);
-            n = 4;
+    }
+
+    // Adds the products of the block with up to PANEL groups to `sums`.
+    void multiply(int64_t group, int64_t count, Sums *sums) {
+#if defined(AUXAR_AMX)
+        for (int64_t n = 0; tiles && n < count; n++) {
+            const int8_t *weights = words.pieces + 2 * (group + n) * words.inputs * GROUP;
+            multiply_tiles(pieces.data(), pieces.data() + MOST_ROWS * words.inputs, words.inputs, weights, found);
+            for (int64_t m = 0; m < height; m++)
+                for (int64_t k = 0; k < GROUP; k++)
+                    sums[m][n * GROUP + k] += 65536.0 * found.high[m][k] + 256.0 * found.middle[m][k] +
+                                              256.0 * found.other[m][k] + found.low[m][k] -
+                                              words.offsets[(group + n) * GROUP + k];
         }
-        for (; rows <= 4 && n + 2 <= groups; n += 2)
-            multiply_rows<4, 2>(rows, lower, higher, inputs, own(n), sums + n);
-        for (; n < groups; n++) multiply_rows<VECTOR_ROWS, 1>(rows, lower, higher, inputs, own(n), sums + n);
+        if (tiles) return;
+#endif
+        for (int64_t m = 0; m < height; m += VECTOR_ROWS) {
+            const int64_t rows = std::min(VECTOR_ROWS, height - m);
+            const int16_t *values = block + m * words.inputs;
+            if (words.parts == 1) multiply_panel<1>(rows, values, words, group, count, sums + m);
+            else multiply_panel<2>(rows, values, words, group, count, sums + m);
+        }
     }
 
   private:
+    const Words &words;
+    int64_t height = 0;
+    const int16_t *block = nullptr;
+#if defined(AUXAR_AMX)
     bool tiles = false;
-    int64_t most, configured = 0;  // `configured` is the number of rows for which the tiles are configured
+    int64_t configured = 0;  // the number of rows for which the tiles are configured
+    std::vector<uint8_t> pieces;
+    PieceSums found;
+#endif
 };
 
 #endif

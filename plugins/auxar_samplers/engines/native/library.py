@@ -37,9 +37,9 @@ NUMBER, ADDRESS = ctypes.c_int64, ctypes.c_void_p
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "names": (ctypes.c_char_p, (NUMBER,)),
     "most_operands": (NUMBER, ()),
-    "most_inputs_of_pieces": (NUMBER, ()),
-    "bytes_of_pieces": (NUMBER, (NUMBER, NUMBER)),
-    "pack_pieces": (NUMBER, (ADDRESS, NUMBER, NUMBER, ADDRESS, ADDRESS)),
+    "most_inputs_of_words": (NUMBER, ()),
+    "bytes_of_weights": (NUMBER, (NUMBER, NUMBER)),
+    "pack_weights": (NUMBER, (ADDRESS, NUMBER, NUMBER, ADDRESS)),
     "convolve": (NUMBER, (ADDRESS, NUMBER)),
     "apply_to_images": (None, (ADDRESS, ADDRESS, ADDRESS, NUMBER, NUMBER)),
     "compute_ranges": (None, (ADDRESS, ADDRESS, NUMBER)),

@@ -342,75 +342,68 @@ void product(const Instruction &instruction, const Program &program, const int64
     }
 }
 
-#if defined(__AVX512VNNI__)
+#if defined(AUXAR_WORDS)
 
-// Splits one thread's share of the rows of a product of integers into 8-bit pieces: first all rows' lower pieces, then
-// their higher ones.
-void split_rows(const Instruction &instruction, const Program &program, const int64_t *positions, const int64_t *rows,
-                int64_t row_count, int64_t thread, int64_t threads) {
+// Converts one thread's share of the rows of a product of integers to 16 bits.
+void rows_to_words(const Instruction &instruction, const Program &program, const int64_t *positions,
+                   const int64_t *rows, int64_t row_count, int64_t thread, int64_t threads) {
     const Clock &clock = program.clocks[instruction.clock];
     const int64_t *places =
         clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
-    const int64_t inputs = instruction.pieces->inputs, half = row_count * inputs;
     for (int64_t row = row_count * thread / threads; row < row_count * (thread + 1) / threads; row++) {
-        uint8_t *out = program.bytes + row * inputs;
+        int16_t *out = program.words + row * instruction.words->inputs;
         for (int32_t k = 0; k < instruction.operand_count; k++) {
             const Operand &operand = instruction.operands[k];
             const double *in = locate<double>(operand, positions, places, rows[row], program.batch);
             const int64_t count = operand.length * operand.channels;
-            if (!split_values(in, count, out, out + half))
-                __atomic_store_n(program.not_pieces, int64_t{1}, __ATOMIC_RELAXED);
+            if (!to_words(in, count, out)) __atomic_store_n(program.not_words, int64_t{1}, __ATOMIC_RELAXED);
             out += count;
         }
     }
 }
 
-// Computes one thread's share of a product of integers from the pieces of its rows. The result is that of `product`.
-void product_of_pieces(const Instruction &instruction, const Program &program, const int64_t *positions,
-                       const int64_t *rows, int64_t row_count, int64_t thread, int64_t threads) {
+// Computes one thread's share of a product of integers from its rows of 16 bits. The result is that of `product`.
+void product_of_words(const Instruction &instruction, const Program &program, const int64_t *positions,
+                      const int64_t *rows, int64_t row_count, int64_t thread, int64_t threads) {
     const Clock &clock = program.clocks[instruction.clock];
     const int64_t *places =
         clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
-    const Pieces &pieces = *instruction.pieces;
-    const int64_t outputs = instruction.output.channels, groups = (outputs + GROUP - 1) / GROUP;
-    const double *bias = reinterpret_cast<const double *>(instruction.bias);
-    Multiplier multiplier(row_count);
-    const int64_t most = multiplier.most_rows();
-    const int64_t blocks = (row_count + most - 1) / most;
+    const int64_t outputs = instruction.output.channels, groups = groups_of(outputs);
+    const int64_t blocks = (row_count + MOST_ROWS - 1) / MOST_ROWS;
     const int64_t from = groups * row_count * thread / threads, to = groups * row_count * (thread + 1) / threads;
+    Multiplier multiplier(*instruction.words, row_count);
     int64_t done = 0;
-    PieceSums sums[PANEL];
-    for (int64_t first = 0; first < groups; first += PANEL) {
-        const int64_t count = groups - first < PANEL ? groups - first : PANEL;
-        for (int64_t block = 0; block < blocks; block++) {
-            const int64_t begin = row_count * block / blocks, height = row_count * (block + 1) / blocks - begin;
+    Sums sums[MOST_ROWS];
+    for (int64_t block = 0; block < blocks; block++) {
+        const int64_t begin = row_count * block / blocks, height = row_count * (block + 1) / blocks - begin;
+        bool begun = false;
+        for (int64_t first = 0; first < groups; first += PANEL) {
+            const int64_t count = std::min(PANEL, groups - first), column = first * GROUP;
             const int64_t work = count * height, center = done + work / 2;
             done += work;
             if (center < from || center >= to) continue;
-            const uint8_t *lower = program.bytes + begin * pieces.inputs, *higher = lower + row_count * pieces.inputs;
-            const int8_t *weights = pieces.weights + 2 * first * pieces.inputs * GROUP;
-            multiplier.multiply(height, count, lower, higher, pieces.inputs, weights, sums);
+            if (!begun) multiplier.begin(height, program.words + begin * instruction.words->inputs);
+            begun = true;
+            const size_t bytes = std::min(count * GROUP, outputs - column) * sizeof(double);
+            const double *bias = reinterpret_cast<const double *>(instruction.bias);
             for (int64_t m = 0; m < height; m++) {
-                const int64_t row = rows[begin + m];
-                double *out = locate<double>(instruction.output, positions, nullptr, row, program.batch);
-                const double *start = bias;
                 if (instruction.initial != nullptr)
-                    start = locate<double>(*instruction.initial, positions, places, row, program.batch);
-                for (int64_t n = 0; n < count; n++) {
-                    const int64_t column = (first + n) * GROUP;
-                    const int64_t width = outputs - column < GROUP ? outputs - column : GROUP;
-                    add_up(sums[n], m, width, start + column, pieces.offsets + column, out + column);
-                }
+                    bias = locate<double>(*instruction.initial, positions, places, rows[begin + m], program.batch);
+                std::memcpy(sums[m], bias + column, bytes);
             }
+            multiplier.multiply(first, count, sums);
+            for (int64_t m = 0; m < height; m++)
+                std::memcpy(locate<double>(instruction.output, positions, nullptr, rows[begin + m], program.batch) + column,
+                            sums[m], bytes);
         }
     }
 }
 
 #else
 
-void split_rows(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t, int64_t) {}
-void product_of_pieces(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t,
-                       int64_t) {}
+void rows_to_words(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t, int64_t) {}
+void product_of_words(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t,
+                      int64_t) {}
 
 #endif
 
@@ -461,13 +454,13 @@ void run_part(const Program &program, const List &list, const int64_t *positions
             if (valid[slot])
                 for (int64_t image = 0; image < program.batch; image++) rows.push_back(slot * program.batch + image);
         const int64_t count = static_cast<int64_t>(rows.size());
-        if (instruction.pieces != nullptr) {
-            // Another thread may find values that are no pieces at any time, so only after the barrier do all agree.
-            const auto whole = [&] { return __atomic_load_n(program.not_pieces, __ATOMIC_RELAXED) == 0; };
-            if (whole()) split_rows(instruction, program, positions, rows.data(), count, thread, threads);
+        if (instruction.words != nullptr) {
+            // Another thread may find values of more bits at any time, so only after the barrier do all agree.
+            const auto whole = [&] { return __atomic_load_n(program.not_words, __ATOMIC_RELAXED) == 0; };
+            if (whole()) rows_to_words(instruction, program, positions, rows.data(), count, thread, threads);
             team.barrier();
             if (whole()) {
-                product_of_pieces(instruction, program, positions, rows.data(), count, thread, threads);
+                product_of_words(instruction, program, positions, rows.data(), count, thread, threads);
                 continue;
             }
         }
@@ -533,20 +526,17 @@ template <class T> int64_t padded_outputs(int64_t outputs) {
 
 extern "C" {
 int64_t most_operands() { return MOST_OPERANDS; }
-// The largest number of inputs of a product of integers in 8-bit pieces, or 0 if the processor does not support them.
-int64_t most_inputs_of_pieces() {
-#if defined(__AVX512VNNI__)
+// The largest number of inputs of a product of integers of 16 bits, or 0 if the processor does not multiply them.
+int64_t most_inputs_of_words() {
+#if defined(AUXAR_WORDS)
     return MOST_INPUTS;
 #else
     return 0;
 #endif
 }
-// The number of bytes of the pieces of a matrix of weights.
-int64_t bytes_of_pieces(int64_t inputs, int64_t outputs) {
-    return 2 * PIECE_BYTES * ((inputs + BLOCK - 1) / BLOCK) * ((outputs + GROUP - 1) / GROUP);
-}
-int64_t pack_pieces(const double *w, int64_t inputs, int64_t outputs, int8_t *pieces, double *offsets) {
-    return split_weights(w, inputs, outputs, pieces, offsets);
+int64_t bytes_of_weights(int64_t inputs, int64_t outputs) { return bytes_of_words(inputs, outputs); }
+int64_t pack_weights(const double *w, int64_t inputs, int64_t outputs, Words *words) {
+    return pack_words(w, inputs, outputs, *words);
 }
 int64_t tiles(int64_t rows, int64_t outputs, int64_t size) {
     const int64_t full = PANEL_VECTORS * (VECTOR_BYTES / size);

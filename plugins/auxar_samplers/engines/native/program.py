@@ -31,7 +31,7 @@ from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
 from auxar_samplers.engines.native.functions import constants_of
 from auxar_samplers.engines.native.library import Kept, codes, structures
-from auxar_samplers.engines.native.pieces import weights_in_pieces
+from auxar_samplers.engines.native.words import packed_weights
 
 
 class NativeProgram:
@@ -48,7 +48,7 @@ class NativeProgram:
         self._pack = getattr(library, f"pack_{suffix}")
         self._padded = getattr(library, f"padded_outputs_{suffix}")
         self._most_threads = most_threads
-        self._piece_bytes = 0
+        self._words = 0
         self.kept = Kept()
         self.structure = self._made()
         """The structure `Program`."""
@@ -71,8 +71,8 @@ class NativeProgram:
             slots=program.places.shape[1],
             batch=self._batch,
             outside=len(program.image) - 1,
-            bytes=address(torch.zeros(self._piece_bytes, dtype=torch.uint8)),
-            not_pieces=address(torch.zeros(1, dtype=torch.int64)),
+            words=address(torch.zeros(self._words, dtype=torch.int16)),
+            not_words=address(torch.zeros(1, dtype=torch.int64)),
         )
 
     def _threads(self, instructions: tuple[Instruction, ...]) -> int:
@@ -121,12 +121,10 @@ class NativeProgram:
             bias[:outputs] = product.bias
         else:  # The initial values contain the bias.
             made.initial = self.kept.address(self._operand(product.initial))
-        # The library multiplies 8-bit pieces if the weights are integers and the processor is fast at it.
-        if weight.dtype == torch.float64 and (found := weights_in_pieces(self._library, weight)) is not None:
-            pieces, offsets, inputs = found
-            own = structures.Pieces(self.kept.address(pieces), self.kept.address(offsets), inputs)
-            made.pieces = self.kept.address(own)
-            self._piece_bytes = max(self._piece_bytes, 2 * self._rows(product) * inputs)
+        # The library multiplies integers of 16 bits if the weights are such integers and the processor is fast at it.
+        if weight.dtype == torch.float64 and (words := packed_weights(self._library, weight, self.kept)) is not None:
+            made.words = self.kept.address(words)
+            self._words = max(self._words, self._rows(product) * words.inputs)
 
     def _check_product(self, product: Product) -> None:
         """Raises `UserError` if a matrix does not fit its operand and the output, or the program's dtype.

@@ -37,11 +37,13 @@ struct Constants {
     int64_t rounds;            // 1 if the shift is positive, so that results are rounded
 };
 
-// The weights of a product of integers in 8-bit pieces (integer_products.h).
-struct Pieces {
-    const int8_t *weights;
+// The weights of a product of integers (integer_products.h).
+struct Words {
+    char *weights;
+    int64_t inputs;  // number of inputs, padded with zeros
+    int64_t parts, block;
+    const int8_t *pieces;   // for tiles, or null
     const double *offsets;  // (outputs,): 32768 times the sum of each column
-    int64_t inputs;         // number of inputs, padded with zeros to a multiple of 64
 };
 
 // A convolution of images of integers with stride 1. Outside of the images, values are 0.
@@ -51,9 +53,9 @@ struct ImageProduct {
     const int64_t *places;                   // (count, 2): the row and the column that the first result reads
     int64_t count;
     const double *values;   // (batch, height, width, channels)
-    const int8_t *weights;  // the pieces of weights (count · channels, outputs)
-    const double *offsets, *bias;  // (outputs,): `offsets` as in `Pieces`
-    double *out;                   // (batch, rows, columns, outputs)
+    const Words *words;     // the weights (count · channels, outputs)
+    const double *bias;     // (outputs,)
+    double *out;            // (batch, rows, columns, outputs)
 };
 
 struct Instruction {
@@ -67,7 +69,7 @@ struct Instruction {
     const char *bias;        // bias of a product, padded to the width of the panels
     const Operand *initial;  // table of initial values, to which the product is added, or null
     const Constants *constants;  // of a function of integers, or null
-    const Pieces *pieces;        // of a product of integers, or null
+    const Words *words;          // of a product of integers, or null
 };
 
 struct List {
@@ -101,9 +103,9 @@ struct Program {
     double mark;
     int64_t channels, inputs, levels;
     int64_t source_threads;
-    uint8_t *bytes;        // room for the pieces of all rows of a product
-    int64_t *not_pieces;   // 1 as soon as a product had values that are no integers of -32768 … 32767. From then on, the
-                           // program multiplies without pieces.
+    int16_t *words;        // room for all rows of a product of integers
+    int64_t *not_words;    // 1 as soon as a product had values that are no integers of 16 bits. From then on, the
+                           // program multiplies in float64.
 };
 
 struct Image {
