@@ -1,7 +1,7 @@
 """Measures what integers cost: bits/dim, and the time of likelihoods and of sampling, against float32.
 
     python tests/benchmarks/integers.py RUN … --images 100 --markdown
-    python tests/benchmarks/integers.py RUN --widths 12/16 --speed 16
+    python tests/benchmarks/integers.py RUN --widths 13/14 --speed 16
 
 RUN is the folder of a finished run, or the name of a model that comes trained. Nothing is written into it. For each run
 and each pair of widths (bits of weights / bits of values between layers), the output has the mean of the bits/dim in
@@ -36,7 +36,7 @@ from auxar.model import Chain
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
 
-WIDTHS = ["8/12", "12/12", "12/14", "12/16", "16/16"]
+WIDTHS = ["8/12", "12/12", "12/14", "13/14", "16/16"]
 RANGES = 256
 """Number of training images from which the ranges of values are taken."""
 REPEATS = 3
