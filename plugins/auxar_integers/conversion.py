@@ -51,9 +51,9 @@ LARGEST_WEIGHT = 2**15 - 129
 class IntegerConfig:
     """Integers, whose sums and products are exact, so that frequencies and samples are the same on every machine."""
 
-    weights: int = attrs.field(default=13, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
-    """Bits of each weight, 4 … 16. With about 13 or fewer, most products take half the time."""
-    activations: int = attrs.field(default=14, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
+    weights: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
+    """Bits of each weight, 4 … 16. Products with weights of at most about 13 bits take half the time."""
+    activations: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
     """Bits of each value between layers, 4 … 16."""
 
 

@@ -350,12 +350,16 @@ void rows_to_words(const Instruction &instruction, const Program &program, const
     const Clock &clock = program.clocks[instruction.clock];
     const int64_t *places =
         clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
-    for (int64_t row = row_count * thread / threads; row < row_count * (thread + 1) / threads; row++) {
+    const int64_t end = row_count * (thread + 1) / threads;
+    for (int64_t row = row_count * thread / threads; row < end; row++) {
         int16_t *out = program.words + row * instruction.words->inputs;
         for (int32_t k = 0; k < instruction.operand_count; k++) {
             const Operand &operand = instruction.operands[k];
             const double *in = locate<double>(operand, positions, places, rows[row], program.batch);
             const int64_t count = operand.length * operand.channels;
+            // Rows are far apart, so the processor does not foresee that the next one will be read.
+            const double *next = locate<double>(operand, positions, places, rows[std::min(row + 1, end - 1)], program.batch);
+            for (int64_t at = 0; at < count; at += 8) __builtin_prefetch(next + at);
             if (!to_words(in, count, out)) __atomic_store_n(program.not_words, int64_t{1}, __ATOMIC_RELAXED);
             out += count;
         }
