@@ -68,7 +68,8 @@ def main() -> None:
     save(letters.sample(52, condition="all", seed=0, rule="guided").sheet(columns=26, zoom=1), f"{LETTERS}.png")
     save(letter_maps(), f"{LETTERS}-maps.png")
     if options.photograph:
-        save(enlarged_photograph(options.photograph), f"{PHOTOS}-enlarged.webp")
+        save(enlarged_photograph(options.photograph, 1), f"{PHOTOS}-enlarged.webp")
+        save(enlarged_photograph(options.photograph, 2), f"{PHOTOS}-enlarged-twice.webp")
         save(retouched_photograph(options.photograph), f"{PHOTOS}-map.webp")
     if options.quickstart:
         smileys = auxar.load(options.quickstart).sample(16, seed=0)
@@ -138,17 +139,22 @@ def rows_of(files: Sequence[Path]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).long()
 
 
-def enlarged_photograph(file: Path) -> Image.Image:
-    """A part of a photograph at half its size, enlarged by the Lanczos filter and by the model, and the original."""
+def enlarged_photograph(file: Path, times: int) -> Image.Image:
+    """A part of a photograph that was halved some times, enlarged by the Lanczos filter and by the model, and itself."""
     photograph = Image.open(file).convert("RGB")
-    model = auxar.load(PHOTOS).at(photograph.height, photograph.width)
-    _, half = model.views([photograph])
-    drawn = model.draw_given(half.tensor, 1, rule="ancestral", seed=0).tensor[:, 0]
-    small = Image.fromarray(half.tensor[0].permute(1, 2, 0).byte().numpy())
+    sizes = [(photograph.height >> k, photograph.width >> k) for k in range(times)]
+    models = [auxar.load(PHOTOS).at(*size) for size in sizes]
+    given = models[0].prepare([photograph])
+    for model in models:
+        given = model.views(given)[1].tensor
+    drawn = given
+    for model in reversed(models):
+        drawn = model.draw_given(drawn, 1, rule="ancestral", seed=0).tensor[:, 0]
+    small, large = (Image.fromarray(each[0].permute(1, 2, 0).byte().numpy()) for each in (given, drawn))
     shown = {
-        "half the size": small.resize(photograph.size, Image.Resampling.NEAREST),
+        f"1/{2**times} of the size": small.resize(photograph.size, Image.Resampling.NEAREST),
         "Lanczos": small.resize(photograph.size, Image.Resampling.LANCZOS),
-        "drawn": Image.fromarray(drawn[0].permute(1, 2, 0).byte().numpy()),
+        "drawn": large,
         "photograph": photograph,
     }
     return beside({title: picture.crop(CROP) for title, picture in shown.items()})
