@@ -72,9 +72,10 @@ def natural_to_base_2(x: Tensor, bits: int) -> Tensor:
 def _interpolated(table: tuple[int, ...], x: Tensor, bits: int, device: torch.device) -> Tensor:
     """A function at x, given by its values at the multiples of 2ᵇⁱᵗˢ, rounded down."""
     values = _on(table, str(device))
-    index, rest = x >> bits, x & (2**bits - 1)
-    start = values[index]
-    found: Tensor = start + (((values[index + 1] - start) * rest) >> bits)
+    # With indices of 32 bits, `index_select` is several times faster than `values[index]`.
+    index, rest = (x >> bits).to(torch.int32).flatten(), x & (2**bits - 1)
+    start, end = (values.index_select(0, each).view(x.shape) for each in (index, index + 1))
+    found: Tensor = start + (((end - start) * rest) >> bits)
     return found
 
 

@@ -46,9 +46,19 @@ class IntegerGraph(nn.Module):
         """The names of the values that no operation uses after the operation of a name."""
         for name, user in last_uses.items():
             self.unneeded.setdefault(user, []).append(name)
+        made = {each.name for each in operations}
+        self.overwritten: dict[str, list[int]] = {}
+        """The numbers of the arguments whose memory the result of an operation of a name may take."""
+        for each in operations:
+            own = made.intersection(self.unneeded.get(each.name, ()))
+            self.overwritten[each.name] = [k for k, name in enumerate(each.inputs) if name in own]
         for each in operations:
             if isinstance(each.module, IntegerLayer):
-                each.module.faster = Convolver(each.module.integers.detach().permute(2, 3, 1, 0)).convolve
+                weight = each.module.integers.detach()
+                # Layers that enlarge their inputs multiply each pixel with all their weights.
+                enlarges = "factor" in each.module.constants
+                kernel = weight.flatten(1)[None, None] if enlarges else weight.permute(2, 3, 1, 0)
+                each.module.faster = Convolver(kernel).convolve
         self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
 
     def forward(self, **inputs: Tensor) -> Tensor:
@@ -69,7 +79,9 @@ class IntegerGraph(nn.Module):
                 result = operator.add(*arguments)
             else:
                 module = self.modules_by_name[operation.name]
-                result = applied(module, *arguments) if isinstance(module, IntegerFunction) else None
+                result = None
+                if isinstance(module, IntegerFunction):
+                    result = applied(module, *arguments, overwritten=self.overwritten[operation.name])
                 if result is None:
                     result = module(*arguments, *operation.sizes)
             values[operation.name] = result

@@ -74,8 +74,13 @@ class IntegerLayer(Convolution):
         height, width = self.integers.shape[2:]
         rows, columns = pair(stride)
         size = ((x.shape[2] - 1) * rows + height, (x.shape[3] - 1) * columns + width)
-        terms = x.movedim(1, 3).flatten(1, 2) @ self.integers.flatten(1)
-        return functional.fold(terms.transpose(1, 2), size, (height, width), stride=stride) + self.bias[:, None, None]
+        weight, terms = self.integers.flatten(1), None
+        if self.faster is not None:
+            terms = self.faster(x, *x.shape[2:], 0, weight.new_zeros(weight.shape[1]))
+        if terms is None:
+            terms = x.movedim(1, 3) @ weight
+        columns_of = terms.flatten(1, 2).transpose(1, 2)
+        return functional.fold(columns_of, size, (height, width), stride=stride) + self.bias[:, None, None]
 
 
 class IntegerCausalConv2d(IntegerLayer, CausalConv2d):

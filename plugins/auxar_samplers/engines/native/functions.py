@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,8 +31,11 @@ _MADE: WeakKeyDictionary[Any, tuple[Any, Kept]] = WeakKeyDictionary()
 """The structure `Constants` of each function that was applied, and what it points to."""
 
 
-def applied(function: Any, *inputs: Tensor) -> Tensor | None:
-    """The values of an `IntegerFunction` for images (b, c, h, w) in float64, or None if the library cannot be used."""
+def applied(function: Any, *inputs: Tensor, overwritten: Sequence[int] = ()) -> Tensor | None:
+    """The values of an `IntegerFunction` for images (b, c, h, w) in float64, or None if the library cannot be used.
+
+    They may be written into the memory of the inputs with the numbers `overwritten`, which saves memory and time.
+    """
     # Samplers trace graphs with values that are no tensors.
     if not function.constants or not all(type(x) is Tensor for x in inputs):
         return None
@@ -51,7 +55,8 @@ def applied(function: Any, *inputs: Tensor) -> Tensor | None:
         _MADE[function] = constants_of(function, own), own
     kept, values = Kept(), [x.movedim(1, 3).contiguous() for x in inputs]
     channels = function.channels(*(x.shape[1] for x in inputs))
-    found = values[0].new_empty(len(first), *first.shape[2:], channels)
+    room = [values[number] for number in overwritten if values[number].shape[3] == channels]
+    found = room[0] if room else values[0].new_empty(len(first), *first.shape[2:], channels)
     operands = (structures.Operand * len(values))(*(structures.Operand(channels=x.shape[3]) for x in values))
     instruction = structures.Instruction(
         function=codes(code)[function.kind],

@@ -63,7 +63,7 @@ constexpr double SIGMOID_ONE = 1 << 15;  // the number 1 in the table of the sig
 template <class T> T elu(T x) { return x > T(0) ? x : expm1_of(x); }
 template <class T> T sigmoid(T x) { return T(1) / (T(2) + expm1_of(-x)); }
 
-template <class T, class F> void each(T *__restrict out, int64_t count, F function) {
+template <class T, class F> void each(T *out, int64_t count, F function) {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++) out[i] = function(i);
 }
