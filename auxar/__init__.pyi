@@ -72,6 +72,10 @@ from auxar.plugins import hookimpl as hookimpl
 from auxar.plugins import INTERFACE_VERSION as INTERFACE_VERSION
 from auxar.plugins import load_plugins as load_plugins
 from auxar.plugins import Registry as Registry
+from auxar.arguments import as_integer as as_integer
+from auxar.arguments import as_path as as_path
+from auxar.arguments import check_flag as check_flag
+from auxar.arguments import check_strings as check_strings
 from auxar.arguments import image_size as image_size
 from auxar.errors import UserError as UserError
 from auxar.recipe.choices import Choice as Choice

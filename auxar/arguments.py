@@ -49,7 +49,7 @@ def image_size(value: str, name: str) -> tuple[int, int]:
         (96, 64)
     """
     found = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", value) if isinstance(value, str) else None
-    if found is None:
+    if found is None or 0 in map(int, found.groups()):
         raise UserError(f"{name}: expected HEIGHTxWIDTH, such as 96x64, got {shown(value)}")
     return int(found[1]), int(found[2])
 
@@ -92,7 +92,13 @@ def as_integer(value: Any, name: str, least: int | None = None, most: int | None
 
 
 def check_flag(value: Any, name: str) -> None:
-    """Raises `UserError` unless an argument is True or False. The string "False" would count as true otherwise."""
+    """Raises `UserError` unless an argument is True or False. The string "False" would count as true otherwise.
+
+    Examples:
+        >>> check_flag("False", "replace")
+        Traceback (most recent call last):
+        auxar.errors.UserError: replace: expected True or False, got 'False'
+    """
     if not isinstance(value, bool):
         raise UserError(f"{name}: expected True or False, got {described(value)}")
 

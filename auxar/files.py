@@ -15,6 +15,7 @@ import math
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,8 +54,7 @@ class DamagedFile(UserError):
 def kind(path: Path, *, follow_links: bool = False) -> str | None:
     """Returns the kind of the file at `path`, such as "regular file" or "link"; None if there is no file.
 
-    With `follow_links`, it is the kind of the file that a link leads to. Raises `UserError` if the system refuses to
-    tell.
+    With `follow_links`, it is the kind of the file that a link leads to. Raises `UserError` if the system refuses.
     """
     with refusing(path, "read"):
         try:
@@ -107,13 +107,16 @@ def refusing(path: Path, action: str) -> Iterator[None]:
 
 
 def check_output(path: Path) -> None:
-    """Raises `UserError` unless `path` is new or a regular file.
-
-    Links are refused, too: the file that a link leads to is not the one that the user has named.
-    """
+    """Raises `UserError` unless `path` is new or a regular file. A link leads to a file that the user has not named."""
     found = kind(path)
     if found not in (None, FILE):
         raise UserError(f"{path} cannot be written: expected a new or a regular file, found a {found}")
+
+
+def try_write(path: Path) -> None:
+    """Raises `UserError`, before any work, if the system lets no file be made where `path` will be."""
+    with refusing(path, "written"):
+        tempfile.TemporaryFile(dir=next(each for each in path.absolute().parents if each.exists())).close()
 
 
 def check_replaceable(path: Path, replace: bool) -> None:
@@ -171,10 +174,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a value as indented JSON, atomically."""
-    text = to_json(value, indent=2, ensure_ascii=False) + "\n"
-    with replacing(path) as temporary:
-        # File names may contain bytes that are not UTF-8. Python holds them as surrogates, written as JSON escapes.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    # File names may contain bytes that are not UTF-8. Python holds them as surrogates, written as JSON escapes.
+    text = to_json(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    write_text(path, text.decode() + "\n")
 
 
 def append_line(path: Path, line: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from auxar.errors import UserError, logger, shown
+from auxar.plugin_files import FAILURES
 from auxar.plugins import Registry
 
 NOUNS = {"dataset": "data set", "model": "model"}
@@ -27,7 +28,7 @@ def built_path(
         found = component.build(component.config() if config is None else config)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    except Exception as error:  # The code of a plugin may raise any exception.
+    except FAILURES as error:
         logger.debug("the %s '%s' cannot be built", NOUNS[kind], name, exc_info=True)
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{where}: the {NOUNS[kind]} of plugin {provider} cannot be built: {reason}") from error

@@ -259,6 +259,8 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
         try:
             plugin = load()
             problem = interface_problem(plugin)
+            if other := manager.get_name(plugin):  # Two entry points may name one module.
+                problem = f"is the plugin '{other}', too"
         except FAILURES as error:
             if is_local:
                 raise
@@ -283,8 +285,7 @@ def _register(manager: pluggy.PluginManager, plugin: Any, key: str, origin: tupl
         manager.register(plugin, name=key)
         manager.check_pending()
         if not manager.get_hookcallers(plugin):
-            expected = "expected a function auxar_register_components with the decorator hookimpl"
-            raise UserError(f"{who} registers nothing; {expected}")
+            raise UserError(f"{who} registers nothing; expected a function auxar_register_components with @hookimpl")
     except pluggy.PluginValidationError as error:
         known = [hook for hook in vars(HookSpecification) if hook.startswith("auxar_")]
         raise UserError(f"{who}: {error}; known hooks: {', '.join(known)}") from None

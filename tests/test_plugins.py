@@ -98,9 +98,8 @@ def test_a_file_that_fails_is_named(tmp_path, body, message):
 def test_a_hook_that_is_wrong_names_its_plugin(tmp_path, body, message):
     file = plugin(tmp_path / "wrong.py", body)
     found = refusal(file)
-    assert found.startswith(
-        f"plugin {'' if 'failed' in found or 'return' in found or 'the kind' in found else chr(39)}wrong"
-    )
+    quote = "" if "failed" in found or "return" in found or "the kind" in found else "'"
+    assert found.startswith(f"plugin {quote}wrong")
     assert str(file) in found
     assert message in found
 
@@ -168,13 +167,15 @@ def test_a_plugin_for_other_interfaces_is_refused(thin, line, version):
     [
         (ImportError("libcolor.so is missing"), "cannot be loaded: ImportError: libcolor.so is missing"),
         (SystemExit(0), "cannot be loaded: SystemExit: 0"),
+        (importlib.import_module("auxar_augmentations"), "is the plugin 'augmentations', too"),
         (None, "declares AUXAR_INTERFACE = None"),
     ],
 )
 def test_an_installed_plugin_that_fails_is_reported_and_the_others_load(monkeypatch, error, reason):
     def load():
-        if error is not None:
+        if isinstance(error, BaseException):
             raise error
+        return error
 
     install(monkeypatch, "color", load)
     with pytest.warns(UserWarning, match=rf"plugin 'color' \(color_package\) {reason}"):

@@ -57,6 +57,8 @@ WRONG = [
         "sample('runs/first', settings={'seed': 1})",
         "settings: expected a list of key=value strings, got {'seed': 1} (dict)",
     ),
+    ("check('tiny.toml', time='no')", "time: expected True or False, got 'no'"),
+    ("score('runs/first', ['pictures'], replace='no')", "replace: expected True or False, got 'no'"),
     ("figures('runs/first', rows=True)", "rows: expected an integer from 1 to 1,048,576, got True"),
     ("load_plugins('mine.py')", "files: expected a list of paths, got the single path 'mine.py'; write ['mine.py']"),
     ("compare([])", "runs: expected at least one run to compare, got none"),
@@ -113,6 +115,7 @@ WRONG = [
         "model.prepare(picture, crop={'random': True})",
         "crop: expected margins; random crops are drawn only in training",
     ),
+    ("model.prepare(['runs/first'])", "images: runs/first/null.png cannot be read: it is not a regular file"),
     ("model.prepare(image * 2)", "images: expected 8-bit values, 0 … 255, got 0 … 510"),
     ("model.prepare(image.flatten())", "images: expected pictures of shape (n, channels, height, width), got (192,)"),
     (
@@ -130,6 +133,7 @@ def names(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNam
     write(folder / "tiny.toml", recipe)
     model = auxar.load(run(folder / "runs" / "first", recipe))
     (folder / "runs" / "first.toml").unlink()
+    (folder / "runs" / "first" / "null.png").symlink_to("/dev/null")
     (folder / "pictures").mkdir()
     (folder / "broken.png").write_bytes(b"no picture")
     image = torch.arange(192).reshape(1, 3, 8, 8) * 255 // 191

@@ -9,9 +9,10 @@ The docstring of a command has a summary, further paragraphs, and a section `Arg
 
 The text in parentheses is the usage on the command line: the name of an argument, or the names of an option and of its
 value. It may be left out. If it names no option, a parameter is an option if it can only be given by keyword or is a
-flag, and otherwise an argument. `NAME,…` stands for names that commas separate. An option of the type `Any` may be
-repeated: the function gets the text, or a list of several texts. `Mapping[…] | Sequence[str]` is given as texts
-KEY=VALUE. Parameters of `COMMON` need no entry. Sections after `Args:` are for Python only.
+flag, and otherwise an argument. `NAME,…` stands for names that commas separate, and `NAME …` for an argument that is
+the rest of the line, whatever it looks like. An option of the type `Any` may be repeated: the function gets the text,
+or a list of several texts. `Mapping[…] | Sequence[str]` is given as texts KEY=VALUE. Parameters of `COMMON` need no
+entry. Sections after `Args:` are for Python only.
 """
 
 from __future__ import annotations
@@ -152,8 +153,9 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, usage: s
     else:
         # argparse names a positional argument by its destination.
         nargs = ("+" if required else "*") if several else (None if required else "?")
+        nargs = argparse.PARSER if metavar.endswith(" …") else nargs
         action = parser.add_argument(parameter.name, nargs=nargs, **options)
-        action.metavar = metavar or parameter.name.upper()
+        action.metavar = metavar.removesuffix(" …") or parameter.name.upper()
 
 
 def _type(parameter: inspect.Parameter) -> tuple[str, bool, Callable[[str], Any] | None]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from auxar.arguments import as_path
+from auxar.arguments import as_path, check_flag
 from auxar.commandline import Result, command
 from auxar.errors import UserError, logger
 
@@ -57,6 +57,7 @@ def check(
     from auxar.training.trackers import check_trackers
 
     path = as_path(recipe, "recipe")
+    check_flag(time, "time")
     found = load_recipe(path, settings, trust_plugins=trust_plugins)
     checked_model(found)
     costs = factor_costs(found)

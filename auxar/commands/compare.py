@@ -62,7 +62,8 @@ def compare(
     """
     from auxar.evaluation.comparison import compare_runs
     from auxar.plugins import load_plugins
-    from auxar.report.page import write_comparison
+    from auxar.report.html import check_document
+    from auxar.report.page import COMPARISON, write_comparison
     from auxar.report.table_files import write_tables
     from auxar.runs.arithmetic import check_arithmetic
 
@@ -72,12 +73,14 @@ def compare(
     check_flag(replace, "replace")
     check_arithmetic(load_plugins(), arithmetic)
     found = compare_runs(folders, arithmetic)
+    page = None if out is None else as_path(out, "out")
+    if page is not None:  # Nothing is written if the page cannot be.
+        check_document(page, COMPARISON)
     if tables is not None:
         folder = as_path(tables, "tables")
         written = write_tables(folder, found, replace=replace)
         logger.info("%s tables: %s", len(written), folder)
-    if out is not None:
-        page = as_path(out, "out")
+    if page is not None:
         write_comparison(page, found)
         logger.info("page: %s", page)
     return found

@@ -88,7 +88,7 @@ def score(
         >>> [image.file.name for image in scores.images], scores.heldout_images
         (['000000.png', '000001.png'], 8)
     """
-    from auxar.arguments import as_integer, as_path, as_paths
+    from auxar.arguments import as_integer, as_path, as_paths, check_flag
     from auxar.data.writing import check_new
     from auxar.draw.any_size import each_image
     from auxar.draw.forms import image_files
@@ -99,6 +99,7 @@ def score(
     folder = as_path(run, "run")
     files = as_paths(paths, "paths")
     as_integer(heldout, "heldout", least=0)
+    check_flag(replace, "replace")
     places = {"out": out, "against": against, "maps": maps}
     table, others, pictures = (None if value is None else as_path(value, name) for name, value in places.items())
     if pictures is not None:

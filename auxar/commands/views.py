@@ -72,10 +72,9 @@ def write_views(
         with processes.agreeing():
             opened = load_recipe(path, settings, trust_plugins=trust_plugins)
             config, views = opened.data, build_views(opened)
-            if not 0 <= depth <= (most := len(views)):
-                raise UserError(
-                    f"depth: expected the depth of the image or of a view of this recipe, 0 to {most}, got {depth}"
-                )
+            if not 0 <= depth <= len(views):
+                known = f"the depth of the image or of a view of this recipe, 0 to {len(views)}"
+                raise UserError(f"depth: expected {known}, got {depth}")
             if config.crop.random:
                 raise UserError("data.crop: images of several sizes are not written; leave out random crops")
             views = views[:depth]

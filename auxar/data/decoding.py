@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
+import stat
 import textwrap
 import threading
 import warnings
@@ -90,9 +92,11 @@ def read_file(path: Path) -> bytes:
 
     Raises `OSError` if the file cannot be read.
     """
-    size = path.stat().st_size  # Reading a given number of bytes would reserve memory for all of them.
-    with path.open("rb") as file:
-        return file.read() if size <= MAX_BYTES else file.read(MAX_BYTES + 1)
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is not a regular file")  # Reading a pipe may never end.
+    with path.open("rb") as file:  # Reading a given number of bytes would reserve memory for all of them.
+        return file.read() if found.st_size <= MAX_BYTES else file.read(MAX_BYTES + 1)
 
 
 @contextlib.contextmanager
@@ -114,7 +118,10 @@ def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Ima
         with _silence, _picture(source, formats) as picture:
             _check_extent(picture)
             with _large if picture.width * picture.height > LARGE else contextlib.nullcontext():
+                bits = re.search("L;([24])'", str(getattr(picture, "tile", "")))
                 picture.load()
+                if bits and "transparency" in picture.info:  # Pillow scales only the pixels of gray PNG files to 255.
+                    picture.info["transparency"] *= 255 // (2 ** int(bits[1]) - 1)
                 yield upright_picture(picture, picture) if upright else picture
     except (BrokenImage, UserError):
         raise
@@ -190,6 +197,4 @@ def _has_deep_key(picture: Image.Image) -> bool:
     Pillow keeps only 8 bits per channel of such an image, so its transparent pixels can no longer be identified.
     """
     key = picture.info.get("transparency")
-    if picture.mode.startswith("I"):
-        return key is not None
-    return isinstance(key, tuple) and max(key) > 255
+    return key is not None if picture.mode.startswith("I") else isinstance(key, tuple) and max(key) > 255

@@ -24,7 +24,7 @@ from auxar.data.decoding import MAX_PIXELS
 from auxar.data.pixels import pixels
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
-from auxar.files import beside, kind, refusing, replacing, to_json
+from auxar.files import FOLDER, beside, kind, refusing, replacing, to_json, try_write
 from auxar.model import ImageSpec, View
 from auxar.numerics.levels import SCALED
 from auxar.progress import progress_bar
@@ -69,18 +69,16 @@ class WrittenViews:
 
 def check_pictures(spec: ImageSpec, what: str) -> None:
     """Raises `UserError`, with `what` as the name of the images, if pictures cannot hold images of this kind."""
-    fits = spec.channels in CHANNELS and spec.levels <= MOST_LEVELS and spec.height * spec.width <= MAX_PIXELS
-    if not fits:
-        raise UserError(
-            f"{what} cannot be written as pictures: expected 1 or 3 channels, at most {MOST_LEVELS} levels and at most "
-            f"{MAX_PIXELS:,} pixels, found {spec}"
-        )
+    if spec.channels not in CHANNELS or spec.levels > MOST_LEVELS or spec.height * spec.width > MAX_PIXELS:
+        known = f"1 or 3 channels, at most {MOST_LEVELS} levels and at most {MAX_PIXELS:,} pixels"
+        raise UserError(f"{what} cannot be written as pictures: expected {known}, found {spec}")
 
 
 def check_new(path: Path) -> None:
-    """Raises `UserError` if there is anything at `path` except an empty folder in place of a folder."""
-    if kind(path) is not None and (path.suffix == ".parquet" or not path.is_dir() or any(path.iterdir())):
+    """Raises `UserError` if there is anything at `path` except an empty folder, or if it could not be written."""
+    if (found := kind(path)) is not None and (path.suffix == ".parquet" or found != FOLDER or any(path.iterdir())):
         raise UserError(f"{path} exists and is not replaced; choose another name, or delete it first")
+    try_write(path)
 
 
 def write_images(
@@ -123,12 +121,9 @@ def write_images(
 def encode(pixels: np.ndarray) -> tuple[bytes, str]:
     """Encodes pixels, uint8 (h, w, 3) or (h, w), without loss. Returns the file's content and its extension."""
     picture = Image.fromarray(np.ascontiguousarray(pixels))
-    encoded = io.BytesIO()
-    if max(picture.size) > WEBP_SIDE:
-        picture.save(encoded, format="PNG")
-        return encoded.getvalue(), "png"
-    picture.save(encoded, format="WEBP", lossless=True)
-    return encoded.getvalue(), "webp"
+    extension, encoded = "png" if max(picture.size) > WEBP_SIDE else "webp", io.BytesIO()
+    picture.save(encoded, format=extension, lossless=True)  # PNG, which is always lossless, has no such option.
+    return encoded.getvalue(), extension
 
 
 @contextlib.contextmanager

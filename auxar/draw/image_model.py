@@ -225,6 +225,7 @@ class ImageModel:
         `value` is one condition for all images, or one for each, as `sample` describes them. The result is None for the
         null condition. Raises `UserError` if a condition does not fit, or if there is neither one nor `count` of them.
         """
+        any_size.check_default_device(self)
         return as_conditions(value, self.condition, reader_of(self.condition, self.recipe)).for_each(count)
 
     def sample_conditions(self, n: int = 1, *, seed: int = 0, first: int = 0) -> Conditions:

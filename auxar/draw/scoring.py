@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from auxar.files import check_replaceable, is_file, read_bytes, write_text
 from auxar.work.chunks import Tensors, Work
 
 KEY = "key"
-"""Name of the last column of a table of scores: the key of the work that made it."""
+"""Name of the last column of a table of scores: a digest of the other columns and of the key of the work."""
 CHUNK = 64
 """Number of images in a chunk of a table of scores."""
 BRIGHTEST = 0.999
@@ -78,14 +79,15 @@ class Scores:
     def csv(self, key: str | None = None) -> str:
         """The scores as a table of comma-separated values, with a line of headings. Unknown values are empty.
 
-        With a `key`, which says how they were computed, it is the last value of each line.
+        With a `key`, which says how they were computed, it is the last value of each line. Bytes of file names that are
+        not UTF-8 are escaped.
         """
         text = io.StringIO()
         names = FIELDS if key is None else [*FIELDS, KEY]
         writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows({**attrs.asdict(image, recurse=False), KEY: key} for image in self.images)
-        return text.getvalue()
+        return text.getvalue().encode("utf-8", "backslashreplace").decode()
 
 
 class ScoreTable(Work):
@@ -119,7 +121,7 @@ class ScoreTable(Work):
     def conclude(self, found: list[Tensors]) -> None:
         """Writes the table."""
         columns = {name: torch.cat([own[name] for own in found]) for name in found[0]}
-        write_text(self.output, _scores(self.models[0], self.files, columns).csv(self.key))
+        write_text(self.output, self._table(_scores(self.models[0], self.files, columns)))
 
     def is_concluded(self) -> bool:
         """Whether the table is there."""
@@ -128,14 +130,17 @@ class ScoreTable(Work):
     def read(self) -> Scores | None:
         """The scores in the table; None if there is none, or another one."""
         text = read_bytes(self.output).decode("utf-8", "replace") if is_file(self.output) else ""
-        with contextlib.suppress(csv.Error, KeyError, ValueError):  # Another file, or a table that was changed.
-            rows = list(csv.DictReader(io.StringIO(text)))
-            if [row.get(KEY) for row in rows] != [self.key] * len(self.files):
-                return None
+        with contextlib.suppress(csv.Error, KeyError, ValueError):  # Another file.
+            rows = csv.DictReader(io.StringIO(text))
             values = [[float(row[name]) if row[name] else None for name in FIELDS[1:]] for row in rows]
             images = (ImageScore(file, *own) for file, own in zip(self.files, values, strict=True))  # type: ignore[arg-type]
-            return Scores(tuple(images), _kind(self.models[0]), len(self.images) - len(self.files))
+            found = Scores(tuple(images), _kind(self.models[0]), len(self.images) - len(self.files))
+            return found if self._table(found) == text else None  # Of a table that was changed, nothing is believed.
         return None
+
+    def _table(self, scores: Scores) -> str:
+        """The table of some scores, which only the same work can have."""
+        return scores.csv(hashlib.sha256(f"{self.key}\n{scores.csv()}".encode()).hexdigest()[:32])
 
 
 def scored(
@@ -159,10 +164,8 @@ def scored(
     `replace` is False, or if the images do not fit the other model.
     """
     given = None if condition is None else model.conditions(condition, len(images))
-    if against is not None and (against.image.channels, against.image.levels) != (
-        model.image.channels,
-        model.image.levels,
-    ):
+    kinds = {(each.image.channels, each.image.levels) for each in (model, against) if each is not None}
+    if against is not None and len(kinds) > 1:
         raise UserError(f"against: expected a model of images like {model.image}, got one of {against.image}")
     own, own_given = images, given
     if heldout:
@@ -213,9 +216,8 @@ def _write_maps(
         for number, (file, bits) in enumerate(zip(files, maps, strict=True)):
             red, blue = (bits / most).clamp(0, 1), (-bits / most).clamp(0, 1)
             colors = 1 - torch.stack([blue, red + blue, red], 2)
-            Image.fromarray((255 * colors).round().numpy().astype(np.uint8)).save(
-                temporary / f"{number:06d}-{file.stem}.png"
-            )
+            picture = Image.fromarray((255 * colors).round().numpy().astype(np.uint8))
+            picture.save(temporary / f"{number:06d}-{file.stem}.png")
     return most
 
 

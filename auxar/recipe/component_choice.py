@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import attrs
 
 from auxar.errors import UserError, naming
+from auxar.plugin_files import FAILURES
 from auxar.plugins import Component
 
 T = TypeVar("T")
@@ -63,11 +65,13 @@ def built(component: Component, config: Any, *arguments: Any, **named: Any) -> A
 
 
 def default_of(field: attrs.Attribute[Any]) -> Any:
-    """The default of a field; `attrs.NOTHING` if it has none, or one that depends on other fields."""
+    """The default of a field; `attrs.NOTHING` if it has none, or one that fails or depends on other fields."""
     default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+    if not isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return default
+    with contextlib.suppress(*FAILURES):
         return attrs.NOTHING if default.takes_self else default.factory()
-    return default
+    return attrs.NOTHING
 
 
 def takes_steps(build: Callable[..., object]) -> bool:

@@ -7,6 +7,7 @@ Code). Ranges of values, and rules that join several keys, are left to `auxar ch
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import itertools
 import json
@@ -19,6 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
+from auxar.plugin_files import FAILURES
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import is_choice
 from auxar.recipe.component_choice import ComponentChoice, default_of
@@ -99,11 +101,14 @@ class _Builder:
 
     def table(self, cls: type, otherwise: str = "") -> Schema:
         """The schema of a table with the fields of a class; `otherwise` describes fields without a docstring."""
-        hints, docs = get_type_hints(cls), field_docs(cls)
+        hints: dict[str, Any] = {}
+        with contextlib.suppress(*FAILURES):  # A plugin may name a type that there is not.
+            hints = get_type_hints(cls)
+        docs = field_docs(cls)
         properties: dict[str, Schema] = {}
         fields = [field for field in attrs.fields(cls) if field.init and NO_KEY not in field.metadata]
         for field in fields:
-            hint = table_if_given(hints[field.name])
+            hint = table_if_given(hints.get(field.name, Any))
             said = docs.get(field.name) or (class_summary(hint) if attrs.has(hint) else otherwise)
             found = self.value(field, hint, said)
             properties[field.alias] = ({"description": said} if said else {}) | found | plain_default(field)
@@ -167,9 +172,8 @@ def _of_type(hint: Any) -> Schema:
         kinds = [_of_type(argument) for argument in arguments if argument is not types.NoneType]
         return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     if origin in (list, tuple):
-        return (
-            {"type": "array", "items": _of_type(arguments[0])} if len({*arguments} - {...}) == 1 else {"type": "array"}
-        )
+        items = {"items": _of_type(arguments[0])} if len({*arguments} - {...}) == 1 else {}
+        return {"type": "array", **items}
     return {"type": "object"} if origin in (dict, Mapping) else {}
 
 

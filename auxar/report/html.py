@@ -67,14 +67,19 @@ def write_document(path: Path, content: str, *, replaces: str) -> None:
     Only a page of the kind `replaces`, such as "report", is replaced, and no other file. Raises `UserError` if the page
     cannot be written.
     """
+    check_document(path, replaces)
+    with replacing(path) as temporary:
+        # File names may contain surrogates, which UTF-8 cannot encode. Each is written as a question mark.
+        temporary.write_bytes(content.encode("utf-8", "replace"))
+
+
+def check_document(path: Path, replaces: str) -> None:
+    """Raises `UserError` unless `path` is new or a page of the kind `replaces`."""
     check_output(path)
     if kind(path) == FILE and not _begins(path, _mark(replaces).encode()):
         raise UserError(
             f"{path} cannot be written: it is not a {replaces} page of auxar; delete it, or choose another name"
         )
-    with replacing(path) as temporary:
-        # File names may contain surrogates, which UTF-8 cannot encode. Each is written as a question mark.
-        temporary.write_bytes(content.encode("utf-8", "replace"))
 
 
 def _mark(what: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import keyword
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from string import Template
 
 import attrs
 
+from auxar.data.writing import new_folder
 from auxar.errors import UserError, did_you_mean, shown
 from auxar.files import write_text
 from auxar.plugins import Registry, load_plugins
@@ -45,15 +45,14 @@ def write_plugin(project: str, kind: str, parent: Path) -> NewPlugin:
     cannot be written.
     """
     if kind not in KINDS:
-        raise UserError(f"kind: there is no template for '{kind}'{did_you_mean(kind, KINDS)}")
+        raise UserError(f"kind: there is no template for '{kind}'{did_you_mean(str(kind), KINDS)}")
     names = plugin_names(project)
     check_free(names, kind, load_plugins())
     files = plugin_files(names, kind)
     folder = parent / project
-    if os.path.lexists(folder):
-        raise UserError(f"{folder} exists and is not overwritten; choose another name or another --out")
-    for path, text in files.items():
-        write_text(folder / path, text)
+    with new_folder(folder) as temporary:
+        for path, text in files.items():
+            write_text(temporary / path, text)
     return NewPlugin(folder, list(files))
 
 
@@ -104,7 +103,7 @@ class PluginNames:
 
 def plugin_names(project: str) -> PluginNames:
     """Returns the names for a project. Raises `UserError` if a project or a Python module cannot have this name."""
-    if not _VALID.fullmatch(project):
+    if not isinstance(project, str) or not _VALID.fullmatch(project):
         raise UserError(
             f"name {shown(project)}: expected lowercase letters and digits, starting with a letter, with single "
             f"hyphens or underscores between words"

@@ -11,7 +11,6 @@ import abc
 import contextlib
 import hashlib
 import importlib.metadata
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from auxar.errors import UserError, logger
-from auxar.files import DamagedFile, entries, is_file, read_tensors, refusing, remove, to_json, write_tensors
+from auxar.files import DamagedFile, entries, is_file, read_tensors, refusing, remove, to_json, try_write, write_tensors
 from auxar.locks import ADVICE, acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.processes import ALONE, Processes
@@ -102,7 +101,7 @@ class Work(abc.ABC):
         again. Work of a single chunk is not shared. With a `description`, a progress bar is shown.
         """
         if not self.is_concluded():
-            _try_write(self.output)
+            try_write(self.output)
             if self.count == 1:
                 self.conclude([self.compute(0)])
                 return
@@ -213,12 +212,3 @@ class Waiting:
 
 class _Gone(Exception):
     """The error for a result of a chunk that is not there any more, or was removed because it cannot be used."""
-
-
-def _try_write(path: Path) -> None:
-    """Raises `UserError` unless the system lets files be made in the folder of `path`, or in the one that will have it.
-
-    Otherwise, this would be found only after the work.
-    """
-    with refusing(path, "written"):
-        tempfile.TemporaryFile(dir=next(each for each in path.absolute().parents if each.exists())).close()

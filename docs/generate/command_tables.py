@@ -44,9 +44,10 @@ def _section(name: str, parser: argparse.ArgumentParser) -> str:
     output = [action for group in parser._action_groups if group.title == OUTPUT for action in group._group_actions]
     actions = [each for each in parser._actions if not isinstance(each, argparse._HelpAction) and each not in output]
     positionals = [_value(action) for action in actions if not action.option_strings]
+    last = [_value(action) for action in actions if action.nargs == argparse.PARSER]  # It has the rest of the line.
     required = [f"{each.option_strings[0]} {_value(each)}" for each in actions if each.option_strings and each.required]
     options = ["[OPTIONS]"] if any(action.option_strings and not action.required for action in actions) else []
-    usage = " ".join(["auxar", name, *positionals, *required, *options])
+    usage = " ".join(["auxar", name, *([] if last else positionals), *required, *options, *last])
     rows = [[f"`{_written(action)}`", _text(action.help or "")] for action in actions]
     parts = [f"## auxar {name}", parser.description or "", f"```text\n{usage}\n```"]
     if rows:
@@ -72,4 +73,5 @@ def _value(action: argparse.Action) -> str:
         name = "{" + ",".join(map(str, action.choices)) + "}"
     else:
         name = str(action.metavar or action.dest.upper())
-    return {None: name, "+": f"{name} …", "*": f"[{name} …]", "?": f"[{name}]"}[action.nargs]
+    several = f"{name} …"
+    return {None: name, "+": several, argparse.PARSER: several, "*": f"[{several}]", "?": f"[{name}]"}[action.nargs]

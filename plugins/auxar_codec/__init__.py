@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxar import Result, UserError, command
+from auxar import Result, UserError, as_path, check_flag, command
 
 if TYPE_CHECKING:
     from auxar import ImageModel
@@ -99,13 +99,15 @@ def compress(
     from auxar import image_size, pictures_of
     from auxar_codec.compression import Compression
 
+    check_flag(replace, "replace")
+    check_flag(skip, "skip")
     found = list(pictures_of(paths if isinstance(paths, str | PathLike) else list(paths), "paths"))
     if others := [label for file, label in found if not isinstance(file, Path)]:
         raise UserError(f"{others[0]}: expected the path of an image; `auxar.codec` encodes pictures in memory")
     files = [file for file, _ in found]
     sides = None if tile is None else image_size(tile, "tile")
     used = codec(run, trust_plugins=trust_plugins)
-    work = Compression(used, files, Path(out), condition, tile=sides, replace=replace, skip=skip)
+    work = Compression(used, files, as_path(out, "out"), condition, tile=sides, replace=replace, skip=skip)
     work.do("compressing")
     return work.result()
 
@@ -179,17 +181,19 @@ def decompress(
     from auxar_codec.container import read_container
     from auxar_codec.decompression import Decompressed, Decompression, codec_of
 
-    container = read_container(Path(path))
+    for name, flag in (("list", list), ("check", check), ("replace", replace)):
+        check_flag(flag, name)
+    if list + check + (out is not None) != 1 or (list and only):
+        raise UserError("out: expected a folder for the pictures, or --check, or --list of all pictures, without one")
+    container = read_container(as_path(path, "path"))
     if list:
         return Decompressed(container)
-    if (out is None) != check:
-        raise UserError("out: expected a folder for the pictures, or --list or --check without one")
     chosen = chosen_of(container, only, depth)
     used = codec_of(container, run, trust_plugins=trust_plugins)
     if out is None:
         decoded = used.archiver(container.header).decode(container, chosen, depth)
         damaged = tuple(entry.name for entry, picture in decoded if picture is None)
         return Decompressed(container, damaged=damaged, checked=len(chosen))
-    work = Decompression(container, used, Path(out), chosen, depth, replace=replace)
+    work = Decompression(container, used, as_path(out, "out"), chosen, depth, replace=replace)
     work.do("decompressing")
     return work.result()

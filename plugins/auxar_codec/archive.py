@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError, progress_bar
+from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError, as_integer, check_strings, progress_bar
 from auxar.numerics.levels import to_pixels
 from auxar_codec.container import FORMAT, MOST_TILE, CodedCondition, Container, Header
 from auxar_codec.index import Entry, number_of_tiles
@@ -100,11 +100,9 @@ def chosen_of(container: Container, only: Sequence[str], depth: int) -> list[Ent
 
     Raises `UserError` if there is no such depth, or no image of a name.
     """
-    if depth not in range(len(container.header.lags)):
-        raise UserError(f"depth: expected 0 … {len(container.header.lags) - 1} for this file, got {depth}")
+    as_integer(depth, "depth", 0, len(container.header.lags) - 1)
     only = [only] if isinstance(only, str) else only
-    if not isinstance(only, Sequence) or not all(isinstance(name, str) for name in only):
-        raise UserError(f"only: expected names of images, got {only!r}")
+    check_strings(only, "only", "names of images")
     names = [entry.name for entry in container.entries]
     for name in only:
         if name not in names:

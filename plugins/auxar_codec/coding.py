@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from auxar import ImageModel, UserError, image_size, load, pictures_of
+from auxar import ImageModel, UserError, check_strings, image_size, load, pictures_of
 from auxar_codec.archive import Archiver, check_model, chosen_of, entry_of, header_of
 from auxar_codec.container import Header, packed_container, read_container
 from auxar_codec.index import Entry, check_index, number_of_tiles
@@ -54,19 +54,18 @@ class Codec:
         Raises `UserError` if a picture cannot be read, or if a part of it could not be kept.
         """
         sides = None if tile is None else image_size(tile, "tile")
-        given = list(pictures_of(images))
-        sources, labels = [source for source, _ in given], [label for _, label in given]
-        own = [_name(*each) for each in enumerate(sources)] if names is None else list(map(str, names))
-        if len(own) != len(given):
-            raise UserError(f"names: expected a name for each of {len(given)} images, got {len(own)}")
+        sources, labels = zip(*pictures_of(images), strict=True)
+        own = [_name(*each) for each in enumerate(sources)] if names is None else names
+        check_strings(own, "names", "names of images")
+        if len(own) != len(sources):
+            raise UserError(f"names: expected a name for each of {len(sources)} images, got {len(own)}")
         check_names(own, labels)
-        conditions = self.conditions(condition, len(given))
+        conditions = self.conditions(condition, len(sources))
         pictures = list(map(read_picture, sources, labels))
         channels = itertools.repeat(self.model.image.channels)
         entries = list(map(entry_of, own, pictures, channels, conditions, labels))
         archiver = self.archiver(self.header(entries, sides))
-        records = archiver.encode(list(zip(entries, pictures, strict=True)))
-        found, contents = zip(*records, strict=True)
+        found, contents = zip(*archiver.encode(list(zip(entries, pictures, strict=True))), strict=True)
         return b"".join(packed_container(archiver.header, found, contents))
 
     def decode(

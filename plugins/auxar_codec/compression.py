@@ -86,9 +86,8 @@ class Compression(Work):
         self.codec, self.replace = codec, replace
         values = codec.conditions(condition, len(files))
         # Encoding takes long, so all pictures are checked before it begins.
-        reading = steps(list(zip(files, values, strict=True)), "reading")
         self.sources: list[Source] = []
-        for file, own in reading:
+        for file, own in steps(list(zip(files, values, strict=True)), "reading"):
             try:
                 self.sources.append(self._source(file, read_picture(file), own))
             except UserError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -102,18 +104,17 @@ class Decompression(Work):
         self.targets = {entry.name: folder / png_name(entry.name) for entry in self.chosen}
         self.damaged: list[str] | None = None
         """Names of the images that are damaged or missing, when all are decoded."""
+        images = []
         for entry, record in container.records(self.chosen, coarse=depth > 0):
-            self._check_target(entry, record, replace)
+            target = self.targets[entry.name]
+            replaceable = replace and target.is_file() and not target.is_symlink()
+            if os.path.lexists(target) and not replaceable and not self._is_made(entry, record):
+                raise UserError(f"{target} exists; regular files are replaced only with --replace, and others never")
+            # The index alone does not tell a damaged file from a whole one.
+            images.append((entry.name, entry.checksum, None if record is None else hashlib.sha256(record).hexdigest()))
         self.parts = chunks_of([self.archiver.size(entry) for entry in self.chosen], DECODED_DIMS)
-        images = [(entry.name, entry.checksum, entry.coarse_checksum) for entry in self.chosen]
         facts = {"header": container.header.table(), "images": images, "depth": depth}
         super().__init__(next(iter(self.targets.values())), facts, len(self.parts))
-
-    def _check_target(self, entry: Entry, record: bytes | None, replace: bool) -> None:
-        target = self.targets[entry.name]
-        replaceable = replace and target.is_file() and not target.is_symlink()
-        if os.path.lexists(target) and not replaceable and not self._is_made(entry, record):
-            raise UserError(f"{target} exists; regular files are replaced only with --replace, and others never")
 
     def _is_made(self, entry: Entry, record: bytes | None) -> bool:
         """Whether the file of an image has exactly its picture. Files of views are written again."""
@@ -127,7 +128,10 @@ class Decompression(Work):
         return own == entry.before_encoding() and record.startswith(found.profile + found.exif)
 
     def compute(self, number: int) -> dict[str, Tensor]:
-        """Decodes the images of a chunk, and writes those whose files do not have them. Returns which are damaged."""
+        """Decodes the images of a chunk, and writes those whose files do not have them.
+
+        Returns the checksum of the file of each, or -1 if the image is damaged.
+        """
         entries = self.chosen[self.parts[number]]
         records = self.container.records(entries, coarse=self.depth > 0)
         missing = [entry for entry, record in records if not self._is_made(entry, record)]
@@ -137,12 +141,20 @@ class Decompression(Work):
                 damaged.append(entry.name)
             else:
                 write_picture(self.targets[entry.name], picture)
-        return {"damaged": torch.tensor([entry.name in damaged for entry in entries])}
+        names = [entry.name for entry in entries]
+        return {"files": torch.tensor([-1 if name in damaged else _checksum(self.targets[name]) for name in names])}
+
+    def check(self, number: int, found: dict[str, Tensor]) -> None:
+        """Raises `UserError` unless the pictures of a chunk are there as they were written."""
+        for entry, checksum in zip(self.chosen[self.parts[number]], found["files"].tolist(), strict=True):
+            target = self.targets[entry.name]
+            if checksum >= 0 and _checksum(target) != checksum:
+                raise UserError(f"{target} is missing, or not the picture that was written")
 
     def conclude(self, found: list[dict[str, Tensor]]) -> None:
         """Notes which images are damaged."""
-        marks = torch.cat([each["damaged"] for each in found]).tolist()
-        self.damaged = [entry.name for entry, mark in zip(self.chosen, marks, strict=True) if mark]
+        checksums = torch.cat([each["files"] for each in found]).tolist()
+        self.damaged = [entry.name for entry, own in zip(self.chosen, checksums, strict=True) if own < 0]
 
     def is_concluded(self) -> bool:
         """Whether this process knows that all images are decoded. Their files have them, so others find this, too."""
@@ -153,6 +165,11 @@ class Decompression(Work):
         damaged = self.damaged or []
         paths = [target for name, target in self.targets.items() if name not in damaged]
         return Decompressed(self.container, tuple(paths), tuple(damaged))
+
+
+def _checksum(file: Path) -> int:
+    """The CRC-32 of a file, or -2 if there is no regular file."""
+    return zlib.crc32(file.read_bytes()) if file.is_file() else -2
 
 
 def listed(found: Container) -> Result:

@@ -53,8 +53,6 @@ def check_names(names: Iterable[str], labels: Iterable[str]) -> None:
         png = png_name(name)
         key = unicodedata.normalize("NFC", png).casefold()
         if key in known:
-            raise UserError(
-                f"{known[key]} and {label} would be decompressed to the same file {png}; rename one, or take them one "
-                "at a time"
-            )
+            advice = "give it once" if known[key] == label else "rename one, or take them one at a time"
+            raise UserError(f"{known[key]} and {label} would be decompressed to the same file {png}; {advice}")
         known[key] = label

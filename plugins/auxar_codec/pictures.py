@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +44,8 @@ def read_picture(source: Path | bytes | BinaryIO | Image.Image, label: str = "")
     try:
         if isinstance(source, Image.Image):
             return _kept(source)
+        if isinstance(source, Path) and source.exists() and not source.is_file():  # Reading a pipe may never end.
+            raise ValueError("it is not a regular file")
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         if not isinstance(file, Path) and not hasattr(file, "read"):
             raise TypeError(f"expected a picture, an array, a path or an open file, got {type(source).__name__}")
@@ -63,11 +66,14 @@ def _check(picture: Image.Image) -> None:
     if max(picture.size) > MOST_SIDE:
         raise ValueError(f"it has a side of {max(picture.size):,} pixels, and at most {MOST_SIDE:,} are allowed")
     # Pillow reduces the values of a PNG file of 16 bits to 8 bits, and names only the decoder differently.
-    if "16B" in str(getattr(picture, "tile", "")):
+    decoder = str(getattr(picture, "tile", ""))
+    if "16B" in decoder:
         raise ValueError("it has 16 bits for each value, and only 8 are kept")
     if (frames := getattr(picture, "n_frames", 1)) > 1:
         raise ValueError(f"it has {frames} frames, and only single pictures are kept")
-    if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+    transparent = picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+    # Pillow scales the pixels of gray PNG files of 2 and 4 bits to 0 … 255, but not the value that is transparent.
+    if transparent or ("transparency" in picture.info and re.search("L;[24]'", decoder)):
         raise ValueError("it has transparency, which is not kept; blend it onto a background first")
     if picture.mode not in KEPT:
         raise ValueError(
@@ -86,6 +92,8 @@ def _kept(picture: Image.Image) -> Picture:
     profile, exif = picture.info.get("icc_profile") or b"", picture.info.get("exif") or b""
     exif = exif if exif.startswith(b"Exif") or not exif else b"Exif\0\0" + exif  # WebP has no such prefix.
     for what, found in (("color profile", profile), ("EXIF data", exif)):
+        if not isinstance(found, bytes):
+            raise ValueError(f"its {what} is not bytes, but of the type {type(found).__name__}")
         if len(found) > MOST_METADATA:
             raise ValueError(f"its {what} has {len(found):,} bytes, and at most {MOST_METADATA:,} are kept")
     return Picture(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), profile, exif)

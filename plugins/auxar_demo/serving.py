@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +37,10 @@ def serve(model: ImageModel, host: str, port: int | None) -> None:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         blocks = page(model, Path(uploads))
         try:
+            # Gradio would try each port for seconds.
+            family, _, _, _, place = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family) as probe:
+                probe.bind(place)
             blocks.launch(
                 server_name=host,
                 server_port=port,

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar import Result, UserError, command
+from auxar import Result, UserError, check_flag, command
 
 if TYPE_CHECKING:
     from auxar_hub.uploading import Pushed
@@ -71,6 +71,8 @@ def push(
         raise UserError(f"name: expected the name of a repository, such as 'user/name', got {name!r}")
     if license is not None and not LICENSE.fullmatch(str(license)):
         raise UserError(f"license: expected the identifier of a license, such as 'mit', got {license!r}")
+    check_flag(private, "private")
+    check_flag(update, "update")
     from huggingface_hub import HfApi
 
     from auxar import export

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auxar import Result, UserError, command
+from auxar import Result, UserError, as_integer, as_path, check_flag, check_strings, command
 
 if TYPE_CHECKING:
     from auxar_jobs.copies import Launched
@@ -44,7 +44,8 @@ def launch(
     that run at the same time; Ctrl-C ends all of them.
 
     Args:
-        line (COMMAND): the command, after --, such as `-- evaluate RUN` or `-- auxar run RECIPE`
+        line (COMMAND …): the command and its arguments, such as `evaluate RUN` or `auxar run RECIPE`; it comes after
+            all options, and after -- if the last option may have several values
         jobs (-n, --jobs N): number of jobs
         on (--on QUEUE): slurm, or local for this machine (default: slurm if it is installed)
         gpus_per_job: number of GPUs of each job, with a process for each (default: 0, jobs work on the CPU)
@@ -70,10 +71,14 @@ def launch(
     from auxar import check_line
     from auxar_jobs.copies import Copies, run_here
 
-    words = tuple(map(str, line))
-    words = words[1:] if words[:1] == ("auxar",) else words
+    check_strings(line, "line", "words of a command")
+    check_flag(wait, "wait")
+    words = tuple(line)
+    while words[:1] in (("--",), ("auxar",)):
+        words = words[1:]
     check_line(words)  # A job could wait for hours before it says this.
-    copies = Copies(words, jobs, gpus_per_job, cpus_per_job)
+    cores = None if cpus_per_job is None else as_integer(cpus_per_job, "cpus_per_job", 1)
+    copies = Copies(words, as_integer(jobs, "jobs", 1), as_integer(gpus_per_job, "gpus_per_job", 0), cores)
     place = on or ("slurm" if shutil.which("sbatch") else "local")
     if place not in ("slurm", "local"):
         raise UserError(f"on: expected slurm or local, got {on!r}")
@@ -97,5 +102,5 @@ def _table(options: Sequence[str]) -> dict[str, str | bool]:
 
 def _new_folder(logs: str | PathLike[str]) -> Path:
     """A new folder, which only this user can change: submitit runs code that it reads from there."""
-    Path(logs).mkdir(parents=True, exist_ok=True)
+    as_path(logs, "logs").mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=logs, prefix=clock.strftime("%Y%m%d-%H%M%S-")))

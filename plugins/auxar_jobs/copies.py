@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from auxar import UserError, at_least
+from auxar import UserError
 
 logger = logging.getLogger("auxar")
 
@@ -38,11 +38,11 @@ class Copies:
 
     words: tuple[str, ...]
     """The command's name and its arguments."""
-    jobs: int = attrs.field(validator=at_least(1))
+    jobs: int
     """Number of jobs."""
-    gpus_per_job: int = attrs.field(validator=at_least(0))
+    gpus_per_job: int
     """Number of GPUs of each job."""
-    cpus_per_job: int | None = attrs.field(validator=attrs.validators.optional(at_least(1)))
+    cpus_per_job: int | None
     """Number of CPU cores of each job. The default is all that the job may use."""
 
     def start(self, environment: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:

@@ -141,6 +141,7 @@ def test_the_result_is_the_same_each_time_and_is_never_replaced(pictures, tmp_pa
     ("depth", "settings", "message"),
     [
         (3, [], "depth: expected the depth of the image or of a view of this recipe, 0 to 1, got 3"),
+        (-1, [], "depth: expected the depth of the image or of a view of this recipe, 0 to 1, got -1"),
         (1, ["stage[0].view={name='bitplanes',drop=8}"], "drop must be at most 7 for an image of 8 bits"),
         (0, ["data.streaming=true", "data.broken=skip"], "data.split would divide this file differently"),
     ],
@@ -155,7 +156,5 @@ def test_mistakes_are_reported_before_images_are_read(pictures, tmp_path, monkey
     "kind", [{"channels": 2}, {"levels": 257}, {"height": 65_536, "width": 65_536}], ids=["channels", "levels", "size"]
 )
 def test_views_that_pictures_cannot_hold_are_refused(kind):
-    with pytest.raises(
-        UserError, match=r"^--depth 1 cannot be written as pictures: expected 1 or 3 channels, at most 2"
-    ):
+    with pytest.raises(UserError, match=r"^--depth 1 cannot be written as pictures: expected 1 or 3 channels, at "):
         check_pictures(ImageSpec(**{"height": 4, "width": 4, **kind}), "--depth 1")

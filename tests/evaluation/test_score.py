@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,14 +66,18 @@ def test_ranks_are_shares_of_smaller_values():
 def test_the_command_prints_a_table_and_writes_csv(finished, images, capsys, refused):
     command = ["score", str(finished), *images, "--heldout", "5", "-q"]
     assert main([*command, "-o", "scores.csv"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.rpartition("  ")[2] for line in lines[2:]] == images
+    assert [line.rpartition("  ")[2] for line in capsys.readouterr().out.splitlines()[2:]] == images
     scores = auxar.score(finished, images, heldout=5)
     rows = list(csv.DictReader(io.StringIO(Path("scores.csv").read_text("utf-8"))))
     assert [row["file"] for row in rows] == images
     assert [float(row["rank"]) for row in rows] == [image.rank for image in scores.images]
-    told = refused(*command[:-3], "-q", "-o", "scores.csv")
-    assert "scores.csv exists; files are replaced only with --replace" in told
+    assert "scores.csv exists; files are replaced" in refused(*command[:-3], "-q", "-o", "scores.csv")
+    text = Path("scores.csv").read_text("utf-8")
+    for figure in ("1.5", "nan", ""):
+        Path("scores.csv").write_text(text.replace(str(scores.images[0].bits_per_dim), figure), "utf-8")
+        assert "scores.csv exists; files are replaced" in refused(*command, "-o", "scores.csv")
+    assert main([*command[:2], shutil.copy("own.png", "\udcff.png"), "--heldout", "0", "-o", "bad.csv"]) == 0
+    assert [row["file"] for row in csv.DictReader(io.StringIO(Path("bad.csv").read_text()))] == ["\\udcff.png"]
     Path("other.csv").write_bytes(b"a\rb")
     assert "other.csv exists" in refused(*command[:-3], "-q", "-o", "other.csv")
     assert f"out: {images[0]} is one of the images" in refused(*command[:-3], "-q", "-o", images[0], "--replace")

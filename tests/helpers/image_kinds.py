@@ -213,6 +213,7 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
         "TIFF": (encode(ALPHA, "TIFF"), ON_WHITE),
         "AVIF": (encode(ALPHA, "AVIF", quality=100), ON_WHITE),
         "gray": (encode(ALPHA.convert("LA"), "PNG"), ON_WHITE),
+        "few bits": (png(8, 8, 2, 0, b"\0UU" * 8, chunk(b"tRNS", b"\0\1")), WHITE),
         "palette": (encode(palette(transparency=1), "PNG"), WHITE),
         "turned palette": (encode(palette(transparency=1), "PNG", exif=orientation(6)), WHITE),
         "GIF": (encode(palette(transparency=1), "GIF", transparency=1), WHITE),

@@ -34,10 +34,6 @@ def install_components(monkeypatch: pytest.MonkeyPatch, *components: Component, 
 
 def install(monkeypatch: pytest.MonkeyPatch, name: str, load: Callable[[], object]) -> None:
     """Adds the plugin `name` of the package `NAME_package` to those that are installed. `load` loads it."""
-    shipped, own = (
-        importlib.metadata.entry_points,
-        SimpleNamespace(name=name, value=f"{name}_package", dist=None, load=load),
-    )
-    monkeypatch.setattr(
-        importlib.metadata, "entry_points", lambda group: [*shipped(group=group), *[own] * (group == "auxar")]
-    )
+    read = importlib.metadata.entry_points
+    added = {"auxar": [SimpleNamespace(name=name, value=f"{name}_package", dist=None, load=load)]}
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [*read(group=group), *added.get(group, [])])

@@ -178,12 +178,17 @@ class OddConfig:
     table: dict[str, float] = attrs.field(factory=dict)
 
 
+Lost = attrs.make_class("Lost", {"lost": attrs.field(type="NoType", factory=lambda: 1 / 0)})  # type: ignore[call-overload]
+
+
 def test_a_plugin_with_unusual_options():
     components: dict[tuple[str, str], Component] = {
         ("view", name): Component("view", name, OddConfig, OddConfig) for name in ("odd view/1", "odd view_1")
     }
+    components["view", "lost"] = Component("view", "lost", Lost)
     definitions = recipe_schema(Registry(components, {}))["definitions"]
     json.dumps(definitions, allow_nan=False)
+    assert definitions["view-lost"]["properties"] == {"name": {"const": "lost"}, "lost": {}}
     assert set(definitions) >= {"view-odd20view2F1", "view-odd20view_1"}
     assert definitions["view-odd20view2F1"]["properties"] == {
         "name": {"const": "odd view/1"},

@@ -58,6 +58,8 @@ def test_existing_files_stay_unless_they_are_to_be_replaced(finished, tmp_path):
     (tmp_path / "by-resolution.csv").write_text("mine")
     with pytest.raises(UserError, match=r"by-resolution\.csv exists; files are replaced only with --replace"):
         written_tables([finished], tmp_path)
+    with pytest.raises(UserError, match=r"by-resolution\.csv cannot be written: it is not a comparison page"):
+        auxar.compare([finished], tables=tmp_path, out=tmp_path / "by-resolution.csv", replace=True)
     assert [path.name for path in tmp_path.iterdir()] == ["by-resolution.csv"]
     written_tables([finished], tmp_path, replace=True)
     assert (tmp_path / "by-resolution.csv").read_text() != "mine"

@@ -143,12 +143,15 @@ def test_a_weight_beyond_half_precision_is_refused(finished, work):
     assert not Path("full/evaluation.safetensors").exists()
 
 
-def test_runs_that_cannot_be_exported(finished, work):
+def test_runs_that_cannot_be_exported(finished, work, monkeypatch):
+    monkeypatch.setattr("auxar.runs.weights.trained_model", pytest.fail)
     own = Path(shutil.copytree(finished, "own"))
-    Path("there").mkdir()
+    Path("there/empty").mkdir(parents=True)
+    Path("there/link").symlink_to("empty")
     Path("there/mine").touch()
-    with pytest.raises(UserError, match=r"^there exists and is not replaced"):
-        auxar.export(own, "there", trust_plugins=True)
+    for new in ("there", "there/link", "there/mine/new"):
+        with pytest.raises(UserError, match=f"^{new} (exists and is not replaced|cannot be written: Not a directory)"):
+            auxar.export(own, new, trust_plugins=True)
     with pytest.raises(UserError, match=r"plugins: this recipe names plugin files"):
         auxar.export(own, "new")
     for inside in (own, own / "samples" / "new", work / "there" / ".." / "own" / "new"):

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import attrs
@@ -174,6 +175,7 @@ def test_the_list_shows_what_the_folders_say(package, capsys, caplog, monkeypatc
     ("config", "build", "words"),
     [
         (Dots, lambda config: 1 / 0, "the model of plugin toys (toys_package) cannot be built: ZeroDivisionError"),
+        (Dots, lambda config: sys.exit(3), "the model of plugin toys (toys_package) cannot be built: SystemExit: 3"),
         (Dots, lambda config: None, "expected a path from plugin toys (toys_package), got None"),
         (Needy, lambda config: Path(), "the model of plugin toys (toys_package) cannot be built: TypeError: "),
         (Dots, lambda config: Path(os.devnull), "/dev/null is not a run's folder"),

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from helpers.tiny_runs import PROJECT, call
@@ -139,13 +140,13 @@ def test_names_and_kinds_that_are_refused(refused, name, kind, message):
     assert message in refused("new-plugin", "--kind", kind, "--", name)
 
 
-def test_nothing_is_overwritten(refused, tmp_path):
+def test_nothing_is_overwritten_or_left_unfinished(refused, tmp_path, monkeypatch):
     (tmp_path / "halftone").mkdir()
-    assert refused("new-plugin", "halftone", "--kind", "view") == (
-        "halftone exists and is not overwritten; choose another name or another --out"
-    )
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(28, "No space left on device")))
+    assert refused("new-plugin", "halftone", "--kind", "view").endswith("cannot be written: No space left on device")
+    (tmp_path / "halftone" / "mine").touch()
+    assert refused("new-plugin", "halftone", "--kind", "view").startswith("halftone exists and is not replaced; choose")
     (tmp_path / "file").write_text("in the way")
     refusal = refused("new-plugin", "halftone", "--kind", "view", "--out", "file")
-    assert refusal.startswith("file/halftone/")
-    assert refusal.endswith("cannot be written: Not a directory")
+    assert refusal == "file/halftone cannot be written: Not a directory"
     assert (tmp_path / "file").read_text() == "in the way"

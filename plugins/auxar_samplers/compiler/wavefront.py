@@ -113,9 +113,10 @@ def wavefront_program(network: CausalNetwork, schedule: Schedule, features: Tens
 
 
 class _Places:
-    """The pixel of each slot at each time. Slots are reused: image row r is computed in slot r mod `slots`.
+    """The pixel of each slot at each time. Slots are reused: image row r is computed in slot r mod `rows`.
 
-    A slot takes up a new row every `slots · lag` steps. The columns beyond the image's width are the zero padding.
+    A slot takes up a new row every `rows · lag` steps. The columns beyond the image's width are the zero padding.
+    An image of fewer rows has slots for these alone, and for the empty rows that the first ones read above.
     Tables of side inputs hold `table_rows` image rows and are reused too, so memory does not grow with the height.
     """
 
@@ -123,15 +124,16 @@ class _Places:
         lead, least = max(schedule.leads.values()), min(schedule.leads.values())
         self.lag = schedule.lag
         self.lead = lead
-        self.slots = -(-(width + max(1, schedule.reach)) // schedule.lag)
+        rows = -(-(width + max(1, schedule.reach)) // schedule.lag)
+        self.slots = min(rows, height + max(up for value in schedule.trace.values for _, up, _, _ in value.reads))
         self.start = -lead
         self.stop = schedule.lag * (height - 1) + width
         in_work = -(-(width + lead - least) // schedule.lag) + 1
-        self.table_rows = (-(-in_work // BAND) + 1) * BAND
+        self.table_rows = min((-(-in_work // BAND) + 1) * BAND, height)
         self.origin = self.start + least
         position = np.arange(self.origin, self.stop + lead)[:, None] - schedule.lag * np.arange(self.slots)
-        row = np.arange(self.slots) + self.slots * np.floor_divide(position, self.slots * schedule.lag)
-        column = np.mod(position, self.slots * schedule.lag)
+        row = np.arange(self.slots) + rows * np.floor_divide(position, rows * schedule.lag)
+        column = np.mod(position, rows * schedule.lag)
         self.valid = (row >= 0) & (row < height) & (column < width)
         self.places = np.where(self.valid, row * width + column, height * width)
         self.table_places = np.where(self.valid, row % self.table_rows * width + column, self.table_rows * width)

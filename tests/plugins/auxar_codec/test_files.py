@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,10 +54,8 @@ def same(one, other):
 def test_both_commands_keep_the_contract_of_commands(run, images, tmp_path):
     out = tmp_path / "a.auxar"
     assert check_command(compress, run, images / "0.png", "-o", out)["images"] == 1
-    assert check_command(decompress, out, "-o", tmp_path, "--run", run) == {
-        "files": [str(tmp_path / "0.png")],
-        "damaged": [],
-    }
+    found = check_command(decompress, out, "-o", tmp_path, "--run", run)
+    assert found == {"files": [str(tmp_path / "0.png")], "damaged": []}
     assert auxar.decompress is decompress  # type: ignore[attr-defined]
     assert auxar.compress is compress  # type: ignore[attr-defined]
     assert decompress(out, list=True).container.entries == read_container(out).entries
@@ -156,22 +156,35 @@ def test_a_file_is_described(run, packed, capsys):
 
 def test_wrong_arguments_are_named(run, images, packed, tmp_path):
     picture, out, own = shutil.copy(images / "0.png", tmp_path), tmp_path / "new.auxar", codec(run)
+    wrong: Any = 1.0
+    (titled := Image.open(picture)).info["icc_profile"] = "sRGB"
+    os.mkfifo(tmp_path / "1.png")
     (tmp_path / "link").symlink_to(picture)
     for call, message in (
-        (lambda: compress(run, [images, tmp_path], out), "would be decompressed to the same file 0.png"),
+        (lambda: compress(run, [images, picture], out), "would be decompressed to the same file 0.png; rename one"),
+        (lambda: compress(run, [picture, picture], out), "decompressed to the same file 0.png; give it once"),
+        (lambda: compress(run, tmp_path, out), "1.png cannot be compressed: it is not a regular file"),
+        (lambda: compress(run, images, wrong), "out: expected a path (a string or a pathlib.Path), got 1.0 (float)"),
+        (lambda: compress(run, images, packed, replace=wrong), "replace: expected True or False, got 1.0 (float)"),
+        (lambda: compress(run, images, out, tile="0x8"), "tile: expected HEIGHTxWIDTH, such as 96x64, got '0x8'"),
+        (lambda: decompress(wrong, list=True), "path: expected a path (a string or a pathlib.Path), got 1.0 (float)"),
+        (lambda: decompress(packed, list=wrong), "list: expected True or False, got 1.0 (float)"),
+        (lambda: decompress(packed, list=True, only=["0.png"]), "or --list of all pictures, without one"),
+        (lambda: decompress(packed, tmp_path, depth=wrong), "depth: expected an integer from 0 to 1, got 1.0 (float)"),
+        (lambda: decompress(packed, tmp_path, only=["1.png"], run=run), "1.png exists; regular files are replaced"),
+        (lambda: own.encode(titled), "its color profile is not bytes, but of the type str"),
+        (lambda: own.decode(packed, only=wrong), "only: expected a list of names of images, got 1.0 (float)"),
+        (lambda: own.encode(images, names=wrong), "names: expected a list of names of images, got 1.0 (float)"),
         (lambda: compress(run, tmp_path / "none", out), "there is no file or folder"),
         (lambda: compress(run, "/dev/zero", out), "paths: /dev/zero cannot be read: it is not a regular file"),
-        (
-            lambda: compress(run, images, out, tile="4096x4097"),
-            "tile: got 4096×4097 pixels; expected at most 16,",
-        ),
+        (lambda: compress(run, images, out, tile="4096x4097"), "tile: got 4096×4097 pixels; expected at most 16,"),
         (lambda: compress(run, picture, picture, replace=True), "is one of the pictures; choose another name with -o"),
         (lambda: compress(run, images / "1.png", tmp_path / "link", replace=True), "found a link"),
-        (lambda: decompress(packed, tmp_path, depth=3), "depth: expected 0 … "),
+        (lambda: decompress(packed, tmp_path, depth=3), "depth: expected an integer from 0 to "),
         (lambda: decompress(packed, tmp_path, only=["77.png"], run=run), "has no image '77.png'; did you mean"),
         (lambda: decompress(images / "0.png", tmp_path), "was not made by `auxar compress`"),
         (lambda: decompress(images, list=True), "not a regular file"),
-        (lambda: decompress(packed), "out: expected a folder for the pictures, or --list or --check without one"),
+        (lambda: decompress(packed), "out: expected a folder for the pictures, or --check, or --list of all pictures"),
         (lambda: compress(run, golden_images(), out), "paths[0]: picture 0: expected the path of an image"),
         (lambda: codec(auxar.load(run)), "run: expected a model in integers on the CPU, got a model in float"),
         (lambda: own.encode([1]), "images[0] cannot be compressed: expected a picture, an array, a path or an open"),
@@ -227,11 +240,8 @@ def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
         own = model.at(*map(int, tile.split("x"))) if tile else model.at(*original.shape[:2])
         tiles = torch.from_numpy(to_tiles(colors.transpose(2, 0, 1), own.image).astype(np.int64))
         shown = auxar.Images(own.chain.views(tiles)[1], own.chain.specs[1]).to_pil()
-        size = (
-            original.shape[:2]
-            if run.name not in ("pyramid", "neighbors")
-            else tuple(-(-side // 2) for side in original.shape[:2])
-        )
+        scale = 2 if run.name in ("pyramid", "neighbors") else 1
+        size = tuple(-(-side // scale) for side in original.shape[:2])
         by_tile = np.stack([np.asarray(each.convert("RGB")) for each in shown])
         joined = from_tiles(by_tile.transpose(0, 3, 1, 2), *size).transpose(1, 2, 0)
         gray = original.ndim == 2 or own.chain.specs[1].channels == 1

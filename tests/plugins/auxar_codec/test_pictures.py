@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from typing import Any
@@ -95,15 +96,15 @@ def save_animation(path):
     frames[0].save(path, save_all=True, append_images=frames[1:])
 
 
-def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0)):
-    """Writes an RGB picture with 16 bits, which Pillow cannot write, with other chunks first."""
+def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0), then=()):
+    """Writes a picture that Pillow cannot write, such as an RGB picture with 16 bits, with other chunks first."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     own = (b"IHDR", struct.pack(">IIBBBBB", *header))
-    rows = b"".join(b"\0" + bytes(12) for _ in range(2))
-    parts = [chunk(*each) for each in (*first, own, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))]
+    rows = b"".join(b"\0" + b"\xff" * 12 for _ in range(2))
+    parts = [chunk(*each) for each in (*first, own, *then, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
@@ -113,6 +114,8 @@ def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0)):
         (lambda path: Image.fromarray(colors(channels=4)).save(path), "a.png", "transparency"),
         (lambda path: Image.fromarray(colors(channels=2), "LA").save(path), "a.png", "transparency"),
         (lambda path: Image.fromarray(colors()[..., 0]).save(path, transparency=3), "a.png", "transparency"),
+        (lambda path: save_deep(path, (), (48, 2, 2, 0, 0, 0, 0), [(b"tRNS", b"\0\3")]), "a.png", "transparency"),
+        (lambda path: save_deep(path, (), (24, 2, 4, 0, 0, 0, 0), [(b"tRNS", b"\0\x0f")]), "a.png", "transparency"),
         (lambda path: Image.fromarray(colors().astype(np.uint16)[..., 0]).save(path), "a.png", "16 bits"),
         (save_deep, "a.png", "it has 16 bits for each value, and only 8 are kept"),
         (lambda path: save_deep(path, [(b"tEXt", b"Title\0x")]), "a.png", "it has 16 bits for each value, and only 8"),
@@ -122,13 +125,10 @@ def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0)):
         (save, "a.tif", "no picture of the formats .*; convert it to PNG first"),
         (save_animation, "a.gif", "it has 2 frames"),
         (lambda path: Image.new("L", (1, 70_000)).save(path), "a.png", "it has a side of 70,000 pixels"),
+        (os.mkfifo, "a.png", "cannot be compressed: it is not a regular file"),
         (lambda path: path.write_bytes(b"no picture"), "a.png", "it is no picture of the formats"),
         (lambda path: None, "a.png", "cannot be compressed: No such file"),
-        (
-            lambda path: save(path, icc_profile=bytes(2**18 + 1)),
-            "a.png",
-            "its color profile has 262,145 bytes, and at most 262,144 are kept",
-        ),
+        (lambda path: save(path, icc_profile=bytes(2**18 + 1)), "a.png", "profile has 262,145 bytes, and at most 26"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

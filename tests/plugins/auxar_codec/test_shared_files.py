@@ -165,13 +165,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: content for name, (_, content) in snapshot(folder).items()}
 
 
-def test_views_of_stopped_decoding_are_not_taken_for_pictures(run, whole, tmp_path, monkeypatch):
-    decompress(whole, tmp_path / "whole", run=run)
+@pytest.mark.parametrize(("before", "depth"), [(0, 0), (1, 1), (1, 0)])
+def test_parts_of_stopped_decoding_are_used_only_if_all_is_as_it_was(run, whole, tmp_path, monkeypatch, before, depth):
+    decompress(whole, tmp_path / "whole", run=run, depth=depth)
     monkeypatch.setattr(decompression, "DECODED_DIMS", THREE)
-    with stopping_at(decompression.Decompression, "compute", 3):
-        decompress(whole, tmp_path / "parts", run=run, depth=1)
-    decompress(whole, tmp_path / "parts", run=run, replace=True)
-    assert contents(tmp_path / "whole").items() <= contents(tmp_path / "parts").items()
+    content, file = bytearray(whole.read_bytes()), tmp_path / "a.auxar"
+    content[read_container(whole).start] ^= 1
+    for own, name in ((content, "damaged"), (whole.read_bytes(), "deleted")):
+        file.write_bytes(own)
+        with stopping_at(decompression.Decompression, "compute", 3):
+            decompress(file, tmp_path / name, run=run, depth=before)
+        (tmp_path / name / "1.png").unlink()
+        file.write_bytes(whole.read_bytes())
+        assert not decompress(file, tmp_path / name, run=run, depth=depth, replace=before > 0).damaged
+        assert contents(tmp_path / "whole").items() <= contents(tmp_path / name).items()
 
 
 @pytest.mark.parametrize("depth", [0, 1])

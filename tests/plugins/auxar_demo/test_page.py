@@ -147,12 +147,13 @@ def test_the_page_has_a_tab_for_each_action_and_the_actions_wait_for_each_other(
 
 @NEEDS_GRADIO
 @pytest.mark.slow
-def test_a_port_in_use_is_named(process):
+def test_a_port_in_use_and_an_unknown_host_are_named(process):
     port = process[1].rstrip("/").rpartition(":")[2]
-    arguments = command("demo", "emoji32", "--port", port)
-    done = subprocess.run(arguments, env=process_environment(), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert f"auxar: the page cannot be opened at 127.0.0.1, port {port}: Cannot find empty port" in done.stderr
+    for options, place in ((["--port", port], f"127.0.0.1, port {port}"), (["--host", "no.invalid"], "no.invalid")):
+        arguments = command("demo", "emoji32", *options)
+        done = subprocess.run(arguments, env=process_environment(), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2
+        assert f"auxar: the page cannot be opened at {place}" in done.stderr
 
 
 @NEEDS_GRADIO

@@ -98,8 +98,9 @@ def test_a_job_that_slurm_ends_waits_for_it_and_a_checkpoint_gives_the_job_that_
     [
         (("--", "evalute", "run"), "argument COMMAND: there is no 'evalute'; did you mean 'evaluate'?"),
         (("--on", "cloud", "--", "evaluate", "run"), "--on: expected slurm or local, got 'cloud'"),
-        (("-n", "0", "--on", "local", "--", "evaluate", "run"), "jobs must be at least 1, got 0"),
+        (("-n", "0", "--on", "local", "--", "evaluate", "run"), "--jobs: expected an integer of at least 1, got 0"),
         (("--on", "local", "--time", "1:00", "--", "evaluate", "run"), "only jobs of Slurm have --time, --memory and"),
+        (("--on", "local", "recipes", "quickstart", "-n", "2"), "auxar recipes: unexpected argument '-n'"),
         (("--on", "slurm", "--", "evaluate", "run"), "--time: expected the time limit of a job, such as 24:00:00; a"),
         (("--gpus-per-job", "9", "--on", "local", "--", "evaluate", "run"), "--gpus-per-job: the jobs need 9 GPUs"),
     ],
@@ -109,6 +110,12 @@ def test_wrong_calls_have_one_sentence(tmp_path, monkeypatch, capsys, arguments,
     assert main(["launch", *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"auxar: {message}")
     assert not list(tmp_path.rglob("*.log"))
+
+
+@pytest.mark.parametrize("wrong", [{"line": None}, {"jobs": 1.5}, {"wait": "no"}, {"cpus_per_job": 0}])
+def test_a_wrong_value_is_named(wrong):
+    with pytest.raises(auxar.UserError, match=f"^{min(wrong)}: expected "):
+        launch(**{"line": ["models"], **wrong})
 
 
 def test_slurm_needs_submitit(tmp_path, monkeypatch):
