@@ -17,15 +17,7 @@ from auxar.data.loading import images_of
 from auxar.errors import UserError, logger, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import current_evaluation, facts_of, other_evaluations
-from auxar.files import (
-    is_file,
-    read_bytes,
-    read_checksum,
-    read_tensors,
-    to_json,
-    write_tensors,
-    write_text,
-)
+from auxar.files import is_file, read_bytes, read_checksum, read_tensors, to_json, write_tensors, write_text
 from auxar.model import FLOAT
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_model
@@ -128,8 +120,9 @@ def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: 
 
 def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:
     evaluation = current_evaluation(run, recipe)
-    if evaluation is None:
-        logger.info("the exported run has no evaluation, because %s has none of its present weights", run.name)
+    if evaluation is None or portable(evaluation.data.path) != portable(recipe.data.path):
+        told = "the exported run has no evaluation, because %s has none of its present weights and its own data set"
+        logger.info(told, run.name)
         return
     # The new files of weights have other metadata, so their checksums differ.
     checksums = {name: read_checksum(new.weights(name)) for name in recipe.factor_names}

@@ -22,7 +22,8 @@ from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import short_keys
 from auxar.recipe.options import key_parts
-from auxar.recipe.structuring import is_value, toml_value
+from auxar.recipe.overrides import is_replaced
+from auxar.recipe.structuring import is_value, toml_text, toml_value
 from auxar.runs.layout import RunFolder
 from auxar.training.factors import chosen_factors
 from auxar.training.speed import stored_steps
@@ -113,8 +114,12 @@ def _runs(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yields the name and the settings of every run, after a check of its recipe.
 
-    Raises `UserError` if a recipe is invalid, if the seeds are given twice, or if there are too many runs.
+    Raises `UserError` if a recipe is invalid, if a key replaces another, if the seeds are given twice, or if there are
+    too many runs.
     """
+    for key, later in itertools.combinations(values, 2):
+        if is_replaced(key, later):
+            raise UserError(f"sweep: {one_line(later)} replaces {one_line(key)}; give only one of them")
     if seeds is not None and any(key_parts(key) == key_parts(SEED) for key in values):
         raise UserError(f"sweep: {SEED} is the key of the seeds; give either the seeds or this key")
     if (count := math.prod(map(len, values.values())) * (seeds or 1)) > MOST_RUNS:
@@ -152,7 +157,7 @@ def _toml(value: Any, key: str) -> str:
         return f"[{', '.join(_toml(entry, key) for entry in value)}]"
     if not isinstance(value, str | int | float):
         raise UserError(f"sweep: {one_line(key)}: expected values of TOML, got {described(value)}")
-    return json.dumps(value, ensure_ascii=False)
+    return toml_text(value)
 
 
 def _name(text: str) -> str:

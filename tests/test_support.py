@@ -4,14 +4,7 @@ import attrs
 import pytest
 import torch
 from helpers.bounds import joint_table
-from helpers.causal_networks import (
-    HEADS,
-    SEEDS,
-    WORKING_ENGINES,
-    generator,
-    image_numbers,
-    random_images,
-)
+from helpers.causal_networks import HEADS, SEEDS, WORKING_ENGINES, generator, image_numbers, random_images
 from helpers.chains import grayscale
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

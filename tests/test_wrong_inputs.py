@@ -18,6 +18,7 @@ TYPES = (
     "of these, got "
 )
 SCALED = "; values that are scaled to [0, 1] are converted with (x * 255).round()"
+DENSE = "images: expected a dense tensor, got a sparse, nested or meta tensor"
 RANGE = "images: expected integers in [0, 256), got "
 A_PATH = "expected a path (a string or a pathlib.Path), got "
 PATH = f"path: {A_PATH}"
@@ -82,6 +83,8 @@ WRONG = [
     ("model.log_prob([[1, 2], [3, 4]])", f"{TYPES}[1, 2] (list)".replace("images:", "images[0]:")),
     # Tensors and arrays that do not fit
     ("model.log_prob(image / 255)", f"{RANGE}values of torch.float32{SCALED}"),
+    ("model.log_prob(image.to_sparse())", DENSE),
+    ("model.prepare(image.to('meta'))", DENSE),
     ("model.log_prob(image + 1)", f"{RANGE}1 … 256"),
     (
         "model.log_prob(image[:, :1])",

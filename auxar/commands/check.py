@@ -31,7 +31,8 @@ def check(
 
     The recipe and its plugins are checked. The result has the sizes of the image and its views and, for each factor,
     its parameters, the multiply-adds of a forward pass for one image, and the memory for training. A missing folder or
-    file of images, and missing experiment trackers, are reported after it. Images are read only for `time`.
+    file of images, missing experiment trackers, and weights of `training.init` that do not fit are reported after it.
+    Images are read only for `time`.
 
     Args:
         settings: override keys of the recipe, such as stage[0].decoder.filters=32
@@ -53,19 +54,22 @@ def check(
     from auxar.recipe.building import checked_model
     from auxar.recipe.cost import RecipeCheck, factor_costs
     from auxar.recipe.paths import local_path
+    from auxar.runs.layout import RunFolder
+    from auxar.training.initialization import check_init
     from auxar.training.speed import with_times
     from auxar.training.trackers import check_trackers
 
     path = as_path(recipe, "recipe")
     check_flag(time, "time")
     found = load_recipe(path, settings, trust_plugins=trust_plugins)
-    checked_model(found)
+    model = checked_model(found)
     costs = factor_costs(found)
     mistake: UserError | None = None
     registered = found.registry.names("dataset")
     # The costs also interest where a recipe cannot run, so mistakes that depend on this machine come after them.
     try:
         check_trackers(found.training.trackers)
+        check_init(RunFolder(path), found, model, found.factor_names)
         for key, data in found.data_tables.items():
             if data.path not in registered and local_path(data.path, registered, f"{key}.path") is None:
                 said = "'%s' is no file or folder on this machine: `auxar run` looks for it on the Hugging Face hub"

@@ -46,6 +46,7 @@ def evaluate(
 
     Several processes, on one or more machines with the same folder, share the images if all of them run this command
     with the same options. A command that was stopped continues, and nothing is computed if the evaluation is there.
+    With settings, it replaces the evaluation of the recipe's own images, which `auxar run` makes again.
 
     Args:
         arithmetic: float, or integer: also evaluate in integers, and print the difference (default: the recipe's

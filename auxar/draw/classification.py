@@ -154,6 +154,6 @@ def _log_prior(chain: Chain, condition: Condition) -> Tensor:
     if factor is None:
         return torch.full((classes,), -math.log(classes), dtype=torch.float64)
     labels = torch.arange(classes, device=device_of(chain)).reshape(-1, 1, 1, 1)
-    with torch.no_grad(), evaluating(factor):
+    with evaluating(factor):
         found: Tensor = factor(labels)
     return found.to("cpu", torch.float64)

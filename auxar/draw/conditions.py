@@ -112,11 +112,9 @@ def usual_conditions(condition: Condition | None, heldout: ImageSet | None = Non
     """
     if condition is None or condition.usual is not None:
         return Conditions()
-    if condition.kind == "label":
-        return as_conditions([*range(condition.spec.levels)], condition, None)
-    if heldout is not None:
+    if condition.kind != "label" and heldout is not None:
         return of_examples(condition, heldout.first_examples(HELDOUT))
-    return as_conditions(None, condition, None)
+    return as_conditions([*range(condition.spec.levels)] if condition.kind == "label" else None, condition, None)
 
 
 def drawn_conditions(model: Chain, sampler: Sampler, numbers: range, seed: int) -> Conditions:
@@ -215,6 +213,8 @@ def as_conditions(value: Any, condition: Condition | None, reader: ConditionRead
         # Arrays of names or of Python objects are lists of them.
         is_integers = value.dtype.kind in "iub"
         value = torch.from_numpy(np.ascontiguousarray(value).astype(np.int64)) if is_integers else value.tolist()
+        if is_integers:  # In tensors, -1 stands for the null condition, but not in arrays, as in data sets.
+            condition.spec.check_range(value, "condition")
     if isinstance(value, Tensor):
         return named(condition, _from_array(value, condition))
     several = isinstance(value, list | tuple) and not _are_attributes(value, condition)

@@ -21,10 +21,10 @@ from auxar.data.sets import DataSets, ImageSet
 from auxar.draw.conditions import Conditions, of_examples, usual_conditions
 from auxar.draw.plan import Given, Plan, drawn, plan_of_recipe
 from auxar.draw.samples import Samples, facts_of_model
-from auxar.draw.sheets import Column, labeled, save_png
+from auxar.draw.sheets import Column, is_whole, labeled, save_png
 from auxar.errors import UserError, logger
 from auxar.evaluation.nearest import Neighbors, neighbors
-from auxar.files import is_file, read_json, write_json
+from auxar.files import read_json, write_json
 from auxar.model import Adjusted, Adjustments, Chain, ImageSpec, Rule, device_of
 from auxar.model.rule_effects import kinds_of_heads, users
 from auxar.recipe import Recipe
@@ -128,10 +128,10 @@ class Figures(Work):
             write_json(self.output / RECORD, self._record())
 
     def is_concluded(self) -> bool:
-        """Whether the pictures and the record are there."""
+        """Whether the pictures and the record are there, and no picture is cut off."""
         with contextlib.suppress(UserError):
             is_recorded = self.is_fixed and read_json(self.output / RECORD) == self._record()
-            return is_recorded and all(is_file(self.output / f"{name}.png") for name in self.draws)
+            return is_recorded and all(is_whole(self.output / f"{name}.png") for name in self.draws)
         return False
 
     def _record(self) -> list[dict[str, str]]:

@@ -111,6 +111,19 @@ class AnyPicture(Form):
         return preparation(source, name)
 
 
+class Mask(Form):
+    """The form of masks, which become booleans. In pictures, true is white, or 1 if no pixel has a larger value."""
+
+    def convert(self, source: Any, what: str) -> Tensor:
+        found = super().convert(source, what)
+        return found >= torch.where(found.amax((1, 2, 3), keepdim=True) > 1, 128, 1)
+
+    def array(self, array: Tensor | np.ndarray, what: str) -> Tensor:
+        if not any(bool(((array == 0) | (array == true)).all()) for true in (1, 255)):
+            raise UserError(f"{what}: expected a mask of booleans, of 0 and 1, or of 0 and 255, got other values")
+        return super().array(torch.as_tensor(array != 0).byte(), what)
+
+
 def usual_preparation(image: ImageSpec, recipe: Recipe | None = None, values: str = SCALED) -> Preparation | None:
     """The conversion of pictures by [data] of a recipe. Without one, other sizes are refused, and `values` is used.
 

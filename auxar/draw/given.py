@@ -14,7 +14,7 @@ from torch import Tensor
 
 from auxar.arguments import as_integer, check_flag
 from auxar.data.conversion import Preparation
-from auxar.draw.forms import Form, WrongForm, usual_preparation
+from auxar.draw.forms import Form, Mask, WrongForm, usual_preparation
 from auxar.draw.images import Images
 from auxar.draw.inputs import as_batch, read
 from auxar.draw.plan import Given
@@ -139,9 +139,8 @@ def _mask(keep: Any, image: ImageSpec, count: int) -> Tensor:
     if isinstance(keep, int | np.integer):
         rows = as_integer(keep, "keep", 1, image.height - 1)
         return (torch.arange(image.height) < rows)[:, None].expand(count, image.height, image.width)
-    if isinstance(keep, Tensor | np.ndarray) and bool(((keep == 0) | (keep == 1)).all()):  # True and False, or 1 and 0.
-        keep = 255 * torch.as_tensor(keep != 0).byte()
-    mask = as_batch(keep, attrs.evolve(image, channels=1, levels=256), what="keep")[:, 0] >= 128
+    spec = attrs.evolve(image, channels=1, levels=256)
+    mask = read(keep, [Mask(spec, usual_preparation(spec))], "keep")[1][:, 0]
     if len(mask) not in (1, count):
         raise UserError(f"keep: expected one mask, or one for each of {count} images, got {len(mask)}")
     return mask.expand(count, image.height, image.width)

@@ -285,8 +285,8 @@ class ImageModel:
     def complete(self, images: Any, keep: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Keeps a part of the given images and draws the rest.
 
-        `keep` is the number of upper rows to keep, or a mask that is true (white) where pixels are kept: booleans of
-        shape (height, width) or (g, height, width) for g images, a Pillow image, or the path of a picture. Upper rows
+        `keep` is the number of upper rows to keep, or a mask that is true (1, or white) where pixels are kept: an array
+        of shape (height, width) or (g, height, width) for g images, a picture, its path, or a list of these. Upper rows
         are completed by exact samples if the model has no views. With views or other masks, completions are plausible,
         but they are not exact samples. Further arguments and errors are those of `draw_given`.
         """

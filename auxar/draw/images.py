@@ -104,8 +104,8 @@ class Images:
         """The index of a tensor for an index of images: an integer, a slice, or a tensor."""
         if self.tensor.dim() == 3:
             raise TypeError("a single image cannot be indexed; its pixels are in `tensor`")
-        if isinstance(index, slice):
-            return index
+        if isinstance(index, slice):  # Tensors have no negative steps.
+            return index if (index.step or 1) > 0 else torch.tensor(range(len(self))[index], dtype=torch.int64)
         if isinstance(index, list | np.ndarray | Tensor) and np.ndim(index):
             return torch.as_tensor(index, dtype=None if len(index) else torch.int64)
         return operator.index(index)

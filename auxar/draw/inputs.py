@@ -87,6 +87,8 @@ def parts_of(images: Any, what: str = "images") -> list[tuple[Any, str]]:
     for entry, label in entries:
         if isinstance(entry, str | os.PathLike):  # Messages name the file, so they need no number.
             parts += [(file, what) for file in images_at(as_path(entry, what), what)]
+        elif isinstance(entry, Tensor) and (entry.layout != torch.strided or entry.is_meta or entry.is_nested):
+            raise UserError(f"{label}: expected a dense tensor, got a sparse, nested or meta tensor")
         else:
             parts.append((entry, label))
     return parts

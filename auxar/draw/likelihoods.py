@@ -74,7 +74,6 @@ def _in_chunks(
     threads = ThreadChoice(device if len(images) > size else None)
     found = [torch.empty((0, *shape), dtype=torch.float64)]
     with (
-        torch.no_grad(),
         evaluating(chain),
         progress_bar(total=len(images), desc="log-likelihoods", unit="image", delay=BAR_DELAY, leave=False) as bar,
     ):

@@ -241,7 +241,6 @@ def drawn(model: Chain, plan: Plan, *, progress: bool = False) -> list[Tensor]:
     return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
-@torch.no_grad()
 def _draw(model: Chain, plan: Plan, numbers: Sequence[int]) -> Drawn:
     device = device_of(model)
     request = plan.request(numbers, device)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -44,7 +43,6 @@ class Previews:
         self.left_out: set[str] = set()
         """Names of the factors for which a message says why no pictures are drawn."""
 
-    @torch.no_grad()
     def __call__(self, model: Chain, factor: Factor, step: int, accelerator: Accelerator) -> None:
         """Writes a picture of images that the factor draws after `step` steps, in the main process.
 

@@ -15,15 +15,7 @@ from auxar.data.sets import ImageSet
 from auxar.draw.conditions import NONE
 from auxar.draw.images import Draws, Images
 from auxar.draw.plan import Given, Plan
-from auxar.draw.sheets import (
-    SHEET_DRAWS,
-    SHEET_ROWS,
-    can_be_shown,
-    labeled,
-    save_png,
-    sheet,
-    sheet_columns,
-)
+from auxar.draw.sheets import SHEET_DRAWS, SHEET_ROWS, can_be_shown, labeled, save_png, sheet, sheet_columns
 from auxar.errors import logger
 from auxar.files import replacing
 from auxar.model import Chain

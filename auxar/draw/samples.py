@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from auxar.data.sets import ImageSet
 from auxar.draw.conditions import LONGEST_NAME, NONE, Conditions
 from auxar.draw.plan import Drawn, Given, Plan, batches
 from auxar.draw.sample_sheets import write_sheets
-from auxar.draw.sheets import save_png
+from auxar.draw.sheets import is_whole, save_png
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, check_output, entries, is_file, kind, read_bytes, read_json, remove, write_json
 from auxar.leftovers import TEMPORARY, unfinished
@@ -195,8 +195,9 @@ class Samples(Work):
         self.begun = False
 
     def is_concluded(self) -> bool:
-        """Whether the folder has the record of these images."""
-        return key_of(self.output, (RECORD,)) == self.key
+        """Whether the folder has the record of these images, and whole pictures."""
+        is_recorded = key_of(self.output, (RECORD,)) == self.key
+        return is_recorded and are_whole(self.output, map(self.picture, self.plan.numbers))
 
     @torch.no_grad()
     def compute(self, number: int) -> Tensors:
@@ -246,6 +247,11 @@ class Samples(Work):
         """The file of the picture of an image. `000002-001.png` is draw 1 of given image 2, both counted from 0."""
         row, draw = divmod(number, self.plan.draws)
         return self.output / "images" / (f"{row:06d}.png" if self.plan.given is None else f"{row:06d}-{draw:03d}.png")
+
+
+def are_whole(folder: Path, pictures: Iterable[Path]) -> bool:
+    """Whether the sheets in a folder of samples, and its single `pictures`, are there and not cut off."""
+    return all(map(is_whole, (folder / "samples.png", *entries(folder, "*.png"), *pictures)))
 
 
 def facts_of_model(run: RunFolder, recipe: Recipe, model: Chain) -> dict[str, Any]:

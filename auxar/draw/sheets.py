@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar.arguments import as_integer
 from auxar.data.pixels import pixels
 from auxar.errors import UserError
-from auxar.files import replacing
+from auxar.files import is_file, read_bytes, replacing
 from auxar.model import ImageSpec
 from auxar.recipe.schema import CHANNELS
 
@@ -134,6 +134,11 @@ def save_png(image: Image.Image, path: Path) -> None:
     """Writes `image` to `path` as PNG, atomically. Raises `UserError` if the file cannot be written."""
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a PNG file, whose end is not cut off."""
+    return is_file(path) and read_bytes(path).endswith(b"IEND\xaeB`\x82")
 
 
 def _write(picture: Image.Image, place: tuple[int, int], text: str, anchor: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
@@ -92,9 +92,9 @@ def _items(images: Any, what: str) -> Iterator[Labeled]:
             name = f"{what}[{number}]"
             try:
                 item = images[number]
-            except OSError as error:
-                raise UserError(f"{name} cannot be read: {error}") from error
-            image, *rest = item if isinstance(item, tuple | list) else (item,)
+            except (OSError, LookupError) as error:  # A table has no item 0, and a length may be wrong.
+                raise UserError(f"{name} cannot be read: {error!r}; expected {EXPECTED}") from error
+            image, *rest = item if isinstance(item, tuple | list) and item else (item,)
             (picture, _), *others = pictures_of(image, name)
             if others:
                 raise UserError(f"{name}: expected one image, got {1 + len(others)}")
@@ -110,7 +110,8 @@ def _is_list_of_tuples(images: Any) -> bool:
 def _pixels(picture: Any, what: str) -> np.ndarray:
     """The pixels of a Pillow image, uint8, (h, w) or (h, w, c)."""
     if not isinstance(picture, Image.Image):
-        raise UserError(f"{what}: expected an array or a Pillow image, got {described(picture)}")
+        hint = "; give a list of (row['image'], row['label'])" if isinstance(picture, Mapping) else ""
+        raise UserError(f"{what}: expected an array or a Pillow image, got {described(picture)}{hint}")
     try:
         with opened(picture) as own:
             found = eight_bit(own)

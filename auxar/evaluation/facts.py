@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
 from auxar.model import Factor, ImageSpec
 from auxar.model.image import term
+from auxar.recipe import Recipe, recipe_table
 from auxar.runs.history import History
 
 Exactness = Literal["exact", "bound"]
@@ -104,6 +105,15 @@ class DataFacts:
     """Number of images that were skipped because they could not be read."""
     heldout_digest: str | None
     """SHA-256 of the pixels of the held-out images that were evaluated, in their order. None if none were evaluated."""
+    settings: Mapping[str, Any] = attrs.Factory(dict)
+    """The keys of the recipe that choose the images of the evaluation, as `settings_of` has them; empty if unknown."""
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The keys of a recipe, and of settings of `auxar evaluate`, that choose which images are evaluated and drawn."""
+    table = recipe_table(recipe)
+    seed = recipe.sampling.seed if recipe.evaluation.samples else None
+    return {"path": recipe.data.path, "options": table["data"].get("options", {}), **table["evaluation"], "seed": seed}
 
 
 def kind_of(factors: Sequence[FactorFacts]) -> Exactness:

@@ -19,11 +19,11 @@ from auxar.data.sets import DataSets, ImageSet
 from auxar.errors import logger
 from auxar.evaluation.codecs import codec_nats
 from auxar.evaluation.evaluation import CODECS, NATS, PIXELS, SAMPLES, Evaluation
-from auxar.evaluation.facts import DataFacts, FactorFacts
+from auxar.evaluation.facts import DataFacts, FactorFacts, settings_of
 from auxar.evaluation.image_nats import HASHES, INDICES, Pass, digest_of, joined, share_of, share_of_samples
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import is_file, read_checksum
-from auxar.model import FLOAT, Chain, Factor
+from auxar.model import FLOAT, Chain, Factor, evaluating
 from auxar.model.checks import check_causal
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
@@ -87,9 +87,8 @@ class RunEvaluation(Work):
             "weights": self.checksums,
             "factors": [attrs.asdict(factor) for factor in self.factors],
             "integers": {name: chain.digests for name, chain in others.items()},
-            "images": [recipe.data.path, data.train.fingerprint, data.heldout.fingerprint],
-            "options": attrs.asdict(recipe.evaluation),
-            "seed": recipe.sampling.seed if recipe.evaluation.samples else None,
+            "images": [data.train.fingerprint, data.heldout.fingerprint],
+            "settings": settings_of(recipe),
         }
         super().__init__(run.output.evaluation, facts, self._chunks())
 
@@ -125,17 +124,18 @@ class RunEvaluation(Work):
         Chunk i of n has the batches i, i + n, … of each set.
         """
         found: Tensors = {}
-        if SAMPLES in self.sets:
-            batches, seed = self._batches(number, SAMPLES, ""), self.recipe.sampling.seed
-            share = share_of_samples(self.model, batches, self.device, seed)
-            found |= {f"{FLOAT}/{SAMPLES}/{part}": values for part, values in share.items()}
-        for each in self.passes:
-            each.model.eval().to(self.device)
-            for name in (name for name in self.sets if name != SAMPLES):
-                batches = self._batches(number, name, each.label)
-                share = share_of(each, batches, self.device, self.threads)
-                # All passes over a set give the same numbers and hashes of its images.
-                found |= {f"{each.model.arithmetic}/{name}/{part}": values for part, values in share.items()}
+        with evaluating(self.model):
+            if SAMPLES in self.sets:
+                batches, seed = self._batches(number, SAMPLES, ""), self.recipe.sampling.seed
+                share = share_of_samples(self.model, batches, self.device, seed)
+                found |= {f"{FLOAT}/{SAMPLES}/{part}": values for part, values in share.items()}
+            for each in self.passes:
+                each.model.eval().to(self.device)
+                for name in (name for name in self.sets if name != SAMPLES):
+                    batches = self._batches(number, name, each.label)
+                    share = share_of(each, batches, self.device, self.threads)
+                    # All passes over a set give the same numbers and hashes of its images.
+                    found |= {f"{each.model.arithmetic}/{name}/{part}": values for part, values in share.items()}
         return found
 
     def _batches(self, number: int, name: str, label: str) -> Iterable[tuple[Tensor, Examples]]:
@@ -205,13 +205,8 @@ class RunEvaluation(Work):
     def _evaluation(self, digest: str | None) -> Evaluation:
         """The facts of the evaluation, with the digest of the held-out images."""
         data, condition = self.data, self.model.condition
-        facts = DataFacts(
-            self.recipe.data.path,
-            data.train.fingerprint,
-            data.heldout.fingerprint,
-            len(data.skipped),
-            digest,
-        )
+        prints = data.train.fingerprint, data.heldout.fingerprint
+        facts = DataFacts(self.recipe.data.path, *prints, len(data.skipped), digest, settings_of(self.recipe))
         kind = None if condition is None else condition.kind
         return Evaluation(self.factors, facts, self.checksums, condition=kind, key=self.key)
 

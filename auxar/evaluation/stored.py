@@ -11,6 +11,7 @@ import attrs
 
 from auxar.errors import UserError, logger
 from auxar.evaluation.evaluation import Evaluation
+from auxar.evaluation.facts import settings_of
 from auxar.files import DamagedFile, Shapes, entries, is_file, read_checksum, read_tensors, to_json, write_tensors
 from auxar.model import FLOAT
 from auxar.recipe import Recipe
@@ -54,15 +55,16 @@ def evaluation_of(run: RunFolder) -> Evaluation | None:
 
 
 def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:
-    """Whether the folder holds evaluations of the present weights of all factors.
+    """Whether the folder holds evaluations of the present weights of all factors, on the images that the recipe sets.
 
     There must be one in floating point and, if the recipe has another arithmetic, one in this arithmetic. A damaged
     evaluation counts as missing and causes a warning.
     """
     evaluation = current_evaluation(run, recipe)
-    if evaluation is None or recipe.arithmetic.name == FLOAT:
-        return evaluation is not None
-    return recipe.arithmetic.name in [each.arithmetic for each in other_evaluations(run.path, evaluation)]
+    if evaluation is None or evaluation.data.settings != settings_of(recipe):
+        return False
+    name = recipe.arithmetic.name
+    return name == FLOAT or name in [each.arithmetic for each in other_evaluations(run.path, evaluation)]
 
 
 def stored_evaluation(path: Path) -> Evaluation | None:

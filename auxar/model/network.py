@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import copy
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 import torch
@@ -150,7 +150,7 @@ def recomputable_blocks(module: nn.Module) -> list[RecomputableBlock]:
     return list(found)
 
 
-def recomputing(module: nn.Module) -> AbstractContextManager[None]:
+def recomputing(module: nn.Module) -> contextlib.AbstractContextManager[None]:
     """A context in which the blocks of a module are recomputed in the backward pass.
 
     It has an effect on blocks in training mode, while gradients are recorded.
@@ -158,8 +158,11 @@ def recomputing(module: nn.Module) -> AbstractContextManager[None]:
     return changed(recomputable_blocks(module), recomputed=True)
 
 
-def evaluating(module: nn.Module) -> AbstractContextManager[None]:
-    """A context in which a module is in evaluation mode (without dropout). Each part then gets its own mode back.
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A context for likelihoods and samples: evaluation mode (without dropout), no gradients, and no `torch.autocast`.
+
+    Each part of the module then gets its own mode back.
 
     Examples:
         >>> network = nn.Sequential(nn.Linear(1, 1), nn.Dropout())
@@ -170,7 +173,10 @@ def evaluating(module: nn.Module) -> AbstractContextManager[None]:
         True
     """
     # Modes are stored for each part, because a frozen part may be in evaluation mode while the others are trained.
-    return changed(module.modules(), training=False)
+    with torch.no_grad(), changed(module.modules(), training=False), contextlib.ExitStack() as stack:
+        for device in filter(torch.is_autocast_enabled, ("cpu", "cuda")):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def device_of(module: nn.Module) -> torch.device:

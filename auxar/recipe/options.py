@@ -59,13 +59,14 @@ def keys_in_tables(name: str) -> list[str]:
 
 
 def key_parts(key: str) -> list[str]:
-    """The parts of a setting's key, which are separated by dots or brackets.
+    """The parts of a setting's key, which are separated by dots or brackets; empty if it is no key.
 
     Examples:
         >>> key_parts("stage[0].decoder.filters")
         ['stage', '0', 'decoder', 'filters']
     """
-    return [part for part in re.split(r"[.\[\]]+", key.strip()) if part]
+    is_key = re.fullmatch(r"[^.[\]]+(\.[^.[\]]+|\[[^.[\]]+\])*", key.strip())
+    return re.findall(r"[^.[\]]+", key.strip()) if is_key else []
 
 
 def sets(settings: Sequence[str], key: str) -> bool:

@@ -92,6 +92,19 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
         training.pop(other, None)
 
 
+def is_replaced(key: str, later: str) -> bool:
+    """Whether a later setting replaces that of `key`: of a table that has the key, or of another length.
+
+    Examples:
+        >>> is_replaced("training.steps", "training.epochs"), is_replaced("training.steps", "training.batch_size")
+        (True, False)
+    """
+    parts, others = key_parts(key), key_parts(later)
+    are_lengths = others[:1] == ["training"] and {*parts[-1:], *others[-1:]} <= {*LENGTHS}
+    is_within = bool(others) and parts[: len(others)] == others
+    return is_within or (are_lengths and others[:-1] in (["training"], parts[:-1]))
+
+
 def _has_only_options(value: Any) -> bool:
     """Whether a value is a table with options of a component, but without its name."""
     return isinstance(value, Mapping) and "name" not in value

@@ -6,6 +6,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import tomli_w
+
 from auxar.errors import UserError, shown
 from auxar.recipe.component_choice import ComponentChoice
 from auxar.structuring import Misfit, StrictConverter, with_type
@@ -37,6 +39,11 @@ def toml_value(text: str) -> Any:
         ([1, 2], 'runs/a')
     """
     return parse_toml(f"value = {text}")["value"] if is_value(text) else text
+
+
+def toml_text(value: str | float) -> str:
+    """A string, a number or a boolean as TOML on one line."""
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").rstrip("\n")
 
 
 def is_value(text: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from accelerate import Accelerator
 
 from auxar.data.sets import DataSets
+from auxar.draw.samples import are_whole
+from auxar.draw.sheets import is_whole
 from auxar.errors import UserError, logger
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import is_evaluated
@@ -19,6 +21,7 @@ from auxar.report.reading import FigureEntry
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
 from auxar.runs.records import read_record
+from auxar.runs.weights import check_whole
 from auxar.training.lengths import is_trained
 from auxar.work.processes import Processes
 
@@ -61,17 +64,19 @@ def is_finished(run: RunFolder, recipe: Recipe, steps: Mapping[str, int]) -> boo
     """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist.
 
     The report is written last, so it is not older than the recipe and the evaluation if they have not changed since.
-    `steps` are the numbers of steps of the factors.
+    `steps` are the numbers of steps of the factors. Raises `DamagedFile` if the weights of such a run are damaged.
     """
-    if not all(is_trained(run, name, count) for name, count in steps.items()):
-        return False
-    if not is_evaluated(run, recipe) or not is_file(run.report):
+    are_trained = all(is_trained(run, name, count) for name, count in steps.items())
+    if not are_trained or not is_evaluated(run, recipe) or not is_file(run.report):
         return False
     if run.report.stat().st_mtime < max(run.recipe.stat().st_mtime, run.evaluation.stat().st_mtime):
         return False
+    for name in steps:
+        check_whole(run.weights(name))
     if not recipe.sampling.images:
         return True
-    if not is_file(run.samples / "samples.json"):
+    pictures = (run.samples / "images" / f"{number:06d}.png" for number in range(recipe.sampling.images))
+    if not is_file(run.samples / "samples.json") or not are_whole(run.samples, pictures):
         return False
     return not recipe.sampling.figure_rows or has_figures(run)
 
@@ -82,4 +87,4 @@ def has_figures(run: RunFolder) -> bool:
         figures = read_record(run.figures / "figures.json", list[FigureEntry])
     except UserError:
         return False
-    return all(is_file(run.figures / entry.file) for entry in figures)
+    return all(is_whole(run.figures / entry.file) for entry in figures)

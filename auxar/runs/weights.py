@@ -217,6 +217,12 @@ def _trained(run: RunFolder, factor: Factor) -> Path:
     return path
 
 
+def check_whole(path: Path) -> None:
+    """Raises `DamagedFile`, with advice, if a file of weights or a checkpoint is damaged."""
+    with advising(path):
+        read_tensors(path)
+
+
 def check_shapes(factor: Factor, shapes: Shapes, path: Path) -> None:
     """Raises `UserError` unless the names and shapes of tensors are those of the factor's state dict.
 

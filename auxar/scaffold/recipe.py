@@ -23,7 +23,7 @@ from auxar.data.level_use import suited_levels
 from auxar.data.library import progress_in_main_process
 from auxar.data.loading import place_of
 from auxar.data.source import EncodedImages, open_source
-from auxar.errors import UserError
+from auxar.errors import UserError, one_line
 from auxar.files import kind, write_text
 from auxar.numerics.levels import SCALED
 from auxar.plugins import load_plugins
@@ -31,6 +31,7 @@ from auxar.recipe import DataConfig
 from auxar.recipe.building import checked_model
 from auxar.recipe.condition import LONGEST_NAME, ConditionConfig
 from auxar.recipe.loading import parse_recipe
+from auxar.recipe.structuring import toml_text
 from auxar.scaffold.writing import render
 
 HELDOUT = ("test", "validation", "valid", "val")
@@ -75,7 +76,7 @@ def write_recipe(path: Path, out: Path, minutes: float) -> Path:
     heldout = next((name for name in HELDOUT if name in source.splits), None)
     words["split"] = "split = { train = 0.9 }" if heldout is None else f"heldout = {json.dumps(heldout)}"
     named = str(path) if place is None or str(path) in names else os.path.relpath(path, out.parent)
-    words |= {"path": json.dumps(named, ensure_ascii=False), "file": out.name, "minutes": minutes}
+    words |= {"path": toml_text(named), "file": one_line(out.name), "minutes": toml_text(minutes)}
     text = render("new_recipe/recipe.toml.template", words)
     checked_model(parse_recipe(text, out.parent))
     write_text(out, text)

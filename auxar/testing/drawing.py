@@ -45,7 +45,6 @@ class DistinctSampler(Sampler):
     Thousands of tiny images with equal features soon contain every possible image, so most of them are equal.
     """
 
-    @torch.no_grad()
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         _, height, width = network.image.shape
         device = next(network.parameters()).device

@@ -12,7 +12,7 @@ from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.schema import LENGTHS
 from auxar.runs.history import settings_of
 from auxar.runs.layout import RunFolder
-from auxar.runs.weights import read_trained
+from auxar.runs.weights import check_whole, read_trained
 from auxar.training.checkpoints import NAME, numbered
 
 
@@ -83,6 +83,8 @@ def check_lengths(
         saved = numbered(run.factor(name), NAME)
         done = max(saved[0][0] if saved else 0, (trained and trained.steps) or 0)
         if total < done:
+            for _, path in saved[:1]:  # A damaged file may have the name of another step.
+                check_whole(path)
             raise _too_short(recipe, name, total, done, trained.total if trained else None)
         if trained and not saved and name in chosen:
             raise UserError(

@@ -12,7 +12,6 @@ import contextlib
 from typing import Any
 
 import attrs
-import torch
 from torch import Tensor
 
 from auxar import CausalNetwork, PixelSource, Sampler, UserError, evaluating
@@ -60,7 +59,6 @@ class ProgramSampler(Sampler, abc.ABC):
     def check(self, network: CausalNetwork) -> None:
         self._prepared(network)
 
-    @torch.no_grad()
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         with evaluating(network):
             prepared = self._prepared(network)

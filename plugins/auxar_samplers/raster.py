@@ -25,7 +25,6 @@ class RasterConfig:
 class RasterSampler(Sampler):
     """Draws from any causal network, slowly: it runs the whole network once for each pixel."""
 
-    @torch.no_grad()
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         channels, height, width = network.image.shape
         device = next(network.parameters()).device
@@ -57,7 +56,6 @@ class StepwiseSampler(Sampler):
             kind = type(network).__name__
             raise UserError(f"sampler 'stepwise' needs a network derived from auxar.StepwiseNetwork, got {kind}")
 
-    @torch.no_grad()
     def sample(self, network: CausalNetwork, features: Tensor | None, source: PixelSource) -> Tensor:
         self.check(network)
         assert isinstance(network, StepwiseNetwork)

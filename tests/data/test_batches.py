@@ -9,15 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.image_sets import (
-    SPEC,
-    load,
-    members,
-    numbers,
-    training_batches,
-    write_numbered,
-    write_parquet,
-)
+from helpers.image_sets import SPEC, load, members, numbers, training_batches, write_numbered, write_parquet
 from helpers.listed_images import Listed
 from helpers.tiny_runs import tiny, write
 from hypothesis import HealthCheck, given, settings

@@ -88,6 +88,8 @@ def test_masks():
         ({"a": 1}, ATTRIBUTES, "the attribute 'b' is missing"),
         ([[1, 0]], ATTRIBUTES, "there are 2 attributes; expected 3"),
         ([[1, 0, 5]], ATTRIBUTES, "the attribute 'c' is 5; expected true or false"),
+        (np.array([-1, -1, -1]), ATTRIBUTES, r"expected integers in \[0, 2\), got -1"),
+        (np.array([2**64 - 1], np.uint64), LABEL, r"expected integers in \[0, 3\), got -1"),
         (torch.tensor([-1, 1, 1]), ATTRIBUTES, r"expected integers in \[0, 2\), got -1 … 1"),
         (None, MASK, "this model requires a condition"),
         ("", MASK, "condition: expected a path, got ''"),

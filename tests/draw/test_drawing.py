@@ -93,10 +93,12 @@ def test_masks_of_many_kinds_keep_the_same_pixels(bare, tmp_path):
     assert torch.equal(expected.known, mask.expand(2, 6, 4))
     assert (expected.tensor == images[:, None])[:, :, :, mask].all()
     path = tmp_path / "mask.png"
-    for keep in (mask.numpy(), mask.byte(), mask.expand(2, 6, 4), picture, path, str(path)):
+    ones = Image.fromarray(mask.byte().numpy())
+    for keep in (mask.numpy(), mask.byte(), mask.expand(2, 6, 4), picture, path, str(path), ones, [mask, 1 * mask]):
         assert torch.equal(bare.complete(images, keep).tensor, expected.tensor)
-    with pytest.raises(UserError, match="keep: expected integers"):
-        bare.complete(images, 0.5 * mask)
+    for wrong in (0.5 * mask, 2 * mask):
+        with pytest.raises(UserError, match="keep: expected a mask of booleans, of 0 and 1, or of 0 and 255"):
+            bare.complete(images, wrong)
     for rows in (1, 5, np.int64(5)):
         assert torch.equal(bare.complete(images, rows).known, (torch.arange(6) < rows)[:, None].expand(2, 6, 4))
 

@@ -42,7 +42,8 @@ def test_an_index_selects_images_and_their_views(images, draws):
     assert auxar.Images is Images
     assert auxar.Draws is Draws
     assert len(images) == 70
-    for index, numbers in ((slice(3, 5), [3, 4]), ([1, -1], [1, 69]), (np.array([2]), [2]), (torch.arange(2), [0, 1])):
+    slices = (slice(3, 5), [3, 4]), (slice(None, 67, -1), [69, 68])
+    for index, numbers in (*slices, ([1, -1], [1, 69]), (np.array([2]), [2]), (torch.arange(2), [0, 1])):
         assert torch.equal(images[index].tensor, images.tensor[numbers])
         assert torch.equal(images[index].view.tensor, images.view.tensor[numbers])
     assert torch.equal(images[images.tensor[:, 0, 0, 0] > 16].tensor, images.tensor[images.tensor[:, 0, 0, 0] > 16])

@@ -10,6 +10,7 @@ from helpers.tiny_runs import tiny, with_dropout, write
 
 import auxar
 from auxar.draw import likelihoods
+from auxar.numerics.changing import changed
 from auxar.recipe.building import build_model
 
 
@@ -32,7 +33,15 @@ def images():
 def test_modes_are_restored_and_the_chain_stays_differentiable(model, images):
     before = {name: part.training for name, part in model.chain.named_modules()}
     assert len(set(before.values())) == 2
-    assert torch.equal(model.log_prob(images), model.log_prob(images)), "dropout is on"
+    nats, drawn = model.log_prob(images), model.sample(2).tensor
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.log_prob(images), nats), "dropout or autocast is on"
+        assert torch.equal(model.sample(2).tensor, drawn)
+    first, second = (changed(model.chain.modules(), training=False) for _ in range(2))  # As in two threads.
+    first.__enter__()
+    with second:
+        first.__exit__(None, None, None)
+        assert not any(part.training for part in model.chain.modules())
     assert {name: part.training for name, part in model.chain.named_modules()} == before
     model.chain.log_prob(images).sum().backward()
     assert all(parameter.grad is not None for parameter in model.chain.parameters())

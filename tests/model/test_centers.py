@@ -6,14 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from helpers.causal_networks import (
-    SEEDS,
-    WORKING_ENGINES,
-    assert_follows,
-    generator,
-    image_numbers,
-    random_images,
-)
+from helpers.causal_networks import SEEDS, WORKING_ENGINES, assert_follows, generator, image_numbers, random_images
 from helpers.chains import chain_of, grayscale, pyramid
 from hypothesis import given, settings
 from hypothesis import strategies as st

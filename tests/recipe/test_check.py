@@ -11,6 +11,7 @@ import auxar
     ("setting", "message"),
     [
         ("data.path=./nowhere", "data.path: "),
+        ("training.init=nope", "training.init: "),
         ('training.trackers=["tensorbord"]', "training.trackers: Accelerate has no tracker named 'tensorbord'"),
     ],
 )

@@ -334,7 +334,7 @@ def test_a_factors_length_set_by_hand_may_change_its_unit():
     [
         ("\x1b[2J", r"--set \x1b[2J: expected key=value, such as training.steps=100"),
         ("data.path=\udc80", r"--set data.path=\udc80: expected UTF-8 text"),
-        ("=3", "expected key=value"),
+        *((setting, "expected key=value") for setting in ("=3", "image..height=5", "stage[0.support=free")),
         ("stage[1].repeat=2", "stage.1 does not exist; stage is a list of length 1, numbered from 0"),
         ("stage[\n].repeat=2", r"stage.\n does not exist; stage is a list of length 1, numbered from 0"),
         ("steps=3", "--set steps=3: this key is in a table; did you mean training.steps?"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.evaluations import figures_of
+from helpers.evaluations import figures_of, with_facts
 from helpers.tiny_runs import VIEW, changed, distance, run, said, same, snapshot, tiny, weights
 from safetensors.torch import load_file
 
@@ -107,6 +107,8 @@ def test_weights_in_half_precision(finished, pictures, work):
     assert same(weights(bare), weights(half))
     auxar.evaluate("bare", settings=[f"data.path={pictures}"], trust_plugins=True)
     assert figures_of(bare)["bits_per_dim"] == figures_of(half)["bits_per_dim"]
+    with_facts(bare, data__path="letters")
+    assert not auxar.export("bare", "again", trust_plugins=True).evaluation.exists()
     (work / "views.py").write_text(VIEW)
     table = changed(tiny(pictures, sampling__images=0, training__init="half", training__steps=0), **VIEW_OPTIONS)
     started = run(work / "started", table)

@@ -42,15 +42,18 @@ def evaluated(pictures, tmp_path_factory):
     return run(tmp_path_factory.mktemp("evaluated") / "run", tiny(pictures, sampling__images=0))
 
 
-@pytest.mark.parametrize("changed", [None, "weights", "report"])
+@pytest.mark.parametrize("changed", [None, "weights", "report", "images"])
 def test_a_run_whose_evaluation_or_report_is_out_of_date_is_evaluated_again(evaluated, pictures, tmp_path, changed):
-    """If a run was killed, the evaluation may be of other weights, and newer than the report."""
+    """If a run was killed, the evaluation may be of other weights, and newer than the report. `auxar evaluate` may have
+    evaluated other images."""
     folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
     right = figures_of(folder)
     with_facts(folder, data__skipped=99)
     os.utime(folder / "evaluation.safetensors", (1000, 1000))
     if changed == "weights":
         with_facts(folder, checksums__stage0="f00d")
+    if changed == "images":
+        with_facts(folder, data__settings__path="other")
     if changed == "report":
         os.utime(folder / "recipe.toml", (998, 998))
         os.utime(folder / "report.html", (999, 999))

@@ -243,3 +243,14 @@ def test_a_finished_run_says_so_and_removes_only_what_killed_processes_left(pict
         run(finished, tiny(pictures))
     assert f"this run is finished: {finished / 'report.html'}" in caplog.messages
     assert snapshot(finished) == before
+    picture, weights = finished / "samples/images/000000.png", finished / "factors/prior/weights.safetensors"
+    content = picture.read_bytes()
+    for rest in (b"", content[:-9]):
+        picture.unlink()
+        if rest:
+            picture.write_bytes(rest)
+        run(finished, tiny(pictures))
+        assert picture.read_bytes() == content
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"prior/weights\.safetensors is damaged: .*; delete this file, and"):
+        run(finished, tiny(pictures))

@@ -86,6 +86,8 @@ def test_what_other_processes_train_comes_last(recipe, tmp_path, monkeypatch):
         ({"sweep": ["training.steps=1,2", "training.stepz=3"]}, "training: unknown key 'stepz'"),
         ({"sweep": {"prior.filters": [4, 0]}}, "prior"),
         ({"sweep": {"training.steps": [1, 1]}}, "several values have the folder steps=1;"),
+        ({"sweep": {"training.steps": [1, 2], "training.epochs": [0.002]}}, "training.epochs replaces training.steps"),
+        ({"sweep": {RATE: [float("nan")]}}, f"{RATE}: expected a finite number, got nan"),
         ({"sweep": {"training.steps": 3}}, "training.steps: expected a list of values, got 3 (int)"),
         ({"sweep": {"data.path": [Path("a")]}}, "data.path: expected values of TOML"),
         ({"sweep": ["training.steps"]}, "expected KEY=VALUE,VALUE…"),

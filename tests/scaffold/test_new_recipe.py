@@ -34,6 +34,12 @@ def test_sizes_levels_and_views_fit_the_pictures(tmp_path, sizes, top, expected)
     auxar.load_images(recipe)
 
 
+def test_odd_names_are_written_as_toml(pictures, tmp_path):
+    odd = shutil.copytree(pictures, tmp_path / "del\x7fete")
+    assert auxar.load_recipe(auxar.new_recipe(odd, out=tmp_path / "a\nb.toml")).data.path == str(odd)
+    assert "training.minutes: " in said(auxar.new_recipe, odd, out=tmp_path / "own.toml", minutes=True)
+
+
 @pytest.mark.parametrize(("areas", "view"), [(4, "subsample"), (1, "pyramid")], ids=["drawings", "photographs"])
 def test_views_of_drawings_keep_areas_of_one_color(tmp_path, areas, view):
     values = np.random.default_rng(0)

@@ -122,3 +122,7 @@ def test_the_former_recipe_is_accepted_after_further_training_was_stopped(pictur
         run(copied, tiny(pictures, **LONGER))
     run(copied, tiny(pictures, sampling__images=0))
     assert [factor["steps"] for factor in figures_of(copied)["factors"]] == [4, 4]
+    newest = checkpoints(copied / "factors" / "stage0")[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"stage0/training-\d+\.safetensors is damaged: .*; delete this file, and"):
+        run(copied, tiny(pictures, training__steps=3))
