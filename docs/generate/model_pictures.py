@@ -140,7 +140,7 @@ def rows_of(files: Sequence[Path]) -> Tensor:
 
 
 def enlarged_photograph(file: Path, times: int) -> Image.Image:
-    """A part of a photograph that was halved some times, enlarged by the Lanczos filter and by the model, and itself."""
+    """A part of a photograph that was halved some times, enlarged by Lanczos and by the model, and itself."""
     photograph = Image.open(file).convert("RGB")
     sizes = [(photograph.height >> k, photograph.width >> k) for k in range(times)]
     models = [auxar.load(PHOTOS).at(*size) for size in sizes]

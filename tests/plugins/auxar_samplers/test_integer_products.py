@@ -25,7 +25,7 @@ def integers(numbers, shape, least, most):
 
 
 def product(numbers, rows, sizes, outputs, *, initial, most=LARGEST - 1, weight=LARGEST, count=1):
-    """A product of random integers with weights of -weight … weight. Returns its result, and that of Python's integers."""
+    """A product of random integers, and that of Python's integers, with weights of -weight … weight."""
     batch = 2 if rows % 2 == 0 else 1
     slots = rows // batch
     layout = Layout(batch, torch.zeros(1, dtype=torch.float64))
@@ -127,7 +127,9 @@ def test_other_weights_are_not_packed(value):
 
 @needs_native
 @pytest.mark.usefixtures("multiplies_words")
-@pytest.mark.parametrize(("weight", "inputs", "parts", "block"), [(500, 100, 1, 100), (1500, 100, 1, 40), (9000, 20, 2, 20)])
+@pytest.mark.parametrize(
+    ("weight", "inputs", "parts", "block"), [(500, 100, 1, 100), (1500, 100, 1, 40), (9000, 20, 2, 20)]
+)
 def test_small_weights_have_one_part(weight, inputs, parts, block):
     """Sums of 32768 · weight over a block are below 2³¹."""
     words = packed_weights(library(), torch.full((inputs, 3), float(weight)).double(), Kept())
