@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from auxar.arguments import as_path, as_paths, check_flag, image_size
 from auxar.commandline import Result, command
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 
 if TYPE_CHECKING:
     from auxar.draw.image_model import ImageModel
@@ -143,9 +143,17 @@ def _at_size(model: ImageModel, size: str | None, pictures: Sequence[Path] | Non
     """The model at a size or, without one, at the size of the pictures, which show images at a depth."""
     from auxar.draw.any_size import at_size_of
 
-    if size is None:
-        return at_size_of(model, pictures, depth, "given") if pictures and depth < len(model.chain.specs) else model
-    return model.at(*image_size(size, "size"))
+    if size is not None:
+        return model.at(*image_size(size, "size"))
+    if not pictures or depth >= len(model.chain.specs):
+        return model
+    found = at_size_of(model, pictures, depth, "given")
+    usual, *views = ((spec.height, spec.width) for spec in model.chain.specs)
+    own = found.image.height, found.image.width
+    if depth == 0 and own != usual and own in views:
+        told = "given: these pictures of %d×%d pixels are taken as images; with --as-view, larger ones are drawn from them"
+        logger.warning(told, *own)
+    return found
 
 
 def _opened(path: Path, settings: Sequence[str], options: dict[str, Any], *, is_given: bool, **how: Any) -> OpenedRun:

@@ -33,7 +33,7 @@ def settings_table(comparison: Comparison) -> Table:
     """Builds the table of means over seeds, with one row for each setting and a column for each key that differs."""
     settings = comparison.settings
     keys = list(settings[0].values)
-    names = list(short_keys(keys).values())[:MOST_KEYS]
+    names = list(short_keys(keys).values())
     rows = []
     for setting in settings:
         values = [words.MISSING if value is None else one_line(f"{value}") for value in setting.values.values()]
@@ -43,8 +43,8 @@ def settings_table(comparison: Comparison) -> Table:
     if any(len(setting.seeds) == 1 for setting in settings):
         caption += "; a single seed leaves out the noise of training"
     if len(keys) > MOST_KEYS:
-        caption += f"; the recipes differ in {len(keys) - MOST_KEYS} more keys"
-    columns = [Column("runs", left=True), *map(Column, (*names, "bits/dim", "deviation", "seeds"))]
+        caption += f"; the recipes also differ in {', '.join(names[MOST_KEYS:])}"
+    columns = [Column("runs", left=True), *map(Column, (*names[:MOST_KEYS], "bits/dim", "deviation", "seeds"))]
     return Table("By setting", caption, columns, rows)
 
 

@@ -20,7 +20,7 @@ from auxar.runs.lock import holding, holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run, stores
 from auxar.training.conversion import is_converted
 from auxar.training.initialization import check_init
-from auxar.training.lengths import check_lengths, needs_images, total_steps
+from auxar.training.lengths import check_lengths, needs_images, taken_steps, total_steps
 from auxar.training.speed import stored_steps, timed_steps
 from auxar.work.processes import Processes
 
@@ -75,7 +75,9 @@ def begin(
     with holding_for_all(run.path, processes, check, patience=PATIENCE):
         with processes.agreeing():
             recipe = recipe.with_steps(stored_steps(run, recipe))
-            recipe = recipe.with_steps(timed_steps(recipe, lambda: task.data, accelerator))
+            timed = timed_steps(recipe, lambda: task.data, accelerator)
+            # The machine may be slower now than when the factors were trained for less time.
+            recipe = recipe.with_steps({name: max(count, taken_steps(run, name)) for name, count in timed.items()})
             steps = total_steps(run, recipe, lambda name: task.data.of(name).train)
             check_lengths(run, recipe, task.network, task.names, steps)
         with processes.agreeing(), contextlib.ExitStack() as held:

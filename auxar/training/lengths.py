@@ -67,6 +67,12 @@ def is_trained(run: RunFolder, name: str, total: int) -> bool:
     return trained is not None and trained.total in (None, total)
 
 
+def taken_steps(run: RunFolder, name: str) -> int:
+    """The number of steps of a factor's last checkpoint or of its weights, 0 if it has neither."""
+    trained, saved = read_trained(run, name), numbered(run.factor(name), NAME)
+    return max(saved[0][0] if saved else 0, (trained and trained.steps) or 0)
+
+
 def check_lengths(
     run: RunFolder, recipe: Recipe, model: Chain, chosen: Sequence[str], totals: Mapping[str, int]
 ) -> None:
@@ -81,8 +87,7 @@ def check_lengths(
             continue
         trained = read_trained(run, name)
         saved = numbered(run.factor(name), NAME)
-        done = max(saved[0][0] if saved else 0, (trained and trained.steps) or 0)
-        if total < done:
+        if total < (done := taken_steps(run, name)):
             for _, path in saved[:1]:  # A damaged file may have the name of another step.
                 check_whole(path)
             raise _too_short(recipe, name, total, done, trained.total if trained else None)

@@ -92,6 +92,14 @@ def test_the_command_draws_into_the_run(finished, pictures, capsys, caplog):
         assert f"the views of the drawn images equal {views} at {share:.2f} % of the pixels" in caplog.messages
 
 
+def test_a_message_tells_pictures_of_the_size_of_a_view_from_views(tmp_path, caplog):
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    for depth, count in ((0, 1), (1, 0)):
+        caplog.clear()
+        auxar.sample("emoji32", given=[tmp_path / "a.png"], as_view=depth == 1, images=1, out=tmp_path / f"{depth}")
+        assert sum("these pictures of 16×16 pixels are taken as images" in each for each in caplog.messages) == count
+
+
 APART = (
     "--keep: cannot be combined with --stage or --as-view, because it completes images, and these options draw images "
     "from a view"

@@ -56,9 +56,14 @@ def test_a_run_keeps_the_steps_that_it_measured(pictures, tmp_path, monkeypatch)
         run(first, timed(pictures, 0.02))
         assert len(calls) == 2
         assert all(longer > short for longer, short in zip(steps(first), steps(again), strict=True))
+        kept = steps(first)
+        monkeypatch.setattr(speed, "_divided", lambda recipe, _: dict.fromkeys(recipe.factor_names, 1))
+        run(first, timed(pictures, 0.03))  # On a machine that is slower now, no factor loses steps.
+        assert steps(first) == kept
+        monkeypatch.undo()
         recipe = write(tmp_path / "seeds.toml", timed(pictures, 0.005))
         auxar.run(recipe, seeds=2, out=seeds, only=["prior"], train_only=True)
-        assert len(calls) == 3
+        assert len(calls) == 4
         assert steps(seeds / "seed=0") == steps(seeds / "seed=1")
     shutil.rmtree(seeds / "seed=0" / "factors")  # Until there is a checkpoint, the recipe may change.
     for setting, kept in (("training.seed=5", True), ("training.batch_size=2", False)):
