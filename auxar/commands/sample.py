@@ -151,7 +151,9 @@ def _at_size(model: ImageModel, size: str | None, pictures: Sequence[Path] | Non
     usual, *views = ((spec.height, spec.width) for spec in model.chain.specs)
     own = found.image.height, found.image.width
     if depth == 0 and own != usual and own in views:
-        told = "given: these pictures of %d×%d pixels are taken as images; with --as-view, larger ones are drawn from them"
+        told = (
+            "given: these pictures of %d×%d pixels are taken as images; with --as-view, larger ones are drawn from them"
+        )
         logger.warning(told, *own)
     return found
 
