@@ -44,13 +44,21 @@ def write_exported(new: RunFolder, run: RunFolder, recipe: Recipe, *, half: bool
         recipe = attrs.evolve(recipe, arithmetic=ComponentChoice(FLOAT))
     write_format(new.path, packages_of(recipe))
     table = portable(recipe_table(recipe_of_run(recipe)))
-    write_text(new.recipe, _header(run.recipe) + tomli_w.dumps(table))
+    lines = read_bytes(run.recipe, MOST_BYTES).decode().splitlines()
+    comment = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    head = [*comment, ""] if comment else []
+    write_text(new.recipe, "".join(f"{line}\n" for line in head) + tomli_w.dumps(table))
     for file, content in recipe.registry.files.items():
         copy = new.path / "plugins" / file.name
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(content)
     for name in recipe.factor_names:
-        _copy_factor(new, run, name, half=half)
+        tensors, metadata = read_tensors(run.weights(name))
+        metadata[HISTORY] = to_json(portable(attrs.asdict(read_history(metadata, run.weights(name)))))
+        write_tensors(new.weights(name), _halved(tensors, run.weights(name)) if half else tensors, metadata)
+        metrics = run.metrics(name)
+        if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
+            new.metrics(name).write_bytes(read_bytes(metrics))
     if evaluate:
         data = images_of(recipe)
         accelerator = make_accelerator(recipe.training.precision, new.path)
@@ -75,22 +83,6 @@ def portable(value: Any) -> Any:
         return [portable(entry) for entry in value]
     # The prefix says that it is a path, not the name of a data set on the hub.
     return f"./{Path(value).name}" if isinstance(value, str) and (os.path.isabs(value) or value[:1] == "~") else value
-
-
-def _copy_factor(new: RunFolder, run: RunFolder, name: str, *, half: bool) -> None:
-    tensors, metadata = read_tensors(run.weights(name))
-    metadata[HISTORY] = to_json(portable(attrs.asdict(read_history(metadata, run.weights(name)))))
-    write_tensors(new.weights(name), _halved(tensors, run.weights(name)) if half else tensors, metadata)
-    metrics = run.metrics(name)
-    if is_file(metrics) and metrics.stat().st_size <= MOST_METRICS:
-        new.metrics(name).write_bytes(read_bytes(metrics))
-
-
-def _header(recipe: Path) -> str:
-    """The comment at the beginning of a recipe, followed by an empty line; empty if there is none."""
-    lines = read_bytes(recipe, MOST_BYTES).decode().splitlines()
-    comment = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-    return "".join(f"{line}\n" for line in comment) + ("\n" if comment else "")
 
 
 def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -245,23 +245,19 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes a safetensors file atomically, with a checksum in its metadata. Tensors may share memory."""
-    tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    metadata = {**metadata, CHECKSUM: _checksum(tensors, metadata)}
-    with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # safetensors does not report a full disk as an OSError.
-            raise UserError(f"{path} cannot be written: {error}") from None
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with copies of those that share the memory of others, which safetensors refuses to write."""
-    found = {}
+    found: dict[str, Tensor] = {}
     places: set[int] = set()
     for name, tensor in tensors.items():
-        found[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in places else tensor
+        own = tensor.detach().cpu().contiguous()
+        # safetensors refuses to write tensors that share memory.
+        found[name] = own.clone() if own.untyped_storage().data_ptr() in places else own
         places.add(found[name].untyped_storage().data_ptr())
-    return found
+    metadata = {**metadata, CHECKSUM: _checksum(found, metadata)}
+    with replacing(path) as temporary:
+        try:
+            save_file(found, temporary, metadata)
+        except SafetensorError as error:  # safetensors does not report a full disk as an OSError.
+            raise UserError(f"{path} cannot be written: {error}") from None
 
 
 def read_header(path: Path) -> tuple[Shapes, dict[str, str]]:

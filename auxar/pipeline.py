@@ -74,8 +74,7 @@ def run_pipeline(
         data = _data(task, recipe, processes, is_training=bool(missing))
         conditions = usual_conditions(task.network.condition, data.heldout)
         preview = Previews(run, plan_of_recipe(task.network, recipe, IMAGES, conditions))
-        so_far = functools.partial(evaluate_so_far, run, recipe, data, accelerator, processes)
-        report = None if train_only else so_far
+        report = None if train_only else functools.partial(evaluate_so_far, run, recipe, data, accelerator, processes)
         show = None if train_only else functools.partial(show_progress, run)
         training = FactorTraining(recipe, run, data, steps, accelerator, processes, preview, report, show)
         model = training.train(names, wait=wait)

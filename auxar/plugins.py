@@ -141,15 +141,6 @@ def _kinds_for(kind: str) -> tuple[str, ...]:
     return (kind, "network") if kind in ROLES else (kind,)
 
 
-def interface_problem(plugin: object) -> str | None:
-    """The reason why a plugin cannot be used, as a text that follows its name; None if there is none."""
-    version = getattr(plugin, "AUXAR_INTERFACE", None)
-    if version == INTERFACE_VERSION and type(version) is int:
-        return None
-    expected = f"but the interfaces of this auxar have the version {INTERFACE_VERSION}"
-    return f"declares AUXAR_INTERFACE = {shown(version)}, {expected}"
-
-
 class HookSpecification:
     """The hooks that a plugin can implement."""
 
@@ -258,7 +249,10 @@ def load_plugins(files: Iterable[str | PathLike[str]] = ()) -> Registry:
     for name, origin, is_local, load in _sources(contents):
         try:
             plugin = load()
-            problem = interface_problem(plugin)
+            version, problem = getattr(plugin, "AUXAR_INTERFACE", None), None
+            if version != INTERFACE_VERSION or type(version) is not int:
+                expected = f"but the interfaces of this auxar have the version {INTERFACE_VERSION}"
+                problem = f"declares AUXAR_INTERFACE = {shown(version)}, {expected}"
             if other := manager.get_name(plugin):  # Two entry points may name one module.
                 problem = f"is the plugin '{other}', too"
         except FAILURES as error:

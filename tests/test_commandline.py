@@ -7,13 +7,13 @@ import json
 import subprocess
 import sys
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 from helpers import example_command
 from helpers.example_command import example
 from helpers.tiny_runs import process_environment
-from helpers.typed_command import typed
 
 import auxar
 from auxar import commandline
@@ -35,18 +35,23 @@ def parsed(*words: str) -> dict[str, Any]:
 USUAL = {
     "run": "r",
     "paths": ["p"],
-    "out": "f",
+    "out": Path("f"),
     "names": [],
     "count": 3,
     "scale": None,
     "condition": None,
     "settings": [],
     "only": [],
+    "values": [],
+    "kinds": ["a", "b"],
+    "command": "x",
+    "shuffle": True,
     "replace": False,
     "trust_plugins": False,
 }
 
 
+@pytest.mark.parametrize("types", [False, True])
 @pytest.mark.parametrize(
     ("words", "changed"),
     [
@@ -58,27 +63,20 @@ USUAL = {
         ("r p -o f --condition label=a --condition none", {"condition": ["label=a", "none"]}),
         ("r p -o f --set a=1 b=2 --set c=3", {"settings": ["a=1", "b=2", "c=3"]}),
         ("r p -o f --factors stage0,,prior,", {"only": ["stage0", "prior"]}),
+        ("r p -o f --values a=1,2 b=3 --kinds c", {"values": ["a=1,2", "b=3"], "kinds": ["c"]}),
+        ("r p -o f --no-shuffle --command y", {"shuffle": False, "command": "y"}),
         ("r p -o f --replace --trust-plugins", {"replace": True, "trust_plugins": True}),
     ],
 )
-def test_arguments_are_those_of_the_function(words, changed):
+def test_arguments_are_those_of_the_function(monkeypatch, words, changed, types):
+    """Annotations may be texts or types."""
+    if types:
+        monkeypatch.setattr(example, "__annotations__", get_type_hints(example))
     found = parsed(*words.split())
     assert {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()} == {
         **USUAL,
         **changed,
     }
-
-
-def test_annotations_may_be_types():
-    usual = {"paths": ["p", "q"], "count": 3, "folder": "d", "names": ["a", "b"], "scale": None, "shuffle": True}
-    usual |= {"twice": False, "condition": None, "values": [], "command": "x"}
-    words = ["p", "q", "-n", "3", "--folder", "d"]
-    found = check_command(typed, *words)
-    assert {**found, "names": list(found["names"]), "values": list(found["values"])} == usual
-    others = "--names c --scale 2 --no-shuffle --twice --condition u --condition v --values a=1,2 b=3 --command y"
-    changed = {"names": ["c"], "scale": 2.0, "shuffle": False, "twice": True, "condition": ["u", "v"], "command": "y"}
-    assert check_command(typed, *words, *others.split()) == {**usual, **changed, "values": ["a=1,2", "b=3"]}
-    assert documented(typed).summary == "Returns its arguments"
 
 
 def test_the_docstring_gives_the_help():

@@ -23,13 +23,9 @@ from auxar.work.signals import WORKER_DIED, Interrupted, heeding_signals
 KEPT = "work that is stored, such as checkpoints and finished images, is kept, and the same command continues from it"
 
 
+@heeding_signals()
 def run(options: argparse.Namespace) -> int:
     """Runs a command, and returns its exit status, as `auxar.cli.main` describes it."""
-    with heeding_signals():
-        return _done(options)
-
-
-def _done(options: argparse.Namespace) -> int:
     try:
         with logging_to_stderr(options):
             result = _result(options)

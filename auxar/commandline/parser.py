@@ -133,7 +133,11 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, usage: s
     required = parameter.default is parameter.empty
     names = re.findall(r"(?<!\S)--?[A-Za-z][\w-]*", usage)
     metavar = re.sub(r"(?<!\S)--?[A-Za-z][\w-]*,?", "", usage).strip()
-    options: dict[str, Any] = {"help": _help(told, parameter.default)}
+    default = parameter.default
+    is_plain = required or default is None or default is False or default in ("", ())
+    if not is_plain and "default" not in told:
+        told = f"{told} (default: {default})"
+    options: dict[str, Any] = {"help": told.replace("%", "%%")}  # For argparse, % begins a format.
     if kind != "flag":
         options |= {"type": convert, "metavar": metavar or kind}
     if names or parameter.kind is parameter.KEYWORD_ONLY or kind == "flag":
@@ -195,14 +199,6 @@ def add_output(parser: argparse.ArgumentParser, *, default: bool = True) -> None
         default="info" if default else argparse.SUPPRESS,
         help="print messages of this level and above (default: info); progress is shown at info and below",
     )
-
-
-def _help(told: str, default: Any) -> str:
-    """A description with its default, in which argparse sees no format."""
-    plain = default is inspect.Parameter.empty or default is None or default is False or default in ("", ())
-    if not plain and "default" not in told:
-        told = f"{told} (default: {default})"
-    return told.replace("%", "%%")
 
 
 class Parser(argparse.ArgumentParser):

@@ -62,8 +62,8 @@ def compare(
     """
     from auxar.evaluation.comparison import compare_runs
     from auxar.plugins import load_plugins
-    from auxar.report.html import check_document
-    from auxar.report.page import COMPARISON, write_comparison
+    from auxar.report.html import check_document, write_document
+    from auxar.report.page import COMPARISON, comparison_page
     from auxar.report.table_files import write_tables
     from auxar.runs.arithmetic import check_arithmetic
 
@@ -81,6 +81,6 @@ def compare(
         written = write_tables(folder, found, replace=replace)
         logger.info("%s tables: %s", len(written), folder)
     if page is not None:
-        write_comparison(page, found)
+        write_document(page, comparison_page(found), replaces=COMPARISON)
         logger.info("page: %s", page)
     return found

@@ -12,15 +12,13 @@ from auxar.commandline import WIDTH, Result, command
 from auxar.errors import UserError, did_you_mean, one_line
 
 if TYPE_CHECKING:
-    import attrs
-
     from auxar.plugins import Registry
 
 
 def _shown(found: Registry | dict[str, Any]) -> Result:
     import attrs
 
-    from auxar.recipe.json_schema import schema_text
+    from auxar.recipe.json_schema import plain_default, schema_text
 
     if isinstance(found, dict):
         return Result(schema_text(found).splitlines(), found)
@@ -29,7 +27,12 @@ def _shown(found: Registry | dict[str, Any]) -> Result:
     are_chosen = len(found.components) < len(found.providers)
     for (kind, name), component in sorted(found.components.items()):
         provider, summary = found.providers[kind, name], component.summary
-        options = [_option(field) for field in attrs.fields(component.config)]
+        options = []
+        for field in attrs.fields(component.config):
+            # The default of a required option is null.
+            required, default = field.default is attrs.NOTHING, plain_default(field).get("default")
+            of = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+            options.append({"name": field.name, "type": of, "required": required, "default": default})
         records.append({"kind": kind, "name": name, "provider": provider, "summary": summary, "options": options})
         line = f"{kind} {name}: {summary}"
         lines.append(f"{line} [{provider}]" if are_chosen else textwrap.shorten(line, WIDTH, placeholder=" …"))
@@ -37,17 +40,6 @@ def _shown(found: Registry | dict[str, Any]) -> Result:
             usual = " (required)" if own["required"] else f" = {own['default']!r}"
             lines.append(f"    {own['name']}: {own['type']}{usual}")
     return Result(lines, records)
-
-
-def _option(field: attrs.Attribute[Any]) -> dict[str, Any]:
-    """An option's name, type and default value. The default is null if the option is required."""
-    import attrs
-
-    from auxar.recipe.json_schema import plain_default
-
-    required, default = field.default is attrs.NOTHING, plain_default(field).get("default")
-    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-    return {"name": field.name, "type": kind, "required": required, "default": default}
 
 
 @command("Recipes and plugins", show=_shown)

@@ -9,7 +9,6 @@ import abc
 import itertools
 import signal
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import attrs
 import torch
@@ -212,14 +211,9 @@ def _raise_errors(batches: DataLoader[Examples]) -> Iterator[Examples]:
                 raise batch
             yield batch
     except (EOFError, ConnectionError) as error:
-        if dead := _dead_workers(iterator):  # They died while they passed a batch.
+        workers = getattr(iterator, "_workers", ())
+        for worker in workers:
+            worker.join(timeout=1)
+        if dead := [worker.pid for worker in workers if not worker.is_alive()]:  # They died while they passed a batch.
             raise RuntimeError(f"DataLoader worker (pid {', '.join(map(str, dead))}) passed no batch") from error
         raise
-
-
-def _dead_workers(iterator: Any) -> list[int]:
-    """The process IDs of the workers of a loader's iterator that have ended."""
-    workers = getattr(iterator, "_workers", ())
-    for worker in workers:
-        worker.join(timeout=1)
-    return [worker.pid for worker in workers if not worker.is_alive()]

@@ -37,7 +37,12 @@ def load_from_hub(
     reachable = _reachable()
 
     def explain(error: Exception) -> UserError:
-        problem = _problem(name, error, reachable)
+        reason, offline = " ".join(str(error).split()), "the Hugging Face hub could not be reached"
+        problem = f"{offline}, and '{name}' could not be loaded from the local cache of `datasets`: {reason}"
+        if reachable:
+            problem = f"'{name}' could not be loaded from the Hugging Face hub: {reason}"
+        elif isinstance(error, ConnectionError):
+            problem = f"{offline}, and '{name}' is not in the local cache of `datasets`"
         problem += f"; no file or folder '{name}' is beside the recipe or in {os.getcwd()}{nearest_path(Path(name))}"
         if "/" not in name:
             problem += f"; '{name}' is not a registered data set either{did_you_mean(name, registered)}"
@@ -50,16 +55,6 @@ def load_from_hub(
         found = loaded(name, config, streaming=streaming, explain=explain)
     cached = Path(huggingface_hub.constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}")
     return found, Reach((cached.resolve(), Path(datasets.config.DOWNLOADED_DATASETS_PATH).resolve()), repository=name)
-
-
-def _problem(name: str, error: Exception, reachable: bool) -> str:
-    reason = " ".join(str(error).split())
-    if reachable:
-        return f"'{name}' could not be loaded from the Hugging Face hub: {reason}"
-    offline = "the Hugging Face hub could not be reached"
-    if isinstance(error, ConnectionError):
-        return f"{offline}, and '{name}' is not in the local cache of `datasets`"
-    return f"{offline}, and '{name}' could not be loaded from the local cache of `datasets`: {reason}"
 
 
 def _reachable() -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,24 @@ def _exactly(files: Sequence[Path]) -> DataFilesList:
 
 
 def _features(schemas: Schemas, config: DataConfig, where: str, condition: ConditionConfig | None) -> datasets.Features:
-    """Returns the types for `datasets` of the columns of images and conditions, which all files have."""
+    """Returns the types for `datasets` of the columns of images and conditions.
+
+    Raises `UserError` unless all files have these columns once, and with the same types.
+    """
     first, schema = next(iter(schemas.items()))
     others = () if condition is None else condition.columns_to_read
     column = image_column(schema, config.column, where if len(schemas) == 1 else str(first), others)
     features = {name: _feature(schema.field(name).type, name) for name in (column, *others)}
-    _check_same(schemas, features)
+    for name in features:
+        expected = schema.field(name).type
+        for file, other in schemas.items():
+            kinds = [field.type for field in other if field.name == name]
+            if [file_type(kind) or plain_type(kind) for kind in kinds] != [file_type(expected) or plain_type(expected)]:
+                found = " and ".join(map(type_name, kinds)) or "no such column"
+                raise UserError(
+                    f"data.path: expected one column '{name}' of the type {type_name(expected)}, as in {first}; "
+                    f"found {found} in {file}"
+                )
     return datasets.Features(features)
 
 
@@ -125,21 +137,6 @@ def _feature(kind: pa.DataType, column: str) -> Any:
     except Exception as error:  # `datasets` raises various exceptions.
         what = f"column '{column}' has the type {type_name(kind)}, which cannot be read"
         raise UserError(f"condition.column: {what}") from error
-
-
-def _check_same(schemas: Schemas, columns: Collection[str]) -> None:
-    """Raises `UserError` unless all files have these columns once, and with the same types."""
-    first, schema = next(iter(schemas.items()))
-    for column in columns:
-        expected = schema.field(column).type
-        for file, other in schemas.items():
-            kinds = [field.type for field in other if field.name == column]
-            if [file_type(kind) or plain_type(kind) for kind in kinds] != [file_type(expected) or plain_type(expected)]:
-                found = " and ".join(map(type_name, kinds)) or "no such column"
-                raise UserError(
-                    f"data.path: expected one column '{column}' of the type {type_name(expected)}, as in {first}; "
-                    f"found {found} in {file}"
-                )
 
 
 def _splits(folder: Path, files: Sequence[Path], config: str | None) -> dict[str, list[Path]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Self
 
 import attrs
 from torch import Tensor
@@ -159,12 +158,6 @@ class ImageSet(Readable, Dataset[Tensor]):
     def centered(self, images: Values) -> Values:
         """The centers of images of their own size, (…, h, w); images of the set's size themselves."""
         return images if self.crops is None else self.crops.center(images)
-
-    def with_crops(self, height: int, width: int) -> Self:
-        """The same images, of which training draws crops of another height and width, at most those of `image`."""
-        assert self.crops is not None, "only images that keep their own sizes are cropped"
-        image = attrs.evolve(self.image, height=height, width=width)
-        return attrs.evolve(self, image=image, crops=attrs.evolve(self.crops, image=image))  # type: ignore[misc]
 
     def spaced_examples(self, count: int) -> Examples:
         """Reads up to `count` examples: evenly spaced ones or, of a stream, the first ones.

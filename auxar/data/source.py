@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 import datasets
-import pyarrow as pa
 
 from auxar.data.columns import EXPECTED, file_type, image_column, type_name
 from auxar.data.conditions import ConditionReader, check_not_beside
@@ -120,8 +119,13 @@ class Source:
             )
         others = () if reader is None else reader.columns
         column = image_column(rows.features.arrow_schema, config.column, self.where, others)
-        if reader is not None:
-            _check_holds_pictures(reader, rows.features.arrow_schema, self.where)
+        for name in () if reader is None or reader.condition.is_vector else others:
+            kind = rows.features.arrow_schema.field(name).type
+            if file_type(kind) is None:
+                raise UserError(
+                    f"condition.column: column '{name}' of {self.where} holds no pictures: its type is "
+                    f"{type_name(kind)}; {EXPECTED}"
+                )
         if isinstance(rows, datasets.Dataset) and not len(rows):
             raise UserError(f"data.path: the split '{split}' of {self.where} contains no images")
         if config.limit is not None:
@@ -135,17 +139,6 @@ class Source:
         chosen = (column, "/".join([str(config.limit), *others]))
         identity, key = digest(opened.identity, *chosen), digest(opened.cache_key, *chosen)
         return EncodedImages(rows, column, self.root, identity, key, self.reach, reader)
-
-
-def _check_holds_pictures(reader: ConditionReader, schema: pa.Schema, where: str) -> None:
-    """Raises `UserError` if masks or images are to be read from a column that holds no pictures."""
-    for column in () if reader.condition.is_vector else reader.columns:
-        kind = schema.field(column).type
-        if file_type(kind) is None:
-            raise UserError(
-                f"condition.column: column '{column}' of {where} holds no pictures: its type is {type_name(kind)}; "
-                f"{EXPECTED}"
-            )
 
 
 def open_source(

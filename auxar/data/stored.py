@@ -180,15 +180,14 @@ def usable_rows(prepared: datasets.Dataset, where: str, skip: bool) -> tuple[np.
     """
     is_broken = _broken(prepared)
     broken = prepared.select(np.flatnonzero(is_broken))
-    if len(broken) and not skip:
+    first = broken[0] if len(broken) else {}
+    if first and not skip:
         others = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        first = broken[0]
         raise UserError(
             f"data.path: {first['name']}{others} in {where} cannot be read as an image: {first['problem']}; "
             "set data.broken = 'skip' to leave out broken images"
         )
     if is_broken.all():
-        first = broken[0]
         raise UserError(
             f"data.path: all {len(broken)} images in {where} are broken; the first is {first['name']}: "
             f"{first['problem']}"

@@ -151,13 +151,9 @@ def view_batches(images: ImageSet, views: Sequence[View], description: str) -> I
     named = images.named()
     with progress_bar(total=total, desc=description, unit="image") as progress:
         while batch := list(itertools.islice(named, size)):
-            yield [name for name, _ in batch], _view([image for _, image in batch], views)
+            # The values of a view at a smaller depth may exceed 255, which uint8 cannot represent.
+            found = torch.stack([image for _, image in batch]).to(torch.int64)
+            for view in views:
+                found = view(found)
+            yield [name for name, _ in batch], found
             progress.update(len(batch))
-
-
-def _view(batch: Sequence[Tensor], views: Sequence[View]) -> Tensor:
-    # The values of a view at a smaller depth may exceed 255, which uint8 cannot represent.
-    found = torch.stack(list(batch)).to(torch.int64)
-    for view in views:
-        found = view(found)
-    return found

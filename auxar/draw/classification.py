@@ -131,13 +131,18 @@ def most_probable(found: Classification, files: Sequence[Path], top: int, *, mod
 
 def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classification:
     """Classifies images (n, *image.shape). Raises `UserError` if the condition of the model is no label."""
-    condition = label_condition(chain)
-    columns = []
-    for label in range(condition.spec.levels):
+    condition, factor = label_condition(chain), chain.condition_factor
+    columns, classes = [], condition.spec.levels
+    for label in range(classes):
         found = factor_log_probs(chain, images, batch_size, torch.full((len(images), 1, 1, 1), label))
         columns.append(torch.stack([factor.log_prob for factor in found]).sum(0))
-    names = condition.names or tuple(map(str, range(condition.spec.levels)))
-    return Classification(torch.stack(columns, 1), _log_prior(chain, condition), names, chain.exact)
+    log_prior = torch.full((classes,), -math.log(classes), dtype=torch.float64)
+    if factor is not None:
+        with evaluating(factor):
+            labels = torch.arange(classes, device=device_of(chain)).reshape(-1, 1, 1, 1)
+            log_prior = factor(labels).to("cpu", torch.float64)
+    names = condition.names or tuple(map(str, range(classes)))
+    return Classification(torch.stack(columns, 1), log_prior, names, chain.exact)
 
 
 def label_condition(chain: Chain) -> Condition:
@@ -146,14 +151,3 @@ def label_condition(chain: Chain) -> Condition:
         found = "no condition" if chain.condition is None else f"a condition of the kind '{chain.condition.kind}'"
         raise UserError(f"classification needs a model whose condition is a label, but this model has {found}")
     return chain.condition
-
-
-def _log_prior(chain: Chain, condition: Condition) -> Tensor:
-    classes = condition.spec.levels
-    factor = chain.condition_factor
-    if factor is None:
-        return torch.full((classes,), -math.log(classes), dtype=torch.float64)
-    labels = torch.arange(classes, device=device_of(chain)).reshape(-1, 1, 1, 1)
-    with evaluating(factor):
-        found: Tensor = factor(labels)
-    return found.to("cpu", torch.float64)

@@ -253,7 +253,11 @@ def _one(value: Any, condition: Condition, reader: ConditionReader | None) -> Co
     if isinstance(value, Tensor | np.ndarray):
         return as_conditions(value, condition, reader)
     if condition.is_vector:
-        return named(condition, _from_names(value, condition))
+        if condition.kind == "attributes" and isinstance(value, str) and value in condition.names:
+            value = [value]  # A text is divided at commas.
+        with naming("condition"):
+            entries = vector_values(value, condition)
+        return named(condition, torch.tensor(entries).reshape(1, *condition.spec.shape))
     return _from_picture(value, reader)
 
 
@@ -271,14 +275,6 @@ def _without_kind(text: str, condition: Condition) -> str:
         f"condition: expected {condition.kind}={form}{others}, because the model's condition is of the kind "
         f"'{condition.kind}', got {shown(text)}"
     )
-
-
-def _from_names(value: Any, condition: Condition) -> Tensor:
-    """The condition of a label, or of attributes."""
-    if condition.kind == "attributes" and isinstance(value, str) and value in condition.names:
-        value = [value]  # A text is divided at commas.
-    with naming("condition"):
-        return torch.tensor(vector_values(value, condition)).reshape(1, *condition.spec.shape)
 
 
 def _from_array(array: Tensor, condition: Condition) -> Tensor:

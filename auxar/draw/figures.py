@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 
 import attrs
 import numpy as np
@@ -104,7 +104,17 @@ class Figures(Work):
         self.heldout, self.of_heldout = examples.image.to(torch.int64), of_examples(model.condition, examples)
         self.min_weight = min_weight_of(self.plan.rule)
         self.rule = recipe.sampling.rule
-        self.draws = self._drawings()
+        # Figures of views are left out if the model has no views, and figures of a rule if no head uses the rule.
+        has_views = len(model.specs) > 1
+        drawings = {
+            "views": (has_views, self._views),
+            "given": (has_views, self._given),
+            "reduction": (users(model, "reduction"), self._reduction),
+            "map": (users(model, "centers"), self._map),
+            "growth": (has_views, self._growth),
+            "memorization": (training is not None, self._memorization),
+        }
+        self.draws = {name: draw for name, (is_drawn, draw) in drawings.items() if is_drawn}
         self.is_fixed = isinstance(data.heldout, Sized) and isinstance(data.train, Sized)
         augment = [each.table for each in recipe.training.augment]
         facts = {
@@ -141,22 +151,6 @@ class Figures(Work):
             {"file": f"{name}.png", "title": TEXTS[name][0], "caption": captions[name], "key": self.key}
             for name in self.draws
         ]
-
-    def _drawings(self) -> dict[str, Callable[[], Image.Image]]:
-        """The functions that draw the figures, by name, in their order.
-
-        Figures of views are left out if the model has no views, and figures of a drawing rule if no head uses the rule.
-        """
-        has_views = len(self.model.specs) > 1
-        found = {
-            "views": (has_views, self._views),
-            "given": (has_views, self._given),
-            "reduction": (users(self.model, "reduction"), self._reduction),
-            "map": (users(self.model, "centers"), self._map),
-            "growth": (has_views, self._growth),
-            "memorization": (self.training is not None, self._memorization),
-        }
-        return {name: draw for name, (is_drawn, draw) in found.items() if is_drawn}
 
     def _drawn(self, rule: Rule | None = None, columns: int = 1) -> list[Tensor]:
         """Draws `columns` images for each row. Returns them and the views they were drawn from, by depth."""
@@ -227,7 +221,9 @@ def draw_run(run: RunFolder, recipe: Recipe, model: Chain, data: DataSets, accel
 
 def captions_of(model: Chain, plan: Plan, rule: str) -> dict[str, str]:
     """The captions of all figures by name, for images that are drawn by a plan, whose rule has the name `rule`."""
-    left_out = _left_out(model, min_weight_of(plan.rule))
+    least, left_out = min_weight_of(plan.rule), ""
+    if least and users(model, "min_weight"):
+        left_out = f"components of less than {least:g} times the heaviest one's weight are not drawn. "
     words = {
         "draws": DRAWS,
         "seed": plan.seed,
@@ -247,13 +243,6 @@ def _unaffected(model: Chain, option: str) -> str:
     unaffected = [factor for factor in model.factors if factor.name not in used]
     names = ", ".join(factor.name for factor in unaffected)
     return f"Unaffected: {names} ({kinds_of_heads(unaffected)}). " if unaffected else ""
-
-
-def _left_out(model: Chain, min_weight: float) -> str:
-    """The sentence of a caption that says which components the rules leave out; empty if they leave out none."""
-    if not min_weight or not users(model, "min_weight"):
-        return ""
-    return f"components of less than {min_weight:g} times the heaviest one's weight are not drawn. "
 
 
 def min_weight_of(rule: Rule) -> float:

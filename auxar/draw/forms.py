@@ -223,7 +223,8 @@ def images_at(path: Path, what: str) -> list[Path]:
             return [path]
     if not is_folder:
         raise UserError(f"{what}: there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
-    inside = [file for file in entries(path) if _is_named_image(file) and kind(file, follow_links=True) != FOLDER]
+    named = (file for file in entries(path) if file.name.lower().endswith(EXTENSIONS) and file.name[0] != ".")
+    inside = [file for file in named if kind(file, follow_links=True) != FOLDER]
     if not inside:
         raise UserError(f"{what}: there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
     return inside
@@ -241,7 +242,3 @@ def picture_of(source: Path | Image.Image, what: str) -> tuple[Picture, str]:
         return read_file(source), name
     except (OSError, ValueError) as error:
         raise UserError(f"{what}: {name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _is_named_image(file: Path) -> bool:
-    return file.name.lower().endswith(EXTENSIONS) and not file.name.startswith(".")

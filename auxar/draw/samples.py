@@ -70,12 +70,6 @@ def begin(folder: Path, mark: Mapping[str, Any], replace: bool) -> None:
                 remove(path)
 
 
-def finish(folder: Path, record: dict[str, Any]) -> None:
-    """Writes `samples.json`, which marks the samples as complete, and removes the mark of `begin`."""
-    write_json(folder / RECORD, record)
-    remove(folder / MARK)
-
-
 def check_samples(folder: Path, key: str | None = None, replace: bool = True) -> list[Path]:
     """Returns the files of samples in a folder, of which samples with a key may replace those of another key.
 
@@ -241,7 +235,9 @@ class Samples(Work):
             "seconds": float(torch.cat([own[SECONDS] for own in found]).sum()),
             KEY: self.key,
         }
-        finish(self.output, record | write_sheets(self.model, self.plan, self.output, facts, self.heldout))
+        record |= write_sheets(self.model, self.plan, self.output, facts, self.heldout)
+        write_json(self.output / RECORD, record)  # It marks the samples as complete.
+        remove(self.output / MARK)
 
     def picture(self, number: int) -> Path:
         """The file of the picture of an image. `000002-001.png` is draw 1 of given image 2, both counted from 0."""

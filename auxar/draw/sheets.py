@@ -84,7 +84,10 @@ def labeled(columns: Sequence[Column], names: Sequence[str] = (), zoom: int | No
         for row, image in enumerate(to_uint8(images, spec)):
             top, left = grid.corner(row, column)
             place = canvas[top : top + grid.height, left : left + grid.width]
-            place[..., :3], place[..., 3] = _resized(image, grid.height, grid.width), 255
+            # Each pixel is copied from the one that its upper left corner lies in.
+            down = np.arange(grid.height) * image.shape[0] // grid.height
+            across = np.arange(grid.width) * image.shape[1] // grid.width
+            place[..., :3], place[..., 3] = image[down[:, None], across], 255
     picture = Image.fromarray(canvas)
     for column, (title, _, _) in enumerate(shown):
         _write(picture, (grid.corner(0, column)[1] + grid.width // 2, TITLE // 2), title, "mm")
@@ -144,11 +147,3 @@ def is_whole(path: Path) -> bool:
 def _write(picture: Image.Image, place: tuple[int, int], text: str, anchor: str) -> None:
     font = ImageFont.load_default(size=TITLE - 6)
     ImageDraw.Draw(picture).text(place, text, fill=INK, font=font, anchor=anchor)
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes (h, w, 3) to (height, width, 3): each pixel is copied from the one that its upper left corner lies in."""
-    rows = np.arange(height) * image.shape[0] // height
-    columns = np.arange(width) * image.shape[1] // width
-    found: np.ndarray = image[rows[:, None], columns]
-    return found

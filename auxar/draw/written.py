@@ -77,6 +77,7 @@ def write_dataset(out: str | PathLike[str], **splits: Any) -> Path:
 
 
 def _items(images: Any, what: str) -> Iterator[Labeled]:
+    are_pairs = isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], tuple)
     """Yields the pictures of a split, with their labels or None."""
     if isinstance(images, tuple) and len(images) == 2 and isinstance(images[1], Sequence | np.ndarray | Tensor):
         pictures, labels = list(pictures_of(images[0], what)), list(images[1])
@@ -84,7 +85,7 @@ def _items(images: Any, what: str) -> Iterator[Labeled]:
             raise UserError(f"{what}: expected a label for each image, got {len(labels)} for {len(pictures)}")
         for (picture, name), label in zip(pictures, labels, strict=True):
             yield _pixels(picture, name), _label(label, name)
-    elif isinstance(images, Tensor | np.ndarray | Images | Sequence) and not _is_list_of_tuples(images):
+    elif isinstance(images, Tensor | np.ndarray | Images | Sequence) and not are_pairs:
         for picture, name in pictures_of(images, what):
             yield _pixels(picture, name), None
     elif isinstance(images, Sized) and hasattr(images, "__getitem__"):
@@ -101,10 +102,6 @@ def _items(images: Any, what: str) -> Iterator[Labeled]:
             yield _pixels(picture, name), _label(rest[0], name) if rest else None
     else:
         raise UserError(f"{what}: expected {EXPECTED}, got {described(images)}")
-
-
-def _is_list_of_tuples(images: Any) -> bool:
-    return isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], tuple)
 
 
 def _pixels(picture: Any, what: str) -> np.ndarray:

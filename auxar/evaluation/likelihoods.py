@@ -90,13 +90,11 @@ class RunEvaluation(Work):
             "images": [data.train.fingerprint, data.heldout.fingerprint],
             "settings": settings_of(recipe),
         }
-        super().__init__(run.output.evaluation, facts, self._chunks())
-
-    def _chunks(self) -> int:
-        """The number of chunks: one for about `CHUNK` images of the largest set, and a single one for a stream."""
+        # There is one chunk for about `CHUNK` images of the largest set, and a single one for a stream.
         lengths = [_length(images, limit) for images, limit in self.sets.values()]
         known = [length for length in lengths if length is not None]
-        return min(MOST_CHUNKS, math.ceil(max(known) / CHUNK)) if lengths and len(known) == len(lengths) else 1
+        chunks = min(MOST_CHUNKS, math.ceil(max(known) / CHUNK)) if lengths and len(known) == len(lengths) else 1
+        super().__init__(run.output.evaluation, facts, chunks)
 
     @property
     def sets(self) -> dict[str, tuple[ImageSet, int | None]]:

@@ -85,8 +85,13 @@ def _compared(model: Chain, image: Tensor) -> list[Tensor]:
 
 
 def _nearest_in(wanted: Tensor, many: Tensor, numbers: Tensor, images: Tensor) -> Nearest:
-    """The nearest images within one batch, which must not be empty."""
-    squares = _squared_distances(wanted, many)
+    """The nearest images within one batch, which must not be empty.
+
+    Sums of squared differences are integers. While they stay below 2⁵³, as they do for 256 levels, float64 represents
+    them exactly, and the order of summation in a matrix product does not matter.
+    """
+    first, second = wanted.flatten(1).double(), many.flatten(1).double()
+    squares = first.square().sum(1)[:, None] - 2 * first @ second.T + second.square().sum(1)
     least = squares.amin(1)
     tied = torch.where(squares == least[:, None], numbers, torch.iinfo(torch.int64).max)
     lowest, place = tied.min(1)
@@ -103,13 +108,3 @@ def _nearer(best: Nearest | None, other: Nearest) -> Nearest:
         torch.where(closer, other.distances, best.distances),
         torch.where(closer[:, None, None, None], other.images, best.images),
     )
-
-
-def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """Sums of squared differences between images (b, c, h, w) and (n, c, h, w): float64, (b, n).
-
-    All sums are integers. While they stay below 2⁵³, as they do for 256 levels, float64 represents them exactly, and
-    the order of summation in a matrix product does not matter.
-    """
-    first, second = first.flatten(1).double(), second.flatten(1).double()
-    return first.square().sum(1)[:, None] - 2 * first @ second.T + second.square().sum(1)

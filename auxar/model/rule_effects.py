@@ -33,8 +33,14 @@ def check_rule(
     has_operation = has_guidance or any(rule.operation(factor.depth) for factor in factors)
     if has_operation and arithmetic != FLOAT:
         raise UserError(f"{key}: {refused_by_integers(rule)}")
-    if has_guidance:
-        _check_guidance(model, rule, key)
+    if has_guidance and (model.condition is None or not model.condition.optional):
+        raise UserError(
+            f"{key}: the rule '{rule.name}' needs a model with a condition that was trained with the null "
+            "condition, too (condition.drop greater than 0); use another rule, such as 'ancestral'"
+        )
+    lack = [factor.name for factor in model.factors if factor.network is None]
+    if has_guidance and lack:
+        raise UserError(f"{key}: the rule '{rule.name}' needs causal networks, which {', '.join(lack)} does not have")
     by_name = {name: [factor for factor, found in adjusted if name in found.names()] for name in ADJUSTMENTS}
     by_name = {name: own for name, own in by_name.items() if own}
     if has_operation or not by_name:
@@ -53,17 +59,6 @@ def check_rule(
                 "the adjustment '%s' of the rule '%s' changes nothing%s: the heads are %s, which %s",
                 *(name, rule.name, where, kinds_of_heads(others), _understood(others)),
             )
-
-
-def _check_guidance(model: Chain, rule: Rule, key: str) -> None:
-    if model.condition is None or not model.condition.optional:
-        raise UserError(
-            f"{key}: the rule '{rule.name}' needs a model with a condition that was trained with the null "
-            "condition, too (condition.drop greater than 0); use another rule, such as 'ancestral'"
-        )
-    others = [factor.name for factor in model.factors if factor.network is None]
-    if others:
-        raise UserError(f"{key}: the rule '{rule.name}' needs causal networks, which {', '.join(others)} does not have")
 
 
 def users(model: Chain, adjustment: str) -> list[Factor]:

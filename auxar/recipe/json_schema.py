@@ -14,7 +14,7 @@ import json
 import textwrap
 import types
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -142,21 +142,14 @@ class _Builder:
     def options(self, kind: str, name: str, named: Schema) -> Schema:
         """A reference to the definition of a component's table of options, after the keys `named`."""
         component = self.registry.get(kind, name, kind)
-
-        def make() -> Schema:
-            table = self.table(component.config)
-            own = {"properties": named | table["properties"] | named, "required": [*named, *table["required"]]}
-            return {"title": name, "description": class_summary(component.config), **table, **own}
-
         # Some tools take keys for equal that differ only in characters other than letters and digits.
         key = f"{component.kind}-{urllib.parse.quote(name, safe='').replace('%', '')}"
-        return self.defined(key if named else f"usual-{key}", make)
-
-    def defined(self, key: str, make: Callable[[], Schema]) -> Schema:
-        """A reference to a definition, which `make` makes if it is not there. It may refer to itself."""
+        key = key if named else f"usual-{key}"
         if key not in self.definitions:
-            self.definitions[key] = {}
-            self.definitions[key] = make()
+            self.definitions[key] = {}  # A definition may refer to itself.
+            table = self.table(component.config)
+            own = {"properties": named | table["properties"] | named, "required": [*named, *table["required"]]}
+            self.definitions[key] = {"title": name, "description": class_summary(component.config), **table, **own}
         return {"$ref": f"#/definitions/{key}"}
 
 
@@ -185,27 +178,21 @@ def field_docs(cls: type) -> dict[str, str]:
     """
     docs: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
-        docs |= _own_field_docs(base)
+        try:
+            [definition] = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        except (OSError, TypeError, SyntaxError, ValueError):  # There is no source, or it is not that of a class.
+            continue
+        statements = definition.body if isinstance(definition, ast.ClassDef) else []
+        for statement, below in itertools.pairwise(statements):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                docs[ast.unparse(statement.target)] = " ".join(str(below.value.value).split())
     return docs
 
 
 def class_summary(cls: type) -> str:
     """Returns the first paragraph of a class's docstring as one line, or "" if it has none."""
     return " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
-
-
-def _own_field_docs(cls: type) -> dict[str, str]:
-    try:
-        [definition] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    except (OSError, TypeError, SyntaxError, ValueError):  # There is no source, or it is not that of a class.
-        return {}
-    docs = {}
-    statements = definition.body if isinstance(definition, ast.ClassDef) else []
-    for statement, below in itertools.pairwise(statements):
-        if (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-        ):
-            docs[ast.unparse(statement.target)] = " ".join(str(below.value.value).split())
-    return docs

@@ -96,7 +96,8 @@ def loss_chart(
     if heldout is not None and not abs(heldout) <= LIMIT:
         heldout = None
     x, y = _scales(logged, evaluated, heldout, kept)
-    smooth = _Curve(logged.steps, smoothed(logged.values)).at(_evenly(len(logged)))
+    evenly = np.unique(np.linspace(0, len(logged) - 1, min(POINTS, len(logged))).round().astype(int))
+    smooth = _Curve(logged.steps, smoothed(logged.values)).at(evenly)
     svg = render(
         "chart.svg",
         **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
@@ -146,21 +147,14 @@ class _Curve:
         return [f"{x(step)},{y(value)}" for step, value in zip(self.steps, self.values, strict=True)]
 
 
-def _evenly(count: int) -> np.ndarray:
-    """At most `POINTS` of `count` indices, from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, min(POINTS, count)).round().astype(int))
-
-
 def _scales(logged: _Curve, evaluated: _Curve, heldout: float | None, kept: int | None) -> tuple[Scale, Scale]:
     """The axes of steps and of bits/dim."""
     # A short curve is shown in full, because its first twentieth is at most one point.
     first = len(logged) // 20 if len(logged) >= 30 else 0
     covered = (evaluated.steps >= logged.steps[first]) | (evaluated.steps == kept) | (first == 0)
     shown = [*logged.values[first:], *evaluated.values[covered], *([] if heldout is None else [heldout])]
-    low, high = float(min(shown)), float(max(shown))
-    space = max(0.06 * (high - low), 1e-3 * abs(high), 1e-3)
     last = max(1, int(logged.steps[-1]), *evaluated.steps[-1:].tolist())
-    return Scale(0, last, LEFT, RIGHT), Scale(low - space, high + space, BOTTOM, TOP)
+    return Scale(0, last, LEFT, RIGHT), _axis([*map(float, shown)], BOTTOM, TOP, share=0.06)
 
 
 def levels(y: Scale) -> list[tuple[float, str]]:
@@ -225,10 +219,10 @@ def _cost_chart(name: str, points: Sequence[tuple[int, float, float]]) -> Markup
     )
 
 
-def _axis(values: Sequence[float], start: float, end: float) -> Scale:
-    """An axis with some space on both sides of the values."""
+def _axis(values: Sequence[float], start: float, end: float, share: float = 0.1) -> Scale:
+    """An axis with some space on both sides of the values, about a share of their range."""
     low, high = min(values), max(values)
-    space = max(0.1 * (high - low), 1e-3 * abs(high), 1e-3)
+    space = max(share * (high - low), 1e-3 * abs(high), 1e-3)
     return Scale(low - space, high + space, start, end)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import attrs
 from markupsafe import Markup
@@ -22,7 +21,7 @@ from auxar.report import words
 from auxar.report.charts import LIMIT, Chart, cost_charts, loss_chart
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.evaluation_tables import report_tables
-from auxar.report.html import document, render, resource, write_document
+from auxar.report.html import document, render, resource
 from auxar.report.reading import Picture, RunContent, Samples
 from auxar.report.tables import FactorName
 from auxar.runs.metrics import Curve
@@ -124,14 +123,6 @@ def _facts(chart: Chart, curve: Curve, factor: FactorFacts | None) -> Iterator[s
         yield parts
 
 
-def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Writes the comparison page. An earlier comparison page is replaced after the page is completely written.
-
-    Raises `UserError` if the page cannot be written, or if `path` is any other file.
-    """
-    write_document(path, comparison_page(comparison), replaces=COMPARISON)
-
-
 def comparison_page(comparison: Comparison) -> str:
     """Returns the comparison as an HTML document, which has no script."""
     title = f"{len(comparison.runs)} runs compared"
@@ -228,9 +219,6 @@ def _tiles(samples: Samples) -> str | None:
     if samples.columns is None or samples.columns < 1 or not samples.bits_per_dim:
         return None
     unit = f"bits/dim, {samples.kind}" if samples.kind else "bits/dim"
-    return json.dumps([samples.columns, [_rounded(score) for score in samples.bits_per_dim], unit])
-
-
-def _rounded(score: float) -> float | None:
-    """Rounds the score for JSON. None replaces infinity and NaN, which JSON cannot represent."""
-    return round(score, DIGITS) if math.isfinite(score) else None
+    # JSON cannot represent infinity and NaN.
+    scores = [round(score, DIGITS) if math.isfinite(score) else None for score in samples.bits_per_dim]
+    return json.dumps([samples.columns, scores, unit])

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,6 +132,8 @@ def read_run(folder: Path) -> RunContent:
         raise UserError(f"{folder}: there is no such folder")
     check_format(folder)
     recipe, pictures, curves = folder / "recipe.toml", _Pictures(folder), read_curves(folder)
+    figures = _record(folder / "figures" / "figures.json", list[FigureEntry]) or []
+    drawn = ((entry, pictures.read(f"figures/{entry.file}")) for entry in figures)
     evaluation = evaluation_of(RunFolder(folder))
     return RunContent(
         name=folder.resolve().name,
@@ -143,7 +145,7 @@ def read_run(folder: Path) -> RunContent:
         sheet=pictures.read("samples/samples.png"),
         heldout=pictures.read("samples/heldout.png"),
         growth=pictures.read("samples/growth.png"),
-        figures=list(_figures(folder, pictures)),
+        figures=[(entry, picture) for entry, picture in drawn if picture is not None],
         strips=_strips(folder, pictures),
         others=() if evaluation is None else other_evaluations(folder, evaluation),
         too_large=pictures.too_large,
@@ -195,13 +197,6 @@ def _size(content: bytes, path: Path) -> tuple[int, int]:
         raise DamagedFile(f"{path} is damaged: not a PNG image")
     width, height = struct.unpack(">II", content[16:24])
     return width, height
-
-
-def _figures(folder: Path, pictures: _Pictures) -> Iterator[tuple[FigureEntry, Picture]]:
-    for entry in _record(folder / "figures" / "figures.json", list[FigureEntry]) or []:
-        picture = pictures.read(f"figures/{entry.file}")
-        if picture is not None:
-            yield entry, picture
 
 
 def _strips(folder: Path, pictures: _Pictures) -> dict[str, list[tuple[int, Picture]]]:

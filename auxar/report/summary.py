@@ -93,7 +93,23 @@ class MeasuredRun(RunFolder):
     @property
     def summary(self) -> RunSummary:
         """The figures of the run, as its files have them now. Raises `UserError` if they cannot be read."""
-        return run_summary(self)
+        evaluation = read_evaluation(self.evaluation)
+        bits = evaluation.bits_per_dim()
+        factors = [(each, evaluation.bits_per_dim("heldout", each.factor)) for each in evaluation.factors]
+        return RunSummary(
+            str(self.path),
+            bits.value,
+            bits.error,
+            evaluation.kind,
+            evaluation.condition,
+            evaluation.images.get("heldout", 0),
+            [FactorSummary(each.factor, each.steps, own.value, own.error) for each, own in factors],
+            str(self.evaluation),
+            str(self.report),
+            str(self.samples) if is_file(self.samples / "samples.json") else None,
+            str(self.figures) if is_file(self.figures / "figures.json") else None,
+            [_in_arithmetic(other, evaluation) for other in other_evaluations(self.path, evaluation)],
+        )
 
     @property
     def bits_per_dim(self) -> float | None:
@@ -111,27 +127,6 @@ class MeasuredRun(RunFolder):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(chr(10).join(summary_lines(self.summary)))}</pre>"
-
-
-def run_summary(run: RunFolder) -> RunSummary:
-    """Reads the summary of a run that was evaluated. Raises `UserError` if its evaluation cannot be read."""
-    evaluation = read_evaluation(run.evaluation)
-    bits = evaluation.bits_per_dim()
-    factors = [(each, evaluation.bits_per_dim("heldout", each.factor)) for each in evaluation.factors]
-    return RunSummary(
-        str(run.path),
-        bits.value,
-        bits.error,
-        evaluation.kind,
-        evaluation.condition,
-        evaluation.images.get("heldout", 0),
-        [FactorSummary(each.factor, each.steps, own.value, own.error) for each, own in factors],
-        str(run.evaluation),
-        str(run.report),
-        str(run.samples) if is_file(run.samples / "samples.json") else None,
-        str(run.figures) if is_file(run.figures / "figures.json") else None,
-        [_in_arithmetic(other, evaluation) for other in other_evaluations(run.path, evaluation)],
-    )
 
 
 def _in_arithmetic(other: Evaluation, floats: Evaluation) -> ArithmeticSummary:

@@ -17,7 +17,7 @@ from auxar.files import check_replaceable, write_text
 from auxar.report import words
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.evaluation_tables import report_tables
-from auxar.report.tables import Annotated, Cell, Column, FactorName, Measured, RunName, Table
+from auxar.report.tables import Annotated, Cell, FactorName, Measured, RunName, Table
 
 DIGITS = 3
 """Decimal places of bits/dim in LaTeX."""
@@ -63,8 +63,9 @@ def csv_text(table: Table) -> str:
     extras = [("", *_extras([row.cells[place] for row in table.rows])) for place in range(len(table.columns))]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    headings = zip(map(_heading, table.columns), extras, strict=True)
-    writer.writerow(f"{heading} {extra}".strip() for heading, own in headings for extra in own)
+    headings = [f"{column.over}: {column.name}" if column.over else column.name for column in table.columns]
+    pairs = zip(headings, extras, strict=True)
+    writer.writerow(f"{heading} {extra}".strip() for heading, own in pairs for extra in own)
     for row in table.rows:
         fields = [(_fields(cell), own) for cell, own in zip(row.cells, extras, strict=True)]
         writer.writerow(printable(values.get(extra, ""), but="") for values, own in fields for extra in own)
@@ -86,10 +87,6 @@ def latex_text(table: Table, notes: Sequence[str] = ()) -> str:
         lines.append(f"    {' & '.join(map(_latex_cell, row.cells))} \\\\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
-
-
-def _heading(column: Column) -> str:
-    return f"{column.over}: {column.name}" if column.over else column.name
 
 
 def _extras(cells: list[Cell]) -> list[str]:
@@ -130,18 +127,13 @@ def _latex_headings(table: Table) -> list[str]:
 def _latex_cell(cell: Cell) -> str:
     text, remark = words.cell_parts(cell, DIGITS)
     if isinstance(cell, FactorName):
-        return f"{_formula(cell.term)} {_escaped(text)}"
+        term = re.sub(r"_(\d+)", r"_{\1}", re.sub(r"[a-z]{2,}", r"\\mathrm{\g<0>}", cell.term)).replace("|", r"\mid")
+        return f"${term}$ {_escaped(text)}"
     if isinstance(cell, Measured) and cell.value is not None:
         bound = r"\leq " if cell.kind == "bound" else ""
         error = remark.removesuffix(cell.kind or "").strip().replace("±", r" \pm")
         return f"${bound}{text}{error}$"
     return _escaped(f"{text} {remark}".strip())
-
-
-def _formula(term: str) -> str:
-    """The term of a factor, such as p(X_0 | X_1, label), in LaTeX."""
-    term = re.sub(r"_(\d+)", r"_{\1}", re.sub(r"[a-z]{2,}", r"\\mathrm{\g<0>}", term))
-    return f"${term}$".replace("|", r"\mid")
 
 
 def _escaped(text: str) -> str:

@@ -55,17 +55,12 @@ def holding_for_all(
                 held.enter_context(holding(path, patience))
         main = processes.from_main((os.getpid(), socket.gethostname()))
         with processes.agreeing():
-            _check_is_shared(path, *main)
+            until = time.monotonic() + SEEN_AFTER
+            while noted_by(path / LOCK) != main:
+                if time.monotonic() >= until:
+                    raise UserError(
+                        f"{path} on {socket.gethostname()} is not the folder that the process with rank 0 uses on "
+                        f"{main[1]}; all processes need access to the same folder"
+                    )
+                time.sleep(0.1)
         yield
-
-
-def _check_is_shared(path: Path, pid: int, host: str) -> None:
-    """Raises `UserError` unless the main process, on `host`, has locked the folder that this process sees here."""
-    until = time.monotonic() + SEEN_AFTER
-    while noted_by(path / LOCK) != (pid, host):
-        if time.monotonic() >= until:
-            raise UserError(
-                f"{path} on {socket.gethostname()} is not the folder that the process with rank 0 uses on {host}; "
-                "all processes need access to the same folder"
-            )
-        time.sleep(0.1)

@@ -54,28 +54,26 @@ class OptimizerState:
                 raise ValueError(f"it is the state of the optimizer {shown(self.optimizer['name'])}")
             if self.parameters != _parameters(optimizer, factor):
                 raise ValueError("it has other parameter groups")
-            self._load(optimizer)
+            now = optimizer.state_dict()["param_groups"]
+            device = next(weight.device for group in optimizer.param_groups for weight in group["params"])
+            placed: dict[Any, Tensor] = {}
+            # PyTorch moves the state of parameters to their devices, but leaves other state as it is.
+            indices = {index for group in now for index in group["params"]}
+            others = {key: value for key, value in self.state.items() if key not in indices}
+            state = self.state | _as_saved(others, device, placed)
+            groups = [{**own, **_as_saved(saved, device, placed)} for own, saved in zip(now, self.groups, strict=True)]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            # PyTorch has converted these entries to the dtype of their parameters. The stored ones keep their own.
+            for key, entry in optimizer.state_dict()["state"].items():
+                if key in indices and isinstance(entry, dict):
+                    stored = self.state[key]
+                    entry |= {name: _as_saved(value, entry.get(name), placed) for name, value in stored.items()}
         except Exception as error:  # The optimizer may be of a plugin and raise any exception.
             raise UserError(
                 f"{self.path}: the optimizer '{name}' cannot continue from this state ({one_line(str(error))}). If its "
                 "plugin has changed, restore the version that this training began with, or train the factor in a new "
                 "folder (--out)"
             ) from error
-
-    def _load(self, optimizer: torch.optim.Optimizer) -> None:
-        now = optimizer.state_dict()["param_groups"]
-        device = next(weight.device for group in optimizer.param_groups for weight in group["params"])
-        placed: dict[Any, Tensor] = {}
-        # PyTorch moves the state of parameters to their devices, but leaves other state as it is.
-        indices = {index for group in now for index in group["params"]}
-        others = {key: value for key, value in self.state.items() if key not in indices}
-        state = self.state | _as_saved(others, device, placed)
-        groups = [{**own, **_as_saved(saved, device, placed)} for own, saved in zip(now, self.groups, strict=True)]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-        # PyTorch has converted these entries to the dtype of their parameters. The stored ones keep their own dtype.
-        for key, entry in optimizer.state_dict()["state"].items():
-            if key in indices and isinstance(entry, dict):
-                entry |= {name: _as_saved(value, entry.get(name), placed) for name, value in self.state[key].items()}
 
 
 def stored_state(optimizer: Any, table: Mapping[str, Any], factor: Factor) -> tuple[dict[str, Tensor], str]:

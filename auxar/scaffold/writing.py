@@ -47,7 +47,8 @@ def write_plugin(project: str, kind: str, parent: Path) -> NewPlugin:
     if kind not in KINDS:
         raise UserError(f"kind: there is no template for '{kind}'{did_you_mean(str(kind), KINDS)}")
     names = plugin_names(project)
-    check_free(names, kind, load_plugins())
+    for reason in _taken(names, kind, load_plugins()):
+        raise UserError(f"name '{project}' is taken: {reason}; choose another name")
     files = plugin_files(names, kind)
     folder = parent / project
     with new_folder(folder) as temporary:
@@ -115,16 +116,8 @@ def plugin_names(project: str) -> PluginNames:
     return PluginNames(project, module, component, component.replace("-", "_"), prefix)
 
 
-def check_free(names: PluginNames, kind: str, registry: Registry) -> None:
-    """Raises `UserError` if one of the names is already taken.
-
-    A name may be taken by a component of this kind, or by an installed module, such as another plugin's.
-    """
-    for reason in _taken(names, kind, registry):
-        raise UserError(f"name '{names.project}' is taken: {reason}; choose another name")
-
-
 def _taken(names: PluginNames, kind: str, registry: Registry) -> Iterator[str]:
+    """Yields why a name is taken: by a component of this kind, or by an installed module, such as another plugin's."""
     component, function = names.component, names.function
     if provider := registry.providers.get((kind, component)):
         yield f"the {kind} '{component}' is provided by {provider}"

@@ -49,7 +49,9 @@ def check_conditions(model: Chain, *, seed: int = 0) -> None:
     if condition is None:
         raise UserError("check_conditions: the model has no condition")
     randomized(model, seed)
-    given = _conditions(condition, seed)
+    given = torch.cat([extreme_images(condition.spec), random_images(4, condition.spec, seed)]).unique(dim=0)
+    if condition.optional:
+        given = torch.cat([given, condition.nulls(1)])
     for factor in model.factors:
         _check_factor(model, factor, condition, given, seed)
     _check_sum(model, condition, given)
@@ -57,12 +59,6 @@ def check_conditions(model: Chain, *, seed: int = 0) -> None:
     # With larger weights, conditions change drawn images more often.
     randomized(model, seed, LARGE)
     _check_draws(model, given, seed)
-
-
-def _conditions(condition: Condition, seed: int) -> Tensor:
-    """Different conditions, and the null condition last if it is accepted."""
-    noise = torch.cat([extreme_images(condition.spec), random_images(4, condition.spec, seed)]).unique(dim=0)
-    return torch.cat([noise, condition.nulls(1)]) if condition.optional else noise
 
 
 def _check_factor(model: Chain, factor: Factor, condition: Condition, given: Tensor, seed: int) -> None:

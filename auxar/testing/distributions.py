@@ -205,12 +205,7 @@ def check_distribution(
         drawn = {"number": st.sampled_from(channels), "seed": SEEDS, "size": SCALES}
         search(test, min(EXAMPLES, EXAMPLES_EACH * len(specs)), spec=st.sampled_from(specs), **drawn)
 
-    accepted = fitting(
-        lambda spec: [make(spec, number) for number in channels],
-        images or NETWORK_SPECS,
-        images is not None,
-        "images",
-    )
+    accepted = fitting(lambda spec: [make(spec, number) for number in channels], images, NETWORK_SPECS, "images")
     specs = [spec for spec in accepted if images is not None or spec.dims <= ENOUGH] or accepted[:1]
     for network in filter(None, (make(specs[0], number).network for number in channels)):
         if sampler is not None:
@@ -315,7 +310,7 @@ def _counted(make: Callable[[ImageSpec], Distribution], images: Sequence[ImageSp
     Warns if there are none, so that nobody assumes that the laws of whole images were checked.
     """
     found = [spec for spec in images or TINY_SPECS if spec.dims <= 12 and spec.levels**spec.dims <= MOST_IMAGES]
-    found = fitting(make, found, False, "images", needed=False)
+    found = fitting(make, None, found, "images", needed=False)
     if not found:
         message = f"no accepted image spec has at most {MOST_IMAGES:,} possible images"
         warnings.warn(f"the laws normalization, draws and restricted were not checked: {message}", stacklevel=4)

@@ -77,7 +77,7 @@ def check_embedding(
     small pairs of equal and of different sizes are tried, and pairs that `build` refuses with `UserError` are skipped.
     Raises `ContractError` if a law is broken.
     """
-    chosen = fitting(lambda pair: build(config, *pair), pairs or PAIRS, pairs is not None, "pairs")
+    chosen = fitting(lambda pair: build(config, *pair), pairs, PAIRS, "pairs")
 
     def built(pair: Pair) -> _Features:
         embedding = build(config, *pair)

@@ -91,7 +91,7 @@ def check_head(
 
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its pixels.
     """
-    specs = fitting(lambda spec: build(config, spec), images or HEAD_SPECS, images is not None, "images")
+    specs = fitting(lambda spec: build(config, spec), images, HEAD_SPECS, "images")
 
     def check(spec: ImageSpec, seed: int, size: float) -> None:
         with about("the head", built_for=spec):

@@ -192,23 +192,27 @@ def search(test: Callable[..., None], examples: int, **strategies: SearchStrateg
 
 
 def fitting(
-    build: Callable[[Size], Any], sizes: Iterable[Size], chosen: bool, keyword: str, needed: bool = True
+    build: Callable[[Size], Any],
+    chosen: Iterable[Size] | None,
+    usual: Iterable[Size],
+    keyword: str,
+    needed: bool = True,
 ) -> list[Size]:
-    """The specs, or pairs of specs, in `sizes` that `build` accepts.
+    """The specs, or pairs of specs, that `build` accepts: of those that are chosen or, by default, of the usual ones.
 
-    If `chosen`, the caller of the check passed them as the argument named `keyword`, and `build` must accept all of
-    them. Otherwise, `build` may refuse some with `UserError`, and all if none is `needed`. Raises `ContractError` if
-    `build` refuses a chosen spec, raises any other exception, or accepts none that is needed.
+    The caller of the check has chosen specs with the argument named `keyword`, and `build` must accept all of them. It
+    may refuse some of the usual ones with `UserError`, and all if none is `needed`. Raises `ContractError` if `build`
+    refuses a chosen spec, raises any other exception, or accepts none that is needed.
     """
     found = []
-    for size in sizes:
+    for size in chosen or usual:
         words = " and ".join(map(str, size)) if isinstance(size, tuple) else str(size)
         try:
             build(size)
         except ContractError:
             raise
         except UserError as error:
-            if chosen:
+            if chosen is not None:
                 message = f"build must accept every spec in the argument `{keyword}`, but refuses {words}: {error}"
                 raise ContractError("build", message) from error
         except Exception as error:  # A plugin's code may raise any exception.

@@ -35,7 +35,12 @@ def check_given(model: Distribution, seed: int) -> None:
     if model.restricts:
         for given in (attrs.evolve(sums, restricted=True), between(model.image, Interval(low, high))):
             _check_given(attrs.evolve(model, given=given), seed)
-        _check_views(attrs.evolve(model, given=attrs.evolve(sums, restricted=True)), seed)
+        # Images that are drawn given different views, also with known pixels of images that have these views.
+        own = attrs.evolve(model, given=attrs.evolve(sums, restricted=True))
+        views, features = random_images(COMPARED, model.image, seed + 1), repeated(model.features(1, seed), COMPARED)
+        known = attrs.evolve(random_known(views, model.image, seed), limits=None)
+        _drawn(own, features, _request(own, views, seed))
+        check_known(_drawn(own, features, _request(own, views, seed, known=known)), known, model.image)
 
 
 def _check_given(model: Distribution, seed: int) -> None:
@@ -49,14 +54,6 @@ def _check_given(model: Distribution, seed: int) -> None:
         request = _request(model, given.view.expand(DRAWN, -1, -1, -1), seed)
         drawn = _drawn(model, repeated(features, DRAWN), request)
         check_frequencies(drawn, everything, found, model.image.levels, "image")
-
-
-def _check_views(model: Distribution, seed: int) -> None:
-    """Checks images that are drawn given different views, also with known pixels of images that have these views."""
-    views, features = random_images(COMPARED, model.image, seed + 1), repeated(model.features(1, seed), COMPARED)
-    known = attrs.evolve(random_known(views, model.image, seed), limits=None)
-    _drawn(model, features, _request(model, views, seed))
-    check_known(_drawn(model, features, _request(model, views, seed, known=known)), known, model.image)
 
 
 def _request(model: Distribution, views: Tensor, seed: int, **options: Any) -> SampleRequest:

@@ -41,7 +41,15 @@ class NotingSource(PixelSource):
         check_tensor("parameters", parameters, expected, law="source")
         rows, columns = places.cpu() // self.spec.width, places.cpu() % self.spec.width
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            self._check_order(row, column)
+            if self.asked[row, column]:
+                broken("source", f"the pixel in row {row}, column {column} was requested twice")
+            before = self.asked[:row, : column + self.reach + 1].all() and self.asked[row, :column].all()
+            if not before:
+                message = (
+                    f"the pixel in row {row}, column {column} was requested too early: all pixels to its left, and all "
+                    f"pixels of the rows above up to {self.reach} columns to its right, come first"
+                )
+                broken("source", message)
         if self.lag is not None:
             done = int(self.asked.sum())
             next_ones = self.order[done : done + len(places)]
@@ -57,14 +65,3 @@ class NotingSource(PixelSource):
         """Raises `ContractError` if the sampler did not request every pixel."""
         if not self.asked.all():
             broken("source", "the sampler did not request every pixel", missing=(~self.asked).nonzero()[0].tolist())
-
-    def _check_order(self, row: int, column: int) -> None:
-        if self.asked[row, column]:
-            broken("source", f"the pixel in row {row}, column {column} was requested twice")
-        before = self.asked[:row, : column + self.reach + 1].all() and self.asked[row, :column].all()
-        if not before:
-            broken(
-                "source",
-                f"the pixel in row {row}, column {column} was requested too early: all pixels to its left, and all "
-                f"pixels of the rows above up to {self.reach} columns to its right, come first",
-            )

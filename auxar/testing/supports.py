@@ -71,7 +71,11 @@ def check_supports(build: Callable[[ImageSpec], View], views: dict[ImageSpec, Vi
     for spec, view in supported.items():
         if chosen or spec.levels == most:
             check_intervals(view, extreme_images(spec))
-    _check_many(supported[max(supported, key=lambda spec: spec.dims)])
+    # A walk with many images, which may be large. `RepeatedWalk` is right if intervals are, but too slow.
+    largest = supported[max(supported, key=lambda spec: spec.dims)]
+    given = largest(random_images(MANY, largest.image, 0))
+    if not isinstance(_walk_of(largest, given), RepeatedWalk):
+        _check_drawn(largest, given, torch.Generator().manual_seed(0))
 
 
 def _check_example(view: View, image: Tensor, seed: int) -> None:
@@ -100,18 +104,11 @@ def _known(view: View, image: Tensor, seed: int, noise: torch.Generator) -> Know
     return known if limited < 0.5 else attrs.evolve(known, limits=None)
 
 
-def _check_many(view: View) -> None:
-    """Checks a walk with many images, which may be large. `RepeatedWalk` is right if intervals are, but too slow."""
-    given = view(random_images(MANY, view.image, 0))
-    if not isinstance(_walk_of(view, given), RepeatedWalk):
-        _check_drawn(view, given, torch.Generator().manual_seed(0))
-
-
 def _enumerable_views(build: Callable[[ImageSpec], View], candidates: Sequence[ImageSpec]) -> list[View]:
     """Views, with supports, for specs whose images can all be enumerated, in order of the number of images."""
     # The number of sub-pixels is tested first, because the power is slow to compute for large images.
     small = [spec for spec in candidates if spec.dims <= 17 and spec.levels**spec.dims <= MOST_IMAGES]
-    fitted = fitting(build, sorted(small, key=lambda spec: spec.levels**spec.dims), False, "images", needed=False)
+    fitted = fitting(build, None, sorted(small, key=lambda spec: spec.levels**spec.dims), "images", needed=False)
     found: list[View] = []
     total = 0
     for spec in fitted:
@@ -132,8 +129,11 @@ def _check_space(view: View) -> None:
     numbers.
     """
     single, levels = all_images(view.image), view.image.levels
-    own = view(single)
-    image, given = torch.cat([single, single]), torch.cat([own, _other_views(view, own)])
+    own, noise = view(single), torch.Generator().manual_seed(0)
+    # The other views are views of other images, or random ones.
+    half, order = torch.rand(len(own), 1, 1, 1, generator=noise) < 0.5, torch.randperm(len(own), generator=noise)
+    others = torch.where(half, own[order], random_images(len(own), view.view, 0))
+    image, given = torch.cat([single, single]), torch.cat([own, others])
     number = given.flatten(1).unique(dim=0, return_inverse=True)[1]
     exists, prefix = number[: len(single)], number.where(torch.isin(number, number[: len(single)]), -1)
     found = intervals(view, image, given)
@@ -146,13 +146,6 @@ def _check_space(view: View) -> None:
     wrong = found.outside(image).flatten(1).any(1) == (prefix >= 0)
     message = "all values of an image are in their intervals if and only if the image has the given view"
     found.check(wrong[:, None, None, None].expand_as(image), message)
-
-
-def _other_views(view: View, own: Tensor) -> Tensor:
-    """Views of other images or random ones, for as many images."""
-    noise = torch.Generator().manual_seed(0)
-    half = torch.rand(len(own), 1, 1, 1, generator=noise) < 0.5
-    return torch.where(half, own[torch.randperm(len(own), generator=noise)], random_images(len(own), view.view, 0))
 
 
 def _check_exact(found: Found, place: tuple[int, int, int], longer: Tensor, prefix: Tensor) -> None:

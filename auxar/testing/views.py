@@ -77,7 +77,7 @@ def check_view(
     many shapes and a larger one are tried, and specs that `build` refuses with `UserError` are skipped. Raises
     `ContractError` if a law is broken.
     """
-    specs = fitting(lambda spec: build(config, spec), images or [*SPECS, LARGE], images is not None, "images")
+    specs = fitting(lambda spec: build(config, spec), images, [*SPECS, LARGE], "images")
     views = {spec: build(config, spec) for spec in specs}
     for spec, view in views.items():
         check_built(view, View, image=spec)

@@ -45,7 +45,9 @@ def at_crops(model: Chain, factor: Factor, data: DataSets, recipe: Recipe) -> tu
         return model, factor, data
     model, own = model.at(*config.crop), data.of(factor.name)
     image = model.specs[0 if config.data is None else config.data.depth]
-    own = attrs.evolve(own, train=own.train.with_crops(image.height, image.width))
+    assert own.train.crops is not None, "only images that keep their own sizes are cropped"
+    crops = attrs.evolve(own.train.crops, image=image)
+    own = attrs.evolve(own, train=attrs.evolve(own.train, image=image, crops=crops))  # type: ignore[misc]
     (factor,) = (other for other in model.all_factors if other.name == factor.name)
     return model, factor, attrs.evolve(data, own={factor.name: own})
 

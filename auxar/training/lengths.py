@@ -90,7 +90,14 @@ def check_lengths(
         if total < (done := taken_steps(run, name)):
             for _, path in saved[:1]:  # A damaged file may have the name of another step.
                 check_whole(path)
-            raise _too_short(recipe, name, total, done, trained.total if trained else None)
+            config, finished = recipe.training_of(name), trained.total if trained else None
+            found = str(total) if config.steps is not None else f"{config.epochs} ({total} steps)"
+            weights = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
+            raise UserError(
+                f"{recipe.training_key(name)}.{_length(recipe, name)}: {found} is fewer than the {done} steps that "
+                f"factor {name} already has; use {done} or more steps{weights} or, for this factor alone, "
+                f"training.factor.{name}.steps, or choose another folder with --out"
+            )
         if trained and not saved and name in chosen:
             raise UserError(
                 f"{recipe.training_key(name)}.{_length(recipe, name)}: factor {name} cannot be trained from "
@@ -124,17 +131,6 @@ def check_training(recipe: Recipe, chosen: Sequence[str], processes: int) -> Non
 
 def _length(recipe: Recipe, name: str) -> str:
     return "epochs" if recipe.training_of(name).steps is None else "steps"
-
-
-def _too_short(recipe: Recipe, name: str, total: int, done: int, finished: int | None) -> UserError:
-    config = recipe.training_of(name)
-    key = f"{recipe.training_key(name)}.{_length(recipe, name)}"
-    found = str(total) if config.steps is not None else f"{config.epochs} ({total} steps)"
-    weights = "" if finished in (None, done) else f", {finished} steps, for which it has weights,"
-    return UserError(
-        f"{key}: {found} is fewer than the {done} steps that factor {name} already has; use {done} or more "
-        f"steps{weights} or, for this factor alone, training.factor.{name}.steps, or choose another folder with --out"
-    )
 
 
 def _check_rates(run: RunFolder, recipe: Recipe) -> None:

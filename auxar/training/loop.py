@@ -140,7 +140,12 @@ class FactorLoop:
     def _begin(self, saved: Checkpoint | None) -> None:
         """Gives the factor the weights that training goes on from."""
         if saved is not None:
-            _check_images(saved, self.images.fingerprint)
+            if saved.images != self.images.fingerprint:
+                raise UserError(
+                    f"{saved.path} was trained on other images: expected fingerprint {saved.images:.64}, found "
+                    f"{self.images.fingerprint}. Images that it was trained on may now be held out. Restore the "
+                    "original images or choose another folder with --out"
+                )
             self.factor.load_state_dict(saved.part("factor"))
             self.history = saved.history
         elif self.config.init is not None:
@@ -338,12 +343,3 @@ class FactorLoop:
             metadata |= {"trained_steps": str(self.step), "complete_at": str(self.total)}
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
         self.accelerator.wait_for_everyone()
-
-
-def _check_images(saved: Checkpoint, fingerprint: str) -> None:
-    if saved.images != fingerprint:
-        raise UserError(
-            f"{saved.path} was trained on other images: expected fingerprint {saved.images:.64}, found {fingerprint}. "
-            "Images that it was trained on may now be held out. Restore the original images or choose another folder "
-            "with --out"
-        )

@@ -66,9 +66,5 @@ def warn_of_warmup(factor: str, warmup: int, rate: float, total: int) -> None:
         logger.warning(
             "factor %s: training has %d steps, so with training.warmup = %d the learning rate only rises to %.6g and "
             "does not reach %.6g; set a shorter training.warmup",
-            factor,
-            total,
-            warmup,
-            rate * total / (warmup + 1),
-            rate,
+            *(factor, total, warmup, rate * total / (warmup + 1), rate),
         )

@@ -244,8 +244,18 @@ def read_container(source: Path | bytes) -> Container:
         if not MAGIC.startswith(file.read(len(MAGIC))):
             raise UserError(f"{path} was not made by `auxar compress`")
         with _naming(path, "header"):
-            text, index = _parts(file)
-            header = _header(text)
+            sizes = file.read(6)
+            length, rest = int.from_bytes(sizes[:2], "little"), int.from_bytes(sizes[2:], "little")
+            if rest > MOST_INDEX:
+                raise ValueError(f"its index has {rest:,} bytes, expected at most {MOST_INDEX:,}")
+            content = sizes + file.read(length + rest)
+            if file.read(4) != zlib.crc32(content).to_bytes(4, "little"):
+                raise ValueError("it is cut, or its checksum is wrong")
+            text, index = content[6 : 6 + length], content[6 + length :]
+            values = json.loads(zlib.decompressobj(-15, DICTIONARY).decompress(text, MOST_HEADER))
+            if values["format"] != FORMAT:
+                raise ValueError(f"it has format {values['format']!r:.30}; this version of auxar reads format {FORMAT}")
+            header = Converter(forbid_extra_keys=True, detailed_validation=False).structure(values, Header)
         with _naming(path, "index"):
             entries = entries_of(index, header)
         return Container(path, header, entries, file.tell(), source)
@@ -275,23 +285,3 @@ def _naming(path: Path, part: str) -> Iterator[None]:
         raise
     except Exception as error:  # cattrs, validators, `json` and `lzma` raise many kinds of exceptions.
         raise UserError(f"{path} is damaged: its {part} is not valid ({error!s:.300})") from None
-
-
-def _parts(file: BinaryIO) -> tuple[bytes, bytes]:
-    """Reads the header and the index, compressed."""
-    sizes = file.read(6)
-    header, index = int.from_bytes(sizes[:2], "little"), int.from_bytes(sizes[2:], "little")
-    if index > MOST_INDEX:
-        raise ValueError(f"its index has {index:,} bytes, expected at most {MOST_INDEX:,}")
-    content = sizes + file.read(header + index)
-    if file.read(4) != zlib.crc32(content).to_bytes(4, "little"):
-        raise ValueError("it is cut, or its checksum is wrong")
-    return content[6 : 6 + header], content[6 + header :]
-
-
-def _header(packed: bytes) -> Header:
-    unpacking = zlib.decompressobj(-15, DICTIONARY)
-    values = json.loads(unpacking.decompress(packed, MOST_HEADER))
-    if values["format"] != FORMAT:
-        raise ValueError(f"it has format {values['format']!r:.30}; this version of auxar reads format {FORMAT}")
-    return Converter(forbid_extra_keys=True, detailed_validation=False).structure(values, Header)

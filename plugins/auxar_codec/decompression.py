@@ -17,7 +17,7 @@ from torch import Tensor
 from auxar import Result, UserError, Work, list_models
 from auxar_codec.archive import DECODED_DIMS, check_model, chunks_of, digest_of_factors, entry_of
 from auxar_codec.coding import Codec, load_codec
-from auxar_codec.container import Container, Header
+from auxar_codec.container import Container
 from auxar_codec.index import Entry
 from auxar_codec.names import check_names, png_name
 from auxar_codec.pictures import read_picture, write_picture
@@ -184,15 +184,10 @@ def listed(found: Container) -> Result:
         image = {"name": entry.name, "shape": shape, "bytes": entry.size, "bits_per_dim": rate}
         images.append(image | ({"condition": list(entry.condition)} if header.condition else {}))
         size = f"{entry.height}×{entry.width}×{shape[0]}"
-        lines.append(f"{entry.name}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim{_condition(entry, header)}")
+        given = ""
+        if header.condition is not None:
+            kind, numbers = header.condition.kind, " ".join(map(str, entry.condition))
+            given = f"  no {kind}" if entry.condition[0] < 0 else f"  {kind} {numbers}"
+        lines.append(f"{entry.name}  {size}  {entry.size:,} bytes  {rate:.3f} bits/dim{given}")
     lines = [line.replace("\n", "\\n") for line in lines]
     return Result(lines, {"file": str(found.path), **header.table(), "images": images})
-
-
-def _condition(entry: Entry, header: Header) -> str:
-    """The condition that an image was coded given, as numbers; empty if the file has none."""
-    if header.condition is None:
-        return ""
-    if entry.condition[0] < 0:
-        return f"  no {header.condition.kind}"
-    return f"  {header.condition.kind} {' '.join(map(str, entry.condition))}"

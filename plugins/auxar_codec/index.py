@@ -136,8 +136,9 @@ def unpacked_index(index: bytes, image: Shape, factors: int, values: int = 0, le
         for name, *each in zip(names, *columns, strict=True)
     ]
     tiles = [0 if entry.raw else number_of_tiles(entry, image) for entry in found]
-    # A value takes at most 3 bytes, so no tile has a longer stream.
-    most = max((4 * dims_of_tile(entry, image) + 16 for entry in found), default=0)
+    channels, height, width = image
+    dims = [channels * (height or entry.height) * (width or entry.width) for entry in found]
+    most = 4 * max(dims, default=0) + 16  # A value takes at most 3 bytes, so no tile has a longer stream.
     lengths = [rows.take(sum(tiles), most) for _ in range(factors)]
     conditions = [rows.take(count, levels) for _ in range(values)]
     if len(rows.content):
@@ -174,12 +175,6 @@ def _names(parts: Sequence[bytes], count: int) -> list[str]:
             raise ValueError(f"the name {name!r:.100} is not allowed: {problem}")
         names[name] = None
     return list(names)
-
-
-def dims_of_tile(entry: Entry, image: Shape) -> int:
-    """The number of sub-pixels of a tile of an image; without tiles, of the whole image with the model's channels."""
-    channels, height, width = image
-    return channels * (height or entry.height) * (width or entry.width)
 
 
 def number_of_tiles(entry: Entry, image: Shape) -> int:

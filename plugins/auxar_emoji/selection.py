@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -12,9 +11,6 @@ from auxar import UserError, cached_folder, names_among
 from auxar_emoji.edges import edges_of
 from auxar_emoji.groups import GROUP_OF, GROUPS
 from auxar_emoji.vendors import VENDORS
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 FILES = Path(__file__).parent / "emoji"
 """The folder with all images, in the files train.parquet and test.parquet."""
@@ -71,13 +67,7 @@ def write(folder: Path, vendors: list[str], subgroups: list[str], *, edges: bool
             advice = f"vendors that have some: {others}" if others else "choose a larger group"
             raise UserError(f"groups: {', '.join(vendors)} have no images of them in the split {split}; {advice}")
         if edges:
-            chosen = _with_edges(chosen)
+            found = [{"bytes": edges_of(image["bytes"]), "path": None} for image in chosen["image"].to_pylist()]
+            column = pa.array(found, chosen.schema.field("image").type)
+            chosen = chosen.replace_schema_metadata(None).append_column("edges", column)
         pq.write_table(chosen, folder / f"{split}.parquet")
-
-
-def _with_edges(rows: pa.Table) -> pa.Table:
-    """The rows with a column `edges` of pictures, in the form in which the column `image` has them."""
-    import pyarrow as pa
-
-    found = [{"bytes": edges_of(image["bytes"]), "path": None} for image in rows["image"].to_pylist()]
-    return rows.replace_schema_metadata(None).append_column("edges", pa.array(found, rows.schema.field("image").type))

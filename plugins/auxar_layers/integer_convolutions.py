@@ -76,7 +76,7 @@ class IntegerLayer(Convolution):
         size = ((x.shape[2] - 1) * rows + height, (x.shape[3] - 1) * columns + width)
         weight, terms = self.integers.flatten(1), None
         if self.faster is not None:
-            terms = self.faster(x, *x.shape[2:], 0, weight.new_zeros(weight.shape[1]))
+            terms = self.faster(x, x.shape[2], x.shape[3], 0, weight.new_zeros(weight.shape[1]))
         if terms is None:
             terms = x.movedim(1, 3) @ weight
         columns_of = terms.flatten(1, 2).transpose(1, 2)

@@ -216,29 +216,23 @@ DAMAGE = {
     ),
     "recipe": (lambda model: setattr(model, "recipe", None), r"without a recipe cannot be saved .*auxar\.build makes"),
 }
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(finished, tmp_path, damage):
-    model = auxar.load(finished)
-    change, message = DAMAGE[damage]
-    change(model)
-    with pytest.raises(UserError, match=message):
-        model.save(tmp_path / "saved")
-    assert list(tmp_path.iterdir()) == []
+OPTIONS = [
+    ({"only": ["piror"]}, r"only: the recipe has no factor named 'piror'; did you mean 'prior'\?"),
+    ({"steps": 1.5}, r"steps: expected an integer from 0 to 1,000,000,000,000,000,000, got 1.5 \(float\)"),
+    ({"steps": {"piror": 1}}, r"steps: no saved factor is named 'piror'; did you mean 'prior'\?"),
+]
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"only": ["piror"]}, r"only: the recipe has no factor named 'piror'; did you mean 'prior'\?"),
-        ({"steps": 1.5}, r"steps: expected an integer from 0 to 1,000,000,000,000,000,000, got 1.5 \(float\)"),
-        ({"steps": {"piror": 1}}, r"steps: no saved factor is named 'piror'; did you mean 'prior'\?"),
-    ],
+    ("change", "options", "message"),
+    [(change, {}, message) for change, message in DAMAGE.values()]
+    + [(lambda model: None, options, message) for options, message in OPTIONS],
 )
-def test_arguments_of_save_are_checked(finished, tmp_path, options, message):
+def test_what_does_not_fit_is_refused_and_nothing_is_written(finished, tmp_path, change, options, message):
+    model = auxar.load(finished)
+    change(model)
     with pytest.raises(UserError, match=message):
-        auxar.load(finished).save(tmp_path / "saved", **options)
+        model.save(tmp_path / "saved", **options)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,12 @@ def test_a_picture_that_is_missing_or_damaged_is_drawn_again(plain, tmp_path, mo
     assert contents(tmp_path / "parts") == contents(whole)
 
 
-@pytest.mark.parametrize("options", [{"seed": 1}, {"images": 5}, {"rule": "map"}, {"arithmetic": "integer"}])
-def test_images_of_other_options_are_replaced_only_if_asked(plain, tmp_path, options):
-    out = auxar.sample(plain, images=4, out=tmp_path / "out")
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("options", [{"seed": 1}, {"images": 3}, {"rule": "map"}, {"arithmetic": "integer"}])
+def test_images_of_other_options_are_replaced_only_if_asked(plain, tmp_path, options, finished):
+    out = tmp_path / "out"
+    with nullcontext() if finished else stopping_at(samples, "write_sheets", 1):
+        auxar.sample(plain, images=4, out=out)
     before, other = snapshot(out), {"images": 4, **options}
     with pytest.raises(UserError, match="holds samples of other options, weights or images; replace them with --rep"):
         auxar.sample(plain, out=out, **other)
@@ -134,18 +138,6 @@ def test_samples_depend_on_the_weights_and_not_on_the_folder_of_the_run(plain, l
     other = run(tmp_path / "other", tiny(labeled, stage__0__repeat=2, sampling__images=0, training__seed=1))
     with pytest.raises(UserError, match="holds samples of other options, weights or images"):
         auxar.sample(other, images=1, out=out)
-
-
-def test_unfinished_images_of_other_options_are_replaced_only_if_asked(plain, tmp_path):
-    out = tmp_path / "out"
-    with stopping_at(samples, "write_sheets", 1):
-        auxar.sample(plain, images=2, out=out)
-    before = snapshot(out)
-    with pytest.raises(UserError, match="holds samples of other options"):
-        auxar.sample(plain, images=3, out=out)
-    assert snapshot(out) == before
-    auxar.sample(plain, images=3, out=out, replace=True)
-    assert len(list((out / "images").iterdir())) == 3
 
 
 def test_nothing_is_marked_if_no_image_can_be_drawn(plain, tmp_path, monkeypatch):

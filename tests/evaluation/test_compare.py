@@ -26,8 +26,7 @@ from auxar.recipe.cost import factor_costs
 from auxar.report.charts import cost_charts
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.page import comparison_page
-from auxar.report.summary import run_summary, summary_lines
-from auxar.runs.layout import RunFolder
+from auxar.report.summary import MeasuredRun, summary_lines
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
 SEED = {"training__seed": 1, "training__ema": 0.0}
@@ -161,7 +160,7 @@ def test_figures_that_are_given_a_condition_say_so(own, tmp_path):
     text = (tmp_path / "bits-dim-by-factor.tex").read_text()
     assert r"$p(X_{0} \mid X_{1}, \mathrm{label})$ stage0" in text
     assert "given each image's label.}" in text
-    assert ", given their label)" in "\n".join(summary_lines(run_summary(RunFolder(own / "again"))))
+    assert ", given their label)" in "\n".join(summary_lines(MeasuredRun(own / "again").summary))
 
 
 def test_the_total_of_runs_without_views_is_not_repeated(runs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ def shown(found: Any) -> Result:
 def example(
     run: str | Path,
     paths: Sequence[str | Path],
-    out: str | Path,
+    out: Path,
     names: Sequence[str] = (),
     *,
     count: int = 3,
@@ -26,6 +26,10 @@ def example(
     condition: Any = None,
     settings: Sequence[str] = (),
     only: Sequence[str] = (),
+    values: Mapping[str, Sequence[Any]] | Sequence[str] = (),
+    kinds: Sequence[str] = ("a", "b"),
+    command: str = "x",
+    shuffle: bool = True,
     replace: bool = False,
     trust_plugins: bool = False,
 ) -> dict[str, Any]:
@@ -43,6 +47,10 @@ def example(
         scale: a factor
         condition (--condition KIND=VALUE): a condition
         only (--factors NAME,…): the factors
+        values: values of keys
+        kinds: names of kinds
+        command: a text
+        shuffle: shuffle the files
         replace: replace the file
 
     Raises:

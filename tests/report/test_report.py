@@ -230,9 +230,11 @@ def test_how_likely_samples_are_is_said_to_be_exact_or_a_bound(run, kind, stages
     write_samples(run, columns=2, bits_per_dim=[2.0, 4.25, float("inf"), 1.23456], kind=kind)
     table = evaluation_of("restricted", "restricted")
     table = attrs.evolve(from_depth(table, 2 - stages), condition=condition)
-    write_evaluation(RunFolder(run), with_factor(table, 0, condition=condition))
+    write_evaluation(RunFolder(run), with_factor(table, 0, condition=condition, weights="last"))
     page = read(run)
     assert f"steps{'own sizeshare' * 2}{term} {NAMES[2 - stages]}" in page.text
+    assert ("By resolution" in page.text) == bool(stages)
+    assert ("weights of the last step" in page.text) == (stages == 0), "not the weights of all factors"
     for words in ("bits, given the image’s label.", "Bits/dim are given each image's label."):
         assert (words in page.text) == bool(condition)
     assert f"Their bits/dim range from 1.235 to 4.250{told}." in page.text
@@ -326,17 +328,6 @@ def test_without_training_images_there_is_nothing_to_compare(run):
     page = read(run)
     assert "Training images were not evaluated" in page.text
     assert "factorkindheld-outsizeparametersstepsown sizesharep(X0" in page.text
-
-
-def test_a_model_without_stages_is_exact(run):
-    write_evaluation(RunFolder(run), with_factor(from_depth(evaluation(), 2), 0, weights="last"))
-    write_metrics(run, metrics("prior"))
-    (run / "samples/growth.png").unlink()
-    page = read(run)
-    assert "exact: the bits/dim of the images themselves" in page.text
-    assert "weights of the last step" in page.text
-    assert "By resolution" not in page.text
-    assert "coarse" not in page.text
 
 
 def test_missing_pictures_and_facts_of_samples_are_said(run):

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.installed import install_components
-from helpers.tiny_runs import NAMES, run, tiny, with_dropout, write_labeled, write_pictures
-from PIL import Image
+from helpers.tiny_runs import NAMES, run, tiny, with_dropout, write_labeled
 
 import auxar
 from auxar.cli import main
 from auxar.commands.classify import _lines
 from auxar.draw.classification import most_probable
 from auxar.errors import UserError
-from auxar.evaluation.evaluated_run import read_evaluated_run
 from auxar.evaluation.stored import read_evaluation
 from auxar_pixelcnn.components import LightConfig
 
@@ -97,23 +95,6 @@ def test_a_null_condition_that_was_never_trained_is_not_evaluated(finished, tmp_
         assert (evaluation.without_condition().value is not None) == (name == "trained")
         for factor in model.factors:
             factor.conditioning.null.data += 0.1
-
-
-def test_a_mask_is_given_to_all_factors(tmp_path):
-    folder = write_pictures(tmp_path / "pictures")
-    for file in sorted(folder.glob("*.png")):
-        gray = Image.open(file).convert("L").point(lambda value: value // 128)
-        gray.save(file.with_name(f"{file.stem}.mask.png"))
-    condition = {"kind": "mask", "suffix": ".mask.png", "classes": 2, "embedding": {"name": "categories"}}
-    out = run(tmp_path / "out", tiny(folder, condition=condition, sampling__figure_rows=2))
-    evaluation = read_evaluated_run(out).evaluation
-    assert evaluation.condition == "mask"
-    assert evaluation.without_condition().value is None
-    mask = min(folder.glob("*.mask.png"))
-    drawn = auxar.sample(out, images=2, condition=mask)
-    assert json.loads((drawn / "samples.json").read_text())["conditions"] == [mask.name]
-    with pytest.raises(UserError, match=r"condition: this model requires a condition \(mask\) for each image"):
-        auxar.sample(out, images=2)
 
 
 def test_a_model_with_a_condition_starts_another_training(pictures, finished, tmp_path):

@@ -82,7 +82,7 @@ def test_specs_are_built_in_order_and_named_in_errors():
         if size == 5:
             raise KeyError("five")
 
-    assert fitting(build, [(1, 2), 3, (4, 4)], False, "pairs") == [3, (4, 4)]
+    assert fitting(build, None, [(1, 2), 3, (4, 4)], "pairs") == [3, (4, 4)]
     for sizes, chosen, message in (
         ([(1, 2)], False, "build accepts none of the default pairs; pass supported ones with pairs=[…]"),
         ([3, (1, 2)], True, "build must accept every spec in the argument `pairs`, but refuses 1 and 2: too small"),
@@ -93,5 +93,5 @@ def test_specs_are_built_in_order_and_named_in_errors():
         ),
     ):
         with pytest.raises(ContractError) as error:
-            fitting(build, sizes, chosen, "pairs")
+            fitting(build, sizes if chosen else None, sizes, "pairs")
         assert str(error.value) == f"build: {message}"

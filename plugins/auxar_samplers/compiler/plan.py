@@ -56,8 +56,14 @@ def make_plan(network: CausalNetwork) -> Plan:
     plan = Plan(traced, *network.image.shape[1:], {traced.image: 1}, {traced.image: -1})
     for value in traced.values[1:]:
         plan.strides[value] = _stride(plan, value)
-        lead = _lead(plan, value)
-        if lead is not None:
+        sources = [source for source in value.arguments if isinstance(source, Value) and plan.by_pixel(source)]
+        leads = [plan.leads[source] for source in sources]
+        for term in value.terms:
+            if isinstance(term.source, Value) and len(plan.rows_at_once(term)) < len(term.rows):
+                last = term.columns[0] + term.weight.shape[3] - 1
+                leads.append(min(0, plan.leads[term.source] - last))
+        if leads:  # Otherwise, the value depends only on rows above.
+            lead = min(leads)
             if lead < -1 or (lead and plan.strides[value] > 1):
                 raise NoScheduleError(
                     f"{value.name} depends on a pixel to its right or, at a lower resolution, on its own pixel"
@@ -88,16 +94,6 @@ def _stride(plan: Plan, value: Value) -> int:
     if len(found) > 1:
         raise NoScheduleError(f"{value.name} combines values of different resolutions (strides {sorted(found)})")
     return found.pop()
-
-
-def _lead(plan: Plan, value: Value) -> int | None:
-    """The lead of a value, or None if the value depends only on rows above."""
-    found = [plan.leads[source] for source in value.arguments if isinstance(source, Value) and plan.by_pixel(source)]
-    for term in value.terms:
-        if isinstance(term.source, Value) and len(plan.rows_at_once(term)) < len(term.rows):
-            last = term.columns[0] + term.weight.shape[3] - 1
-            found.append(min(0, plan.leads[term.source] - last))
-    return min(found) if found else None
 
 
 def growth_taps(value: Value, phase: int) -> list[tuple[int, int]]:

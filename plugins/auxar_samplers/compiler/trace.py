@@ -185,7 +185,11 @@ class _Builder:
             raise NoScheduleError(f"{'; '.join(problems)}; {SUPPORTED}")
         for node in nodes:
             self.values[node] = self._value(node)
-        values = self._needed(self.values[output])
+        needed = {self.values[output]}
+        for value in reversed(self.order):
+            if value in needed:
+                needed.update(value.sources)
+        values = tuple(value for value in self.order if value in needed)
         statics = {each for value in values for each in value.inputs if isinstance(each, fx.Node)}
         return Trace(self.values[image], values, self.values[output], lambda features: self._statics(features, statics))
 
@@ -312,10 +316,3 @@ class _Builder:
                 arguments = [self._argument(argument) for argument in part.args]
                 return str(part.target), self._mixed(module, arguments), module.bias
         return None
-
-    def _needed(self, output: Value) -> tuple[Value, ...]:
-        needed = {output}
-        for value in reversed(self.order):
-            if value in needed:
-                needed.update(value.sources)
-        return tuple(value for value in self.order if value in needed)

@@ -74,7 +74,17 @@ def make_schedule(network: CausalNetwork) -> Schedule:
             raise NoScheduleError(
                 f"the layer {value.name} changes the resolution, which the wavefront sampler does not support"
             )
-    leads = _leads(traced)
+    leads = {traced.output: 0}
+    for value in reversed(traced.values):
+        for source, up, _, last in value.reads:
+            # A value that is read in rows above may have any lead, because the lag is chosen afterwards. It gets at
+            # least the lead of the image, -1.
+            needed = leads[value] + last if up == 0 else -1
+            leads[source] = max(leads.get(source, needed), needed)
+    if leads[traced.image] >= 0:
+        raise NoScheduleError(NOT_CAUSAL)
+    # A pixel is drawn at the end of a step. In the next step it is one column behind the current pixel.
+    leads[traced.image] = -1
     lag = 1
     for value in traced.values:
         for source, up, _, last in value.reads:
@@ -90,21 +100,6 @@ def delayed(schedule: Schedule, reach: int) -> Schedule:
     width of the image has no further effect.
     """
     return attrs.evolve(schedule, lag=max(schedule.lag, min(reach, schedule.width) + 1))
-
-
-def _leads(traced: Trace) -> dict[Value, int]:
-    leads = {traced.output: 0}
-    for value in reversed(traced.values):
-        for source, up, _, last in value.reads:
-            # A value that is read in rows above may have any lead, because the lag is chosen afterwards. It gets at
-            # least the lead of the image, -1.
-            needed = leads[value] + last if up == 0 else -1
-            leads[source] = max(leads.get(source, needed), needed)
-    if leads[traced.image] >= 0:
-        raise NoScheduleError(NOT_CAUSAL)
-    # A pixel is drawn at the end of a step. In the next step it is one column behind the current pixel.
-    leads[traced.image] = -1
-    return leads
 
 
 def wavefront_program(network: CausalNetwork, schedule: Schedule, features: Tensor | None, count: int) -> Program:

@@ -14,8 +14,7 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.files import read_checksum, read_tensors, write_tensors
-from auxar.report.summary import run_summary, summary_lines
-from auxar.runs.layout import RunFolder
+from auxar.report.summary import MeasuredRun, summary_lines
 
 
 def recipe_of(pictures, bits=10, **changes):
@@ -89,7 +88,7 @@ def test_a_run_that_is_killed_after_its_conversion_ends_like_another(original, p
 def test_summary_report_and_evaluate_say_what_integers_cost(finished, capsys):
     bits = read_evaluation(finished / "evaluation-integer.safetensors").bits_per_dim().value
     sentence = f"in integers: {bits:.4f} bits/dim, a difference of "
-    assert any(sentence in line for line in summary_lines(run_summary(RunFolder(finished))))
+    assert any(sentence in line for line in summary_lines(MeasuredRun(finished).summary))
     assert "In integers: " in (finished / "report.html").read_text()
     assert main(["evaluate", str(finished)]) == 0
     assert sentence in capsys.readouterr().out
@@ -174,9 +173,9 @@ def test_an_evaluation_of_other_integers_is_not_current(finished):
     for path in (finished / "integer.json", *finished.glob("factors/*/integer.safetensors")):
         path.unlink()
     auxar.integers(finished, images=1)
-    assert run_summary(RunFolder(finished)).others == []
+    assert MeasuredRun(finished).summary.others == []
     auxar.evaluate(finished)
-    assert len(run_summary(RunFolder(finished)).others) == 1
+    assert len(MeasuredRun(finished).summary.others) == 1
 
 
 def test_files_of_others_are_not_replaced_in_the_folder_of_a_model(tmp_path, monkeypatch):

@@ -40,6 +40,9 @@ class Convolver:
         self.kernel = kernel
         self.kept = Kept()
 
+    def __reduce__(self) -> tuple[type[Convolver], tuple[Tensor]]:
+        return Convolver, (self.kernel,)  # Addresses mean nothing in copies and in other processes.
+
     @functools.cached_property
     def made(self) -> tuple[Any, Tensor] | None:
         """The structure `Words`, and the rows and columns (n, 2) of the places whose weights are not all 0.
