@@ -147,7 +147,7 @@ def _at_size(model: ImageModel, size: str | None, pictures: Sequence[Path] | Non
         return model.at(*image_size(size, "size"))
     if not pictures or depth >= len(model.chain.specs):
         return model
-    found = at_size_of(model, pictures, depth, "given")
+    found: ImageModel = at_size_of(model, pictures, depth, "given")
     usual, *views = ((spec.height, spec.width) for spec in model.chain.specs)
     own = found.image.height, found.image.width
     if depth == 0 and own != usual and own in views:

@@ -56,10 +56,10 @@ def test_a_run_keeps_the_steps_that_it_measured(pictures, tmp_path, monkeypatch)
         run(first, timed(pictures, 0.02))
         assert len(calls) == 2
         assert all(longer > short for longer, short in zip(steps(first), steps(again), strict=True))
-        kept = steps(first)
+        had = steps(first)
         monkeypatch.setattr(speed, "_divided", lambda recipe, _: dict.fromkeys(recipe.factor_names, 1))
         run(first, timed(pictures, 0.03))  # On a machine that is slower now, no factor loses steps.
-        assert steps(first) == kept
+        assert steps(first) == had
         monkeypatch.undo()
         recipe = write(tmp_path / "seeds.toml", timed(pictures, 0.005))
         auxar.run(recipe, seeds=2, out=seeds, only=["prior"], train_only=True)
