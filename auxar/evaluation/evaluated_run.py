@@ -170,7 +170,9 @@ def by_setting(runs: Sequence[EvaluatedRun]) -> list[Setting]:
     """
     recipes = [_settings(run) for run in runs]
     used = dict.fromkeys(key for recipe in recipes for key in recipe)
-    differing = [key for key in used if len({repr(recipe.get(key)) for recipe in recipes}) > 1]
+    # A list that is empty in one recipe may have entries in another, with keys of their own.
+    parents = {key.rsplit("[", 1)[0] for key in used if "[" in key}
+    differing = [key for key in used if len({repr(recipe.get(key)) for recipe in recipes}) > 1 and key not in parents]
     differing.sort(key=lambda key: next((rank for rank, end in enumerate(FIRST) if key.endswith(end)), len(FIRST)))
     differences = [{key: recipe.get(key) for key in differing} for recipe in recipes]
     groups: dict[str, dict[str, int]] = {}

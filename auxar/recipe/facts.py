@@ -86,12 +86,13 @@ def differences(first: Any, second: Any, path: str = "", *, shared: bool = False
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """The shortest end of each dotted key that tells it apart from the others.
+    """The shortest end of each dotted key that tells it apart from the others, but not the word "name" alone.
 
     Examples:
         >>> short_keys(["training.steps", "prior.filters", "stage[0].decoder.filters"])
         {'training.steps': 'steps', 'prior.filters': 'prior.filters', 'stage[0].decoder.filters': 'decoder.filters'}
     """
     ends = {key: [".".join(key.split(".")[-count:]) for count in range(1, key.count(".") + 2)] for key in keys}
+    ends = {key: [end for end in own if end != "name"] for key, own in ends.items()}
     counts = collections.Counter(itertools.chain(*ends.values()))
     return {key: next((end for end in own if counts[end] == 1), key) for key, own in ends.items()}

@@ -24,7 +24,7 @@ def runs(pictures, tmp_path_factory) -> list[Path]:
     """Runs of one recipe with seeds 0, 1 and 2, and then another with more steps and drawn images."""
     folder = tmp_path_factory.mktemp("runs")
     found = [run(folder / f"seed={seed}", tiny(pictures, **CHANGES, training__seed=seed)) for seed in range(3)]
-    others = {**CHANGES, "training__steps": 5, "training__ema": 0.5, "sampling__images": 1}
+    others = {**CHANGES, "training__steps": 5, "training__ema": 0.5, "training__augment": ["flip"], "sampling__images": 1}
     return [*found, run(folder / "longer", tiny(pictures, **others))]
 
 
@@ -45,8 +45,8 @@ def test_the_mean_and_the_deviation_are_those_of_the_stored_values(runs):
 
 def test_settings_are_the_keys_that_differ(runs):
     same, longer = compare_runs(runs).settings
-    assert same.values == {"training.steps": 4, "training.ema": 0.9}
-    assert longer.values == {"training.steps": 5, "training.ema": 0.5}
+    assert same.values == {"training.steps": 4, "training.ema": 0.9, "training.augment[0].name": None}
+    assert longer.values == {"training.steps": 5, "training.ema": 0.5, "training.augment[0].name": "flip"}
     # The number of images that are drawn does not change the model.
     assert [setting.values for setting in compare_runs(runs[:3]).settings] == [{}]
 
@@ -92,10 +92,10 @@ def test_what_is_printed(runs, tmp_path, capsys):
     title, noise, heading, same, longer = table_of(capsys.readouterr().out)
     assert title.startswith("By setting: held-out bits/dim, mean and sample standard deviation over seeds; a single")
     assert f"{title} {noise}".endswith("a single seed leaves out the noise of training")
-    assert heading.split() == ["runs", "steps", "ema", "bits/dim", "deviation", "seeds"]
+    assert heading.split() == ["runs", "steps", "ema", "augment[0].name", "bits/dim", "deviation", "seeds"]
     found = compare_runs(runs).settings
     mean, deviation = f"{found[0].bits_per_dim:.4f} exact", f"{found[0].deviation:.4f}"
-    assert re.split(" {2,}", same) == ["1, 2, 3", "4", "0.9", mean, deviation, "3"]
+    assert re.split(" {2,}", same) == ["1, 2, 3", "4", "0.9", "–", mean, deviation, "3"]
     assert longer.split()[0] == "4"
     with (tmp_path / "tables" / "by-setting.csv").open() as file:
         first, _ = csv.DictReader(file)
