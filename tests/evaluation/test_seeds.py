@@ -24,7 +24,8 @@ def runs(pictures, tmp_path_factory) -> list[Path]:
     """Runs of one recipe with seeds 0, 1 and 2, and then another with more steps and drawn images."""
     folder = tmp_path_factory.mktemp("runs")
     found = [run(folder / f"seed={seed}", tiny(pictures, **CHANGES, training__seed=seed)) for seed in range(3)]
-    others = {**CHANGES, "training__steps": 5, "training__ema": 0.5, "training__augment": ["flip"], "sampling__images": 1}
+    training = {"training__steps": 5, "training__ema": 0.5, "training__augment": ["flip"]}
+    others = {**CHANGES, **training, "sampling__images": 1}
     return [*found, run(folder / "longer", tiny(pictures, **others))]
 
 
