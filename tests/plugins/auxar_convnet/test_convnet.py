@@ -104,6 +104,29 @@ def test_a_learned_feature_depends_on_the_pixels_of_the_view_around_it():
     assert torch.equal(changed, expected)
 
 
+@pytest.mark.parametrize("view", [HALF, ImageSpec(3, height=8, width=5)])
+def test_with_a_grid_an_embedding_knows_the_place_of_each_pixel(view):
+    """The learned features of a constant view repeat with the grid, far from the border, and not within a square."""
+    image = ImageSpec(3, height=8, width=10)
+    tall = ImageSpec(3, height=4 * view.height, width=4 * view.width), ImageSpec(3, height=32, width=40)
+    for grid, period in ((0, 2), (4, 4)):
+        made = randomized(components.embedding(ConvEmbeddingConfig(4, 4, 1, grid=grid), view, image), 0)
+        found = made.at(*tall)(torch.full((1, *tall[0].shape), 77))[0, 3:, 8:24, 8:24]
+        assert torch.allclose(found[:, period:], found[:, :-period])
+        assert torch.allclose(found[..., period:], found[..., :-period])
+    assert not torch.allclose(found[:, 2:], found[:, :-2])
+    assert not torch.allclose(found[..., 2:], found[..., :-2])
+    views = random_images(2, view)
+    encoded = made.encode_integers(views)
+    torch.testing.assert_close(made.encoded.step * encoded, made.encode(views).double())
+    assert made.encoded.channels == encoded.shape[1]
+
+
+def test_a_grid_that_is_no_multiple_of_the_factor_is_refused():
+    with pytest.raises(UserError, match="grid: expected 0 or a multiple of the view's factor 5, got 4"):
+        components.embedding(ConvEmbeddingConfig(grid=4), ImageSpec(height=2, width=2), ImageSpec(height=10, width=10))
+
+
 def test_a_view_of_another_shape_is_refused():
     with pytest.raises(UserError, match="must be multiples"):
         components.embedding(ConvEmbeddingConfig(), ImageSpec(height=5, width=10), IMAGE)
