@@ -12,6 +12,7 @@ from auxar.model.centers import neighbor_centers, with_neighbors
 from auxar.model.guidance import GuidedSource
 from auxar.model.head import RestrictableHead
 from auxar.model.image import ImageSpec
+from auxar.model.integers import IntegerHead, nats
 from auxar.model.network import CausalNetwork
 from auxar.model.request import SampleRequest
 from auxar.model.sources import DrawSource, Sampler, restrictable
@@ -135,6 +136,8 @@ class CausalDistribution(Prior, Decoder):
 
         `given` has the views and their support; None without a view or a support.
         """
+        if isinstance(self.network.head, IntegerHead):
+            return nats(self.coding_ranges(image, features, given)[1]).sum(1)
         parameters = self.parameters_of(image, features, given)
         if given is None or not given.restricted:
             return self.network.head.log_prob(parameters, image)
@@ -143,7 +146,11 @@ class CausalDistribution(Prior, Decoder):
     def log_prob_by_channel(
         self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None
     ) -> ByChannel:
-        head, parameters = self.network.head, self.parameters_of(image, features, given)
+        head = self.network.head
+        if isinstance(head, IntegerHead) and (given is None or given.restricted):
+            channels = nats(self.coding_ranges(image, features, given)[1]).sum((2, 3))
+            return ByChannel(channels.sum(1), channels)
+        parameters = self.parameters_of(image, features, given)
         if given is not None and given.restricted:
             channels = restrictable(head).restricted_log_prob(parameters, image, given.interval(image)).sum((2, 3))
             return ByChannel(channels.sum(1), channels)
@@ -170,10 +177,23 @@ class CausalDistribution(Prior, Decoder):
 
     def parameters_of(self, image: Tensor, features: Tensor | None, given: GivenView | None) -> Tensor:
         """The parameters of every pixel's distribution after `Head.around`: (b, head.parameter_count, h, w)."""
+        found, centers = self._relative(image, features, given)
+        return found if centers is None else self.network.head.around(found, centers)
+
+    def coding_ranges(self, image: Tensor, features: Tensor | None, given: GivenView | None) -> tuple[Tensor, Tensor]:
+        """The ranges that `IntegerHead.coding_ranges` gives. The head must be an `IntegerHead`."""
+        assert isinstance(self.network.head, IntegerHead)
+        interval = given.interval(image) if given is not None and given.restricted else None
+        found, centers = self._relative(image, features, given)
+        return self.network.head.coding_ranges(found, image, interval, centers)
+
+    def _relative(
+        self, image: Tensor, features: Tensor | None, given: GivenView | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The parameters of every pixel's distribution before `Head.around`, and the centers for it."""
         self.image.check(image)
         found: Tensor = self.network(self.network.encode(image), *(() if features is None else (features,)))
-        centers = self._centers(image, given)
-        return found if centers is None else self.network.head.around(found, centers)
+        return found, self._centers(image, given)
 
     def _centers(self, image: Tensor, given: GivenView | None) -> Tensor | None:
         """The centers of all sub-pixels, (b, c or 4 · c, h, w); None if the head takes none or there are none."""

@@ -108,9 +108,7 @@ class FactorCoder:
         own = image[:, :, band.first : band.stop]
         given, features = band.given(view), band.features(len(image), view, condition)
         assert isinstance(band.factor.distribution, CausalDistribution)
-        parameters = band.factor.distribution.parameters_of(own, features, given)
-        interval = given.interval(own) if given is not None and given.restricted else None
-        found = torch.stack(self.head.coding_ranges(parameters, own, interval))
+        found = torch.stack(band.factor.distribution.coding_ranges(own, features, given))
         order = coding_order(band.factor.image, lag)
         order = order[order >= (band.start - band.first) * self.factor.image.width]
         found = found.permute(0, 1, 3, 4, 2).flatten(2, 3)[:, :, order].flatten(2)

@@ -57,17 +57,17 @@ class IntegerHead(RestrictableHead):
         return self.channel_log_prob(parameters, image).sum(1)
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
-        return _nats(self.coding_ranges(parameters, image, None)[1])
+        return nats(self.coding_ranges(parameters, image, None)[1])
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         found = []
         for pixels, _, low, high in self._channels(parameters, image, interval):
             first, last = torch.zeros_like(low), torch.full_like(low, self.levels - 1)
             found.append(pixels.below(high + 1, first, last) - pixels.below(low, first, last))
-        return _nats(_as_image(found, image))
+        return nats(_as_image(found, image))
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
-        return _nats(self.coding_ranges(parameters, image, interval)[1])
+        return nats(self.coding_ranges(parameters, image, interval)[1])
 
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         return self.draw_restricted(parameters, uniforms, adjustments, None)
@@ -87,13 +87,17 @@ class IntegerHead(RestrictableHead):
                 pixels.take(channel, drawn[-1])
         return torch.stack(drawn, dim=1)
 
-    def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
+    def coding_ranges(
+        self, parameters: Tensor, image: Tensor, interval: Interval | None, centers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The ranges of an entropy coder: the cumulative frequency below each value, and its frequency.
 
         `parameters` has shape (b, parameter_count, h, w), and `image` has integers (b, c, h, w). The distribution of a
         sub-pixel is restricted to its interval; None stands for all values. Both results are int64, (b, c, h, w). The
-        frequency of a value outside of its interval is 0, and that of an interval's only value is `TOTAL`.
+        frequency of a value outside of its interval is 0, and that of an interval's only value is `TOTAL`. With
+        centers, which `around` describes, the parameters are relative to them.
         """
+        parameters = parameters if centers is None else self.around(parameters, centers)
         starts, frequencies = [], []
         for pixels, value, low, high in self._channels(parameters, image, interval):
             inside = (value >= low) & (value <= high)
@@ -154,6 +158,6 @@ def _as_image(channels: Sequence[Tensor], image: Tensor) -> Tensor:
     return rearrange(torch.stack(list(channels), dim=1), "(b h w) c -> b c h w", h=image.shape[2], w=image.shape[3])
 
 
-def _nats(frequencies: Tensor) -> Tensor:
+def nats(frequencies: Tensor) -> Tensor:
     """Logarithms of frequencies / `TOTAL` in nats: float64."""
     return torch.log(frequencies.double() / TOTAL)

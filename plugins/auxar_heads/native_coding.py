@@ -12,14 +12,17 @@ from auxar_samplers.engines.native.sources import coding_ranges
 class NativeIntegerHead(IntegerHead):
     """An integer head with a `native_form`, which also computes likelihoods if there is a C++ library."""
 
-    def coding_ranges(self, parameters: Tensor, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor]:
+    def coding_ranges(
+        self, parameters: Tensor, image: Tensor, interval: Interval | None, centers: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         # The C++ code belongs to the class that names it, and not to subclasses with other frequencies.
         if parameters.device.type != "cpu" or "native_form" not in vars(type(self)):
-            return super().coding_ranges(parameters, image, interval)
+            return super().coding_ranges(parameters, image, interval, centers)
         rows = [rearrange(each, "b c h w -> (b h w) c").contiguous() for each in self.ends(image, interval)]
-        found = coding_ranges(self, rearrange(parameters, "b p h w -> (b h w) p").double().contiguous(), *rows)
+        around = None if centers is None else rearrange(centers, "b c h w -> (b h w) c").contiguous()
+        found = coding_ranges(self, rearrange(parameters, "b p h w -> (b h w) p").double().contiguous(), *rows, around)
         if found is None:
-            return super().coding_ranges(parameters, image, interval)
+            return super().coding_ranges(parameters, image, interval, centers)
         height, width = image.shape[2:]
         start, frequency = (rearrange(each, "(b h w) c -> b c h w", h=height, w=width) for each in found)
         return start, frequency

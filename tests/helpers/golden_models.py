@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import auxar
 from auxar.data.sets import DataSets
-from auxar.model import ImageSpec, integers
+from auxar.model import ImageSpec, distribution
 from auxar.runs.opening import open_run
 from auxar.training.conversion import convert_run
 from helpers.choices import chosen
@@ -160,14 +160,14 @@ def frequencies(model: auxar.ImageModel, images: Tensor, batch_size: int) -> str
 def recorded_frequencies() -> Iterator[list[Tensor]]:
     """Yields a list, to which the frequencies of each factor are added, (b, h, w, c), when likelihoods are computed."""
     found: list[Tensor] = []
-    convert = integers._nats
+    convert = distribution.nats
 
     def record(frequencies: Tensor) -> Tensor:
         found.append(frequencies.permute(0, 2, 3, 1).contiguous())
         return convert(frequencies)
 
-    integers._nats = record
+    distribution.nats = record
     try:
         yield found
     finally:
-        integers._nats = convert
+        distribution.nats = convert

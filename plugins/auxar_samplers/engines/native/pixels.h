@@ -357,7 +357,8 @@ template <class Head> void coding_ranges(const Coding &coding, int64_t thread, i
     Head head(constants, coding.image);
     for (int64_t k = coding.count * thread / threads; k < coding.count * (thread + 1) / threads; k++) {
         const int64_t *values = coding.values + k * channels;
-        head.begin(coding.parameters + k * size, nullptr);
+        head.begin(coding.parameters + k * size,
+                   coding.centers == nullptr ? nullptr : coding.centers + k * coding.center_count);
         for (int64_t channel = 0; channel < channels; channel++) {
             const int64_t at = k * channels + channel;
             const Interval in{coding.low[at], coding.high[at]};

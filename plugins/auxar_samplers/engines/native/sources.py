@@ -137,11 +137,12 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
 
 
 def coding_ranges(
-    head: Any, parameters: Tensor, values: Tensor, low: Tensor, high: Tensor
+    head: Any, parameters: Tensor, values: Tensor, low: Tensor, high: Tensor, centers: Tensor | None
 ) -> tuple[Tensor, Tensor] | None:
     """The ranges of pixels as `IntegerHead.coding_ranges` gives them, or None if there is no C++ library.
 
-    `parameters` has shape (n, parameter_count), float64, and all other tensors and results are int64, (n, c).
+    `parameters` has shape (n, parameter_count), float64, and all other tensors and results are int64, (n, c), but for
+    the centers, int64, (n, c or 4 · c).
     """
     form = head.native_form(Adjustments())
     try:
@@ -153,6 +154,8 @@ def coding_ranges(
     tensors = (parameters, values, low, high, starts, frequencies)
     coding = structures.Coding(count=len(values), **dict(zip(names, map(kept.address, tensors), strict=True)))
     coding.image = structures.Image(head.channels, head.levels)
+    if centers is not None:
+        coding.centers, coding.center_count = kept.address(centers), centers.shape[1]
     coding.constants = ctypes.addressof(form.constants)
     engine.compute_ranges(code.ranges, ctypes.addressof(coding), torch.get_num_threads())
     return starts, frequencies

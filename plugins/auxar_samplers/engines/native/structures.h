@@ -146,7 +146,9 @@ struct Coding {
     Image image;
     const void *constants;     // the head's `Constants`
     int64_t count;             // number of pixels
-    const double *parameters;  // (count, parameters of a pixel), around no centers
+    const double *parameters;  // (count, parameters of a pixel)
+    const int64_t *centers;    // (count, center_count), to which the parameters are relative; null for none
+    int64_t center_count;
     const int64_t *values, *low, *high;  // (count, channels): the pixels, and the intervals of their values
     int64_t *starts, *frequencies;       // (count, channels): the results, as `IntegerHead.coding_ranges` gives them
 };
