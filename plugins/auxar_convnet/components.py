@@ -45,7 +45,7 @@ class ConvEmbeddingConfig:
     dropout: float = rate(0.0)
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     grid: int = attrs.field(default=0, validator=attrs.validators.in_((0, 2, 4, 8, 16)))
-    """Side of squares in pixels of the image, 2, 4, 8 or 16, in which the embedding knows the place of each pixel, or 0.
+    """Side of squares in pixels: 0 (none), 2, 4, 8 or 16. The embedding knows the place of each pixel in its square.
     With 8, it sees the blocks of JPEG files, if all images were cut from them at the same place modulo 8, and if
     training does not flip them."""
 

@@ -18,11 +18,16 @@ class NativeIntegerHead(IntegerHead):
         # The C++ code belongs to the class that names it, and not to subclasses with other frequencies.
         if parameters.device.type != "cpu" or "native_form" not in vars(type(self)):
             return super().coding_ranges(parameters, image, interval, centers)
-        rows = [rearrange(each, "b c h w -> (b h w) c").contiguous() for each in self.ends(image, interval)]
-        around = None if centers is None else rearrange(centers, "b c h w -> (b h w) c").contiguous()
-        found = coding_ranges(self, rearrange(parameters, "b p h w -> (b h w) p").double().contiguous(), *rows, around)
+        values, low, high = map(_by_pixel, self.ends(image, interval))
+        around = None if centers is None else _by_pixel(centers)
+        found = coding_ranges(self, _by_pixel(parameters.double()), values, low, high, around)
         if found is None:
             return super().coding_ranges(parameters, image, interval, centers)
         height, width = image.shape[2:]
         start, frequency = (rearrange(each, "(b h w) c -> b c h w", h=height, w=width) for each in found)
         return start, frequency
+
+
+def _by_pixel(image: Tensor) -> Tensor:
+    """The values of each pixel side by side: (b, c, h, w) to (b · h · w, c)."""
+    return rearrange(image, "b c h w -> (b h w) c").contiguous()

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import tomli_w
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 
 import auxar
 from auxar.data.sets import DataSets
-from auxar.model import ImageSpec, distribution
+from auxar.model import ImageSpec
+from auxar.model.integers import nats
 from auxar.runs.opening import open_run
 from auxar.training.conversion import convert_run
 from helpers.choices import chosen
@@ -160,14 +162,10 @@ def frequencies(model: auxar.ImageModel, images: Tensor, batch_size: int) -> str
 def recorded_frequencies() -> Iterator[list[Tensor]]:
     """Yields a list, to which the frequencies of each factor are added, (b, h, w, c), when likelihoods are computed."""
     found: list[Tensor] = []
-    convert = distribution.nats
 
     def record(frequencies: Tensor) -> Tensor:
         found.append(frequencies.permute(0, 2, 3, 1).contiguous())
-        return convert(frequencies)
+        return nats(frequencies)
 
-    distribution.nats = record
-    try:
+    with mock.patch("auxar.model.distribution.nats", record):
         yield found
-    finally:
-        distribution.nats = convert
