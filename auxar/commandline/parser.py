@@ -44,10 +44,7 @@ COMMON = {
         "treatment of images of other sizes: none (an error), cover (cut off margins) or stretch (default: the "
         "recipe's)",
     ),
-    "rule": (
-        "--rule RULE",
-        "rule by which values are drawn, NAME or NAME:OPTION=VALUE,…, as for `auxar sample`",
-    ),
+    "rule": ("--rule RULE", "rule by which values are drawn, NAME or NAME:OPTION=VALUE,…, as for `auxar sample`"),
     "seed": ("--seed S", "seed of the noise"),
     "settings": ("--set KEY=VALUE", "override keys of the recipe, such as training.steps=100"),
     "trust_plugins": (

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from auxar.arguments import as_integer, as_path, check_flag
 from auxar.commandline import Result, command
@@ -49,31 +49,26 @@ def _shown_runs(found: list[MeasuredRun]) -> Result:
     return Result(lines, [own.record for own in shown])
 
 
+class _Options(TypedDict, total=False):
+    settings: Sequence[str]
+    out: str | PathLike[str] | None
+    only: Sequence[str]
+    train_only: bool
+    wait: bool
+    trust_plugins: bool
+
+
 @overload
-def run(
-    recipe: str | PathLike[str],
-    *,
-    settings: Sequence[str] = (),
-    out: str | PathLike[str] | None = None,
-    only: Sequence[str] = (),
-    train_only: bool = False,
-    wait: bool = True,
-    trust_plugins: bool = False,
-) -> MeasuredRun: ...
+def run(recipe: str | PathLike[str], **options: Unpack[_Options]) -> MeasuredRun: ...
 
 
 @overload
 def run(
     recipe: str | PathLike[str],
     *,
-    settings: Sequence[str] = (),
     sweep: Mapping[str, Sequence[Any]] | Sequence[str] = (),
     seeds: int | None = None,
-    out: str | PathLike[str] | None = None,
-    only: Sequence[str] = (),
-    train_only: bool = False,
-    wait: bool = True,
-    trust_plugins: bool = False,
+    **options: Unpack[_Options],
 ) -> list[MeasuredRun]: ...
 
 

@@ -75,13 +75,9 @@ def neighbors(model: Chain, images: Tensor, training: ImageSet, augment: Sequenc
         for numbers, batch in examples
         for variant in variants_of(training.centered(batch.image), augment, training.image)
     )
-    return Neighbors(images, nearest(images, batches, lambda image: _compared(model, image)))
-
-
-def _compared(model: Chain, image: Tensor) -> list[Tensor]:
-    """The images to compare: the given ones and, if the model has views, their coarsest views."""
-    views = model.views(image)
-    return [views[0], views[-1]] if len(views) > 1 else views
+    # The images themselves are compared and, if the model has views, their coarsest views.
+    deepest = max(1, len(model.factors) - 1)
+    return Neighbors(images, nearest(images, batches, lambda image: model.views(image)[::deepest]))
 
 
 def _nearest_in(wanted: Tensor, many: Tensor, numbers: Tensor, images: Tensor) -> Nearest:

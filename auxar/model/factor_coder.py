@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -73,7 +72,11 @@ class FactorCoder:
         for band in bands:
             with one_if_busy():
                 found.append(self._ranges(band, image, view, lag, condition))
-        return [encode(itertools.chain(*(_coded(band[:, row]) for band in found))) for row in range(len(image))]
+        # A frequency of TOTAL stands for the only possible value, for which nothing is coded.
+        return [
+            encode(pair for band in found for pair in zip(*band[:, row].tolist(), strict=True) if pair[1] != TOTAL)
+            for row in range(len(image))
+        ]
 
     @torch.no_grad()
     def decode(
@@ -115,11 +118,3 @@ class FactorCoder:
         if found.numel() and int(found[1].min()) < 1:
             raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
         return found
-
-
-def _coded(ranges: Tensor) -> Iterator[tuple[int, int]]:
-    """The pairs of start and frequency that are coded, of ranges (2, values).
-
-    A frequency of TOTAL stands for the only possible value, for which nothing is coded.
-    """
-    return ((start, frequency) for start, frequency in zip(*ranges.tolist(), strict=True) if frequency != TOTAL)

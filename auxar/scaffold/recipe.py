@@ -16,6 +16,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet
 
+from auxar.arguments import described
 from auxar.data.conditions import companion
 from auxar.data.decoding import BrokenImage, eight_bit, opened, read_file
 from auxar.data.folder import find_files
@@ -63,6 +64,8 @@ def write_recipe(path: Path, out: Path, minutes: float) -> Path:
     """
     if kind(out) is not None:
         raise UserError(f"{out} exists and is not replaced; choose another file with --out")
+    if not isinstance(minutes, float | int):
+        raise UserError(f"minutes: expected a number greater than 0, got {described(minutes)}")
     registry, config = load_plugins(), DataConfig(str(path))
     names = registry.names("dataset")
     with progress_in_main_process():

@@ -41,10 +41,7 @@ PAIRS: list[Pair] = [
 
 
 def check_embedding(
-    build: Callable[[Any, ImageSpec, ImageSpec], Embedding],
-    config: object,
-    *,
-    pairs: Sequence[Pair] | None = None,
+    build: Callable[[Any, ImageSpec, ImageSpec], Embedding], config: object, *, pairs: Sequence[Pair] | None = None
 ) -> None:
     """Checks the embedding that `build(config, view, image)` returns, with random weights and views.
 

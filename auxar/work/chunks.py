@@ -118,8 +118,9 @@ class Work(abc.ABC):
         # The output now has the results of all chunks.
         for path in entries(self.folder):
             remove(path)
-        for folder in (self.folder, self.folder.parent):
-            with contextlib.suppress(OSError):
+        # An empty folder of this name in which no work was done is the user's.
+        with contextlib.suppress(OSError):
+            for folder in (self.folder, self.folder.parent):
                 folder.rmdir()
 
     def path(self, number: int) -> Path:

@@ -111,9 +111,8 @@ class Codec:
 
 def load_codec(run: str | PathLike[str] | ImageModel, *, trust_plugins: bool) -> Codec:
     """Loads the codec of a run, or makes the codec of a model, as `auxar.codec` describes."""
-    if isinstance(run, ImageModel):
-        return Codec(run)
-    return Codec(load(run, "cpu", arithmetic="integer", trust_plugins=trust_plugins))
+    model = run if isinstance(run, ImageModel) else load(run, "cpu", arithmetic="integer", trust_plugins=trust_plugins)
+    return Codec(model)
 
 
 def _name(number: int, source: Any) -> str:

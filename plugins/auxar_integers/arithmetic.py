@@ -146,10 +146,7 @@ def _ranges(
 def _facts(factor: Factor) -> dict[str, Any]:
     """The shapes, the view, the support and the head of a factor, which decide about the meaning of its parameters."""
     network = _network(factor)
-    found: dict[str, Any] = {
-        "image": [*network.image.shape, network.image.levels],
-        "head": type(network.head).__name__,
-    }
+    found: dict[str, Any] = {"image": [*network.image.shape, network.image.levels], "head": type(network.head).__name__}
     if factor.view is not None:
         found["view"] = [type(factor.view).__name__, *factor.view.view.shape, factor.view.view.levels]
         found["restricted"] = factor.restricted

@@ -76,11 +76,7 @@ class Converter:
     """
 
     def __init__(
-        self,
-        ranges: Ranges,
-        inputs: Sequence[Quantity],
-        config: IntegerConfig,
-        output: Quantity | None = None,
+        self, ranges: Ranges, inputs: Sequence[Quantity], config: IntegerConfig, output: Quantity | None = None
     ) -> None:
         self.check(ranges.network, ranges.graph)
         self.ranges = ranges

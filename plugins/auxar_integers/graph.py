@@ -18,7 +18,7 @@ from auxar_layers.integer_functions import EXACT, IntegerFunction
 from auxar_samplers.engines.native.functions import applied
 from auxar_samplers.engines.native.words import Convolver
 
-PIXELS = 4096
+PIXELS = 8192
 """Pixels of the images that are computed at once, so that the processor's cache holds their values."""
 
 

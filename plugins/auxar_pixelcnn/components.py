@@ -25,10 +25,6 @@ def rate(default: float = 0.5) -> Any:
     return attrs.field(default=default, validator=[attrs.validators.ge(0.0), attrs.validators.lt(1.0)])
 
 
-def _kernel() -> Any:
-    return attrs.field(default=2, validator=attrs.validators.in_((2, 3)))
-
-
 @attrs.frozen
 class LightConfig:
     """PixelCNN++ at one resolution, without down- and upsampling."""
@@ -41,7 +37,7 @@ class LightConfig:
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
-    kernel: int = _kernel()
+    kernel: int = attrs.field(default=2, validator=attrs.validators.in_((2, 3)))
     """Number of rows that the causal convolutions of the blocks read, 2 or 3. With 2, as in PixelCNN++, kernels are 2×3
     in the stream of the rows above a pixel, and 2×2 in the other stream. With 3, as in the released code of the pyramid
     model, they are 3×3 in both."""
@@ -61,7 +57,7 @@ class FullConfig:
     """Dropout rate inside every block in training, 0 ≤ rate < 1."""
     head: HeadChoice = attrs.field(factory=logistic_mixture)
     """Head (distribution of a pixel), such as `logistic_mixture` or `softmax`, with its options."""
-    kernel: int = _kernel()
+    kernel: int = attrs.field(default=2, validator=attrs.validators.in_((2, 3)))
     """Number of rows that the causal convolutions of the blocks read, 2 or 3. With 2, as in PixelCNN++, kernels are 2×3
     in the stream of the rows above a pixel, and 2×2 in the other stream. With 3, as in the released code of the pyramid
     model, they are 3×3 in both."""

@@ -38,6 +38,7 @@ def test_odd_names_are_written_as_toml(pictures, tmp_path):
     odd = shutil.copytree(pictures, tmp_path / "del\x7fete")
     assert auxar.load_recipe(auxar.new_recipe(odd, out=tmp_path / "a\nb.toml")).data.path == str(odd)
     assert "training.minutes: " in said(auxar.new_recipe, odd, out=tmp_path / "own.toml", minutes=True)
+    assert "minutes: expected a number" in said(auxar.new_recipe, odd, out=tmp_path / "own.toml", minutes=None)
 
 
 @pytest.mark.parametrize(("areas", "view"), [(4, "subsample"), (1, "pyramid")], ids=["drawings", "photographs"])
