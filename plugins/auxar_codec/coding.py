@@ -95,15 +95,19 @@ class Codec:
         return [tuple(row) for row in rows.flatten(1).tolist()]
 
     def header(self, entries: Sequence[Entry], tile: tuple[int, int] | None = None) -> Header:
-        """The header of a file of pictures with these entries. `tile` is the height and width of tiles.
+        """The header of a file of pictures with these entries. `tile` is the largest height and width of tiles.
 
-        Without it, pictures are divided only if the model has one size. Raises `UserError` as `header_of`, or if the
-        index would be too large.
+        Without it, pictures are divided only if the model has one size. If it has not, tiles are at most as large as
+        the largest picture, because all of their pixels are coded. Raises `UserError` as `header_of`, or if the index
+        would be too large.
         """
         image = self.model.image
-        tiles = tile is not None or not self.model.chain.any_size
-        usual = image.height, image.width if tiles else max(entry.width for entry in entries)
-        header = self._header(*(tile or usual), tiles=tiles, conditioned=any(entry.condition for entry in entries))
+        any_size, widest = self.model.chain.any_size, max(entry.width for entry in entries)
+        tiles = tile is not None or not any_size
+        size = tile or (image.height, image.width if tiles else widest)
+        if tile and any_size:
+            size = min(tile[0], max(entry.height for entry in entries)), min(tile[1], widest)
+        header = self._header(*size, tiles=tiles, conditioned=any(entry.condition for entry in entries))
         count = sum(number_of_tiles(entry, header.image) for entry in entries)
         check_index(entries, count, len(header.lags))
         return header

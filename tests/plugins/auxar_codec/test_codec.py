@@ -10,6 +10,7 @@ from PIL import Image
 
 from auxar import UserError
 from auxar_codec import codec, compress
+from auxar_codec.container import read_container
 
 
 def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_path, monkeypatch):
@@ -27,6 +28,9 @@ def test_pictures_in_memory_are_kept_and_are_those_of_a_file(run, images, tmp_pa
     stored = path.read_bytes()
     kinds = [photo, path, io.BytesIO(stored), stored, values, torch.tensor(values).movedim(-1, 0), values[..., 0]]
     content = pickle.loads(pickle.dumps(own)).encode(kinds, tile="8x8")
+    # A tile of the size that was asked for would take minutes and gigabytes.
+    header = read_container(own.encode(values, tile="4096x4096")).header
+    assert (header.height, header.width) == (9, 12)
     *same, gray = (decoded := own.decode(io.BytesIO(content))).values()
     assert list(decoded) == ["000000.png", "b.png", *(f"00000{number}.png" for number in range(2, 7))]
     assert all(np.array_equal(np.asarray(each), values) for each in same)

@@ -26,7 +26,7 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.testing import check_command
 from auxar_codec import codec, compress, decompress
-from auxar_codec.archive import Archiver, check_model
+from auxar_codec.archive import Archiver, check_model, header_of
 from auxar_codec.container import read_container
 from auxar_codec.tiles import from_tiles, to_tiles
 
@@ -177,7 +177,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
         (lambda: own.encode(images, names=wrong), "names: expected a list of names of images, got 1.0 (float)"),
         (lambda: compress(run, tmp_path / "none", out), "there is no file or folder"),
         (lambda: compress(run, "/dev/zero", out), "paths: /dev/zero cannot be read: it is not a regular file"),
-        (lambda: compress(run, images, out, tile="4096x4097"), "tile: got 4096×4097 pixels; expected at most 16,"),
+        (lambda: header_of(own.model, 4096, 4097, tiles=True), "tile: got 4096×4097 pixels; expected at most 16,"),
         (lambda: compress(run, picture, picture, replace=True), "is one of the pictures; choose another name with -o"),
         (lambda: compress(run, images / "1.png", tmp_path / "link", replace=True), "found a link"),
         (lambda: decompress(packed, tmp_path, depth=3), "depth: expected an integer from 0 to "),
@@ -214,7 +214,7 @@ def drawn_pictures(run, folder):
 
 @pytest.mark.parametrize(
     ("run", "tile"),
-    [*((name, None) for name in MODELS), ("pyramid", "8x8"), ("grayscale", "8x8"), ("pyramid", "30x12")],
+    [*((name, None) for name in MODELS), ("pyramid", "8x8"), ("grayscale", "8x8"), ("pyramid", "26x12")],
     indirect=["run"],
 )
 def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
