@@ -12,7 +12,7 @@ from types import ModuleType
 from auxar.errors import UserError, did_you_mean, logger, naming, one_line
 from auxar.files import is_file, read_bytes
 
-FAILURES = (Exception, SystemExit)
+FAILURES = (Exception, SystemExit, GeneratorExit)
 """Exceptions that the code of a plugin may raise. A script that is used as a plugin may raise `SystemExit`."""
 
 

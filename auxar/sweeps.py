@@ -22,9 +22,9 @@ from auxar.recipe import Recipe
 from auxar.recipe.building import checked_model
 from auxar.recipe.facts import short_keys
 from auxar.recipe.options import key_parts
-from auxar.recipe.overrides import is_replaced
 from auxar.recipe.structuring import is_value, toml_text, toml_value
 from auxar.runs.layout import RunFolder
+from auxar.training.beginning import Task
 from auxar.training.factors import chosen_factors
 from auxar.training.speed import stored_steps
 from auxar.work.processes import working_together
@@ -57,7 +57,7 @@ def run_all(
     with working_together() as processes, processes.agreeing() as facts:
         if is_file(RunFolder(folder).recipe):
             raise UserError(f"{folder} is the folder of a run; choose another folder for several runs with --out")
-        runs = {folder / name: own for name, own in _runs(load, settings, values, seeds, only)}
+        runs = {folder / name: own for name, own in _runs(load, folder, settings, values, seeds, only)}
         facts["the runs"] = list(map(str, runs))
 
     paths = list(runs)
@@ -110,31 +110,42 @@ def _parsed(text: str) -> tuple[str, list[Any]]:
 
 
 def _runs(
-    load: Load, settings: Sequence[str], values: Mapping[str, list[Any]], seeds: int | None, only: Sequence[str]
+    load: Load,
+    folder: Path,
+    settings: Sequence[str],
+    values: Mapping[str, list[Any]],
+    seeds: int | None,
+    only: Sequence[str],
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yields the name and the settings of every run, after a check of its recipe.
+    """Yields the name and the settings of every run, after a check of its recipe, and of the images if it is new.
 
-    Raises `UserError` if a recipe is invalid, if a key replaces another, if the seeds are given twice, or if there are
+    Raises `UserError` if a recipe is invalid, if the seeds are given twice, or if there are
     too many runs.
     """
-    for key, later in itertools.combinations(values, 2):
-        if is_replaced(key, later):
-            raise UserError(f"sweep: {one_line(later)} replaces {one_line(key)}; give only one of them")
     if seeds is not None and any(key_parts(key) == key_parts(SEED) for key in values):
         raise UserError(f"sweep: {SEED} is the key of the seeds; give either the seeds or this key")
     if (count := math.prod(map(len, values.values())) * (seeds or 1)) > MOST_RUNS:
         raise UserError(f"expected at most {MOST_RUNS:,} runs, got {count:,}; give fewer values or fewer seeds")
     ends = short_keys(values)
     options = [_options(key, ends[key], each) for key, each in values.items()]
+    checked: list[tuple[Any, ...]] = []
     for chosen in itertools.product(*(option.items() for option in options)):
         names, own = [name for name, _ in chosen], [*settings, *(setting for _, setting in chosen)]
         recipe = load(own)
-        chosen_factors(recipe, only)
-        checked_model(recipe)
-        if seeds is None:
-            yield ",".join(names), own
-        for seed in range(recipe.training.seed, recipe.training.seed + (seeds or 0)):
-            yield ",".join([*names, f"seed={seed}"]), [*own, f"{SEED}={seed}"]
+        first, factors = recipe.training.seed, chosen_factors(recipe, only)
+        runs = {
+            ",".join([*names, f"seed={seed}"]): [*own, f"{SEED}={seed}"] for seed in range(first, first + (seeds or 0))
+        }
+        runs = runs or {",".join(names): own}
+        load(list(runs.values())[-1])
+        network, used = (
+            checked_model(recipe),
+            (recipe.image, recipe.condition, *map(recipe.data_of, recipe.factor_names)),
+        )
+        if used not in checked and not all(is_file(RunFolder(folder / name).recipe) for name in runs):
+            checked.append(used)
+            _ = Task(RunFolder(folder / next(iter(runs))), recipe, network, factors).data
+        yield from runs.items()
 
 
 def _options(key: str, end: str, values: Sequence[Any]) -> dict[str, str]:
@@ -144,7 +155,8 @@ def _options(key: str, end: str, values: Sequence[Any]) -> dict[str, str]:
         text = _toml(value, key)
         name = f"{_name(end)}={_name(value if isinstance(value, str) else text)}"
         if name in found:
-            raise UserError(f"sweep: several values have the folder {name}; give each value once")
+            told = f"the values {found[name].partition('=')[2]} and {text} have the same folder, {name}"
+            raise UserError(f"sweep: {one_line(key)}: {told}; give only one of them")
         found[name] = f"{key}={text}"
     return found
 

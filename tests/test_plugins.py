@@ -63,6 +63,7 @@ def test_a_file_that_is_not_there_or_not_python(thin):
         ("def f(:", "cannot be loaded: SyntaxError: "),
         ("1 / 0", "cannot be loaded: ZeroDivisionError: "),
         ("raise SystemExit(0)", "cannot be loaded: SystemExit: 0"),
+        ("raise GeneratorExit", "cannot be loaded: GeneratorExit: "),
     ],
 )
 def test_a_file_that_fails_is_named(tmp_path, body, message):

@@ -147,7 +147,7 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, usage: s
         elif kind == "TEXT":
             options["action"] = "append"
         elif ",…" in usage:
-            options["type"] = lambda text: [name.strip() for name in text.split(",") if name.strip()]
+            options["type"] = _names
         elif several:
             options |= {"nargs": "+", "action": "extend"}
         parser.add_argument(*names, **options)
@@ -157,6 +157,13 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, usage: s
         nargs = argparse.PARSER if metavar.endswith(" …") else nargs
         action = parser.add_argument(parameter.name, nargs=nargs, **options)
         action.metavar = metavar.removesuffix(" …") or parameter.name.upper()
+
+
+def _names(text: str) -> list[str]:
+    """The names in a text, which commas separate. argparse reports that there is none."""
+    if names := [name.strip() for name in text.split(",") if name.strip()]:
+        return names
+    raise argparse.ArgumentTypeError("expected names, which commas separate")
 
 
 def _type(parameter: inspect.Parameter) -> tuple[str, bool, Callable[[str], Any] | None]:

@@ -166,6 +166,10 @@ def open_source(
 
 def _open_local(path: Path, config: DataConfig, condition: ConditionConfig | None) -> Source:
     path, where = path.expanduser().resolve(), config.path
+    if config.config is not None:
+        raise UserError(
+            f"data.config: only data sets of the Hugging Face Hub have configurations; {where} is on this machine"
+        )
     if path.is_file() and path.suffix.lower() != ".parquet":
         expected = "a folder of images or a .parquet file; `auxar.write_dataset` makes a folder of arrays"
         raise UserError(f"data.path: {where} is a file; expected {expected}")

@@ -77,11 +77,12 @@ def check_samples(folder: Path, key: str | None = None, replace: bool = True) ->
     folder. Raises `UserError` if the folder holds other files, if it holds samples of another key and `replace` is
     False, or if another process draws such samples.
     """
+    images = folder / "images"
+    for path, is_own in ((folder, False), (images, True)):
+        if (found := kind(path, follow_links=not is_own)) not in (None, FOLDER):
+            raise UserError(f"{path} cannot be written: expected a folder, found a {found}")
     for name in SHEETS:
         check_output(folder / name)
-    images = folder / "images"
-    if (found := kind(images)) not in (None, FOLDER):
-        raise UserError(f"{images} cannot be written: expected a folder, found a {found}")
     paths = [*entries(folder), *entries(images)]
     own = key_of(folder)  # It is read after the files are listed, because another process may just begin to draw.
     samples = {path: _is_sample(path, folder, own is not None) for path in paths}

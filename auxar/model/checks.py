@@ -50,10 +50,11 @@ def check_causal(factor: Factor) -> None:
 def check_view(factor: Factor, image: Tensor, view: Tensor | None) -> None:
     """Checks the view of a factor on images, integers (b, *factor.image.shape), whose views are `view`.
 
-    Raises `UserError` if it changes its argument, if it gives other values at a second call, or if a decoder is
-    restricted and values of the images lie outside of the intervals of their view.
+    Raises `UserError` if it changes its argument, if its values are outside of its range, if it gives other values at a
+    second call with further images, or if a decoder is restricted and values of the images lie outside of the intervals
+    of their view.
     """
-    if view is None:
+    if view is None or factor.view is None:
         return
     name = f"factor {factor.name}: the view {type(factor.view).__name__}"
     advice = "`auxar.testing.check_view` shows where"
@@ -61,8 +62,13 @@ def check_view(factor: Factor, image: Tensor, view: Tensor | None) -> None:
     factor.view_of(given := other.clone())
     if not torch.equal(given, other):
         raise UserError(f"{name} changes its argument; {advice}")
-    if not torch.equal(factor.view_of(image), view):
-        raise UserError(f"{name} gives other values for the same images at a second call; {advice}")
+    ends = torch.stack([torch.zeros_like(other[0]), torch.full_like(other[0], factor.image.levels - 1)])
+    found, levels = factor.view_of(torch.cat([image, other, ends])), factor.view.view.levels
+    low, high = int(found.min()), int(found.max())
+    if low < 0 or high >= levels:
+        raise UserError(f"{name} gives values {low} … {high}, but its range is 0 … {levels - 1}; {advice}")
+    if not torch.equal(found[: len(image)], view):
+        raise UserError(f"{name} gives other values for the same images at a second call, in another batch; {advice}")
     if factor.restricted and (images := factor.given(view)) is not None:
         outside = int(images.interval(image.long()).outside(image).sum())
         if outside:

@@ -134,11 +134,20 @@ class Factor(nn.Module):
         return Factor(**{name: getattr(self, name) for name in names} | parts)
 
     def view_of(self, image: Tensor) -> Tensor:
-        """The view ψ(X) in the dtype of the image, or in int64 if that dtype is too small for the view's values."""
+        """The view ψ(X) in the dtype of the image, or in int64 if that dtype is too small for the view's values.
+
+        Raises `UserError` if the view returns something else than a tensor of its shape.
+        """
         assert self.view is not None
         # `torch.iinfo` does not accept floating-point types. The view itself refuses them.
         narrow = not image.is_floating_point() and self.view.view.levels - 1 > torch.iinfo(image.dtype).max
-        return self.view(image.to(torch.int64) if narrow else image)
+        found = self.view(image.to(torch.int64) if narrow else image)
+        expected = (len(image), *self.view.view.shape)
+        if getattr(found, "shape", None) != expected:
+            got = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            told = f"must return a tensor of the shape {expected}, got {got}"
+            raise UserError(f"factor {self.name}: the view {type(self.view).__name__} {told}")
+        return found
 
     def known_of_view(self, known: Known) -> Known:
         """The pixels of the view that are determined by known pixels of the image.

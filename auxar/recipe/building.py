@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, device, nn
 from torch.overrides import TorchFunctionMode
 
-from auxar.errors import UserError, naming
+from auxar.errors import UserError, naming, shown
 from auxar.model import (
     FLOAT,
     Arithmetic,
@@ -186,8 +186,15 @@ def build_views(recipe: Recipe) -> list[View]:
     views: list[View] = []
     image = recipe.image
     for index, stage in enumerate(recipe.stage):
-        views.append(build_component(stage.view, f"stage[{index}].view", image))
-        image = views[-1].view
+        path = f"stage[{index}].view"
+        view = build_component(stage.view, path, image)
+        for name in ("image", "view"):
+            if not isinstance(spec := getattr(view, name, None), ImageSpec):
+                raise UserError(
+                    f"{path} ('{stage.view.name}'): expected an auxar.ImageSpec as `{name}`, got {shown(spec)}"
+                )
+        views.append(view)
+        image = view.view
     return views
 
 

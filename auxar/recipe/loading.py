@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,14 @@ from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import without_unused
 from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, sets
-from auxar.recipe.overrides import LONGEST_KEY, apply_setting, merged_training, remove_other_options, with_names
+from auxar.recipe.overrides import (
+    LONGEST_KEY,
+    apply_setting,
+    is_replaced,
+    merged_training,
+    remove_other_options,
+    with_names,
+)
 from auxar.recipe.paths import Places, full_data_path, place_init
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found
@@ -32,8 +40,8 @@ from auxar.recipe.validation import check_crops, check_data, check_validation
 T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
-LAST_TABLE = r"(?m)^\[?arithmetic\b"
-"""The beginning of the last table of the recipe in a run's folder, which has all tables and keys."""
+LAST_TABLE = r"(?m)^(arithmetic\b|\[arithmetic\]\r?\nname\b.*\n)"
+"""The last table of the recipe in a run's folder, which has all tables and keys, up to its first key."""
 MOST_BYTES = 2**20
 """Maximum size of a recipe file in bytes."""
 
@@ -158,6 +166,9 @@ def _parse(
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     check_strings(settings, "settings", "key=value strings")
+    for setting, later in itertools.combinations(settings, 2):
+        if is_replaced(setting, later):
+            raise UserError(f"{one_line(later)} replaces {one_line(setting)}; give only one of them")
     images: dict[str, Any] = {}
     for setting in settings:
         if key_parts(setting.partition("=")[0])[-2:] == ["data", "path"]:

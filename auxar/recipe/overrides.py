@@ -18,6 +18,8 @@ from auxar.structuring import table_if_given
 
 SPLITS = ("train", "heldout", "validation")
 """The keys of [data] that name a split of a data set."""
+COMPONENTS = ("optimizer", "schedule")
+"""The keys of [training] that choose a component for all factors, whose options a factor may set for itself."""
 LONGEST_KEY = 100
 """Maximum number of characters of a key in an error message."""
 
@@ -84,7 +86,7 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
     factors = training.get("factor")
     for override in factors.values() if isinstance(factors, dict) else ():
         if isinstance(override, dict):
-            is_replaced = key in ("optimizer", "schedule") and _has_only_options(override.get(key))
+            is_replaced = key in COMPONENTS and _has_only_options(override.get(key))
             obsolete = LENGTHS if key in LENGTHS else [key] if is_replaced else ()
             for other in () if _has_only_options(training[key]) else obsolete:
                 override.pop(other, None)
@@ -92,17 +94,26 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
         training.pop(other, None)
 
 
-def is_replaced(key: str, later: str) -> bool:
-    """Whether a later setting replaces that of `key`: of a table that has the key, or of another length.
+def is_replaced(setting: str, later: str) -> bool:
+    """Whether the `key=value` setting `later` replaces a setting of another key.
+
+    It does if it sets a table with this key, another length, or the component of all factors for which `setting` has
+    options of one factor.
 
     Examples:
-        >>> is_replaced("training.steps", "training.epochs"), is_replaced("training.steps", "training.batch_size")
+        >>> is_replaced("training.steps=9", "training.epochs=1"), is_replaced("training.steps=9", "training.clip=1.0")
         (True, False)
+        >>> is_replaced("training.factor.prior.schedule.decay=0.9", "training.schedule=exponential")
+        True
     """
-    parts, others = key_parts(key), key_parts(later)
+    (key, _, text), (other, _, component) = setting.partition("="), later.partition("=")
+    parts, others = key_parts(key), key_parts(other)
     are_lengths = others[:1] == ["training"] and {*parts[-1:], *others[-1:]} <= {*LENGTHS}
     is_within = bool(others) and parts[: len(others)] == others
-    return is_within or (are_lengths and others[:-1] in (["training"], parts[:-1]))
+    of_factors = parts[:2] == ["training", "factor"] and others in (["training", key] for key in COMPONENTS)
+    if of_factors and parts[3:4] == others[1:] and not _has_only_options(toml_value(component.strip())):
+        is_within = len(parts) > 4 or _has_only_options(toml_value(text.strip()))
+    return parts != others and (is_within or (are_lengths and others[:-1] in (["training"], parts[:-1])))
 
 
 def _has_only_options(value: Any) -> bool:

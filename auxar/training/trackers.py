@@ -32,7 +32,7 @@ def check_trackers(choices: Sequence[ComponentChoice]) -> None:
             continue
         if choice.name not in known:
             hint = did_you_mean(choice.name, known)
-            raise UserError(f"training.trackers: Accelerate has no tracker named '{choice.name}'{hint}")
+            raise UserError(f"training.trackers: Accelerate has no tracker named '{one_line(choice.name)}'{hint}")
         if choice.name not in installed:
             raise UserError(f"training.trackers: '{choice.name}' is not installed; run `pip install {choice.name}`")
 

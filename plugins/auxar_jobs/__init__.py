@@ -102,5 +102,8 @@ def _table(options: Sequence[str]) -> dict[str, str | bool]:
 
 def _new_folder(logs: str | PathLike[str]) -> Path:
     """A new folder, which only this user can change: submitit runs code that it reads from there."""
-    as_path(logs, "logs").mkdir(parents=True, exist_ok=True)
+    try:
+        as_path(logs, "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"logs: the folder {logs} cannot be made: {error.strerror}") from None
     return Path(tempfile.mkdtemp(dir=logs, prefix=clock.strftime("%Y%m%d-%H%M%S-")))

@@ -106,6 +106,7 @@ def test_wrong_images_are_refused_and_nothing_is_left(tmp_path):
     for images, message in (
         ({"test": PIXELS}, r"^train: expected images, a pair"),
         ({"train": floats}, r"^train: .*integers.*round"),
+        ({"train": np.ma.masked_less(PIXELS, 9)}, r"^train: expected an array without a mask; replace its masked val"),
         ({"train": few}, r"^train: expected a label for each image, got 2 for 6$"),
         ({"train": mixed}, r"^train: expected labels of one type"),
         ({"train": Items([(PIXELS[0], 0), PIXELS[1]])}, r"^train: expected labels of one type"),

@@ -41,9 +41,34 @@ class Inverted(PyramidView):
         return 255 - super().__call__(image)
 
 
+class Normalized(PyramidView):
+    """The view depends on the whole batch."""
+
+    def __call__(self, image):
+        found = super().__call__(image)
+        return found - found.amin().clamp(max=3)
+
+
+class Wide(PyramidView):
+    def __call__(self, image):
+        return torch.where((found := super().__call__(image)) == 255, 256, found.long())
+
+
+class Listed(PyramidView):
+    def __call__(self, image):
+        return list(super().__call__(image))
+
+
+class Unspecified(PyramidView):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.view = self.view.shape  # type: ignore[assignment]
+
+
 @pytest.fixture(autouse=True)
 def parts(monkeypatch):
-    views = [Component("view", kind.__name__.lower(), PyramidConfig, kind) for kind in (Noisy, Changing, Inverted)]
+    kinds = Noisy, Changing, Inverted, Normalized, Wide, Listed, Unspecified
+    views = [Component("view", kind.__name__.lower(), PyramidConfig, kind) for kind in kinds]
     install_components(monkeypatch, Component("network", "leaking", ConvNetworkConfig, leaking), *views)
 
 
@@ -54,13 +79,17 @@ def parts(monkeypatch):
         ("changing", "free", "factor stage0: the view Changing changes its argument"),
         ("inverted", "restricted", "factor stage0: the view Inverted has another support"),
         ("inverted", "free", ""),
+        ("normalized", "free", "factor stage0: the view Normalized gives other values for the same images at a second"),
+        ("wide", "free", "factor stage0: the view Wide gives values 0 … 256, but its range is 0 … 255; "),
+        ("listed", "free", "factor stage0: the view Listed must return a tensor of the shape ("),
+        ("unspecified", "free", "stage[0].view ('unspecified'): expected an auxar.ImageSpec as `view`, got (3, 4, 4)"),
     ],
 )
 def test_a_wrong_view_is_refused_before_training(pictures, tmp_path, view, support, message):
     torch.manual_seed(0)
     table = tiny(pictures, stage__0__view={"name": view}, stage__0__support=support)
     found = said(run, tmp_path / "run", table, only=["stage0"])
-    assert found.startswith(message)
+    assert message in found
     assert bool(found) == bool(message)
 
 

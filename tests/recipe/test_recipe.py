@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,16 @@ def test_a_component_that_is_set_replaces_options_of_factors_but_not_their_compo
     assert found("training.schedule.decay=0.6") == [Exponential(0.8), Exponential(0.9)]
     assert found("training.factor.prior.schedule=cosine") == [Exponential(0.8), Cosine()]
     assert found("training.factor.stage0.schedule.decay=0.5") == [Exponential(0.5), Exponential(0.9)]
+
+
+def test_a_setting_that_another_one_would_drop_is_refused():
+    own = "training.factor.prior.schedule.decay=0.9"
+    whole = "training.schedule=exponential:decay=0.7"
+    for later in (whole, "training.schedule={ name = 'cosine' }", "training.factor.prior.schedule=cosine"):
+        with pytest.raises(UserError, match=f"^{re.escape(later)} replaces {re.escape(own)}; give only one of them$"):
+            tiny(own, later)
+    assert tiny(whole, own).training_of("prior").schedule.config == Exponential(0.9)
+    assert tiny("training.factor.prior.schedule=cosine", whole).training_of("prior").schedule.config == Cosine()
 
 
 @pytest.mark.parametrize("given", ["steps", "epochs"])

@@ -56,7 +56,8 @@ def recipe(pictures, tmp_path):
 
 def test_an_option_is_added_to_the_component_that_is_chosen(recipe):
     assert sampler(recipe, "sampling.sampler=cached", "sampling.sampler.engine=torch").options == {"engine": TORCH}
-    assert sampler(recipe, "sampling.sampler.engine=torch", "sampling.sampler=cached").options == {"engine": "auto"}
+    with pytest.raises(auxar.UserError, match=r"cached replaces sampling\.sampler\.engine=torch; give only one"):
+        sampler(recipe, "sampling.sampler.engine=torch", "sampling.sampler=cached")
 
 
 def test_a_text_with_options_is_the_same_as_a_table_and_a_table_without_a_name_has_options_of_the_default(recipe):

@@ -153,6 +153,7 @@ def test_files_of_a_user_with_names_of_samples_are_kept(tmp_path, name):
     (tmp_path / name).write_text('{"count": 3}')
     (tmp_path / ".lock").touch()
     assert said(check_samples, tmp_path).startswith(f"{tmp_path / name} is not a sample of an earlier call")
+    assert said(check_samples, tmp_path / name).endswith("cannot be written: expected a folder, found a regular file")
 
 
 def test_samples_are_drawn_after_a_call_that_was_killed_before_its_mark(finished, tmp_path):

@@ -85,8 +85,9 @@ def test_what_other_processes_train_comes_last(recipe, tmp_path, monkeypatch):
     [
         ({"sweep": ["training.steps=1,2", "training.stepz=3"]}, "training: unknown key 'stepz'"),
         ({"sweep": {"prior.filters": [4, 0]}}, "prior"),
-        ({"sweep": {"training.steps": [1, 1]}}, "several values have the folder steps=1;"),
-        ({"sweep": {"training.steps": [1, 2], "training.epochs": [0.002]}}, "training.epochs replaces training.steps"),
+        ({"sweep": {"training.steps": [1, 1]}}, "training.steps: the values 1 and 1 have the same folder, steps=1;"),
+        ({"seeds": 2, "settings": [f"training.seed={2**63 - 1}"]}, "2^63"),
+        ({"sweep": {"training.steps": [1, 2], "training.epochs": [0.002]}}, "epochs=0.002 replaces training.steps=1"),
         ({"sweep": {RATE: [float("nan")]}}, f"{RATE}: expected a finite number, got nan"),
         ({"sweep": {"training.steps": 3}}, "training.steps: expected a list of values, got 3 (int)"),
         ({"sweep": {"data.path": [Path("a")]}}, "data.path: expected values of TOML"),
@@ -98,8 +99,9 @@ def test_what_other_processes_train_comes_last(recipe, tmp_path, monkeypatch):
         ({"seeds": 2, "only": ["stage7"]}, "stage7"),
     ],
 )
-def test_a_mistake_in_one_run_leaves_nothing_written(recipe, tmp_path, arguments, words):
+def test_a_mistake_in_one_run_leaves_nothing_written(recipe, pictures, tmp_path, arguments, words):
     assert words in said(auxar.run, recipe, **arguments, out=tmp_path / "runs")
+    assert "nowhere" in said(auxar.run, recipe, sweep={"data.path": [str(pictures), "nowhere"]}, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
