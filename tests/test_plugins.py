@@ -147,12 +147,7 @@ def test_files_of_one_name_do_not_see_each_other(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "version"),
-    [
-        ("", None),
-        ("AUXAR_INTERFACE = 2", 2),
-        ("AUXAR_INTERFACE = True", True),
-    ],
+    ("line", "version"), [("", None), ("AUXAR_INTERFACE = 2", 2), ("AUXAR_INTERFACE = True", True)]
 )
 def test_a_plugin_for_other_interfaces_is_refused(thin, line, version):
     thin.write_text(VIEW.replace("AUXAR_INTERFACE = 1", line))

@@ -65,10 +65,7 @@ WRONG = [
     ("compare([])", "runs: expected at least one run to compare, got none"),
     ("sample('runs/first', given=image)", f"given[0]: {A_PATH}an object of type Tensor"),
     ("sample('runs/first', given=[])", "given: expected at least one image file, or a folder of images"),
-    (
-        "ImageModel('runs/first')",
-        "chain: expected a Chain, got 'runs/first'; auxar.load loads the model of a run",
-    ),
+    ("ImageModel('runs/first')", "chain: expected a Chain, got 'runs/first'; auxar.load loads the model of a run"),
     (
         "model.classify(image)",
         "classification needs a model whose condition is a label, but this model has no condition",

@@ -152,10 +152,7 @@ def damaged_page(file: Path) -> None:
 
 EXPECTED_ONE = "data.path: expected one column 'image' of the type binary, as in {first}; found"
 OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no such column": (
-        lambda file: write(file, {"picture": ONE}),
-        f"{EXPECTED_ONE} no such column in {{file}}",
-    ),
+    "no such column": (lambda file: write(file, {"picture": ONE}), f"{EXPECTED_ONE} no such column in {{file}}"),
     "two columns": (
         lambda file: pyarrow.parquet.write_table(pa.Table.from_arrays([ONE, ONE], ["image", "image"]), file),
         f"{EXPECTED_ONE} binary and binary in {{file}}",

@@ -32,13 +32,7 @@ def keys(fraction: float = 0.0, **options: Any) -> dict[str, Any]:
 
 
 @settings(deadline=None)
-@given(
-    st.integers(8, 60),
-    st.floats(0.3, 0.7),
-    st.floats(0.3, 0.7),
-    st.integers(0, 99),
-    st.none() | st.just("test"),
-)
+@given(st.integers(8, 60), st.floats(0.3, 0.7), st.floats(0.3, 0.7), st.integers(0, 99), st.none() | st.just("test"))
 def test_parts_are_disjoint_and_complete_and_held_out_images_stay_the_same(count, train, validation, seed, heldout):
     """For rows and for positions in a stream, and for held-out images of the same or of another split."""
     without = DataConfig("images", heldout=heldout, split=Split(train, seed=seed))

@@ -53,10 +53,7 @@ def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
     assert sorted(numbers) == [*range(COUNT), *range(2**32, 2**32 + COUNT)], "each sample has noise of its own"
     bits, probabilities = entropies(model)
     heldout = model.views(pixels)[1].flatten().bincount(minlength=3) / COUNT
-    expected = {
-        "in_chain": (bits * probabilities).sum().item(),
-        "given_heldout_views": (bits * heldout).sum().item(),
-    }
+    expected = {"in_chain": (bits * probabilities).sum().item(), "given_heldout_views": (bits * heldout).sum().item()}
     # A mistake of views or images would be seen: the two kinds differ by many standard errors.
     assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
     assert {key: nats.shape for key, nats in found.items()} == dict.fromkeys(

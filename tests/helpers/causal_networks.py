@@ -36,19 +36,10 @@ SEEDS = st.integers(0, 2**16)
 
 # The fixed sizes have one row, one column, a single pixel, odd sides, or a width below or above the wavefront's lag.
 SIZES = st.one_of(
-    st.sampled_from([(1, 1), (1, 6), (7, 1), (5, 7), (6, 2), (2, 9)]),
-    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.sampled_from([(1, 1), (1, 6), (7, 1), (5, 7), (6, 2), (2, 9)]), st.tuples(st.integers(1, 6), st.integers(1, 6))
 )
 
-RULES = st.sampled_from(
-    [
-        Ancestral(),
-        Reduced(0.6),
-        Map(0),
-        Map(0.9),
-        Tempered(0.7),
-    ]
-)
+RULES = st.sampled_from([Ancestral(), Reduced(0.6), Map(0), Map(0.9), Tempered(0.7)])
 NUMBERS = st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple)
 REQUESTS = st.builds(SampleRequest, NUMBERS, SEEDS, RULES, st.integers(0, 3))
 

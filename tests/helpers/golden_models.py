@@ -47,10 +47,7 @@ def _stage(view: dict[str, Any], decoder: dict[str, Any], filters: int = 4, **op
 
 MODELS: dict[str, dict[str, Any]] = {
     # Restricted decoders, embeddings that upsample, kernels of three rows, and mixtures.
-    "pyramid": {
-        "stage": [_stage(PYRAMID, _pixelcnn(6, kernel=3), 5, support="restricted")],
-        "prior": _pixelcnn(9, 2),
-    },
+    "pyramid": {"stage": [_stage(PYRAMID, _pixelcnn(6, kernel=3), 5, support="restricted")], "prior": _pixelcnn(9, 2)},
     # A network with three resolutions, a free decoder, and softmax.
     "grayscale": {
         "stage": [

@@ -75,10 +75,7 @@ def test_a_strangers_part_that_cannot_be_restricted_is_refused_by_its_key(monkey
         built(**changes, stage__0__support="restricted")
 
 
-@pytest.mark.parametrize(
-    ("view", "head", "message"),
-    [(BitplanesView, PlainHead, "decoder"), (Vague, None, "view")],
-)
+@pytest.mark.parametrize(("view", "head", "message"), [(BitplanesView, PlainHead, "decoder"), (Vague, None, "view")])
 def test_a_factor_of_parts_that_cannot_be_restricted_is_refused(view, head, message):
     """A factor that is built without a recipe is refused too if its parts cannot be restricted."""
 

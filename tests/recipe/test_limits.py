@@ -89,10 +89,7 @@ def test_layers_are_counted_together():
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"prior": {"name": "transformer", "blocks": 1}},
-        {"prior__filters": 16_384, "training__batch_size": 2**20},
-    ],
+    [{"prior": {"name": "transformer", "blocks": 1}}, {"prior__filters": 16_384, "training__batch_size": 2**20}],
 )
 def test_tensors_that_no_machine_can_hold(changes):
     text = tiny(stage=None, image={"height": 65_536, "width": 65_536}, **changes)

@@ -14,8 +14,7 @@ __all__ = ["run"]
 
 
 @pytest.mark.parametrize(
-    ("supports", "words"),
-    [(("free", "restricted"), "in at most 2.875 bits"), (("restricted",) * 2, "in 2.875 bits")],
+    ("supports", "words"), [(("free", "restricted"), "in at most 2.875 bits"), (("restricted",) * 2, "in 2.875 bits")]
 )
 def test_the_figure_is_explained_before_any_symbol(run, supports, words):
     write_evaluation(RunFolder(run), evaluation_of(*supports))

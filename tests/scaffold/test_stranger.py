@@ -21,12 +21,7 @@ from auxar.scaffold import KINDS
 from auxar.scaffold.writing import TEMPLATES
 
 pytestmark = pytest.mark.slow
-WRITTEN = [
-    "pyproject.toml",
-    "src/auxar_darkest/__init__.py",
-    "tests/test_darkest.py",
-    "recipes/darkest.toml",
-]
+WRITTEN = ["pyproject.toml", "src/auxar_darkest/__init__.py", "tests/test_darkest.py", "recipes/darkest.toml"]
 # Settings that make a recipe small enough to run in seconds.
 SMALL = [
     "image.height=8",

@@ -142,8 +142,7 @@ MUTANTS = {
     ),
     "forgetful": drawing("equality", forgetful),
     "one temperature": drawing(
-        "equality",
-        lambda source: attrs.evolve(source, adjustments=attrs.evolve(source.adjustments, temperature=1.0)),
+        "equality", lambda source: attrs.evolve(source, adjustments=attrs.evolve(source.adjustments, temperature=1.0))
     ),
     "inverting": sampling("source", inverted_if(lambda source: not isinstance(source, DrawSource))),
     "leader": sampling("equality", with_features(lambda features: features[:1].expand_as(features))),

@@ -30,8 +30,7 @@ def test_speed_and_time_are_those_of_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: clock[0])
     lines: list[dict[str, Any]] = []
     accelerator: Any = SimpleNamespace(
-        is_main_process=True,
-        log=lambda scalars, step: lines.append({**scalars, "step": step}),
+        is_main_process=True, log=lambda scalars, step: lines.append({**scalars, "step": step})
     )
     factor: Any = SimpleNamespace(name="prior")
     config = TrainingConfig(steps=20, batch_size=8, log_every=3, checkpoint_every=5)

@@ -67,10 +67,7 @@ def test_processes_with_different_facts_all_end(monkeypatch, own, difference):
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [
-        (UserError("plugins: a.py does not exist"), "plugins: a.py does not exist"),
-        (MemoryError(), "MemoryError"),
-    ],
+    [(UserError("plugins: a.py does not exist"), "plugins: a.py does not exist"), (MemoryError(), "MemoryError")],
 )
 def test_an_error_ends_all_processes(error, reason, monkeypatch):
     def work(group: Processes) -> None:

@@ -14,13 +14,7 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar_codec.archive import streams_of
-from auxar_codec.container import (
-    DICTIONARY,
-    MAGIC,
-    Header,
-    read_container,
-    write_container,
-)
+from auxar_codec.container import DICTIONARY, MAGIC, Header, read_container, write_container
 from auxar_codec.index import FILTERS, MOST_INDEX, Entry, check_index, packed_index
 
 HEADER = Header(1, "model", "ab", 3, 4, 4, 256, (2, 4))

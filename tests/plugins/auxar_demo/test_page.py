@@ -94,11 +94,7 @@ def test_forged_requests_read_no_file_and_no_address(process, tmp_path):
     assert "image.png" in answer("uploaded", uploaded)
 
 
-NUMBERS = {
-    "seed": ("seed", 0, 0, 2**53 - 1),
-    "count": ("images", 16, 1, 64),
-    "draws": ("draws", 4, 1, 8),
-}
+NUMBERS = {"seed": ("seed", 0, 0, 2**53 - 1), "count": ("images", 16, 1, 64), "draws": ("draws", 4, 1, 8)}
 
 
 @NEEDS_GRADIO

@@ -11,13 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import elu
 
-from auxar_layers.convolutions import (
-    SMALLEST_DEVIATION,
-    CausalConv2d,
-    Conv2d,
-    Pointwise,
-    data_dependent_initialization,
-)
+from auxar_layers.convolutions import SMALLEST_DEVIATION, CausalConv2d, Conv2d, Pointwise, data_dependent_initialization
 from auxar_layers.functional import concat_elu, dropout
 
 

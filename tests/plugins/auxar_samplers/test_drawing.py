@@ -182,9 +182,7 @@ def test_native_draws_are_those_of_the_head(case, count):
 
 
 @pytest.mark.parametrize(
-    "rule",
-    [Adjustments(), Adjustments(reduction=0.6, min_weight=0.05), Adjustments(centers=True)],
-    ids=str,
+    "rule", [Adjustments(), Adjustments(reduction=0.6, min_weight=0.05), Adjustments(centers=True)], ids=str
 )
 @pytest.mark.parametrize("levels", [2, 5, 256])
 @pytest.mark.parametrize("channels", [1, 3])

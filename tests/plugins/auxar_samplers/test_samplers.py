@@ -250,10 +250,7 @@ REFUSED = {
 @pytest.mark.parametrize(("sampler", "what"), [(each, name) for name, (of, *_) in REFUSED.items() for each in of])
 def test_a_network_that_a_sampler_does_not_support_is_refused_by_name(sampler, what):
     _, network, message = REFUSED[what]
-    prepare, made = {
-        "wavefront": (make_schedule, WavefrontSampler()),
-        "cached": (make_plan, CachedSampler()),
-    }[sampler]
+    prepare, made = {"wavefront": (make_schedule, WavefrontSampler()), "cached": (make_plan, CachedSampler())}[sampler]
     with pytest.raises(NoScheduleError, match=message):
         prepare(network)
     for use in (made.check, lambda network: sample(made, network, SampleRequest((0,)))):
