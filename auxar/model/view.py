@@ -39,10 +39,10 @@ class View(abc.ABC):
 
     @property
     def stride(self) -> tuple[int, int]:
-        """Numbers of rows and columns of the image for each row and column of the view.
+        """Numbers of rows and columns of the image after which the view treats pixels in the same way again.
 
-        The view of an image without its first rows and columns lacks whole rows and columns if their numbers are
-        multiples of the stride. The default is the ratio of the sizes of the image and the view.
+        The view of an image without its first rows and columns lacks whole rows and columns, and is otherwise the same,
+        if their numbers are multiples of the stride. The default is the ratio of the sizes of the image and the view.
         """
         return -(-self.image.height // self.view.height), -(-self.image.width // self.view.width)
 

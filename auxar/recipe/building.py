@@ -154,7 +154,7 @@ def check_sampler(sampler: Sampler, model: Chain) -> None:
 
 
 def stride_of(views: Iterable[View]) -> tuple[int, int]:
-    """The numbers of rows and columns of an image for each row and column of its coarsest view."""
+    """The strides of a chain of views together: numbers of rows and columns of the image."""
     strides = [view.stride for view in views]
     return math.prod(rows for rows, _ in strides), math.prod(columns for _, columns in strides)
 

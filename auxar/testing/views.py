@@ -59,7 +59,7 @@ def check_view(
     - `any_size`: `at` gives the view that is built for images of another size, or, if `any_size` is False, raises
       `UserError`.
     - `stride` (if `View.any_size` is true): the view of an image without its first rows and columns, as many as
-      `stride` says, is the view of the image without its first row and column.
+      `stride` says, is the view of the image without as many first rows and columns as it then has less.
     - `known`: values that `View.known` marks as known are determined by the known pixels. Limits that it returns allow
       the view of every image with the known pixels, and, if these have limits themselves, within their limits.
     - `monotone` (if `View.monotone` is true): if a sub-pixel rises by one, each value of the view stays or rises by
@@ -109,11 +109,12 @@ def _check_stride(view: View) -> None:
     """Checks the law `stride` with an image that has one stride more rows and columns than those of the view."""
     with runs("stride", law="stride"):
         rows, columns = view.stride
-    larger = attrs.evolve(view.image, height=view.image.height + rows, width=view.image.width + columns)
-    image = random_images(3, larger, 0)
-    expected, found = view.at(larger)(image)[..., 1:, 1:], view(image[..., rows:, columns:])
-    message = "the view of an image without `stride` rows and columns must be the view without a row and column"
-    check_equal("stride", message, found, expected, image=image)
+    larger = view.at(attrs.evolve(view.image, height=view.image.height + rows, width=view.image.width + columns))
+    image = random_images(3, larger.image, 0)
+    first = larger.view.height - view.view.height, larger.view.width - view.view.width
+    expected, found = larger(image)[..., first[0] :, first[1] :], view(image[..., rows:, columns:])
+    message = f"the view of an image without as many rows and columns as its stride, {rows} and {columns}, must be the "
+    check_equal("stride", f"{message}view without the rows and columns that it has less", found, expected, image=image)
 
 
 def _check_images(view: View, again: View) -> None:

@@ -38,6 +38,20 @@ def known(law, values=lambda values: values, mask=lambda mask: mask):
     return darkest(law, known=lambda self, right, found: Known(values(self(found.filled())), mask(found.mask)))
 
 
+class Striped(Darkest):
+    """The darkest value in even rows, and the brightest one in odd rows."""
+
+    any_size = True
+    stride = (2, 1)
+
+    def at(self, image):
+        return type(self)(None, image)
+
+    def __call__(self, image):
+        odd = torch.arange(image.shape[2]).view(-1, 1) % 2
+        return torch.where(odd == 1, image.amax(1, keepdim=True), image.amin(1, keepdim=True))
+
+
 # Faults in values
 
 
@@ -122,11 +136,13 @@ VIEWS = {
     "writes known": darkest("inputs", known=writes_known),
     "unexchanged": darkest("known", lambda self, right, image: self.image.levels - 1 - right(image), known=unexchanged),
     "no limits": darkest("runs", known=no_limits),
+    "shifted by a row": ("stride", mutant(Striped, stride=(1, 1))),
 }
 
 
 def test_a_right_view_passes():
     check_view(mutant(Darkest, monotone=True), None)
+    check_view(Striped, None)
     check_view(Darkest, None, images=[ImageSpec(4, height=2, width=3, levels=7)])
 
 
