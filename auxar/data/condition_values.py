@@ -41,9 +41,7 @@ def label_number(value: Any, condition: Condition) -> int:
             advice = did_you_mean(value, names) if names else "; condition.names gives names to the classes"
             raise UserError(f"the label {shown(value)} is no class{advice}")
         value = int(value)
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool | np.bool_) or (isinstance(value, float | np.floating) and float(value).is_integer()):
         value = int(value)
     if not isinstance(value, int | np.integer) or not 0 <= value < classes:
         raise UserError(f"the label {shown(value)} is no class; expected an integer from 0 to {classes - 1}")

@@ -94,8 +94,7 @@ def load_images(
     raised if one of the sets has no image; the images of a stream are checked when they are read.
     """
     try:
-        crops = Crops(image, stride) if config.crop.random else None
-        preparation = Preparation.of(image, config, crops)
+        preparation = Preparation.of(image, config, Crops(image, stride) if config.crop.random else None)
         reader = condition_reader(condition, conditioned or image, config)
         _check_names(config)
         with progress_in_main_process():

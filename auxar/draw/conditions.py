@@ -217,8 +217,7 @@ def as_conditions(value: Any, condition: Condition | None, reader: ConditionRead
             condition.spec.check_range(value, "condition")
     if isinstance(value, Tensor):
         return named(condition, _from_array(value, condition))
-    several = isinstance(value, list | tuple) and not _are_attributes(value, condition)
-    parts = value if several else [value]
+    parts = value if isinstance(value, list | tuple) and not _are_attributes(value, condition) else [value]
     found = [_one(entry, condition, reader) for part in parts for entry in _entries(part, condition)]
     if not found:
         raise UserError("condition: expected at least one condition, got an empty list")

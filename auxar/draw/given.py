@@ -100,10 +100,9 @@ def to_colorize(chain: Chain, images: Any, preparation: Preparation | None) -> G
     specs, gray = chain.specs, gray_view(chain)
     if gray is None:
         raise _no_view(chain, "coloring needs a gray view")
-    depths = sorted({gray - 1, *([0] if specs[0].channels == 3 else [])}, reverse=True)
     # Only drawn images say that they are gray views. Other gray images are taken as images without colors.
     forms = [_form(chain, gray)] if isinstance(images, Images) else []
-    for depth in depths:
+    for depth in sorted({gray - 1, *([0] if specs[0].channels == 3 else [])}, reverse=True):
         color = _form(chain, depth) if depth or preparation is None else Form(specs[0], preparation)
         forms += [color, Form(attrs.evolve(color.spec, channels=1), None, depth, repeat=3)]
     return _view_of(chain, *read(images, forms, "images"), gray)

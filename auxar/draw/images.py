@@ -164,8 +164,7 @@ class Images:
 
     def _pictures(self) -> Iterator[tuple[str, Image.Image]]:
         """Yields the name and the picture of each image."""
-        images = [self] if self.tensor.dim() == 3 else self
-        for index, image in enumerate(images):
+        for index, image in enumerate([self] if self.tensor.dim() == 3 else self):
             yield f"{index:06d}", image.to_pil()
 
     def __repr__(self) -> str:

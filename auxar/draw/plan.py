@@ -151,21 +151,14 @@ def plan_of(
         count = as_integer(draws, "draws", 1, MOST_SAMPLES) * len(given)
         numbers = range(as_integer(count, "draws times the number of given images", 0, MOST_SAMPLES))
     assert numbers is not None
-    usual = _sampling(recipe).batch_size
     if condition is None and given is None:
         conditions = usual_conditions(model.condition)
     else:
         conditions = as_conditions(condition, model.condition, reader_of(model.condition, recipe))
-    return Plan(
-        numbers,
-        build_rule(rule, _registry(recipe), "rule"),
-        chosen_sampler(model, sampler, recipe),
-        as_integer(seed, "seed"),
-        usual if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES),
-        conditions,
-        given,
-        draws,
-    )
+    rule, sampler = build_rule(rule, _registry(recipe), "rule"), chosen_sampler(model, sampler, recipe)
+    seed = as_integer(seed, "seed")
+    size = _sampling(recipe).batch_size if batch_size is None else as_integer(batch_size, "batch_size", 1, MOST_IMAGES)
+    return Plan(numbers, rule, sampler, seed, size, conditions, given, draws)
 
 
 def plan_of_recipe(model: Chain, recipe: Recipe, count: int, condition: Any, given: Given | None = None) -> Plan:

@@ -126,8 +126,7 @@ class _Grid:
 
 def with_note(sheet: Image.Image, note: str) -> Image.Image:
     """The sheet with a line of text below it."""
-    width = max(sheet.width, LETTER * len(note))
-    canvas = Image.new("RGBA", (width, sheet.height + TITLE))
+    canvas = Image.new("RGBA", (max(sheet.width, LETTER * len(note)), sheet.height + TITLE))
     canvas.paste(sheet, (0, 0))
     _write(canvas, (MARGIN, sheet.height + TITLE // 2), note, "lm")
     return canvas
@@ -145,5 +144,4 @@ def is_whole(path: Path) -> bool:
 
 
 def _write(picture: Image.Image, place: tuple[int, int], text: str, anchor: str) -> None:
-    font = ImageFont.load_default(size=TITLE - 6)
-    ImageDraw.Draw(picture).text(place, text, fill=INK, font=font, anchor=anchor)
+    ImageDraw.Draw(picture).text(place, text, fill=INK, font=ImageFont.load_default(size=TITLE - 6), anchor=anchor)

@@ -88,8 +88,7 @@ def codec_nats(images: ImageSet, limit: int | None) -> Tensors:
     """
     if not has_codec(images.image):
         return {}
-    most = min(MOST_IMAGES, limit or MOST_IMAGES)
-    in_order = [image for _, image in images.every(1, 0, most)]
+    in_order = [image for _, image in images.every(1, 0, min(MOST_IMAGES, limit or MOST_IMAGES))]
     # Pillow encodes without the interpreter's lock, so threads run in parallel here.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         found = pool.map(codec_sizes, in_order)

@@ -65,8 +65,7 @@ class EvaluatedRun:
 
     def factor_at(self, key: tuple[bool, list[Any]]) -> FactorFacts | None:
         """The factor with a key; None if there is none."""
-        factors = enumerate(self.evaluation.factors)
-        return next((factor for number, factor in factors if self.key(number) == key), None)
+        return next((factor for number, factor in enumerate(self.evaluation.factors) if self.key(number) == key), None)
 
 
 def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:

@@ -110,8 +110,7 @@ class Evaluation:
 
         Factors whose recipe has a data set of their own are not among them.
         """
-        known = (None, self.data.fingerprint)
-        others = [factor for factor in self.factors if factor.trained_on not in known]
+        others = [factor for factor in self.factors if factor.trained_on not in (None, self.data.fingerprint)]
         return [factor.factor for factor in others if factor.history is None or factor.history.data is None]
 
     def nats(self, images: str, factors: Sequence[FactorFacts], part: str = NATS) -> Tensor | None:
@@ -163,8 +162,7 @@ class Evaluation:
     def saved(self, images: Images = "heldout") -> Mean:
         """Bits/dim that the conditions of images save, compared with the null condition."""
         nats, null = (self.nats(images, self.factors, part) for part in (NATS, NULL))
-        saved = None if nats is None or null is None else null - nats
-        return bits(saved, self._dims(images, self.factors[0]))
+        return bits(None if nats is None or null is None else null - nats, self._dims(images, self.factors[0]))
 
     def codecs(self) -> dict[str, tuple[Mean, Mean]]:
         """Bits/dim of the first held-out images in files of lossless codecs, by the name of the codec.
@@ -212,8 +210,7 @@ class Evaluation:
     def cost(self, floats: Evaluation, images: Images = "heldout") -> Mean:
         """Bits/dim in this arithmetic minus bits/dim in floating point, for the same images."""
         nats, expected = (each.nats(images, self.factors) for each in (self, floats))
-        cost = None if nats is None or expected is None else nats - expected
-        return bits(cost, self._dims(images, self.factors[0]))
+        return bits(None if nats is None or expected is None else nats - expected, self._dims(images, self.factors[0]))
 
     def rows(self) -> list[dict[str, Any]]:
         """The figures as flat rows, for a table of pandas: of each set, factor (and `total`), and channel (or None)."""
@@ -228,6 +225,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """The facts and figures as plain values, as `auxar evaluate --json` prints them."""
         totals = {images: self.figures(images).means() for images in SETS}
+        own_bits = {images: self.condition_bits(images) for images in SETS}
         keys = ("bits_per_dim", "standard_error", "wasted_bits_per_dim", "wasted_standard_error")
         facts = ("kind", "weights", "images", "checksums", "arithmetic", "condition", "digests")
         return {
@@ -240,11 +238,7 @@ class Evaluation:
                 for images in SETS
                 if (found := self.without_condition(images)).value is not None
             },
-            "condition_figures": {
-                images: found.to_dict("bits")
-                for images in SETS
-                if (found := self.condition_bits(images)).value is not None
-            },
+            "condition_figures": {name: own.to_dict("bits") for name, own in own_bits.items() if own.value is not None},
             "codecs": {
                 name: mean.to_dict() | difference.to_dict("difference", "difference_error")
                 for name, (mean, difference) in self.codecs().items()

@@ -130,8 +130,7 @@ class RunEvaluation(Work):
             for each in self.passes:
                 each.model.eval().to(self.device)
                 for name in (name for name in self.sets if name != SAMPLES):
-                    batches = self._batches(number, name, each.label)
-                    share = share_of(each, batches, self.device, self.threads)
+                    share = share_of(each, self._batches(number, name, each.label), self.device, self.threads)
                     # All passes over a set give the same numbers and hashes of its images.
                     found |= {f"{each.model.arithmetic}/{name}/{part}": values for part, values in share.items()}
         return found

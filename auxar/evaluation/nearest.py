@@ -69,10 +69,9 @@ def neighbors(model: Chain, images: Tensor, training: ImageSet, augment: Sequenc
     match `model.image`, or if a training image cannot be read.
     """
     model.image.check(images)
-    examples = evaluation_examples(training, batch_size=BATCH, limit=None)
     batches = (
         (numbers, variant)
-        for numbers, batch in examples
+        for numbers, batch in evaluation_examples(training, batch_size=BATCH)
         for variant in variants_of(training.centered(batch.image), augment, training.image)
     )
     # The images themselves are compared and, if the model has views, their coarsest views.

@@ -206,7 +206,6 @@ def _cost_chart(name: str, points: Sequence[tuple[int, float, float]]) -> Markup
     """Draws points against a cost on a logarithmic axis: the number of a run, its cost and its bits/dim."""
     x = _axis([math.log10(cost) for _, cost, _ in points], LEFT, RIGHT)
     y = _axis([value for *_, value in points], BOTTOM, TOP)
-    places = [(x(math.log10(cost)), y(value), number) for number, cost, value in points]
     described = "; ".join(f"run {number}: {value:.{words.DIGITS}f} at {cost:.3g}" for number, cost, value in points)
     return render(
         "cost_chart.svg",
@@ -215,7 +214,7 @@ def _cost_chart(name: str, points: Sequence[tuple[int, float, float]]) -> Markup
         name=name,
         levels=levels(y),
         ticks=[(x(math.log10(cost)), f"{cost:.3g}") for cost in _ticks(10**x.low, 10**x.high)],
-        places=places,
+        places=[(x(math.log10(cost)), y(value), number) for number, cost, value in points],
     )
 
 

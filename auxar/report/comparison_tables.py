@@ -106,9 +106,8 @@ def factor_table(comparison: Comparison) -> Table:
 
 def wasted_table(comparison: Comparison) -> Table | None:
     """Builds the table of bits that free decoders waste, with one row for each; None if no run has figures of them."""
-    columns = (FACTOR, *shares_of(comparison.image.size))
     rows = [row for name, run in _numbered(comparison) for row in wasted_rows(run.evaluation, run=name)]
-    return Table(*WASTED, columns, rows) if rows else None
+    return Table(*WASTED, (FACTOR, *shares_of(comparison.image.size)), rows) if rows else None
 
 
 def _numbered(comparison: Comparison) -> Iterator[tuple[RunName, ComparedRun]]:

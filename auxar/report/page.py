@@ -80,8 +80,7 @@ def _cards(evaluation: Evaluation) -> Iterator[tuple[str, str, str, str]]:
         yield "Evaluated on", f"{count:,}", "", "held-out images"
     yield "Weights", weights.name, "", weights.meaning
     if all(parameters):
-        text = words.short_count(sum(parameters))
-        yield "Parameters", text, "", f"in {words.plural(len(parameters), 'factor')}"
+        yield "Parameters", words.short_count(sum(parameters)), "", f"in {words.plural(len(parameters), 'factor')}"
 
 
 @attrs.frozen
@@ -126,8 +125,7 @@ def _facts(chart: Chart, curve: Curve, factor: FactorFacts | None) -> Iterator[s
 def comparison_page(comparison: Comparison) -> str:
     """Returns the comparison as an HTML document, which has no script."""
     title = f"{len(comparison.runs)} runs compared"
-    tables = comparison_tables(comparison)
-    content = {"comparison": comparison, "tables": tables, "charts": cost_charts(comparison)}
+    content = {"comparison": comparison, "tables": comparison_tables(comparison), "charts": cost_charts(comparison)}
     return document(COMPARISON, title, render("comparison.html", title=title, **content))
 
 

@@ -57,7 +57,7 @@ def cost_lines(costs: Sequence[FactorCost], precision: str) -> list[str]:
     return [*chain, "", *table_lines(cost_table(costs, precision))]
 
 
-def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
+def table_lines(table: Table) -> list[str]:
     """Returns a table as lines: its title and caption, followed by aligned columns.
 
     A table that is too wide is split into parts, one below the other. Each part repeats the columns that name the rows,
@@ -65,7 +65,7 @@ def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
     """
     table = table.with_runs
     kept = [place for place, column in enumerate(table.columns) if column.on_screen]
-    grid = _grid(table, kept, digits)
+    grid = _grid(table, kept)
     left = [table.columns[place].left for place in kept]
     first = next((place for place, aligned in enumerate(left) if not aligned), len(left))
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
@@ -79,10 +79,10 @@ def table_lines(table: Table, digits: int = words.DIGITS) -> list[str]:
     return lines
 
 
-def _grid(table: Table, columns: Sequence[int], digits: int) -> list[list[str]]:
+def _grid(table: Table, columns: Sequence[int]) -> list[list[str]]:
     """Returns the texts of the cells of some columns by row, headings first."""
     headings = [table.columns[place].screen or table.columns[place].name for place in columns]
-    rows = [[_cell(row.cells[place], digits) for place in columns] for row in table.rows]
+    rows = [[_cell(row.cells[place]) for place in columns] for row in table.rows]
     return [[one_line(cell, LONGEST_CELL) for cell in row] for row in (headings, *rows)]
 
 
@@ -98,8 +98,8 @@ def _parts(widths: Sequence[int], first: int) -> Iterator[list[int]]:
     yield part
 
 
-def _cell(cell: Cell, digits: int) -> str:
-    text, remark = words.cell_parts(cell, digits)
+def _cell(cell: Cell) -> str:
+    text, remark = words.cell_parts(cell)
     return text if isinstance(cell, RunName) else f"{text} {remark}".strip()
 
 

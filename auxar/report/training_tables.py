@@ -50,9 +50,8 @@ def training_progress(run: RunFolder, recipe: Recipe) -> list[FactorProgress]:
         left = None
         if logged and total is not None and not trained:
             left = max(0, total - logged) * curve.seconds / logged
-        bits = curve.bits_per_dim.get(logged)
         validation = next(reversed([*curve.validation.values()]), None)
-        found.append(FactorProgress(name, steps, total, trained, bits, validation, left))
+        found.append(FactorProgress(name, steps, total, trained, curve.bits_per_dim.get(logged), validation, left))
     return found
 
 
@@ -64,15 +63,10 @@ def progress_table(progress: Sequence[FactorProgress]) -> Table:
     rows = []
     for factor in progress:
         left = "-" if factor.seconds_left is None else words.duration(factor.seconds_left)
-        cells = (
-            factor.factor,
-            f"{factor.steps:,}",
-            "-" if factor.total is None else f"{factor.total:,}",
-            "trained" if factor.trained else left,
-            Measured(factor.bits_per_dim),
-            Measured(factor.validation_bits_per_dim),
-        )
-        rows.append(Row(cells[: len(columns)]))
+        total = "-" if factor.total is None else f"{factor.total:,}"
+        steps = f"{factor.steps:,}", total, "trained" if factor.trained else left
+        bits = Measured(factor.bits_per_dim), Measured(factor.validation_bits_per_dim)
+        rows.append(Row((factor.factor, *steps, *bits)[: len(columns)]))
     return Table("Training", "steps, and bits/dim of training images at the last logged step", columns, rows)
 
 
@@ -95,17 +89,9 @@ def cost_table(costs: Sequence[FactorCost], precision: str) -> Table:
     time = f"; minutes of all steps as measured here, {sum(minutes):.1f} together" if minutes else ""
     measured = ("steps", "minutes") if minutes else ()
     columns = (FACTOR, Column("term", left=True), *map(Column, ("parameters", "multiply-adds", "memory", *measured)))
-    rows = [
-        Row(
-            (
-                cost.factor,
-                cost.formula,
-                f"{cost.parameters:,}",
-                f"{cost.multiply_adds / 1e9:.2f} G",
-                f"{cost.memory / 2**30:.2f} GiB",
-                *(() if cost.minutes is None else (f"{cost.steps:,}", f"{cost.minutes:.1f}")),
-            )
-        )
-        for cost in costs
-    ]
+    rows = []
+    for cost in costs:
+        sizes = f"{cost.parameters:,}", f"{cost.multiply_adds / 1e9:.2f} G", f"{cost.memory / 2**30:.2f} GiB"
+        taken = () if cost.minutes is None else (f"{cost.steps:,}", f"{cost.minutes:.1f}")
+        rows.append(Row((cost.factor, cost.formula, *sizes, *taken)))
     return Table("Cost", CAPTION.format(precision=precision, recomputed=recomputed, time=time), columns, rows)

@@ -186,7 +186,7 @@ def wasted(value: float, digits: int = DIGITS) -> str:
     return f"{number(value, digits)} bits/dim fall on images with other views"
 
 
-def in_arithmetic(arithmetic: str, bits: float | None, cost: Mean, digits: int = DIGITS) -> str:
+def in_arithmetic(arithmetic: str, bits: float | None, cost: Mean) -> str:
     """A clause with the held-out bits/dim in an arithmetic other than floating point, and its cost.
 
     Examples:
@@ -197,15 +197,14 @@ def in_arithmetic(arithmetic: str, bits: float | None, cost: Mean, digits: int =
     if cost.value is None:
         return f"{name}: no held-out images were evaluated"
     return (
-        f"{name}: {number(bits, digits)} bits/dim, a difference of {measured(cost, digits, signed=True)} from floating "
-        "point on the same images"
+        f"{name}: {number(bits)} bits/dim, a difference of {measured(cost, signed=True)} from floating point on the "
+        "same images"
     )
 
 
 def cost_of(evaluation: Evaluation, floats: Evaluation) -> str:
     """The clause of `in_arithmetic` for an evaluation, and another in floating point on the same images."""
-    bits = evaluation.bits_per_dim()
-    return in_arithmetic(evaluation.arithmetic, bits.value, evaluation.cost(floats))
+    return in_arithmetic(evaluation.arithmetic, evaluation.bits_per_dim().value, evaluation.cost(floats))
 
 
 def condition(evaluation: Evaluation) -> list[str]:

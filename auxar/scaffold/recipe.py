@@ -55,6 +55,8 @@ COMMENTS = (
 )
 FEW_LEVELS = 32
 """Largest number of levels for which the head `softmax` is chosen."""
+HEADS = ('{ name = "logistic_mixture", components = 5, neighbors = true }', '"softmax"')
+"""The heads for many and for few levels."""
 
 
 def write_recipe(path: Path, out: Path, minutes: float) -> Path:
@@ -103,9 +105,7 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
         "height": height,
         "width": width,
         "levels": levels,
-        "head": '"softmax"'
-        if levels <= FEW_LEVELS
-        else '{ name = "logistic_mixture", components = 5, neighbors = true }',
+        "head": HEADS[levels <= FEW_LEVELS],
         "stages": stages,
         "view": "subsample" if flat >= FLAT else "pyramid",
         "view_comment": COMMENTS[flat >= FLAT],

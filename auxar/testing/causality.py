@@ -66,8 +66,7 @@ def _check_ahead(network: CausalNetwork, features: Tensor | None, image: Tensor,
         # The original and the changed image have the same index in two batches, because vectorized functions may
         # round differently at different indices of one batch.
         one, two = (_predictions(network, images, features) for images in (before, after))
-    expected = (len(places), network.head.parameter_count, spec.height, spec.width)
-    check_tensor("the network", one, expected)
+    check_tensor("the network", one, (len(places), network.head.parameter_count, spec.height, spec.width))
     # Changes up to rounding are ignored: fast Fourier transforms, for example, spread rounding errors over all pixels.
     differs = ((one - two).abs() > ROUNDING * (1 + one.abs())).any(1).flatten(1)
     ahead = (differs & (torch.arange(differs.shape[1]) <= places[:, None])).nonzero()

@@ -160,8 +160,7 @@ def _check_place(found: dict[Path, Stamp], cache: Path, before: int) -> None:
     for file, (_, _, time) in found.items():
         real = file.resolve()
         if time > before and not real.is_relative_to(cache) and not real.is_relative_to(hub):
-            message = "build writes a file outside of the cache; write it with auxar.cached_folder"
-            broken("cache", message, file=file)
+            broken("cache", "build writes a file outside of the cache; write it with auxar.cached_folder", file=file)
 
 
 def _images(path: Path, splits: Sequence[str] | None, column: str | None, image: ImageSpec | None) -> Hashes:

@@ -242,7 +242,7 @@ def _check_size(model: Distribution, make: Callable[[ImageSpec], Distribution]) 
         resized = attrs.evolve(model, module=module, image=other)
         return resized.values(*resized.inputs(3, 0))
 
-    check_any_size(model.module, lambda: make(other).module, lambda: model.module.at(other), values)
+    check_any_size(model.module, [other], lambda spec: make(spec).module, values)
 
 
 def _check_some(

@@ -96,15 +96,15 @@ def check_embedding(
         if factor := image.height // view.height:  # The sizes of a larger pair have the same ratio.
             sizes = other_size(view), other_size(image, factor)
             embedding = randomized(built((view, image)).module, 0)
-            check_any_size(
-                embedding,
-                functools.partial(build, config, *sizes),
-                functools.partial(embedding.at, *sizes),
-                lambda found: _Features(found, found.view).values(random_images(3, found.view, 0)),
-            )
+            check_any_size(embedding, sizes, functools.partial(build, config), _values)
     model = built(max(chosen, key=lambda pair: pair[0].dims))
     randomized(model.module, 0)
     check_narrow(model, 0)
+
+
+def _values(embedding: Embedding) -> Tensor:
+    """The features of a few random views."""
+    return _Features(embedding, embedding.view).values(random_images(3, embedding.view, 0))
 
 
 class _Features(Trained):
@@ -114,6 +114,5 @@ class _Features(Trained):
 
     def compute(self, image: Any, features: Any = None) -> Tensor:
         found: Tensor = self.module(image)
-        size = self.module.image.shape[1:]
-        check_tensor("features", found, (len(image), self.module.features_channels, *size))
+        check_tensor("features", found, (len(image), self.module.features_channels, *self.module.image.shape[1:]))
         return found

@@ -57,8 +57,7 @@ def images(spec: ImageSpec, count: int = 2) -> st.SearchStrategy[Tensor]:
     """
     values = st.one_of(st.sampled_from([0, spec.levels - 1]), st.integers(0, spec.levels - 1))
     drawn: Any = arrays(np.int64, (count, *spec.shape), elements=values, fill=values)
-    noise = SEEDS.map(lambda seed: random_images(count, spec, seed).numpy())
-    return st.one_of(drawn, noise).map(torch.from_numpy)
+    return st.one_of(drawn, SEEDS.map(lambda seed: random_images(count, spec, seed).numpy())).map(torch.from_numpy)
 
 
 def random_images(count: int, spec: ImageSpec, seed: int) -> Tensor:
@@ -84,8 +83,7 @@ def extreme_images(spec: ImageSpec) -> Tensor:
 
 def all_images(spec: ImageSpec) -> Tensor:
     """All images of a tiny spec, int64 (levels ** dims, *spec.shape)."""
-    values = torch.arange(spec.levels).expand(spec.dims, -1)
-    return torch.cartesian_prod(*values).view(-1, *spec.shape)
+    return torch.cartesian_prod(*torch.arange(spec.levels).expand(spec.dims, -1)).view(-1, *spec.shape)
 
 
 def randomized(module: Module, seed: int, size: float = 0.5) -> Module:
@@ -129,9 +127,9 @@ class Between(Support):
         return Interval(*view.chunk(2, dim=1))
 
 
-def between(image: ImageSpec, interval: Interval, *, restricted: bool = True) -> GivenView:
+def between(image: ImageSpec, interval: Interval) -> GivenView:
     """Given views that restrict images to an interval of each sub-pixel, (b, c, h, w)."""
-    return GivenView(Between(image), torch.cat([interval.low, interval.high], dim=1), restricted)
+    return GivenView(Between(image), torch.cat([interval.low, interval.high], dim=1), restricted=True)
 
 
 def random_features(module: nn.Module, image: ImageSpec, channels: int, count: int, seed: int) -> Tensor | None:

@@ -49,8 +49,7 @@ def _check_draw(drawing: Drawing, rows: Tensor, uniforms: Tensor, adjustments: A
 
     ends = () if drawing.possible is None else (drawing.possible.low, drawing.possible.high)
     # On another device, noise at the very ends of the range may be rounded to another value.
-    function = Function(f"{drawing.name} with {adjustments}", compute)
-    check_invariances(function, rows, uniforms, *ends, skip=("device",))
+    check_invariances(Function(f"{drawing.name} with {adjustments}", compute), rows, uniforms, *ends, skip=("device",))
     coarse = rows.bfloat16()
     exact, *others = (
         drawing(coarse.to(dtype), uniforms, adjustments) for dtype in (torch.double, torch.float, torch.bfloat16)
@@ -97,8 +96,7 @@ def _check_rules(head: Head, spec: ImageSpec, many: Tensor, seed: int) -> None:
         _check_less(more, less, f"pixels drawn at temperature {temperatures}")
     if not torch.equal(drawn[REDUCED], drawn[USUAL]):
         for first, second in zip(drawn[SHARP].unbind(1), drawn[CENTERS].unbind(1), strict=True):
-            message = "scales that are reduced until they vanish must draw the centers"
-            check_alike(first, second, "rule", message)
+            check_alike(first, second, "rule", "scales that are reduced until they vanish must draw the centers")
         usual, reduced = ((drawn[each] - drawn[CENTERS])[:, 0].abs() for each in (USUAL, REDUCED))
         _check_less(reduced, usual, "with reduced scales, the values that are drawn lie further from the centers")
 

@@ -140,8 +140,7 @@ def check_equal(law: str, message: str, found: Tensor, expected: Tensor, error: 
     if wide.shape == expected.shape and torch.allclose(wide, expected, rtol=error, atol=error):
         return
     if wide.shape == expected.shape:
-        place = (~torch.isclose(wide, expected, rtol=error, atol=error)).nonzero()[0]
-        at = tuple(place.tolist())
+        at = tuple((~torch.isclose(wide, expected, rtol=error, atol=error)).nonzero()[0].tolist())
         example = {"at": at, "found": wide[at].item(), "expected": expected[at].item(), **example}
     broken(law, message, **example)
 

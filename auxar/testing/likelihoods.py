@@ -119,8 +119,7 @@ def _check_pixels(likelihoods: Likelihoods, found: Results) -> None:
     """Checks the law `batch` for pixels: alone, and in more and larger images."""
     count = IMAGES * ROWS * COLUMNS
     for numbers in (torch.tensor([[[count - 2]]]), (torch.arange(11 * 5 * 7) % count).view(11, 5, 7)):
-        again = likelihoods.function(*(_arranged(each, numbers) for each in likelihoods.inputs))
-        for name, nats in again.items():
+        for name, nats in likelihoods.function(*(_arranged(each, numbers) for each in likelihoods.inputs)).items():
             message = f"{name} of a pixel must not depend on the other pixels or on how many there are"
             check_equal("batch", message, nats, _arranged(found[name], numbers), CLOSE)
 
@@ -180,8 +179,7 @@ def _check_agreement(likelihoods: Likelihoods, head: RestrictableHead, found: Re
     # The rounding error of a difference grows with the numbers that are subtracted.
     scale = 1 + single.abs()
     message = "restricted_log_prob must be the log-likelihood of the value minus channel_log_mass"
-    outside = likelihoods.interval.outside(image)
-    expected = (single - found["channel_log_mass"]).masked_fill(outside, 0) / scale
+    expected = (single - found["channel_log_mass"]).masked_fill(likelihoods.interval.outside(image), 0) / scale
     check_equal("restricted", message, found["restricted_log_prob"] / scale, expected, CLOSE)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -179,23 +180,23 @@ def other_size(spec: ImageSpec, factor: int = 1) -> ImageSpec:
 
 
 def check_any_size(
-    component: Any, make: Callable[[], Any], resized: Callable[[], Any], values: Callable[[Any], Tensor]
+    component: Any, sizes: Sequence[ImageSpec], make: Callable[..., Any], values: Callable[[Any], Tensor]
 ) -> None:
     """Checks the law `any_size` of a component, which has random weights if it has any.
 
-    `make` builds a new component for another size, and `resized` calls `at` with that size. If the component has
-    `any_size`, the result of `at` shares all weights, and has the `values` of the new component after it loads them.
-    Otherwise, `at` raises `UserError`. A component that cannot be built for the other size passes.
+    `make` builds a new component for other `sizes`, the arguments of `at`. If the component has `any_size`, the result
+    of `at` shares all weights, and has the `values` of the new component after it loads them. Otherwise, `at` raises
+    `UserError`. A component that cannot be built for the other sizes passes.
     """
     name = type(component).__name__
-    if not accepts(make):
+    if not accepts(functools.partial(make, *sizes)):
         return
     if not component.any_size:
-        if accepts(resized):
+        if accepts(functools.partial(component.at, *sizes)):
             broken("any_size", f"`at` must raise UserError for another size, because `any_size` of {name} is False")
         return
     with runs("at", law="any_size"):
-        found, other = resized(), make()
+        found, other = component.at(*sizes), make(*sizes)
         if isinstance(component, nn.Module):
             other.double().eval().load_state_dict(component.state_dict())
             own = dict(component.named_parameters())

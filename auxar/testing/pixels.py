@@ -65,8 +65,7 @@ class Drawing:
         if self.possible is None:
             return Interval(torch.zeros_like(pixels), torch.full_like(pixels, self.spec.levels - 1))
         odd = (pixels.cumsum(1) - pixels) % 2 == 1
-        ends = (self.possible.low, self.possible.high)
-        return Interval(*(torch.where(odd, end[:, 1], end[:, 0]) for end in ends))
+        return Interval(*(torch.where(odd, end[:, 1], end[:, 0]) for end in (self.possible.low, self.possible.high)))
 
 
 def ways_to_draw(head: Head, spec: ImageSpec, count: int, seed: int) -> list[Drawing]:

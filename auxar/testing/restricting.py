@@ -51,8 +51,7 @@ def _check_given(model: Distribution, seed: int) -> None:
     law = "restricted" if given.restricted else "given"
     check_total(law, "with a given view, the probabilities of all images", found, model.exact)
     if model.exact:
-        request = _request(model, given.view.expand(DRAWN, -1, -1, -1), seed)
-        drawn = _drawn(model, repeated(features, DRAWN), request)
+        drawn = _drawn(model, repeated(features, DRAWN), _request(model, given.view.expand(DRAWN, -1, -1, -1), seed))
         check_frequencies(drawn, everything, found, model.image.levels, "image")
 
 
@@ -78,8 +77,7 @@ def check_large_restricted(model: Distribution, seed: int) -> None:
     _check_restricted(restricted, image, features, image)
     _check_restricted(restricted, random_images(MANY, model.image, seed + 3), features, image)
     # The limits allow images with these views, so that drawn images have them.
-    known = random_known(image, model.image, seed)
-    request = _request(restricted, image, seed + 1, rule=RULE, depth=1, known=known)
+    request = _request(restricted, image, seed + 1, rule=RULE, depth=1, known=random_known(image, model.image, seed))
     check_answer(restricted, features, request, _drawn(restricted, features, request))
     check_values(restricted, seed)
     check_narrow(restricted, seed)

@@ -186,8 +186,7 @@ def _check_invariances(sampler: Sampler, case: _Case) -> None:
         return {"an image": case.rows(features, rows.flatten()).drawn(sampler)}
 
     rows = torch.arange(len(case.request.numbers))[:, None]
-    function = Function("the sampler", compute, module=case.network)
-    check_invariances(function, case.features, rows, skip=("device",))
+    check_invariances(Function("the sampler", compute, module=case.network), case.features, rows, skip=("device",))
 
 
 def _check_new_weights(sampler: Sampler, reference: Sampler, network: CausalNetwork) -> None:

@@ -37,8 +37,7 @@ class NotingSource(PixelSource):
             broken("source", f"places must be int64 of shape (n,) with n ≥ 1, got {described(places)}")
         if int(places.min()) < 0 or int(places.max()) >= count:
             broken("source", f"places must lie in 0 … {count - 1}, got {places.tolist()}")
-        expected = len(places) * self.count, self.parameters.shape[1]
-        check_tensor("parameters", parameters, expected, law="source")
+        check_tensor("parameters", parameters, (len(places) * self.count, self.parameters.shape[1]), law="source")
         rows, columns = places.cpu() // self.spec.width, places.cpu() % self.spec.width
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if self.asked[row, column]:

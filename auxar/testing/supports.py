@@ -108,10 +108,9 @@ def _enumerable_views(build: Callable[[ImageSpec], View], candidates: Sequence[I
     """Views, with supports, for specs whose images can all be enumerated, in order of the number of images."""
     # The number of sub-pixels is tested first, because the power is slow to compute for large images.
     small = [spec for spec in candidates if spec.dims <= 17 and spec.levels**spec.dims <= MOST_IMAGES]
-    fitted = fitting(build, None, sorted(small, key=lambda spec: spec.levels**spec.dims), "images", needed=False)
     found: list[View] = []
     total = 0
-    for spec in fitted:
+    for spec in fitting(build, None, sorted(small, key=lambda spec: spec.levels**spec.dims), "images", needed=False):
         view = build(spec)
         total += spec.levels**spec.dims
         if view.support is not None and (not found or total <= ALL_IMAGES):
@@ -220,9 +219,8 @@ def _check_centers(walk: Walk, places: Tensor, centers: Tensor | None, given: Te
             continue
         check_tensor("Walk.centers", found, (len(places), *centers.shape[:2]), torch.int64, law="centers")
         inside = places < centers[0, 0].numel()
-        expected = centers.flatten(2).permute(2, 0, 1)[places[inside]]
         message = f"the centers of a walk{' with known pixels' * (known is not None)} differ from Support.centers"
-        check_equal("centers", message, found[inside], expected, view=given)
+        check_equal("centers", message, found[inside], centers.flatten(2).permute(2, 0, 1)[places[inside]], view=given)
 
 
 def _check_drawn(view: View, given: Tensor, noise: torch.Generator, known: Known | None = None) -> Tensor:

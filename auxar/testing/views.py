@@ -77,12 +77,13 @@ def check_view(
     many shapes and a larger one are tried, and specs that `build` refuses with `UserError` are skipped. Raises
     `ContractError` if a law is broken.
     """
-    specs = fitting(lambda spec: build(config, spec), images, [*SPECS, LARGE], "images")
-    views = {spec: build(config, spec) for spec in specs}
+    make = functools.partial(build, config)
+    specs = fitting(make, images, [*SPECS, LARGE], "images")
+    views = {spec: make(spec) for spec in specs}
     for spec, view in views.items():
         check_built(view, View, image=spec)
         check_built(getattr(view, "view", None), ImageSpec, "the View's `view` must be")
-        _check_images(view, build(config, spec))
+        _check_images(view, make(spec))
     small = [spec for spec in specs if spec != LARGE] or specs
 
     example = st.sampled_from(small).flatmap(lambda spec: _examples(views[spec], spec))
@@ -94,15 +95,9 @@ def check_view(
     large = max(specs, key=lambda spec: spec.dims)
     many, others = random_images(MANY, large, 0), random_images(MANY, large, 1)
     _check_image(views[large], many, others, _mask(large, 1, MANY))
-    check_supports(lambda spec: build(config, spec), views, chosen=images is not None)
+    check_supports(make, views, chosen=images is not None)
     for view in views.values():
-        size = other_size(view.image)
-        check_any_size(
-            view,
-            functools.partial(build, config, size),
-            functools.partial(view.at, size),
-            lambda found: found(random_images(3, found.image, 0)),
-        )
+        check_any_size(view, [other_size(view.image)], make, lambda found: found(random_images(3, found.image, 0)))
 
 
 def _check_stride(view: View) -> None:
@@ -173,8 +168,7 @@ def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None
     known = _known(view, Known(image, mask))
     size = (len(image), view.view.height, view.view.width)
     check_tensor("the mask of View.known", known.mask, size, torch.bool, law="known")
-    shape = (len(image), *view.view.shape)
-    check_tensor("the values of View.known", known.values, shape, image.dtype, law="known")
+    check_tensor("the values of View.known", known.values, (len(image), *view.view.shape), image.dtype, law="known")
     if mask.all() and not known.mask.all():
         message = "all pixels of the image are known, but View.known does not mark the whole view as known"
         broken("known", message, mask=known.mask)
@@ -193,8 +187,7 @@ def _check_known_view(view: View, known: Known, image: Tensor, mask: Tensor) -> 
     """Checks that the known pixels of a view, and their limits, are right for an image with the known pixels."""
     values = view(image)
     if not torch.equal(attrs.evolve(known, values=values).filled(), known.filled()):
-        message = "View.known marks a value as known that depends on unknown pixels"
-        broken("known", message, image=image, mask=mask)
+        broken("known", "View.known marks a value as known that depends on unknown pixels", image=image, mask=mask)
     if ((values < known.lowest()) | (values > known.highest(view.view.levels))).any():
         message = "the limits of View.known exclude the view of an image with the known pixels"
         broken("known", message, image=image, mask=mask)
@@ -216,8 +209,7 @@ def _check_monotone(view: View, image: Tensor) -> None:
     places = torch.randperm(spec.dims, generator=torch.Generator().manual_seed(int(image.sum())))[:MOST_RAISED]
     before = image[:1].expand(len(places), *spec.shape).clone()
     after = before.clone()
-    rows = torch.arange(len(places))
-    after.view(len(places), -1)[rows, places] += 1
+    after.view(len(places), -1)[torch.arange(len(places)), places] += 1
     possible = (after < spec.levels).flatten(1).all(1)
     rise = view(after[possible]) - view(before[possible])
     if rise.numel() and (int(rise.min()) < 0 or int(rise.max()) > 1):

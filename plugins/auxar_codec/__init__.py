@@ -45,9 +45,8 @@ def codec(run: str | PathLike[str] | ImageModel, *, trust_plugins: bool = False)
 
 def _shown(made: Compressed) -> Result:
     images = "1 image" if made.images == 1 else f"{made.images} images"
-    line = f"{made.path}: {images}, {made.bytes:,} bytes, {made.bits_per_dim:.3f} bits/dim"
     record = {"file": str(made.path), "images": made.images, "bytes": made.bytes, "bits_per_dim": made.bits_per_dim}
-    return Result([line], record)
+    return Result([f"{made.path}: {images}, {made.bytes:,} bytes, {made.bits_per_dim:.3f} bits/dim"], record)
 
 
 @command("Share and store", show=_shown)

@@ -228,11 +228,10 @@ class Archiver:
         self, tile: ImageSpec, streams: Sequence[Streams], conditions: Tensor | None, depth: int
     ) -> Iterator[Tensor]:
         """Decodes tiles, or their views at a depth: int64, (channels, height, width)."""
+        _, coders = self._at(tile.height, tile.width)
         for rows in steps(chunks_of([tile.dims] * len(streams), DECODED_DIMS), "decoding tiles"):
             view: Tensor | None = None
-            for (coder, lag), own in zip(
-                self._at(tile.height, tile.width)[1], zip(*streams[rows], strict=True), strict=True
-            ):
+            for (coder, lag), own in zip(coders, zip(*streams[rows], strict=True), strict=True):
                 if coder.factor.depth >= depth:
                     view = coder.decode(own, view, lag, None if conditions is None else conditions[rows])
             assert view is not None

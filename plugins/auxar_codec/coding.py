@@ -62,8 +62,7 @@ class Codec:
         check_names(own, labels)
         conditions = self.conditions(condition, len(sources))
         pictures = list(map(read_picture, sources, labels))
-        channels = itertools.repeat(self.model.image.channels)
-        entries = list(map(entry_of, own, pictures, channels, conditions, labels))
+        entries = list(map(entry_of, own, pictures, itertools.repeat(self.model.image.channels), conditions, labels))
         archiver = self.archiver(self.header(entries, sides))
         found, contents = zip(*archiver.encode(list(zip(entries, pictures, strict=True))), strict=True)
         return b"".join(packed_container(archiver.header, found, contents))
@@ -108,8 +107,7 @@ class Codec:
         if tile and any_size:
             size = min(tile[0], max(entry.height for entry in entries)), min(tile[1], widest)
         header = self._header(*size, tiles=tiles, conditioned=any(entry.condition for entry in entries))
-        count = sum(number_of_tiles(entry, header.image) for entry in entries)
-        check_index(entries, count, len(header.lags))
+        check_index(entries, sum(number_of_tiles(entry, header.image) for entry in entries), len(header.lags))
         return header
 
 

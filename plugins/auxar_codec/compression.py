@@ -120,10 +120,9 @@ class Compression(Work):
         known = [entry.before_encoding() for entry in found.entries]
         if found.header != self.header or known != [source.entry for source in self.sources]:
             return False
-        records = zip(found.records(found.entries), self.sources, strict=True)
         return all(
             record is not None and _digest(b"".join(entry.metadata(record))) == source.metadata
-            for (entry, record), source in records
+            for (entry, record), source in zip(found.records(found.entries), self.sources, strict=True)
         )
 
     def compute(self, number: int) -> dict[str, Tensor]:

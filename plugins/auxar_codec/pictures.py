@@ -84,8 +84,7 @@ def _check(picture: Image.Image) -> None:
 def _kept(picture: Image.Image) -> Picture:
     _check(picture)
     # Pillow warns if it converts a palette with opacities to RGB at once.
-    has_opacities = picture.mode == "P" and picture.has_transparency_data
-    colors = picture.convert("RGBA") if has_opacities else picture
+    colors = picture.convert("RGBA") if picture.mode == "P" and picture.has_transparency_data else picture
     pixels = np.asarray(colors.convert(KEPT[picture.mode]))
     if picture.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]

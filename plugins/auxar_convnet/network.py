@@ -32,8 +32,7 @@ class ResidualBlock(RecomputableBlock):
         self.project = Pointwise([hidden], filters, initial_deviation=0.0, normalized=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = x + self.project(self.dropout(silu(self.convolution(x))))
-        return found
+        return x + self.project(self.dropout(silu(self.convolution(x))))
 
 
 class ConvNetwork(InitializedNetwork):
@@ -102,8 +101,7 @@ class ConvNetwork(InitializedNetwork):
             x = self.start(self.difference(image, features)) + self.features(features)
         for block in self.blocks:
             x = block(x)
-        found: Tensor = self.out(x)
-        return found
+        return self.out(x)
 
     def _with_noise(self, image: Tensor) -> Tensor:
         """Replaces pixels of some encoded images by uniform noise: each in a share that is drawn for the image."""

@@ -66,8 +66,7 @@ class Demo:
 
     def sample(self, count: int, rule: str, seed: int, condition: Any = None) -> Made:
         """Draws images. `condition` is one of `classes`, or a list of `attributes`; None for models without them."""
-        given = [condition] if self.attributes else condition
-        drawn = self.model.sample(count, rule=rule, seed=seed, condition=given)
+        drawn = self.model.sample(count, rule=rule, seed=seed, condition=[condition] if self.attributes else condition)
         return drawn.sheet(), f"{_counted(count, 'image')}, rule {rule}, seed {seed}"
 
     def colorize(self, image: Tensor, draws: int, rule: str, seed: int, condition: Any = None) -> Made:

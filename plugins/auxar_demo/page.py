@@ -83,13 +83,13 @@ def _picture(demo: Demo, uploads: Path, rule: gradio.Dropdown, seed: gradio.Numb
     if demo.classes:
         with gradio.Tab("Classify"):
             _action("classify", demo.classify, [image])
-    _prepare(demo, uploads, (upload, image, corner, part), (seen, target))
+    _prepare(demo, uploads, upload, image, corner, part, seen, target)
 
 
-def _prepare(demo: Demo, uploads: Path, controls: tuple[Any, ...], shown: tuple[Any, ...]) -> None:
+def _prepare(
+    demo: Demo, uploads: Path, upload: Any, image: Any, corner: Any, part: Any, seen: Any, target: Any
+) -> None:
     """Prepares an uploaded picture, and lets the user click two corners of the part that is drawn anew."""
-    upload, image, corner, part = controls
-    seen, target = shown
 
     def prepared(file: dict[str, Any] | None, part: Box) -> tuple[Any, ...]:
         # An earlier picture and corner are forgotten, also if the new picture cannot be read.
@@ -135,8 +135,7 @@ def _action(name: str, action: Callable[..., Made], inputs: list[Any], seed: gra
             picture, text = action(first, *values)
         except UserError as error:
             raise gradio.Error(str(error), duration=None, print_exception=False) from None
-        seconds = time.monotonic() - began
-        return ImageOps.expand(picture, (0, ROOM, 0, 0), fill="white"), f"{text}\n\n{seconds:.1f} s"
+        return ImageOps.expand(picture, (0, ROOM, 0, 0), fill="white"), f"{text}\n\n{time.monotonic() - began:.1f} s"
 
     done = button.click(answer, inputs, [drawn, about], **EVENT)
     if seed is not None:  # Another click draws other images.

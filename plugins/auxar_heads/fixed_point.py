@@ -59,8 +59,7 @@ def softplus(x: Tensor) -> Tensor:
 
 def tanh(x: Tensor, bits: int) -> Tensor:
     """tanh x with `TANH_BITS` bits after the binary point, for x with `bits` ≥ 8 bits: int64."""
-    size = x.abs().clamp(max=_WIDEST_TANH << bits)
-    found = _interpolated(_tanh(), size, bits - _SLOPE_BITS, x.device)
+    found = _interpolated(_tanh(), x.abs().clamp(max=_WIDEST_TANH << bits), bits - _SLOPE_BITS, x.device)
     return torch.where(x < 0, -found, found)
 
 

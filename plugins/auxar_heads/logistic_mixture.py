@@ -28,7 +28,7 @@ from auxar import (
 )
 from auxar.numerics import categorical, logistic
 from auxar_heads.fixed_point import MOST_LEVELS
-from auxar_heads.likelihoods import at_least_single, only_inside
+from auxar_heads.likelihoods import at_least_single
 from auxar_heads.logistic_mixture_frequencies import IntegerLogisticMixtureHead, grouped, references
 from auxar_samplers.engines import NativeForm
 
@@ -193,7 +193,8 @@ class LogisticMixtureHead(RestrictableHead):
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         known, value, mass = self._restricted(parameters, image, interval)
-        return only_inside((known + value).logsumexp(2) - (known + mass).logsumexp(2), image, interval)
+        nats = (known + value).logsumexp(2) - (known + mass).logsumexp(2)
+        return nats.masked_fill(interval.outside(image), -torch.inf)
 
     def draw_restricted(
         self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments, pixels: DrawnPixels
@@ -214,8 +215,7 @@ class LogisticMixtureHead(RestrictableHead):
             if adjustments.centers:
                 value = logistic.nearest_between(point, low, high, self.levels)
             else:
-                noise = uniforms[:, 2 * channel + 1, None]
-                value = logistic.draw_between(noise, point, width, low, high, self.levels)
+                value = logistic.draw_between(uniforms[:, 2 * channel + 1, None], point, width, low, high, self.levels)
             drawn.append(value.squeeze(1).to(torch.int64))
             pixels.take(channel, drawn[-1])
             if channel + 1 < self.channels:
@@ -260,8 +260,7 @@ class LogisticMixtureHead(RestrictableHead):
         (b, couplings, k, …), for k components and c channels.
         """
         logits, means, log_scales, couplings = grouped(at_least_single(parameters), self)
-        log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
-        return logits.squeeze(1), means, log_scales, torch.tanh(couplings)
+        return logits.squeeze(1), means, log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE), torch.tanh(couplings)
 
     @staticmethod
     def _coupled_mean(means: Tensor, couplings: Tensor, scaled: Tensor, channel: int) -> Tensor:

@@ -75,8 +75,7 @@ class IntegerLogisticMixtureHead(NativeIntegerHead):
         self.parameter_count = head.parameter_count
         self.uniform_count = self.restricted_uniform_count = self.channels
         self.understands = head.understands
-        bits = POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(self.components))
-        self.spare = max(0, bits - SUM_BITS)
+        self.spare = max(0, POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(self.components)) - SUM_BITS)
         self.log_of_unit = _log_of_unit(self.levels)
         self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
 
@@ -166,7 +165,6 @@ class _Parts:
 
 class _MixtureFrequencies(Frequencies):
     def __init__(self, head: IntegerLogisticMixtureHead, parameters: Tensor, adjustments: Adjustments) -> None:
-        self.head = head
         self.adjustments = adjustments
         logits, means, log_scales, couplings = grouped(parameters, head)
         self.levels = head.levels
@@ -200,8 +198,7 @@ class _MixtureFrequencies(Frequencies):
             sums = torch.where(empty, many - low, sums)
             total = torch.where(empty, count, parts.total[:, None])
             found = sums.clamp(min=0) * (TOTAL - least) // total + offset
-        found = torch.where(many > high, TOTAL, torch.where(many <= low, 0, found))
-        return found.view_as(value)
+        return torch.where(many > high, TOTAL, torch.where(many <= low, 0, found)).view_as(value)
 
     def take(self, value: Tensor) -> None:
         self.logits = self._logits(value, value)
@@ -262,16 +259,14 @@ class _MixtureFrequencies(Frequencies):
         given = logits + logarithm(mass.clamp(min=1))
         heaviest = given.amax(1, keepdim=True)
         if self.adjustments.min_weight:
-            lightest = torch.tensor(round(self.adjustments.min_weight * 2**POWER_BITS))
-            light = power(heaviest - given) < lightest
+            light = power(heaviest - given) < torch.tensor(round(self.adjustments.min_weight * 2**POWER_BITS))
         else:
             light = torch.zeros_like(given, dtype=torch.bool)
         if self.adjustments.centers:
             logits = given
         weights = power(logits.masked_fill(light, -(2**60)).amax(1, keepdim=True) - logits)
         weights = (weights >> (POWER_BITS - WEIGHT_BITS)).masked_fill(light, 0)
-        total = (weights * mass).sum(1) >> self.spare
-        return _Parts(weights, mode, anchor, start, total)
+        return _Parts(weights, mode, anchor, start, (weights * mass).sum(1) >> self.spare)
 
     def _sum_below(self, value: Tensor, parts: _Parts) -> Tensor:
         """The weighted sum of the probabilities of low … value − 1, with `SUM_BITS` bits: (n, m)."""

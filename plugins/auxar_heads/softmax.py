@@ -14,7 +14,7 @@ from torch import Tensor
 from auxar import Adjustments, DrawnPixels, ImageSpec, Interval, RestrictableHead
 from auxar.numerics import categorical
 from auxar_heads.fixed_point import MOST_LEVELS
-from auxar_heads.likelihoods import at_least_single, only_inside
+from auxar_heads.likelihoods import at_least_single
 from auxar_heads.softmax_frequencies import IntegerSoftmaxHead
 from auxar_samplers.engines import NativeForm
 
@@ -54,7 +54,7 @@ class SoftmaxHead(RestrictableHead):
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         inside = self._masked(self._logits(parameters), interval).log_softmax(2)
-        return only_inside(_of_values(inside, image), image, interval)
+        return _of_values(inside, image).masked_fill(interval.outside(image), -torch.inf)
 
     def initial_parameters(self, image: Tensor, centers: Tensor | None = None) -> Tensor:
         # Logarithms of the frequencies of all values. One is added to each count, so that no frequency is 0.

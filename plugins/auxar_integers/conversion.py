@@ -148,13 +148,10 @@ class Converter:
         if isinstance(module, Dropout):
             return self.values[node.args[0]]
         assert isinstance(module, Convolution)
-        return self._layer(str(node.target), module, node.args)
-
-    def _layer(self, name: str, layer: Convolution, args: Sequence[Any]) -> Sum:
-        sources = [self._quantity(each) for each in args if isinstance(each, fx.Node)]
-        if isinstance(layer, Pointwise) and layer.activation:
+        sources = [self._quantity(each) for each in node.args if isinstance(each, fx.Node)]
+        if isinstance(module, Pointwise) and module.activation:
             sources = [self._of_one(concat_elu, each) for each in sources]
-        return Sum((Term(self._name(name), layer, tuple(sources), sizes(args)),))
+        return Sum((Term(self._name(str(node.target)), module, tuple(sources), sizes(node.args)),))
 
     def _quantity(self, node: Any, *, is_output: bool = False) -> Quantity:
         """The value of a node as integers with a step. A sum is rounded when it is first needed."""
@@ -184,8 +181,7 @@ class Converter:
                 self.operations.append(Operation(total, None, (name, term.name)))
             name = total if name else term.name
         rounded = self._name(f"{name}:rounded")
-        module = Requantize(multiplier=multiplier, shift=shift, bound=bound)
-        self.operations.append(Operation(rounded, module, (name,)))
+        self.operations.append(Operation(rounded, Requantize(multiplier=multiplier, shift=shift, bound=bound), (name,)))
         return Quantity(rounded, 2.0**-exponent, bound, len(multiplier))
 
     # Functions --------------------------------------------------------------------------------------------------------

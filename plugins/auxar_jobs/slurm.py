@@ -33,6 +33,8 @@ YEAR = 366 * 24 * 60
 often it is requeued before, which is the right thing for jobs that continue their work."""
 ENDED = {"boot_fail", "cancelled", "completed", "deadline", "failed", "lost", "node_fail", "out_of_memory", "timeout"}
 """Slurm's states of jobs that have ended, and `lost` for a job that it does not know any more."""
+QUEUE = ("squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i %T")
+"""The command that lists the user's jobs that are in the queue or have ended lately: numbers and states."""
 
 
 @attrs.define
@@ -102,14 +104,8 @@ def wait_for(jobs: Sequence[Launched]) -> list[Launched]:
     states = {job.name: "submitted" for job in jobs}
     while not ENDED.issuperset(states.values()):
         time.sleep(PAUSE)
-        queue = _queue()
-        if queue is not None:  # Else Slurm's controller does not answer, for example because it is started again.
+        done = subprocess.run(QUEUE, capture_output=True, text=True)
+        if not done.returncode:  # Else Slurm's controller does not answer, for example because it is started again.
+            queue = dict(line.lower().split() for line in done.stdout.splitlines())
             states = {name: queue.get(name, old if old in ENDED else "lost") for name, old in states.items()}
     return checked([attrs.evolve(job, state=states[job.name]) for job in jobs])
-
-
-def _queue() -> dict[str, str] | None:
-    """The states of the user's jobs that are in the queue or have ended lately, by number; None without an answer."""
-    command = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i %T"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return None if done.returncode else dict(line.lower().split() for line in done.stdout.splitlines())

@@ -68,8 +68,7 @@ class SameSizeEmbedding(InitializedEmbedding):
         self.start = Conv2d(view.channels + 1, filters)
         self.down = nn.ModuleList(Group(blocks, filters, dropout) for _ in range(3))
         self.shrink = nn.ModuleList(Conv2d(filters, filters, stride=2) for _ in range(2))
-        sizes = (blocks, blocks + 1, blocks + 1)
-        self.up = nn.ModuleList(Group(size, filters, dropout, rising=True) for size in sizes)
+        self.up = nn.ModuleList(Group(size, filters, dropout, rising=True) for size in (blocks, blocks + 1, blocks + 1))
         self.grow = nn.ModuleList(TransposedConv2d(filters, filters) for _ in range(2))
         self.out = Conv2d(filters, filters)
 
@@ -124,5 +123,4 @@ class EnlargingEmbedding(InitializedEmbedding):
         x = self.third(self.second(x, coarse), coarse)
         x = self.grow(x, self.view.height, self.view.width)
         x = self.enlarge(self.fourth(x, fine), self.image.height, self.image.width)
-        x = self.fifth(x, [])
-        return self.out(x)
+        return self.out(self.fifth(x, []))

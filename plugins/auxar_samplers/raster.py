@@ -36,8 +36,7 @@ class RasterSampler(Sampler):
             for place in sorted(range(height * width), key=lambda place: place // width * lag + place % width):
                 row, column = divmod(place, width)
                 parameters = network(network.encode(image), features)[:, :, row, column]
-                places = torch.tensor([place], device=device)
-                image[:, :, row, column] = ask(source, places, parameters, channels)[0]
+                image[:, :, row, column] = ask(source, torch.tensor([place], device=device), parameters, channels)[0]
         check_drawn(source, image, network.image)
         return image
 

@@ -120,8 +120,7 @@ class _Compiler:
         """Instructions that copy pixel-by-pixel values into rings, for the rows below. `row` is the row's phase."""
         for value, ring in self.storage.by_row.items():
             if self.plan.by_pixel(value) and row % self.plan.strides[value] == 0:
-                source = self.storage.by_pixel[value]
-                yield Keep(ring, source, -self.plan.leads[value], self.storage.row_clock(value))
+                yield Keep(ring, self.storage.by_pixel[value], -self.plan.leads[value], self.storage.row_clock(value))
 
     def _fill(self, row: int) -> None:
         """Fills the tables of side inputs for an image row, at every stride that divides the row's index."""

@@ -140,10 +140,9 @@ def graph_of(network: CausalNetwork | NetworkEmbedding, error: type[Exception]) 
 
     It is traced in evaluation mode. Raises an exception of the type `error` if it cannot be traced.
     """
-    is_network = isinstance(network, CausalNetwork)
     constants = {"features": None} if isinstance(network, CausalNetwork) and not network.features_channels else None
     try:
         with evaluating(network):
-            return Tracer("forward" if is_network else "features").trace(network, constants)
+            return Tracer("forward" if isinstance(network, CausalNetwork) else "features").trace(network, constants)
     except Exception as reason:  # Tracing runs the network's own code, which may raise any exception.
         raise error(f"{type(network).__name__} cannot be traced: {reason}") from reason

@@ -226,8 +226,7 @@ class _Compiler:
             for up, weight in term.rows:
                 # Each kernel row reads one window, with its columns concatenated along the channels.
                 delay = self.schedule.delay(value, term.source, up, term.columns[0])
-                window = self._window(term.source, delay, up, weight.shape[2])
-                yield window, weight.permute(2, 1, 0).flatten(0, 1)
+                yield self._window(term.source, delay, up, weight.shape[2]), weight.permute(2, 1, 0).flatten(0, 1)
 
     def _operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
         if isinstance(argument, Value):

@@ -33,6 +33,7 @@ SOURCES = tuple(sorted(path for path in Path(__file__).parent.iterdir() if path.
 # -fno-math-errno and -fno-trapping-math let the compiler vectorize loops with rounding and comparisons. Unlike
 # -ffast-math, they do not change the order of sums.
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-pthread", "-fPIC", "-shared")
+X86_FLAGS = ("-march=native", "-mprefer-vector-width=512")
 NUMBER, ADDRESS = ctypes.c_int64, ctypes.c_void_p
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "names": (ctypes.c_char_p, (NUMBER,)),
@@ -83,7 +84,8 @@ def attempt(code: str | Path, name: str) -> ctypes.CDLL | str:
     compiler = named or [found for found in map(shutil.which, ("c++", "g++", "clang++")) if found][:1]
     if not compiler:
         return "no C++ compiler was found; install c++, g++ or clang++, or set CXX"
-    flags = [*FLAGS, *(machine or _machine_flags())]
+    usual = X86_FLAGS if platform.machine() in ("x86_64", "AMD64") else ("-mcpu=native",)
+    flags = [*FLAGS, *(machine or usual)]
     files, text = SOURCES, ""
     arguments = [str(one) for one in SOURCES if one.suffix == ".cpp"]
     if isinstance(code, Path):
@@ -195,12 +197,6 @@ def _compiled(command: list[str], code: str) -> bytes:
             return path.read_bytes()
     except OSError as error:
         raise BrokenError(f"the C++ compiler {command[0]} cannot be run: {error}") from error
-
-
-def _machine_flags() -> list[str]:
-    if platform.machine() in ("x86_64", "AMD64"):
-        return ["-march=native", "-mprefer-vector-width=512"]
-    return ["-mcpu=native"]
 
 
 def _processor() -> str:

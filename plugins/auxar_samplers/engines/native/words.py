@@ -23,8 +23,7 @@ def packed_weights(library: ctypes.CDLL, weight: Tensor, kept: Kept) -> Any:
     if inputs > library.most_inputs_of_words():
         return None
     weight = weight.contiguous()
-    room = torch.zeros(library.bytes_of_weights(inputs, outputs), dtype=torch.uint8)
-    words = structures.Words(kept.address(room))
+    words = structures.Words(kept.address(torch.zeros(library.bytes_of_weights(inputs, outputs), dtype=torch.uint8)))
     if not library.pack_weights(weight.data_ptr(), inputs, outputs, ctypes.addressof(words)):
         return None
     return words
