@@ -166,10 +166,6 @@ def open_source(
 
 def _open_local(path: Path, config: DataConfig, condition: ConditionConfig | None) -> Source:
     path, where = path.expanduser().resolve(), config.path
-    if config.config is not None:
-        raise UserError(
-            f"data.config: only data sets of the Hugging Face Hub have configurations; {where} is on this machine"
-        )
     if path.is_file() and path.suffix.lower() != ".parquet":
         expected = "a folder of images or a .parquet file; `auxar.write_dataset` makes a folder of arrays"
         raise UserError(f"data.path: {where} is a file; expected {expected}")
@@ -177,6 +173,8 @@ def _open_local(path: Path, config: DataConfig, condition: ConditionConfig | Non
         raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))
     if not parquet:
+        if config.config is not None:
+            raise UserError(f"data.config: {where} is a folder of image files, which has no configurations")
         return Source(where, folder_splits(path, config.train, config.streaming, condition), path)
     check_not_beside(condition, where)
     rows = open_parquet(path, parquet, config, where, condition)

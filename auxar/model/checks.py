@@ -47,15 +47,14 @@ def check_causal(factor: Factor) -> None:
 
 
 @torch.no_grad()
-def check_view(factor: Factor, image: Tensor, view: Tensor | None) -> None:
+def check_view(factor: Factor, image: Tensor, view: Tensor) -> None:
     """Checks the view of a factor on images, integers (b, *factor.image.shape), whose views are `view`.
 
     Raises `UserError` if it changes its argument, if its values are outside of its range, if it gives other values at a
     second call with further images, or if a decoder is restricted and values of the images lie outside of the intervals
     of their view.
     """
-    if view is None or factor.view is None:
-        return
+    assert factor.view is not None
     name = f"factor {factor.name}: the view {type(factor.view).__name__}"
     advice = "`auxar.testing.check_view` shows where"
     other = factor.image.levels - 1 - image

@@ -11,10 +11,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from auxar.model import Embedding, ImageSpec
+from auxar.model import Embedding, ImageSpec, NetworkEmbedding
 from auxar.testing.examples import SCALES, SEEDS, random_images, randomized
-from auxar.testing.laws import broken, check_built, check_count, check_tensor, fitting, search
+from auxar.testing.laws import broken, check_built, check_count, check_equal, check_tensor, fitting, search
 from auxar.testing.modules import (
+    CLOSE,
     Trained,
     check_any_size,
     check_narrow,
@@ -61,6 +62,7 @@ def check_embedding(
     - `state`: no method changes torch's gradient mode or default dtype, or, in evaluation mode, draws from or seeds
       torch's random numbers.
     - `view`: features depend on the view.
+    - `integers`: `encode` of a `NetworkEmbedding` returns `encode_integers` times `encoded.step`.
     - `any_size`: `at` gives the embedding of another size with the same weights, or, if `any_size` is False, raises
       `UserError`.
     - `save`: loading saved weights restores the features exactly, also after `initialize`.
@@ -88,6 +90,10 @@ def check_embedding(
         found = check_values(model, seed)
         if all(torch.equal(features, found[0]) for features in found):
             broken("view", "black, white, checkerboard and noise views all have the same features", view=pair[0])
+        if isinstance(model.module, NetworkEmbedding):
+            own, view = model.module, random_images(3, pair[0], seed)
+            message = "encode must return the values of encode_integers times encoded.step"
+            check_equal("integers", message, own.encode(view), own.encode_integers(view) * own.encoded.step, CLOSE)
         check_saved(model, built(pair), seed)
 
     search(check, EXAMPLES, pair=st.sampled_from(chosen), seed=SEEDS, size=SCALES)

@@ -27,7 +27,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
 
     - `adjustments`: the rule has the same `Adjustments` each time for a depth
     - `meaning`: `changes` returns a list of texts, which is empty if and only if the rule draws exact samples at all
-      depths
+      depths. A rule that differs between depths, or has an operation or a guidance, has its own method
     - `operation`: at least one head is given for a rule with an operation. The operation returns parameters of the same
       shape and dtype, without NaN and with a finite number for each pixel
     - `guidance`: the guidance returns logits of the same shape and dtype, at least one of them finite for each pixel,
@@ -38,7 +38,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
     - `state`: nothing that other code shares is changed
     - `runs`: nothing else fails
     """
-    exact = True
+    exact, usual = True, type(rule).changes is Rule.changes
     for depth in range(DEPTHS):
         with calling("a rule"):
             first, again = rule.adjustments(depth), rule.adjustments(depth)
@@ -46,6 +46,12 @@ def check_rule(rule: Rule, *heads: Head) -> None:
         if not isinstance(first, Adjustments) or first != again:
             message = f"expected Adjustments that are equal for equal depths, got {first} and {again}"
             broken("adjustments", message, depth=depth)
+        if usual and (first != rule.adjustments(0) or operation is not None or guidance is not None):
+            broken(
+                "meaning",
+                "captions describe the adjustments at depth 0 alone; replace the method `changes`",
+                depth=depth,
+            )
         exact = exact and first == Adjustments() and operation is None and guidance is None
         if operation is not None and not heads:
             broken("operation", "the rule has an operation; give check_rule heads whose parameters it changes")

@@ -17,6 +17,7 @@ from auxar.files import remove
 from auxar.leftovers import unfinished
 from auxar.locks import holder
 from auxar.model import Chain, Factor
+from auxar.model.checks import check_view
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder
@@ -50,6 +51,10 @@ def at_crops(model: Chain, factor: Factor, data: DataSets, recipe: Recipe) -> tu
     own = attrs.evolve(own, train=attrs.evolve(own.train, image=image, crops=crops))  # type: ignore[misc]
     (factor,) = (other for other in model.all_factors if other.name == factor.name)
     return model, factor, attrs.evolve(data, own={factor.name: own})
+
+
+CHECKED = 16
+"""Number of held-out images on which all views are checked before a factor is trained."""
 
 
 @attrs.frozen(eq=False)
@@ -90,6 +95,10 @@ class FactorTraining:
         torch.manual_seed(self.recipe.training.seed)
         model = build_model(self.recipe)
         check_saved(self.run, model.all_factors)
+        if self._missing(names):
+            views = model.views(self.data.heldout.first_examples(CHECKED).image)
+            for factor, image, view in zip(model.factors, views, views[1:], strict=False):
+                check_view(factor, image, view)
         waiting = Waiting()
         while missing := self.processes.from_main(self._missing(names)):
             # The coarsest factor is trained first: it is usually the fastest, so problems with the data show up early.

@@ -24,7 +24,7 @@ from auxar.data.sets import DataSets
 from auxar.errors import UserError, naming
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor, recomputing
-from auxar.model.checks import check_causal, check_view
+from auxar.model.checks import check_causal
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.threads import ThreadChoice, threads
 from auxar.recipe import Recipe, read_recipe
@@ -187,7 +187,6 @@ class FactorLoop:
         torch.manual_seed(seed_of(self.config.seed, "initialization", self.factor.name))
         batch = next(self._batches(range(1), batch_size=self.config.initialization_images, processes=1, rank=0))
         image, view, condition = self._inputs(batch)
-        check_view(self.factor, image, view)
         self.factor.train()
         with torch.no_grad():
             self.factor.initialize(image, view, condition)

@@ -10,7 +10,7 @@ from auxar import Embedding, HeadChoice, ImageSpec, at_most, positive
 from auxar_convnet.embedding import ConvEmbedding
 from auxar_convnet.network import ConvNetwork
 from auxar_heads import logistic_mixture
-from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS, built, enlargement, rate
+from auxar_pixelcnn.components import MOST_BLOCKS, MOST_FILTERS, built, enlargement, options, rate
 
 
 @attrs.frozen
@@ -59,4 +59,4 @@ def embedding(config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec) ->
 
     Raises `UserError` if the height or width of the image is no multiple of the view's.
     """
-    return ConvEmbedding(config, view, image, enlargement(view, image))
+    return ConvEmbedding(view, image, factor=enlargement(view, image), **options(config))

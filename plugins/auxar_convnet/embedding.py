@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import attrs
 import torch
@@ -14,9 +13,6 @@ from auxar_convnet.network import ResidualBlock
 from auxar_layers.convolution_gradients import Pair, pair
 from auxar_layers.convolutions import Conv2d, UpsamplingConv2d
 from auxar_pixelcnn.embedding import InitializedEmbedding
-
-if TYPE_CHECKING:
-    from auxar_convnet.components import ConvEmbeddingConfig
 
 
 class ConvEmbedding(InitializedEmbedding):
@@ -29,8 +25,18 @@ class ConvEmbedding(InitializedEmbedding):
     marks_pixels = True
     compiles = False
 
-    def __init__(self, config: ConvEmbeddingConfig, view: ImageSpec, image: ImageSpec, factor: Pair) -> None:
-        filters, hidden, grid = config.filters, config.hidden, config.grid
+    def __init__(
+        self,
+        view: ImageSpec,
+        image: ImageSpec,
+        *,
+        factor: Pair,
+        filters: int,
+        hidden: int,
+        blocks: int,
+        dropout: float,
+        grid: int,
+    ) -> None:
         super().__init__(view, image, image.channels + filters)
         self.grid = [grid // each for each in pair(factor)]
         """Rows and columns of the view that a square of the grid covers."""
@@ -40,8 +46,7 @@ class ConvEmbedding(InitializedEmbedding):
         self.enlarge = UpsamplingConv2d(inputs, image.channels, factor=factor, normalized=False)
         self.start = Conv2d(inputs, filters, normalized=False)
         self.blocks = nn.ModuleList(
-            ResidualBlock(filters, hidden, config.dropout, Conv2d(filters, hidden, normalized=False))
-            for _ in range(config.blocks)
+            ResidualBlock(filters, hidden, dropout, Conv2d(filters, hidden, normalized=False)) for _ in range(blocks)
         )
         self.out = UpsamplingConv2d(filters, filters, factor=factor, normalized=False)
         self._start_enlarging()

@@ -134,6 +134,9 @@ def _ranges(
         for name, part in parts.items():
             values = given[name]
             assert values is not None
+            integers = part.encode_integers(values[rows]) * part.encoded.step
+            if not torch.allclose(part.encode(values[rows]).double(), integers, atol=1e-5):
+                raise NoIntegersError(f"{type(part).__name__}: `encode` is not `encode_integers` times `encoded.step`")
             features.append(part.repeated(of_parts[name].add(values[rows])))
             largest = max(largest, float(features[-1].abs().max()))
         ranges.add(image[rows], torch.cat(features, 1) if features else None)

@@ -118,7 +118,6 @@ def test_column_types_that_are_refused(tmp_path, kind):
 def test_choice_of_the_column(tmp_path):
     file = write(tmp_path / "set.parquet", {"image": ONE, "thumb": pa.array(FILES[::-1]), "label": NAMES})
     assert "has 2 columns with images; set data.column to one of them" in refusal(file)
-    assert refusal(file, config="a").startswith("data.config: only data sets of the Hugging Face Hub have")
     assert "has no column 'thumbs'; did you mean 'thumb'? (known: image, label, thumb)" in refusal(
         file, column="thumbs"
     )

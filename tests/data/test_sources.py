@@ -200,6 +200,7 @@ def test_broken_images_end_the_run_or_are_skipped_and_only_they_are_tried_again(
     write_numbered(tmp_path, 12)
     (tmp_path / "003.png").write_bytes(b"no image")
     (tmp_path / "008.png").write_bytes((tmp_path / "008.png").read_bytes()[:60])
+    assert refusal(tmp_path, config="a").endswith(" is a folder of image files, which has no configurations")
     text = refusal(tmp_path)
     assert text.startswith(f"data.path: 003.png (and 1 more) in the split 'train' of {tmp_path} cannot be read as an")
     assert "set data.broken = 'skip'" in text

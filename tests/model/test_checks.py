@@ -88,7 +88,8 @@ def parts(monkeypatch):
 def test_a_wrong_view_is_refused_before_training(pictures, tmp_path, view, support, message):
     torch.manual_seed(0)
     table = tiny(pictures, stage__0__view={"name": view}, stage__0__support=support)
-    found = said(run, tmp_path / "run", table, only=["stage0"])
+    found = said(run, tmp_path / "run", table, only=["prior", "stage0"] if message else ["stage0"])
+    assert bool(message) == (not [*tmp_path.glob("run/factors/*/*.safetensors")])
     assert message in found
     assert bool(found) == bool(message)
 

@@ -10,6 +10,9 @@ from torch import nn
 
 from auxar.model import ImageSpec
 from auxar.testing import check_embedding
+from auxar_convnet.components import ConvEmbeddingConfig
+from auxar_convnet.embedding import ConvEmbedding
+from auxar_pixelcnn.components import enlargement, options
 
 
 def features(law, forward=None, **edits):
@@ -85,6 +88,15 @@ MUTANTS = {
         "save", lambda self, right, view: right(view) - self.mean, mean=0.0, initialize=mean_first
     ),
 }
+
+
+def test_integers_that_are_not_those_of_encode_are_caught():
+    kind = mutant(ConvEmbedding, encode_integers=then(lambda found: found.flip(3)))
+
+    def build(config, view, image):
+        return kind(view, image, factor=enlargement(view, image), **options(config))
+
+    breaks("integers", check_embedding, build, ConvEmbeddingConfig(filters=4, hidden=4, blocks=1))
 
 
 @pytest.mark.parametrize(("law", "kind"), cases(MUTANTS))

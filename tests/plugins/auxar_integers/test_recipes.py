@@ -14,6 +14,7 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.files import read_checksum, read_tensors, write_tensors
+from auxar.model import NetworkEmbedding
 from auxar.report.summary import MeasuredRun, summary_lines
 
 
@@ -176,6 +177,15 @@ def test_an_evaluation_of_other_integers_is_not_current(finished):
     assert MeasuredRun(finished).summary.others == []
     auxar.evaluate(finished)
     assert len(MeasuredRun(finished).summary.others) == 1
+
+
+def test_an_embedding_that_encodes_other_integers_is_refused(finished, monkeypatch):
+    for path in (finished / "integer.json", *finished.glob("factors/*/integer.safetensors")):
+        path.unlink()
+    right = NetworkEmbedding.encode_integers
+    monkeypatch.setattr(NetworkEmbedding, "encode_integers", lambda self, view: right(self, view.flip(3)))
+    with pytest.raises(UserError, match=r"stage0 cannot be converted .*: `encode` is not `encode_integers`"):
+        auxar.integers(finished, images=1)
 
 
 def test_files_of_others_are_not_replaced_in_the_folder_of_a_model(tmp_path, monkeypatch):
