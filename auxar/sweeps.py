@@ -33,6 +33,8 @@ MOST_RUNS = 1000
 """Maximum number of runs of a sweep."""
 Load = Callable[[Sequence[str]], Recipe]
 """Loads a recipe with `key=value` settings."""
+Values = Mapping[str, list[Any]]
+"""The values of each key of a sweep."""
 
 
 def run_all(
@@ -110,12 +112,7 @@ def _parsed(text: str) -> tuple[str, list[Any]]:
 
 
 def _runs(
-    load: Load,
-    folder: Path,
-    settings: Sequence[str],
-    values: Mapping[str, list[Any]],
-    seeds: int | None,
-    only: Sequence[str],
+    load: Load, folder: Path, settings: Sequence[str], values: Values, seeds: int | None, only: Sequence[str]
 ) -> Iterator[tuple[str, list[str]]]:
     """Yields the name and the settings of every run, after a check of its recipe, and of the images if it is new.
 

@@ -21,7 +21,7 @@ from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.decoding import BrokenImage
 from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
-from auxar.draw.forms import images_at, picture_of
+from auxar.draw.forms import images_at, integers, picture_of
 from auxar.errors import UserError, naming, shown
 from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating
 from auxar.model.condition import CONDITION_KINDS
@@ -212,7 +212,7 @@ def as_conditions(value: Any, condition: Condition | None, reader: ConditionRead
     if isinstance(value, np.ndarray):
         # Arrays of names or of Python objects are lists of them.
         is_integers = value.dtype.kind in "iub"
-        value = torch.from_numpy(np.ascontiguousarray(value).astype(np.int64)) if is_integers else value.tolist()
+        value = integers(value.astype(np.int64), 0, "condition") if is_integers else value.tolist()
         if is_integers:  # In tensors, -1 stands for the null condition, but not in arrays, as in data sets.
             condition.spec.check_range(value, "condition")
     if isinstance(value, Tensor):

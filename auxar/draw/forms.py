@@ -162,6 +162,8 @@ def integers(array: Tensor | np.ndarray, levels: int, what: str) -> Tensor:
 
     Raises `UserError`, beginning with `what`, for other types. `levels` is the number of levels in the message.
     """
+    if isinstance(array, np.ma.MaskedArray):
+        raise UserError(f"{what}: expected an array without a mask; replace its masked values with `filled`")
     if isinstance(array, np.ndarray) and array.dtype.kind in "iu":
         # Arrays with negative strides, such as mirrored ones, and arrays that cannot be written are copied.
         array = torch.from_numpy(np.array(array, np.uint8 if array.dtype == np.uint8 else np.int64))

@@ -26,6 +26,7 @@ from auxar.draw.saving import save_as_run
 from auxar.errors import UserError
 from auxar.model import Chain, Condition, Factor, FactorLogProb, ImageSpec, device_of, summary
 from auxar.recipe import Recipe
+from auxar.recipe.schema import MOST_SAMPLES
 from auxar.runs.history import Origin
 from auxar.runs.layout import RunFolder
 
@@ -222,11 +223,13 @@ class ImageModel:
     def conditions(self, value: Any, count: int) -> Tensor | None:
         """The condition of each of `count` images as integers: int64, (count, *condition.spec.shape).
 
-        `value` is one condition for all images, or one for each, as `sample` describes them. The result is None for the
-        null condition. Raises `UserError` if a condition does not fit, or if there is neither one nor `count` of them.
+        `value` is one condition for all images, or one for each, as `sample` describes them. The null condition has -1
+        in all entries. The result is None if `value` is None. Raises `UserError` if a condition does not fit, or if
+        there is neither one nor `count` of them.
         """
         any_size.check_default_device(self)
-        return as_conditions(value, self.condition, reader_of(self.condition, self.recipe)).for_each(count)
+        found = as_conditions(value, self.condition, reader_of(self.condition, self.recipe))
+        return found.for_each(as_integer(count, "count", 0, MOST_SAMPLES))
 
     def sample_conditions(self, n: int = 1, *, seed: int = 0, first: int = 0) -> Conditions:
         """Draws `n` conditions from p(y), for models whose recipe has `condition.prior`.

@@ -108,8 +108,6 @@ def pictures_of(images: Any, what: str = "images") -> Iterator[tuple[Any, str]]:
     """
     for source, label in parts_of(images, what):
         array = source.tensor if isinstance(source, Images) else source
-        if isinstance(array, np.ma.MaskedArray):
-            raise UserError(f"{label}: expected an array without a mask; replace its masked values with `filled`")
         if isinstance(array, Tensor | np.ndarray):
             yield from ((picture, f"{label}: picture {at}") for at, picture in enumerate(pictures_in(array, label)))
         else:

@@ -89,7 +89,9 @@ def check_samples(folder: Path, key: str | None = None, replace: bool = True) ->
     for path, is_sample in samples.items():
         # Other folders are allowed: they hold samples of other rules and seeds. Another process may rename a file.
         if not is_sample and path.name not in (LOCK, HOLDER) and kind(path) not in (None, FOLDER):
-            raise UserError(f"{path} is not a sample of an earlier call; choose an empty folder with --out")
+            raise UserError(
+                f"{path} is not a sample of an earlier call; move it away, or choose an empty folder with --out"
+            )
     if own not in (None, key):
         if (user := user_of_work(folder, str(own))) is not None:
             raise UserError(f"{folder} is in use: {user} draws other samples into it; choose another folder with --out")

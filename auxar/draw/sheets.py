@@ -24,6 +24,8 @@ IMAGE_SIDE = 128
 """Maximum longer side of an enlarged image, in pixels. Small images are enlarged by whole numbers."""
 SHEET_WIDTH = 896
 """Maximum total width of the enlarged images of a row, in pixels, without margins."""
+MOST_COLUMNS = 10_000
+"""Maximum number of columns of a sheet."""
 TITLE = 18
 """Height of a line of text, in pixels."""
 LETTER = 8
@@ -59,7 +61,7 @@ def sheet(images: Tensor, spec: ImageSpec, columns: int | None = None, zoom: int
 
     Without `columns`, the sheet is about square. Raises `UserError` as `labeled` does.
     """
-    columns = sheet_columns(len(images), spec) if columns is None else as_integer(columns, "columns", 1)
+    columns = sheet_columns(len(images), spec) if columns is None else as_integer(columns, "columns", 1, MOST_COLUMNS)
     return labeled([("", images[column::columns], spec) for column in range(columns)], zoom=zoom)
 
 

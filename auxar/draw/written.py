@@ -21,7 +21,7 @@ from auxar.data.decoding import BrokenImage, eight_bit, opened
 from auxar.data.writing import encode, new_folder, picture_schema
 from auxar.draw.images import Images
 from auxar.draw.inputs import pictures_of
-from auxar.errors import UserError, did_you_mean
+from auxar.errors import UserError, did_you_mean, is_unicode
 from auxar.progress import BAR_DELAY, progress_bar
 
 SPLITS = ("train", "test", "validation")
@@ -80,6 +80,8 @@ def _items(images: Any, what: str) -> Iterator[Labeled]:
     are_pairs = isinstance(images, Sequence) and len(images) > 0 and isinstance(images[0], tuple)
     """Yields the pictures of a split, with their labels or None."""
     if isinstance(images, tuple) and len(images) == 2 and isinstance(images[1], Sequence | np.ndarray | Tensor):
+        if isinstance(images[1], str | bytes) or getattr(images[1], "ndim", 1) != 1:
+            raise UserError(f"{what}: expected a list with a label for each image, got {described(images[1])}")
         pictures, labels = list(pictures_of(images[0], what)), list(images[1])
         if len(pictures) != len(labels):
             raise UserError(f"{what}: expected a label for each image, got {len(labels)} for {len(pictures)}")
@@ -118,7 +120,7 @@ def _pixels(picture: Any, what: str) -> np.ndarray:
 
 
 def _label(label: Any, what: str) -> int | str:
-    if isinstance(label, str):
+    if isinstance(label, str) and is_unicode(label):
         return str(label)
     try:
         return operator.index(label)

@@ -16,7 +16,7 @@ import torch
 from auxar.errors import UserError
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness, FactorFacts
-from auxar.evaluation.stored import read_evaluation
+from auxar.evaluation.stored import is_of_others, read_evaluation
 from auxar.files import DamagedFile, is_file
 from auxar.model import FLOAT
 from auxar.model.factor import CONDITION_FACTOR
@@ -86,6 +86,8 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
         evaluation = read_evaluation(file)
     except DamagedFile as error:
         raise _outdated(run, str(error)) from None
+    if is_of_others(evaluation, run):
+        raise _outdated(run, f"{file} is an evaluation of other weights than those in {run.name}")
     if arithmetic != FLOAT and evaluation.digests != ConvertedFactors(run, arithmetic).digests:
         raise UserError(
             f"{file} is an evaluation of other weights than those in {run.name}; run `auxar integers {run.name}`, and "

@@ -50,8 +50,15 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def evaluation_of(run: RunFolder) -> Evaluation | None:
-    """The evaluation of a run; None if there is none."""
-    return read_evaluation(run.evaluation) if is_file(run.evaluation) else None
+    """The evaluation of a run; None if there is none, or if it is of other weights than the present ones."""
+    found = read_evaluation(run.evaluation) if is_file(run.evaluation) else None
+    return None if found is None or is_of_others(found, run) else found
+
+
+def is_of_others(evaluation: Evaluation, run: RunFolder) -> bool:
+    """Whether the present weights of a factor are others than those that were evaluated."""
+    checksums = evaluation.checksums.items()
+    return any(is_file(file := run.weights(name)) and read_checksum(file) != found for name, found in checksums)
 
 
 def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:

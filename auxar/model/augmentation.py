@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from auxar.arguments import as_integer
 from auxar.errors import UserError, naming, shown
 from auxar.model.condition import Condition
 from auxar.model.image import ImageSpec
@@ -73,7 +74,7 @@ def check_augmentations(augment: Sequence[Augmentation], image: ImageSpec, condi
             raise UserError(f"expected each augmentation once, got {each.name} twice")
         names.append(each.name)
         with naming(each.name):
-            each.variants(image)
+            as_integer(each.variants(image), "variants", 1)
             if condition is not None:
                 each.changes(condition, image)
 

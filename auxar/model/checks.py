@@ -1,4 +1,4 @@
-"""Checks that a run makes of networks and views, because a mistake in them would give wrong figures without an error.
+"""Checks that a run makes of plugins, because a mistake in them would give wrong figures without an error.
 
 The contract checks of `auxar.testing` are far more thorough, and show examples.
 """
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
+from auxar.model.augmentation import MOST_VARIANTS, Augmentation
 from auxar.model.factor import Factor
+from auxar.model.image import ImageSpec
 
 NOISE = 0.1
 """Standard deviation of the noise that is added to weights."""
@@ -21,7 +23,7 @@ ROUNDING = 1e-3
 
 @torch.no_grad()
 def check_causal(factor: Factor) -> None:
-    """Raises `UserError` if a prediction of the factor's network depends on its own pixel or on a later one.
+    """Raises `UserError` if a prediction of the factor's network depends on its own pixel, a later one or other images.
 
     Weights get noise, because weights that are 0 before the training would hide what a network reads. A factor whose
     distribution is no causal network, or in integers, is not checked.
@@ -38,12 +40,48 @@ def check_causal(factor: Factor) -> None:
     after = torch.where(later, (before + spec.levels // 2) % spec.levels, before)
     shape = (1, network.features_channels, spec.height, spec.width)
     features = torch.randn(shape, generator=random) if network.features_channels else None
-    one, two = (network(network.encode(image), features).flatten(2)[..., : place + 1] for image in (before, after))
-    if bool(((one - two).abs() > ROUNDING * (1 + one.abs())).any()):
-        raise UserError(
-            f"factor {factor.name}: the network {type(network).__name__} is not causal: a prediction depends on its "
-            "own pixel or on a later one, so figures would be no likelihoods; `auxar.testing.check_network` shows where"
-        )
+
+    def predicted(*images: Tensor) -> Tensor:
+        own = None if features is None else features.expand(len(images), -1, -1, -1)
+        found: Tensor = network(network.encode(torch.cat(images)), own)
+        return found[:1].flatten(2)[..., : place + 1]
+
+    one = predicted(before)
+    for others, what in (
+        ((after,), "is not causal: a prediction depends on its own pixel or on a later one"),
+        ((before, spec.levels - 1 - before), "mixes images: a prediction depends on the other images of a batch"),
+    ):
+        if bool(((predicted(*others) - one).abs() > ROUNDING * (1 + one.abs())).any()):
+            raise UserError(
+                f"factor {factor.name}: the network {type(network).__name__} {what}, so figures would be no "
+                "likelihoods; `auxar.testing.check_network` shows where"
+            )
+
+
+@torch.no_grad()
+def check_augmentation(augmentation: Augmentation, images: Tensor, spec: ImageSpec) -> None:
+    """Checks the variants of images, integers (b, *spec.shape).
+
+    Raises `UserError` if variant 0 is another image, if the augmentation changes its argument, or if a variant has
+    another shape, dtype or range than the image, or depends on the other images or on chance.
+    """
+    for variant in range(min(augmentation.variants(spec), MOST_VARIANTS)):
+        found = augmentation(given := images.clone(), variant)
+        alike = isinstance(found, Tensor) and (found.shape, found.dtype) == (images.shape, images.dtype)
+        alone = [augmentation(image[None].clone(), variant) for image in images] if alike else []
+        for is_wrong, what in (
+            (not torch.equal(given, images), "changes its argument"),
+            (not alike, "must return a tensor of the shape and dtype of the images"),
+            (
+                alike and not 0 <= int(found.min()) <= int(found.max()) < spec.levels,
+                "gives values outside of the range",
+            ),
+            (alike and not variant and not torch.equal(found, images), "changes images that it must leave as they are"),
+            (alike and not torch.equal(torch.cat(alone), found), "gives other values for images alone than in a batch"),
+        ):
+            if is_wrong:
+                told = f"the augmentation {type(augmentation).__name__} {what} (variant {variant})"
+                raise UserError(f"{told}; `auxar.testing.check_augmentation` shows where")
 
 
 @torch.no_grad()
@@ -62,11 +100,11 @@ def check_view(factor: Factor, image: Tensor, view: Tensor) -> None:
     if not torch.equal(given, other):
         raise UserError(f"{name} changes its argument; {advice}")
     ends = torch.stack([torch.zeros_like(other[0]), torch.full_like(other[0], factor.image.levels - 1)])
-    found, levels = factor.view_of(torch.cat([image, other, ends])), factor.view.view.levels
+    found, levels = factor.view_of(torch.cat([image, other, ends]).long()), factor.view.view.levels
     low, high = int(found.min()), int(found.max())
     if low < 0 or high >= levels:
         raise UserError(f"{name} gives values {low} … {high}, but its range is 0 … {levels - 1}; {advice}")
-    if not torch.equal(found[: len(image)], view):
+    if not torch.equal(found[: len(image)], view.long()):
         raise UserError(f"{name} gives other values for the same images at a second call, in another batch; {advice}")
     if factor.restricted and (images := factor.given(view)) is not None:
         outside = int(images.interval(image.long()).outside(image).sum())

@@ -87,8 +87,8 @@ def load_recipe_of_run(
     text = _text(path)
     with naming(path):
         if not re.search(LAST_TABLE, text):
-            again = "`auxar run` with the recipe and the folder of the run writes it again"
-            raise UserError(f"the file is cut off: a run's recipe ends with the table [arithmetic]; {again}")
+            told = "the file is cut off: a run's recipe ends with the table [arithmetic]"
+            raise UserError(f"{told}; restore it, for example from the text of the recipe in report.html")
         own = [setting for setting in settings if not sets([setting], "plugins")]
         recipe = _parse(text, own, sampling=sampling)
         files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)

@@ -17,9 +17,9 @@ from auxar.files import remove
 from auxar.leftovers import unfinished
 from auxar.locks import holder
 from auxar.model import Chain, Factor
-from auxar.model.checks import check_view
+from auxar.model.checks import check_augmentation, check_view
 from auxar.recipe import Recipe
-from auxar.recipe.building import build_model
+from auxar.recipe.building import build_augmentations, build_model
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
 from auxar.runs.versions import check_saved
@@ -54,7 +54,7 @@ def at_crops(model: Chain, factor: Factor, data: DataSets, recipe: Recipe) -> tu
 
 
 CHECKED = 16
-"""Number of held-out images on which all views are checked before a factor is trained."""
+"""Number of held-out images on which views and augmentations are checked before a factor is trained."""
 
 
 @attrs.frozen(eq=False)
@@ -97,6 +97,9 @@ class FactorTraining:
         check_saved(self.run, model.all_factors)
         if self._missing(names):
             views = model.views(self.data.heldout.first_examples(CHECKED).image)
+            for config in self.recipe.training_tables.values():
+                for augmentation in () if config.data else build_augmentations(config):
+                    check_augmentation(augmentation, views[0], model.image)
             for factor, image, view in zip(model.factors, views, views[1:], strict=False):
                 check_view(factor, image, view)
         waiting = Waiting()

@@ -19,28 +19,10 @@ from torch.nn import functional
 from auxar_integers.graph import IntegerGraph, Operation
 from auxar_integers.quantities import NoIntegersError, Quantity, Sum, Term, in_integers
 from auxar_integers.tracing import Ranges, needed_nodes, new_name, sizes
+from auxar_layers import integer_functions as functions
 from auxar_layers.convolutions import Convolution, Dropout, Pointwise
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_convolutions import INTEGER_LAYERS
-from auxar_layers.integer_functions import (
-    TABLE_BITS,
-    IntegerConcat,
-    IntegerConcatELU,
-    IntegerELU,
-    IntegerFunction,
-    IntegerGate,
-    IntegerProduct,
-    IntegerReLU,
-    IntegerSigmoid,
-    IntegerSum,
-    IntegerTanh,
-    Lookup,
-    Requantize,
-    elu_table,
-    exponent_of,
-    sigmoid_table,
-    tanh_table,
-)
 from auxar_samplers.compiler.tracer import unsupported, unusual
 
 LARGEST_WEIGHT = 2**15 - 129
@@ -57,13 +39,13 @@ class IntegerConfig:
     """Bits of each value between layers, 4 … 16."""
 
 
-_WITH_ONE_SOURCE: Mapping[Any, tuple[type[IntegerFunction], Callable[[int, int], Tensor] | None]] = {
-    functional.relu: (IntegerReLU, None),
-    torch.relu: (IntegerReLU, None),
-    functional.elu: (IntegerELU, elu_table),
-    concat_elu: (IntegerConcatELU, elu_table),
-    torch.sigmoid: (IntegerSigmoid, sigmoid_table),
-    torch.tanh: (IntegerTanh, tanh_table),
+_WITH_ONE_SOURCE: Mapping[Any, tuple[type[functions.IntegerFunction], Callable[[int, int], Tensor] | None]] = {
+    functional.relu: (functions.IntegerReLU, None),
+    torch.relu: (functions.IntegerReLU, None),
+    functional.elu: (functions.IntegerELU, functions.elu_table),
+    concat_elu: (functions.IntegerConcatELU, functions.elu_table),
+    torch.sigmoid: (functions.IntegerSigmoid, functions.sigmoid_table),
+    torch.tanh: (functions.IntegerTanh, functions.tanh_table),
 }
 """Functions of a single value that need nothing but their table, if they have one."""
 _WITH_TWO_ARGUMENTS = (operator.add, operator.sub, operator.mul, torch.cat)
@@ -87,7 +69,7 @@ class Converter:
         self.output = output
         self.operations: list[Operation] = []
         self.values: dict[fx.Node, Quantity | Sum] = {}
-        self.lookups: dict[tuple[Callable[[int, int], Tensor], int], Lookup] = {}
+        self.lookups: dict[tuple[Callable[[int, int], Tensor], int], functions.Lookup] = {}
         self.names: set[str] = set()
         self.activated: dict[str, Quantity] = {}
 
@@ -163,12 +145,12 @@ class Converter:
     def _rescaled(self, name: str, source: Quantity, exponent: int, bound: int) -> Quantity:
         """A value with the step 2 to the power -`exponent`, limited to a bound."""
         finer = exponent - source.exponent
-        module = IntegerSum(weights=[2 ** max(0, finer)], shift=max(0, -finer), bound=bound)
+        module = functions.IntegerSum(weights=[2 ** max(0, finer)], shift=max(0, -finer), bound=bound)
         return Quantity(self._emit(name, module, source), 2.0**-exponent, bound, source.channels)
 
     def _rounded(self, found: Sum, node: fx.Node, *, is_output: bool) -> Quantity:
         bound = self.bound
-        exponent = exponent_of(self.ranges.largest[node], bound)
+        exponent = functions.exponent_of(self.ranges.largest[node], bound)
         if is_output and self.output is not None:
             exponent, bound = self.output.exponent, self.output.bound
         layers, multiplier, shift = in_integers(found, exponent, self.weight_bound)
@@ -181,14 +163,15 @@ class Converter:
                 self.operations.append(Operation(total, None, (name, term.name)))
             name = total if name else term.name
         rounded = self._name(f"{name}:rounded")
-        self.operations.append(Operation(rounded, Requantize(multiplier=multiplier, shift=shift, bound=bound), (name,)))
+        module = functions.Requantize(multiplier=multiplier, shift=shift, bound=bound)
+        self.operations.append(Operation(rounded, module, (name,)))
         return Quantity(rounded, 2.0**-exponent, bound, len(multiplier))
 
     # Functions --------------------------------------------------------------------------------------------------------
 
-    def _lookup(self, table: Callable[[int, int], Tensor], exponent: int) -> Lookup:
+    def _lookup(self, table: Callable[[int, int], Tensor], exponent: int) -> functions.Lookup:
         if (table, exponent) not in self.lookups:
-            self.lookups[table, exponent] = Lookup(table(exponent, self.bound))
+            self.lookups[table, exponent] = functions.Lookup(table(exponent, self.bound))
         return self.lookups[table, exponent]
 
     def _of_function(self, node: Any) -> Quantity:
@@ -201,8 +184,8 @@ class Converter:
         kind, table = _WITH_ONE_SOURCE[function]
         module = kind() if table is None else kind(lookup=self._lookup(table, source.exponent))
         name = self._emit(f"{source.name}:{kind.kind.removeprefix('integer_')}", module, source)
-        if table in (sigmoid_table, tanh_table):
-            return Quantity(name, 2.0**-TABLE_BITS, 2**TABLE_BITS, source.channels)
+        if table in (functions.sigmoid_table, functions.tanh_table):
+            return Quantity(name, 2.0**-functions.TABLE_BITS, 2**functions.TABLE_BITS, source.channels)
         found = attrs.evolve(source, name=name, channels=module.channels(source.channels))
         if function is concat_elu:
             self.activated[source.name] = found
@@ -216,7 +199,7 @@ class Converter:
             source if source.exponent == exponent else self._rescaled("coarser", source, exponent, self.bound)
             for source in sources
         ]
-        name = self._emit("concat", IntegerConcat(), *same)
+        name = self._emit("concat", functions.IntegerConcat(), *same)
         channels, bound = sum(source.channels for source in sources), max(source.bound for source in same)
         return attrs.evolve(same[0], name=name, channels=channels, bound=bound)
 
@@ -226,9 +209,9 @@ class Converter:
 
     def _of_gate(self, node: Any) -> Quantity:
         source = self._quantity(node.args[0])
-        exponent = min(exponent_of(self.ranges.largest[node], self.bound), source.exponent + TABLE_BITS)
-        lookup = self._lookup(sigmoid_table, source.exponent)
-        module = IntegerGate(lookup=lookup, shift=TABLE_BITS + source.exponent - exponent, bound=self.bound)
+        finest, lookup = source.exponent + functions.TABLE_BITS, self._lookup(functions.sigmoid_table, source.exponent)
+        exponent = min(functions.exponent_of(self.ranges.largest[node], self.bound), finest)
+        module = functions.IntegerGate(lookup=lookup, shift=finest - exponent, bound=self.bound)
         name = self._emit(f"{source.name}:gate", module, source)
         return Quantity(name, 2.0**-exponent, self.bound, source.channels // 2)
 
@@ -251,12 +234,12 @@ class Converter:
         """A sum of values and numbers."""
         sources = [self._quantity(each) for each in node.args if isinstance(each, fx.Node)]
         finest = max(source.exponent for source in sources)
-        exponent = min(finest, exponent_of(self.ranges.largest[node], self.bound))
+        exponent = min(finest, functions.exponent_of(self.ranges.largest[node], self.bound))
         signed = list(zip(node.args, signs, strict=True))
         of_sources = [sign for each, sign in signed if isinstance(each, fx.Node)]
         weights = [sign * 2 ** (finest - each.exponent) for each, sign in zip(sources, of_sources, strict=True)]
         constant = sum(sign * round(each * 2.0**finest) for each, sign in signed if not isinstance(each, fx.Node))
-        module = IntegerSum(weights=weights, constant=constant, shift=finest - exponent, bound=self.bound)
+        module = functions.IntegerSum(weights=weights, constant=constant, shift=finest - exponent, bound=self.bound)
         name = self._emit("sum", module, *sources)
         return Quantity(name, 2.0**-exponent, self.bound, max(source.channels for source in sources))
 
@@ -269,10 +252,10 @@ class Converter:
             return self._product(node, *sources)
         # The number is rounded to an integer of at most 15 bits times a power of two.
         (number,), (source,) = numbers, sources
-        bits = exponent_of(abs(number), 2**15)
-        exponent = min(exponent_of(self.ranges.largest[node], self.bound), source.exponent + bits)
+        bits = functions.exponent_of(abs(number), 2**15)
+        exponent = min(functions.exponent_of(self.ranges.largest[node], self.bound), source.exponent + bits)
         shift = source.exponent + bits - exponent
-        module = IntegerSum(weights=[round(number * 2.0**bits)], shift=shift, bound=self.bound)
+        module = functions.IntegerSum(weights=[round(number * 2.0**bits)], shift=shift, bound=self.bound)
         return Quantity(self._emit("product", module, source), 2.0**-exponent, self.bound, source.channels)
 
     def _scaled(self, node: Any, attribute: fx.Node) -> Sum:
@@ -290,8 +273,8 @@ class Converter:
     def _product(self, node: Any, first: Quantity, second: Quantity) -> Quantity:
         """The product of two values, which is the value of a node."""
         whole = first.exponent + second.exponent
-        exponent = min(exponent_of(self.ranges.largest[node], self.bound), whole)
-        name = self._emit("product", IntegerProduct(shift=whole - exponent, bound=self.bound), first, second)
+        exponent = min(functions.exponent_of(self.ranges.largest[node], self.bound), whole)
+        name = self._emit("product", functions.IntegerProduct(shift=whole - exponent, bound=self.bound), first, second)
         return Quantity(name, 2.0**-exponent, self.bound, max(first.channels, second.channels))
 
     _functions: Mapping[Any, Callable[[Converter, Any], Quantity | Sum]] = {
@@ -305,7 +288,7 @@ class Converter:
         torch.cat: _of_cat,
     }
 
-    def _emit(self, name: str, module: IntegerFunction, *sources: Quantity) -> str:
+    def _emit(self, name: str, module: functions.IntegerFunction, *sources: Quantity) -> str:
         name = self._name(name)
         self.operations.append(Operation(name, module, tuple(source.name for source in sources)))
         return name

@@ -84,6 +84,7 @@ def test_masks():
         ({"mask": 1}, LABEL, "expected the key 'label', got 'mask'"),
         (torch.tensor([1.5]), LABEL, r"expected integers in \[0, 3\), got a tensor of torch.float32"),
         (torch.tensor([3]), LABEL, r"expected integers in \[0, 3\), got 3 … 3"),
+        (np.ma.array([0, 1], mask=[False, True]), LABEL, "condition: expected an array without a mask"),
         (["d"], ATTRIBUTES, "the attribute 'd' is unknown"),
         ({"a": 1}, ATTRIBUTES, "the attribute 'b' is missing"),
         ([[1, 0]], ATTRIBUTES, "there are 2 attributes; expected 3"),

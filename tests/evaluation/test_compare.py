@@ -20,6 +20,7 @@ from auxar.cli import main
 from auxar.commands.evaluate import evaluate
 from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.figures import Mean
+from auxar.evaluation.stored import evaluation_of
 from auxar.model import ImageSpec
 from auxar.recipe import load_recipe
 from auxar.recipe.cost import factor_costs
@@ -27,6 +28,7 @@ from auxar.report.charts import cost_charts
 from auxar.report.comparison_tables import comparison_tables
 from auxar.report.page import comparison_page
 from auxar.report.summary import MeasuredRun, summary_lines
+from auxar.runs.layout import RunFolder
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0}
 SEED = {"training__seed": 1, "training__ema": 0.0}
@@ -227,6 +229,13 @@ def test_a_damaged_evaluation_is_named(own, damage):
     message = refusal(own / "again", own / "plain")
     assert message.startswith(f"{file} is damaged: ")
     assert message.endswith(f"; run `auxar evaluate {own / 'plain'}` to write a new evaluation")
+
+
+def test_an_evaluation_of_other_weights_is_not_used(own):
+    shutil.copy(own / "again" / "evaluation.safetensors", own / "pyramid")
+    assert "is an evaluation of other weights than those in" in refusal(own / "pyramid")
+    assert evaluation_of(RunFolder(own / "pyramid")) is None
+    assert evaluation_of(RunFolder(own / "again")) is not None
 
 
 def test_a_recipe_that_is_not_the_runs(own):

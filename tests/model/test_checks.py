@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 from helpers.installed import install_components
 from helpers.tiny_runs import run, said, tiny, write
 
-from auxar import build, evaluate
+from auxar import Augmentation, build, evaluate
 from auxar.plugins import Component
+from auxar_augmentations import Flip
 from auxar_convnet.components import ConvNetworkConfig, network
+from auxar_convnet.network import ConvNetwork
 from auxar_layers.convolutions import CausalConv2d
+from auxar_pixelcnn.components import built
 from auxar_pyramid import PyramidConfig, PyramidView
 
 
@@ -21,6 +25,12 @@ def leaking(config, image, features_channels=0):
     # The projection after it starts with zero weights, which hide the leak before the training.
     found.blocks[0].convolution = CausalConv2d(config.filters, config.hidden, above=(0, 1), columns=(-1, 1))
     return found
+
+
+class Mixing(ConvNetwork):
+    def forward(self, image, features=None):
+        found = super().forward(image, features)
+        return found + 0.1 * found.mean(0, keepdim=True)
 
 
 class Noisy(PyramidView):
@@ -65,11 +75,36 @@ class Unspecified(PyramidView):
         self.view = self.view.shape  # type: ignore[assignment]
 
 
+class Brighter(Augmentation):
+    """A wrong augmentation, whose fault is its attribute."""
+
+    fault = ""
+
+    def variants(self, image):
+        return 0 if self.fault == "no variants" else 2
+
+    def __call__(self, images, variant):
+        if self.fault == "identity":
+            return images + 1
+        if not variant:
+            return images
+        return {
+            "in place": lambda: images.zero_(),
+            "dtype": lambda: images.float(),
+            "batch": lambda: images[:1].expand_as(images).clone(),
+            "chance": lambda: torch.randint_like(images, 256),
+            "": lambda: images.flip(3),
+        }[self.fault]()
+
+
 @pytest.fixture(autouse=True)
 def parts(monkeypatch):
     kinds = Noisy, Changing, Inverted, Normalized, Wide, Listed, Unspecified
     views = [Component("view", kind.__name__.lower(), PyramidConfig, kind) for kind in kinds]
-    install_components(monkeypatch, Component("network", "leaking", ConvNetworkConfig, leaking), *views)
+    built_of: dict[str, Any] = {"leaking": leaking, "mixing": functools.partial(built, Mixing)}
+    networks = [Component("network", name, ConvNetworkConfig, build) for name, build in built_of.items()]
+    brighter = Component("augmentation", "brighter", Flip, lambda config: Brighter())
+    install_components(monkeypatch, *networks, brighter, *views)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +129,34 @@ def test_a_wrong_view_is_refused_before_training(pictures, tmp_path, view, suppo
     assert bool(found) == bool(message)
 
 
-def test_a_network_that_is_not_causal_is_neither_trained_nor_evaluated(pictures, tmp_path):
-    table = tiny(pictures, prior={"name": "leaking", "filters": 4, "hidden": 4, "blocks": 1})
-    message = "factor prior: the network ConvNetwork is not causal"
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no variants", "variants: expected an integer of at least 1, got 0"),
+        (
+            "identity",
+            "the augmentation Brighter changes images that it must leave as they are (variant 0); `auxar.test",
+        ),
+        ("in place", "the augmentation Brighter changes its argument (variant 1)"),
+        ("dtype", "the augmentation Brighter must return a tensor of the shape and dtype of the images (variant 1)"),
+        ("batch", "the augmentation Brighter gives other values for images alone than in a batch (variant 1)"),
+        ("chance", "the augmentation Brighter gives other values for images alone than in a batch (variant 1)"),
+        ("", ""),
+    ],
+)
+def test_a_wrong_augmentation_is_refused_before_training(pictures, tmp_path, monkeypatch, fault, message):
+    monkeypatch.setattr(Brighter, "fault", fault)
+    found = said(run, tmp_path / "run", tiny(pictures, training__augment=["brighter"]), only=["prior"])
+    assert message in found
+    assert bool(found) == bool(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("leaking", "ConvNetwork is not causal"), ("mixing", "Mixing mixes images")]
+)
+def test_a_network_that_is_not_causal_or_mixes_images_is_neither_trained_nor_evaluated(pictures, tmp_path, name, what):
+    table = tiny(pictures, prior={"name": name, "filters": 4, "hidden": 4, "blocks": 1})
+    message = f"factor prior: the network {what}"
     assert said(run, tmp_path / "run", table, only=["prior"]).startswith(message)
     own = build(write(tmp_path / "own.toml", table)).save(tmp_path / "own")
     assert said(evaluate, own.path).startswith(message)

@@ -91,7 +91,9 @@ VERBS: dict[str, Callable[[Path], Any]] = {
     "compare": lambda folder: auxar.compare([folder]),
     "run": lambda folder: auxar.run(folder / "recipe.toml", out=folder),
 }
-CUT_OFF = ": the file is cut off: a run's recipe ends with the table [arithmetic]; `auxar run` with the recipe"
+CUT_OFF = (
+    ": the file is cut off: a run's recipe ends with the table [arithmetic]; restore it, for example from the text"
+)
 OTHER_VERSION = (
     "was trained with version {} of the network's CausalConv2d, but this auxar has version 2, which computes other "
     "values from the same weights; use the auxar that trained it, or train the factor in a new folder (--out)"

@@ -20,20 +20,7 @@ import torch
 from torch import Tensor, fx
 
 from auxar import CausalNetwork
-from auxar_samplers.compiler.program import (
-    Clock,
-    Instruction,
-    Layout,
-    Operand,
-    Pointwise,
-    Product,
-    Program,
-    Ring,
-    Scratch,
-    Table,
-    Window,
-    identity,
-)
+from auxar_samplers.compiler import program as ir
 from auxar_samplers.compiler.side_inputs import SideInputs
 from auxar_samplers.compiler.trace import NOT_CAUSAL, NoScheduleError, Trace, Value, trace
 
@@ -102,7 +89,7 @@ def delayed(schedule: Schedule, reach: int) -> Schedule:
     return attrs.evolve(schedule, lag=max(schedule.lag, min(reach, schedule.width) + 1))
 
 
-def wavefront_program(network: CausalNetwork, schedule: Schedule, features: Tensor | None, count: int) -> Program:
+def wavefront_program(network: CausalNetwork, schedule: Schedule, features: Tensor | None, count: int) -> ir.Program:
     """Compiles a program that draws `count` images from features (count, features_channels, h, w) or None."""
     return _Compiler(network, schedule, features, count).program()
 
@@ -142,25 +129,26 @@ class _Compiler:
         self.schedule = schedule
         _, self.height, self.width = network.image.shape
         self.places = _Places(schedule, self.height, self.width)
-        self.layout = Layout(count, next(network.parameters()).detach())
+        self.layout = ir.Layout(count, next(network.parameters()).detach())
         static = None if features is None else features.contiguous(memory_format=torch.channels_last)
         self.sides = SideInputs(schedule.trace.statics(static), count)
-        self.fillers: list[tuple[Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
+        self.fillers: list[tuple[ir.Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
         self.pixels = self.layout.scratch(self.places.slots, schedule.trace.image.channels)
         self.rings = dict(self._rings())
-        self.scratch: dict[Value, Scratch] = {}
+        self.scratch: dict[Value, ir.Scratch] = {}
 
-    def program(self) -> Program:
+    def program(self) -> ir.Program:
         places, layout, last = self.places, self.layout, self.schedule.trace.output
         instructions = [each for value in self.schedule.trace.values for each in self._instructions(value)]
         output = layout.scratch(places.slots, last.channels)
-        instructions.append(Pointwise(output, identity, (self._window(last, 0, 0, 1),), self.schedule.leads[last]))
+        window = self._window(last, 0, 0, 1)
+        instructions.append(ir.Pointwise(output, ir.identity, (window,), self.schedule.leads[last]))
         table_places = torch.from_numpy(places.table_places).to(layout.like.device)
         times = np.arange(places.start, places.stop)
-        return Program(
+        return ir.Program(
             self.network,
             layout,
-            (Clock(places.valid, table_places, places.origin),),
+            (ir.Clock(places.valid, table_places, places.origin),),
             (tuple(instructions),),
             steps=np.stack([np.zeros_like(times), times], axis=1),
             # At negative times, only values with a positive lead are computed, and no pixel is drawn.
@@ -189,7 +177,7 @@ class _Compiler:
             found = fill(slice(first, last), (self.height, self.width))
             table.values[start : start + (last - first) * self.width] = found
 
-    def _rings(self) -> Iterator[tuple[Value, Ring]]:
+    def _rings(self) -> Iterator[tuple[Value, ir.Ring]]:
         """Yields (value, ring) for each value that is read at a later step, from a row below, or at several columns."""
         capacity: dict[Value, int] = {self.schedule.trace.image: 1}
         above: dict[Value, int] = {self.schedule.trace.image: 0}
@@ -203,23 +191,23 @@ class _Compiler:
             up = above[value]
             yield value, self.layout.ring(self.places.slots, kept, value.channels, before=up, wraps=True)
 
-    def _instructions(self, value: Value) -> Iterator[Instruction]:
+    def _instructions(self, value: Value) -> Iterator[ir.Instruction]:
         lead = self.schedule.leads[value]
         if value.kind == "image":
-            yield Pointwise(self.rings[value], identity, (self.pixels,), lead)
+            yield ir.Pointwise(self.rings[value], ir.identity, (self.pixels,), lead)
             return
         ring = self.rings.get(value)
         if value.kind == "function":
             output = ring or self._new_scratch(value)
-            yield Pointwise(output, value.function, tuple(self._operand(value, a) for a in value.arguments), lead)
+            yield ir.Pointwise(output, value.function, tuple(self._operand(value, a) for a in value.arguments), lead)
             return
         table = self._side(value.channels, partial(self.sides.total, value)) if value.varies else None
-        product = Product(self._new_scratch(value), tuple(self._terms(value)), value.bias, table, lead)
+        product = ir.Product(self._new_scratch(value), tuple(self._terms(value)), value.bias, table, lead)
         yield product
         if ring is not None:
-            yield Pointwise(ring, identity, (product.output,), lead)
+            yield ir.Pointwise(ring, ir.identity, (product.output,), lead)
 
-    def _terms(self, value: Value) -> Iterator[tuple[Window | Scratch, Tensor]]:
+    def _terms(self, value: Value) -> Iterator[tuple[ir.Window | ir.Scratch, Tensor]]:
         for term in value.terms:
             if isinstance(term.source, fx.Node):
                 continue
@@ -228,22 +216,22 @@ class _Compiler:
                 delay = self.schedule.delay(value, term.source, up, term.columns[0])
                 yield self._window(term.source, delay, up, weight.shape[2]), weight.permute(2, 1, 0).flatten(0, 1)
 
-    def _operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
+    def _operand(self, reader: Value, argument: Value | fx.Node | float) -> ir.Operand:
         if isinstance(argument, Value):
             return self._window(argument, self.schedule.delay(reader, argument), 0, 1)
         if isinstance(argument, fx.Node):
             return self._side(self.sides.channels(argument), partial(self.sides.values, argument))
         return argument
 
-    def _window(self, source: Value, delay: int, up: int, length: int) -> Window | Scratch:
+    def _window(self, source: Value, delay: int, up: int, length: int) -> ir.Window | ir.Scratch:
         ring = self.rings.get(source)
-        return self.scratch[source] if ring is None else Window(ring, delay, -up, length)
+        return self.scratch[source] if ring is None else ir.Window(ring, delay, -up, length)
 
-    def _new_scratch(self, value: Value) -> Scratch:
+    def _new_scratch(self, value: Value) -> ir.Scratch:
         self.scratch[value] = self.layout.scratch(self.places.slots, value.channels)
         return self.scratch[value]
 
-    def _side(self, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> Table:
+    def _side(self, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> ir.Table:
         table = self.layout.table(self.places.table_rows * self.width, channels)
         self.fillers.append((table, fill))
         return table
