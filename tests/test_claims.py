@@ -49,7 +49,7 @@ def test_every_registered_network_and_view_is_tested():
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(deadline=None, max_examples=4)
+@settings(deadline=None, max_examples=3)
 @given(data=st.data(), seed=SEEDS)
 def test_an_image_with_its_view_is_at_most_as_likely_as_the_image(name, view, data, seed):
     options, specs = VIEWS[view]

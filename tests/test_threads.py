@@ -141,6 +141,7 @@ def test_the_number_is_restored_if_threads_of_python_overlap(request):
         assert pool.submit(torch.get_num_threads).result(60) == 3
 
 
+@pytest.mark.slow
 def test_results_of_a_run_do_not_depend_on_the_numbers_of_threads(pictures, tmp_path, monkeypatch):
     """One thread is used, then numbers that change from call to call, as if other programs came and went."""
     changes = {"training__steps": 2, "training__clip": 0.5, "evaluation__batch_size": 2, "sampling__images": 0}

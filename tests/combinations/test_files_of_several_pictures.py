@@ -54,7 +54,9 @@ def tiles_of(picture: np.ndarray) -> Tensor:
     return torch.stack(found)
 
 
-@pytest.mark.parametrize(("name", "pictures_at_once"), [("labels", 1), ("attributes", 3)])
+@pytest.mark.parametrize(
+    ("name", "pictures_at_once"), [pytest.param("labels", 1, marks=pytest.mark.slow), ("attributes", 3)]
+)
 def test_streams_have_the_bits_of_single_tiles_given_their_conditions(
     random_run_of, pictures, tmp_path, name, pictures_at_once, monkeypatch
 ):

@@ -124,6 +124,7 @@ def test_a_missing_figure_is_drawn_again(drawn, table):
     assert {file: file.read_bytes() for file in before} == before
 
 
+@pytest.mark.slow
 def test_a_stopped_command_goes_on_with_the_figures_that_are_left(drawn, tmp_path):
     whole, parts = (auxar.RunFolder(shutil.copytree(drawn, tmp_path / name)) for name in ("whole", "parts"))
     own, other = (f"sampling.rule=reduced:reduction={value}" for value in (1.5, 1))

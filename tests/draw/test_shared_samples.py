@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import shutil
@@ -55,13 +56,16 @@ def contents(folder: Path) -> dict[str, Any]:
     return {**found, "record": record}
 
 
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         ("plain", {"images": 11, "batch_size": 3, "seed": 5, "rule": "map"}),
-        ("plain", {"images": 2, "given": ["000.png", "001.png", "002.png"], "stage": 1}),
-        ("conditional", {"images": 9, "batch_size": 2}),
-        ("conditional", {"images": 5, "batch_size": 3, "condition": "drawn"}),
+        slow("plain", {"images": 2, "given": ["000.png", "001.png", "002.png"], "stage": 1}),
+        slow("conditional", {"images": 9, "batch_size": 2}),
+        slow("conditional", {"images": 5, "batch_size": 3, "condition": "drawn"}),
     ],
 )
 def test_a_stopped_command_goes_on_and_gives_the_files_of_one_call(

@@ -76,6 +76,7 @@ def results(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_after_its_conversion_ends_like_another(original, pictures, tmp_path):
     """The run is trained further, which replaces its integers."""
     whole, folder = (shutil.copytree(original, tmp_path / name) for name in ("whole", "run"))

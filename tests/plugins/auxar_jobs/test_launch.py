@@ -176,8 +176,7 @@ def test_each_job_has_gpus_of_its_own_and_a_process_for_each(tmp_path, monkeypat
     launch(["evaluate", "run"], jobs=2, on="local", gpus_per_job=2, cpus_per_job=8, logs=tmp_path / "jobs")
     assert [env["CUDA_VISIBLE_DEVICES"] for _, env, _ in started] == ["0,3", "5,6"]
     assert {env["OMP_NUM_THREADS"] for _, env, _ in started} == {"4"}
-    (file := tmp_path / "file").touch()
-    assert "file cannot be made: File exists" in said(launch, ["evaluate", "run"], on="local", logs=file)
+    assert "cannot be made: File exists" in said(launch, ["evaluate", "run"], on="local", logs=__file__)
     words = "-m torch.distributed.run --standalone --nproc-per-node 2 -m auxar evaluate run"
     assert all(" ".join(arguments).endswith(words) for arguments, _, _ in started)
     assert {stdin for _, _, stdin in started} == {subprocess.DEVNULL}

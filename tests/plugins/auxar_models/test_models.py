@@ -48,6 +48,7 @@ def test_letters_are_drawn_in_integers_without_being_converted(tmp_path, monkeyp
     assert set(model.chain.digests) == {"stage0", "stage1", "prior"}
 
 
+@pytest.mark.slow
 def test_letters_are_read():
     pictures = [Image.open(io.BytesIO(row["image"]["bytes"])) for row in LETTERS]
     model = auxar.load("letters32")
