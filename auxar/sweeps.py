@@ -135,13 +135,12 @@ def _runs(
         }
         runs = runs or {",".join(names): own}
         load(list(runs.values())[-1])
-        network, used = (
-            checked_model(recipe),
-            (recipe.image, recipe.condition, *map(recipe.data_of, recipe.factor_names)),
-        )
-        if used not in checked and not all(is_file(RunFolder(folder / name).recipe) for name in runs):
+        network, views = checked_model(recipe), [stage.view for stage in recipe.stage]
+        used = recipe.image, views, recipe.condition, *map(recipe.data_of, recipe.factor_names)
+        new = [run for name in runs if not is_file((run := RunFolder(folder / name)).recipe)]
+        if new and used not in checked:
             checked.append(used)
-            _ = Task(RunFolder(folder / next(iter(runs))), recipe, network, factors).data
+            _ = Task(new[0], recipe, network, factors).data
         yield from runs.items()
 
 

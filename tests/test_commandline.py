@@ -82,7 +82,7 @@ def test_arguments_are_those_of_the_function(monkeypatch, words, changed, types)
 def test_a_list_without_names_is_refused(capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
         parsed("r", "p", "-o", "f", "--factors", ",")
-    assert capsys.readouterr().err.endswith("argument --factors: expected names, which commas separate\n")
+    assert capsys.readouterr().err.endswith("argument --factors: expected names separated by commas\n")
 
 
 def test_the_docstring_gives_the_help():

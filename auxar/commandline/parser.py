@@ -163,7 +163,7 @@ def _names(text: str) -> list[str]:
     """The names in a text, which commas separate. argparse reports that there is none."""
     if names := [name.strip() for name in text.split(",") if name.strip()]:
         return names
-    raise argparse.ArgumentTypeError("expected names, which commas separate")
+    raise argparse.ArgumentTypeError("expected names separated by commas")
 
 
 def _type(parameter: inspect.Parameter) -> tuple[str, bool, Callable[[str], Any] | None]:

@@ -51,8 +51,8 @@ def evaluate(
     Args:
         arithmetic: float, or integer: also evaluate in integers, and print the difference (default: the recipe's
             arithmetic)
-        settings: set keys of [evaluation], data.path, data.options and data.workers, such as evaluation.batch_size=64
-            or evaluation.train_images=0
+        settings: set keys of [evaluation], data.path, data.config, data.options and data.workers, such as
+            evaluation.batch_size=64 or evaluation.train_images=0
 
     Returns:
         The folder in which the evaluation is, with its held-out bits/dim.
@@ -72,7 +72,7 @@ def evaluate(
     from auxar.evaluation.likelihoods import evaluate_run
     from auxar.model import FLOAT
     from auxar.recipe.building import build_model
-    from auxar.recipe.options import check_settings
+    from auxar.recipe.options import DATA_SETTINGS, check_settings
     from auxar.report.summary import MeasuredRun
     from auxar.report.updating import update_report
     from auxar.runs.arithmetic import chosen_arithmetic, model_in
@@ -83,7 +83,7 @@ def evaluate(
 
     with working_together() as processes:
         with processes.agreeing() as facts:
-            check_settings(settings, "evaluation.", "data.path", "data.options", "data.workers")
+            check_settings(settings, "evaluation.", *DATA_SETTINGS)
             opened, recipe = open_run(as_path(run, "run"), settings, trust_plugins=trust_plugins)
             trained = opened.trained(recipe)
             if not trained:

@@ -32,8 +32,8 @@ def figures(
 
     Args:
         rows: number of rows of images in each figure
-        settings: set keys of [sampling], data.path, data.options and data.workers, such as sampling.seed=1 or
-            data.path=FOLDER, and further plugin files with plugins
+        settings: set keys of [sampling], data.path, data.config, data.options and data.workers, such as
+            sampling.seed=1 or data.path=FOLDER, and further plugin files with plugins
 
     Returns:
         The folder of the figures.
@@ -52,7 +52,7 @@ def figures(
     from auxar.draw.figures import Figures
     from auxar.draw.loading import opened
     from auxar.model.rule_effects import check_rule
-    from auxar.recipe.options import check_settings
+    from auxar.recipe.options import DATA_SETTINGS, check_settings
     from auxar.recipe.schema import MOST_IMAGES
     from auxar.report.updating import update_report
     from auxar.work.processes import working_together
@@ -60,7 +60,7 @@ def figures(
     with working_together() as processes:
         with processes.agreeing() as facts:
             rows = as_integer(rows, "rows", 1, MOST_IMAGES)
-            check_settings(settings, "sampling.", "data.path", "data.options", "data.workers", "plugins")
+            check_settings(settings, "sampling.", *DATA_SETTINGS, "plugins")
             source = opened(as_path(run, "run"), settings, trust_plugins=trust_plugins)
             accelerator, model, recipe = source.accelerator(), source.model.chain, source.recipe
             check_rule(model, recipe.sampling.draw_rule(), model.arithmetic, key="sampling.rule")

@@ -42,7 +42,7 @@ def integers(
         activations (--activations BITS): bits of each value between layers, 4 … 16 (default: those that integer.json
             records, those of the recipe's key arithmetic, or 16)
         images: number of training images from which the ranges of values are taken
-        settings: set data.path, data.options and data.workers, such as data.path=FOLDER
+        settings: set data.path, data.config, data.options and data.workers, such as data.path=FOLDER
 
     Returns:
         The folder, and the digest of each factor in integers.
@@ -63,7 +63,7 @@ def integers(
     from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
     from auxar.data.loading import images_of
-    from auxar.recipe.options import check_settings
+    from auxar.recipe.options import DATA_SETTINGS, check_settings
     from auxar.runs.lock import holding
     from auxar.runs.opening import open_run
     from auxar.runs.weights import trained_model
@@ -72,7 +72,7 @@ def integers(
 
     path = as_path(run, "run")
     count = as_integer(images, "images", 1)
-    check_settings(settings, "data.path", "data.options", "data.workers")
+    check_settings(settings, *DATA_SETTINGS)
     check_alone("auxar integers")
     folder, recipe = open_run(path, settings, trust_plugins=trust_plugins)
     choice = integer_arithmetic(folder, recipe, weights=weights, activations=activations)

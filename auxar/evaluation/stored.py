@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,8 +58,11 @@ def evaluation_of(run: RunFolder) -> Evaluation | None:
 
 def is_of_others(evaluation: Evaluation, run: RunFolder) -> bool:
     """Whether the present weights of a factor are others than those that were evaluated."""
-    checksums = evaluation.checksums.items()
-    return any(is_file(file := run.weights(name)) and read_checksum(file) != found for name, found in checksums)
+    for name, checksum in evaluation.checksums.items():
+        with contextlib.suppress(DamagedFile):  # Commands that need the weights report them.
+            if is_file(run.weights(name)) and read_checksum(run.weights(name)) != checksum:
+                return True
+    return False
 
 
 def is_evaluated(run: RunFolder, recipe: Recipe) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from auxar.recipe.options import key_parts, sets
 from auxar.recipe.overrides import (
     LONGEST_KEY,
     apply_setting,
-    is_replaced,
+    is_set,
     merged_training,
     remove_other_options,
     with_names,
@@ -40,7 +39,7 @@ from auxar.recipe.validation import check_crops, check_data, check_validation
 T = TypeVar("T")
 COMMON_KEYS = ("precision", "trackers")
 """The keys of [training] that apply to the whole process and cannot differ between factors."""
-LAST_TABLE = r"(?m)^(arithmetic\b|\[arithmetic\]\r?\nname\b.*\n)"
+LAST_TABLE = r"(?m)^(arithmetic\b|\[arithmetic\].*\n(.*\n)*?name\b)"
 """The last table of the recipe in a run's folder, which has all tables and keys, up to its first key."""
 MOST_BYTES = 2**20
 """Maximum size of a recipe file in bytes."""
@@ -166,16 +165,16 @@ def _parse(
     except ValueError as error:
         raise UserError(f"not valid TOML: {one_line(str(error))}") from None
     check_strings(settings, "settings", "key=value strings")
-    for setting, later in itertools.combinations(settings, 2):
-        if is_replaced(setting, later):
-            raise UserError(f"{one_line(later)} replaces {one_line(setting)}; give only one of them")
     images: dict[str, Any] = {}
     for setting in settings:
         if key_parts(setting.partition("=")[0])[-2:] == ["data", "path"]:
             apply_setting(images, setting)
     remove_other_options(table, images)
-    for setting in settings:
+    for number, setting in enumerate(settings):
         apply_setting(table, setting)
+        for earlier in (each for each in settings[:number] if not is_set(table, each)):
+            told = f"it replaces {one_line(earlier)}, which is given before it; give it first, or only one of them"
+            raise UserError(f"--set {one_line(setting)}: {told}")
     if places is not None:
         place_init(table, places)
     own = table.get("sampling", {})

@@ -15,6 +15,9 @@ from auxar.model import ImageSpec
 from auxar.recipe.data_config import DataConfig
 from auxar.recipe.schema import EvaluationConfig, SamplingConfig, TrainingConfig
 
+DATA_SETTINGS = ("data.path", "data.config", "data.options", "data.workers")
+"""The keys that choose the images of a trained model."""
+
 
 def check_settings(settings: Sequence[str], *allowed: str) -> None:
     """Raises `UserError` unless the key of every `key=value` setting begins with one of the `allowed` prefixes.

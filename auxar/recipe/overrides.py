@@ -94,26 +94,15 @@ def remove_replaced(training: dict[str, Any], key: str) -> None:
         training.pop(other, None)
 
 
-def is_replaced(setting: str, later: str) -> bool:
-    """Whether the `key=value` setting `later` replaces a setting of another key.
-
-    It does if it sets a table with this key, another length, or the component of all factors for which `setting` has
-    options of one factor.
-
-    Examples:
-        >>> is_replaced("training.steps=9", "training.epochs=1"), is_replaced("training.steps=9", "training.clip=1.0")
-        (True, False)
-        >>> is_replaced("training.factor.prior.schedule.decay=0.9", "training.schedule=exponential")
-        True
-    """
-    (key, _, text), (other, _, component) = setting.partition("="), later.partition("=")
-    parts, others = key_parts(key), key_parts(other)
-    are_lengths = others[:1] == ["training"] and {*parts[-1:], *others[-1:]} <= {*LENGTHS}
-    is_within = bool(others) and parts[: len(others)] == others
-    of_factors = parts[:2] == ["training", "factor"] and others in (["training", key] for key in COMPONENTS)
-    if of_factors and parts[3:4] == others[1:] and not _has_only_options(toml_value(component.strip())):
-        is_within = len(parts) > 4 or _has_only_options(toml_value(text.strip()))
-    return parts != others and (is_within or (are_lengths and others[:-1] in (["training"], parts[:-1])))
+def is_set(table: Any, setting: str) -> bool:
+    """Whether the recipe's table has the key of a `key=value` setting, which a later setting may have removed."""
+    for part in key_parts(setting.partition("=")[0]):
+        if isinstance(table, list):
+            table = dict(zip(map(str, range(len(table))), table, strict=True))
+        if not isinstance(table, dict) or part not in table:
+            return False
+        table = table[part]
+    return True
 
 
 def _has_only_options(value: Any) -> bool:
@@ -171,8 +160,9 @@ def _crop_table(value: Any, path: str) -> Any:
 def remove_other_options(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Removes the options and splits of a registered data set if its new `data.path` is another data set.
 
-    `table` is the recipe, or a table in it, and `changes` has the new paths. A data set is a registered one if it has
-    `data.options`, or if its `data.path` is the name of a data set of an installed plugin.
+    The configuration is removed for any data set. `table` is the recipe, or a table in it, and `changes` has the new
+    paths. A data set is a registered one if it has `data.options`, or if its `data.path` is the name of a data set of
+    an installed plugin.
     """
     for key, change in changes.items():
         if key != "data" and isinstance(table.get(key), dict):
@@ -180,6 +170,7 @@ def remove_other_options(table: dict[str, Any], changes: Mapping[str, Any]) -> N
     data = table.get("data")
     if "data" not in changes or not isinstance(data, dict) or changes["data"].get("path") == data.get("path"):
         return
+    data.pop("config", None)
     if "options" in data or data.get("path") in load_plugins().names("dataset"):
         for key in ("options", *SPLITS):
             data.pop(key, None)

@@ -49,7 +49,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
         if usual and (first != rule.adjustments(0) or operation is not None or guidance is not None):
             broken(
                 "meaning",
-                "captions describe the adjustments at depth 0 alone; replace the method `changes`",
+                "usual captions leave out operations, guidance and other depths than 0; write the method `changes`",
                 depth=depth,
             )
         exact = exact and first == Adjustments() and operation is None and guidance is None

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from auxar.arguments import check_strings
 from auxar.data.sets import DataSets
-from auxar.errors import UserError, did_you_mean, logger
+from auxar.errors import UserError, did_you_mean, logger, naming
 from auxar.files import remove
 from auxar.leftovers import unfinished
 from auxar.locks import holder
@@ -53,8 +53,9 @@ def at_crops(model: Chain, factor: Factor, data: DataSets, recipe: Recipe) -> tu
     return model, factor, attrs.evolve(data, own={factor.name: own})
 
 
-CHECKED = 16
-"""Number of held-out images on which views and augmentations are checked before a factor is trained."""
+CHECKED, MOST_CHECKED = 16, 2**22
+"""Maximum numbers of held-out images, and of their sub-pixels, on which views and augmentations are checked before a
+factor is trained."""
 
 
 @attrs.frozen(eq=False)
@@ -96,10 +97,12 @@ class FactorTraining:
         model = build_model(self.recipe)
         check_saved(self.run, model.all_factors)
         if self._missing(names):
-            views = model.views(self.data.heldout.first_examples(CHECKED).image)
-            for config in self.recipe.training_tables.values():
+            count = max(1, min(CHECKED, MOST_CHECKED // model.image.dims))
+            views = model.views(self.data.heldout.first_examples(count).image)
+            for key, config in self.recipe.training_tables.items():
                 for augmentation in () if config.data else build_augmentations(config):
-                    check_augmentation(augmentation, views[0], model.image)
+                    with naming(f"{key}.augment"):
+                        check_augmentation(augmentation, views[0], model.image)
             for factor, image, view in zip(model.factors, views, views[1:], strict=False):
                 check_view(factor, image, view)
         waiting = Waiting()

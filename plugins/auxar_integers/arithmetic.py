@@ -134,8 +134,8 @@ def _ranges(
         for name, part in parts.items():
             values = given[name]
             assert values is not None
-            integers = part.encode_integers(values[rows]) * part.encoded.step
-            if not torch.allclose(part.encode(values[rows]).double(), integers, atol=1e-5):
+            integers, encoded = part.encode_integers(values[rows]).double(), part.encode(values[rows]).double()
+            if encoded.shape != integers.shape or not encoded.allclose(integers * part.encoded.step, atol=1e-5):
                 raise NoIntegersError(f"{type(part).__name__}: `encode` is not `encode_integers` times `encoded.step`")
             features.append(part.repeated(of_parts[name].add(values[rows])))
             largest = max(largest, float(features[-1].abs().max()))

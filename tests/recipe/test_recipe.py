@@ -318,7 +318,7 @@ def test_a_setting_that_another_one_would_drop_is_refused():
     own = "training.factor.prior.schedule.decay=0.9"
     whole = "training.schedule=exponential:decay=0.7"
     for later in (whole, "training.schedule={ name = 'cosine' }", "training.factor.prior.schedule=cosine"):
-        with pytest.raises(UserError, match=f"^{re.escape(later)} replaces {re.escape(own)}; give only one of them$"):
+        with pytest.raises(UserError, match=f"^--set {re.escape(later)}: it replaces {re.escape(own)}, which is given"):
             tiny(own, later)
     assert tiny(whole, own).training_of("prior").schedule.config == Exponential(0.9)
     assert tiny("training.factor.prior.schedule=cosine", whole).training_of("prior").schedule.config == Cosine()

@@ -56,7 +56,7 @@ def recipe(pictures, tmp_path):
 
 def test_an_option_is_added_to_the_component_that_is_chosen(recipe):
     assert sampler(recipe, "sampling.sampler=cached", "sampling.sampler.engine=torch").options == {"engine": TORCH}
-    with pytest.raises(auxar.UserError, match=r"cached replaces sampling\.sampler\.engine=torch; give only one"):
+    with pytest.raises(auxar.UserError, match=r"cached: it replaces sampling\.sampler\.engine=torch, which is given"):
         sampler(recipe, "sampling.sampler.engine=torch", "sampling.sampler=cached")
 
 

@@ -87,7 +87,10 @@ def test_what_other_processes_train_comes_last(recipe, tmp_path, monkeypatch):
         ({"sweep": {"prior.filters": [4, 0]}}, "prior"),
         ({"sweep": {"training.steps": [1, 1]}}, "training.steps: the values 1 and 1 have the same folder, steps=1;"),
         ({"seeds": 2, "settings": [f"training.seed={2**63 - 1}"]}, "2^63"),
-        ({"sweep": {"training.steps": [1, 2], "training.epochs": [0.002]}}, "epochs=0.002 replaces training.steps=1"),
+        (
+            {"sweep": {"training.steps": [1, 2], "training.epochs": [0.002]}},
+            "epochs=0.002: it replaces training.steps=1",
+        ),
         ({"sweep": {RATE: [float("nan")]}}, f"{RATE}: expected a finite number, got nan"),
         ({"sweep": {"training.steps": 3}}, "training.steps: expected a list of values, got 3 (int)"),
         ({"sweep": {"data.path": [Path("a")]}}, "data.path: expected values of TOML"),

@@ -60,7 +60,7 @@ def test_an_operation_is_checked_with_heads():
     [
         (Operating(), "operation: the rule has an operation; give check_rule heads"),
         (Alternating(), "state: a rule draws from or seeds"),
-        (Deep(), "meaning: captions describe the adjustments at depth 0 alone; replace the method `changes`"),
+        (Deep(), "meaning: usual captions leave out operations, guidance and other depths than 0; write the method"),
         (Silent(), "meaning: the rule does not draw exact samples, but its captions say: exact"),
         (Operating(None, ("nothing",)), "meaning: the rule draws exact samples, but its captions say: samples of"),
         (Operating(None, "doubled"), "meaning: changes must return a list of texts, got 'doubled'"),
