@@ -7,10 +7,11 @@ from typing import Any
 
 import attrs
 
+from auxar.errors import UserError
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import Mean
-from auxar.evaluation.stored import other_evaluations, read_evaluation
+from auxar.evaluation.stored import is_of_others, other_evaluations, read_evaluation
 from auxar.files import is_file
 from auxar.report import words
 from auxar.runs.layout import RunFolder
@@ -92,8 +93,13 @@ class MeasuredRun(RunFolder):
 
     @property
     def summary(self) -> RunSummary:
-        """The figures of the run, as its files have them now. Raises `UserError` if they cannot be read."""
-        evaluation = read_evaluation(self.evaluation)
+        """The figures of the run, as its files have them now.
+
+        Raises `UserError` if they cannot be read, or are those of other weights.
+        """
+        if is_of_others(evaluation := read_evaluation(self.evaluation), self):
+            told = "is an evaluation of other weights than the present ones"
+            raise UserError(f"{self.evaluation} {told}; run `auxar evaluate {self.path}`")
         bits = evaluation.bits_per_dim()
         factors = [(each, evaluation.bits_per_dim("heldout", each.factor)) for each in evaluation.factors]
         return RunSummary(

@@ -37,6 +37,9 @@ CASES = {
     "restricted softmax": (ImageSpec(1, height=4, width=4, levels=6), chosen("head", "softmax"), True),
 }
 
+EXPECTED: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+"""The images of the formula, by case."""
+
 
 def chain_of(image, head, *, restricted=False, condition=LABELS):
     """A chain of a pyramid view with random weights, whose factors are given a label."""
@@ -85,27 +88,21 @@ def one_by_one(factor, request, view=None):
     return drawn
 
 
-@pytest.fixture(scope="module")
-def expected():
-    """The images of the formula, by case."""
-    return {}
-
-
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_values_are_drawn_from_the_formula(expected, case, sampler):
+def test_values_are_drawn_from_the_formula(case, sampler):
     image, head, restricted = CASES[case]
     stage, prior = chain_of(image, head, restricted=restricted).factors
     condition = torch.tensor([0, 2, 1, 2, -1]).view(-1, 1, 1, 1)
     request = SampleRequest((3, 4, 5, 6, 7), seed=2, rule=RULE, condition=condition)
-    if case not in expected:  # The formula is slow, and the same for all samplers.
+    if case not in EXPECTED:  # The formula is slow, and the same for all samplers.
         right = one_by_one(prior, request.deeper())
-        expected[case] = right, one_by_one(stage, request, right)
+        EXPECTED[case] = right, one_by_one(stage, request, right)
     view = prior.draw(request.deeper(), SAMPLERS[sampler])
     drawn = stage.draw(request, SAMPLERS[sampler], view)
-    assert torch.equal(view, expected[case][0])
-    assert torch.equal(drawn, expected[case][1])
+    assert torch.equal(view, EXPECTED[case][0])
+    assert torch.equal(drawn, EXPECTED[case][1])
     if restricted:
         assert torch.equal(stage.view_of(drawn), view)
 

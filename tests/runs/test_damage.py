@@ -115,7 +115,7 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     (PRIOR, entry("versions", "[]"), "load", "is damaged: in its metadata entry 'versions', expected a"),
     *((PRIOR, another_version(found), verb, OTHER_VERSION.format(found)) for found, verb in ((1, "load"), (3, "run"))),
     *(("recipe.toml", holding(text), "load", ": ") for text in (b"", b"[[[", b"\xff", b"[data]\npath = 3\n")),
-    *(("recipe.toml", without("[sampling]"), verb, CUT_OFF) for verb in ("load", "evaluate", "sample", "figures")),
+    *(("recipe.toml", without(text), "sample", CUT_OFF) for text in ("[sampling]", 'name = "float"')),
     ("recipe.toml", without('name = "float"'), "load", CUT_OFF),
     ("evaluation.safetensors", holding(b"garbage"), "compare", "is damaged: "),
     (DRAWN, holding("[]"), "report", "is damaged: expected a table, got a list []"),

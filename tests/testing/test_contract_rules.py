@@ -46,9 +46,7 @@ class Deep(Rule):
         return Adjustments(temperature=2.0 if depth == 1 else 1.0)
 
 
-class Silent(Deep):
-    def changes(self):
-        return ()
+SILENT = type("Silent", (Deep,), {"changes": lambda self: ()})()
 
 
 def test_an_operation_is_checked_with_heads():
@@ -61,7 +59,7 @@ def test_an_operation_is_checked_with_heads():
         (Operating(), "operation: the rule has an operation; give check_rule heads"),
         (Alternating(), "state: a rule draws from or seeds"),
         (Deep(), "meaning: usual captions leave out operations, guidance and other depths than 0; write the method"),
-        (Silent(), "meaning: the rule does not draw exact samples, but its captions say: exact"),
+        (SILENT, "meaning: the rule does not draw exact samples, but its captions say: exact"),
         (Operating(None, ("nothing",)), "meaning: the rule draws exact samples, but its captions say: samples of"),
         (Operating(None, "doubled"), "meaning: changes must return a list of texts, got 'doubled'"),
         (Adjusted(NOTHING), "adjustments: expected Adjustments that are equal for equal depths, got None"),
