@@ -73,7 +73,7 @@ WRONG = [
     # The chain, which takes only tensors
     ("model.chain.bits_per_dim(picture)", "image: expected a tensor of integers, got an object of type Image"),
     # Sheets
-    ("model.sample(2).sheet(2.5)", "columns: expected an integer of at least 1, got 2.5 (float)"),
+    ("model.sample(2).sheet(2.5)", "columns: expected an integer from 1 to 10,000, got 2.5 (float)"),
     # Images of a wrong type
     ("model.log_prob(3)", f"{TYPES}3 (int)"),
     ("model.log_prob([])", "images: expected at least one image, got an empty list"),

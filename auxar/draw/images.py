@@ -132,8 +132,8 @@ class Images:
         """All images side by side in one Pillow image, with `columns` images in each row.
 
         Each pixel is enlarged to `zoom` × `zoom` pixels. Without `columns`, the sheet is about square. Without `zoom`,
-        small images are enlarged. Raises `UserError` if there are no images, if they cannot be shown, or if `columns`
-        or `zoom` is no integer of at least 1.
+        small images are enlarged. Raises `UserError` if there are no images, if they cannot be shown, if `columns` is
+        no integer from 1 to 10,000, or if `zoom` is none of at least 1.
         """
         return sheet(self.tensor.reshape(-1, *self.spec.shape), self.spec, columns, zoom)
 

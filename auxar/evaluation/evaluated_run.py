@@ -86,13 +86,13 @@ def read_evaluated_run(path: Path, arithmetic: str = FLOAT) -> EvaluatedRun:
         evaluation = read_evaluation(file)
     except DamagedFile as error:
         raise _outdated(run, str(error)) from None
-    if is_of_others(evaluation, run):
-        raise _outdated(run, f"{file} is an evaluation of other weights than those in {run.name}")
     if arithmetic != FLOAT and evaluation.digests != ConvertedFactors(run, arithmetic).digests:
         raise UserError(
             f"{file} is an evaluation of other weights than those in {run.name}; run `auxar integers {run.name}`, and "
             f"then `auxar evaluate {run.name} --arithmetic {arithmetic}`"
         )
+    if is_of_others(evaluation, run):
+        raise _outdated(run, f"{file} is an evaluation of other weights than those in {run.name}")
     recipe = read_recipe(run.recipe)
     views = [stage.view.table for stage in recipe.stage]
     names = [name for name in recipe.factor_names if name != CONDITION_FACTOR]
