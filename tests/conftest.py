@@ -82,7 +82,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def entry_points_read_once() -> Iterator[None]:
     """Keeps the entry points of installed packages, since each of thousands of registries would read them again."""
-    read = importlib.metadata.entry_points
+    read: Any = importlib.metadata.entry_points
 
     @functools.cache
     def kept(path: tuple[str, ...], **chosen: str) -> Any:
