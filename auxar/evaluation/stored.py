@@ -60,7 +60,7 @@ def is_of_others(evaluation: Evaluation, run: RunFolder) -> bool:
     """Whether the present weights of a factor are others than those that were evaluated."""
     for name, checksum in evaluation.checksums.items():
         with contextlib.suppress(DamagedFile):  # Commands that need the weights report them.
-            if is_file(run.weights(name)) and read_checksum(run.weights(name)) != checksum:
+            if is_file(file := run.weights(name)) and read_checksum(file) != checksum:
                 return True
     return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
@@ -160,9 +161,9 @@ def _crop_table(value: Any, path: str) -> Any:
 def remove_other_options(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Removes the options and splits of a registered data set if its new `data.path` is another data set.
 
-    The configuration is removed for any data set. `table` is the recipe, or a table in it, and `changes` has the new
-    paths. A data set is a registered one if it has `data.options`, or if its `data.path` is the name of a data set of
-    an installed plugin.
+    The name of a configuration is removed if the new path is a file or a folder. `table` is the recipe, or a table in
+    it, and `changes` has the new paths. A data set is a registered one if it has `data.options`, or if its `data.path`
+    is the name of a data set of an installed plugin.
     """
     for key, change in changes.items():
         if key != "data" and isinstance(table.get(key), dict):
@@ -170,7 +171,8 @@ def remove_other_options(table: dict[str, Any], changes: Mapping[str, Any]) -> N
     data = table.get("data")
     if "data" not in changes or not isinstance(data, dict) or changes["data"].get("path") == data.get("path"):
         return
-    data.pop("config", None)
+    keys = ["config"] if os.path.exists(str(changes["data"].get("path"))) else []
     if "options" in data or data.get("path") in load_plugins().names("dataset"):
-        for key in ("options", *SPLITS):
-            data.pop(key, None)
+        keys += ["options", *SPLITS]
+    for key in keys:
+        data.pop(key, None)

@@ -98,8 +98,7 @@ class MeasuredRun(RunFolder):
         Raises `UserError` if they cannot be read, or are those of other weights.
         """
         if is_of_others(evaluation := read_evaluation(self.evaluation), self):
-            told = "is an evaluation of other weights than the present ones"
-            raise UserError(f"{self.evaluation} {told}; run `auxar evaluate {self.path}`")
+            raise UserError(f"{self.evaluation} is an evaluation of other weights; run `auxar evaluate {self.path}`")
         bits = evaluation.bits_per_dim()
         factors = [(each, evaluation.bits_per_dim("heldout", each.factor)) for each in evaluation.factors]
         return RunSummary(

@@ -100,8 +100,7 @@ def compress(
 
     check_flag(replace, "replace")
     check_flag(skip, "skip")
-    are_several = isinstance(paths, Iterable) and not isinstance(paths, str)
-    found = list(pictures_of(list(paths) if are_several else paths, "paths"))
+    found = [*pictures_of([*paths] if isinstance(paths, Iterable) and not isinstance(paths, str) else paths, "paths")]
     if others := [label for file, label in found if not isinstance(file, Path)]:
         raise UserError(f"{others[0]}: expected the path of an image; `auxar.codec` encodes pictures in memory")
     files = [file for file, _ in found]
