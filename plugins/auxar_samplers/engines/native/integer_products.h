@@ -188,8 +188,22 @@ inline bool pack_words(const double *weight, int64_t inputs, int64_t outputs, Wo
 // Converts values to 16 bits. Returns whether all of them are integers of 16 bits.
 inline bool to_words(const double *values, int64_t count, int16_t *out) {
     int32_t wrong = 0;
+    int64_t done = 0;
+#if defined(__AVX512BW__)
+    // Numbers beyond 32 bits become the smallest one, which does not fit into 16 bits either.
+    for (; done + 16 <= count; done += 16) {
+        const __m512d first = _mm512_loadu_pd(values + done), second = _mm512_loadu_pd(values + done + 8);
+        const __m256i low = _mm512_cvtpd_epi32(first), high = _mm512_cvtpd_epi32(second);
+        const __m512i whole = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+        const __m256i words = _mm512_cvtsepi32_epi16(whole);
+        _mm256_storeu_si256(reinterpret_cast<__m256i *>(out + done), words);
+        wrong |= _mm512_cmp_pd_mask(first, _mm512_cvtepi32_pd(low), _CMP_NEQ_UQ);
+        wrong |= _mm512_cmp_pd_mask(second, _mm512_cvtepi32_pd(high), _CMP_NEQ_UQ);
+        wrong |= _mm512_cmpneq_epi32_mask(whole, _mm512_cvtepi16_epi32(words));
+    }
+#endif
 #pragma omp simd reduction(| : wrong)
-    for (int64_t k = 0; k < count; k++) {
+    for (int64_t k = done; k < count; k++) {
         const double value = values[k] < -40000 ? -40000 : values[k] > 40000 ? 40000 : values[k];
         const int32_t whole = static_cast<int32_t>(value);
         out[k] = static_cast<int16_t>(whole);

@@ -96,11 +96,21 @@ struct Table {
     }
 };
 
-// A number times 2 to the power -shift, rounded to the nearest integer, halves upwards, and limited.
-double limited(const Constants &constants, double x) {
-    const double scaled = x * constants.scale, found = constants.rounds ? std::floor(scaled + 0.5) : scaled;
-    return found < -constants.limit ? -constants.limit : found > constants.limit ? constants.limit : found;
-}
+// Multiplies numbers by 2 to the power -shift, rounds them to the nearest integer, halves upwards, and limits them. The
+// constants are copied out of `Constants`, because the compiler cannot know that results are not written over them.
+struct Limited {
+    const double scale, limit;
+    const bool rounds;
+
+    explicit Limited(const Constants &constants)
+        : scale(constants.scale), limit(constants.limit), rounds(constants.rounds) {}
+    double operator()(double x) const {
+        const double scaled = x * scale, found = rounds ? std::floor(scaled + 0.5) : scaled;
+        // Comparisons in this order are single instructions.
+        const double large = found > -limit ? found : -limit;
+        return large < limit ? large : limit;
+    }
+};
 
 // Applies a function of integers. All numbers that occur are integers below 2^53, or such integers times a power of two,
 // so double arithmetic is exact.
@@ -109,35 +119,37 @@ void apply_to_integers(const Instruction &instruction, double *out, double *cons
     const Constants &constants = *instruction.constants;
     const double *a = in[0], *b = in[1];
     const Table table(constants);
+    const Limited limited(constants);
     switch (instruction.function) {
-        case REQUANTIZE:
-            each(out, count, [&](int64_t i) { return limited(constants, a[i] * constants.multiplier[i]); });
+        case REQUANTIZE: {
+            const double *multiplier = constants.multiplier;
+            each(out, count, [&](int64_t i) { return limited(a[i] * multiplier[i]); });
             break;
-        case INTEGER_SUM:
+        }
+        case INTEGER_SUM: {
+            const double constant = constants.constant;
             if (instruction.operand_count <= 2) {
                 Operand none{};
                 none.kind = NUMBER;
                 const Operand &left = instruction.operands[0];
                 const Operand &right = instruction.operand_count == 2 ? instruction.operands[1] : none;
                 const double first = constants.weights[0], second = &right == &none ? 0 : constants.weights[1];
-                combine(out, count, a, left, b, right, [&](double x, double y) {
-                    return limited(constants, x * first + y * second + constants.constant);
-                });
+                combine(out, count, a, left, b, right,
+                        [&](double x, double y) { return limited(x * first + y * second + constant); });
                 break;
             }
             for (int64_t i = 0; i < count; i++) {
-                double total = constants.constant;
+                double total = constant;
                 for (int32_t k = 0; k < instruction.operand_count; k++)
                     total += in[k][instruction.operands[k].channels == 1 ? 0 : i] * constants.weights[k];
-                out[i] = limited(constants, total);
+                out[i] = limited(total);
             }
             break;
-        case INTEGER_PRODUCT: {
-            const int64_t left = instruction.operands[0].channels == 1 ? 0 : 1;
-            const int64_t right = instruction.operands[1].channels == 1 ? 0 : 1;
-            each(out, count, [&](int64_t i) { return limited(constants, a[left * i] * b[right * i]); });
-            break;
         }
+        case INTEGER_PRODUCT:
+            combine(out, count, a, instruction.operands[0], b, instruction.operands[1],
+                    [&](double x, double y) { return limited(x * y); });
+            break;
         case INTEGER_ELU:
             each(out, count, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - table(-a[i]); });
             break;
@@ -155,7 +167,7 @@ void apply_to_integers(const Instruction &instruction, double *out, double *cons
             });
             break;
         case INTEGER_GATE:
-            each(out, count, [&](int64_t i) { return limited(constants, a[i] * table.sigmoid(a[count + i])); });
+            each(out, count, [&](int64_t i) { return limited(a[i] * table.sigmoid(a[count + i])); });
             break;
     }
 }
@@ -195,15 +207,14 @@ template <class T> void apply(const Instruction &instruction, T *out, T *const *
 }
 
 constexpr int MOST_OPERANDS = 16;
+constexpr int64_t ROWS_AT_ONCE = 8;
 
-// Computes one thread's rows. Values of a ring with two copies are written to both, so that no window wraps around.
-// The values of the ring's last `wrapped` slots are also copied before its first slot.
+// Computes the rows from `begin` to `end`. Values of a ring with two copies are written to both, so that no window wraps
+// around. The values of the ring's last `wrapped` slots are also copied before its first slot.
 template <class T>
-void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t thread,
-               int64_t threads) {
+void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t begin,
+               int64_t end) {
     const Clock &clock = program.clocks[instruction.clock];
-    const int64_t rows = clock.slots * program.batch;
-    const int64_t begin = rows * thread / threads, end = rows * (thread + 1) / threads;
     const int64_t at = (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
     const Operand &output = instruction.output;
     const size_t bytes = output.channels * sizeof(T);
@@ -441,7 +452,17 @@ void run_part(const Program &program, const List &list, const int64_t *positions
             // `PRODUCT` and `KEEP` divide the work differently and need a barrier before and after them.
             if (after_shared) team.barrier();
             after_shared = false;
-            pointwise<T>(instruction, program, positions, thread, threads);
+            // Consecutive ones are computed for a few rows at once, whose values stay in the processor's nearest cache.
+            int64_t last = k + 1;
+            while (last < list.count && list.instructions[last].kind == POINTWISE &&
+                   list.instructions[last].clock == instruction.clock)
+                last++;
+            const int64_t all = program.clocks[instruction.clock].slots * program.batch;
+            const int64_t end = all * (thread + 1) / threads;
+            for (int64_t row = all * thread / threads; row < end; row += ROWS_AT_ONCE)
+                for (int64_t each = k; each < last; each++)
+                    pointwise<T>(list.instructions[each], program, positions, row, std::min(row + ROWS_AT_ONCE, end));
+            k = last - 1;
             continue;
         }
         team.barrier();
