@@ -222,9 +222,7 @@ def _spelled_out(value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return {key: _spelled_out(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_spelled_out(entry) for entry in value]
-    return value
+    return [_spelled_out(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -162,9 +162,7 @@ def fitted(
             "to 'cover' or 'stretch', set data.crop, or change image.height and image.width",
             has,
         )
-    if resize == "stretch":
-        return found.resize(size, resampling)
-    return ImageOps.fit(found, size, resampling)
+    return found.resize(size, resampling) if resize == "stretch" else ImageOps.fit(found, size, resampling)
 
 
 def without_margins(picture: Image.Image, crop: Crop, name: str) -> Image.Image:

@@ -172,9 +172,7 @@ class Images:
         return f"<{type(self).__name__}: {self._count()} of {self.spec}{views and f', drawn from {views}'}>"
 
     def _count(self) -> str:
-        if self.tensor.dim() == 3:
-            return "one image"
-        return f"{len(self)} image{'s' * (len(self) != 1)}"
+        return "one image" if self.tensor.dim() == 3 else f"{len(self)} image{'s' * (len(self) != 1)}"
 
     def _repr_png_(self) -> bytes | None:
         """The picture that a notebook shows; None, so that it shows the text, if there are no images to show."""

@@ -43,7 +43,7 @@ class Band:
     def features(self, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
         """The features of `count` whole views and conditions in the rows of the network: (count, channels, h, w)."""
         found = self.around.features(count, self._rows_of(view, self.bottom), condition)
-        return None if found is None else found[:, :, : self.stop - self.first].contiguous()
+        return None if found is None else found[:, :, : self.stop - self.first]
 
     def given(self, view: Tensor | None) -> GivenView | None:
         """The part of whole views that belongs to the rows of the network, with its support."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -72,11 +73,7 @@ class FactorCoder:
         for band in bands:
             with one_if_busy():
                 found.append(self._ranges(band, image, view, lag, condition))
-        # A frequency of TOTAL stands for the only possible value, for which nothing is coded.
-        return [
-            encode(pair for band in found for pair in zip(*band[:, row].tolist(), strict=True) if pair[1] != TOTAL)
-            for row in range(len(image))
-        ]
+        return [encode(chain.from_iterable(_coded(band[:, row]) for band in found)) for row in range(len(image))]
 
     @torch.no_grad()
     def decode(
@@ -118,3 +115,9 @@ class FactorCoder:
         if found.numel() and int(found[1].min()) < 1:
             raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
         return found
+
+
+def _coded(ranges: Tensor) -> Iterable[tuple[int, int]]:
+    """The pairs of starts and frequencies (2, n), without the frequencies of `TOTAL`: for the only possible value,
+    nothing is coded."""
+    return zip(*ranges[:, ranges[1] != TOTAL].tolist(), strict=True)

@@ -22,14 +22,7 @@ from auxar.recipe.component_choice import ComponentChoice
 from auxar.recipe.condition import without_unused
 from auxar.recipe.data_options import with_data_options
 from auxar.recipe.options import key_parts, sets
-from auxar.recipe.overrides import (
-    LONGEST_KEY,
-    apply_setting,
-    is_set,
-    merged_training,
-    remove_other_options,
-    with_names,
-)
+from auxar.recipe.overrides import LONGEST_KEY, apply_setting, is_set, merged_training, remove_other_options, with_names
 from auxar.recipe.paths import Places, full_data_path, place_init
 from auxar.recipe.schema import MOST_STAGES, OTHER_NAMES, Recipe, TrainingConfig, check_image
 from auxar.recipe.shipped import find_recipe, is_folder, not_found

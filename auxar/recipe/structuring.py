@@ -137,6 +137,4 @@ def unstructure(value: Any) -> dict[str, Any]:
 def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_none(entry) for key, entry in value.items() if entry is not None}
-    if isinstance(value, list | tuple):
-        return [_without_none(entry) for entry in value]
-    return value
+    return [_without_none(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -62,9 +62,7 @@ class SoftmaxHead(RestrictableHead):
         return torch.cat([channel.bincount(minlength=self.levels).double().add(1).log() for channel in values])
 
     def integer_head(self) -> IntegerSoftmaxHead | None:
-        if self.levels > MOST_LEVELS:
-            return None
-        return IntegerSoftmaxHead(self)
+        return None if self.levels > MOST_LEVELS else IntegerSoftmaxHead(self)
 
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(adjustments.temperature))

@@ -19,6 +19,9 @@ from auxar.numerics.changing import changed
 from auxar_layers.convolution_gradients import Pair, convolve, pair
 from auxar_layers.functional import concat_elu, dropout
 
+Sides = tuple[int, int, int, int]
+"""Numbers of columns of zeros added on the left and on the right, and of rows above and below. Negative ones crop."""
+
 # The lower bound of the deviations by which initialization divides. Without it, a channel that is nearly constant over
 # the first batch would get a huge gain, and its output for the next batch would be huge.
 SMALLEST_DEVIATION = 0.05
@@ -93,9 +96,11 @@ class Convolution(nn.Module):
         """Values (outputs,) in the shape that broadcasts to the weight."""
         return values.view([-1 if dim == self.outputs_dim else 1 for dim in range(len(self.shape))])
 
-    def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-        """The convolution of `x` (b, c, h, w) with the layer's weight and bias, and zeros on all four sides."""
-        return convolve(x, self.grouped_weight(), self.bias, stride=stride, padding=padding, groups=self.groups)
+    def convolve(self, x: Tensor, *, stride: int = 1, sides: Sides = (0, 0, 0, 0)) -> Tensor:
+        """The convolution of `x` (b, c, h, w), after zeros are added on its sides, with the layer's weight and bias."""
+        padding = max(0, sides[0]) if sides == sides[:1] * 4 else 0
+        padded = x if padding or not any(sides) else functional.pad(x, sides)
+        return convolve(padded, self.grouped_weight(), self.bias, stride=stride, padding=padding, groups=self.groups)
 
     def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         """The transposed convolution of `x` (b, c, h, w) with the layer's weight and bias."""
@@ -203,8 +208,8 @@ class CausalConv2d(Convolution):
         beyond = max(0, self.above[0] - height)
         left, right = max(0, self.columns[0] - width), max(0, -self.columns[1] - width)
         columns = (left - self.columns[0] - right, right + self.columns[1] - left)
-        padded = functional.pad(x, (*columns, self.above[1] - beyond, beyond - self.above[0]))
-        output = self.convolve(padded, stride=self.stride)
+        sides = (*columns, self.above[1] - beyond, beyond - self.above[0])
+        output = self.convolve(x, stride=self.stride, sides=sides)
         if not any(self.first):
             return self.finish(output)
         top, left = min(self.first[0], output.shape[2]), min(self.first[1], output.shape[3])
@@ -229,9 +234,8 @@ class Conv2d(Convolution):
         super().__init__((outputs, divided(inputs, outputs, groups), 3, 3), 0, **options)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride == 1:
-            return self.finish(self.convolve(x, padding=1))
-        return self.finish(self.convolve(functional.pad(x, (0, 2, 0, 2)), stride=self.stride))
+        sides = (1, 1, 1, 1) if self.stride == 1 else (0, 2, 0, 2)
+        return self.finish(self.convolve(x, stride=self.stride, sides=sides))
 
 
 class UpsamplingConv2d(Convolution):

@@ -72,9 +72,7 @@ def concat_elu(*inputs: Tensor) -> Tensor:
         # The compiler fuses this with other operations, and derives the backward pass.
         return torch.cat([torch.nn.functional.elu(part) for x in inputs for part in (x, -x)], dim=1)
     # Without gradients, as in sampling, the autograd function is skipped because of its overhead.
-    if not torch.is_grad_enabled():
-        return _both_elus(*inputs)
-    return applied(_ConcatELU, *inputs)
+    return applied(_ConcatELU, *inputs) if torch.is_grad_enabled() else _both_elus(*inputs)
 
 
 def gate(x: Tensor) -> Tensor:

@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from auxar_layers.convolution_gradients import Pair, pair
-from auxar_layers.convolutions import CausalConv2d, Conv2d, Convolution, Pointwise, TransposedConv2d, UpsamplingConv2d
+from auxar_layers.convolutions import (
+    CausalConv2d,
+    Conv2d,
+    Convolution,
+    Pointwise,
+    Sides,
+    TransposedConv2d,
+    UpsamplingConv2d,
+)
 
 
 class IntegerLayer(Convolution):
@@ -26,9 +33,10 @@ class IntegerLayer(Convolution):
     constants: ClassVar[tuple[str, ...]] = ()
     """The names of the arguments and attributes of the layer besides the numbers of channels and the weights."""
     integers: nn.Parameter
-    faster: Callable[[Tensor, int, int, int, Tensor], Tensor | None] | None = None
+    faster: Callable[[Tensor, int, int, tuple[int, int], Tensor], Tensor | None] | None = None
     """A faster convolution with these weights and stride 1. It gets the values (b, c, h, w), the height and width of
-    the result, the padding, and the bias. The result is (b, rows, columns, outputs), or None if it cannot be used."""
+    the result, the numbers of rows of zeros above and of columns to the left, and the bias. The result is
+    (b, rows, columns, outputs), or None if it cannot be used."""
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, **constants: Any) -> Self:
@@ -57,30 +65,33 @@ class IntegerLayer(Convolution):
     def finish(self, output: Tensor) -> Tensor:
         return output
 
-    def convolve(self, x: Tensor, *, stride: int = 1, padding: int = 0) -> Tensor:
-        kernel = self.integers.permute(2, 3, 1, 0)
+    def convolve(self, x: Tensor, *, stride: int = 1, sides: Sides = (0, 0, 0, 0)) -> Tensor:
+        kernel, (left, right, top, bottom) = self.integers.permute(2, 3, 1, 0), sides
         rows, columns = (
-            max(0, (size + 2 * padding - length) // stride + 1)
-            for size, length in zip(x.shape[2:], kernel.shape, strict=False)
+            max(0, (size - length) // stride + 1)
+            for size, length in zip((x.shape[2] + top + bottom, x.shape[3] + left + right), kernel.shape, strict=False)
         )
         found = None
         if stride == 1 and self.faster is not None:
-            found = self.faster(x, rows, columns, padding, self.bias)
+            found = self.faster(x, rows, columns, (top, left), self.bias)
         if found is None:
-            found = _convolved(x, kernel, self.bias, stride, padding, rows, columns)
+            found = _convolved(functional.pad(x, sides), kernel, self.bias, stride, rows, columns)
         return found.movedim(3, 1)
 
     def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
-        height, width = self.integers.shape[2:]
-        rows, columns = pair(stride)
-        size = ((x.shape[2] - 1) * rows + height, (x.shape[3] - 1) * columns + width)
+        batch, _, height, width = x.shape
+        (outputs, rows, columns), (down, right) = self.integers.shape[1:], pair(stride)
         weight, terms = self.integers.flatten(1), None
         if self.faster is not None:
-            terms = self.faster(x, x.shape[2], x.shape[3], 0, weight.new_zeros(weight.shape[1]))
+            terms = self.faster(x, height, width, (0, 0), weight.new_zeros(weight.shape[1]))
         if terms is None:
             terms = x.movedim(1, 3) @ weight
+        if (rows, columns) == (down, right):  # Each output has a single term.
+            terms = terms.view(batch, height, width, outputs, rows, columns).permute(0, 1, 4, 2, 5, 3)
+            return terms.reshape(batch, height * rows, width * columns, outputs).add_(self.bias).movedim(3, 1)
+        size = ((height - 1) * down + rows, (width - 1) * right + columns)
         columns_of = terms.flatten(1, 2).transpose(1, 2)
-        return functional.fold(columns_of, size, (height, width), stride=stride) + self.bias[:, None, None]
+        return functional.fold(columns_of, size, (rows, columns), stride=stride) + self.bias[:, None, None]
 
 
 class IntegerCausalConv2d(IntegerLayer, CausalConv2d):
@@ -118,37 +129,15 @@ class IntegerPointwise(IntegerLayer, Pointwise):
     constants = ("parts",)
 
 
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, rows: int, columns: int) -> Tensor:
-    """Convolves `x` (b, c, h, w) with a weight (kernel height, kernel width, c, outputs): float64, (b, rows, columns,
-    outputs).
-
-    There is a matrix product for each place of the kernel. With stride 1, its input is a part of the padded image's
-    memory, shifted by this place, so no patches are copied. It also has pixels at the end of each row that are no
-    results, and are left out in the end.
-    """
-    batch, channels, height, width = x.shape
-    if not batch * rows * columns:
-        return x.new_zeros((batch, rows, columns, len(bias)))
-    high, wide = height + 2 * padding, width + 2 * padding
-    pixels = batch * high * wide
-    # The last shifts reach beyond the last pixel.
-    flat = x.new_zeros((pixels + (len(weight) - 1) * wide + weight.shape[1] - 1, channels))
-    padded = flat[:pixels].view(batch, high, wide, channels)
-    padded[:, padding : padding + height, padding : padding + width] = x.movedim(1, 3)
-    sums: Tensor | None = None
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, rows: int, columns: int) -> Tensor:
+    """Convolves `x` (b, c, h, w), without padding, with a weight (kernel height, kernel width, c, outputs): float64,
+    (b, rows, columns, outputs). There is a matrix product for each place of the kernel."""
+    image, sums = x.movedim(1, 3), bias.repeat(len(x) * rows * columns, 1)
     for row, matrices in enumerate(weight):
         for column, matrix in enumerate(matrices):
-            if stride == 1:
-                first = row * wide + column
-                inputs = flat[first : first + pixels]
-            else:
-                part = padded[:, row : row + stride * rows : stride, column : column + stride * columns : stride]
-                inputs = part.reshape(batch * rows * columns, channels)
-            sums = torch.addmm(bias, inputs, matrix) if sums is None else sums.addmm_(inputs, matrix)
-    assert sums is not None
-    if stride == 1:
-        return sums.view(batch, high, wide, len(bias))[:, :rows, :columns]
-    return sums.view(batch, rows, columns, len(bias))
+            part = image[:, row : row + stride * rows : stride, column : column + stride * columns : stride]
+            sums.addmm_(part.flatten(0, 2), matrix)
+    return sums.view(len(x), rows, columns, len(bias))
 
 
 INTEGER_LAYERS: dict[type[nn.Module], type[IntegerLayer]] = {

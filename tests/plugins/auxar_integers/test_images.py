@@ -31,11 +31,11 @@ def integers(numbers, shape, most):
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
     image=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    padding=st.integers(0, 2),
+    sides=st.tuples(*[st.integers(0, 2)] * 4),
     count=st.integers(1, 3),
 )
 @settings(deadline=None, max_examples=60)
-def test_convolutions_by_bytes_are_exact(seed, sizes, image, kernel, padding, count):
+def test_convolutions_by_bytes_are_exact(seed, sizes, image, kernel, sides, count):
     numbers, (images, channels, outputs) = np.random.default_rng(seed), sizes
     weight, bias = integers(numbers, (outputs, channels, *kernel), 2**15 - 129), integers(numbers, (outputs,), 2**40)
     weight[..., 0, numbers.integers(kernel[1])] = 0  # as in causal kernels
@@ -43,15 +43,16 @@ def test_convolutions_by_bytes_are_exact(seed, sizes, image, kernel, padding, co
     if not library().most_inputs_of_words():
         pytest.skip("this processor does not multiply bytes")
     assume(convolver.made is not None)  # There are none if all weights are 0.
-    height, width = (size + 2 * padding - length + 1 for size, length in zip(image, kernel, strict=True))
+    x = integers(numbers, (images, channels, *image), 2**15 - 1)
+    padded, (left, _, top, _) = functional.pad(x, sides), sides
+    height, width = (size - length + 1 for size, length in zip(padded.shape[2:], kernel, strict=True))
     if min(height, width) < 1:
         return
-    x = integers(numbers, (images, channels, *image), 2**15 - 1)
     with threads(count):
-        found = convolver.convolve(x, height, width, padding, bias)
-        assert torch.equal(found.movedim(3, 1), functional.conv2d(x, weight, bias, padding=padding))
+        found = convolver.convolve(x, height, width, (top, left), bias)
+        assert torch.equal(found.movedim(3, 1), functional.conv2d(padded, weight, bias))
         x[-1, -1, -1, -1] = numbers.choice([2**15, -(2**15) - 1, 0.5, np.nan])
-        assert convolver.convolve(x, height, width, padding, bias) is None
+        assert convolver.convolve(x, height, width, (top, left), bias) is None
 
 
 @given(

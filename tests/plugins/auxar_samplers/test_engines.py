@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from auxar.model import ForceSource
 from auxar.numerics.threads import threads
+from auxar_layers import integer_functions as functions
 from auxar_layers.functional import concat_elu, gate
 from auxar_samplers.compiler.program import Clock, Layout, Pointwise, Product, Window, identity
 from auxar_samplers.compiler.tracer import FUNCTIONS
@@ -28,8 +29,13 @@ def layout_of(dtype=torch.float64, batch=1):
     return Layout(batch, torch.zeros((), dtype=dtype))
 
 
-def normal(layout, noise, *shape):
-    return torch.randn(shape, generator=noise, dtype=torch.float64).to(layout.like.dtype)
+class WholeLayout(Layout):
+    """The storage of a program of integers."""
+
+
+def normal(layout, noise, *shape, scale=1.0):
+    found = torch.randn(shape, generator=noise, dtype=torch.float64) * scale
+    return (found * 8000).round() if isinstance(layout, WholeLayout) else found.to(layout.like.dtype)
 
 
 def assert_near(found, expected):
@@ -104,7 +110,7 @@ def random_windows(draw, layout, ring, slots):
 def random_product(layout, noise, output, operands, initial, lead, **options):
     outputs = output.values.shape[1]
     inputs = [o.length * o.ring.values.shape[2] if isinstance(o, Window) else o.values.shape[1] for o in operands]
-    matrices = tuple(normal(layout, noise, size, outputs) / 4 for size in inputs)
+    matrices = tuple(normal(layout, noise, size, outputs, scale=0.25) for size in inputs)
     terms = tuple(zip(operands, matrices, strict=True))
     return Product(output, terms, normal(layout, noise, outputs), initial, lead, **options)
 
@@ -115,9 +121,12 @@ def programs(draw):
 
     The first list copies tables into two rings with different clocks. In the second list, a product reads windows of
     these rings, and a function of its output fills a third ring. Another product reads that ring and the output of the
-    first product; a function of its output, at one phase of a third clock, fills a fourth ring.
+    first product; a function of its output, at one phase of a third clock, fills a fourth ring. The native
+    engine may store the first three rings of integers in 16 bits, outside of the program, so only the last is given.
     """
-    layout = layout_of(draw(st.sampled_from(DTYPES)), draw(st.sampled_from([1, 3])))
+    layout, whole = layout_of(draw(st.sampled_from(DTYPES)), draw(st.sampled_from([1, 3]))), draw(st.booleans())
+    if whole:
+        layout = WholeLayout(layout.batch, torch.zeros((), dtype=torch.float64))
     noise = generator(draw(SEEDS))
     clocks = [random_clock(draw, noise, draw(st.integers(1, 7))) for _ in range(2)]
     slots, widths = clocks[0].slots, draw(st.tuples(*[st.sampled_from([1, 3, 8, 30])] * 4))
@@ -131,19 +140,28 @@ def programs(draw):
     sums, spread = layout.scratch(slots, 2 * widths[2]), layout.scratch(stride * slots, widths[3])
     initial = random_table(layout, noise, clocks[0], 2 * widths[2]) if draw(st.booleans()) else None
     first = [Window(rings[0]), *(w for ring in rings[:2] for w in random_windows(draw, layout, ring, slots))]
-    second = [*random_windows(draw, layout, rings[2], slots), sums]
+    second = random_windows(draw, layout, rings[2], slots)
+    second += [sums] if not second or draw(st.booleans()) else []  # Sums may have more than 16 bits.
     lead = draw(LEADS)
+    copies, gated, last = [identity, identity], gate, concat_elu
+    if whole:
+        tables = [functions.Lookup(make(10, 2**15 - 1)) for make in (functions.sigmoid_table, functions.elu_table)]
+        copies = [functions.Requantize(multiplier=torch.ones(width), bound=2**15 - 1) for width in widths[:2]]
+        gated, last = (
+            functions.IntegerGate(lookup=tables[0], shift=20, bound=draw(st.sampled_from([2**15 - 1, 2**20]))),
+            functions.IntegerConcatELU(lookup=tables[1]),
+        )
     sources = [
-        Pointwise(rings[k], identity, (random_table(layout, noise, clocks[k], widths[k]),), draw(LEADS), k)
+        Pointwise(rings[k], copies[k], (random_table(layout, noise, clocks[k], widths[k]),), draw(LEADS), k)
         for k in range(2)
     ]
     others = [
         random_product(layout, noise, sums, first, initial, lead),
-        Pointwise(rings[2], gate, (sums,), lead),
+        Pointwise(rings[2], gated, (sums,), lead),
         random_product(layout, noise, spread, second, None, lead, phase=phase, stride=stride),
-        Pointwise(rings[3], concat_elu, (spread,), lead, 2),
+        Pointwise(rings[3], last, (spread,), lead, 2),
     ]
-    return layout, clocks, [sources, others], rings
+    return layout, clocks, [sources, others], rings[3 * whole :]
 
 
 @needs_native

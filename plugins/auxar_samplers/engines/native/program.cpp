@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "functions.h"
@@ -211,32 +212,59 @@ constexpr int64_t ROWS_AT_ONCE = 8;
 
 // Computes the rows from `begin` to `end`. Values of a ring with two copies are written to both, so that no window wraps
 // around. The values of the ring's last `wrapped` slots are also copied before its first slot.
-template <class T>
+template <class T, class Output>
 void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t begin,
                int64_t end) {
+    static thread_local std::vector<T> numbers;  // values of 16 bits as floating-point numbers
     const Clock &clock = program.clocks[instruction.clock];
     const int64_t at = (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
     const Operand &output = instruction.output;
-    const size_t bytes = output.channels * sizeof(T);
+    const size_t bytes = output.channels * sizeof(Output);
+    int64_t most = output.channels;
+    for (int32_t k = 0; k < instruction.operand_count; k++) most = std::max(most, instruction.operands[k].channels);
+    const size_t room = most * (MOST_OPERANDS + 1);
+    if (numbers.size() < room) numbers.resize(room);
     for (int64_t row = begin; row < end; row++) {
         const int64_t slot = row / program.batch;
-        T *out = locate<T>(output, positions, nullptr, row, program.batch);
+        Output *out = locate<Output>(output, positions, nullptr, row, program.batch);
         if (clock.valid[at + slot]) {
             T *in[MOST_OPERANDS];
-            for (int32_t k = 0; k < instruction.operand_count; k++)
-                in[k] = locate<T>(instruction.operands[k], positions, clock.places + at, row, program.batch);
-            apply(instruction, out, in);
+            for (int32_t k = 0; k < instruction.operand_count; k++) {
+                const Operand &operand = instruction.operands[k];
+                if (!operand.words) {
+                    in[k] = locate<T>(operand, positions, clock.places + at, row, program.batch);
+                    continue;
+                }
+                const int16_t *words = locate<int16_t>(operand, positions, clock.places + at, row, program.batch);
+                in[k] = numbers.data() + k * most;
+                each(in[k], operand.channels, [&](int64_t i) { return T(words[i]); });
+            }
+            if constexpr (std::is_same_v<T, Output>) {
+                apply(instruction, out, in);
+            } else {
+                T *found = numbers.data() + MOST_OPERANDS * most;
+                apply(instruction, found, in);
+                to_words(found, output.channels, out);
+            }
         } else {
             std::memset(out, 0, bytes);
         }
         if (instruction.mirror) std::memcpy(out + instruction.mirror, out, bytes);
         for (int64_t up = 1; up <= instruction.wrapped; up++) {
             if (modulo(-up, clock.slots) != slot) continue;
-            T *copy = out - (slot + up) * program.batch * output.row_stride;
+            Output *copy = out - (slot + up) * program.batch * output.row_stride;
             std::memcpy(copy, out, bytes);
             if (instruction.mirror) std::memcpy(copy + instruction.mirror, out, bytes);
         }
     }
+}
+
+template <class T>
+void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t begin,
+               int64_t end) {
+    if constexpr (std::is_same_v<T, double>)
+        if (instruction.output.words) return pointwise<T, int16_t>(instruction, program, positions, begin, end);
+    pointwise<T, T>(instruction, program, positions, begin, end);
 }
 
 template <class T> struct Tile {
@@ -366,12 +394,19 @@ void rows_to_words(const Instruction &instruction, const Program &program, const
         int16_t *out = program.words + row * instruction.words->inputs;
         for (int32_t k = 0; k < instruction.operand_count; k++) {
             const Operand &operand = instruction.operands[k];
-            const double *in = locate<double>(operand, positions, places, rows[row], program.batch);
-            const int64_t count = operand.length * operand.channels;
+            const int64_t count = operand.length * operand.channels, following = rows[std::min(row + 1, end - 1)];
             // Rows are far apart, so the processor does not foresee that the next one will be read.
-            const double *next = locate<double>(operand, positions, places, rows[std::min(row + 1, end - 1)], program.batch);
-            for (int64_t at = 0; at < count; at += 8) __builtin_prefetch(next + at);
-            if (!to_words(in, count, out)) __atomic_store_n(program.not_words, int64_t{1}, __ATOMIC_RELAXED);
+            if (operand.words) {
+                const int16_t *next = locate<int16_t>(operand, positions, places, following, program.batch);
+                for (int64_t at = 0; at < count; at += 32) __builtin_prefetch(next + at);
+                const int16_t *in = locate<int16_t>(operand, positions, places, rows[row], program.batch);
+                std::memcpy(out, in, count * sizeof(int16_t));
+            } else {
+                const double *next = locate<double>(operand, positions, places, following, program.batch);
+                for (int64_t at = 0; at < count; at += 8) __builtin_prefetch(next + at);
+                const double *in = locate<double>(operand, positions, places, rows[row], program.batch);
+                if (!to_words(in, count, out)) __atomic_store_n(program.not_words, int64_t{1}, __ATOMIC_RELAXED);
+            }
             out += count;
         }
     }
@@ -481,7 +516,10 @@ void run_part(const Program &program, const List &list, const int64_t *positions
         const int64_t count = static_cast<int64_t>(rows.size());
         if (instruction.words != nullptr) {
             // Another thread may find values of more bits at any time, so only after the barrier do all agree.
-            const auto whole = [&] { return __atomic_load_n(program.not_words, __ATOMIC_RELAXED) == 0; };
+            const auto whole = [&] {
+                return (instruction.operand_count && instruction.operands->words) ||
+                       __atomic_load_n(program.not_words, __ATOMIC_RELAXED) == 0;
+            };
             if (whole()) rows_to_words(instruction, program, positions, rows.data(), count, thread, threads);
             team.barrier();
             if (whole()) {

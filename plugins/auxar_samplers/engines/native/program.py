@@ -50,6 +50,9 @@ class NativeProgram:
         self._most_threads = most_threads
         self._words = 0
         self.kept = Kept()
+        instructions = {each for instructions in program.lists for each in instructions}
+        self._packed = {each: self._packed_weights(each) for each in instructions if isinstance(each, Product)}
+        self._narrow = {each: torch.zeros_like(each.values, dtype=torch.int16) for each in self._in_words(instructions)}
         self.structure = self._made()
         """The structure `Program`."""
 
@@ -74,6 +77,31 @@ class NativeProgram:
             words=address(torch.zeros(self._words, dtype=torch.int16)),
             not_words=address(torch.zeros(1, dtype=torch.int64)),
         )
+
+    def _packed_weights(self, product: Product) -> Any:
+        """The weights of a product of integers of 16 bits, or None if it multiplies floating-point numbers."""
+        weight = torch.cat([matrix for _, matrix in product.terms])
+        return packed_weights(self._library, weight, self.kept) if weight.dtype == torch.float64 else None
+
+    def _in_words(self, instructions: set[Instruction]) -> set[Storage]:
+        """The storage that takes 16 bits for each value: it has such integers, and products of integers read it.
+
+        A product reads either only such storage, and needs no check of its values, or none.
+        """
+        found: set[Storage] = set()
+        others: set[Storage] = set()
+        for each in instructions:
+            bound = getattr(each.function, "bound", 0) if isinstance(each, Pointwise) else 0
+            (found if 0 < bound < 2**15 else others).add(each.output)
+            if isinstance(each, Keep):
+                others.add(each.source)
+        found -= others
+        read = {each: {x.ring if isinstance(x, Window) else x for x in each.operands} for each in self._packed}
+        while excluded := [
+            own for each, own in read.items() if own & found and (self._packed[each] is None or not own <= found)
+        ]:
+            found.difference_update(*excluded)
+        return found.intersection(*[set().union(*read.values())])
 
     def _threads(self, instructions: tuple[Instruction, ...]) -> int:
         """The number of threads for a list: at most the number of tiles of its largest product."""
@@ -122,7 +150,7 @@ class NativeProgram:
         else:  # The initial values contain the bias.
             made.initial = self.kept.address(self._operand(product.initial))
         # The library multiplies integers of 16 bits if the weights are such integers and the processor is fast at it.
-        if weight.dtype == torch.float64 and (words := packed_weights(self._library, weight, self.kept)) is not None:
+        if (words := self._packed[product]) is not None:
             made.words = self.kept.address(words)
             self._words = max(self._words, self._rows(product) * words.inputs)
 
@@ -176,8 +204,10 @@ class NativeProgram:
             return made
         if not isinstance(operand, Ring | Scratch | Table):
             return structures.Operand(kind=self._codes["number"], channels=1, number=operand)
-        values: Tensor = operand.values
+        narrow = None if isinstance(operand, Table) else self._narrow.get(operand)
+        values: Tensor = operand.values if narrow is None else narrow
         made = structures.Operand(
+            words=narrow is not None,
             base=self.kept.address(values),
             kind=self._codes[type(operand).__name__.lower()],
             channels=values.shape[-1],

@@ -22,6 +22,7 @@ struct Operand {
     int64_t first_slot, slot_stride;
     int64_t capacity, delay;
     int64_t length;      // number of consecutive positions that are read
+    int64_t words;       // 1 if the storage has integers of 16 bits instead of floating-point numbers
     double number;       // the value of an operand that is a number
 };
 
@@ -69,7 +70,7 @@ struct Instruction {
     const char *bias;        // bias of a product, padded to the width of the panels
     const Operand *initial;  // table of initial values, to which the product is added, or null
     const Constants *constants;  // of a function of integers, or null
-    const Words *words;          // of a product of integers, or null
+    const Words *words;          // of a product of integers, or null; all operands or none are integers of 16 bits
 };
 
 struct List {

@@ -58,18 +58,19 @@ class Convolver:
             return None
         return None if words is None else (words, places)
 
-    def convolve(self, x: Tensor, rows: int, columns: int, padding: int, bias: Tensor) -> Tensor | None:
+    def convolve(self, x: Tensor, rows: int, columns: int, padding: tuple[int, int], bias: Tensor) -> Tensor | None:
         """Convolves images (b, c, h, w) in float64 with stride 1: (b, rows, columns, outputs).
 
-        Returns None if a value is not an integer of 16 bits, or if there are no packed weights.
+        `padding` has the numbers of rows of zeros above the images and of columns on their left. Returns None if a
+        value is not an integer of 16 bits, or if there are no packed weights.
         """
         if x.device.type != "cpu" or self.made is None:
             return None
-        words, places = self.made
+        (words, places), above = self.made, torch.tensor(padding)
         kept, (batch, channels, height, width), outputs = Kept(), x.shape, self.kernel.shape[3]
         found = x.new_empty(batch, rows, columns, outputs)
         job = structures.ImageProduct(batch, height, width, channels, rows, columns, outputs)
-        tensors = {"values": x.movedim(1, 3).contiguous(), "places": (places - padding).contiguous(), "bias": bias}
+        tensors = {"values": x.movedim(1, 3).contiguous(), "places": (places - above).contiguous(), "bias": bias}
         for name, tensor in {**tensors, "out": found, "words": words}.items():
             setattr(job, name, kept.address(tensor))
         job.count = len(places)
