@@ -140,17 +140,15 @@ def programs(draw):
     sums, spread = layout.scratch(slots, 2 * widths[2]), layout.scratch(stride * slots, widths[3])
     initial = random_table(layout, noise, clocks[0], 2 * widths[2]) if draw(st.booleans()) else None
     first = [Window(rings[0]), *(w for ring in rings[:2] for w in random_windows(draw, layout, ring, slots))]
-    second = random_windows(draw, layout, rings[2], slots)
-    second += [sums] if not second or draw(st.booleans()) else []  # Sums may have more than 16 bits.
+    # Sums may have more than 16 bits.
+    second = [*random_windows(draw, layout, rings[2], slots), *[sums] * draw(st.booleans())] or [sums]
     lead = draw(LEADS)
     copies, gated, last = [identity, identity], gate, concat_elu
     if whole:
         tables = [functions.Lookup(make(10, 2**15 - 1)) for make in (functions.sigmoid_table, functions.elu_table)]
         copies = [functions.Requantize(multiplier=torch.ones(width), bound=2**15 - 1) for width in widths[:2]]
-        gated, last = (
-            functions.IntegerGate(lookup=tables[0], shift=20, bound=draw(st.sampled_from([2**15 - 1, 2**20]))),
-            functions.IntegerConcatELU(lookup=tables[1]),
-        )
+        gated = functions.IntegerGate(lookup=tables[0], shift=20, bound=draw(st.sampled_from([2**15 - 1, 2**20])))
+        last = functions.IntegerConcatELU(lookup=tables[1])
     sources = [
         Pointwise(rings[k], copies[k], (random_table(layout, noise, clocks[k], widths[k]),), draw(LEADS), k)
         for k in range(2)
@@ -305,12 +303,3 @@ def test_the_native_engine_leaves_to_pytorch_what_it_does_not_support(dtype, dev
         NativeEngine().prepare(program, ForceSource(torch.zeros(1, 1, 1, 1, dtype=torch.int64), PIXEL))
     if device == "cpu":
         run_program("auto", program)
-
-
-@needs_native
-def test_the_native_engine_needs_tensors_with_values():
-    layout, source = Layout(1, torch.zeros(())), ForceSource(torch.zeros(1, 1, 1, 1, dtype=torch.int64), PIXEL)
-    pointwise = Pointwise(layout.ring(1, 1, 1), torch.tanh, (layout.scratch(1, 1),), 0)
-    program = program_of(layout, [steady(1)], [[pointwise]], [(0, 0)])
-    with torch.device("meta"), pytest.raises(UnavailableError, match="on cpu, and meta as torch's default device"):
-        NativeEngine().prepare(program, source)

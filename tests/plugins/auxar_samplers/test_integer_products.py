@@ -91,15 +91,6 @@ def multiplied(values, matrix):
 
 
 @needs_native
-@pytest.mark.parametrize("value", [0.5, -(2.0**-40), 32767.25])
-def test_fractions_are_multiplied_all_the_same(value):
-    """A network in float64 may have weights that are integers, although its values are not."""
-    values = torch.arange(20).double()
-    values[18] = value
-    assert torch.equal(multiplied(values, torch.eye(20, dtype=torch.float64)), values)
-
-
-@needs_native
 def test_the_largest_sums_fit():
     """With the largest number of inputs, all values and weights at their ends."""
     inputs = library().most_inputs_of_words() or 32768
