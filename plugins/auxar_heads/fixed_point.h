@@ -11,9 +11,10 @@ namespace {
 constexpr int64_t LOG_BITS = 24, POWER_BITS = 30, PARAMETER_BITS = 20, TANH_BITS = 20;
 constexpr int64_t WIDEST_SOFTPLUS = int64_t(27) << LOG_BITS, WIDEST_TANH = int64_t(12) << PARAMETER_BITS;
 
+// An entry of a table has a value in its lower 32 bits, and the next value minus this one in the others: a single load.
 inline int64_t interpolated(const int64_t *table, int64_t x, int bits) {
-    const int64_t index = x >> bits, rest = x & ((int64_t(1) << bits) - 1);
-    return table[index] + (((table[index + 1] - table[index]) * rest) >> bits);
+    const int64_t entry = table[x >> bits], rest = x & ((int64_t(1) << bits) - 1);
+    return (entry & 0xffffffff) + (((entry >> 32) * rest) >> bits);
 }
 
 struct FixedPoint {

@@ -94,8 +94,9 @@ class FixedPoint(ctypes.Structure):
 
 @functools.cache
 def native() -> tuple[FixedPoint, list[Tensor]]:
-    """The addresses of all tables, each with its last entry repeated, and the tables, which stay in memory."""
-    tables = [_on(table(), "cpu") for table in (_powers, _logarithms, _softplus, _tanh)]
+    """The addresses of all tables, in the form of fixed_point.h, and the tables, which stay in memory."""
+    values = [_on(table(), "cpu") for table in (_powers, _logarithms, _softplus, _tanh)]
+    tables = [each[:-1] + (each.diff() << 32) for each in values]
     return FixedPoint(*(table.data_ptr() for table in tables), ROUNDED_LOG2_E), tables
 
 

@@ -169,7 +169,8 @@ class IntegerMixture : public IntegerHead {
         const int64_t *over = excess.data() + channel * lanes;
         const int64_t from = edge(in.low), to = edge(in.high + 1), inner = !first && !last;
         const FixedPoint functions = fixed;
-#pragma omp simd
+        // Compilers would take 16 lanes at once because of a number of 32 bits, and compute single ones if there are 8.
+#pragma omp simd simdlen(8)
         for (int64_t k = 0; k < lanes; k++) {
             const int64_t lower = position(from, mean[k], mantissa[k], shift[k]);
             const int64_t upper = position(to, mean[k], mantissa[k], shift[k]);
@@ -200,7 +201,7 @@ class IntegerMixture : public IntegerHead {
         const int64_t at = edge(value);
         const FixedPoint functions = fixed;
         int64_t sum = 0;
-#pragma omp simd reduction(+ : sum)
+#pragma omp simd simdlen(8) reduction(+ : sum)
         for (int64_t k = 0; k < lanes; k++) {
             const int64_t place = position(at, mean[k], mantissa[k], shift[k]);
             const int64_t found = distribution(functions, place, modes[k], anchors[k]) - starts[k];
