@@ -47,7 +47,7 @@ def test_every_registered_network_and_view_is_tested():
     assert (sorted(NETWORKS), sorted(VIEWS)) == (REGISTRY.names("network"), REGISTRY.names("view"))
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [pytest.param("bitplanes", marks=pytest.mark.slow), *list(VIEWS)[1:]])
 @pytest.mark.parametrize("name", NETWORKS)
 @settings(deadline=None, max_examples=3)
 @given(data=st.data(), seed=SEEDS)

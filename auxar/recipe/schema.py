@@ -197,9 +197,8 @@ class EvaluationConfig:
     drawn."""
 
 
-def _ancestral() -> ComponentChoice:
-    """The rule `ancestral`, which needs no plugin."""
-    return ComponentChoice("ancestral", {}, Component("rule", "ancestral", Ancestral), Ancestral())
+ANCESTRAL = ComponentChoice("ancestral", {}, Component("rule", "ancestral", Ancestral), Ancestral())
+"""The rule `ancestral`, which needs no plugin."""
 
 
 @attrs.frozen
@@ -208,7 +207,7 @@ class SamplingConfig:
 
     images: int = attrs.field(default=16, validator=[ge(0), at_most(MOST_SAMPLES)])
     """Number of images to draw, at most a billion. If it is 0, a run draws no images and no figures."""
-    rule: ComponentChoice = attrs.field(factory=_ancestral)
+    rule: ComponentChoice = attrs.field(default=ANCESTRAL)
     """The rule by which a value is drawn from its distribution: `ancestral` draws exact samples of the model, `reduced`
     lowers the log-scales first, `map` takes the centers of drawn mixture components, `tempered` divides the logits of
     softmax heads, and `by_depth` has a rule for fine images and another for coarse views."""

@@ -89,7 +89,7 @@ def one_by_one(factor, request, view=None):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param("mixture", marks=pytest.mark.slow), *list(CASES)[1:]])
 @torch.no_grad()
 def test_values_are_drawn_from_the_formula(case, sampler):
     image, head, restricted = CASES[case]

@@ -85,12 +85,12 @@ SHIPPED = [
     case("view", "pyramid"),
     case("view", "pyramid", SLOW, options={"factor": 3}),
     case("view", "pyramid", SLOW, options={"factor": 4}),
-    case("view", "subsample"),
+    case("view", "subsample", SLOW),
     case("view", "subsample", SLOW, options={"factor": 3}),
     bitplanes(1),
     bitplanes(2, SLOW),
     bitplanes(5, SLOW),
-    case("network", "pixelcnn", options={"filters": 3, "blocks": 1, "head": MIXTURE}),
+    case("network", "pixelcnn", SLOW, options={"filters": 3, "blocks": 1, "head": MIXTURE}),
     case("network", "pixelcnn++", SLOW, options={"filters": 2, "nr_resnet": 1, "head": MIXTURE}),
     case("network", "convnet", options={"filters": 3, "hidden": 2, "blocks": 1}),
     case("network", "transformer", SLOW, options=TRANSFORMER | {"head": MIXTURE}),
@@ -105,7 +105,7 @@ SHIPPED = [
     case("sampler", "cached", SLOW),
     case("sampler", "stepwise", networks=stepwise_networks),
     *(case("optimizer", name) for name in REGISTRY.names("optimizer")),
-    case("dataset", "letters", image=ImageSpec(1, height=32, width=32, levels=16), splits=["train", "test"]),
+    case("dataset", "letters", SLOW, image=ImageSpec(1, height=32, width=32, levels=16), splits=["train", "test"]),
     *(case("model", name, most_bytes=6_500_000) for name in REGISTRY.names("model")),
 ]
 
