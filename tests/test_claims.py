@@ -3,6 +3,7 @@
 import pytest
 from helpers.bounds import check_bound
 from helpers.causal_networks import HEADS, SEEDS, randomized
+from helpers.marks import with_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +48,7 @@ def test_every_registered_network_and_view_is_tested():
     assert (sorted(NETWORKS), sorted(VIEWS)) == (REGISTRY.names("network"), REGISTRY.names("view"))
 
 
-@pytest.mark.parametrize("view", [pytest.param("bitplanes", marks=pytest.mark.slow), *list(VIEWS)[1:]])
+@pytest.mark.parametrize("view", with_slow(VIEWS, "bitplanes"))
 @pytest.mark.parametrize("name", NETWORKS)
 @settings(deadline=None, max_examples=3)
 @given(data=st.data(), seed=SEEDS)

@@ -169,7 +169,7 @@ class IntegerMixture : public IntegerHead {
         const int64_t *over = excess.data() + channel * lanes;
         const int64_t from = edge(in.low), to = edge(in.high + 1), inner = !first && !last;
         const FixedPoint functions = fixed;
-        // Compilers would take 16 lanes at once because of a number of 32 bits, and compute single ones if there are 8.
+        // Without simdlen, gcc takes 16 lanes because of a number of 32 bits in the loop, and computes 8 one by one.
 #pragma omp simd simdlen(8)
         for (int64_t k = 0; k < lanes; k++) {
             const int64_t lower = position(from, mean[k], mantissa[k], shift[k]);

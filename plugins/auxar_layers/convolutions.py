@@ -98,6 +98,7 @@ class Convolution(nn.Module):
 
     def convolve(self, x: Tensor, *, stride: int = 1, sides: Sides = (0, 0, 0, 0)) -> Tensor:
         """The convolution of `x` (b, c, h, w), after zeros are added on its sides, with the layer's weight and bias."""
+        # Equal sides need no copy of the image.
         padding = max(0, sides[0]) if sides == sides[:1] * 4 else 0
         padded = x if padding or not any(sides) else functional.pad(x, sides)
         return convolve(padded, self.grouped_weight(), self.bias, stride=stride, padding=padding, groups=self.groups)

@@ -35,8 +35,8 @@ class IntegerLayer(Convolution):
     integers: nn.Parameter
     faster: Callable[[Tensor, int, int, tuple[int, int], Tensor], Tensor | None] | None = None
     """A faster convolution with these weights and stride 1. It gets the values (b, c, h, w), the height and width of
-    the result, the numbers of rows of zeros above and of columns to the left, and the bias. The result is
-    (b, rows, columns, outputs), or None if it cannot be used."""
+    the result, the numbers of rows of zeros above and of columns to the left (negative ones crop), and the bias. The
+    result is (b, rows, columns, outputs), or None if it cannot be used."""
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, **constants: Any) -> Self:
@@ -132,7 +132,7 @@ class IntegerPointwise(IntegerLayer, Pointwise):
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, rows: int, columns: int) -> Tensor:
     """Convolves `x` (b, c, h, w), without padding, with a weight (kernel height, kernel width, c, outputs): float64,
     (b, rows, columns, outputs). There is a matrix product for each place of the kernel."""
-    image, sums = x.movedim(1, 3), bias.repeat(len(x) * rows * columns, 1)
+    image, sums = x.movedim(1, 3).contiguous(), bias.repeat(len(x) * rows * columns, 1)
     for row, matrices in enumerate(weight):
         for column, matrix in enumerate(matrices):
             part = image[:, row : row + stride * rows : stride, column : column + stride * columns : stride]

@@ -11,7 +11,6 @@ held-out images. All samples have the same noise. The rule `ancestral` is measur
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from measuring import heldout_images, options_of
@@ -19,7 +18,6 @@ from torch import Tensor
 
 import auxar
 
-RULES = ("ancestral", "reduced", "map")
 COLUMNS = ("", "images", "row 0", "row 1", "column 0", "all pixels", "images with any in row 0")
 
 
@@ -35,29 +33,24 @@ def percent(shares: Tensor) -> str:
     return f"{100 * shares.mean():.2f} ± {100 * shares.std() / len(shares) ** 0.5:.2f} %"
 
 
-def table_line(entries: Sequence[str]) -> str:
+def table_line(entries: list[str] | tuple[str, ...]) -> str:
     return f"| {' | '.join(entries)} |"
 
 
-def rules_of(names: Sequence[str], min_weights: Sequence[float]) -> Iterator[tuple[str, str]]:
-    """The titles and the texts of the rules to measure: each with each `min_weight`, except `ancestral`."""
-    for name in names:
-        if name == "ancestral":
-            yield name, name
-        else:
-            yield from ((f"{name}, {weight:g}", f"{name}:min_weight={weight}") for weight in min_weights)
-
-
 def main() -> None:
-    rules = {"nargs": "+", "choices": RULES, "default": RULES}
-    options = options_of(__doc__, run=Path, images=256, rules=rules, min_weights=[0.0, 0.02, 0.05, 0.1], batch_size=64)
+    options = options_of(__doc__, run=Path, images=256, min_weights=[0.0, 0.02, 0.05, 0.1], batch_size=64)
     model = auxar.load(options.run, device="cpu")
     heldout = heldout_images(model, options.images).long()
-    levels = model.image.levels
-    print(table_line(COLUMNS), table_line(["---"] * len(COLUMNS)), line("held-out images", heldout, levels), sep="\n")
-    for name, rule in rules_of(options.rules, options.min_weights):
+    print(
+        table_line(COLUMNS),
+        table_line(["---"] * len(COLUMNS)),
+        line("held-out images", heldout, model.image.levels),
+        sep="\n",
+    )
+    weighted = [f"{name}:min_weight={each}" for name in ("reduced", "map") for each in options.min_weights]
+    for rule in ("ancestral", *weighted):
         images = model.sample(options.images, rule=rule, batch_size=options.batch_size, progress=False)
-        print(line(name, images.tensor, levels), flush=True)
+        print(line(rule, images.tensor, model.image.levels), flush=True)
 
 
 if __name__ == "__main__":

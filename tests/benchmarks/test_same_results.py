@@ -19,9 +19,9 @@ FACTS = dict.fromkeys(same_results.MACHINE, "x") | {"commit": "c0ffee", "changed
 def comparison(tmp_path, capsys):
     """A function that compares two tables of digests, and returns the exit status and what is printed."""
 
-    def compare(old, new, *options, facts=FACTS):
+    def compare(old, new, *options):
         (tmp_path / "old.json").write_text(json.dumps({"facts": FACTS, "digests": old}))
-        (tmp_path / "new.json").write_text(json.dumps({"facts": facts, "digests": new}))
+        (tmp_path / "new.json").write_text(json.dumps({"facts": FACTS, "digests": new}))
         status = same_results.main(["compare", *(str(tmp_path / name) for name in ("old.json", "new.json")), *options])
         return status, capsys.readouterr().out
 
@@ -40,11 +40,6 @@ def test_a_digest_depends_on_the_values_and_not_on_the_library_and_the_storage()
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
 
 
-def test_numbers_of_records_are_read_without_times():
-    record = {"a": [1.5, {"b": 2.5, "seconds": 3.0}], "count": 3, "name": "x", "none": None}
-    assert dict(same_results.floats(record)) == {"a/0": 1.5, "a/1/b": 2.5}
-
-
 def test_files_are_equal_if_all_values_are_there_and_equal(comparison):
     values = {"kinds/a/0/weights/x": "1", "kinds/a/1/weights/x": "2"}
     assert comparison(values, values)[0] == 0
@@ -59,11 +54,6 @@ def test_files_are_equal_if_all_values_are_there_and_equal(comparison):
     assert comparison({}, {})[0] == 1, "nothing was compared"
     assert comparison(values, values | {"kinds/b/0/weights/x": "3"}, "--only", "/a/")[0] == 0
     assert comparison(values, values | {"kinds/b/0/weights/x": "3"}, "--leave-out", "/b/")[0] == 0
-
-
-def test_files_of_other_machines_are_not_compared(comparison):
-    status, text = comparison({"a/b/0/c": "1"}, {"a/b/0/c": "1"}, facts=FACTS | {"torch": "y"})
-    assert (status, "torch: x and y" in text) == (2, True)
 
 
 def test_the_recipes_of_all_cases_are_valid(tmp_path):

@@ -115,7 +115,8 @@ def full_networks(images=None, features=(0, 2)):
 
 
 class OtherNetwork(CausalNetwork):
-    """A third-party network of shipped layers: one stream, other tap shapes, and a pointwise layer before any shift."""
+    """A third-party network of shipped layers: one stream, other tap shapes, and a pointwise layer before any shift. A
+    layer and a function read the same value of the rows above."""
 
     def __init__(self, image, head, first, second, features_channels, width=4):
         super().__init__()
@@ -123,7 +124,8 @@ class OtherNetwork(CausalNetwork):
         self.head = head
         self.features_channels = features_channels
         self.pixels = Pointwise([image.channels], width)
-        self.above = CausalConv2d(width, width, *first)
+        self.above = CausalConv2d(width, 2 * width, *first)
+        self.mix = Pointwise([width], 2 * width)
         self.left = CausalConv2d(width, width, (0, 0), (-3, -1))
         self.hidden = CausalConv2d(width, 2 * width, **second, normalized=False)
         self.diagonal = CausalConv2d(width, width, (2, 2), (2, 2))
@@ -133,8 +135,9 @@ class OtherNetwork(CausalNetwork):
 
     def forward(self, image, features=None):
         pixels = torch.tanh(self.pixels(image))
-        start = functional.relu(self.left(pixels)) + 0.5 * self.above(pixels)
-        hidden = gate(self.hidden(start)) - torch.sigmoid(self.diagonal(pixels))
+        above = gate(self.above(pixels))
+        start = functional.relu(self.left(pixels)) + above
+        hidden = gate(self.hidden(start) + self.mix(above)) - torch.sigmoid(self.diagonal(pixels))
         mixed = self.side(hidden) if features is None else self.side(hidden, features)
         return self.out(concat_elu(self.dropout(mixed) * start))
 

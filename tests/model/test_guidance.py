@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers.causal_networks import SAMPLERS as WITH_ENGINES
 from helpers.choices import chosen
+from helpers.marks import with_slow
 
 from auxar.errors import UserError
 from auxar.model import (
@@ -89,7 +90,7 @@ def one_by_one(factor, request, view=None):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("case", [pytest.param("mixture", marks=pytest.mark.slow), *list(CASES)[1:]])
+@pytest.mark.parametrize("case", with_slow(CASES, "mixture"))
 @torch.no_grad()
 def test_values_are_drawn_from_the_formula(case, sampler):
     image, head, restricted = CASES[case]

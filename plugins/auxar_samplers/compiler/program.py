@@ -14,7 +14,8 @@ An instruction computes a value `lead` positions ahead of its clock: at position
 clock gives for p + lead. The lead has no effect on where a ring is written and read. An instruction at position p
 writes entry p mod capacity. A window with delay d reads consecutive entries, beginning with (q − d) mod capacity, where
 q is the position of the ring's clock. Storage is contiguous and changed only in place, so an engine may keep pointers
-to it.
+to it. An engine may also keep the values of rings and scratches elsewhere, except for `Program.output`,
+`Program.pixels` and memory that a table shares.
 """
 
 from __future__ import annotations

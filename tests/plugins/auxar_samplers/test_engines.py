@@ -120,9 +120,10 @@ def programs(draw):
     """Draws a program with all kinds of instructions, and the rings that it fills.
 
     The first list copies tables into two rings with different clocks. In the second list, a product reads windows of
-    these rings, and a function of its output fills a third ring. Another product reads that ring and the output of the
-    first product; a function of its output, at one phase of a third clock, fills a fourth ring. The native
-    engine may store the first three rings of integers in 16 bits, outside of the program, so only the last is given.
+    these rings, and a function of its output fills a third ring. Another product reads that ring, the output of the
+    first product and, in programs of integers, a function of that ring. A function of its output, at one phase of a
+    third clock, fills a fourth ring. The native engine may store the first three rings of integers in 16 bits, outside
+    of the program, so only the last is given.
     """
     layout, whole = layout_of(draw(st.sampled_from(DTYPES)), draw(st.sampled_from([1, 3]))), draw(st.booleans())
     if whole:
@@ -140,8 +141,9 @@ def programs(draw):
     sums, spread = layout.scratch(slots, 2 * widths[2]), layout.scratch(stride * slots, widths[3])
     initial = random_table(layout, noise, clocks[0], 2 * widths[2]) if draw(st.booleans()) else None
     first = [Window(rings[0]), *(w for ring in rings[:2] for w in random_windows(draw, layout, ring, slots))]
+    again = layout.scratch(slots, widths[2])
     # Sums may have more than 16 bits.
-    second = [*random_windows(draw, layout, rings[2], slots), *[sums] * draw(st.booleans())] or [sums]
+    second = [*random_windows(draw, layout, rings[2], slots), *[again] * whole, *[sums] * draw(st.booleans())] or [sums]
     lead = draw(LEADS)
     copies, gated, last = [identity, identity], gate, concat_elu
     if whole:
@@ -159,6 +161,8 @@ def programs(draw):
         random_product(layout, noise, spread, second, None, lead, phase=phase, stride=stride),
         Pointwise(rings[3], last, (spread,), lead, 2),
     ]
+    tripled = functions.IntegerSum(weights=[3], shift=1, bound=2**15 - 1)
+    others[2:2] = [Pointwise(again, tripled, (Window(rings[2]),), lead)] * whole
     return layout, clocks, [sources, others], rings[3 * whole :]
 
 

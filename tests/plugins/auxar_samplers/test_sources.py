@@ -17,6 +17,7 @@ from helpers.causal_networks import (
     random_images,
     randomized,
 )
+from helpers.marks import with_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,7 @@ class Likeliest(PixelSource):
         return (first + torch.arange(self.image.channels)) % self.image.levels
 
 
-@pytest.mark.parametrize("name", ["light", "other", "growing", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", with_slow(NETWORKS, "full"))
 @settings(deadline=None, max_examples=4)
 @given(seed=SEEDS, count=st.integers(1, 3), reach=st.integers(0, 8), single=st.booleans(), data=st.data())
 def test_every_sampler_and_engine_works_with_any_source(name, seed, count, reach, single, data):

@@ -99,6 +99,7 @@ struct Table {
 
 // Multiplies numbers by 2 to the power -shift, rounds them to the nearest integer, halves upwards, and limits them. The
 // constants are copied out of `Constants`, because the compiler cannot know that results are not written over them.
+// NaN, which no integer is, becomes -limit.
 struct Limited {
     const double scale, limit;
     const bool rounds;
@@ -107,7 +108,7 @@ struct Limited {
         : scale(constants.scale), limit(constants.limit), rounds(constants.rounds) {}
     double operator()(double x) const {
         const double scaled = x * scale, found = rounds ? std::floor(scaled + 0.5) : scaled;
-        // Comparisons in this order are single instructions.
+        // In this order, compilers use a single instruction (max, min) for each comparison.
         const double large = found > -limit ? found : -limit;
         return large < limit ? large : limit;
     }
@@ -222,8 +223,10 @@ void pointwise(const Instruction &instruction, const Program &program, const int
     const size_t bytes = output.channels * sizeof(Output);
     int64_t most = output.channels;
     for (int32_t k = 0; k < instruction.operand_count; k++) most = std::max(most, instruction.operands[k].channels);
+    bool words = output.words;
+    for (int32_t k = 0; k < instruction.operand_count; k++) words |= instruction.operands[k].words != 0;
     const size_t room = most * (MOST_OPERANDS + 1);
-    if (numbers.size() < room) numbers.resize(room);
+    if (words && numbers.size() < room) numbers.resize(room);
     for (int64_t row = begin; row < end; row++) {
         const int64_t slot = row / program.batch;
         Output *out = locate<Output>(output, positions, nullptr, row, program.batch);
@@ -244,7 +247,7 @@ void pointwise(const Instruction &instruction, const Program &program, const int
             } else {
                 T *found = numbers.data() + MOST_OPERANDS * most;
                 apply(instruction, found, in);
-                to_words(found, output.channels, out);
+                to_words(found, output.channels, out);  // All are integers, and their limit has 16 bits.
             }
         } else {
             std::memset(out, 0, bytes);
@@ -517,8 +520,7 @@ void run_part(const Program &program, const List &list, const int64_t *positions
         if (instruction.words != nullptr) {
             // Another thread may find values of more bits at any time, so only after the barrier do all agree.
             const auto whole = [&] {
-                return (instruction.operand_count && instruction.operands->words) ||
-                       __atomic_load_n(program.not_words, __ATOMIC_RELAXED) == 0;
+                return instruction.operands->words || __atomic_load_n(program.not_words, __ATOMIC_RELAXED) == 0;
             };
             if (whole()) rows_to_words(instruction, program, positions, rows.data(), count, thread, threads);
             team.barrier();

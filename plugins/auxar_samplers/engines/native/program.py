@@ -51,7 +51,9 @@ class NativeProgram:
         self._words = 0
         self.kept = Kept()
         instructions = {each for instructions in program.lists for each in instructions}
+        # The weights of products of integers of 16 bits, or None for other products.
         self._packed = {each: self._packed_weights(each) for each in instructions if isinstance(each, Product)}
+        # The memory of storage of integers of 16 bits. The program's own tensors for it stay zero, and are not read.
         self._narrow = {each: torch.zeros_like(each.values, dtype=torch.int16) for each in self._in_words(instructions)}
         self.structure = self._made()
         """The structure `Program`."""
@@ -80,6 +82,7 @@ class NativeProgram:
 
     def _packed_weights(self, product: Product) -> Any:
         """The weights of a product of integers of 16 bits, or None if it multiplies floating-point numbers."""
+        self._check_product(product)
         weight = torch.cat([matrix for _, matrix in product.terms])
         return packed_weights(self._library, weight, self.kept) if weight.dtype == torch.float64 else None
 
@@ -88,14 +91,17 @@ class NativeProgram:
 
         A product reads either only such storage, and needs no check of its values, or none.
         """
-        found: set[Storage] = set()
-        others: set[Storage] = set()
+        found, others = set[Storage](), set[Storage]([self._program.output, self._program.pixels])
+        shared = set[int]()  # addresses of tables, which may be those of storage
         for each in instructions:
             bound = getattr(each.function, "bound", 0) if isinstance(each, Pointwise) else 0
             (found if 0 < bound < 2**15 else others).add(each.output)
             if isinstance(each, Keep):
                 others.add(each.source)
-        found -= others
+            else:
+                read_by = (*each.operands, getattr(each, "initial", None))
+                shared.update(x.values.data_ptr() for x in read_by if isinstance(x, Table))
+        found = {each for each in found - others if each.values.data_ptr() not in shared}
         read = {each: {x.ring if isinstance(x, Window) else x for x in each.operands} for each in self._packed}
         while excluded := [
             own for each, own in read.items() if own & found and (self._packed[each] is None or not own <= found)
@@ -136,7 +142,6 @@ class NativeProgram:
         return made
 
     def _set_product(self, made: Any, product: Product) -> None:
-        self._check_product(product)
         made.kind = self._codes["product"]
         made.output.first_slot, made.output.slot_stride = product.phase, product.stride
         weight = torch.cat([matrix for _, matrix in product.terms]).contiguous()
@@ -161,10 +166,8 @@ class NativeProgram:
         """
         dtype, gives = self._program.layout.like.dtype, product.output.values.shape[1]
         for operand, matrix in product.terms:
-            if isinstance(operand, Window):
-                read = operand.length * operand.ring.values.shape[-1]
-            else:
-                read = operand.values.shape[-1]
+            values = operand.ring.values if isinstance(operand, Window) else operand.values
+            read = values.shape[-1] * (operand.length if isinstance(operand, Window) else 1)
             if matrix.shape != (read, gives):
                 raise UserError(
                     f"a layer's weight has {matrix.shape[0]} inputs and {matrix.shape[1]} outputs, but the layer reads "

@@ -106,10 +106,8 @@ def _drawing(source: DrawSource | DecodeSource, program: Program) -> NativeSourc
         return None
     code = _head_code(form, type(source.head).__name__)
     single = program.layout.like.dtype == torch.float32
-    if isinstance(source, DrawSource):
-        function = code.draw_float if single else code.draw_double
-    else:
-        function = None if single else code.decode
+    floats, doubles = (code.draw_float, code.draw_double) if isinstance(source, DrawSource) else (None, code.decode)
+    function = floats if single else doubles
     if function is None:
         return None
     kept = Kept([form])

@@ -105,8 +105,8 @@ struct Program {
     int64_t channels, inputs, levels;
     int64_t source_threads;
     int16_t *words;        // room for all rows of a product of integers
-    int64_t *not_words;    // 1 as soon as a product had values that are no integers of 16 bits. From then on, the
-                           // program multiplies in float64.
+    int64_t *not_words;    // 1 as soon as a product had values that are no integers of 16 bits. From then on, products
+                           // multiply in float64, but for those of storage of 16 bits.
 };
 
 struct Image {

@@ -61,12 +61,13 @@ class Convolver:
     def convolve(self, x: Tensor, rows: int, columns: int, padding: tuple[int, int], bias: Tensor) -> Tensor | None:
         """Convolves images (b, c, h, w) in float64 with stride 1: (b, rows, columns, outputs).
 
-        `padding` has the numbers of rows of zeros above the images and of columns on their left. Returns None if a
-        value is not an integer of 16 bits, or if there are no packed weights.
+        `padding` has the numbers of rows of zeros above the images and of columns on their left; negative ones
+        crop. Returns None if a value is not an integer of 16 bits, or if there are no packed weights.
         """
         if x.device.type != "cpu" or self.made is None:
             return None
-        (words, places), above = self.made, torch.tensor(padding)
+        words, places = self.made
+        above = places.new_tensor(padding)
         kept, (batch, channels, height, width), outputs = Kept(), x.shape, self.kernel.shape[3]
         found = x.new_empty(batch, rows, columns, outputs)
         job = structures.ImageProduct(batch, height, width, channels, rows, columns, outputs)

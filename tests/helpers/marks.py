@@ -1,0 +1,11 @@
+"""Marks of test cases."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def with_slow(names: Iterable[str], slow: str) -> list[Any]:
+    """Returns test cases by name, of which one is slow."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name == slow else name for name in names]
