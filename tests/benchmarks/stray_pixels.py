@@ -18,35 +18,25 @@ from torch import Tensor
 
 import auxar
 
-COLUMNS = ("", "images", "row 0", "row 1", "column 0", "all pixels", "images with any in row 0")
+HEADER = (
+    "| | images | row 0 | row 1 | column 0 | all pixels | images with any in row 0 |\n|---|---|---|---|---|---|---|"
+)
 
 
 def line(name: str, images: Tensor, levels: int) -> str:
-    """A line of the table, for images (b, 3, h, w)."""
+    """A line of the table, for images (b, 3, h, w): shares in percent, with their standard errors."""
     found = (images.amax(1) - images.amin(1) > (levels - 1) / 2).double()
-    shares = [found[:, 0], found[:, 1], found[:, :, 0], found.flatten(1), found[:, 0].amax(1, keepdim=True)]
-    return table_line([name, f"{len(images):,}", *(percent(share.mean(1)) for share in shares)])
-
-
-def percent(shares: Tensor) -> str:
-    """The mean of one share for each image, in percent, with its standard error."""
-    return f"{100 * shares.mean():.2f} ± {100 * shares.std() / len(shares) ** 0.5:.2f} %"
-
-
-def table_line(entries: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(entries)} |"
+    parts = [found[:, 0], found[:, 1], found[:, :, 0], found.flatten(1), found[:, 0].amax(1, keepdim=True)]
+    shares = [100 * part.mean(1) for part in parts]
+    cells = [f"{share.mean():.2f} ± {share.std() / len(share) ** 0.5:.2f} %" for share in shares]
+    return f"| {' | '.join([name, f'{len(images):,}', *cells])} |"
 
 
 def main() -> None:
     options = options_of(__doc__, run=Path, images=256, min_weights=[0.0, 0.02, 0.05, 0.1], batch_size=64)
     model = auxar.load(options.run, device="cpu")
     heldout = heldout_images(model, options.images).long()
-    print(
-        table_line(COLUMNS),
-        table_line(["---"] * len(COLUMNS)),
-        line("held-out images", heldout, model.image.levels),
-        sep="\n",
-    )
+    print(HEADER, line("held-out images", heldout, model.image.levels), sep="\n")
     weighted = [f"{name}:min_weight={each}" for name in ("reduced", "map") for each in options.min_weights]
     for rule in ("ancestral", *weighted):
         images = model.sample(options.images, rule=rule, batch_size=options.batch_size, progress=False)

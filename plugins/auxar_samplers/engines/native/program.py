@@ -51,8 +51,8 @@ class NativeProgram:
         self._words = 0
         self.kept = Kept()
         instructions = {each for instructions in program.lists for each in instructions}
-        # The weights of products of integers of 16 bits, or None for other products.
-        self._packed = {each: self._packed_weights(each) for each in instructions if isinstance(each, Product)}
+        # The weights of products, and their packed form if they are integers of 16 bits, otherwise None.
+        self._weights = {each: self._weights_of(each) for each in instructions if isinstance(each, Product)}
         # The memory of storage of integers of 16 bits. The program's own tensors for it stay zero, and are not read.
         self._narrow = {each: torch.zeros_like(each.values, dtype=torch.int16) for each in self._in_words(instructions)}
         self.structure = self._made()
@@ -80,11 +80,11 @@ class NativeProgram:
             not_words=address(torch.zeros(1, dtype=torch.int64)),
         )
 
-    def _packed_weights(self, product: Product) -> Any:
-        """The weights of a product of integers of 16 bits, or None if it multiplies floating-point numbers."""
+    def _weights_of(self, product: Product) -> tuple[Tensor, Any]:
+        """The weights of a product, and their packed form, or None if it multiplies floating-point numbers."""
         self._check_product(product)
-        weight = torch.cat([matrix for _, matrix in product.terms])
-        return packed_weights(self._library, weight, self.kept) if weight.dtype == torch.float64 else None
+        weight = torch.cat([matrix for _, matrix in product.terms]).contiguous()
+        return weight, packed_weights(self._library, weight, self.kept) if weight.dtype == torch.float64 else None
 
     def _in_words(self, instructions: set[Instruction]) -> set[Storage]:
         """The storage that takes 16 bits for each value: it has such integers, and products of integers read it.
@@ -102,12 +102,12 @@ class NativeProgram:
                 read_by = (*each.operands, getattr(each, "initial", None))
                 shared.update(x.values.data_ptr() for x in read_by if isinstance(x, Table))
         found = {each for each in found - others if each.values.data_ptr() not in shared}
-        read = {each: {x.ring if isinstance(x, Window) else x for x in each.operands} for each in self._packed}
+        read = {each: {x.ring if isinstance(x, Window) else x for x in each.operands} for each in self._weights}
         while excluded := [
-            own for each, own in read.items() if own & found and (self._packed[each] is None or not own <= found)
+            own for each, own in read.items() if own & found and (self._weights[each][1] is None or not own <= found)
         ]:
             found.difference_update(*excluded)
-        return found.intersection(*[set().union(*read.values())])
+        return found & set[Storage]().union(*read.values())
 
     def _threads(self, instructions: tuple[Instruction, ...]) -> int:
         """The number of threads for a list: at most the number of tiles of its largest product."""
@@ -144,7 +144,7 @@ class NativeProgram:
     def _set_product(self, made: Any, product: Product) -> None:
         made.kind = self._codes["product"]
         made.output.first_slot, made.output.slot_stride = product.phase, product.stride
-        weight = torch.cat([matrix for _, matrix in product.terms]).contiguous()
+        weight, words = self._weights[product]
         inputs, outputs = weight.shape
         padded = self._padded(outputs)
         panels, bias = weight.new_empty(inputs * padded), weight.new_zeros(padded)
@@ -155,7 +155,7 @@ class NativeProgram:
         else:  # The initial values contain the bias.
             made.initial = self.kept.address(self._operand(product.initial))
         # The library multiplies integers of 16 bits if the weights are such integers and the processor is fast at it.
-        if (words := self._packed[product]) is not None:
+        if words is not None:
             made.words = self.kept.address(words)
             self._words = max(self._words, self._rows(product) * words.inputs)
 
