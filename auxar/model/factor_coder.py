@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from auxar.model.factor import Factor
 from auxar.model.integers import IntegerHead
 from auxar.model.network import device_of
 from auxar.model.sources import DecodeSource, Sampler, coding_order, walk_for
-from auxar.numerics.range_coder import TOTAL, RangeDecoders, encode
+from auxar.numerics.range_coder import TOTAL, RangeDecoders
 from auxar.numerics.threads import one_if_busy
 from auxar.progress import steps
 
@@ -73,7 +72,9 @@ class FactorCoder:
         for band in bands:
             with one_if_busy():
                 found.append(self._ranges(band, image, view, lag, condition))
-        return [encode(chain.from_iterable(_coded(band[:, row]) for band in found)) for row in range(len(image))]
+        # For the only possible value, nothing is coded.
+        images = (torch.cat([band[:, row] for band in found], dim=1) for row in range(len(image)))
+        return [self.head.stream(ranges[:, ranges[1] != TOTAL]) for ranges in images]
 
     @torch.no_grad()
     def decode(
@@ -115,9 +116,3 @@ class FactorCoder:
         if found.numel() and int(found[1].min()) < 1:
             raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
         return found
-
-
-def _coded(ranges: Tensor) -> Iterable[tuple[int, int]]:
-    """The pairs of starts and frequencies (2, n), without the frequencies of `TOTAL`: for the only possible value,
-    nothing is coded."""
-    return zip(*ranges[:, ranges[1] != TOTAL].tolist(), strict=True)

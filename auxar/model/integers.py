@@ -13,7 +13,7 @@ from auxar.model.head import RestrictableHead
 from auxar.model.image import Interval
 from auxar.model.rule import EXACT, Adjustments
 from auxar.model.support import DrawnPixels
-from auxar.numerics.range_coder import TOTAL
+from auxar.numerics.range_coder import TOTAL, encode
 
 PARAMETER_BITS = 20
 """Bits after the binary point of the parameters of an integer head."""
@@ -106,6 +106,10 @@ class IntegerHead(RestrictableHead):
             starts.append(start)
             frequencies.append(torch.where(inside, end - start, 0))
         return _as_image(starts, image), _as_image(frequencies, image)
+
+    def stream(self, ranges: Tensor) -> bytes:
+        """The bytes that `auxar.numerics.range_coder.encode` makes of starts and frequencies: int64, (2, n)."""
+        return encode(zip(*ranges.tolist(), strict=True))
 
     def ends(self, image: Tensor, interval: Interval | None) -> tuple[Tensor, Tensor, Tensor]:
         """The values of an image, and the lowest and the highest value of their intervals: int64, (b, c, h, w) each."""

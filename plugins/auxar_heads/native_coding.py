@@ -1,4 +1,4 @@
-"""The base of integer heads whose ranges of a range coder are computed in C++."""
+"""The base of integer heads whose ranges of a range coder and their bytes are computed in C++."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor
 
 from auxar import IntegerHead, Interval
-from auxar_samplers.engines.native.sources import coding_ranges
+from auxar_samplers.engines.native.sources import coding_ranges, stream
 
 
 class NativeIntegerHead(IntegerHead):
@@ -26,6 +26,10 @@ class NativeIntegerHead(IntegerHead):
         height, width = image.shape[2:]
         start, frequency = (rearrange(each, "(b h w) c -> b c h w", h=height, w=width) for each in found)
         return start, frequency
+
+    def stream(self, ranges: Tensor) -> bytes:
+        found = stream(ranges)
+        return super().stream(ranges) if found is None else found
 
 
 def _by_pixel(image: Tensor) -> Tensor:

@@ -63,11 +63,11 @@ def test_nothing_is_coded_where_one_value_is_possible(coded, monkeypatch):
     """In a restricted decoder, the view determines some sub-pixels. Coding them would change the state of the coder."""
     name, _, factors = coded
     coder, image, view, _ = factors[0]
-    found: list[list[tuple[int, int]]] = []
-    monkeypatch.setattr("auxar.model.factor_coder.encode", lambda ranges: found.append(list(ranges)))
+    found: list[torch.Tensor] = []
+    monkeypatch.setattr(type(coder.head), "stream", lambda head, ranges: found.append(ranges[1]))
     coder.encode(image, view, coder.lag())
-    assert all(0 < frequency < TOTAL for ranges in found for _, frequency in ranges)
-    assert (sum(map(len, found)) < image.numel()) == (name in ("pyramid", "neighbors"))
+    assert all(0 < frequency < TOTAL for frequency in torch.cat(found))
+    assert (len(torch.cat(found)) < image.numel()) == (name in ("pyramid", "neighbors"))
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -128,15 +128,15 @@ def test_bands_of_high_images_have_the_bits_of_whole_images(run, monkeypatch):
         for coder in coders:
             assert torch.equal(coder.decode(streams, view, lag), image)
         with monkeypatch.context() as patch:
-            patch.setattr("auxar.model.factor_coder.encode", bits_of)
+            patch.setattr(type(coders[0].head), "stream", bits_of)
             bits: Any = coders[0].encode(image, view, lag)
         near = 1e-9 if view is None else 5e-5  # Priors do not see more.
         assert bits == pytest.approx([-each / math.log(2) for each in nats[factor.name]], rel=near)
 
 
-def bits_of(pairs):
+def bits_of(head, ranges):
     """The bits of values that are coded, given by starts and frequencies."""
-    return sum(-math.log2(frequency / TOTAL) for _, frequency in pairs)
+    return -(ranges[1].double() / TOTAL).log2().sum().item()
 
 
 def test_a_lag_that_is_too_small_is_refused(coded):

@@ -6,10 +6,13 @@ import math
 import random
 
 import numpy as np
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auxar.numerics.range_coder import TOTAL, RangeDecoders, encode
+from auxar.numerics.range_coder import TOTAL, RangeDecoders
+from auxar.numerics.range_coder import encode as encode_in_python
+from auxar_samplers.engines.native import sources
 
 PARTS = st.sets(st.integers(1, TOTAL - 1), max_size=6) | st.sets(
     st.sampled_from([1, 2, TOTAL // 2, TOTAL - 2, TOTAL - 1]), max_size=5
@@ -25,6 +28,13 @@ def sequences(draw, count):
         edges = [0, *sorted(draw(PARTS)), TOTAL]
         value = draw(st.integers(0, len(edges) - 2))
         found.append((edges, value))
+    return found
+
+
+def encode(ranges):
+    """The bytes of ranges, which Python and C++ write alike."""
+    found = encode_in_python(ranges)
+    assert sources.stream(torch.tensor(ranges, dtype=torch.int64).reshape(-1, 2).T) == found
     return found
 
 

@@ -44,6 +44,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "convolve": (NUMBER, (ADDRESS, NUMBER)),
     "apply_to_images": (None, (ADDRESS, ADDRESS, ADDRESS, NUMBER, NUMBER)),
     "compute_ranges": (None, (ADDRESS, ADDRESS, NUMBER)),
+    "encode": (NUMBER, (ADDRESS, NUMBER, ADDRESS)),
     "tiles": (NUMBER, (NUMBER, NUMBER, NUMBER)),
     **{f"padded_outputs_{dtype}": (NUMBER, (NUMBER,)) for dtype in ("float", "double")},
     **{f"pack_{dtype}": (None, (ADDRESS, NUMBER, NUMBER, ADDRESS)) for dtype in ("float", "double")},

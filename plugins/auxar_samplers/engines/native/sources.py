@@ -27,6 +27,7 @@ from auxar import (
     UserError,
     Walk,
 )
+from auxar.numerics.range_coder import TOTAL_BITS
 from auxar_samplers.compiler.program import Program
 from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.library import Kept, compiled, library, structures
@@ -157,6 +158,18 @@ def coding_ranges(
     coding.constants = ctypes.addressof(form.constants)
     engine.compute_ranges(code.ranges, ctypes.addressof(coding), torch.get_num_threads())
     return starts, frequencies
+
+
+def stream(ranges: Tensor) -> bytes | None:
+    """The bytes that `IntegerHead.stream` makes of ranges, int64, (2, n), or None if there is no C++ library."""
+    try:
+        engine = library()
+    except BrokenError:
+        return None
+    out = np.empty(TOTAL_BITS // 8 * ranges.shape[1] + 1, dtype=np.uint8)
+    kept = Kept()
+    count = engine.encode(kept.address(ranges.cpu().contiguous()), ranges.shape[1], kept.address(out))
+    return out[:count].tobytes()
 
 
 def _head_code(form: NativeForm, name: str) -> Any:
