@@ -8,6 +8,7 @@ from pathlib import Path
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.files import FOLDER, check_output, entries, kind
+from auxar.recipe.paths import EXTENSIONS
 from auxar.report.reading import FigureEntry
 from auxar.runs.converted import Record, read_origin
 from auxar.runs.layout import RunFolder, check_folder
@@ -25,10 +26,13 @@ def check_of(run: RunFolder) -> Callable[[Path], None]:
 def check_results(path: Path) -> None:
     """Checks a folder before an evaluation or figures are written into it, which is not the folder of a run.
 
-    Raises `UserError` if it exists and is not a folder, or if a file or folder that would be replaced was not written
-    by auxar.
+    Raises `UserError` if it exists and is not a folder, if it is a folder of pictures, or if a file or folder that
+    would be replaced was not written by auxar.
     """
     results = RunFolder(path)
+    if pictures := [file for file in entries(path) if file.suffix.lower() in (".parquet", *EXTENSIONS)]:
+        first = pictures[0].name
+        raise UserError(f"{path} has pictures ({first}), and results are not written beside them; {ADVICE}")
     for folder in (path, results.figures):
         if (found := kind(folder)) not in (None, FOLDER):
             raise UserError(f"{folder} is a {found}, but results are written into a folder of this name; {ADVICE}")

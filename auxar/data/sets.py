@@ -170,7 +170,11 @@ class ImageSet(Readable, Dataset[Tensor]):
             >>> len(images.train.spaced_examples(10))
             10
         """
-        return self.first_examples(count)
+        return self.spaced(count).first_examples(count)
+
+    def spaced(self, count: int) -> ImageSet:
+        """The set of up to `count` evenly spaced images, since classes may follow one another; a stream as it is."""
+        return self
 
     def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yields the numbers and the images, uint8 (c, h, w), of `every_example` with the same arguments.

@@ -286,9 +286,9 @@ class StoredImages(ImageSet):
         """The examples with these numbers, of which there is at least one, and with these pixels of one size."""
         return Examples(torch.from_numpy(np.stack(list(pixels))), self._conditions(numbers))
 
-    def spaced_examples(self, count: int) -> Examples:
+    def spaced(self, count: int) -> StoredImages:
         numbers = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
-        return self._examples(numbers, map(self.centered, self._pixels(numbers)))
+        return attrs.evolve(self, rows=self.rows[numbers])
 
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         @functools.lru_cache(maxsize=2)

@@ -134,7 +134,8 @@ def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classifica
     condition, factor = label_condition(chain), chain.condition_factor
     columns, classes = [], condition.spec.levels
     for label in range(classes):
-        found = factor_log_probs(chain, images, batch_size, torch.full((len(images), 1, 1, 1), label))
+        given, what = torch.full((len(images), 1, 1, 1), label), f"class {label + 1} of {classes}"
+        found = factor_log_probs(chain, images, batch_size, given, what)
         columns.append(torch.stack([factor.log_prob for factor in found]).sum(0))
     log_prior = torch.full((classes,), -math.log(classes), dtype=torch.float64)
     if factor is not None:

@@ -100,7 +100,7 @@ class Figures(Work):
         self.model, self.training = model, training
         self.augment = build_augmentations(recipe.training)
         self.plan = plan_of_recipe(model, recipe, rows, usual_conditions(model.condition, data.heldout))
-        examples = data.heldout.first_examples(rows)
+        examples = data.heldout.spaced_examples(rows)
         self.heldout, self.of_heldout = examples.image.to(torch.int64), of_examples(model.condition, examples)
         self.min_weight = min_weight_of(self.plan.rule)
         self.rule = recipe.sampling.rule

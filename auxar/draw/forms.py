@@ -16,7 +16,7 @@ from auxar.arguments import described
 from auxar.data.conversion import Preparation, WrongSize
 from auxar.data.decoding import BrokenImage, opened, read_file
 from auxar.draw.images import Images
-from auxar.errors import UserError, naming, nearest_path, one_line
+from auxar.errors import UserError, logger, naming, nearest_path, one_line
 from auxar.files import FOLDER, entries, is_file, kind
 from auxar.model import INTEGER_DTYPES, ImageSpec
 from auxar.numerics.levels import SCALED
@@ -168,9 +168,10 @@ def integers(array: Tensor | np.ndarray, levels: int, what: str) -> Tensor:
         # Arrays with negative strides, such as mirrored ones, and arrays that cannot be written are copied.
         array = torch.from_numpy(np.array(array, np.uint8 if array.dtype == np.uint8 else np.int64))
     if not isinstance(array, Tensor) or array.dtype not in INTEGER_DTYPES:
+        converted = ".long()" if isinstance(array, Tensor) else ".astype(int)"
         raise UserError(
-            f"{what}: expected integers in [0, {levels}), got values of {array.dtype}; values that are scaled to "
-            f"[0, 1] are converted with (x * {levels - 1}).round()"
+            f"{what}: expected integers in [0, {levels}), got values of {array.dtype}; convert whole numbers with "
+            f"x{converted}, and values that are scaled to [0, 1] with (x * {levels - 1}).round(){converted}"
         )
     return array.detach().to("cpu", torch.uint8 if array.dtype == torch.uint8 else torch.int64)
 
@@ -225,10 +226,15 @@ def images_at(path: Path, what: str) -> list[Path]:
             return [path]
     if not is_folder:
         raise UserError(f"{what}: there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
-    named = (file for file in entries(path) if file.name.lower().endswith(EXTENSIONS) and file.name[0] != ".")
-    inside = [file for file in named if kind(file, follow_links=True) != FOLDER]
+    visible = [file for file in entries(path) if file.name[0] != "."]
+    folders = [file for file in visible if kind(file, follow_links=True) == FOLDER]
+    inside = [file for file in visible if file.name.lower().endswith(EXTENSIONS) and file not in folders]
+    others = f"its subfolders are left out: {', '.join(one_line(each.name) for each in folders)}; name them, too"
     if not inside:
-        raise UserError(f"{what}: there is no image in the folder {path}; looked for {', '.join(EXTENSIONS)}")
+        ending = others if folders else f"looked for {', '.join(EXTENSIONS)}"
+        raise UserError(f"{what}: there is no image in the folder {path}; {ending}")
+    if folders:
+        logger.warning("%s: %s", one_line(str(path)), others)
     return inside
 
 

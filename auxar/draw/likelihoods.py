@@ -21,17 +21,18 @@ CHUNK_PIXELS = 2**16
 
 
 def factor_log_probs(
-    chain: Chain, images: Tensor, batch_size: Any = None, condition: Tensor | None = None
+    chain: Chain, images: Tensor, batch_size: Any = None, condition: Tensor | None = None, what: str = "log-likelihoods"
 ) -> tuple[FactorLogProb, ...]:
     """Computes the log-likelihoods of images (n, *image.shape) under each factor: float64 on the CPU, shape (n,).
 
-    `condition` has the condition of each image, or is None. Arguments and errors are those of `_in_chunks`.
+    `condition` has the condition of each image, or is None. `what` describes the progress. Other arguments and errors
+    are those of `_in_chunks`.
     """
 
     def compute(chunk: Tensor, given: Tensor | None) -> Tensor:
         return torch.stack([factor.log_prob.double() for factor in chain.log_probs(chunk, given)], 1)
 
-    nats = _in_chunks(chain, images, condition, batch_size, (len(chain.factors),), compute)
+    nats = _in_chunks(chain, images, condition, batch_size, (len(chain.factors),), compute, what)
     return tuple(FactorLogProb(factor.name, factor.image, nats[:, at]) for at, factor in enumerate(chain.factors))
 
 
@@ -59,6 +60,7 @@ def _in_chunks(
     batch_size: Any,
     shape: tuple[int, ...],
     compute: Callable[[Tensor, Tensor | None], Tensor],
+    what: str = "log-likelihoods",
 ) -> Tensor:
     """Values of images from `compute`, for chunks of images and their conditions: float64 on the CPU, (n, *shape).
 
@@ -75,7 +77,7 @@ def _in_chunks(
     found = [torch.empty((0, *shape), dtype=torch.float64)]
     with (
         evaluating(chain),
-        progress_bar(total=len(images), desc="log-likelihoods", unit="image", delay=BAR_DELAY, leave=False) as bar,
+        progress_bar(total=len(images), desc=what, unit="image", delay=BAR_DELAY, leave=False) as bar,
     ):
         for start in range(0, len(images), size):
             rows = slice(start, start + size)

@@ -50,7 +50,7 @@ def _write_whole(model: Chain, plan: Plan, folder: Path, facts: Tensors, heldout
     columns, picture = _sheet(model, plan, images)
     save_png(picture, folder / "samples.png")
     if heldout is not None:
-        held_out = heldout.first_examples(len(images)).image.to(torch.int64)
+        held_out = heldout.spaced_examples(len(images)).image.to(torch.int64)
         save_png(sheet(held_out, spec, columns), folder / "heldout.png")
     rows = [("", view[:GROWTH_ROWS], own) for view, own in zip(views, model.specs, strict=True) if can_be_shown(own)]
     if len(rows) > 1:

@@ -28,6 +28,7 @@ from auxar.draw.loading import load_images
 from auxar.errors import UserError, logger
 from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
 from auxar.evaluation.facts import Exactness
+from auxar.evaluation.stored import stored_evaluation
 from auxar.files import check_replaceable, is_file, read_bytes, write_text
 from auxar.work.chunks import Tensors, Work
 
@@ -170,7 +171,11 @@ def scored(
     own, own_given = images, given
     if heldout:
         try:
-            found = load_images(model).heldout.spaced_examples(heldout)
+            data = load_images(model).heldout
+            known = model.run and stored_evaluation(model.run.evaluation)
+            if model.run and known and known.data.heldout_fingerprint != data.fingerprint:
+                logger.warning("the held-out images are others than those of the evaluation of %s", model.run.name)
+            found = data.spaced_examples(heldout)
             images = [*images, *found.image]
             given = None if given is None or found.condition is None else torch.cat([given, found.condition])
         except UserError as error:

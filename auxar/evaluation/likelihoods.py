@@ -109,7 +109,11 @@ class RunEvaluation(Work):
             "training": (self.data.train, config.train_images),
             SAMPLES: (self.data.heldout, min(samples, config.heldout_images or samples)),
         }
-        return {name: (images, limit) for name, (images, limit) in found.items() if limit != 0}
+        return {
+            name: (images.spaced(limit) if limit else images, limit)
+            for name, (images, limit) in found.items()
+            if limit != 0
+        }
 
     @property
     def _is_trained(self) -> bool:
@@ -169,7 +173,7 @@ class RunEvaluation(Work):
         digests = {} if arithmetic == FLOAT else ConvertedFactors(self.run, arithmetic).digests
         # The content of a stream is read only once.
         if arithmetic == FLOAT and self._is_trained and isinstance(self.data.heldout, Sized):
-            sizes = codec_nats(self.data.heldout, self.recipe.evaluation.heldout_images)
+            sizes = codec_nats(*self.sets["heldout"])
             tensors |= {f"{CODECS}.{name}.{NATS}": nats for name, nats in sizes.items()}
         return attrs.evolve(self._evaluation(digest), arithmetic=arithmetic, digests=digests, tensors=tensors)
 

@@ -81,9 +81,10 @@ class TrainingConfig:
     minutes: float | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_MINUTES)]))
     """Minutes of training on this machine, at most a million. A new run measures some steps of each factor, without
     compiling and as busy as the machine is, and stores numbers of `steps` that take this time, so that the run can be
-    repeated exactly. The minutes of [training] are for all factors without a length of their own, less the minutes of
-    single factors. They share the time in proportion to the square root of the time of a step: a factor whose step
-    takes four times as long gets twice the time and half the steps."""
+    repeated exactly; other minutes for a run that has begun change its steps in proportion. The minutes of [training]
+    are for all factors without a length of their own, less the minutes of single factors. They share the time in
+    proportion to the square root of the time of a step: a factor whose step takes four times as long gets twice the
+    time and half the steps."""
     batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
@@ -157,7 +158,7 @@ class TrainingConfig:
     sample_every: int | None = attrs.field(default=None, validator=optional(positive))
     """Number of steps between pictures that show images drawn by the factor in training, with the weights that
     evaluation would use. Images are also drawn after the last planned step. No images are drawn during training if it
-    is not given."""
+    it is not given."""
     trackers: tuple[ComponentChoice, ...] = ()
     """Experiment trackers: those of Accelerate, such as `tensorboard` or `{ name = "wandb", entity = "me" }` with
     options for the start of a run, and those of plugins."""
@@ -187,9 +188,10 @@ class EvaluationConfig:
     batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images evaluated at once, 1 … 2^20. Results do not depend on it, except for rounding."""
     heldout_images: int | None = attrs.field(default=None, validator=optional(positive))
-    """Number of held-out images to evaluate, counted from the first. All are evaluated if it is not given."""
+    """Number of held-out images to evaluate: evenly spaced ones or, of a stream, the first ones. All are evaluated if
+    it is not given."""
     train_images: int = attrs.field(default=200, validator=ge(0))
-    """Number of training images to evaluate, counted from the first, for comparison with the held-out images. If it is
+    """Number of training images to evaluate, chosen in the same way, for comparison with the held-out images. If it is
     0, none are evaluated."""
     samples: int = attrs.field(default=0, validator=[ge(0), at_most(MOST_IMAGES)])
     """Number of exact samples of the model whose bits/dim are compared with those of held-out images, at most the

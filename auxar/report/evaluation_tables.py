@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from auxar.evaluation.codecs import JPEG_XL
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, Evaluation
 from auxar.evaluation.facts import SETS, FactorFacts, Images
 from auxar.report import words
@@ -154,6 +155,8 @@ def codec_table(evaluation: Evaluation, model: str = "the model") -> Table | Non
         f"({words.KINDS[evaluation.kind]}) minus these: below zero if the model needs fewer bits. A file has a header, "
         "which weighs more in small images"
     )
+    if JPEG_XL not in evaluation.codecs():
+        caption += f". {JPEG_XL} needs the package pillow-jxl-plugin"
     columns = [Column("codec", left=True), Column("bits/dim"), Column("model minus codec")]
     return Table("Compared with lossless codecs", caption, columns, rows)
 

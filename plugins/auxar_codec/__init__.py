@@ -46,7 +46,8 @@ def codec(run: str | PathLike[str] | ImageModel, *, trust_plugins: bool = False)
 def _shown(made: Compressed) -> Result:
     images = "1 image" if made.images == 1 else f"{made.images} images"
     record = {"file": str(made.path), "images": made.images, "bytes": made.bytes, "bits_per_dim": made.bits_per_dim}
-    return Result([f"{made.path}: {images}, {made.bytes:,} bytes, {made.bits_per_dim:.3f} bits/dim"], record)
+    size = f"{made.bytes:,} bytes ({made.bytes_before:,} before)"
+    return Result([f"{made.path}: {images}, {size}, {made.bits_per_dim:.3f} bits/dim"], record)
 
 
 @command("Share and store", show=_shown)

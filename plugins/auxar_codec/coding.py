@@ -83,7 +83,8 @@ class Codec:
         check_model(container, self.model)
         found = list(self.archiver(container.header).decode(container, chosen, depth))
         if damaged := [entry.name for entry, picture in found if picture is None]:
-            raise UserError(f"{container.path}: these images are damaged or missing: {', '.join(damaged)}")
+            advice = "decode the others with only=[…]"
+            raise UserError(f"{container.path}: these images are damaged or missing: {', '.join(damaged)}; {advice}")
         return {entry.name: pillow_image(picture) for entry, picture in found if picture is not None}
 
     def conditions(self, condition: Any, count: int) -> list[tuple[int, ...]]:

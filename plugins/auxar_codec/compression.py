@@ -39,6 +39,8 @@ class Compressed:
     """Size of the file."""
     sub_pixels: int
     """Number of sub-pixels of all images."""
+    bytes_before: int
+    """Size of all picture files."""
 
     @property
     def bits_per_dim(self) -> float:
@@ -92,7 +94,7 @@ class Compression(Work):
                 self.sources.append(self._source(file, read_picture(file), own))
             except UserError as error:
                 if not skip:
-                    raise
+                    raise UserError(f"{error}; --skip leaves out such pictures") from None
                 logger.warning("%s; it is left out", error)
         if not self.sources:
             raise UserError("paths: none of the pictures can be compressed")
@@ -145,8 +147,9 @@ class Compression(Work):
     def result(self) -> Compressed:
         """The description of the file."""
         channels, entries = self.header.channels, [source.entry for source in self.sources]
+        before = sum(source.file.stat().st_size for source in self.sources)
         dims = sum(entry.height * entry.width * (1 if entry.gray else channels) for entry in entries)
-        return Compressed(self.output, len(entries), self.output.stat().st_size, dims)
+        return Compressed(self.output, len(entries), self.output.stat().st_size, dims, before)
 
 
 def _digest(content: bytes) -> str:

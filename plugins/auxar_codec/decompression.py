@@ -58,7 +58,10 @@ def codec_of(container: Container, run: str | PathLike[str] | None, *, trust_plu
         try:
             return _loaded(container, place)
         except UserError as error:
-            problem = f"{container.path} was made with the model in {place}, which cannot be loaded: {error}"
+            problem = (
+                f"{container.path} was made with the model in {place}, which cannot be loaded; if it was trained "
+                f"further since, name a folder of `auxar export` from before with --run: {error}"
+            )
     raise UserError(problem)
 
 

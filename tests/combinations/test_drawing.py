@@ -257,7 +257,7 @@ def test_figures_show_images_that_are_drawn_one_by_one(path, plain, tmp_path):
     settings = ["sampling.seed=5", "sampling.rule=reduced:reduction=0.7,min_weight=0.3"]
     auxar.figures(folder, rows=2, settings=[*settings, "sampling.batch_size=1"])
     data = auxar.load_images(auxar.load(path))
-    heldout, training = (next(part.in_order_examples(100)) for part in (data.heldout, data.train))
+    heldout, training = data.heldout.spaced_examples(2), next(data.train.in_order_examples(100))
     usual = torch.arange(3).reshape(3, 1, 1, 1)
 
     def drawn(number: int, line: int, rule: Rule = RULE, **options: Any) -> list[Tensor]:
