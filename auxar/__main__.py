@@ -1,7 +1,5 @@
 """The entry point of the command `auxar` and of `python -m auxar`, which `torchrun -m auxar` runs too."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Checks of the arguments of public functions: paths, lists of strings, integers and flags."""
 
-from __future__ import annotations
-
 import operator
 import os
 import re

@@ -1,7 +1,5 @@
 """Folders of generated files, which are written once and kept in the cache of the library `datasets`."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

@@ -1,7 +1,5 @@
 """`UserError`, for mistakes that a user can correct, the logger, and functions that quote values in messages."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import logging

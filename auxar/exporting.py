@@ -1,7 +1,5 @@
 """The files of an exported run: small, complete, and without absolute paths of the machine."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ If a process is killed while it writes, the file has either its old or its new c
 written. Texts and headers have a maximum size, and callers can check the shapes of tensors before these are read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fnmatch

@@ -1,7 +1,5 @@
 """Temporary files of `replacing` that killed processes left in a folder."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import time

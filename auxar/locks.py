@@ -5,8 +5,6 @@ A process that waits for a lock logs once, after some seconds, which process hol
 afterwards.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

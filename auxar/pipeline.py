@@ -1,7 +1,5 @@
 """The work of `auxar run`: loads a recipe, trains its model, evaluates it, draws images, and writes the report."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Plugin files: Python files that a recipe names, which are code that runs with the user's rights."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

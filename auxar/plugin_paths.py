@@ -1,7 +1,5 @@
 """The paths that `build` functions of plugins return: of a data set's images, and of a trained model's folder."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any, Literal

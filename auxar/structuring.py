@@ -1,7 +1,5 @@
 """Strict conversion of plain values, from JSON or TOML, to attrs classes. Errors name the path of each wrong value."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

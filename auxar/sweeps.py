@@ -3,8 +3,6 @@
 Every run has a folder of its own, which is named after its values, such as `learning_rate=0.001,seed=0`.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

@@ -1,7 +1,5 @@
 """Tests that all public names of `auxar` exist and are imported lazily, and that functions take any kind of path."""
 
-from __future__ import annotations
-
 import doctest
 import importlib.metadata
 import inspect

@@ -1,7 +1,5 @@
 """Tests of folders of generated files: when they are written again, interruptions, several processes, and errors."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

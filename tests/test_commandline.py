@@ -1,7 +1,5 @@
 """Tests that a function becomes a command: arguments, options, help, results and mistakes."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """Tests of models that are given a condition: p(X, X̂ | y) = p(X̂ | y) p(X | X̂, y), and p(y) if it is modeled."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from typing import Any

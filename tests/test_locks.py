@@ -1,7 +1,5 @@
 """Tests of locks: waiting for another process, refusing a folder in use, and file systems without locks."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

@@ -1,7 +1,5 @@
 """Tests that all plugins are loaded in the same way, and that errors name the plugin."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import logging

@@ -1,7 +1,5 @@
 """Tests of progress: lines without a terminal, bars on a terminal and in notebooks, and hiding both."""
 
-from __future__ import annotations
-
 import io
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Tests of the strict converter for recipes and records: types are exact, and every error names its place."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path

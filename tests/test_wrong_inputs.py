@@ -1,7 +1,5 @@
 """A table of calls with wrong inputs, and the one sentence that each gives."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

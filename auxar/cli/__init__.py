@@ -1,7 +1,5 @@
 """The command line of auxar. Modules that are needed to run commands, and not for their help, are imported late."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 The script knows all commands and options, so that the shell does not start Python at Tab.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The parser of the command line."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io

@@ -3,8 +3,6 @@
 The result is on standard output, and everything else on standard error.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import logging

@@ -6,8 +6,6 @@ arguments, options and help of the command (`auxar.commandline.parser`). A modul
 other slow modules inside of its functions, so that help and completion are fast.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Sequence
 from importlib import metadata

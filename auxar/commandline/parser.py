@@ -15,8 +15,6 @@ or a list of several texts. `Mapping[…] | Sequence[str]` is given as texts KEY
 entry. Sections after `Args:` are for Python only.
 """
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import inspect

@@ -1,7 +1,5 @@
 """The command `figures`: draws the paper's figures with a run's model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command `new-recipe`: writes a first recipe for a data set."""
 
-from __future__ import annotations
-
 import os
 from os import PathLike
 from pathlib import Path

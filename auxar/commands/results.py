@@ -1,7 +1,5 @@
 """The folder in the working directory that holds the results of a model that comes trained."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

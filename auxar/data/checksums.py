@@ -4,8 +4,6 @@ They detect damage (a failing disk, a full disk, a power failure, an interrupted
 somebody who can write to the cache, because the checksum can be replaced as well.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Chooses the column of a data set that holds its images, by the Arrow schema of the data set."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

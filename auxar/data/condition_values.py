@@ -1,7 +1,5 @@
 """Converts labels and attributes, from data sets or from users, to numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Reads the condition of each image of a data set: labels, attributes, masks and images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ batches of 16 crops of 32×32, which take as many multiply-adds, 1.8522 and 1.85
 64×64 without a view has 2.745 with whole images and 2.736 with crops, which come from more images in each batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Decodes image files within limits of memory."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

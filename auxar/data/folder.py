@@ -1,7 +1,5 @@
 """Finds the images in a folder and divides them into splits."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """Loads data sets from the Hugging Face hub, or from their local cache if the hub cannot be reached."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Collection, Mapping

@@ -1,7 +1,5 @@
 """Recognizes sets of images that use few of their levels, often because their pixels are levels already."""
 
-from __future__ import annotations
-
 from collections.abc import Sized
 
 import numpy as np

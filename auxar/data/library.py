@@ -1,7 +1,5 @@
 """The library `datasets`: loads data sets, with progress bars only where auxar shows bars, and with auxar's errors."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

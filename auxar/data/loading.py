@@ -1,7 +1,5 @@
 """Loads images from a folder, from parquet files or from the Hugging Face hub."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

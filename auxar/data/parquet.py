@@ -4,8 +4,6 @@
 of the files, which may be damaged or contradict the content.
 """
 
-from __future__ import annotations
-
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Conversion of images to the pixels of pictures."""
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 They are the same in every process, on every machine and with every version of NumPy.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 

@@ -4,8 +4,6 @@ A data set may come from a stranger. Its paths must not make auxar open files el
 the network.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import attrs

@@ -1,7 +1,5 @@
 """Opens the sources of images: registered data sets, folders, parquet files and the Hugging Face hub."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Random divisions of images into training, validation and held-out images."""
 
-from __future__ import annotations
-
 from typing import Generic, TypeVar
 
 import attrs

@@ -1,7 +1,5 @@
 """Writes images as parquet files that recipes can use as their data, with lossless pictures."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import itertools

@@ -1,7 +1,5 @@
 """Images of other sizes than a model's: the model at their size, and likelihoods of images of several sizes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any

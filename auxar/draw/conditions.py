@@ -1,7 +1,5 @@
 """The conditions that a user gives, for drawing images and for likelihoods: as Python values or as texts."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """The choice of the device that a loaded model computes on."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

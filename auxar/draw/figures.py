@@ -3,8 +3,6 @@
 `draw_run` draws the samples and figures of a run when all of its factors are trained.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

@@ -1,7 +1,5 @@
 """The image files that a user names, the forms in which a user can give images, and the conversion of each form."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

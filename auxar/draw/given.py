@@ -1,7 +1,5 @@
 """Conversion of the images that a user gives to the views or known pixels that other images are drawn from."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The reader of the images that a user gives: tensors, arrays, Pillow images, files, folders and lists of these."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

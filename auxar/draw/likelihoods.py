@@ -1,7 +1,5 @@
 """Log-likelihoods of many images and of their pixels, in chunks of bounded memory and without gradients."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

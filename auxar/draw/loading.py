@@ -1,7 +1,5 @@
 """Makes models, trained from runs and untrained from recipes, and loads the images of their recipes."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike

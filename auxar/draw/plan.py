@@ -3,8 +3,6 @@
 A plan is made once, where a request enters, and passed on.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict

@@ -1,7 +1,5 @@
 """Pictures that show during training which images a factor draws."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

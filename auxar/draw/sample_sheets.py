@@ -1,7 +1,5 @@
 """The sheets and arrays of drawn images, and what the record of the samples says about them."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 The work draws single pictures, and facts of the images that the sheets show.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import math

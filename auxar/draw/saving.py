@@ -1,7 +1,5 @@
 """Saves a model that a training loop of the user has trained, as a run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

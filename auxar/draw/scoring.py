@@ -3,8 +3,6 @@
 Maps show which pixels are unusual for a model.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import hashlib

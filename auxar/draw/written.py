@@ -1,7 +1,5 @@
 """Writes images in memory, such as arrays and PyTorch data sets, as parquet files that recipes can name."""
 
-from __future__ import annotations
-
 import itertools
 import operator
 from collections.abc import Iterator, Mapping, Sequence, Sized

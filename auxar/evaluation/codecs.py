@@ -1,7 +1,5 @@
 """Sizes of images in files of lossless codecs, as a measure of how complex an image is."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

@@ -5,8 +5,6 @@ runs on the same images. The standard error of the image-by-image differences is
 one run is better.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal

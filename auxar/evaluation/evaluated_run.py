@@ -3,8 +3,6 @@
 No images and no plugins are loaded. Runs are averaged whose recipes are the same, except for the seed of the training.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

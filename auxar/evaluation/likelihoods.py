@@ -3,8 +3,6 @@
 A run stores the log-likelihoods of single images in `evaluation.safetensors`. All figures follow from them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sized
 

@@ -1,7 +1,5 @@
 """A check for memorization: the training images nearest to samples and, for comparison, to held-out images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 import attrs

@@ -1,7 +1,5 @@
 """Writes and reads the stored evaluations of a run, and checks whether they are complete and current."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Mapping

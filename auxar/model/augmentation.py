@@ -1,7 +1,5 @@
 """Augmentations: random changes of training images, with their conditions."""
 
-from __future__ import annotations
-
 import abc
 import itertools
 import math

@@ -1,7 +1,5 @@
 """Bands of rows, in which images are coded, so that the values inside of networks take memory for one band alone."""
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -5,8 +5,6 @@ With a view, its support gives them (`Support.centers`); without one, they are l
 centered in likelihoods (`CausalDistribution.parameters_of`), and in drawing and coding (`moved_to_centers`).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad

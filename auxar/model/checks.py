@@ -3,8 +3,6 @@
 The contract checks of `auxar.testing` are far more thorough, and show examples.
 """
 
-from __future__ import annotations
-
 import copy
 
 import torch

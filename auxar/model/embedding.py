@@ -1,7 +1,5 @@
 """The interface of embeddings f_w, which compute a decoder's features from a view (paper, equation 3)."""
 
-from __future__ import annotations
-
 import abc
 from typing import Self
 

@@ -1,7 +1,5 @@
 """Entropy coding of the images of one factor, given their views: one stream of bytes for each image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

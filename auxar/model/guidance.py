@@ -1,7 +1,5 @@
 """Drawing of pixels that a condition guides: each is drawn from predictions with and without the condition."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The interface of heads whose probabilities are integer frequencies."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterator, Sequence
 

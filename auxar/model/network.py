@@ -1,7 +1,5 @@
 """The interfaces of causal networks, which predict the parameters of each pixel from earlier pixels only."""
 
-from __future__ import annotations
-
 import abc
 import contextlib
 import copy

@@ -1,7 +1,5 @@
 """Rules by which values are drawn, and the adjustments of predicted distributions that they ask of heads."""
 
-from __future__ import annotations
-
 import abc
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The effects of a drawing rule on a model: which factors have heads that understand its adjustments."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from auxar.errors import UserError, logger, shown

@@ -9,8 +9,6 @@ A support may also give the center of each sub-pixel: a value near which the sub
 earlier pixels. Heads place their distributions around it (see `Head.around`), restricted or not.
 """
 
-from __future__ import annotations
-
 import abc
 from typing import Any
 

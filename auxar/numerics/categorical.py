@@ -1,7 +1,5 @@
 """Sampling from a categorical distribution by inverting its cumulative distribution function."""
 
-from __future__ import annotations
-
 import math
 
 import torch

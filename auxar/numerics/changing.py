@@ -1,7 +1,5 @@
 """Values of attributes that are changed for a time."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Conversion of levels to the pixels of pictures."""
 
-from __future__ import annotations
-
 import numpy as np
 
 SCALED, LEVELS = VALUES = ("scaled", "levels")

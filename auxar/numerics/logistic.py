@@ -5,8 +5,6 @@ neighbors, and the first and the last one also get the tails (Salimans et al. 20
 add up to 1. They are computed in log space.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -5,8 +5,6 @@ A coder narrows an interval of integers for each value, in proportion to the val
 2⁵⁶. The width is divided by `TOTAL`, so a value of frequency f takes log₂(TOTAL / f) bits, up to a fraction of 2⁻³².
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

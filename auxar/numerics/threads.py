@@ -4,8 +4,6 @@ If other programs use the processors of PyTorch's threads, each short operation 
 thread can be twenty times as fast as two. On an idle machine, more threads are faster for all but small networks.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

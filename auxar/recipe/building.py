@@ -1,7 +1,5 @@
 """Builds the model, the views and the sampler of a recipe from its components."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -6,8 +6,6 @@ other component. The type may also be any other class with the methods
 accepts any value of the option.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, TypeVar
 

@@ -1,7 +1,5 @@
 """The table [condition] of a recipe: a variable that comes with each image, and that every factor is given."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

@@ -1,7 +1,5 @@
 """Computes the cost of a recipe before training: parameters, multiply-adds and memory of every factor."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import math

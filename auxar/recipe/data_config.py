@@ -1,7 +1,5 @@
 """The frozen classes of a recipe's data sets: [data], and those of single factors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

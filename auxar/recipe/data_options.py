@@ -1,7 +1,5 @@
 """Options of the registered data set that a recipe's `data.path` names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Recipes and other nested tables as facts by name, which processes, runs and recipes compare."""
 
-from __future__ import annotations
-
 import collections
 import hashlib
 import itertools

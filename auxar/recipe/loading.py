@@ -1,7 +1,5 @@
 """Loads the text of a recipe as a validated `Recipe`, and writes a `Recipe` as TOML."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence

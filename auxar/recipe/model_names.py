@@ -4,8 +4,6 @@ Installed plugins provide models that come trained. Plugin files of recipes cann
 has no recipe yet. Models on the Hugging Face hub have names with a slash, such as `user/name`.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

@@ -1,7 +1,5 @@
 """Checks command-line values that override the recipe of a run: `--set` settings, and the options for [sampling]."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence

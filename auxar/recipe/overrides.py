@@ -1,7 +1,5 @@
 """Settings that replace other settings: in [training.factor.NAME], by `--set` and by options of commands."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints

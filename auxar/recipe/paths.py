@@ -5,8 +5,6 @@ are relative to the working directory. A loaded recipe has absolute paths, so th
 working directory.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

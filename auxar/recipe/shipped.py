@@ -4,8 +4,6 @@ A shipped recipe is a TOML file in the folder `recipes` of the package or, in a 
 is its path in this folder without `.toml`, such as `quickstart` or `small/celeba32`.
 """
 
-from __future__ import annotations
-
 import difflib
 import itertools
 import os

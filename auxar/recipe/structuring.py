@@ -1,7 +1,5 @@
 """Parses TOML, and converts tables of a recipe to instances of attrs classes and back, with choices of components."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from typing import Any, TypeVar

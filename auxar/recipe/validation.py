@@ -1,7 +1,5 @@
 """Checks that the keys of a recipe about its images and evaluations fit each other."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from auxar.errors import UserError, naming

@@ -4,8 +4,6 @@ The tables are built from records, and each output has a renderer. The page of a
 likelihoods and its samples.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from auxar.report.html import write_document

@@ -1,7 +1,5 @@
 """Builds the tables of a comparison of runs from its records."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Builds the tables of an evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from auxar.evaluation.codecs import JPEG_XL

@@ -1,7 +1,5 @@
 """Renders web pages from templates, in which text cannot become markup: jinja2 escapes every value."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

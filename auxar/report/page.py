@@ -3,8 +3,6 @@
 A section of the report without data says so or is omitted. The captions of pictures say how they were drawn.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator

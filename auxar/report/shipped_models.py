@@ -1,7 +1,5 @@
 """Descriptions of the models that come trained."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import attrs

@@ -1,7 +1,5 @@
 """The summary of a run, which `auxar run` prints at its end: its bits/dim and its files."""
 
-from __future__ import annotations
-
 import html
 from typing import Any
 

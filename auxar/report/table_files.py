@@ -3,8 +3,6 @@
 CSV has all digits of a number, and its standard error and kind in columns of their own. LaTeX is rounded.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

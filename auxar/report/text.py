@@ -1,7 +1,5 @@
 """Renders tables as text for a terminal of 100 columns. Control characters that come from files are escaped."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator, Sequence
 

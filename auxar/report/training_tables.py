@@ -1,7 +1,5 @@
 """The tables of training: the cost of a recipe, and the progress of a run, which `auxar run --train-only` prints."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import attrs

@@ -1,7 +1,5 @@
 """Updates the report of a run in a group of processes, and tells whether a run is finished."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from accelerate import Accelerator

@@ -1,7 +1,5 @@
 """Wording and number formats that the terminal and the pages share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import attrs

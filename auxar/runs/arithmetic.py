@@ -1,7 +1,5 @@
 """The model of a run in a chosen arithmetic."""
 
-from __future__ import annotations
-
 from auxar.errors import UserError, did_you_mean, shown
 from auxar.model import FLOAT, Chain
 from auxar.plugins import Registry

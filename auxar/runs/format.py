@@ -1,7 +1,5 @@
 """The format version of a run's folder, stored in its file run.json. A folder without this file is not a run's."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Downloads models from the Hugging Face hub, as folders of runs in the cache of `huggingface_hub`."""
 
-from __future__ import annotations
-
 import contextlib
 from pathlib import Path
 

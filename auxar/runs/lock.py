@@ -1,7 +1,5 @@
 """Locks a folder, so that only one process, or one group of processes, works in it at a time."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

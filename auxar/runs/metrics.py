@@ -1,7 +1,5 @@
 """Reads the metrics of training, as the curves of a run's page."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Runs that are given by their folder, or by the name of a model that comes trained or is on the hub."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Functions that begin or continue a run with a recipe, and that open an existing run."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ tuple is `{"tuple": [...]}`, and a dictionary is `{"dict": [[key, value], ...]}`
 Floats that are not finite are written as Python's `json` writes them, `Infinity` or `NaN`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Strict reading of a run's JSON files, which may be damaged or come from an untrusted source."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar

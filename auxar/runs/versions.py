@@ -5,8 +5,6 @@ and silently give other values. A class of modules therefore has a number `weigh
 is incremented with every such change. Files of weights record the versions.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Loads the trained weights of a run into its model. Shapes are checked before tensors are read."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

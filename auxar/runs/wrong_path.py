@@ -1,7 +1,5 @@
 """Messages about paths that are not the folder of a run, with the run or the model that was probably meant."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

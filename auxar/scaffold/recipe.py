@@ -1,7 +1,5 @@
 """Writes a first recipe for a data set, from a look at its pictures."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

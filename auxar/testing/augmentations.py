@@ -1,7 +1,5 @@
 """The contract of augmentations."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Checks of causal networks: each pixel is encoded alone, and predicted from earlier pixels alone, also in steps."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

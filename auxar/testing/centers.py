@@ -1,7 +1,5 @@
 """Checks of the centers of supports and their walks, and of the heads that use centers."""
 
-from __future__ import annotations
-
 import functools
 
 import attrs

@@ -1,7 +1,5 @@
 """The contract check of commands."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

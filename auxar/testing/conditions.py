@@ -1,7 +1,5 @@
 """The contract check of models that are given a condition."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

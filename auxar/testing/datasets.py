@@ -1,7 +1,5 @@
 """The contract check of data sets."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """The contract checks of causal networks, priors and decoders, which share most of their laws."""
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Checks of drawn images, and a sampler that draws many small images fast."""
 
-from __future__ import annotations
-
 import attrs
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The images, image specs and random weights that the checks use."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """A test of whether drawn values have the probabilities that a model gives them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Checks of the pixels that a head draws."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The contract check of heads."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks of the integer form of a head."""
 
-from __future__ import annotations
-
 import functools
 
 import torch

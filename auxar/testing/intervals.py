@@ -1,7 +1,5 @@
 """Checks of the intervals of supports, and of what intervals and centers may depend on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TypeVar
 

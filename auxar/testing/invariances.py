@@ -4,8 +4,6 @@ A function gets inputs for several images and returns results for each. The resu
 inputs alone: not on earlier calls, on the rest of the batch, or on the memory layout, dtype and device of tensors.
 """
 
-from __future__ import annotations
-
 import itertools
 import operator
 import random

@@ -1,7 +1,5 @@
 """The error for a broken law, and the search for the smallest example that breaks a law."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar

@@ -1,7 +1,5 @@
 """The contract check of models that come trained."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path

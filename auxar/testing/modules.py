@@ -3,8 +3,6 @@
 `any_size`: a component `at` another size equals one that is built for it, with the same weights.
 """
 
-from __future__ import annotations
-
 import abc
 import contextlib
 import functools

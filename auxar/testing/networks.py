@@ -1,7 +1,5 @@
 """Checks of the laws that priors and decoders share, as both are distributions over images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

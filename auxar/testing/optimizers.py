@@ -1,7 +1,5 @@
 """The contract of optimizers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

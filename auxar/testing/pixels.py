@@ -1,7 +1,5 @@
 """Pixels that a head draws, and the random arguments with which it is called."""
 
-from __future__ import annotations
-
 import attrs
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The check of the laws `restricted` and `given` of decoders."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

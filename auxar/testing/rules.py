@@ -1,7 +1,5 @@
 """The contract of drawing rules."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """A pixel source that checks how a sampler calls it."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Given the earlier sub-pixels, an interval must contain exactly the values that c
 given view. Specs with few images are checked with all of them. Walks, which give intervals pixel by pixel, must agree.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 

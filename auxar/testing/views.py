@@ -1,7 +1,5 @@
 """The contract check of views."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any

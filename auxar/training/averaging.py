@@ -1,7 +1,5 @@
 """An exponential moving average of a module's weights over training steps."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """Begins or continues the training of a run: checks the folder, and writes the recipe."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Callable, Sequence

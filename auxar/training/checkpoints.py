@@ -3,8 +3,6 @@
 A checkpoint holds all state that changes between steps. Training continues from the newest undamaged one.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import re

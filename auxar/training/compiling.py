@@ -4,8 +4,6 @@ PyTorch's compiler fuses everything that a network computes between its convolut
 normalization of weights and conversions to bfloat16. Evaluation and sampling do not use the compiled code.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any

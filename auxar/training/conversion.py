@@ -1,7 +1,5 @@
 """Converts the trained factors of a run to another arithmetic, once, and stores them beside the weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import attrs

@@ -1,7 +1,5 @@
 """Trains the factors of a run, of which each worker takes the next one that no other trains."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 The other run may come from an untrusted source. Its plugin files are neither needed nor loaded.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The lengths of the factors' training: the steps that a recipe sets, and the steps that are done."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 

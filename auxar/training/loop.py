@@ -1,7 +1,5 @@
 """Trains one factor by maximum likelihood (paper, equation 4). Training can resume from a checkpoint."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """Reports the progress of a factor's training as JSON lines, as a progress bar and to experiment trackers."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Mapping

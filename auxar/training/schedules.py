@@ -3,8 +3,6 @@
 Components of plugins define optimizers and schedules.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """The speed of training on this machine, and numbers of steps that take a given time (`training.minutes`)."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import math

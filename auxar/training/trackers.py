@@ -1,7 +1,5 @@
 """Experiment trackers that a recipe names: trackers of Accelerate and trackers of plugins."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ the best weights so far, and their file has this step in its name. Each checkpoi
 best weights, even if a later file was written before the process was killed.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import time

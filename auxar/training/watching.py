@@ -1,7 +1,5 @@
 """Calls functions of the user after every training step."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """Creates the `Accelerator` of a command, which manages devices, processes and precision."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

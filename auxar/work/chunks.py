@@ -5,8 +5,6 @@ the output, until they are joined. Correctness does not rest on locks: a chunk's
 its number, is written whole and at once, and is checked when it is read. Locks only keep processes from doing the same.
 """
 
-from __future__ import annotations
-
 import abc
 import contextlib
 import hashlib

@@ -3,8 +3,6 @@
 The launcher watches them: if one dies, it ends the others.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import importlib.metadata

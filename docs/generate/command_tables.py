@@ -1,7 +1,5 @@
 """The reference of the command line: usage and options of each command, read from its argument parser."""
 
-from __future__ import annotations
-
 import argparse
 import html
 import tomllib

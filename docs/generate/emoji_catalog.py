@@ -3,8 +3,6 @@
 An emoji is named by its code points in hexadecimal, such as `1f469-200d-1f680`, without variation selectors.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

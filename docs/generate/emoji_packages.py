@@ -1,7 +1,5 @@
 """Reads the drawings of emoji from npm packages."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping

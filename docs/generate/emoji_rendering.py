@@ -4,8 +4,6 @@ Each drawing is scaled so that its larger side has 30 pixels, centered, and draw
 large, and each pixel is the mean of 8×8 values. The mean is over the stored (sRGB) values, as in the view `pyramid`.
 """
 
-from __future__ import annotations
-
 import io
 
 from PIL import Image

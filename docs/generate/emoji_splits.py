@@ -3,8 +3,6 @@
 The distance of two images is the mean absolute difference of their values, 0 … 255.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

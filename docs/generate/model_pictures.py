@@ -4,8 +4,6 @@ They are not drawn when the documentation is checked, because single pixels diff
 training and the held-out images are freely licensed (docs/emoji.md), so these sheets may show them.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io

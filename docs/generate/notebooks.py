@@ -7,8 +7,6 @@ Each notebook runs in a temporary folder. The tests run the same notebooks with 
 the outputs.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from collections.abc import Sequence

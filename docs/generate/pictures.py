@@ -1,7 +1,5 @@
 """Pictures for the documentation, computed with auxar's own views, networks, heads and schedules."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 

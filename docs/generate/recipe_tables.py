@@ -1,7 +1,5 @@
 """The reference of recipes (keys of tables and options of components) and their JSON Schema, read from the classes."""
 
-from __future__ import annotations
-
 import inspect
 import types
 from collections.abc import Iterator, Mapping

@@ -12,8 +12,6 @@ have none. The output depends on the versions of the packages, of resvg-py (pixe
 (file format).
 """
 
-from __future__ import annotations
-
 import io
 import sys
 from collections.abc import Iterator

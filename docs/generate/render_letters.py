@@ -9,8 +9,6 @@ of its letters. An image that nearly equals an earlier one is left out. The outp
 packages, of Pillow (pixels) and of datasets (file format).
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import string

@@ -1,7 +1,5 @@
 """SVG drawings that are legible on light and dark pages: gray lines and text, and dark text on pale fields."""
 
-from __future__ import annotations
-
 from html import escape
 
 INK = "#808080"

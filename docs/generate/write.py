@@ -8,8 +8,6 @@ site generator. A generated part of a page lies between the lines `<!-- generate
 `<!-- end -->`. Pictures are files in docs/pictures/.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import re

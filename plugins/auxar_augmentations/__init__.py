@@ -13,8 +13,6 @@ differ by as much:
     `flip`, `channels`              1.993 (0.015)   3.542 (0.001)
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

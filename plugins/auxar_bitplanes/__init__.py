@@ -1,7 +1,5 @@
 """The bit-plane view: the upper bits of an image's values, so that a model generates coarse brightness first."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Self
 

@@ -1,7 +1,5 @@
 """Encoding of pictures to the records of a file, and decoding, with the factors of a model in integers."""
 
-from __future__ import annotations
-
 import base64
 import difflib
 import functools

@@ -1,7 +1,5 @@
 """Pictures in memory to the bytes of a file and back, with a model that stays loaded."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The work of compressing pictures into a file, which processes share."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -81,8 +81,6 @@ highest byte first, and reads zeros after the end of the stream. For each value,
 to `code` where the coder wrote them. A stream takes at most 2 bytes more than the bits of its frequencies.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

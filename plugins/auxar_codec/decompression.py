@@ -1,7 +1,5 @@
 """Decodes the images of a file to pictures, with the model that has the digests in the file, and lists them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

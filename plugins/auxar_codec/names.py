@@ -1,7 +1,5 @@
 """Names of images in files, which become names of PNG files."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable

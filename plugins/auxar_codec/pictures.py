@@ -1,7 +1,5 @@
 """Pictures that a file can keep without loss, read from image files and written as PNG."""
 
-from __future__ import annotations
-
 import io
 import re
 from pathlib import Path

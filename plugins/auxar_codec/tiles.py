@@ -1,7 +1,5 @@
 """Division of pictures of any size into tiles of a model's size."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from auxar import ImageSpec

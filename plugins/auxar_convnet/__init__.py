@@ -34,8 +34,6 @@ part of auxar.
     `pixelcnn` with Muon and centers (twice as long a step)        3.378                (3.233)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl

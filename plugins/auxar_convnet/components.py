@@ -1,7 +1,5 @@
 """The options of the networks `convnet` in a recipe, and the functions that build the networks from them."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import attrs

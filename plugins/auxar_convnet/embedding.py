@@ -1,7 +1,5 @@
 """An embedding of residual blocks at the resolution of the view."""
 
-from __future__ import annotations
-
 import math
 
 import attrs

@@ -1,7 +1,5 @@
 """A causal network of residual blocks in one stream."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

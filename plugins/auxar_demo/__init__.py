@@ -1,7 +1,5 @@
 """The command `demo`: a page in the browser, on which a run's model draws and measures pictures."""
 
-from __future__ import annotations
-
 from os import PathLike
 
 from auxar import Result, UserError, command

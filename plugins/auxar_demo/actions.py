@@ -1,7 +1,5 @@
 """Actions of the demo page: each draws with a model or measures a picture, and returns a picture and a text."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """The demo page: Gradio components and the actions that they call."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable

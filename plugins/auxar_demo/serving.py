@@ -1,7 +1,5 @@
 """Serves the demo page until it is interrupted."""
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

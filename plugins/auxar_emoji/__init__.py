@@ -3,8 +3,6 @@
 They were rendered from npm packages, which vendors.py names. The folder licenses/ has their licenses and copyrights.
 """
 
-from __future__ import annotations
-
 from auxar import Component, hookimpl
 from auxar_emoji.selection import EmojiConfig, build
 

@@ -1,7 +1,5 @@
 """Edges of images, as the data set `emoji` gives them with its option `edges`."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The groups of the data set `emoji`, with Unicode's subgroups that it has images of."""
 
-from __future__ import annotations
-
 GROUPS = {
     name: tuple(subgroups.split())
     for name, subgroups in {

@@ -1,7 +1,5 @@
 """The options of the data set `emoji`, and the files that have the chosen images."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

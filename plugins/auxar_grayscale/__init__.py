@@ -1,7 +1,5 @@
 """The quantized grayscale view (paper, section 3.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Self
 

@@ -1,7 +1,5 @@
 """Likelihood heads: distributions of a pixel given the parameters that a network predicts for it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from auxar import Component, HeadChoice, hookimpl

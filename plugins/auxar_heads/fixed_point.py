@@ -4,8 +4,6 @@ A number x with `LOG_BITS` bits after the binary point is the integer x · 2²�
 whose entries they are linear, so they are monotone. The tables are computed with Python's integers, which are exact.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import math

@@ -1,7 +1,5 @@
 """The precision of the likelihoods of heads."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """A mixture of discretized logistics (Salimans et al. 2017, section 2.2)."""
 
-from __future__ import annotations
-
 import ctypes
 import itertools
 import math

@@ -7,8 +7,6 @@ both terms are tiny or nearly 1. Then the same tiny factor is taken out of both 
 component's weight, so that probabilities given an interval keep their precision.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The base of integer heads whose ranges of a range coder and their bytes are computed in C++."""
 
-from __future__ import annotations
-
 from einops import rearrange
 from torch import Tensor
 

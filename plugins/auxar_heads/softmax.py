@@ -1,7 +1,5 @@
 """The softmax head: a categorical distribution over the values of each channel (paper, section 3.3)."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Collection
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Integer frequencies of a categorical distribution."""
 
-from __future__ import annotations
-
 import ctypes
 import math
 from pathlib import Path

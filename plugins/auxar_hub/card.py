@@ -1,7 +1,5 @@
 """The card of a model on the Hugging Face hub: its README.md, with metadata that the hub reads."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from pathlib import Path

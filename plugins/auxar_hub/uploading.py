@@ -1,7 +1,5 @@
 """Uploads folders of models to the Hugging Face hub."""
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import logging

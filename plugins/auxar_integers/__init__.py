@@ -14,8 +14,6 @@ When a model is converted, and when it is loaded, a bound is computed for every 
 magnitudes of weights and the bounds of their inputs. If it reaches 2⁵³, the model is refused.
 """
 
-from __future__ import annotations
-
 from auxar import Component, hookimpl
 from auxar_integers.arithmetic import IntegerArithmetic as IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig as IntegerConfig

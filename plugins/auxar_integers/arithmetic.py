@@ -1,7 +1,5 @@
 """The arithmetic `integer`, which converts factors to integers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Values of integer graphs, sums of layers that are not rounded yet, and the integer weights of these layers."""
 
-from __future__ import annotations
-
 import math
 
 import attrs

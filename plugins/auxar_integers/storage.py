@@ -5,8 +5,6 @@ and tables are integer tensors. Reading needs nothing but these, so a graph does
 that it was made from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

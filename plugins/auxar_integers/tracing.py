@@ -1,7 +1,5 @@
 """Finds the range of every value of a traced network or embedding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

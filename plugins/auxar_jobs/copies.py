@@ -1,7 +1,5 @@
 """Copies of a command: processes that run the same line at the same time."""
 
-from __future__ import annotations
-
 import logging
 import os
 import subprocess

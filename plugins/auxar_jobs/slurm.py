@@ -1,7 +1,5 @@
 """Jobs of Slurm, which submitit submits. A job that is put back into the queue runs the same command again."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shlex

@@ -5,8 +5,6 @@ depends on their number. Here, this sum is divided into parts of the batch by th
 computed by one thread, and the parts are added in their order.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ sets the scale of the weight and the bias so that every output channel has mean 
 deviation, or less if the channel is nearly constant.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict, Unpack

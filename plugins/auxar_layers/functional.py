@@ -1,7 +1,5 @@
 """Activations and dropout of the networks. Dimension 1 is the channel dimension; the other dimensions are arbitrary."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

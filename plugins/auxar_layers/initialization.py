@@ -1,7 +1,5 @@
 """Initialization of a causal network from a batch of images."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ processor, thread count and batch size gives the same result. Each convolution i
 algorithms that transform their inputs, such as Winograd's and the FFT, are not exact.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 

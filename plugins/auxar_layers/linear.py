@@ -1,7 +1,5 @@
 """Layers for each token, whose values and gradients have the same bits for any number of threads."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

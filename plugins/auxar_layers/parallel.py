@@ -1,7 +1,5 @@
 """Work that is divided among the threads of OpenMP, which PyTorch uses too, without changing any result."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 from collections.abc import Callable

@@ -4,8 +4,6 @@ They were rendered from npm packages of fonts. All fonts have the SIL Open Font 
 packages and copyrights.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import attrs

@@ -1,7 +1,5 @@
 """FID and KID of images that a model draws, and images of its data."""
 
-from __future__ import annotations
-
 import logging
 from os import PathLike
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The network Inception-v3 of torch-fidelity, whose features FID and KID compare."""
 
-from __future__ import annotations
-
 import io
 import urllib.error
 from os import PathLike

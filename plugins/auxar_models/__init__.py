@@ -4,8 +4,6 @@ Each folder contains one model. The header of its `recipe.toml` says what it is,
 trained on.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import attrs

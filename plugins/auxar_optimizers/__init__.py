@@ -1,7 +1,5 @@
 """Optimizers, and schedules of their learning rates."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The optimizers `adam` and `adamw`."""
 
-from __future__ import annotations
-
 import attrs
 from attrs.validators import and_, deep_iterable, ge, lt
 from torch import nn

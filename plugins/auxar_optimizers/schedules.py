@@ -1,7 +1,5 @@
 """The schedules `constant`, `exponential` and `cosine` of learning rates."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator

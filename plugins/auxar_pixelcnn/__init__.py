@@ -1,7 +1,5 @@
 """PixelCNN++ networks, and the embeddings `resnet` of views, and `categories` and `pixels` of conditions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl

@@ -1,7 +1,5 @@
 """The gated residual block from which all PixelCNN++ networks are built."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The options of the PixelCNN++ networks in a recipe, and the functions that build the networks from them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

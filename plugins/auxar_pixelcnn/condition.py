@@ -3,8 +3,6 @@
 A condition may be of another size than a factor's images, because all factors of a chain are given the same condition.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Self
 

@@ -4,8 +4,6 @@ As in the authors' released code, upsampling mixes neighboring pixels, and there
 last convolution.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from auxar import ImageSpec, NetworkEmbedding

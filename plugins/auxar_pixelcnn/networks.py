@@ -1,7 +1,5 @@
 """PixelCNN++ networks with two causal streams: `LightNetwork` has one resolution, `FullNetwork` three."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The pyramid view: a smaller image, whose pixels are means over small squares of the image (paper, section 3.2)."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from typing import Self

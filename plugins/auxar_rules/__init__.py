@@ -1,7 +1,5 @@
 """Rules by which values are drawn."""
 
-from __future__ import annotations
-
 from auxar import Ancestral, Component, hookimpl
 from auxar_rules.adjusting import Map, Reduced, Tempered
 from auxar_rules.by_depth import ByDepth, RuleChoice

@@ -1,7 +1,5 @@
 """The rules `reduced`, `map` and `tempered`, which adjust predicted distributions alike at all depths (paper, 4.2)."""
 
-from __future__ import annotations
-
 import attrs
 
 from auxar import Adjustments, Rule, at_least, below, finite, positive

@@ -1,7 +1,5 @@
 """The rule `by_depth`: one rule for the image and fine views, and another rule for coarser views."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import attrs

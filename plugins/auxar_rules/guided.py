@@ -1,7 +1,5 @@
 """The rule `guided`: draws images that show their condition more clearly than exact samples."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import attrs

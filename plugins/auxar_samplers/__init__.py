@@ -1,7 +1,5 @@
 """Samplers of causal networks: `wavefront`, `cached`, `stepwise`, `raster`, and `auto`, which chooses one of these."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl

@@ -1,7 +1,5 @@
 """Functions that ask a pixel source for pixels and check the answer, because the source may come from a plugin."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The sampler `auto`, which uses the fastest sampler that supports a network."""
 
-from __future__ import annotations
-
 import weakref
 from typing import Any
 

@@ -5,8 +5,6 @@ computes every value of a network once: values that depend only on rows above fo
 pixel by pixel.
 """
 
-from __future__ import annotations
-
 import abc
 import contextlib
 from typing import Any

@@ -4,8 +4,6 @@
 as transformers.
 """
 
-from __future__ import annotations
-
 import attrs
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The subsampled view: every n-th pixel of an image in both directions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Self
 

@@ -1,7 +1,5 @@
 """A causal transformer over pixels, without convolutions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from auxar import Component, hookimpl

@@ -7,8 +7,6 @@ share of pixels that differ. After the first pixel that differs, all later pixel
 of the pixels that differ follow from a single rounding difference.
 """
 
-from __future__ import annotations
-
 from measuring import options_of, show
 
 import auxar

@@ -9,8 +9,6 @@ Networks of several sizes are trained with one thread, with all, and with the nu
 the ratio of the time with this number and with the better of the others, and whether all results are the same.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

@@ -10,8 +10,6 @@ without loading the model, so that the command's own start is left out. Each cod
 `--threads` are those of the model. Likelihoods and samples are computed in batches of the same size as the file's.
 """
 
-from __future__ import annotations
-
 import math
 import subprocess
 import tempfile

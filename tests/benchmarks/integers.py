@@ -15,8 +15,6 @@ Differences of bits/dim, measured with `quickstart`, `emoji32`, `emoji32_color` 
     12/14   −0.0000 ± 0.0000   +0.0008 ± 0.0004   −0.0099 ± 0.0010
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json

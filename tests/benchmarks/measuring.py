@@ -1,7 +1,5 @@
 """The frame of the benchmarks: options, times of calls that take turns, steps of training, and held-out images."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

@@ -9,8 +9,6 @@ and `estimated` is the figure of `auxar check`, both in GiB. `seconds` is the me
 after the first, in which Adam's moments are created.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

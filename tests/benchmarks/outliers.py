@@ -7,8 +7,6 @@ probability that one of its images has a larger score than a held-out image: 0.5
 it finds the other images more usual than the model's own.
 """
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -33,8 +33,6 @@ with the first arm and 3.111 with the last.
                                 135           1.062   1.180
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

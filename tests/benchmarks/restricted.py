@@ -8,8 +8,6 @@ blocks), and colors given 4-bit gray (PixelCNN++, 40 filters, nr_resnet 1). Each
 the median, over pairs of calls, of the restricted time divided by the free time.
 """
 
-from __future__ import annotations
-
 import functools
 import statistics
 from collections.abc import Callable

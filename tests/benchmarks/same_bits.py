@@ -10,8 +10,6 @@ one for another processor under emulation: `--python "qemu-aarch64-static -L ROO
 aarch64-linux-gnu-g++ --flags=-mcpu=cortex-a72`.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

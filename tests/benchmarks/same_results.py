@@ -19,8 +19,6 @@ Only the functions from `cases` to `what_a_model_computes` depend on auxar. If i
 change. `--leave-out PATTERN` leaves names out of the comparison.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import hashlib

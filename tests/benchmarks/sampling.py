@@ -23,8 +23,6 @@ Measured on one thread of an Intel Xeon with AVX-512 and AMX, for 1 and 16 image
     full32      1.82 and 7.33   0.16 and 0.59
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial

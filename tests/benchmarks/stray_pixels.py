@@ -9,8 +9,6 @@ the share of images with at least one of them in row 0, with standard errors ove
 held-out images. All samples have the same noise. The rule `ancestral` is measured without `min_weight` only.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from measuring import heldout_images, options_of

@@ -1,7 +1,5 @@
 """Tests of the evidence that a change of the code changes no result: digests of values, and their comparison."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -17,8 +17,6 @@ weight, which costs a little time (two cores of an AMD EPYC; one core of an Inte
     Xeon, bf16             233        345                  741    0.32       0.47
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """Tests that every command reports mistakes as a sentence on standard error, without a traceback."""
 
-from __future__ import annotations
-
 import codecs
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Tests of the output of commands: results on standard output as text or JSON, and the options about messages."""
 
-from __future__ import annotations
-
 import json
 import logging
 import subprocess

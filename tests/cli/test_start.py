@@ -1,7 +1,5 @@
 """Tests of the beginning and the end of a process: interrupts before a command begins, and output without a reader."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal

@@ -1,7 +1,5 @@
 """Fixtures of the tests of combinations: runs that combine features, and sizes of chunks of one picture."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

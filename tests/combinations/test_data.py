@@ -1,7 +1,5 @@
 """Tests that each image keeps its condition when sets are divided, shuffled, mirrored, streamed, shared and cached."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests that images which are drawn together, in several batches, equal images that are drawn one by one."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

@@ -1,7 +1,5 @@
 """Tests of the evaluation of runs that combine features, against likelihoods that are computed image by image."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests that pictures of several sizes, in several batches and with their conditions, are coded one by one."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

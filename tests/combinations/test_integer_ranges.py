@@ -1,7 +1,5 @@
 """Tests that factors are converted to integers with the ranges of all training images, and of their conditions."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests of FID, scores and classes of images with conditions: they are computed from the right images."""
 
-from __future__ import annotations
-
 import math
 import shutil
 from pathlib import Path

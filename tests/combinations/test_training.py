@@ -1,7 +1,5 @@
 """Tests of training and validation in runs that combine features, against a loop that is written again."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.matrix import MATRIX

@@ -1,7 +1,5 @@
 """A fixture of the tests of image sets."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests of batches: for training, resumed, shared by processes and read by workers; and for evaluation."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of cached images: damage, interruption, several processes, and folders that are read-only."""
 
-from __future__ import annotations
-
 import copy
 import errno
 import hashlib

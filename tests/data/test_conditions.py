@@ -1,7 +1,5 @@
 """Tests of the conditions that come with images: columns, files beside images, folders; mirrored, dropped, streamed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests of random crops of images of their own sizes. Each pixel of an image holds its number, row and column."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Tests of image files: files of every kind give the pixels that viewers show, or an error with the reason."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

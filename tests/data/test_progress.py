@@ -1,7 +1,5 @@
 """Tests of progress while images are loaded: that of auxar, and that of the libraries that read data sets."""
 
-from __future__ import annotations
-
 import io
 import sys
 

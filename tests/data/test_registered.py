@@ -1,7 +1,5 @@
 """Tests of registered data sets: their options, when they are built, and the errors of their code."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests of sources of images: folders, parquet files and the hub, their splits and names, and what is read again."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Tests of the division of images into training, validation and held-out images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

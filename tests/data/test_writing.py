@@ -1,7 +1,5 @@
 """Tests that `auxar views` writes the images of a data set so that a recipe reads the same values back."""
 
-from __future__ import annotations
-
 import tomllib
 
 import numpy as np

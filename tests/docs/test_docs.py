@@ -1,8 +1,6 @@
 """Tests that the documentation agrees with the code: examples run, references are complete, and the site builds
 strictly."""
 
-from __future__ import annotations
-
 import argparse
 import ast
 import contextlib

@@ -1,7 +1,5 @@
 """Tests that the notebooks of the documentation run, and that they are stored with the outputs of a complete run."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests of the files of tutorials. `test_stranger` tests docs/views.md."""
 
-from __future__ import annotations
-
 import importlib
 import subprocess
 import sys

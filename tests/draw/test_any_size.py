@@ -1,7 +1,5 @@
 """Images of other sizes than the model's: likelihoods, draws and `auxar sample --size`."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

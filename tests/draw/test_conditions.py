@@ -1,7 +1,5 @@
 """Tests of the conditions that users give: values of many types, texts, and the images that they are given to."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

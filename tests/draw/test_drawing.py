@@ -1,7 +1,5 @@
 """Tests of drawing with `ImageModel`: the same images as the commands draw, given images, and mistakes."""
 
-from __future__ import annotations
-
 import pickle
 import sys
 

@@ -1,7 +1,5 @@
 """Tests of the results of drawing: indexing, conversions, pictures, notebooks and files."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

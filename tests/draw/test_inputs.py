@@ -1,7 +1,5 @@
 """Tests that images of all accepted types become the same integers, and that pictures are prepared like data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import datasets

@@ -1,7 +1,5 @@
 """Tests that a view's known pixels are exactly those that the known pixels of the image determine."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """Tests of the likelihoods of `ImageModel`: no gradients, evaluation mode, chunks, and the short representation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

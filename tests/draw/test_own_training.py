@@ -1,7 +1,5 @@
 """Tests of training loops of the user: building a model, its images, and saving the result as a run."""
 
-from __future__ import annotations
-
 import logging
 import math
 from typing import Any

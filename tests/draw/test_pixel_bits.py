@@ -1,7 +1,5 @@
 """Tests of the places of the bits of single pixels."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Tests of `auxar sample --given`: the drawn images, the written files and the refusals."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

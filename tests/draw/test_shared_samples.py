@@ -1,7 +1,5 @@
 """Tests that processes which draw the same images share them, and that others are not replaced unasked."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Tests that runs are compared on the same images, and that a note explains where this is impossible."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

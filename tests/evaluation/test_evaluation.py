@@ -1,7 +1,5 @@
 """Tests that an evaluation counts every image once, and that its figures add up over factors and channels."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

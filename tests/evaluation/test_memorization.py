@@ -1,7 +1,5 @@
 """Tests that the nearest training images agree with a brute-force search."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 

@@ -1,7 +1,5 @@
 """Tests of `auxar score`: bits/dim of images beside those of held-out images and of lossless files."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Tests that runs which differ only in their seed are one setting, with the mean and the deviation over seeds."""
 
-from __future__ import annotations
-
 import csv
 import math
 import re

@@ -1,7 +1,5 @@
 """Tests of runs on random crops: whole images of several sizes are evaluated, and their bits/dim are a ratio."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

@@ -1,7 +1,5 @@
 """Tests that processes which evaluate the same run share the images, and that a stopped evaluation goes on."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of the bits that free decoders waste on images with other views: restricting the same weights saves them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

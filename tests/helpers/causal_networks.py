@@ -3,8 +3,6 @@
 All networks are in float64 and evaluation mode, so that rounding does not hide differences.
 """
 
-from __future__ import annotations
-
 import contextlib
 
 import attrs

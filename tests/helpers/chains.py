@@ -1,7 +1,5 @@
 """Small chains of PixelCNNs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from auxar.model import CausalDistribution, Chain, Factor, ImageSpec, View

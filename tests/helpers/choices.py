@@ -1,7 +1,5 @@
 """Choices of components as a loaded recipe has them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from auxar.plugins import load_plugins

@@ -1,7 +1,5 @@
 """Damages files of runs at random: changes bytes, JSON, TOML and headers of tensors; replaces and removes files."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Helpers to test engines and drawing functions alone, with handmade programs and the native library's sources."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable, Sequence
 

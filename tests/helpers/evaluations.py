@@ -1,7 +1,5 @@
 """Stored evaluations and other files of runs, as tests read and change them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A command with parameters of all kinds, and functions that break laws of commands."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Weights and images come from Python's `random.Random.random`, whose numbers are 
 version.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import random

@@ -1,7 +1,5 @@
 """A stand-in for the HTTP interface of the Hugging Face hub, on this machine, where commits have files of all sizes."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Image files of every kind, with their pixels or the reason why they are broken."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from typing import Any

@@ -1,7 +1,5 @@
 """Image sets for tests of the data: numbered pictures, parquet files of them, and how they are loaded and read."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A plugin of an installed package that is not there."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Random heads with integer frequencies, their parameters and the rules to draw with."""
 
-from __future__ import annotations
-
 import torch
 from hypothesis import strategies as st
 

@@ -1,7 +1,5 @@
 """Integer twins of random networks."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Runs a command in several processes at once, some of which are killed while others join."""
 
-from __future__ import annotations
-
 import os
 import random
 import signal

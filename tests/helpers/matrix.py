@@ -5,8 +5,6 @@ images that are no multiple of the batch sizes. Images depend so much on their c
 that the condition of another image gives clearly other likelihoods.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Runs with random weights, and plain code that draws their images and computes their likelihoods one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 It shares only the networks and heads with auxar.
 """
 
-from __future__ import annotations
-
 import json
 import lzma
 import math

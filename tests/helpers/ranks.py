@@ -1,7 +1,5 @@
 """Simulates the processes of one command in threads."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import Any

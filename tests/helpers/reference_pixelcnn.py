@@ -4,8 +4,6 @@ It is written from Salimans et al. 2017 and Kolesnikov & Lampert 2017: convoluti
 shifted. Arrays have the axes (row, column, channel).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

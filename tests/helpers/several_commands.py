@@ -3,8 +3,6 @@
 python -m torch.distributed.run --standalone --nproc_per_node N several_commands.py float64|float32 '["run", …]' …
 """
 
-from __future__ import annotations
-
 import json
 import sys
 

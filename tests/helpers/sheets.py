@@ -1,7 +1,5 @@
 """Reading the images of a sheet back from its picture."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

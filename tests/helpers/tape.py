@@ -1,7 +1,5 @@
 """A recording of tensor operations on the CPU that behaves like a CUDA graph."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Helpers to train tiny recipes on real image files, and to run commands of `auxar`."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

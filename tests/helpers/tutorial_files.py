@@ -1,7 +1,5 @@
 """A helper that writes the files of a tutorial in the documentation."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Models at another height and width than the one they were built for."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.bounds import check_bound

@@ -1,7 +1,5 @@
 """Tests of the laws of chains: factors, views, draws, samples and bits/dim agree with each other."""
 
-from __future__ import annotations
-
 import math
 
 import attrs

@@ -1,7 +1,5 @@
 """Tests that runs refuse networks that are not causal, random views, and views with another support."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests that images are decoded from streams of the bits of their likelihoods, by every sampler and engine."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import itertools

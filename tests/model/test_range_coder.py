@@ -1,7 +1,5 @@
 """Tests that a range coder reads the values that it wrote, in hardly more bits than their frequencies allow."""
 
-from __future__ import annotations
-
 import math
 import random
 

@@ -4,8 +4,6 @@ The source is not parsed. Comments, strings and preprocessor lines are left alon
 as one that cannot be made.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 

@@ -16,8 +16,6 @@ With `--limit 60`, tests that take more than 60 seconds together are not run on 
 mirrors the mutant's come first, then fast tests. A mutant that these tests do not notice counts as not noticed.
 """
 
-from __future__ import annotations
-
 import argparse
 import collections
 import hashlib

@@ -4,8 +4,6 @@ This file is also the pytest plugin that gives each line in coverage.py's data i
 fixtures that run it. A process that a test starts takes the context from the environment.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

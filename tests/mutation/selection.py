@@ -1,7 +1,5 @@
 """Selects the tests that can notice a mutant: the tests that run the lines that it changes."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import json

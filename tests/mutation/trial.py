@@ -1,7 +1,5 @@
 """Runs the selected tests on a copy of the repository that has one mistake in it."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import resource

@@ -1,7 +1,5 @@
 """Tests of the costs of recipes: multiply-adds, and the memory of priors of which it is known."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests that the JSON Schema of recipes agrees with the classes that read recipes, and that editors accept it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Tests of the limits of sizes in recipes, and that values are quoted in messages so that they can be read."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests that paths in a recipe are relative to its folder, and paths in settings to the working directory."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

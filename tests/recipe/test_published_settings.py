@@ -1,8 +1,6 @@
 """Tests that shipped recipes have the published settings: those of the paper (Kolesnikov & Lampert 2017) and of
 PixelCNN++ (Salimans et al. 2017)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Tests that a recipe loads or gives an error that names the wrong key, and that it is written back unchanged."""
 
-from __future__ import annotations
-
 import math
 import re
 import tomllib

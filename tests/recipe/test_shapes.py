@@ -1,7 +1,5 @@
 """Tests that models on the device "meta" have the right shapes, and that no random numbers are drawn for them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

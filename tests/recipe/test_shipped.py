@@ -1,7 +1,5 @@
 """Tests that recipes that come with auxar are found by name, listed from their headers, and printed."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

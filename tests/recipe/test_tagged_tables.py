@@ -1,7 +1,5 @@
 """Components that are chosen by name with options: in tables, in texts, and of kinds that plugins add."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests of tables as CSV and LaTeX: of the numbers in them, and of texts with special characters."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """Tests that a table shows the same numbers in the terminal and on the page, with any cells."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tests that damaged and unsuitable files of a run are named by one sentence, and that nothing is changed then."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import re

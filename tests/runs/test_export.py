@@ -1,7 +1,5 @@
 """Tests of `auxar export`: small, complete folders of finished runs, also with weights in half precision."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -3,8 +3,6 @@
 With the environment variable REPETITIONS, as many times more runs are damaged.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import shutil

@@ -1,7 +1,5 @@
 """Tests that no file of a user is lost, and that results are not silently mixed with others."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

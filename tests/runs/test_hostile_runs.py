@@ -1,7 +1,5 @@
 """Tests that files of an untrusted run take bounded memory, and that their texts become neither paths nor markup."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

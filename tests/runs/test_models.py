@@ -1,7 +1,5 @@
 """Tests of models that come trained: they are found by name wherever a run is read, and nothing is written to them."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

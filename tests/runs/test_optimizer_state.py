@@ -1,7 +1,5 @@
 """Tests that the state of any optimizer is stored and read back to the last bit."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

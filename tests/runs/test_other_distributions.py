@@ -1,7 +1,5 @@
 """Tests of a stranger's decoder that is no causal network: it runs from a recipe."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.installed import Nothing, install_components

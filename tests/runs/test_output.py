@@ -1,7 +1,5 @@
 """Tests that output goes only to new files and to files that auxar made, and never to links or folders."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests that files and folders that cannot be read are never taken for damaged, missing or empty ones."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

@@ -1,7 +1,5 @@
 """Tests that a run's folder is only changed in valid ways, and that errors name the damaged or unsuitable file."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

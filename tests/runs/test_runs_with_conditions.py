@@ -1,7 +1,5 @@
 """Tests of runs whose recipe has a condition: training, evaluation, samples, classification, and the files of a run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests that several seeds and values of a recipe make the runs that single commands make, and share them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests that a run's folder from somebody else runs no code: neither pickles nor plugin files."""
 
-from __future__ import annotations
-
 import importlib.util
 import io
 import logging

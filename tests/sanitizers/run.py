@@ -8,8 +8,6 @@ needs Linux. Python and PyTorch are compiled without them, so only reports that 
 exit status is 1 if there is one, or if a test fails. Other options are those of pytest.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -1,7 +1,5 @@
 """Tests that `auxar new-plugin` writes packages that pass their tests, and refuses names that are in use."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

@@ -1,7 +1,5 @@
 """Tests that `auxar new-recipe` writes recipes that fit pictures, and that train."""
 
-from __future__ import annotations
-
 import shutil
 
 import datasets

@@ -3,8 +3,6 @@
 The usual tests run on what is installed, too: `.ci/run` installs the wheel, and they import nothing from the checkout.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import venv

@@ -1,7 +1,5 @@
 """Tests that the check of augmentations names the law that a wrong one breaks."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

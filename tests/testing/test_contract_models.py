@@ -1,7 +1,5 @@
 """Tests that every contract check of trained models fails for a folder that breaks its law."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests that the check of optimizers accepts correct ones and names the law that a wrong one breaks."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.contract import breaks, cases, mutant

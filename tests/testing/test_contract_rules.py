@@ -1,7 +1,5 @@
 """Tests that the check of rules accepts correct ones and names the law that a wrong one breaks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

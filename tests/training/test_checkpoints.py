@@ -1,7 +1,5 @@
 """Tests that training can continue after damaged checkpoints, full disks and read-only folders."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 from collections.abc import Callable

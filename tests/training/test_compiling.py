@@ -1,7 +1,5 @@
 """Tests of training with compiled networks, `training.compile`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests of factors that are trained on data sets of their own."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

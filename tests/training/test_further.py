@@ -1,7 +1,5 @@
 """Tests that a finished run can be trained further, and that repeating the parts of its history gives its weights."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests that a run can start with the trained weights of another run."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

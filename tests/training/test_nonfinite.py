@@ -1,7 +1,5 @@
 """Tests that a nonfinite loss or gradient stops training with an error, or that the step is skipped."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of the metrics and the times of training against computations in the test, and of seeds of processes."""
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 from typing import Any

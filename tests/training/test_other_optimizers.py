@@ -1,7 +1,5 @@
 """Tests that optimizers of plugins may have parameter groups, each with a learning rate of its own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

@@ -1,7 +1,5 @@
 """Tests that recomputed blocks change nothing but the memory and the time of training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

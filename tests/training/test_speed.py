@@ -1,7 +1,5 @@
 """Tests of lengths of training in minutes, for which a run measures and stores numbers of steps."""
 
-from __future__ import annotations
-
 import shutil
 import tomllib
 from pathlib import Path

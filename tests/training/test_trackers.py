@@ -1,7 +1,5 @@
 """Tests of experiment trackers: those of Accelerate with their options, and those of plugins."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY

@@ -1,7 +1,5 @@
 """Tests that training depends only on the recipe and the seed, even if it is interrupted."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests of validation images: the figures during training, the choice of weights, and early stopping."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

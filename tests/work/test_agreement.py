@@ -1,7 +1,5 @@
 """Tests that the processes of one command start the same work, or all end with a sentence that says why."""
 
-from __future__ import annotations
-
 import re
 import socket
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Tests of work in chunks: any interleaving of processes, some of which die, gives the output of one process."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import tempfile

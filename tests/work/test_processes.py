@@ -1,7 +1,5 @@
 """Tests that several processes give the same results as one process, and that they report the death of one of them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

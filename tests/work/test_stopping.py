@@ -1,7 +1,5 @@
 """Tests that a killed or interrupted run ends with the same results, and that only one process works on a run."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

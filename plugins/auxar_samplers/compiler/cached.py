@@ -7,8 +7,6 @@ copies the row into rings, from which the rows below read it. `auxar_samplers.co
 and `auxar_samplers.compiler.program` explains clocks, slots and rings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 

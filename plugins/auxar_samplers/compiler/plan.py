@@ -8,8 +8,6 @@ column later.
 `CachedStorage` has the storage of the values.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 

@@ -18,8 +18,6 @@ to it. An engine may also keep the values of rings and scratches elsewhere, exce
 `Program.pixels` and memory that a table shares.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import attrs

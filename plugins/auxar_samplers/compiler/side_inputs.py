@@ -3,8 +3,6 @@
 They are computed for a few rows of the image at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

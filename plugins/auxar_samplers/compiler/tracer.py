@@ -1,7 +1,5 @@
 """Traces networks and embeddings with `torch.fx`, without being disturbed by other threads."""
 
-from __future__ import annotations
-
 import math
 import operator
 import threading

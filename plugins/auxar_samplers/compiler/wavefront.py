@@ -9,8 +9,6 @@ steps earlier, where 0 means in the same step:
     delay = lag · up + lead(source) - lead(reader) - right
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The interface of engines, and the function with which they ask a pixel source for pixels."""
 
-from __future__ import annotations
-
 import abc
 import logging
 from collections.abc import Callable

@@ -6,8 +6,6 @@ position. They are tabulated before the run. Each step copies the table rows for
 instructions hold views of these buffers. A step therefore needs no data from the host.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

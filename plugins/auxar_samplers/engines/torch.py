@@ -1,7 +1,5 @@
 """The engine `torch`, which runs programs with PyTorch operations."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

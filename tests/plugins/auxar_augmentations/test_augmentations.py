@@ -1,7 +1,5 @@
 """Tests of the shipped augmentations: variants, their probabilities, and conditions that change with images."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of labels that are the numbers of the variants of training images. Images that are not changed have label 0."""
 
-from __future__ import annotations
-
 import attrs
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Tests of the format of files: every field is read as it was written, and damage is found."""
 
-from __future__ import annotations
-
 import json
 import lzma
 import random

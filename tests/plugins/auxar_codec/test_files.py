@@ -1,7 +1,5 @@
 """Tests of the commands `compress` and `decompress`: real runs, real pictures, damaged files."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Tests of the pictures that files keep, and of those that are refused because a part would be lost."""
 
-from __future__ import annotations
-
 import os
 import struct
 import zlib

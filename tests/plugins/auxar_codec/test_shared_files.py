@@ -1,7 +1,5 @@
 """Tests that processes which compress the same pictures share them, and that another file is not replaced unasked."""
 
-from __future__ import annotations
-
 import random
 import shutil
 import sys

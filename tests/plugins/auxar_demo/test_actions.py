@@ -1,7 +1,5 @@
 """Tests of the demo page's actions: pictures that they return, and uploads that they refuse."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

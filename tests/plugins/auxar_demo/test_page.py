@@ -1,7 +1,5 @@
 """Tests of the demo page in a process of its own: its address, its controls and uploads."""
 
-from __future__ import annotations
-
 import re
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Tests that a new network predicts about the distribution of the colors of its first batch."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Tests that models are uploaded to the Hugging Face hub and used from there, with its real client on this machine."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

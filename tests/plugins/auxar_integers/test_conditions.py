@@ -1,7 +1,5 @@
 """Tests of integers for factors that are given a condition."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from test_conditioning import CONDITIONS, chain

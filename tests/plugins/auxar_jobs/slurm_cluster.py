@@ -3,8 +3,6 @@
 It needs root, and the programs of Debian's packages slurm-wlm and munge.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Tests of FID and KID, with a small network of features in the place of the published one, which is large."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import sys

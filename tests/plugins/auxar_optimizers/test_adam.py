@@ -1,7 +1,5 @@
 """Tests of the choice of an optimizer, and of those that are PyTorch's."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from helpers.tiny_runs import tiny, write

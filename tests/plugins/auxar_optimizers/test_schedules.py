@@ -1,7 +1,5 @@
 """Tests of learning rates against PyTorch's schedulers."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from typing import Any

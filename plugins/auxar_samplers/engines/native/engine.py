@@ -1,7 +1,5 @@
 """The engine `native`, which runs programs with the C++ library."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

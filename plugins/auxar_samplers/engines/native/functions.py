@@ -1,7 +1,5 @@
 """Functions of integers for whole images in the C++ library."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ The library is code, so it is loaded only from a folder that no other user can w
 the checksum in its name.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

@@ -1,7 +1,5 @@
 """Converts a program to the structures that the C++ library reads."""
 
-from __future__ import annotations
-
 import ctypes
 import functools
 from typing import Any

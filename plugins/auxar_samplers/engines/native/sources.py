@@ -3,8 +3,6 @@
 The library accesses memory by address and checks no index, so `check_fits` checks shapes, dtypes and ranges before.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
