@@ -15,7 +15,7 @@ TYPES = (
     "images: expected a tensor or an array of integers, a Pillow image, the path of an image or of a folder, or a list "
     "of these, got "
 )
-SCALED = "; values that are scaled to [0, 1] are converted with (x * 255).round()"
+SCALED = "; convert whole numbers with x.long(), and values that are scaled to [0, 1] with (x * 255).round().long()"
 DENSE = "images: expected a dense tensor, got a sparse, nested or meta tensor"
 RANGE = "images: expected integers in [0, 256), got "
 A_PATH = "expected a path (a string or a pathlib.Path), got "
@@ -92,9 +92,13 @@ WRONG = [
         "images: there is no file or folder picture; did you mean 'pictures'?",
     ),
     (
+        "model.log_prob('runs/first/factors/prior')",
+        "images: there is no image in the folder runs/first/factors/prior; looked for .avif, .bmp, .gif, .jpeg, .jpg, "
+        ".pbm, .pgm, .png, .ppm, .tif, .tiff, .webp",
+    ),
+    (
         "model.log_prob('runs')",
-        "images: there is no image in the folder runs; looked for .avif, .bmp, .gif, .jpeg, .jpg, .pbm, .pgm, "
-        ".png, .ppm, .tif, .tiff, .webp",
+        "images: there is no image in the folder runs; its subfolders are left out: first; name them, too",
     ),
     (
         "model.log_prob('broken.png')",

@@ -86,11 +86,18 @@ def differences(first: Any, second: Any, path: str = "", *, shared: bool = False
 def short_keys(keys: Iterable[str]) -> dict[str, str]:
     """The shortest end of each dotted key that tells it apart from the others, but not the word "name" alone.
 
+    Keys of the condition are whole.
+
     Examples:
         >>> short_keys(["training.steps", "prior.filters", "stage[0].decoder.filters"])
         {'training.steps': 'steps', 'prior.filters': 'prior.filters', 'stage[0].decoder.filters': 'decoder.filters'}
+        >>> short_keys(["condition.embedding.filters"])
+        {'condition.embedding.filters': 'condition.embedding.filters'}
     """
-    ends = {key: [".".join(key.split(".")[-count:]) for count in range(1, key.count(".") + 2)] for key in keys}
-    ends = {key: [end for end in own if end != "name"] for key, own in ends.items()}
+    keys = list(keys)
+    # Ends of the keys of a condition would look like those of the image's networks.
+    own = [key for key in keys if not key.startswith("condition.")]
+    ends = {key: [".".join(key.split(".")[-count:]) for count in range(1, key.count(".") + 2)] for key in own}
+    ends = {key: [end for end in found if end != "name"] for key, found in ends.items()}
     counts = collections.Counter(itertools.chain(*ends.values()))
-    return {key: next((end for end in own if counts[end] == 1), key) for key, own in ends.items()}
+    return {key: next((end for end in ends.get(key, ()) if counts[end] == 1), key) for key in keys}

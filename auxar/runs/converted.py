@@ -105,7 +105,8 @@ class ConvertedFactors:
         def check(_: object, metadata: Mapping[str, str]) -> None:
             if _origin(metadata, path).weights != read_checksum(weights):
                 raise UserError(
-                    f"{path} was made from other weights than {weights}; make it again with `auxar integers`"
+                    f"{path} was made from other weights than {weights}; make it again with `auxar integers` (files "
+                    f"are decoded with the older model in {self.run.path / 'older'}, or with an export)"
                 )
 
         with advising(path):

@@ -51,6 +51,7 @@ COMMENTS = (
     'A pixel of the view is the mean of a square; "subsample" suits drawings with areas of one color.',
     'A pixel of the view is every second pixel, so that areas of one color stay so; "pyramid" suits photographs.',
 )
+COMPRESS = "\n# After the training, `auxar integers` makes the integers that `auxar compress` needs.\n"
 FEW_LEVELS = 32
 """Largest number of levels for which the head `softmax` is chosen."""
 HEADS = ('{ name = "logistic_mixture", components = 5, neighbors = true }', '"softmax"')
@@ -109,6 +110,7 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
         "view_comment": COMMENTS[flat >= FLAT],
         "coarsest": "×".join(str(math.ceil(side / 2**stages)) for side in (height, width)),
         "images": math.ceil(16 / classes) * classes,
+        "compress": COMPRESS if levels == 256 else "",
         "keys": "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in condition.items()),
     }
     for part, has_part in (("condition", condition), ("views", stages)):

@@ -70,7 +70,7 @@ def convert_run(
             logger.info("%s is kept", path)
         else:
             if is_file(path):
-                loss = "files made with older integers need an export made before"
+                loss = f"files made with older integers need {run.path / 'older'} or an export made before"
                 logger.warning("%s is damaged or belongs to other weights, and is replaced; %s", path, loss)
             examples = examples or training_views(model, data(), images)
             inputs = factor.inputs(*examples)

@@ -41,11 +41,13 @@ class Decompressed:
 def codec_of(container: Container, run: str | PathLike[str] | None, *, trust_plugins: bool) -> Codec:
     """The codec with which a file is decoded: the model of `run` or, by default, the one with the file's digests.
 
-    It is sought among the models that come trained, the runs in ./runs and the folders beside the file. Raises
+    It is sought among the models that come trained, the runs in ./runs and the folders beside the file, and among the
+    older models of runs, which were exported before these were trained further. Raises
     `UserError` if it is not found, if the run has another model, or if it cannot be loaded.
     """
     if run is not None:
-        return _loaded(container, run, trust_plugins=trust_plugins)
+        older = (each for each in Path(run).glob("older/*") if _has_digest(each / RECORD, container.header.digest))
+        return _loaded(container, next(older, run), trust_plugins=trust_plugins)
     if trust_plugins:
         raise UserError("trust_plugins: plugins are trusted only of a run named with --run")
     problem = (
@@ -56,10 +58,7 @@ def codec_of(container: Container, run: str | PathLike[str] | None, *, trust_plu
         try:
             return _loaded(container, place)
         except UserError as error:
-            problem = (
-                f"{container.path} was made with the model in {place}, which cannot be loaded; if it was trained "
-                f"further since, name a folder of `auxar export` from before with --run: {error}"
-            )
+            problem = f"{container.path} was made with the model in {place}, which cannot be loaded: {error}"
     raise UserError(problem)
 
 
@@ -72,7 +71,8 @@ def _loaded(container: Container, run: str | PathLike[str], *, trust_plugins: bo
 def _places(container: Container) -> Iterator[Path]:
     """The names of models and the folders of runs that record the digests in a file."""
     places = [(Path(model.name), [model.path / RECORD, Path(model.name) / RECORD]) for model in list_models()]
-    places += [(path, [path / RECORD]) for folder in (Path("runs"), container.path.parent) for path in folder.glob("*")]
+    for folder in (Path("runs"), container.path.parent):
+        places += [(path, [path / RECORD]) for pattern in ("*", "*/older/*") for path in folder.glob(pattern)]
     for place, records in sorted(places):
         if any(_has_digest(record, container.header.digest) for record in records):
             yield place

@@ -42,6 +42,15 @@ def images(finished, tmp_path, monkeypatch):
     return ["noise.png", "plain.png", "own.png"]
 
 
+def test_other_held_out_images_than_those_of_the_evaluation_are_told(copied, images, caplog):
+    auxar.score(copied, images)
+    assert caplog.text == ""
+    recipe = copied / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[data]", "[data]\nlimit = 20", 1))
+    auxar.score(copied, images)
+    assert f"the held-out images are others than those of the evaluation of {copied}" in caplog.text
+
+
 def test_without_the_data_there_are_no_ranks(finished, images, tmp_path, caplog):
     alone = auxar.export(finished, "alone")
     scores = auxar.score(alone, images)
@@ -133,6 +142,8 @@ def test_an_evaluation_has_the_sizes_of_the_first_held_out_images_in_files(copie
             assert found.error == pytest.approx(expected.std().item() / 3**0.5, rel=1e-9)
         assert evaluation.to_dict()["codecs"][name]["difference"] == difference.value
     title = "Compared with lossless codecs: bits/dim of 3 held-out images"
-    assert any(line.startswith(title) for line in evaluation_lines(evaluation))
+    told = [*evaluation_lines(evaluation)]
+    assert any(line.startswith(title) for line in told)
+    assert ("pillow-jxl-plugin" in "".join(told)) == (codecs.JPEG_XL not in sizes[0])
     assert "Compared with lossless codecs" in run.report.read_text("utf-8")
     assert codec_nats(Listed(ImageSpec(height=8, width=8, levels=4), images[0][None] // 64), None) == {}

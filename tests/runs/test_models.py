@@ -90,6 +90,7 @@ def test_a_name_is_accepted_wherever_a_run_is_read_and_results_are_in_a_folder_o
     [
         ("dots", auxar.figures, "dots is a regular file, but results are written into a folder of this name"),
         ("dots/evaluation.safetensors", auxar.evaluate, "dots/evaluation.safetensors is not a file of auxar"),
+        ("dots/mine.png", auxar.sample, "dots has pictures (mine.png), and results are not written beside them"),
         ("dots/figures/views.png", auxar.figures, "dots/figures has no figures.json of auxar"),
     ],
 )

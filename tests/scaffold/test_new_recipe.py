@@ -68,4 +68,5 @@ def test_labels_and_masks_become_conditions_and_the_model_trains(pictures, tmp_p
     assert auxar.load_recipe(tmp_path / "folders.toml").sampling.images == 18, "a multiple of three classes"
     assert (found["folders"].folders, found["folders"].names) == (True, tuple(NAMES))
     assert (found["column.parquet"].column, found["column.parquet"].names) == ("word", tuple(NAMES))
+    assert "`auxar compress`" in (tmp_path / "masks.toml").read_text()
     assert "is not replaced" in said(auxar.new_recipe, pictures, out=tmp_path / "masks.toml")

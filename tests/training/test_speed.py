@@ -51,17 +51,14 @@ def test_a_run_keeps_the_steps_that_it_measured(pictures, tmp_path, monkeypatch)
         assert len(calls) == 1
         assert steps(first) == steps(again)
         assert_same_training(first, again)
+        # Other minutes change the steps in proportion, however busy the machine is now.
         run(first, timed(pictures, 0.02))
-        assert len(calls) == 2
-        assert all(longer > short for longer, short in zip(steps(first), steps(again), strict=True))
-        had = steps(first)
-        monkeypatch.setattr(speed, "_divided", lambda recipe, _: dict.fromkeys(recipe.factor_names, 1))
-        run(first, timed(pictures, 0.03))  # On a machine that is slower now, no factor loses steps.
-        assert steps(first) == had
-        monkeypatch.undo()
+        assert steps(first) == [4 * (count or 0) for count in steps(again)]
+        assert " is fewer than the " in said(run, first, timed(pictures, 0.01))
+        assert len(calls) == 1
         recipe = write(tmp_path / "seeds.toml", timed(pictures, 0.005))
         auxar.run(recipe, seeds=2, out=seeds, only=["prior"], train_only=True)
-        assert len(calls) == 4
+        assert len(calls) == 2
         assert steps(seeds / "seed=0") == steps(seeds / "seed=1")
     shutil.rmtree(seeds / "seed=0" / "factors")  # Until there is a checkpoint, the recipe may change.
     for setting, kept in (("training.seed=5", True), ("training.batch_size=2", False)):

@@ -20,6 +20,7 @@ from auxar.recipe import ComponentChoice
 from auxar.runs.converted import DESCRIPTION
 from auxar.runs.layout import RunFolder
 from auxar.training.conversion import is_converted
+from auxar_codec import compress, decompress
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +73,12 @@ def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, 
         auxar.load(finished, arithmetic="integer")
     auxar.integers(finished)
     assert integers_of(finished).read_bytes() != before
-    assert "or belongs to other weights, and is replaced; files made with older integers need an export" in caplog.text
+    assert "or belongs to other weights, and is replaced; files made with older integers need " in caplog.text
     auxar.load(finished, arithmetic="integer")
 
 
-def test_a_run_with_integers_is_trained_further(finished, pictures):
+def test_a_run_with_integers_is_trained_further(finished, pictures, monkeypatch):
+    monkeypatch.chdir(finished.parent)
     auxar.evaluate(finished, arithmetic="integer")
     shutil.copy(integers_of(finished), integers_of(finished).with_name("plugin.safetensors"))
     before = integers_of(finished).read_bytes()
@@ -84,18 +86,22 @@ def test_a_run_with_integers_is_trained_further(finished, pictures):
     run(finished, {**table, "sampling": {**table["sampling"], "images": 2}})
     assert len(pixels(finished / "samples")) == 2
     assert len(auxar.compare([finished, finished], arithmetic="integer").runs) == 2
-    # The integers of older weights are kept, and not used.
+    assert not (finished / "older").exists()
+    compress(finished, [pictures / "000.png"], "a.auxar")
+    # The integers of older weights are kept, and used for files alone.
     run(finished, {**table, "training": {**table["training"], "steps": 6}})
     assert integers_of(finished).read_bytes() == before
     assert "In integers" not in (finished / "report.html").read_text()
     for use in (auxar.load, auxar.evaluate, auxar.sample):
         with pytest.raises(UserError, match=r"was made from other weights than .* make it again with `auxar integers`"):
             use(finished, arithmetic="integer")
-    older = r"evaluation-integer\.safetensors is an evaluation of other weights .*; run `auxar integers .*`, and then "
-    with pytest.raises(UserError, match=older):
+    stale = r"evaluation-integer\.safetensors is an evaluation of other weights .*; run `auxar integers .*`, and then "
+    with pytest.raises(UserError, match=stale):
         auxar.compare([finished, finished], arithmetic="integer")
     auxar.integers(finished, images=8)
-    with pytest.raises(UserError, match=older):
+    (decoded,) = decompress("a.auxar", "out", run=finished).paths
+    assert Image.open(decoded).tobytes() == Image.open(pictures / "000.png").tobytes()
+    with pytest.raises(UserError, match=stale):
         auxar.compare([finished, finished], arithmetic="integer")
     auxar.evaluate(finished, arithmetic="integer")
     assert len(auxar.compare([finished, finished], arithmetic="integer").runs) == 2

@@ -132,7 +132,7 @@ def test_the_library_is_compiled_once_for_all_processes(compilations, bare, tmp_
     assert loaded() == first
     assert processes(1) == [first.name]
     assert compilations() == 1
-    sources = ["images.cpp", "program.cpp", "team.cpp"]
+    sources = ["encoding.cpp", "images.cpp", "program.cpp", "team.cpp"]
     named = (Path(each) for each in (tmp_path / "compilations").read_text().split())
     assert [each.name for each in named if each.parent == compiling.SOURCES[0].parent] == sources
 
