@@ -6,6 +6,7 @@ import torch
 from helpers.bounds import joint_table
 from helpers.causal_networks import HEADS, SEEDS, WORKING_ENGINES, generator, image_numbers, random_images
 from helpers.chains import grayscale
+from helpers.marks import with_slow
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -102,13 +103,13 @@ SPACES = {
 }
 
 
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("space", with_slow(SPACES, "bitplanes, pyramid"))
 @pytest.mark.parametrize("head", HEADS)
 @settings(deadline=None, max_examples=3, derandomize=True)
 @given(full=st.booleans(), seed=SEEDS, size=SCALES)
 def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, seed, size):
     # In deep networks, the largest weights give means of about 10¹⁸, for which rounding hides a step of one value.
-    image, views = space
+    image, views = SPACES[space]
     model = randomized(build(image, views, head, full), seed, min(size, 5.0) if full else size)
     images = all_images(model.image)
     with torch.no_grad():

@@ -6,10 +6,9 @@ from pathlib import Path
 from auxar.errors import UserError
 from auxar.evaluation.stored import read_evaluation
 from auxar.files import FOLDER, check_output, entries, kind
-from auxar.recipe.paths import EXTENSIONS
 from auxar.report.reading import FigureEntry
 from auxar.runs.converted import Record, read_origin
-from auxar.runs.layout import RunFolder, check_folder
+from auxar.runs.layout import RunFolder, check_folder, check_no_pictures
 from auxar.runs.records import read_record
 
 ADVICE = "work in another folder"
@@ -28,9 +27,7 @@ def check_results(path: Path) -> None:
     would be replaced was not written by auxar.
     """
     results = RunFolder(path)
-    if pictures := [file for file in entries(path) if file.suffix.lower() in (".parquet", *EXTENSIONS)]:
-        first = pictures[0].name
-        raise UserError(f"{path} has pictures ({first}), and results are not written beside them; {ADVICE}")
+    check_no_pictures(path)
     for folder in (path, results.figures):
         if (found := kind(folder)) not in (None, FOLDER):
             raise UserError(f"{folder} is a {found}, but results are written into a folder of this name; {ADVICE}")

@@ -102,12 +102,12 @@ def sample(
         >>> half.as_posix()
         'runs/quickstart/samples/completed-ancestral-seed1'
     """
-    from auxar.commands.results import check_results
     from auxar.draw.conditions import drawn_if_asked
     from auxar.draw.forms import image_files
     from auxar.draw.given import check_given, read_given
     from auxar.draw.plan import plan_of_recipe
     from auxar.draw.samples import Samples, check_samples, facts_of_model, name_of_samples
+    from auxar.runs.layout import check_no_pictures
     from auxar.work.processes import working_together
 
     with working_together() as processes:
@@ -132,7 +132,7 @@ def sample(
             chosen = None if condition is None else plan.conditions
             name = name_of_samples(model, source.recipe.image, config, content, chosen)
             if out is None and source.folder.model is not None:
-                check_results(source.folder.output.path)
+                check_no_pictures(source.folder.output.path)
             folder = source.folder.output.samples / name if out is None else as_path(out, "out")
             common = facts_of_model(source.folder, source.recipe, model)
             samples = Samples(model, plan, config, folder, common, replace=replace)

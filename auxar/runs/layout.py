@@ -35,6 +35,7 @@ from auxar.leftovers import unfinished
 from auxar.model import FLOAT
 from auxar.recipe import Recipe
 from auxar.recipe.loading import MOST_BYTES
+from auxar.recipe.paths import EXTENSIONS
 from auxar.recipe.shipped import FIELDS, first_sentence, read_header
 from auxar.runs.format import RECORD, check_format
 from auxar.runs.lock import HOLDER, LOCK
@@ -179,3 +180,12 @@ def check_folder(path: Path) -> None:
             raise UserError(f"{path} exists and is not a run's folder; choose another folder with --out")
     if run.made:
         check_format(path)
+
+
+def check_no_pictures(path: Path) -> None:
+    """Raises `UserError` if a folder of pictures is in the place of a folder of results."""
+    pictures = [file for file in entries(path) if file.suffix.lower() in (".parquet", *EXTENSIONS)]
+    if pictures:
+        raise UserError(
+            f"{path} has pictures ({pictures[0].name}), and results are not written beside them; work in another folder"
+        )

@@ -6,6 +6,6 @@ from typing import Any
 import pytest
 
 
-def with_slow(names: Iterable[str], slow: str) -> list[Any]:
-    """Returns test cases by name, of which one is slow."""
+def with_slow(names: Iterable[Any], slow: Any) -> list[Any]:
+    """Returns test cases, of which one is slow."""
     return [pytest.param(name, marks=pytest.mark.slow) if name == slow else name for name in names]

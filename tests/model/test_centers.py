@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.causal_networks import SEEDS, WORKING_ENGINES, assert_follows, generator, image_numbers, random_images
 from helpers.chains import chain_of, grayscale, pyramid
+from helpers.marks import with_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -351,7 +352,7 @@ def completions(nats, images, known, possible):
     return torch.tensor(found, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("engine", ["raster", *WORKING_ENGINES])
+@pytest.mark.parametrize("engine", with_slow(["raster", *WORKING_ENGINES], "raster"))
 @pytest.mark.parametrize("restricted", [False, True], ids=["free", "restricted"])
 @pytest.mark.parametrize("space", SPACES)
 def test_completed_images_follow_the_model(space, restricted, engine):

@@ -81,7 +81,7 @@ def test_streams_are_the_same_for_every_batch(coded, batch):
 
 # Slow samplers decode the images of two models only. Other tests compare all samplers on random networks.
 DECODED = [
-    (name, sampler)
+    pytest.param(name, sampler, marks=[pytest.mark.slow] * (name == "neighbors" and not sampler.endswith("native")))
     for name in MODELS
     for sampler in SAMPLERS
     if sampler.endswith("native") or name in ("grayscale", "neighbors")

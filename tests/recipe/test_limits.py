@@ -65,7 +65,7 @@ SIZES = ["image__height", "image__width", "image__levels", "prior__filters", "pr
 SIZES += ["training__batch_size", "training__accumulate", "stage__0__view__factor"]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(changes=st.dictionaries(st.sampled_from(SIZES), LARGE, max_size=4))
 def test_any_sizes_give_costs_or_one_error(changes):
     outcome(tiny(**changes))

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from helpers.marks import with_slow
 from helpers.tiny_runs import run, same, stopping_after, tiny, weights
 
 from auxar import RunFolder, UserError
@@ -36,7 +37,7 @@ def test_factors_that_are_trained_apart_are_those_of_one_run(tmp_path, table):
     assert (folder / "report.html").is_file()
 
 
-@pytest.mark.parametrize("train_only", [True, False])
+@pytest.mark.parametrize("train_only", with_slow([True, False], False))
 def test_a_factor_is_trained_by_one_call_at_a_time(tmp_path, table, train_only, caplog):
     folder = run(tmp_path / "run", table, only=["stage0"], train_only=True)
     # A file that another process, which trains the prior, is just writing.

@@ -209,7 +209,7 @@ WHOLE = {
         "batch", channel_log_prob=before(parameters=lambda p: p if len(p) < 4 else p[:1].expand_as(p))
     ),
     "halved": softmax("channels", channel_log_prob=then(lambda nats: nats * 0.5), log_prob=values_only),
-    "looking ahead": softmax("channels", channel_log_prob=looking_ahead),
+    "looking ahead": softmax("normalization", channel_log_prob=looking_ahead),
     "unnormalized": softmax("normalization", channel_log_prob=then(lambda nats: nats * 1.01)),
     "by batch": softmax("batch", channel_log_prob=before(parameters=lambda p: p - p.mean(0, keepdim=True) * 2)),
     "by place": softmax("batch", channel_log_prob=before(parameters=lambda p: p * (1 + torch.arange(p.shape[3])))),

@@ -8,6 +8,7 @@ import attrs
 import pytest
 import torch
 from helpers.contract import before, breaks, cases, mutant, then
+from helpers.marks import with_slow
 from helpers.right_network import Net, PlainHead
 
 from auxar.errors import UserError
@@ -248,7 +249,7 @@ def test_a_sampler_that_takes_no_shipped_network_is_asked_for_others():
         check_sampler(lambda config: mutant(RasterSampler, check=refuse)(), None)
 
 
-@pytest.mark.parametrize("kind", [Stepping, WavefrontSampler])
+@pytest.mark.parametrize("kind", with_slow([Stepping, WavefrontSampler], WavefrontSampler))
 def test_a_sampler_is_checked_on_the_networks_it_is_meant_for(kind):
     image = ImageSpec(1, height=3, width=3, levels=4)
     networks = [Net(image, 0), Net(image, 2)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.causal_networks import ENGINES, SEEDS, generator, needs_native
 from helpers.engines import PIXEL, program_of, run_lists, run_program, steady
+from helpers.marks import with_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -53,7 +54,7 @@ OUTPUTS = (1, 2, 3, 4, 5, 8, 9, 12, 13, 16, 17, 24, 25, 33, 48, 49, 100)
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", with_slow([1, 3], 1))
 def test_a_product_is_one_at_every_size(engine, dtype, batch):
     """A product is correct for 1 to 20 slots and all numbers of outputs in `OUTPUTS`, with a bias or a table."""
     layout, noise = layout_of(dtype, batch), generator(0)

@@ -21,6 +21,7 @@ from helpers.causal_networks import (
     views_of,
 )
 from helpers.integer_networks import integer_twin
+from helpers.marks import with_slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -55,7 +56,7 @@ def assert_one_image(kinds, network, request, seed):
     return expected
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_slow(NETWORKS, "full"))
 @settings(deadline=None, max_examples=10)
 @given(request_=REQUESTS, seed=SEEDS, training=st.booleans(), data=st.data())
 def test_every_sampler_and_engine_draws_the_raster_samplers_image(name, request_, seed, training, data):
