@@ -1,5 +1,6 @@
 """The files of an exported run: small, complete, and without absolute paths of the machine."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Mapping
@@ -12,10 +13,20 @@ import torch
 from torch import Tensor
 
 from auxar.data.loading import images_of
+from auxar.data.writing import new_folder
 from auxar.errors import UserError, logger, one_line
 from auxar.evaluation.likelihoods import evaluate_run
 from auxar.evaluation.stored import current_evaluation, facts_of, other_evaluations
-from auxar.files import is_file, read_bytes, read_checksum, read_tensors, to_json, write_tensors, write_text
+from auxar.files import (
+    DamagedFile,
+    is_file,
+    read_bytes,
+    read_checksum,
+    read_tensors,
+    to_json,
+    write_tensors,
+    write_text,
+)
 from auxar.model import FLOAT
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_model
@@ -66,6 +77,23 @@ def write_exported(new: RunFolder, run: RunFolder, recipe: Recipe, *, half: bool
             _copy_converted(new, run, recipe, arithmetic)
     if evaluate or not half:
         _copy_evaluation(new, new if evaluate else run, recipe)
+
+
+def keep_integers(run: RunFolder, recipe: Recipe) -> None:
+    """Exports a run whose weights will be replaced into its folder `older`, if files may depend on its integers."""
+    kept = [ConvertedFactors(run, name) for name in recipe.registry.names("arithmetic")]
+    try:
+        kept = [files for files in kept if all(files.origin(name) for name in recipe.factor_names)]
+        digests = {files.arithmetic: files.digests for files in kept}
+        new = run.path / "older" / hashlib.sha256(to_json(digests).encode()).hexdigest()[:12]
+        if not kept or new.exists():
+            return
+        with new_folder(new) as temporary:
+            write_exported(RunFolder(temporary), run, recipe, half=False, evaluate=False)
+    except DamagedFile as error:
+        logger.warning("%s; files that were made with these integers cannot be decoded after this training", error)
+    else:
+        logger.info("kept the integers so far in %s; files that were made with them are decoded with it", new)
 
 
 def portable(value: Any) -> Any:

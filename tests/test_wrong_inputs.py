@@ -98,7 +98,7 @@ WRONG = [
     ),
     (
         "model.log_prob('runs')",
-        "images: there is no image in the folder runs; its subfolders are left out: first; name them, too",
+        "images: there is no image in the folder runs; name one of its subfolders (first)",
     ),
     (
         "model.log_prob('broken.png')",

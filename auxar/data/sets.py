@@ -173,7 +173,7 @@ class ImageSet(Readable, Dataset[Tensor]):
         return self.spaced(count).first_examples(count)
 
     def spaced(self, count: int) -> ImageSet:
-        """The set of up to `count` evenly spaced images, since classes may follow one another; a stream as it is."""
+        """Up to `count` evenly spaced images, so that all classes occur if the set is sorted; a stream as it is."""
         return self
 
     def every(self, count: int, first: int, limit: int | None, block: int = 1) -> Iterator[tuple[int, Tensor]]:

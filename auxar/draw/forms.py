@@ -1,5 +1,6 @@
 """The image files that a user names, the forms in which a user can give images, and the conversion of each form."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from auxar.numerics.levels import SCALED
 from auxar.recipe import Crop, Recipe
 from auxar.recipe.paths import EXTENSIONS
 from auxar.recipe.schema import CHANNELS, MOST_LEVELS
+from auxar.work.chunks import FOLDER as WORK
 
 Picture = bytes | Image.Image
 """The content of an image file, or a Pillow image."""
@@ -224,15 +226,15 @@ def images_at(path: Path, what: str) -> list[Path]:
             return [path]
     if not is_folder:
         raise UserError(f"{what}: there is no file or folder {one_line(str(path))}{one_line(nearest_path(path))}")
-    visible = [file for file in entries(path) if file.name[0] != "."]
-    folders = [file for file in visible if kind(file, follow_links=True) == FOLDER]
-    inside = [file for file in visible if file.name.lower().endswith(EXTENSIONS) and file not in folders]
-    others = f"its subfolders are left out: {', '.join(one_line(each.name) for each in folders)}; name them, too"
+    named = [file for file in entries(path) if file.name.lower().endswith(EXTENSIONS) and file.name[0] != "."]
+    inside = [file for file in named if kind(file, follow_links=True) != FOLDER]
+    folders = [each.name for each in entries(path) if each.name[0] != "." and each.name != WORK and os.path.isdir(each)]
+    others = ", ".join(map(one_line, folders[:3])) + ", …" * (len(folders) > 3)
     if not inside:
-        ending = others if folders else f"looked for {', '.join(EXTENSIONS)}"
+        ending = f"name one of its subfolders ({others})" if folders else f"looked for {', '.join(EXTENSIONS)}"
         raise UserError(f"{what}: there is no image in the folder {path}; {ending}")
     if folders:
-        logger.warning("%s: %s", one_line(str(path)), others)
+        logger.warning("%s: its subfolders (%s) are left out; name them, too", one_line(str(path)), others)
     return inside
 
 

@@ -48,7 +48,9 @@ def _write_whole(model: Chain, plan: Plan, folder: Path, facts: Tensors, heldout
     columns, picture = _sheet(model, plan, images)
     save_png(picture, folder / "samples.png")
     if heldout is not None:
-        held_out = heldout.spaced_examples(len(images)).image.to(torch.int64)
+        # Masks and attributes that samples are drawn with are those of the first held-out images.
+        is_spaced = model.condition is None or model.condition.kind == "label"
+        held_out = (heldout.spaced_examples if is_spaced else heldout.first_examples)(len(images)).image.to(torch.int64)
         save_png(sheet(held_out, spec, columns), folder / "heldout.png")
     rows = [("", view[:GROWTH_ROWS], own) for view, own in zip(views, model.specs, strict=True) if can_be_shown(own)]
     if len(rows) > 1:

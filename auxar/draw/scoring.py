@@ -172,7 +172,7 @@ def scored(
             data = load_images(model).heldout
             known = model.run and stored_evaluation(model.run.evaluation)
             if model.run and known and known.data.heldout_fingerprint != data.fingerprint:
-                logger.warning("the held-out images are others than those of the evaluation of %s", model.run.name)
+                logger.warning("ranks compare with other held-out images than the evaluation of %s", model.run.name)
             found = data.spaced_examples(heldout)
             images = [*images, *found.image]
             given = None if given is None or found.condition is None else torch.cat([given, found.condition])

@@ -111,6 +111,7 @@ class FactorCoder:
         order = coding_order(band.factor.image, lag)
         order = order[order >= (band.start - band.first) * self.factor.image.width]
         found = found.permute(0, 1, 3, 4, 2).flatten(2, 3)[:, :, order].flatten(2)
-        if found.numel() and int(found[1].min()) < 1:
+        start, frequency = found
+        if bool(((start < 0) | (frequency < 1) | (start + frequency > TOTAL)).any()):
             raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
         return found

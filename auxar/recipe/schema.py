@@ -158,7 +158,7 @@ class TrainingConfig:
     sample_every: int | None = attrs.field(default=None, validator=optional(positive))
     """Number of steps between pictures that show images drawn by the factor in training, with the weights that
     evaluation would use. Images are also drawn after the last planned step. No images are drawn during training if it
-    it is not given."""
+    is not given."""
     trackers: tuple[ComponentChoice, ...] = ()
     """Experiment trackers: those of Accelerate, such as `tensorboard` or `{ name = "wandb", entity = "me" }` with
     options for the start of a run, and those of plugins."""

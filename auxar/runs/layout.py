@@ -12,6 +12,7 @@ evaluation.safetensors              the evaluation: the log-likelihood of every 
 evaluation-integer.safetensors      the same in integers
 integer.json                        digests of the factors in integers
 factors/<factor>/integer.safetensors    the factor in integers
+older/                              exports from before further training, with integers that files may depend on
 samples/                            images drawn from the model
 auxar-work/, samples/auxar-work/    results of parts of an evaluation or of drawn images, until they are joined
 figures/                            figures like the paper's
@@ -183,9 +184,9 @@ def check_folder(path: Path) -> None:
 
 
 def check_no_pictures(path: Path) -> None:
-    """Raises `UserError` if a folder of pictures is in the place of a folder of results."""
+    """Raises `UserError` if a folder of pictures, without results, is in the place of a folder of results."""
     pictures = [file for file in entries(path) if file.suffix.lower() in (".parquet", *EXTENSIONS)]
-    if pictures:
+    if pictures and not any(entries(path, results) for results in ("evaluation*", "figures", "samples")):
         raise UserError(
             f"{path} has pictures ({pictures[0].name}), and results are not written beside them; work in another folder"
         )

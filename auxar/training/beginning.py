@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,20 +10,16 @@ from accelerate import Accelerator
 
 from auxar.data.loading import images_of, with_own_data
 from auxar.data.sets import DataSets
-from auxar.data.writing import new_folder
-from auxar.errors import logger
-from auxar.exporting import write_exported
-from auxar.files import entries, is_file, to_json
+from auxar.exporting import keep_integers
+from auxar.files import entries, is_file
 from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
-from auxar.runs.converted import ConvertedFactors
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import holding, holding_for_all
 from auxar.runs.opening import begin_run, check_recipe, recipe_of_run, stores
-from auxar.training.conversion import NAME as INTEGER
 from auxar.training.conversion import is_converted
 from auxar.training.initialization import check_init
-from auxar.training.lengths import check_lengths, is_trained, needs_images, total_steps
+from auxar.training.lengths import check_lengths, is_trained, needs_images, taken_steps, total_steps
 from auxar.training.speed import stored_steps, timed_steps
 from auxar.work.processes import Processes
 
@@ -79,7 +74,9 @@ def begin(
     with holding_for_all(run.path, processes, check, patience=PATIENCE):
         with processes.agreeing():
             recipe = recipe.with_steps(stored_steps(run, recipe))
-            recipe = recipe.with_steps(timed_steps(recipe, lambda: task.data, accelerator))
+            timed = timed_steps(recipe, lambda: task.data, accelerator)
+            # The machine may be slower now than when the factors were trained for a number of steps.
+            recipe = recipe.with_steps({name: max(count, taken_steps(run, name)) for name, count in timed.items()})
             steps = total_steps(run, recipe, lambda name: task.data.of(name).train)
             check_lengths(run, recipe, task.network, task.names, steps)
         with processes.agreeing(), contextlib.ExitStack() as held:
@@ -88,18 +85,6 @@ def begin(
                     for folder in entries(run.path, "factors/*"):
                         held.enter_context(holding(folder))
                 if not all(is_trained(run, name, steps[name]) for name in task.names):
-                    _keep_integers(run, recipe)
+                    keep_integers(run, recipe)
                 begin_run(run.path, recipe)
     return recipe_of_run(recipe), steps
-
-
-def _keep_integers(run: RunFolder, recipe: Recipe) -> None:
-    """Exports a run with integers before its weights are replaced, because files may have been made with them."""
-    digests = ConvertedFactors(run, INTEGER).digests
-    if set(run.trained(recipe)) != set(recipe.factor_names) or digests.keys() < set(recipe.factor_names):
-        return
-    new = run.path / "older" / hashlib.sha256(to_json(digests).encode()).hexdigest()[:12]
-    if not new.exists():
-        with new_folder(new) as temporary:
-            write_exported(RunFolder(temporary), run, recipe, half=False, evaluate=False)
-        logger.info("%s keeps the model in integers, with which files may have been made", new)

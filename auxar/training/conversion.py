@@ -8,6 +8,7 @@ from torch import Tensor
 
 from auxar.data.sets import DataSets
 from auxar.errors import UserError, logger
+from auxar.exporting import keep_integers
 from auxar.files import DamagedFile, is_file, read_checksum
 from auxar.model import FLOAT, Chain, Converted
 from auxar.recipe import ComponentChoice, Recipe
@@ -16,7 +17,8 @@ from auxar.recipe.choices import resolved
 from auxar.runs.arithmetic import model_in
 from auxar.runs.converted import ConvertedFactors, Recorded, digest, options_text, write_converted
 from auxar.runs.layout import RunFolder
-from auxar.runs.weights import trained_model
+from auxar.runs.weights import read_trained, trained_model
+from auxar.training.lengths import taken_steps
 from auxar.work.processes import Processes
 
 NAME = "integer"
@@ -79,6 +81,10 @@ def convert_run(
         _, recorded = files.read(factor.name)
         files.write_record(factor.name, recorded)
         found[factor.name] = recorded.digest
+    # While a factor is trained further, other weights are on their way.
+    trained = {name: read_trained(run, name) for name in recipe.factor_names}
+    if any(each and each.steps is not None and taken_steps(run, name) > each.steps for name, each in trained.items()):
+        keep_integers(run, recipe)
     return found
 
 

@@ -109,18 +109,19 @@ def stored_steps(run: RunFolder, recipe: Recipe) -> dict[str, int]:
     """The numbers of steps that a begun run stores for factors whose length of training the recipe gives in minutes.
 
     If a run with a checkpoint gets other minutes, the steps change in proportion. The dictionary is empty if the run
-    has another recipe, except for the seed, and no checkpoint, or if it has no minutes to compare with.
+    has another recipe, except for the seed, and no checkpoint, or if single factors have minutes of their own.
     """
     if not (names := _timed(recipe)) or not is_file(run.recipe):
         return {}
     stored = read_recipe(run.recipe)
     is_other = not run.saved and set(different_keys(stored, recipe_of_run(recipe))) - {SEED}
     before, now = stored.training.minutes, recipe.training.minutes
-    if is_other or (before != now and not (before and now and run.saved)):
+    shared = all(recipe.training_of(name).minutes == now for name in names)
+    if is_other or (before != now and not (before and now and shared and run.saved)):
         return {}
     share = now / before if before and now else 1
     found = {name: stored.training_of(name).steps for name in names}
-    return {name: round(steps * share) for name, steps in found.items() if steps is not None}
+    return {name: max(1, round(steps * share)) for name, steps in found.items() if steps is not None}
 
 
 def with_times(recipe: Recipe, costs: Sequence[FactorCost]) -> list[FactorCost]:

@@ -46,7 +46,8 @@ def codec_of(container: Container, run: str | PathLike[str] | None, *, trust_plu
     `UserError` if it is not found, if the run has another model, or if it cannot be loaded.
     """
     if run is not None:
-        older = (each for each in Path(run).glob("older/*") if _has_digest(each / RECORD, container.header.digest))
+        places = Path(run).glob("older/*") if isinstance(run, str | PathLike) else ()
+        older = (each for each in places if _has_digest(each / RECORD, container.header.digest))
         return _loaded(container, next(older, run), trust_plugins=trust_plugins)
     if trust_plugins:
         raise UserError("trust_plugins: plugins are trusted only of a run named with --run")

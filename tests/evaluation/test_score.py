@@ -48,7 +48,7 @@ def test_other_held_out_images_than_those_of_the_evaluation_are_told(copied, ima
     recipe = copied / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("[data]", "[data]\nlimit = 20", 1))
     auxar.score(copied, images)
-    assert f"the held-out images are others than those of the evaluation of {copied}" in caplog.text
+    assert f"ranks compare with other held-out images than the evaluation of {copied}" in caplog.text
 
 
 def test_without_the_data_there_are_no_ranks(finished, images, tmp_path, caplog):

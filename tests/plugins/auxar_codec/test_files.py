@@ -299,7 +299,7 @@ def test_pictures_that_cannot_be_kept_are_left_out_on_request(run, images, tmp_p
         compress(run, folder, tmp_path / f"{file}.auxar", skip=True)
     assert (tmp_path / "a.auxar").read_bytes() == (tmp_path / "b.auxar").read_bytes()
     assert [line for line in caplog.messages if "left out" in line] == [
-        f"{tmp_path / 'in'}: its subfolders are left out: deeper; name them, too",
+        f"{tmp_path / 'in'}: its subfolders (deeper) are left out; name them, too",
         f"{tmp_path / 'in' / 'z.png'} cannot be compressed: it has transparency, which is not kept; blend it onto a "
         "background first; it is left out",
     ]

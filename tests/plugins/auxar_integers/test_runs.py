@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.evaluations import figures_of
-from helpers.tiny_runs import run, tiny
+from helpers.tiny_runs import run, stopping_after, tiny
 from PIL import Image
 
 import auxar
@@ -106,6 +106,22 @@ def test_a_run_with_integers_is_trained_further(finished, pictures, monkeypatch)
     auxar.evaluate(finished, arithmetic="integer")
     assert len(auxar.compare([finished, finished], arithmetic="integer").runs) == 2
     assert "In integers" in (finished / "report.html").read_text()
+
+
+def test_integers_that_are_made_during_further_training_are_kept(finished, pictures, caplog):
+    for name in ("stage0", "prior"):
+        integers_of(finished, name).unlink()
+    table = tiny(pictures, stage__0__support="restricted", sampling__rule="ancestral")
+    longer = {**table, "training": {**table["training"], "steps": 9, "checkpoint_every": 1}}
+    with stopping_after(2):
+        run(finished, longer)
+    assert not (finished / "older").exists()
+    auxar.integers(finished, images=8)
+    (kept,) = (finished / "older").iterdir()
+    assert integers_of(kept).is_file()
+    integers_of(finished).write_bytes(b"damaged")
+    run(finished, longer)
+    assert "files that were made with these integers cannot be decoded after this training" in caplog.text
 
 
 def large_multiplier(description, tensors):

@@ -1,5 +1,6 @@
 // Convolutions of whole images of integers, for likelihoods and embeddings.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -18,6 +19,12 @@ int64_t convolve(const ImageProduct *of, int64_t threads) {
     const int64_t inputs = job.words->inputs, groups = groups_of(job.outputs);
     const int64_t size = job.batch * job.height * job.width * job.channels, pixels = job.batch * job.rows * job.columns;
     const std::unique_ptr<int16_t[]> values(new int16_t[size]);
+    // Places side by side, whose values lie one after another, are copied at once: the number of them from each on.
+    std::vector<int64_t> runs(job.count, 1);
+    for (int64_t k = job.count - 2; k >= 0; k--) {
+        const int64_t *place = job.places + 2 * k;
+        if (place[0] == place[2] && place[1] + 1 == place[3]) runs[k] = runs[k + 1] + 1;
+    }
     std::atomic<bool> whole{true};
     Team &team = Team::own();
     team.run(threads, [&](int64_t thread, int64_t count) {
@@ -34,15 +41,17 @@ int64_t convolve(const ImageProduct *of, int64_t threads) {
             for (int64_t m = 0; m < height; m++) {
                 const int64_t image = (first + m) / (job.rows * job.columns);
                 const int64_t row = (first + m) / job.columns % job.rows, column = (first + m) % job.columns;
-                for (int64_t k = 0; k < job.count; k++) {
+                for (int64_t k = 0, run; k < job.count; k += run) {
                     const int64_t y = row + job.places[2 * k], x = column + job.places[2 * k + 1];
                     int16_t *out = block.data() + m * inputs + k * job.channels;
+                    run = x >= 0 ? std::max(std::min(runs[k], job.width - x), int64_t{1}) : 1;
+                    const size_t bytes = run * job.channels * sizeof(int16_t);
                     if (y < 0 || y >= job.height || x < 0 || x >= job.width) {
-                        std::memset(out, 0, job.channels * sizeof(int16_t));
+                        std::memset(out, 0, bytes);
                         continue;
                     }
                     const int64_t at = ((image * job.height + y) * job.width + x) * job.channels;
-                    std::memcpy(out, values.get() + at, job.channels * sizeof(int16_t));
+                    std::memcpy(out, values.get() + at, bytes);
                 }
             }
             multiplier.begin(height, block.data());

@@ -166,7 +166,7 @@ def stream(ranges: Tensor) -> bytes | None:
         return None
     out = np.empty(TOTAL_BITS // 8 * ranges.shape[1] + 1, dtype=np.uint8)
     kept = Kept()
-    count = engine.encode(kept.address(ranges.cpu().contiguous()), ranges.shape[1], kept.address(out))
+    count = engine.encode(kept.address(ranges.to("cpu", torch.int64).contiguous()), ranges.shape[1], kept.address(out))
     return out[:count].tobytes()
 
 
