@@ -189,7 +189,9 @@ def advising(path: Path) -> Iterator[None]:
         yield
     except DamagedFile as error:
         advice = AGAIN
-        if not SAVED.fullmatch(path.name):
+        if path.match("older/*/factors/*/*"):
+            advice = "restore it from a copy, because it cannot be made again"
+        elif not SAVED.fullmatch(path.name):
             advice = f"delete this file, and `auxar integers` makes it again from the training images; or {AGAIN}"
         elif entries(path.parent, "training-*.safetensors"):
             advice = "delete this file, and `auxar run` writes it again from the last checkpoint"

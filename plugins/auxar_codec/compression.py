@@ -102,6 +102,8 @@ class Compression(Work):
         facts = {"header": self.header.table(), "pictures": [attrs.astuple(source)[1:] for source in self.sources]}
         super().__init__(out, facts, len(self.parts))
         self._check_output()
+        if self.is_concluded():
+            logger.warning("%s has these pictures and is kept; `auxar decompress %s --check` decodes them", out, out)
 
     def _source(self, file: Path, picture: Picture, condition: tuple[int, ...]) -> Source:
         entry = entry_of(file.name, picture, self.codec.model.image.channels, condition, str(file))

@@ -92,7 +92,7 @@ CHANGES: dict[str, Callable[[Image.Image, Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_file_of_other_pictures_is_replaced_only_if_asked(run, images, tmp_path, change):
+def test_a_file_of_other_pictures_is_replaced_only_if_asked(run, images, tmp_path, change, caplog):
     pictures = shutil.copytree(images, tmp_path / "pictures")
     with Image.open(images / "3.png") as picture:
         with_text(picture, pictures / "3.png")
@@ -105,6 +105,9 @@ def test_a_file_of_other_pictures_is_replaced_only_if_asked(run, images, tmp_pat
     compress(run, [pictures], out, replace=True)
     compress(run, [pictures], tmp_path / "new.auxar")
     assert out.read_bytes() == (tmp_path / "new.auxar").read_bytes() != before
+    assert not caplog.messages
+    compress(run, [pictures], out, replace=True)
+    assert f"{out} has these pictures and is kept; `auxar decompress {out} --check` decodes them" in caplog.messages
 
 
 def test_parts_of_stopped_work_on_other_pictures_are_not_used(run, images, tmp_path, monkeypatch):

@@ -100,6 +100,10 @@ def test_a_run_with_integers_is_trained_further(finished, pictures, monkeypatch)
         auxar.compare([finished, finished], arithmetic="integer")
     auxar.integers(finished, images=8)
     (decoded,) = decompress("a.auxar", "out", run=finished).paths
+    (older,) = (finished / "older").iterdir()
+    integers_of(older, "prior").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=f"{re.escape(str(integers_of(older, 'prior')))}.*; restore it from a copy"):
+        decompress("a.auxar", "again", run=finished)
     assert Image.open(decoded).tobytes() == Image.open(pictures / "000.png").tobytes()
     with pytest.raises(UserError, match=stale):
         auxar.compare([finished, finished], arithmetic="integer")
