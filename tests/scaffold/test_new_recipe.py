@@ -29,6 +29,7 @@ def test_sizes_levels_and_views_fit_the_pictures(tmp_path, sizes, top, expected)
     image, data = recipe.image, recipe.data
     views = [str(cost.image).partition("×1 ")[0] for cost in auxar.factor_costs(recipe)]
     assert (data.resize, data.crop.random, (image.height, image.width), image.levels, data.values, views) == expected
+    assert ("`auxar compress`" in (tmp_path / "own.toml").read_text()) == (image.levels == 256)
     auxar.load_images(recipe)
 
 
@@ -68,5 +69,4 @@ def test_labels_and_masks_become_conditions_and_the_model_trains(pictures, tmp_p
     assert auxar.load_recipe(tmp_path / "folders.toml").sampling.images == 18, "a multiple of three classes"
     assert (found["folders"].folders, found["folders"].names) == (True, tuple(NAMES))
     assert (found["column.parquet"].column, found["column.parquet"].names) == ("word", tuple(NAMES))
-    assert "`auxar compress`" in (tmp_path / "masks.toml").read_text()
     assert "is not replaced" in said(auxar.new_recipe, pictures, out=tmp_path / "masks.toml")
