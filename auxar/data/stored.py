@@ -290,6 +290,12 @@ class StoredImages(ImageSet):
         numbers = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
         return attrs.evolve(self, rows=self.rows[numbers])
 
+    def spaced_examples(self, count: int) -> Examples:
+        chosen = self.spaced(count)
+        # Reading all at once is many times faster than one after another.
+        numbers = np.arange(len(chosen))
+        return chosen._examples(numbers, map(self.centered, chosen._pixels(numbers)))
+
     def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 A run stores the log-likelihoods of single images in `evaluation.safetensors`. All figures follow from them.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sized
 
@@ -94,7 +95,7 @@ class RunEvaluation(Work):
         chunks = min(MOST_CHUNKS, math.ceil(max(known) / CHUNK)) if lengths and len(known) == len(lengths) else 1
         super().__init__(run.output.evaluation, facts, chunks)
 
-    @property
+    @functools.cached_property
     def sets(self) -> dict[str, tuple[ImageSet, int | None]]:
         """The sets of images that are evaluated, and the maximum number of images of each, by name.
 

@@ -81,10 +81,10 @@ class TrainingConfig:
     minutes: float | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_MINUTES)]))
     """Minutes of training on this machine, at most a million. A new run measures some steps of each factor, without
     compiling and as busy as the machine is, and stores numbers of `steps` that take this time, so that the run can be
-    repeated exactly; other minutes for a run that has begun change its steps in proportion. The minutes of [training]
-    are for all factors without a length of their own, less the minutes of single factors. They share the time in
-    proportion to the square root of the time of a step: a factor whose step takes four times as long gets twice the
-    time and half the steps."""
+    repeated exactly. Other minutes for a run that has begun change its steps in proportion, or are measured again if
+    single factors have minutes of their own. The minutes of [training] are for all factors without a length of their
+    own, less the minutes of single factors. They share the time in proportion to the square root of the time of a step:
+    a factor whose step takes four times as long gets twice the time and half the steps."""
     batch_size: int = attrs.field(default=16, validator=[positive, at_most(MOST_IMAGES)])
     """Number of images per optimizer step, summed over all processes and accumulated parts, 1 … 2^20."""
     accumulate: int = attrs.field(default=1, validator=positive)
