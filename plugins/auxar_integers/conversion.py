@@ -34,7 +34,7 @@ class IntegerConfig:
     """Integers, whose sums and products are exact, so that frequencies and samples are the same on every machine."""
 
     weights: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
-    """Bits of each weight, 4 … 16. With at most about 13, products need half the multiplications."""
+    """Bits of each weight, 4 … 16. Weights are smaller where products would not add up in 32 bits."""
     activations: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
     """Bits of each value between layers, 4 … 16."""
 

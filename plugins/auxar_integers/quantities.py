@@ -12,6 +12,9 @@ from auxar_layers.integer_functions import EXACT
 
 MULTIPLIER_BITS = 24
 """Bits of the largest multiplier of a layer, unless products with it would exceed 2⁵³."""
+SUMMED, LARGEST_TOTAL = 512, 2**16 - 1
+"""The largest sum of the magnitudes of any 512 weights of an output. Products of as many values of 16 bits with these
+weights add up in 32 bits, which processors do fastest."""
 
 
 class NoIntegersError(Exception):
@@ -74,10 +77,11 @@ def in_integers(found: Sum, exponent: int, weight_bound: int) -> tuple[list[Inte
     """
     name = found.terms[0].name
     weights = [_exact_weight(term.layer) * _along_inputs(term, "step") for term in found.terms]
-    largest = [
-        weight.abs().movedim(term.layer.outputs_dim, 0) for term, weight in zip(found.terms, weights, strict=True)
+    magnitudes = [
+        weight.abs().movedim(term.layer.outputs_dim, 0).flatten(1)
+        for term, weight in zip(found.terms, weights, strict=True)
     ]
-    finest = torch.stack([each.flatten(1).amax(1) for each in largest]).amax(0) / weight_bound
+    finest = torch.stack([_finest(each, weight_bound) for each in magnitudes]).amax(0)
     bias = torch.stack([term.layer.bias.detach().cpu().double() for term in found.terms])
     if not bool(finest.isfinite().all() and bias.isfinite().all()):
         raise NoIntegersError(f"weights of the layer {name} are not finite, or all 0 for an output")
@@ -95,6 +99,14 @@ def in_integers(found: Sum, exponent: int, weight_bound: int) -> tuple[list[Inte
         if float((sums * multiplier).max()) + 2.0**shift < EXACT:
             return layers, multiplier, shift
     raise NoIntegersError(f"sums of the layer {name} exceed 2⁵³")
+
+
+def _finest(magnitudes: Tensor, bound: int) -> Tensor:
+    """The smallest step of each output with which its weights, (outputs, n), are at most `bound` and `LARGEST_TOTAL`."""
+    count = min(SUMMED, magnitudes.shape[1])
+    # Sums without rounding do not depend on the order. Each weight may later be rounded up by half a step.
+    totals = torch.tensor(list(map(math.fsum, magnitudes.topk(count, dim=1).values.tolist())), dtype=torch.float64)
+    return torch.maximum(magnitudes.amax(1) / bound, totals / (LARGEST_TOTAL - count / 2))
 
 
 def _along_inputs(term: Term, what: str) -> Tensor:

@@ -100,7 +100,7 @@ def _converted(model: ImageModel, config: IntegerConfig) -> ImageModel:
     views = model.chain.views(torch.stack(images).long())
     inputs = [(factor, *factor.inputs(views)[:2]) for factor in model.factors]
     factors = [arithmetic.restore(each[0], arithmetic.convert(*each)) for each in inputs]
-    return ImageModel(Chain(factors, sampler=model.chain.sampler).eval())
+    return ImageModel(Chain(factors, sampler=model.chain.sampler).eval(), model.recipe)
 
 
 def _table(results: Sequence[dict[str, Any]], widths: Sequence[str]) -> str:

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from auxar_integers.quantities import LARGEST_TOTAL, SUMMED, Quantity, Sum, Term, in_integers
+from auxar_layers.convolutions import Pointwise
 from auxar_layers.integer_convolutions import IntegerLayer
 
 
@@ -40,3 +42,19 @@ def test_convolutions_are_exact(seed, sizes, image, kernel, stride, sides):
         assert not found.numel()
     else:
         assert torch.equal(found, functional.conv2d(padded, layer.integers, bias, stride))
+
+
+@given(seed=SEEDS, inputs=st.sampled_from([1, SUMMED - 1, SUMMED, 3 * SUMMED]), heavy=st.booleans())
+@settings(deadline=None, max_examples=20)
+def test_the_largest_weights_of_an_output_add_up_in_32_bits(seed, inputs, heavy):
+    """Products of 512 values of 16 bits with them are then below 2³¹."""
+    numbers = np.random.default_rng(seed)
+    layer = Pointwise([inputs], 2)
+    with torch.no_grad():
+        layer.direction.copy_(torch.from_numpy(numbers.normal(size=(2, inputs, 1, 1)) ** (5 if heavy else 1)))
+    term = Term("layer", layer, (Quantity("image", 2.0**-8, 2**15 - 1, inputs),), ())
+    (found,), *_ = in_integers(Sum((term,)), 8, 32639)
+    magnitudes = found.integers.abs().flatten(1)
+    assert magnitudes.topk(min(SUMMED, inputs)).values.sum(1).max() <= LARGEST_TOTAL
+    assert magnitudes.max() <= 32639
+    assert magnitudes.max() == 32639 or magnitudes.topk(min(SUMMED, inputs)).values.sum(1).max() > 0.99 * LARGEST_TOTAL

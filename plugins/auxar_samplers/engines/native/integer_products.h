@@ -1,7 +1,6 @@
 // Exact products of integers of 16 bits, for processors that multiply pairs of them faster than floats.
 //
-// An instruction multiplies pairs of 16-bit numbers and adds their sum to 32 bits. Small weights are stored in one part,
-// larger ones in two: weight = 256 · higher + lower, where lower is a signed byte. Sums over a block of inputs, whose
+// An instruction multiplies pairs of 16-bit numbers and adds their sum to 32 bits. Sums over a block of inputs, whose
 // length follows from the weights, fit into 32 bits, and sums of blocks are added in float64, so all sums are exact.
 // Processors with tiles (AMX) multiply 8-bit pieces of both numbers instead if there are enough rows.
 
@@ -29,12 +28,10 @@
 namespace {
 
 // Weights are stored for groups of columns, with zeros for missing columns and inputs: for each group and each pair of
-// inputs, for each part, (columns, 2). Tiles take BLOCK inputs at once.
+// inputs, (columns, 2). Tiles take BLOCK inputs at once.
 constexpr int64_t GROUP = 16, BLOCK = 64, PIECE_BYTES = GROUP * BLOCK;
 // With more inputs than this, a sum of two products of bytes could need more than 32 bits.
 constexpr int64_t MOST_INPUTS = 32768;
-// With shorter blocks, adding up their sums takes longer than multiplying a second part.
-constexpr int64_t SHORTEST_BLOCK = 32;
 // Products of values with weights of this sum of magnitudes fit into 32 bits.
 constexpr int64_t MOST_WEIGHT = 65535;
 
@@ -46,16 +43,14 @@ inline int64_t padded_inputs(int64_t inputs) {
 #endif
 }
 inline int64_t groups_of(int64_t outputs) { return (outputs + GROUP - 1) / GROUP; }
-inline int64_t lower_part(int64_t weight) { return static_cast<int8_t>(weight); }
 
-// How many 16-bit numbers weights in two parts take. As many bytes are enough for pieces of weights.
-inline int64_t size_of_parts(int64_t inputs, int64_t outputs) {
-    return 2 * GROUP * groups_of(outputs) * padded_inputs(inputs);
+inline int64_t padded_size(int64_t inputs, int64_t outputs) {
+    return GROUP * groups_of(outputs) * padded_inputs(inputs);
 }
 
-// The bytes of packed weights: parts, pieces, and a double for each column.
+// The bytes of packed weights: 16-bit numbers, two pieces of each, and a double for each column.
 inline int64_t bytes_of_words(int64_t inputs, int64_t outputs) {
-    return 3 * size_of_parts(inputs, outputs) + 8 * GROUP * groups_of(outputs);
+    return 4 * padded_size(inputs, outputs) + 8 * GROUP * groups_of(outputs);
 }
 
 #if defined(AUXAR_AMX)
@@ -74,7 +69,7 @@ inline bool pack_pieces(const std::vector<int64_t> &weights, int64_t inputs, int
     const int64_t blocks = padded_inputs(inputs) / BLOCK;
     for (int64_t k = 0; k < inputs; k++)
         for (int64_t n = 0; n < outputs; n++) {
-            const int64_t weight = weights[k * outputs + n], lower = lower_part(weight);
+            const int64_t weight = weights[k * outputs + n], lower = static_cast<int8_t>(weight);
             if (weight > 32767 - 128) return false;
             int8_t *out = pieces + 2 * (n / GROUP * blocks + k / BLOCK) * PIECE_BYTES;
             out += k % BLOCK / 4 * (4 * GROUP) + n % GROUP * 4 + k % 4;
@@ -134,16 +129,14 @@ void multiply_tiles(const uint8_t *lower, const uint8_t *higher, int64_t inputs,
 
 #endif
 
-// The length of blocks in which no column's sum of magnitudes is larger than MOST_WEIGHT, for a part of the weights, or 0
-// if there is none.
-template <class F> int64_t block_of(const int64_t *weights, int64_t inputs, int64_t outputs, F part) {
+// The length of blocks in which no column's sum of magnitudes is larger than MOST_WEIGHT, or 0 if there is none.
+inline int64_t block_of(const int64_t *weights, int64_t inputs, int64_t outputs) {
     int64_t block = padded_inputs(inputs);
     std::vector<int64_t> sums(outputs);
     for (int64_t k = 0; k < inputs; k++) {
         if (k % block == 0) std::fill(sums.begin(), sums.end(), 0);
         bool fits = true;
-        for (int64_t n = 0; n < outputs; n++)
-            fits &= (sums[n] += std::abs(part(weights[k * outputs + n]))) <= MOST_WEIGHT;
+        for (int64_t n = 0; n < outputs; n++) fits &= (sums[n] += std::abs(weights[k * outputs + n])) <= MOST_WEIGHT;
         if (fits) continue;
         if (block < 4) return 0;
         block = block * 3 / 8 * 2;
@@ -162,22 +155,16 @@ inline bool pack_words(const double *weight, int64_t inputs, int64_t outputs, Wo
     }
     int16_t *const out = reinterpret_cast<int16_t *>(words.weights);
     words.inputs = padded_inputs(inputs);
-    words.block = block_of(whole.data(), inputs, outputs, [](int64_t x) { return x; });
-    words.parts = words.block < std::min(SHORTEST_BLOCK, inputs) ? 2 : 1;
-    if (words.parts == 2)
-        words.block = std::min(block_of(whole.data(), inputs, outputs, lower_part),
-                               block_of(whole.data(), inputs, outputs, [](int64_t x) { return (x - lower_part(x)) / 256; }));
+    words.block = block_of(whole.data(), inputs, outputs);
+    if (words.block == 0) return false;
     for (int64_t k = 0; k < inputs; k++)
         for (int64_t n = 0; n < outputs; n++) {
-            const int64_t one = whole[k * outputs + n], lower = words.parts == 1 ? one : lower_part(one);
             const int64_t pair = n / GROUP * words.inputs / 2 + k / 2;
-            int16_t *own = out + pair * words.parts * 2 * GROUP + n % GROUP * 2 + k % 2;
-            own[0] = static_cast<int16_t>(lower);
-            if (words.parts == 2) own[2 * GROUP] = static_cast<int16_t>((one - lower) / 256);
+            out[pair * 2 * GROUP + n % GROUP * 2 + k % 2] = static_cast<int16_t>(whole[k * outputs + n]);
         }
     words.pieces = nullptr;
 #if defined(AUXAR_AMX)
-    int8_t *const pieces = reinterpret_cast<int8_t *>(out + size_of_parts(inputs, outputs));
+    int8_t *const pieces = reinterpret_cast<int8_t *>(out + padded_size(inputs, outputs));
     double *const offsets = reinterpret_cast<double *>(pieces + 2 * words.inputs * GROUP * groups_of(outputs));
     if (tiles_allowed() && pack_pieces(whole, inputs, outputs, pieces, offsets))
         words.pieces = pieces, words.offsets = offsets;
@@ -241,18 +228,11 @@ inline Vector dot(Vector sum, Vector a, Vector b) { return _mm256_add_epi32(sum,
 constexpr int64_t PANEL = 4;  // groups
 typedef double Sums[PANEL * GROUP];
 
-// Adds the sums of a block of inputs: the lower part's, and 256 times the higher part's.
-template <int PARTS> inline void add_up(const int32_t *found, double *out) {
-#pragma omp simd
-    for (int64_t k = 0; k < GROUP; k++) out[k] += PARTS == 1 ? found[k] : found[k] + 256.0 * found[GROUP + k];
-}
-
-// Multiplies ROWS rows, which are `words.inputs` apart, with GROUPS groups of columns in PARTS parts. Adds to `sums`.
-template <int ROWS, int GROUPS, int PARTS>
+// Multiplies ROWS rows, which are `words.inputs` apart, with GROUPS groups of columns. Adds to `sums`.
+template <int ROWS, int GROUPS>
 void multiply_vectors(const int16_t *rows, const Words &words, int64_t group, Sums *sums, int64_t column) {
-    constexpr int VECTORS = GROUP / LANES_OF_WORDS;
-    constexpr int OF_GROUP = PARTS * VECTORS, ALL = GROUPS * OF_GROUP;
-    constexpr int64_t size = PARTS * 2 * GROUP;
+    constexpr int OF_GROUP = GROUP / LANES_OF_WORDS, ALL = GROUPS * OF_GROUP;
+    constexpr int64_t size = 2 * GROUP;
     const int64_t stride = words.inputs / 2 * size;
     const int16_t *weights = reinterpret_cast<const int16_t *>(words.weights) + group * stride;
     for (int64_t first = 0; first < words.inputs; first += words.block) {
@@ -274,40 +254,38 @@ void multiply_vectors(const int16_t *rows, const Words &words, int64_t group, Su
                 }
             }
         }
-        alignas(64) int32_t found[ROWS][GROUPS][PARTS][GROUP];
+        alignas(64) int32_t found[ROWS][GROUPS * GROUP];
 #pragma GCC unroll 8
         for (int m = 0; m < ROWS; m++)
 #pragma GCC unroll 8
-            for (int n = 0; n < ALL; n++) store(&found[m][0][0][0] + n * LANES_OF_WORDS, total[m][n]);
+            for (int n = 0; n < ALL; n++) store(found[m] + n * LANES_OF_WORDS, total[m][n]);
         for (int m = 0; m < ROWS; m++)
-            for (int n = 0; n < GROUPS; n++)
-                add_up<PARTS>(found[m][n][0], sums[m] + column + n * GROUP);
+#pragma omp simd
+            for (int64_t k = 0; k < GROUPS * GROUP; k++) sums[m][column + k] += found[m][k];
     }
 }
 
-template <int ROWS, int GROUPS, int PARTS>
+template <int ROWS, int GROUPS>
 void multiply_rows(int64_t rows, const int16_t *values, const Words &words, int64_t group, Sums *sums, int64_t column) {
     if constexpr (ROWS > 0) {
-        if (rows == ROWS) multiply_vectors<ROWS, GROUPS, PARTS>(values, words, group, sums, column);
-        else multiply_rows<ROWS - 1, GROUPS, PARTS>(rows, values, words, group, sums, column);
+        if (rows == ROWS) multiply_vectors<ROWS, GROUPS>(values, words, group, sums, column);
+        else multiply_rows<ROWS - 1, GROUPS>(rows, values, words, group, sums, column);
     }
 }
 
 // Multiplies up to VECTOR_ROWS rows with `count` groups. With few rows, several groups at once keep the processor from
 // waiting for the last sum.
-template <int PARTS>
-void multiply_panel(int64_t rows, const int16_t *values, const Words &words, int64_t group, int64_t count, Sums *sums) {
-    constexpr int MOST = VECTOR_ROWS, FEW = MOST / 2 / PARTS, SOME = PARTS == 1 ? MOST : MOST / 2;
+inline void multiply_panel(int64_t rows, const int16_t *values, const Words &words, int64_t group, int64_t count,
+                           Sums *sums) {
+    constexpr int MOST = VECTOR_ROWS, FEW = MOST / 2;
     int64_t n = 0;
     for (; rows <= FEW && n + 4 <= count; n += 4)
-        multiply_rows<FEW, 4, PARTS>(rows, values, words, group + n, sums, n * GROUP);
-    for (; rows <= SOME && n + 2 <= count; n += 2)
-        multiply_rows<SOME, 2, PARTS>(rows, values, words, group + n, sums, n * GROUP);
-    for (; n < count; n++) multiply_rows<MOST, 1, PARTS>(rows, values, words, group + n, sums, n * GROUP);
+        multiply_rows<FEW, 4>(rows, values, words, group + n, sums, n * GROUP);
+    for (; n + 2 <= count; n += 2) multiply_rows<MOST, 2>(rows, values, words, group + n, sums, n * GROUP);
+    for (; n < count; n++) multiply_rows<MOST, 1>(rows, values, words, group + n, sums, n * GROUP);
 }
 
 #endif
-
 
 #if defined(AUXAR_WORDS)
 
@@ -363,8 +341,7 @@ class Multiplier {
         for (int64_t m = 0; m < height; m += VECTOR_ROWS) {
             const int64_t rows = std::min(VECTOR_ROWS, height - m);
             const int16_t *values = block + m * words.inputs;
-            if (words.parts == 1) multiply_panel<1>(rows, values, words, group, count, sums + m);
-            else multiply_panel<2>(rows, values, words, group, count, sums + m);
+            multiply_panel(rows, values, words, group, count, sums + m);
         }
     }
 

@@ -42,7 +42,7 @@ struct Constants {
 struct Words {
     char *weights;
     int64_t inputs;  // number of inputs, padded with zeros
-    int64_t parts, block;
+    int64_t block;   // sums over so many inputs fit into 32 bits
     const int8_t *pieces;   // for tiles, or null
     const double *offsets;  // (outputs,): 32768 times the sum of each column
 };
