@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from auxar import CausalNetwork, Head, ImageSpec, NetworkEmbedding
+from auxar_integers.steps import steps_of
 from auxar_integers.tracing import sizes_of
 from auxar_layers.integer_convolutions import IntegerLayer, largest_sums
 from auxar_layers.integer_functions import EXACT, IntegerFunction
-from auxar_samplers.engines.native.functions import applied
-from auxar_samplers.engines.native.words import Convolver
+from auxar_samplers.engines.native.images import Multiplier
 
 PIXELS = 8192
 """Pixels of the images that are computed at once, so that the processor's cache holds their values."""
@@ -41,60 +41,55 @@ class IntegerGraph(nn.Module):
     def __init__(self, operations: Sequence[Operation]) -> None:
         super().__init__()
         self.operations = tuple(operations)
-        last_uses = {name: operation.name for operation in operations for name in operation.inputs}
+        computed = _told_apart(operations)
+        last_uses = {name: operation.name for operation in computed for name in operation.inputs}
         self.unneeded: dict[str, list[str]] = {}
         """The names of the values that no operation uses after the operation of a name."""
         for name, user in last_uses.items():
             self.unneeded.setdefault(user, []).append(name)
-        made = {each.name for each in operations}
-        self.overwritten: dict[str, list[int]] = {}
-        """The numbers of the arguments whose memory the result of an operation of a name may take."""
         for each in operations:
-            own = made.intersection(self.unneeded.get(each.name, ()))
-            self.overwritten[each.name] = [k for k, name in enumerate(each.inputs) if name in own]
-        for each in operations:
-            if isinstance(each.module, IntegerLayer):
-                weight = each.module.integers.detach()
-                # Layers that enlarge their inputs multiply each pixel with all their weights.
-                enlarges = "factor" in each.module.constants
-                kernel = weight.flatten(1)[None, None] if enlarges else weight.permute(2, 3, 1, 0)
-                each.module.faster = Convolver(kernel).convolve
+            if isinstance(each.module, IntegerLayer) and "factor" in each.module.constants:
+                each.module.faster = Multiplier(each.module.integers.detach().flatten(1))
+        self.steps = steps_of(computed)
+        self.sizes: Mapping[str, tuple[int, ...]] = {each.name: each.sizes for each in operations}
         self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """Computes the result from the graph's inputs by name."""
         first = next(iter(inputs.values()))
-        # Samplers trace this method with values that are no tensors.
         if type(first) is Tensor and len(first) > (count := max(1, PIXELS // first[0, 0].numel())):
             parts = zip(*(each.split(count) for each in inputs.values()), strict=True)
             return torch.cat([self._computed(dict(zip(inputs, part, strict=True))) for part in parts])
         return self._computed(inputs)
 
     def _computed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        values: dict[str, Any] = dict(inputs)
-        result: Any = None
-        for operation in self.operations:
-            arguments = [values[each] for each in operation.inputs]
-            if operation.module is None:
-                result = operator.add(*arguments)
-            else:
-                module = self.modules_by_name[operation.name]
-                result = None
-                if isinstance(module, IntegerFunction):
-                    result = applied(module, *arguments, overwritten=self.overwritten[operation.name])
-                if result is None:
-                    result = module(*arguments, *operation.sizes)
-            values[operation.name] = result
-            # Values of large images would fill the memory.
-            arguments.clear()
-            for name in self.unneeded.get(operation.name, ()):
-                del values[name]
-        return cast(Tensor, result)
+        values: dict[str, Any] = {_of_input(name): each for name, each in inputs.items()}
+        # Samplers trace this method with values that are no tensors.
+        real = all(type(each) is Tensor for each in inputs.values())
+        for group, step in self.steps:
+            found = step.run(values) if real and step is not None else None
+            if found is not None:
+                values |= found
+            for operation in group:
+                if found is None:
+                    values[operation.name] = self._result(operation, values)
+                # Values of large images would fill the memory.
+                for name in self.unneeded.get(operation.name, ()):
+                    values.pop(name, None)
+        return cast(Tensor, values[self.operations[-1].name])
+
+    def _result(self, operation: Operation, values: Mapping[str, Any]) -> Any:
+        """The result of an operation in PyTorch."""
+        arguments = [values[each] for each in operation.inputs]
+        arguments = [each.double() if type(each) is Tensor else each for each in arguments]
+        if operation.module is None:
+            return operator.add(*arguments)
+        return self.modules_by_name[operation.name](*arguments, *self.sizes.get(operation.name, ()))
 
     def with_sizes(self, sizes: Mapping[str, tuple[int, ...]]) -> IntegerGraph:
         """The same graph for images of another size: `sizes` has `Operation.sizes` by name. It shares all modules."""
         found = copy.copy(self)
-        found.operations = tuple(attrs.evolve(each, sizes=sizes.get(each.name, ())) for each in self.operations)
+        found.sizes = sizes
         return found
 
     def bounds(self, **inputs: Tensor) -> dict[str, Tensor]:
@@ -119,6 +114,19 @@ class IntegerGraph(nn.Module):
             channels = module.channels(*map(len, bounds)) if isinstance(module, IntegerFunction) else len(own)
             found[operation.name] = own.expand(channels)
         return found
+
+
+def _told_apart(operations: Sequence[Operation]) -> list[Operation]:
+    """The operations, with other names of the graph's inputs, because a result may have the name of an input."""
+    found: list[Operation] = []
+    for each in operations:
+        made = {other.name for other in found}
+        found.append(attrs.evolve(each, inputs=tuple(x if x in made else _of_input(x) for x in each.inputs)))
+    return found
+
+
+def _of_input(name: str) -> str:
+    return f"{name} (input)"
 
 
 class IntegerNetwork(CausalNetwork):

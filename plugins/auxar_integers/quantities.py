@@ -102,7 +102,7 @@ def in_integers(found: Sum, exponent: int, weight_bound: int) -> tuple[list[Inte
 
 
 def _finest(magnitudes: Tensor, bound: int) -> Tensor:
-    """The smallest step of each output with which its weights, (outputs, n), are at most `bound` and `LARGEST_TOTAL`."""
+    """The smallest step of each output whose weights, (outputs, n), meet `bound` and `LARGEST_TOTAL`."""
     count = min(SUMMED, magnitudes.shape[1])
     # Sums without rounding do not depend on the order. Each weight may later be rounded up by half a step.
     totals = torch.tensor(list(map(math.fsum, magnitudes.topk(count, dim=1).values.tolist())), dtype=torch.float64)

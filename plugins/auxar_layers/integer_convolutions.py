@@ -31,10 +31,12 @@ class IntegerLayer(Convolution):
     constants: ClassVar[tuple[str, ...]] = ()
     """The names of the arguments and attributes of the layer besides the numbers of channels and the weights."""
     integers: nn.Parameter
-    faster: Callable[[Tensor, int, int, tuple[int, int], Tensor], Tensor | None] | None = None
-    """A faster convolution with these weights and stride 1. It gets the values (b, c, h, w), the height and width of
-    the result, the numbers of rows of zeros above and of columns to the left (negative ones crop), and the bias. The
-    result is (b, rows, columns, outputs), or None if it cannot be used."""
+    padding: tuple[int, int] | None = None
+    """If the layer is a convolution with stride 1 whose result has the size of its input: the numbers of rows of zeros
+    above the input and of columns on its left; negative ones crop. Otherwise None."""
+    faster: Callable[[Tensor], Tensor | None] | None = None
+    """A faster product of each pixel of (b, c, h, w) with all weights of a layer that enlarges its input: (b, h, w, n).
+    The result is None if it cannot be used."""
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, **constants: Any) -> Self:
@@ -69,21 +71,14 @@ class IntegerLayer(Convolution):
             max(0, (size - length) // stride + 1)
             for size, length in zip((x.shape[2] + top + bottom, x.shape[3] + left + right), kernel.shape, strict=False)
         )
-        found = None
-        if stride == 1 and self.faster is not None:
-            found = self.faster(x, rows, columns, (top, left), self.bias)
-        if found is None:
-            found = _convolved(functional.pad(x, sides), kernel, self.bias, stride, rows, columns)
-        return found.movedim(3, 1)
+        return _convolved(functional.pad(x, sides), kernel, self.bias, stride, rows, columns).movedim(3, 1)
 
     def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         batch, _, height, width = x.shape
         (outputs, rows, columns), (down, right) = self.integers.shape[1:], pair(stride)
-        weight, terms = self.integers.flatten(1), None
-        if self.faster is not None:
-            terms = self.faster(x, height, width, (0, 0), weight.new_zeros(weight.shape[1]))
+        terms = None if self.faster is None else self.faster(x)
         if terms is None:
-            terms = x.movedim(1, 3) @ weight
+            terms = x.movedim(1, 3) @ self.integers.flatten(1)
         if (rows, columns) == (down, right):  # Each output has a single term.
             terms = terms.view(batch, height, width, outputs, rows, columns).permute(0, 1, 4, 2, 5, 3)
             return terms.reshape(batch, height * rows, width * columns, outputs).add_(self.bias).movedim(3, 1)
@@ -98,12 +93,20 @@ class IntegerCausalConv2d(IntegerLayer, CausalConv2d):
     kind = "causal_conv"
     constants = ("above", "columns", "last", "stride")
 
+    @property
+    def padding(self) -> tuple[int, int] | None:  # type: ignore[override]
+        return None if self.stride != 1 or any(self.first) else (self.above[1], -self.columns[0])
+
 
 class IntegerConv2d(IntegerLayer, Conv2d):
     """A `Conv2d` with integer weights."""
 
     kind = "conv"
     constants = ("stride",)
+
+    @property
+    def padding(self) -> tuple[int, int] | None:  # type: ignore[override]
+        return (1, 1) if self.stride == 1 else None
 
 
 class IntegerUpsamplingConv2d(IntegerLayer, UpsamplingConv2d):
@@ -125,6 +128,7 @@ class IntegerPointwise(IntegerLayer, Pointwise):
 
     kind = "pointwise"
     constants = ("parts",)
+    padding = (0, 0)
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, rows: int, columns: int) -> Tensor:

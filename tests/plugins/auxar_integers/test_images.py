@@ -12,9 +12,8 @@ from torch.nn import functional
 from auxar import IntegerHead, Interval
 from auxar.numerics.threads import threads
 from auxar_layers import integer_functions as functions
-from auxar_samplers.engines.native.functions import applied
+from auxar_samplers.engines.native.images import ImageFunction, ImageProduct, ImageStep
 from auxar_samplers.engines.native.library import library
-from auxar_samplers.engines.native.words import Convolver
 
 pytestmark = needs_native
 
@@ -31,27 +30,30 @@ def integers(numbers, shape, most):
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 70), st.integers(1, 70)),
     image=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    sides=st.tuples(*[st.integers(0, 2)] * 4),
+    padding=st.tuples(*[st.integers(-2, 4)] * 2),
     count=st.integers(1, 3),
 )
 @settings(deadline=None, max_examples=60)
-def test_convolutions_by_bytes_are_exact(seed, sizes, image, kernel, sides, count):
+def test_sums_of_convolutions_are_exact(seed, sizes, image, kernel, padding, count):
+    """A step gives the sum of two convolutions, of the same size as the image."""
     numbers, (images, channels, outputs) = np.random.default_rng(seed), sizes
     weight, bias = integers(numbers, (outputs, channels, *kernel), 2**15 - 129), integers(numbers, (outputs,), 2**40)
     weight[..., 0, numbers.integers(kernel[1])] = 0  # as in causal kernels
-    convolver = Convolver(weight.permute(2, 3, 1, 0))
+    assume(bool(weight.any()))
     if not library().most_inputs_of_words():
-        pytest.skip("this processor does not multiply bytes")
-    assume(convolver.made is not None)  # There are none if all weights are 0.
-    x = integers(numbers, (images, channels, *image), 2**15 - 1)
-    padded, (left, _, top, _) = functional.pad(x, sides), sides
-    height, width = (size - length + 1 for size, length in zip(padded.shape[2:], kernel, strict=True))
-    assume(min(height, width) >= 1)
+        pytest.skip("this processor does not multiply integers of 16 bits")
+    x, y = (integers(numbers, (images, channels, *image), 2**15 - 1) for _ in range(2))
+    (height, width), (top, left) = image, padding
+    products = [ImageProduct("sums", name, weight.permute(2, 3, 1, 0), bias, padding) for name in "xy"]
+    step = ImageStep(products, [ImageFunction("found", None, ("sums",))], ["found"], "found")
+    far = functional.pad(x + y, (9, 9, 9, 9))
+    rows, columns = (9 - top, 9 - top + height + kernel[0] - 1), (9 - left, 9 - left + width + kernel[1] - 1)
+    padded = far[:, :, slice(*rows), slice(*columns)]
     with threads(count):
-        found = convolver.convolve(x, height, width, (top, left), bias)
-        assert torch.equal(found.movedim(3, 1), functional.conv2d(padded, weight, bias))
+        (found,) = (step.run({"x": x, "y": y.to(torch.int16)}) or {}).values()
+        assert torch.equal(found, functional.conv2d(padded, weight, 2 * bias))
         x[-1, -1, -1, -1] = numbers.choice([2**15, -(2**15) - 1, 0.5, np.nan])
-        assert convolver.convolve(x, height, width, (top, left), bias) is None
+        assert step.run({"x": x, "y": y}) is None
 
 
 @given(
@@ -64,21 +66,31 @@ def test_functions_are_those_of_pytorch(seed, channels, shift, spread, count):
     multiplier = integers(numbers, (channels,), 2**20)
     made = {
         functions.Requantize(multiplier=multiplier, shift=shift, bound=bound): [x * 1000],
-        functions.IntegerSum(weights=[3, -5], constant=7, shift=shift, bound=bound): [x, y],
+        functions.IntegerSum(weights=[3, -5], constant=7, shift=shift, bound=2**20): [x, y],
         functions.IntegerProduct(shift=shift, bound=bound): [y, x],
         functions.IntegerELU(lookup=functions.Lookup(functions.elu_table(11, bound))): [x],
         functions.IntegerConcatELU(lookup=functions.Lookup(functions.elu_table(9, bound))): [x],
         functions.IntegerSigmoid(lookup=functions.Lookup(functions.sigmoid_table(12, bound))): [x],
+        functions.IntegerConcat(): [x, y],
+        functions.IntegerReLU(): [x],
         functions.IntegerTanh(lookup=functions.Lookup(functions.tanh_table(13, bound))): [x],
         functions.IntegerGate(lookup=functions.Lookup(functions.sigmoid_table(12, bound)), shift=shift, bound=bound): [
             torch.cat([x, -x], 1)
         ],
     }
     for function, inputs in made.items():
+        names, expected = "xy"[: len(inputs)], function(*inputs)
+        one, two = (ImageFunction("one", function, tuple(names)), ImageFunction("two", None, ("one",)))
+        given = {name: each.to(torch.int16) if x is each else each for name, each in zip(names, inputs, strict=True)}
         with threads(count):
-            found = applied(function, *inputs)
-        assert found is not None
-        assert torch.equal(found, function(*inputs)), function.kind
+            found = ImageStep([], [one, two], ["one", "two"], "two").run(given)
+            if bool((expected.abs() < 2**15).all()):
+                assert found is not None
+                assert all(torch.equal(each, expected) for each in found.values()), function.kind
+            else:
+                assert found is None, function.kind
+            (only,) = (ImageStep([], [one], ["one"], "one").run(given) or {}).values()
+        assert torch.equal(only, expected), function.kind
 
 
 @given(head=heads(), seed=SEEDS, restricted=st.booleans(), count=st.integers(1, 3))

@@ -112,7 +112,7 @@ def test_no_number_exceeds_its_proven_bound(network, widths, seed):
         inputs["features"] = torch.full((network.features_channels,), bound, dtype=torch.float64)
         values["features"] = signs(network.features_channels) * bound
     values = {name: value.double() for name, value in values.items()}
-    bounds = twin.graph.bounds(**inputs)
+    bounds, computed = twin.graph.bounds(**inputs), twin.graph(**values)
     for operation in twin.graph.operations:
         arguments = [values[name] for name in operation.inputs]
         if operation.module is None:
@@ -125,6 +125,7 @@ def test_no_number_exceeds_its_proven_bound(network, widths, seed):
             assert bool((largest <= bounds[operation.name]).all()), operation.name
             assert bounds[operation.name].dtype == torch.float64
             assert bool((value == value.round()).all())
+    assert torch.equal(computed, value)
 
 
 @settings(deadline=None, max_examples=6)

@@ -1,4 +1,4 @@
-// Convolutions of whole images of integers, for likelihoods and embeddings.
+// Steps of graphs of integers for whole images: convolutions, and functions of their results while the cache has them.
 
 #include <algorithm>
 #include <atomic>
@@ -8,61 +8,113 @@
 #include <vector>
 
 #include "integer_products.h"
+#include "pointwise.h"
 #include "structures.h"
 #include "team.h"
 
-extern "C" {
-// Computes a convolution. Returns 0 if a value is not an integer of 16 bits, or the processor does not multiply these.
-int64_t convolve(const ImageProduct *of, int64_t threads) {
 #if defined(AUXAR_WORDS)
-    const ImageProduct &job = *of;
-    const int64_t inputs = job.words->inputs, groups = groups_of(job.outputs);
-    const int64_t size = job.batch * job.height * job.width * job.channels, pixels = job.batch * job.rows * job.columns;
-    const std::unique_ptr<int16_t[]> values(new int16_t[size]);
-    // Places side by side, whose values lie one after another, are copied at once: the number of them from each on.
-    std::vector<int64_t> runs(job.count, 1);
-    for (int64_t k = job.count - 2; k >= 0; k--) {
-        const int64_t *place = job.places + 2 * k;
-        if (place[0] == place[2] && place[1] + 1 == place[3]) runs[k] = runs[k + 1] + 1;
+namespace {
+
+// Gathers the inputs of a convolution for `height` pixels from `first` on. Places side by side, whose values lie one
+// after another, are copied at once.
+void gather(const ImageStep &step, const ImageProduct &product, int64_t first, int64_t height, int16_t *block) {
+    const int64_t inputs = product.words->inputs, channels = product.channels;
+    for (int64_t m = 0; m < height; m++, block += inputs) {
+        const int64_t image = (first + m) / (step.height * step.width);
+        const int64_t row = (first + m) / step.width % step.height, column = (first + m) % step.width;
+        for (int64_t k = 0, run; k < product.count; k += run) {
+            const int64_t y = row + product.places[3 * k], x = column + product.places[3 * k + 1];
+            run = x >= 0 ? std::max(std::min(product.places[3 * k + 2], step.width - x), int64_t{1}) : 1;
+            int16_t *out = block + k * channels;
+            const size_t bytes = run * channels * sizeof(int16_t);
+            if (y < 0 || y >= step.height || x < 0 || x >= step.width)
+                std::memset(out, 0, bytes);
+            else
+                std::memcpy(out, product.values + ((image * step.height + y) * step.width + x) * channels, bytes);
+        }
     }
+}
+
+// The values of a block of pixels, as doubles: MOST_ROWS rows for each value, at its place in `room`.
+struct Block {
+    int64_t first, height;
+    double *room;
+    double *value(const Operand &operand) const { return room + operand.first_slot * MOST_ROWS; }
+};
+
+// Convolves a block, and adds to its values if the product is `added`.
+void convolve(const ImageProduct &product, Multiplier &multiplier, const Block &block) {
+    const int64_t outputs = product.output.channels, groups = groups_of(outputs);
+    double *const out = block.value(product.output);
+    Sums sums[MOST_ROWS];
+    for (int64_t group = 0; group < groups; group += PANEL) {
+        const int64_t panel = std::min(PANEL, groups - group), column = group * GROUP;
+        const int64_t width = std::min(panel * GROUP, outputs - column);
+        for (int64_t m = 0; m < block.height; m++) {
+            const double *own = out + m * outputs + column;
+            for (int64_t n = 0; n < width; n++) sums[m][n] = product.bias[column + n] + (product.added ? own[n] : 0);
+        }
+        multiplier.multiply(group, panel, sums);
+        for (int64_t m = 0; m < block.height; m++)
+            std::memcpy(out + m * outputs + column, sums[m], width * sizeof(double));
+    }
+}
+
+// Applies a function to a block. Returns whether all values that are stored in 16 bits are integers of 16 bits.
+bool apply_to(const Instruction &function, const Block &block, double *numbers, int64_t most) {
+    const Operand &output = function.output;
+    bool whole = true;
+    for (int64_t m = 0; m < block.height; m++) {
+        double *in[MOST_OPERANDS], *out = block.value(output) + m * output.channels;
+        const int64_t at = (block.first + m) * output.channels;
+        for (int32_t k = 0; k < function.operand_count; k++) {
+            const Operand &operand = function.operands[k];
+            in[k] = block.value(operand) + m * operand.channels;
+            if (operand.kind != TABLE) continue;
+            const int64_t place = (block.first + m) * operand.channels;
+            const int16_t *words = reinterpret_cast<const int16_t *>(operand.base) + place;
+            in[k] = operand.words ? numbers + k * most : reinterpret_cast<double *>(operand.base) + place;
+            if (operand.words) each(in[k], operand.channels, [&](int64_t i) { return double(words[i]); });
+        }
+        apply(function, out, in);
+        if (output.base == nullptr) continue;
+        if (output.words) whole &= to_words(out, output.channels, reinterpret_cast<int16_t *>(output.base) + at);
+        else std::memcpy(reinterpret_cast<double *>(output.base) + at, out, output.channels * sizeof(double));
+    }
+    return whole;
+}
+
+}  // namespace
+#endif
+
+extern "C" {
+// Converts values to 16 bits. Returns whether all are integers of 16 bits.
+int64_t convert_to_words(const double *values, int64_t count, int16_t *out) { return to_words(values, count, out); }
+// Computes a step. Returns 0 if a stored value is not an integer of 16 bits, or the processor does not multiply these.
+int64_t compute_images(const ImageStep *of, int64_t threads) {
+#if defined(AUXAR_WORDS)
+    const ImageStep &step = *of;
+    const int64_t pixels = step.batch * step.height * step.width;
     std::atomic<bool> whole{true};
-    Team &team = Team::own();
-    team.run(threads, [&](int64_t thread, int64_t count) {
-        const int64_t from = size * thread / count, to = size * (thread + 1) / count;
-        if (!to_words(job.values + from, to - from, values.get() + from)) whole = false;
-        team.barrier();
-        if (!whole) return;
-        Multiplier multiplier(*job.words, pixels);
-        Sums sums[MOST_ROWS];
+    Team::own().run(threads, [&](int64_t thread, int64_t count) {
+        std::vector<std::unique_ptr<Multiplier>> multipliers;
+        int64_t inputs = 0;
+        for (int64_t k = 0; k < step.product_count; k++) {
+            multipliers.push_back(std::make_unique<Multiplier>(*step.products[k].words, pixels));
+            inputs = std::max(inputs, step.products[k].words->inputs);
+        }
+        std::vector<int16_t> gathered(MOST_ROWS * inputs);
+        std::vector<double> room(MOST_ROWS * step.channels), numbers(MOST_OPERANDS * step.channels);
         const int64_t end = pixels * (thread + 1) / count;
-        std::vector<int16_t> block(MOST_ROWS * inputs);
-        for (int64_t first = pixels * thread / count; first < end; first += MOST_ROWS) {
-            const int64_t height = std::min(MOST_ROWS, end - first);
-            for (int64_t m = 0; m < height; m++) {
-                const int64_t image = (first + m) / (job.rows * job.columns);
-                const int64_t row = (first + m) / job.columns % job.rows, column = (first + m) % job.columns;
-                for (int64_t k = 0, run; k < job.count; k += run) {
-                    const int64_t y = row + job.places[2 * k], x = column + job.places[2 * k + 1];
-                    int16_t *out = block.data() + m * inputs + k * job.channels;
-                    run = x >= 0 ? std::max(std::min(runs[k], job.width - x), int64_t{1}) : 1;
-                    const size_t bytes = run * job.channels * sizeof(int16_t);
-                    if (y < 0 || y >= job.height || x < 0 || x >= job.width) {
-                        std::memset(out, 0, bytes);
-                        continue;
-                    }
-                    const int64_t at = ((image * job.height + y) * job.width + x) * job.channels;
-                    std::memcpy(out, values.get() + at, bytes);
-                }
+        for (int64_t first = pixels * thread / count; first < end && whole; first += MOST_ROWS) {
+            const Block block{first, std::min(MOST_ROWS, end - first), room.data()};
+            for (int64_t k = 0; k < step.product_count; k++) {
+                gather(step, step.products[k], first, block.height, gathered.data());
+                multipliers[k]->begin(block.height, gathered.data());
+                convolve(step.products[k], *multipliers[k], block);
             }
-            multiplier.begin(height, block.data());
-            for (int64_t group = 0; group < groups; group += PANEL) {
-                const int64_t panel = std::min(PANEL, groups - group), column = group * GROUP;
-                const size_t bytes = std::min(panel * GROUP, job.outputs - column) * sizeof(double);
-                for (int64_t m = 0; m < height; m++) std::memcpy(sums[m], job.bias + column, bytes);
-                multiplier.multiply(group, panel, sums);
-                for (int64_t m = 0; m < height; m++)
-                    std::memcpy(job.out + (first + m) * job.outputs + column, sums[m], bytes);
-            }
+            for (int64_t k = 0; k < step.function_count; k++)
+                if (!apply_to(step.functions[k], block, numbers.data(), step.channels)) whole = false;
         }
     });
     return whole;

@@ -47,16 +47,16 @@ struct Words {
     const double *offsets;  // (outputs,): 32768 times the sum of each column
 };
 
-// A convolution of images of integers with stride 1. Outside of the images, values are 0.
+// A convolution of images of integers with stride 1, whose result has their size. Outside of the images, values are 0.
 struct ImageProduct {
-    int64_t batch, height, width, channels;  // of the values
-    int64_t rows, columns, outputs;          // of the results
-    const int64_t *places;                   // (count, 2): the row and the column that the first result reads
+    int64_t channels;        // of the values
+    const int64_t *places;   // (count, 3): row and column that the first pixel reads, and number of places side by side
     int64_t count;
-    const double *values;   // (batch, height, width, channels)
-    const Words *words;     // the weights (count · channels, outputs)
-    const double *bias;     // (outputs,)
-    double *out;            // (batch, rows, columns, outputs)
+    const int16_t *values;   // (batch, height, width, channels)
+    const Words *words;      // the weights (count · channels, outputs)
+    const double *bias;      // (outputs,)
+    int64_t added;           // 1 if the result is added to the value of the output
+    Operand output;
 };
 
 struct Instruction {
@@ -71,6 +71,18 @@ struct Instruction {
     const Operand *initial;  // table of initial values, to which the product is added, or null
     const Constants *constants;  // of a function of integers, or null
     const Words *words;          // of a product of integers, or null; all operands or none are integers of 16 bits
+};
+
+// Convolutions of the same pixels, and functions of their results and of other values of these pixels. `first_slot` of
+// an output or operand is the number of channels of values before it. An operand of the kind TABLE is read from a
+// whole image, and an output with `base` is also stored in one.
+struct ImageStep {
+    int64_t batch, height, width;
+    const ImageProduct *products;
+    int64_t product_count;
+    const Instruction *functions;
+    int64_t function_count;
+    int64_t channels;  // of all values
 };
 
 struct List {

@@ -1,0 +1,85 @@
+"""Steps of an integer graph, which the C++ library computes at once for whole images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+from auxar_layers.integer_convolutions import IntegerLayer, IntegerPointwise
+from auxar_layers.integer_functions import IntegerFunction
+from auxar_samplers.engines.native.images import ImageFunction, ImageProduct, ImageStep
+
+if TYPE_CHECKING:
+    from auxar_integers.graph import Operation
+
+
+def steps_of(operations: Sequence[Operation]) -> list[tuple[Sequence[Operation], ImageStep | None]]:
+    """The operations of a graph in groups, with a step for each group that the library may compute.
+
+    A group has convolutions of earlier values, their sums, and functions of their results, all at the same pixels.
+    """
+    found: list[tuple[Sequence[Operation], ImageStep | None]] = []
+    result = operations[-1].name
+    uses = Counter(name for each in operations for name in each.inputs)
+    for group in _groups(operations):
+        own = Counter(name for each in group for name in each.inputs)
+        stored = [each.name for each in group if own[each.name] < uses[each.name] or each.name == result]
+        found.append((group, _step(group, uses, stored, result)))
+    return found
+
+
+def _groups(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
+    """Divides operations into groups, in their order. An operation that changes the size of images is alone."""
+    pixels: dict[str, str] = {}  # the name of an earlier value at the same pixels, or nothing for the graph's inputs
+    group: list[Operation] = []
+    of_group: str | None = None
+    for each in operations:
+        places = {pixels.get(name, "") for name in each.inputs}
+        keeps = len(places) == 1 and (not isinstance(each.module, IntegerLayer) or each.module.padding is not None)
+        pixels[each.name] = places.pop() if keeps else each.name
+        made = {other.name for other in group}
+        reads_group = isinstance(each.module, IntegerLayer) and not made.isdisjoint(each.inputs)
+        if group and (not keeps or pixels[each.name] != of_group or reads_group):
+            yield group
+            group = []
+        group.append(each)
+        of_group = pixels[each.name] if keeps else None
+    yield group
+
+
+def _step(group: Sequence[Operation], uses: Counter[str], stored: Sequence[str], result: str) -> ImageStep | None:
+    """The step of a group; None if sums of products are needed elsewhere, which only functions make small."""
+    products: list[ImageProduct] = []
+    functions: list[ImageFunction] = []
+    sums: dict[str, str] = {}  # the name of the products that are added up to a sum, by the name of the sum
+    for each in group:
+        if isinstance(each.module, IntegerFunction):
+            inputs = tuple(sums.get(name, name) for name in each.inputs)
+            functions.append(ImageFunction(each.name, each.module, inputs))
+        elif each.module is not None:
+            if each.module.padding is None:
+                return None
+            products += _products(each, sums.setdefault(each.name, each.name), each.module)
+        elif not sums.keys() >= set(each.inputs):
+            return None
+        else:
+            first, second = (sums[name] for name in each.inputs)
+            sums[each.name] = first
+            products = [attrs.evolve(part, output=first) if part.output == second else part for part in products]
+    if any(uses[name] != 1 or name in stored for name in sums):
+        return None
+    return ImageStep(products, functions, stored, result)
+
+
+def _products(operation: Operation, output: str, layer: IntegerLayer) -> Iterator[ImageProduct]:
+    """The products of a layer with each of its inputs."""
+    kernel, bias = layer.integers.detach().permute(2, 3, 1, 0), layer.bias.detach()
+    widths = layer.parts if isinstance(layer, IntegerPointwise) else kernel.shape[2]
+    assert layer.padding is not None
+    for source, part in zip(operation.inputs, kernel.split(widths, 2), strict=True):
+        yield ImageProduct(output, source, part, bias, layer.padding)
+        bias = torch.zeros_like(bias)
