@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
 import attrs
@@ -20,6 +20,8 @@ from auxar_samplers.engines.native.images import Multiplier
 
 PIXELS = 8192
 """Pixels of the images that are computed at once, so that the processor's cache holds their values."""
+INPUT = "{} (input)"
+"""The name of a graph's input among the values that are computed."""
 
 
 @attrs.frozen
@@ -41,11 +43,10 @@ class IntegerGraph(nn.Module):
     def __init__(self, operations: Sequence[Operation]) -> None:
         super().__init__()
         self.operations = tuple(operations)
-        computed = _told_apart(operations)
-        last_uses = {name: operation.name for operation in computed for name in operation.inputs}
+        computed = list(_told_apart(operations))
         self.unneeded: dict[str, list[str]] = {}
         """The names of the values that no operation uses after the operation of a name."""
-        for name, user in last_uses.items():
+        for name, user in {name: operation.name for operation in computed for name in operation.inputs}.items():
             self.unneeded.setdefault(user, []).append(name)
         for each in operations:
             if isinstance(each.module, IntegerLayer) and "factor" in each.module.constants:
@@ -63,7 +64,7 @@ class IntegerGraph(nn.Module):
         return self._computed(inputs)
 
     def _computed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        values: dict[str, Any] = {_of_input(name): each for name, each in inputs.items()}
+        values: dict[str, Any] = {INPUT.format(name): each for name, each in inputs.items()}
         # Samplers trace this method with values that are no tensors.
         real = all(type(each) is Tensor for each in inputs.values())
         for group, step in self.steps:
@@ -116,17 +117,12 @@ class IntegerGraph(nn.Module):
         return found
 
 
-def _told_apart(operations: Sequence[Operation]) -> list[Operation]:
+def _told_apart(operations: Sequence[Operation]) -> Iterator[Operation]:
     """The operations, with other names of the graph's inputs, because a result may have the name of an input."""
-    found: list[Operation] = []
+    made = set[str]()
     for each in operations:
-        made = {other.name for other in found}
-        found.append(attrs.evolve(each, inputs=tuple(x if x in made else _of_input(x) for x in each.inputs)))
-    return found
-
-
-def _of_input(name: str) -> str:
-    return f"{name} (input)"
+        yield attrs.evolve(each, inputs=tuple(x if x in made else INPUT.format(x) for x in each.inputs))
+        made.add(each.name)
 
 
 class IntegerNetwork(CausalNetwork):

@@ -66,12 +66,8 @@ class IntegerLayer(Convolution):
         return output
 
     def convolve(self, x: Tensor, *, stride: int = 1, sides: Sides = (0, 0, 0, 0)) -> Tensor:
-        kernel, (left, right, top, bottom) = self.integers.permute(2, 3, 1, 0), sides
-        rows, columns = (
-            max(0, (size - length) // stride + 1)
-            for size, length in zip((x.shape[2] + top + bottom, x.shape[3] + left + right), kernel.shape, strict=False)
-        )
-        return _convolved(functional.pad(x, sides), kernel, self.bias, stride, rows, columns).movedim(3, 1)
+        kernel = self.integers.permute(2, 3, 1, 0)
+        return _convolved(functional.pad(x, sides), kernel, self.bias, stride).movedim(3, 1)
 
     def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         batch, _, height, width = x.shape
@@ -131,9 +127,10 @@ class IntegerPointwise(IntegerLayer, Pointwise):
     padding = (0, 0)
 
 
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int, rows: int, columns: int) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
     """Convolves `x` (b, c, h, w), without padding, with a weight (kernel height, kernel width, c, outputs): float64,
     (b, rows, columns, outputs). There is a matrix product for each place of the kernel."""
+    rows, columns = (max(0, (x.shape[2 + k] - weight.shape[k]) // stride + 1) for k in range(2))
     image, sums = x.movedim(1, 3).contiguous(), bias.repeat(len(x) * rows * columns, 1)
     for row, matrices in enumerate(weight):
         for column, matrix in enumerate(matrices):

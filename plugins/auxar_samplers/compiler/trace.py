@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from operator import is_
 from typing import Any, Literal
 
 import attrs
@@ -155,12 +157,38 @@ def _convolved(layer: CausalConv2d, source: Value | fx.Node) -> tuple[list[Term]
     return terms, torch.zeros_like(layer.bias)
 
 
+class _Traced:
+    """A traced graph of a network, with the attributes of its modules when it was traced."""
+
+    def __init__(self, network: CausalNetwork, attributes: list[Any]) -> None:
+        self.graph = graph_of(network, NoScheduleError)
+        self.attributes = attributes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return object, ()  # Copies are traced anew.
+
+
+def _graph(network: CausalNetwork) -> fx.Graph:
+    """The graph of a network. It is traced again after an attribute of a module got another value."""
+    now: list[Any] = []
+    for module in network.modules():
+        for name, value in vars(module).items():
+            if name not in ("_traced", "training"):
+                parts = chain(*value.items()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+                now += [name, value, *parts]
+    known = vars(network).get("_traced")
+    if not isinstance(known, _Traced) or len(known.attributes) != len(now) or not all(map(is_, known.attributes, now)):
+        known = _Traced(network, now)
+        vars(network)["_traced"] = known
+    return known.graph
+
+
 class _Builder:
     def __init__(self, network: CausalNetwork) -> None:
         self.network = network
         self.modules = dict(network.named_modules())
         self.like = next(network.parameters())
-        self.graph = graph_of(network, NoScheduleError)
+        self.graph = _graph(network)
         self.values: dict[fx.Node, Value] = {}
         self.functions: dict[tuple[object, ...], Value] = {}
         self.order: list[Value] = []

@@ -45,7 +45,7 @@ def test_sums_of_convolutions_are_exact(seed, sizes, image, kernel, padding, cou
     x, y = (integers(numbers, (images, channels, *image), 2**15 - 1) for _ in range(2))
     (height, width), (top, left) = image, padding
     products = [ImageProduct("sums", name, weight.permute(2, 3, 1, 0), bias, padding) for name in "xy"]
-    step = ImageStep(products, [ImageFunction("found", None, ("sums",))], ["found"], "found")
+    step = ImageStep(products, [ImageFunction("found", functions.IntegerConcat(), ("sums",))], ["found"], "found")
     far = functional.pad(x + y, (9, 9, 9, 9))
     rows, columns = (9 - top, 9 - top + height + kernel[0] - 1), (9 - left, 9 - left + width + kernel[1] - 1)
     padded = far[:, :, slice(*rows), slice(*columns)]
@@ -80,7 +80,10 @@ def test_functions_are_those_of_pytorch(seed, channels, shift, spread, count):
     }
     for function, inputs in made.items():
         names, expected = "xy"[: len(inputs)], function(*inputs)
-        one, two = (ImageFunction("one", function, tuple(names)), ImageFunction("two", None, ("one",)))
+        one, two = (
+            ImageFunction("one", function, tuple(names)),
+            ImageFunction("two", functions.IntegerConcat(), ("one",)),
+        )
         given = {name: each.to(torch.int16) if x is each else each for name, each in zip(names, inputs, strict=True)}
         with threads(count):
             found = ImageStep([], [one, two], ["one", "two"], "two").run(given)

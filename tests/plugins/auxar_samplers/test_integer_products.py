@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from auxar.numerics.threads import threads
 from auxar_samplers.compiler.program import Layout, Product
+from auxar_samplers.engines.native.integers import packed_weights
 from auxar_samplers.engines.native.library import Kept, library
-from auxar_samplers.engines.native.words import packed_weights
 
 LARGEST = 2**15
 LEAST, MOST = -LARGEST, LARGEST - 1

@@ -1,7 +1,9 @@
 """Tests that all samplers and engines draw the same images, that these follow the model, and of refusals."""
 
+import copy
 import itertools
 import logging
+import pickle
 import re
 from typing import Any
 
@@ -39,6 +41,7 @@ from auxar_samplers import AutoSampler, CachedSampler, RasterSampler, WavefrontS
 from auxar_samplers.compiler.plan import make_plan
 from auxar_samplers.compiler.program import Layout
 from auxar_samplers.compiler.trace import NoScheduleError
+from auxar_samplers.compiler.tracer import Tracer
 from auxar_samplers.compiler.wavefront import make_schedule
 
 TAPS = ((1, 3), (-2, 2)), {"above": (0, 2), "columns": (-2, 0)}
@@ -272,6 +275,30 @@ def test_networks_of_today_are_drawn_fast_and_in_integers():
         for sampler in FAST[:-1]:
             assert torch.equal(sample(sampler, each, request), drawn)
     assert type(AutoSampler()._sampler(network)) is WavefrontSampler
+
+
+def test_a_network_is_traced_again_after_a_change_of_an_attribute(monkeypatch):
+    network, request, traced, trace = Modern().eval(), SampleRequest(tuple(range(40)), 3), [], Tracer.trace
+
+    def noted(*args):
+        traced.append(args)
+        return trace(*args)
+
+    monkeypatch.setattr(Tracer, "trace", noted)
+
+    def traces(network):
+        for _ in range(2):
+            assert torch.equal(sample(WavefrontSampler(), network, request), sample(RasterSampler(), network, request))
+        return len(traced)
+
+    assert traces(network) == 1
+    randomized(network, 1)  # Weights are read whenever images are drawn.
+    assert traces(network) == 1
+    vars(network.acts[2])["negative_slope"] = 3.0
+    assert traces(network) == 2
+    network.acts[1] = nn.ReLU()
+    assert traces(network) == 3
+    assert traces(pickle.loads(pickle.dumps(network))) == traces(copy.deepcopy(network)) - 1 == 4
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from auxar_layers.integer_functions import IntegerConcat, IntegerFunction, IntegerReLU
 from auxar_samplers.engines.base import BrokenError
-from auxar_samplers.engines.native.functions import constants_of
+from auxar_samplers.engines.native.integers import constants_of, packed_weights
 from auxar_samplers.engines.native.library import Kept, codes, library, structures
-from auxar_samplers.engines.native.words import packed_weights
 
 
 @attrs.frozen(eq=False)
@@ -29,14 +28,20 @@ class ImageProduct:
     padding: tuple[int, int]
     """The numbers of rows of zeros above the image, and of columns on its left; negative ones crop."""
 
+    def channels(self, known: Mapping[str, int]) -> int:
+        return self.kernel.shape[3]
+
 
 @attrs.frozen(eq=False)
 class ImageFunction:
-    """A function of values that lie at the same pixels; a copy if `function` is None."""
+    """A function of values that lie at the same pixels."""
 
     output: str
-    function: IntegerFunction | None
+    function: IntegerFunction
     inputs: tuple[str, ...]
+
+    def channels(self, known: Mapping[str, int]) -> int:
+        return self.function.channels(*(known[name] for name in self.inputs))
 
 
 class ImageStep:
@@ -107,13 +112,9 @@ class ImageStep:
             return None
         numbers, first, before = codes(code), dict[str, int](), 0
         for each in self._all():
-            if each.output not in channels:
-                if isinstance(each, ImageProduct):
-                    own = each.kernel.shape[3]
-                else:
-                    widths = [channels[name] for name in each.inputs]
-                    own = widths[0] if each.function is None else each.function.channels(*widths)
-                channels[each.output], first[each.output], before = own, before, before + own
+            if each.output not in first:
+                channels[each.output], first[each.output] = each.channels(channels), before
+                before += channels[each.output]
         made = (structures.ImageProduct * len(products))()
         for one, product, parts in zip(made, products, packed, strict=True):
             one.words, one.places, one.count = parts
@@ -130,8 +131,8 @@ class ImageStep:
                 if name not in first:
                     self._made.readers.append((operand, "base", name))
             one.operands, one.operand_count = kept.address(operands), len(operands)
-            one.function = numbers["copy" if function.function is None else function.function.kind]
-            if function.function is not None and not isinstance(function.function, IntegerReLU | IntegerConcat):
+            one.function = numbers[function.function.kind]
+            if not isinstance(function.function, IntegerReLU | IntegerConcat):
                 one.constants = kept.address(constants_of(function.function, kept))
             one.output.channels, one.output.first_slot = channels[function.output], first[function.output]
             one.output.words = function.output != exact
@@ -151,7 +152,7 @@ class Multiplier:
 
     def __init__(self, weight: Tensor) -> None:
         product = ImageProduct("sums", "x", weight[None, None], weight.new_zeros(weight.shape[1]), (0, 0))
-        self.step = ImageStep([product], [ImageFunction("found", None, ("sums",))], ["found"], "found")
+        self.step = ImageStep([product], [ImageFunction("found", IntegerConcat(), ("sums",))], ["found"], "found")
 
     def __call__(self, x: Tensor) -> Tensor | None:
         """The products of (b, c, h, w), (b, h, w, n); None if the library cannot be used, as by `ImageStep.run`."""

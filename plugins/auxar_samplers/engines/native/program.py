@@ -27,9 +27,8 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
-from auxar_samplers.engines.native.functions import constants_of
+from auxar_samplers.engines.native.integers import constants_of, packed_weights
 from auxar_samplers.engines.native.library import Kept, codes, structures
-from auxar_samplers.engines.native.words import packed_weights
 
 
 class NativeProgram:
