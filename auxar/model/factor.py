@@ -228,6 +228,8 @@ class Factor(nn.Module):
         found = [] if self.embedding is None else [self.embedding(view)]
         if self.conditioning is not None:
             found.append(self.conditioning(condition, count))
+        if len(found) == 2 and found[0].stride(1) == 1:  # As integers have them: the other order takes far longer.
+            return torch.cat([each.movedim(1, 3) for each in found], 3).movedim(3, 1)
         return torch.cat(found, 1) if len(found) > 1 else next(iter(found), None)
 
     def given(self, view: Tensor | None) -> GivenView | None:

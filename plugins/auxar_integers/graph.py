@@ -81,8 +81,7 @@ class IntegerGraph(nn.Module):
 
     def _result(self, operation: Operation, values: Mapping[str, Any]) -> Any:
         """The result of an operation in PyTorch."""
-        arguments = [values[each] for each in operation.inputs]
-        arguments = [each.double() if type(each) is Tensor else each for each in arguments]
+        arguments = [x.double() if type(x) is Tensor else x for x in map(values.__getitem__, operation.inputs)]
         if operation.module is None:
             return operator.add(*arguments)
         return self.modules_by_name[operation.name](*arguments, *self.sizes.get(operation.name, ()))

@@ -178,8 +178,7 @@ def _graph(network: CausalNetwork) -> fx.Graph:
                 now += [name, value, *parts]
     known = vars(network).get("_traced")
     if not isinstance(known, _Traced) or len(known.attributes) != len(now) or not all(map(is_, known.attributes, now)):
-        known = _Traced(network, now)
-        vars(network)["_traced"] = known
+        vars(network)["_traced"] = known = _Traced(network, now)
     return known.graph
 
 
