@@ -20,10 +20,10 @@ from auxar_samplers.auto import AutoSampler
 from auxar_samplers.program_sampler import WavefrontSampler
 
 GOLDEN = {
-    "pyramid": {"prior": "525d3dd85bfc410f", "stage0": "3e5d9a6c435213ce"},
-    "grayscale": {"prior": "cc92f03515d68381", "stage0": "1cc7b7e675364f96"},
-    "centered": {"prior": "38b4436e2825445b", "stage0": "eced8b3fcf9b0ca9", "stage1": "d010c38ef99928c8"},
-    "neighbors": {"prior": "b0cd43b99f55777b", "stage0": "a93424b3af895f2f"},
+    "pyramid": {"prior": "ed1a1306fca7ac73", "stage0": "bbbcac261cbdefc6"},
+    "grayscale": {"prior": "8d92375c4c63a694", "stage0": "0c630b68cabb6f91"},
+    "centered": {"prior": "0005d11d86fa4331", "stage0": "838c692fdd162bb0", "stage1": "8b628aef45598b0e"},
+    "neighbors": {"prior": "e064b5ef7e8884bc", "stage0": "10e5497c861095d5"},
 }
 """The first 16 hexadecimal digits of the SHA-256 of all streams of a factor."""
 
