@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from auxar_integers.graph import IntegerGraph, Operation
+from auxar_integers.graph import IntegerGraph
 from auxar_integers.quantities import NoIntegersError, Quantity, Sum, Term, in_integers
+from auxar_integers.steps import Operation
 from auxar_integers.tracing import Ranges, needed_nodes, new_name, sizes
 from auxar_layers import integer_functions as functions
 from auxar_layers.convolutions import Convolution, Dropout, Pointwise

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from auxar import CausalNetwork, Head, ImageSpec, NetworkEmbedding
-from auxar_integers.steps import steps_of
+from auxar_integers.steps import Operation, steps_of
 from auxar_integers.tracing import sizes_of
 from auxar_layers.integer_convolutions import IntegerLayer, largest_sums
 from auxar_layers.integer_functions import EXACT, IntegerFunction
@@ -22,19 +22,6 @@ PIXELS = 8192
 """Pixels of the images that are computed at once, so that the processor's cache holds their values."""
 INPUT = "{} (input)"
 """The name of a graph's input among the values that are computed."""
-
-
-@attrs.frozen
-class Operation:
-    """One operation of a graph: a layer, a function, or the sum of two values if `module` is None."""
-
-    name: str
-    """Name of the result."""
-    module: IntegerLayer | IntegerFunction | None
-    inputs: tuple[str, ...]
-    """Names of earlier results or of the graph's inputs."""
-    sizes: tuple[int, ...] = ()
-    """Further arguments of the module: the height and width of an upsampling layer's result."""
 
 
 class IntegerGraph(nn.Module):

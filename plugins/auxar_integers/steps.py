@@ -1,10 +1,7 @@
 """Steps of an integer graph, which the C++ library computes at once for whole images."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 import torch
@@ -13,8 +10,18 @@ from auxar_layers.integer_convolutions import IntegerLayer, IntegerPointwise
 from auxar_layers.integer_functions import IntegerFunction
 from auxar_samplers.engines.native.images import ImageFunction, ImageProduct, ImageStep
 
-if TYPE_CHECKING:
-    from auxar_integers.graph import Operation
+
+@attrs.frozen
+class Operation:
+    """One operation of a graph: a layer, a function, or the sum of two values if `module` is None."""
+
+    name: str
+    """Name of the result."""
+    module: IntegerLayer | IntegerFunction | None
+    inputs: tuple[str, ...]
+    """Names of earlier results or of the graph's inputs."""
+    sizes: tuple[int, ...] = ()
+    """Further arguments of the module: the height and width of an upsampling layer's result."""
 
 
 def steps_of(operations: Sequence[Operation]) -> list[tuple[Sequence[Operation], ImageStep | None]]:

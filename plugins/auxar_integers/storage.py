@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from auxar_integers.graph import IntegerGraph, Operation
+from auxar_integers.graph import IntegerGraph
+from auxar_integers.steps import Operation
 from auxar_layers.integer_convolutions import INTEGER_LAYERS, IntegerLayer
 from auxar_layers.integer_functions import IntegerFunction, Lookup
 

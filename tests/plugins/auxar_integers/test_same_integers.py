@@ -34,7 +34,8 @@ from auxar_heads.softmax import SoftmaxHead
 from auxar_integers import storage
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
-from auxar_integers.graph import IntegerGraph, Operation
+from auxar_integers.graph import IntegerGraph
+from auxar_integers.steps import Operation
 from auxar_integers.storage import described, read_graph
 from auxar_layers.convolutions import CausalConv2d
 from auxar_layers.functional import gate
