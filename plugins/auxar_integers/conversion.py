@@ -19,7 +19,7 @@ from torch.nn import functional
 from auxar_integers.graph import IntegerGraph
 from auxar_integers.quantities import NoIntegersError, Quantity, Sum, Term, in_integers
 from auxar_integers.steps import Operation
-from auxar_integers.tracing import Ranges, needed_nodes, new_name, sizes
+from auxar_integers.tracing import Ranges, needed_nodes, new_name, sizes, taken_names
 from auxar_layers import integer_functions as functions
 from auxar_layers.convolutions import Convolution, Dropout, Pointwise
 from auxar_layers.functional import concat_elu, gate
@@ -35,7 +35,7 @@ class IntegerConfig:
     """Integers, whose sums and products are exact, so that frequencies and samples are the same on every machine."""
 
     weights: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
-    """Bits of each weight, 4 … 16. Weights are smaller where products would not add up in 32 bits."""
+    """Bits of each weight, 4 … 16. Outputs whose products would not add up in 32 bits have weights of fewer bits."""
     activations: int = attrs.field(default=16, validator=[attrs.validators.ge(4), attrs.validators.le(16)])
     """Bits of each value between layers, 4 … 16."""
 
@@ -71,7 +71,7 @@ class Converter:
         self.operations: list[Operation] = []
         self.values: dict[fx.Node, Quantity | Sum] = {}
         self.lookups: dict[tuple[Callable[[int, int], Tensor], int], functions.Lookup] = {}
-        self.names: set[str] = set()
+        self.names = taken_names(ranges.graph)
         self.activated: dict[str, Quantity] = {}
 
     @classmethod

@@ -16,7 +16,7 @@ from auxar_integers.steps import Operation, steps_of
 from auxar_integers.tracing import sizes_of
 from auxar_layers.integer_convolutions import IntegerLayer, largest_sums
 from auxar_layers.integer_functions import EXACT, IntegerFunction
-from auxar_samplers.engines.native.images import Multiplier
+from auxar_samplers.engines.native.images import product_of
 
 PIXELS = 8192
 """Pixels of the images that are computed at once, so that the processor's cache holds their values."""
@@ -30,6 +30,8 @@ class IntegerGraph(nn.Module):
     def __init__(self, operations: Sequence[Operation]) -> None:
         super().__init__()
         self.operations = tuple(operations)
+        if len({each.name for each in operations}) < len(operations):
+            raise ValueError("two operations have one name")
         computed = list(_told_apart(operations))
         self.unneeded: dict[str, list[str]] = {}
         """The names of the values that no operation uses after the operation of a name."""
@@ -37,15 +39,16 @@ class IntegerGraph(nn.Module):
             self.unneeded.setdefault(user, []).append(name)
         for each in operations:
             if isinstance(each.module, IntegerLayer) and "factor" in each.module.constants:
-                each.module.faster = Multiplier(each.module.integers.detach().flatten(1))
+                each.module.faster = product_of(each.module.integers.detach().flatten(1))
         self.steps = steps_of(computed)
         self.sizes: Mapping[str, tuple[int, ...]] = {each.name: each.sizes for each in operations}
         self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """Computes the result from the graph's inputs by name."""
-        first = next(iter(inputs.values()))
-        if type(first) is Tensor and len(first) > (count := max(1, PIXELS // first[0, 0].numel())):
+        if type(first := next(iter(inputs.values()))) is Tensor and len(first) > (
+            count := max(1, PIXELS // max(1, first.shape[2:].numel()))
+        ):
             parts = zip(*(each.split(count) for each in inputs.values()), strict=True)
             return torch.cat([self._computed(dict(zip(inputs, part, strict=True))) for part in parts])
         return self._computed(inputs)

@@ -12,9 +12,10 @@ from auxar_layers.integer_functions import EXACT
 
 MULTIPLIER_BITS = 24
 """Bits of the largest multiplier of a layer, unless products with it would exceed 2⁵³."""
-SUMMED, LARGEST_TOTAL = 512, 2**16 - 1
-"""The largest sum of the magnitudes of any 512 weights of an output. Products of as many values of 16 bits with these
-weights add up in 32 bits, which processors do fastest."""
+SUMMED = 512
+"""The number of weights of an output whose products with values of 16 bits add up in 32 bits, which is fastest."""
+LARGEST_TOTAL = 2**16 - 1
+"""The largest sum of the magnitudes of `SUMMED` weights of an output with which they do."""
 
 
 class NoIntegersError(Exception):

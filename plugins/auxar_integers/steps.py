@@ -40,26 +40,27 @@ def steps_of(operations: Sequence[Operation]) -> list[tuple[Sequence[Operation],
 
 
 def _groups(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
-    """Divides operations into groups, in their order. An operation that changes the size of images is alone."""
-    pixels: dict[str, str] = {}  # the name of an earlier value at the same pixels, or nothing for the graph's inputs
+    """Divides operations into groups, in their order. Only operations that change no size are together in a group."""
+    # Values have the size of the graph's inputs, named "", or of the result of an operation that changes sizes.
+    size_of: dict[str, str] = {}
     group: list[Operation] = []
     of_group: str | None = None
     for each in operations:
-        places = {pixels.get(name, "") for name in each.inputs}
-        keeps = len(places) == 1 and (not isinstance(each.module, IntegerLayer) or each.module.padding is not None)
-        pixels[each.name] = places.pop() if keeps else each.name
+        sizes = {size_of.get(name, "") for name in each.inputs}
+        keeps = len(sizes) == 1 and (not isinstance(each.module, IntegerLayer) or each.module.padding is not None)
+        size_of[each.name] = sizes.pop() if keeps else each.name
         made = {other.name for other in group}
         reads_group = isinstance(each.module, IntegerLayer) and not made.isdisjoint(each.inputs)
-        if group and (not keeps or pixels[each.name] != of_group or reads_group):
+        if group and (not keeps or size_of[each.name] != of_group or reads_group):
             yield group
             group = []
         group.append(each)
-        of_group = pixels[each.name] if keeps else None
+        of_group = size_of[each.name] if keeps else None
     yield group
 
 
 def _step(group: Sequence[Operation], uses: Counter[str], stored: Sequence[str], result: str) -> ImageStep | None:
-    """The step of a group; None if sums of products are needed elsewhere, which only functions make small."""
+    """The step of a group; None if sums are read outside of it. They are stored after functions round them only."""
     products: list[ImageProduct] = []
     functions: list[ImageFunction] = []
     sums: dict[str, str] = {}  # the name of the products that are added up to a sum, by the name of the sum
@@ -88,5 +89,5 @@ def _products(operation: Operation, output: str, layer: IntegerLayer) -> Iterato
     widths = layer.parts if isinstance(layer, IntegerPointwise) else kernel.shape[2]
     assert layer.padding is not None
     for source, part in zip(operation.inputs, kernel.split(widths, 2), strict=True):
-        yield ImageProduct(output, source, part, bias, layer.padding)
+        yield ImageProduct(output, source, part, bias, layer.padding, getattr(layer, "first", (0, 0)))
         bias = torch.zeros_like(bias)

@@ -32,8 +32,8 @@ def described(graph: IntegerGraph, prefix: str) -> tuple[list[dict[str, Any]], d
         module: Any = operation.module
         kind = SUM if module is None else module.kind
         entry: dict[str, Any] = {"name": operation.name, "kind": kind, "inputs": list(operation.inputs)}
-        if operation.sizes:
-            entry["sizes"] = list(operation.sizes)
+        if own := graph.sizes.get(operation.name):
+            entry["sizes"] = list(own)
         name = f"{prefix}{operation.name}"
         if isinstance(module, IntegerLayer):
             tensors[f"{name}.weight"] = module.integers

@@ -13,11 +13,18 @@ from auxar_samplers.compiler.tracer import graph_of
 
 def sizes_of(network: CausalNetwork | NetworkEmbedding) -> dict[str, tuple[int, ...]]:
     """`Operation.sizes` of the layers of a network or an embedding that have any, by the names of the operations."""
-    graph, names = graph_of(network, NoIntegersError), set[str]()
+    graph = graph_of(network, NoIntegersError)
+    names = taken_names(graph)
     needed = needed_nodes(graph)
     layers = [node for node in graph.nodes if node in needed and node.op == "call_module"]
     found = {new_name(str(node.target), names): sizes(node.args) for node in layers}
     return {name: own for name, own in found.items() if own}
+
+
+def taken_names(graph: fx.Graph) -> set[str]:
+    """The names of a graph's inputs. A layer may have the name of an input that no other operation reads."""
+    inputs = zip(("image", "features"), (node for node in graph.nodes if node.op == "placeholder"), strict=False)
+    return {name for name, node in inputs if [str(user.target) for user in node.users] != [name]}
 
 
 def sizes(args: Sequence[Any]) -> tuple[int, ...]:

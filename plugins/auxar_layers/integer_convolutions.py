@@ -5,7 +5,6 @@ processor, thread count and batch size gives the same result. Each convolution i
 algorithms that transform their inputs, such as Winograd's and the FFT, are not exact.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -34,9 +33,9 @@ class IntegerLayer(Convolution):
     padding: tuple[int, int] | None = None
     """If the layer is a convolution with stride 1 whose result has the size of its input: the numbers of rows of zeros
     above the input and of columns on its left; negative ones crop. Otherwise None."""
-    faster: Callable[[Tensor], Tensor | None] | None = None
-    """A faster product of each pixel of (b, c, h, w) with all weights of a layer that enlarges its input: (b, h, w, n).
-    The result is None if it cannot be used."""
+    faster: Any = None
+    """A step that multiplies each pixel of `x` with all weights of a layer that enlarges its input, if there is one:
+    `auxar_samplers.engines.native.images.product_of`."""
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, **constants: Any) -> Self:
@@ -72,9 +71,8 @@ class IntegerLayer(Convolution):
     def convolve_transposed(self, x: Tensor, *, stride: Pair) -> Tensor:
         batch, _, height, width = x.shape
         (outputs, rows, columns), (down, right) = self.integers.shape[1:], pair(stride)
-        terms = None if self.faster is None else self.faster(x)
-        if terms is None:
-            terms = x.movedim(1, 3) @ self.integers.flatten(1)
+        found = None if self.faster is None else self.faster.run({"x": x})
+        terms = x.movedim(1, 3) @ self.integers.flatten(1) if found is None else found["found"].movedim(1, 3)
         if (rows, columns) == (down, right):  # Each output has a single term.
             terms = terms.view(batch, height, width, outputs, rows, columns).permute(0, 1, 4, 2, 5, 3)
             return terms.reshape(batch, height * rows, width * columns, outputs).add_(self.bias).movedim(3, 1)
@@ -91,7 +89,7 @@ class IntegerCausalConv2d(IntegerLayer, CausalConv2d):
 
     @property
     def padding(self) -> tuple[int, int] | None:  # type: ignore[override]
-        return None if self.stride != 1 or any(self.first) else (self.above[1], -self.columns[0])
+        return (self.above[1], -self.columns[0]) if self.stride == 1 else None
 
 
 class IntegerConv2d(IntegerLayer, Conv2d):

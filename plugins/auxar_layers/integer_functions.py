@@ -51,9 +51,6 @@ class Lookup(nn.Module):
 
 def _entries(table: Tensor, index: Tensor) -> Tensor:
     """The entries of a table at integers that are stored in float64."""
-    # Convolutions give values whose channels are consecutive in memory. Another order would be copied.
-    if index.dim() == 4 and not index.is_contiguous():
-        return _entries(table, index.movedim(1, 3).contiguous()).movedim(3, 1)
     # With indices of 32 bits, `index_select` is several times faster than `table[index]`.
     return table.index_select(0, index.to(torch.int32).flatten()).view(index.shape)
 
@@ -195,8 +192,7 @@ class IntegerELU(IntegerFunction):
     constants = ("lookup",)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.lookup(-x)
-        return torch.sub(x.clamp_min(0), found, out=found)
+        return torch.sub(x.clamp_min(0), self.lookup(-x))
 
     def bound_of(self, *inputs: Tensor) -> Tensor:
         return torch.maximum(inputs[0].max(), self.lookup.table.abs().max())

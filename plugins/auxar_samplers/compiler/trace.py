@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from operator import is_
 from typing import Any, Literal
 
 import attrs
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from auxar import CausalNetwork
 from auxar_layers.convolutions import CausalConv2d, Dropout, Pointwise, UpsamplingConv2d
 from auxar_layers.functional import concat_elu, gate
 from auxar_layers.integer_functions import IntegerConcat, IntegerFunction
-from auxar_samplers.compiler.tracer import EXPRESSIONS, FUNCTIONS, graph_of, unsupported, unusual
+from auxar_samplers.compiler.tracer import EXPRESSIONS, FUNCTIONS, Tracer, graph_of, unsupported, unusual
 
 
 def channels_of(static: Tensor) -> int:
@@ -157,29 +157,30 @@ def _convolved(layer: CausalConv2d, source: Value | fx.Node) -> tuple[list[Term]
     return terms, torch.zeros_like(layer.bias)
 
 
+@attrs.frozen(eq=False)
 class _Traced:
-    """A traced graph of a network, with the attributes of its modules when it was traced."""
+    """The graph of a network, with the attributes of its modules and the versions of buffers when it was traced."""
 
-    def __init__(self, network: CausalNetwork, attributes: list[Any]) -> None:
-        self.graph = graph_of(network, NoScheduleError)
-        self.attributes = attributes
+    graph: fx.Graph
+    attributes: list[Any]
+    versions: list[int]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return object, ()  # Copies are traced anew.
 
 
 def _graph(network: CausalNetwork) -> fx.Graph:
-    """The graph of a network. It is traced again after an attribute of a module got another value."""
-    now: list[Any] = []
-    for module in network.modules():
-        for name, value in vars(module).items():
-            if name not in ("_traced", "training"):
-                parts = chain(*value.items()) if isinstance(value, dict) else value if isinstance(value, list) else ()
-                now += [name, value, *parts]
-    known = vars(network).get("_traced")
-    if not isinstance(known, _Traced) or len(known.attributes) != len(now) or not all(map(is_, known.attributes, now)):
-        vars(network)["_traced"] = known = _Traced(network, now)
-    return known.graph
+    """The graph of a network. It is traced again after an attribute of a module or a buffer got another value."""
+    with Tracer.lock:  # Tracing must not see half of a change.
+        every = [each for module in network.modules() for each in vars(module).items()]
+        now = tree_leaves([each for each in every if each[0] not in ("_traced", "training")])
+        buffers = [x for x in now if isinstance(x, Tensor) and not isinstance(x, nn.Parameter) and not x.is_inference()]
+        versions = [each._version for each in buffers]
+        known: Any = vars(network).get("_traced")
+        same = isinstance(known, _Traced) and known.versions == versions and len(known.attributes) == len(now)
+        if not (same and all(map(is_, known.attributes, now))):
+            vars(network)["_traced"] = known = _Traced(graph_of(network, NoScheduleError), now, versions)
+        return known.graph  # type: ignore[no-any-return]
 
 
 class _Builder:

@@ -92,7 +92,7 @@ class Tracer(fx.Tracer):
     the traced network.
     """
 
-    _lock: ClassVar[threading.RLock] = threading.RLock()
+    lock: ClassVar[threading.RLock] = threading.RLock()
     _thread: int
 
     def __init__(self, method: str = "forward") -> None:
@@ -114,7 +114,7 @@ class Tracer(fx.Tracer):
 
     def trace(self, root: nn.Module | Callable[..., Any], concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         """Traces a network. `concrete_args` are the values of arguments that are constants in the graph."""
-        with self._lock:
+        with self.lock:
             self._thread = threading.get_ident()
             return super().trace(root, concrete_args)
 

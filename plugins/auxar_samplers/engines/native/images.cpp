@@ -15,16 +15,27 @@
 #if defined(AUXAR_WORDS)
 namespace {
 
+// The numbers of places side by side from each place on.
+std::vector<int64_t> runs_of(const ImageProduct &product) {
+    std::vector<int64_t> runs(product.count, 1);
+    for (int64_t k = product.count - 2; k >= 0; k--) {
+        const int64_t *place = product.places + 2 * k;
+        if (place[0] == place[2] && place[1] + 1 == place[3]) runs[k] = runs[k + 1] + 1;
+    }
+    return runs;
+}
+
 // Gathers the inputs of a convolution for `height` pixels from `first` on. Places side by side, whose values lie one
 // after another, are copied at once.
-void gather(const ImageStep &step, const ImageProduct &product, int64_t first, int64_t height, int16_t *block) {
+void gather(const ImageStep &step, const ImageProduct &product, const std::vector<int64_t> &runs, int64_t first,
+            int64_t height, int16_t *block) {
     const int64_t inputs = product.words->inputs, channels = product.channels;
     for (int64_t m = 0; m < height; m++, block += inputs) {
         const int64_t image = (first + m) / (step.height * step.width);
         const int64_t row = (first + m) / step.width % step.height, column = (first + m) % step.width;
         for (int64_t k = 0, run; k < product.count; k += run) {
-            const int64_t y = row + product.places[3 * k], x = column + product.places[3 * k + 1];
-            run = x >= 0 ? std::max(std::min(product.places[3 * k + 2], step.width - x), int64_t{1}) : 1;
+            const int64_t y = row + product.places[2 * k], x = column + product.places[2 * k + 1];
+            run = x >= 0 ? std::max(std::min(runs[k], step.width - x), int64_t{1}) : 1;
             int16_t *out = block + k * channels;
             const size_t bytes = run * channels * sizeof(int16_t);
             if (y < 0 || y >= step.height || x < 0 || x >= step.width)
@@ -43,7 +54,7 @@ struct Block {
 };
 
 // Convolves a block, and adds to its values if the product is `added`.
-void convolve(const ImageProduct &product, Multiplier &multiplier, const Block &block) {
+void convolve(const ImageStep &step, const ImageProduct &product, Multiplier &multiplier, const Block &block) {
     const int64_t outputs = product.output.channels, groups = groups_of(outputs);
     double *const out = block.value(product.output);
     Sums sums[MOST_ROWS];
@@ -52,7 +63,10 @@ void convolve(const ImageProduct &product, Multiplier &multiplier, const Block &
         const int64_t width = std::min(panel * GROUP, outputs - column);
         for (int64_t m = 0; m < block.height; m++) {
             const double *own = out + m * outputs + column;
-            for (int64_t n = 0; n < width; n++) sums[m][n] = product.bias[column + n] + (product.added ? own[n] : 0);
+            const int64_t x = (block.first + m) % step.width, y = (block.first + m) / step.width % step.height;
+            const double biased = x >= product.first_column && y >= product.first_row;
+            for (int64_t n = 0; n < width; n++)
+                sums[m][n] = biased * product.bias[column + n] + (product.added ? own[n] : 0);
         }
         multiplier.multiply(group, panel, sums);
         for (int64_t m = 0; m < block.height; m++)
@@ -98,9 +112,11 @@ int64_t compute_images(const ImageStep *of, int64_t threads) {
     std::atomic<bool> whole{true};
     Team::own().run(threads, [&](int64_t thread, int64_t count) {
         std::vector<std::unique_ptr<Multiplier>> multipliers;
+        std::vector<std::vector<int64_t>> runs;
         int64_t inputs = 0;
         for (int64_t k = 0; k < step.product_count; k++) {
             multipliers.push_back(std::make_unique<Multiplier>(*step.products[k].words, pixels));
+            runs.push_back(runs_of(step.products[k]));
             inputs = std::max(inputs, step.products[k].words->inputs);
         }
         std::vector<int16_t> gathered(MOST_ROWS * inputs);
@@ -109,9 +125,9 @@ int64_t compute_images(const ImageStep *of, int64_t threads) {
         for (int64_t first = pixels * thread / count; first < end && whole; first += MOST_ROWS) {
             const Block block{first, std::min(MOST_ROWS, end - first), room.data()};
             for (int64_t k = 0; k < step.product_count; k++) {
-                gather(step, step.products[k], first, block.height, gathered.data());
+                gather(step, step.products[k], runs[k], first, block.height, gathered.data());
                 multipliers[k]->begin(block.height, gathered.data());
-                convolve(step.products[k], *multipliers[k], block);
+                convolve(step, step.products[k], *multipliers[k], block);
             }
             for (int64_t k = 0; k < step.function_count; k++)
                 if (!apply_to(step.functions[k], block, numbers.data(), step.channels)) whole = false;

@@ -15,6 +15,8 @@ from auxar_samplers.engines.base import BrokenError
 from auxar_samplers.engines.native.integers import constants_of, packed_weights
 from auxar_samplers.engines.native.library import Kept, codes, library, structures
 
+_WORDS = torch.int16
+
 
 @attrs.frozen(eq=False)
 class ImageProduct:
@@ -27,6 +29,8 @@ class ImageProduct:
     bias: Tensor
     padding: tuple[int, int]
     """The numbers of rows of zeros above the image, and of columns on its left; negative ones crop."""
+    first: tuple[int, int] = (0, 0)
+    """The first row and the first column at which the bias is added."""
 
     def channels(self, known: Mapping[str, int]) -> int:
         return self.kernel.shape[3]
@@ -47,19 +51,20 @@ class ImageFunction:
 class ImageStep:
     """Convolutions of the same pixels, and functions that are applied to their results while the cache has them.
 
-    Values that other steps need are `stored`: in 16 bits, or in float64 if the name is `exact`.
+    Values that other steps need are `stored`: in 16 bits, but `result`, the result of the graph, in float64.
     """
 
     def __init__(
-        self, products: Sequence[ImageProduct], functions: Sequence[ImageFunction], stored: Sequence[str], exact: str
+        self, products: Sequence[ImageProduct], functions: Sequence[ImageFunction], stored: Sequence[str], result: str
     ) -> None:
-        self.parts = tuple(products), tuple(functions), tuple(stored), exact
+        self.parts = tuple(products), tuple(functions), tuple(stored), result
         made = {each.output for each in self._all()}
         read = [*(each.source for each in products), *itertools.chain(*(each.inputs for each in functions))]
         self.sources = tuple(dict.fromkeys(name for name in read if name not in made))
         """The names of the values that the step reads."""
         self._multiplied = {each.source for each in products}
-        self._made = threading.local()  # Threads write different addresses into the structures.
+        self._made = threading.local()  # Threads write different addresses into structures, but share weights.
+        self._packed: tuple[Kept, list[tuple[int, int, int] | None]] | None = None
 
     def _all(self) -> tuple[ImageProduct | ImageFunction, ...]:
         return (*self.parts[0], *self.parts[1])
@@ -79,25 +84,28 @@ class ImageStep:
         sources = {name: values[name].movedim(1, 3).contiguous() for name in self.sources}
         size = sources[self.sources[0]].shape[:3]
         kinds = {(x.device.type, x.dtype) for x in sources.values()}
-        if kinds - {("cpu", torch.float64), ("cpu", torch.int16)} or {x.shape[:3] for x in sources.values()} != {size}:
+        if kinds - {("cpu", torch.float64), ("cpu", _WORDS)} or {x.shape[:3] for x in sources.values()} != {size}:
             return None
         for name, x in sources.items():
-            if x.dtype != torch.int16 and name in self._multiplied:
-                sources[name] = torch.empty_like(x, dtype=torch.int16)
+            if x.dtype != _WORDS and name in self._multiplied:
+                sources[name] = torch.empty_like(x, dtype=_WORDS)
                 if not code.convert_to_words(x.data_ptr(), x.numel(), sources[name].data_ptr()):
                     return None
         if not hasattr(self._made, "step"):
             self._made.kept, self._made.readers, self._made.outputs = Kept(), [], {}
-            self._made.step = self._structure(code, {name: x.shape[3] for name, x in sources.items()})
-        if self._made.step is None:
+            self._made.widths = {name: x.shape[3] for name, x in sources.items()}
+            self._made.step = self._structure(code, dict(self._made.widths))
+        if self._made.step is None or any(x.shape[3] != self._made.widths[name] for name, x in sources.items()):
             return None
         for structure, field, name in self._made.readers:
             setattr(structure, field, sources[name].data_ptr())
             if field == "base":
-                structure.words = sources[name].dtype == torch.int16
+                structure.words = sources[name].dtype == _WORDS
         step, found = self._made.step, {}
         for name, output in self._made.outputs.items():
-            found[name] = torch.empty(*size, output.channels, dtype=torch.int16 if output.words else torch.float64)
+            found[name] = torch.empty(
+                *size, output.channels, dtype=_WORDS if output.words else torch.float64, device="cpu"
+            )
             output.base = found[name].data_ptr()
         step.batch, step.height, step.width = size
         if not code.compute_images(ctypes.addressof(step), torch.get_num_threads()):
@@ -106,9 +114,14 @@ class ImageStep:
 
     def _structure(self, code: ctypes.CDLL, channels: dict[str, int]) -> Any:
         """The structure `ImageStep`, given the channels of the sources; None if the library cannot compute the step."""
-        (products, functions, stored, exact), kept = self.parts, self._made.kept
-        packed = [found for each in products if (found := _packed(code, each, kept)) is not None]
+        (products, functions, stored, result), kept = self.parts, self._made.kept
+        if self._packed is None:
+            self._packed = (own := Kept()), [_packed(code, each, own) for each in products]
+        kept.append(self._packed)
+        packed = [each for each in self._packed[1] if each is not None]
         if len(packed) < len(products) or any(len(each.inputs) > code.most_operands() for each in functions):
+            return None
+        if any(channels[each.source] != each.kernel.shape[2] for each in products):
             return None
         numbers, first, before = codes(code), dict[str, int](), 0
         for each in self._all():
@@ -119,6 +132,7 @@ class ImageStep:
         for one, product, parts in zip(made, products, packed, strict=True):
             one.words, one.places, one.count = parts
             one.channels, one.bias = channels[product.source], kept.address(product.bias.detach().contiguous())
+            one.first_row, one.first_column = product.first
             one.added = product is not next(each for each in products if each.output == product.output)
             one.output.channels, one.output.first_slot = channels[product.output], first[product.output]
             self._made.readers.append((one, "values", product.source))
@@ -135,7 +149,7 @@ class ImageStep:
             if not isinstance(function.function, IntegerReLU | IntegerConcat):
                 one.constants = kept.address(constants_of(function.function, kept))
             one.output.channels, one.output.first_slot = channels[function.output], first[function.output]
-            one.output.words = function.output != exact
+            one.output.words = function.output != result
             if function.output in stored:
                 self._made.outputs[function.output] = one.output
         return structures.ImageStep(
@@ -147,33 +161,19 @@ class ImageStep:
         )
 
 
-class Multiplier:
-    """Multiplies each pixel of images with weights (c, n) in float64."""
-
-    def __init__(self, weight: Tensor) -> None:
-        product = ImageProduct("sums", "x", weight[None, None], weight.new_zeros(weight.shape[1]), (0, 0))
-        self.step = ImageStep([product], [ImageFunction("found", IntegerConcat(), ("sums",))], ["found"], "found")
-
-    def __call__(self, x: Tensor) -> Tensor | None:
-        """The products of (b, c, h, w), (b, h, w, n); None if the library cannot be used, as by `ImageStep.run`."""
-        found = self.step.run({"x": x})
-        return None if found is None else found["found"].movedim(1, 3)
+def product_of(weight: Tensor) -> ImageStep:
+    """The step that multiplies each pixel of images `x` with weights (c, n) in float64, and stores them as `found`."""
+    product = ImageProduct("sums", "x", weight[None, None], weight.new_zeros(weight.shape[1]), (0, 0))
+    return ImageStep([product], [ImageFunction("found", IntegerConcat(), ("sums",))], ["found"], "found")
 
 
 def _packed(code: ctypes.CDLL, product: ImageProduct, kept: Kept) -> tuple[int, int, int] | None:
     """The addresses of the structure `Words` and of the places whose weights are not all 0, and their number.
 
-    None if all are, or if the processor or the weights do not allow it.
+    None if the processor or the weights do not allow it.
     """
     places = product.kernel.flatten(2).any(2).nonzero()
-    if not len(places):
-        return None
+    places = places if len(places) else places.new_zeros(1, 2)
     words = packed_weights(code, product.kernel[places[:, 0], places[:, 1]].flatten(0, 1), kept)
-    if words is None:
-        return None
-    runs = torch.ones(len(places), 1, dtype=torch.int64)
-    for k in range(len(places) - 2, -1, -1):
-        if (places[k + 1] - places[k]).tolist() == [0, 1]:
-            runs[k] = runs[k + 1] + 1
-    own = torch.cat([places - places.new_tensor(product.padding), runs], 1)
-    return kept.address(words), kept.address(own), len(places)
+    own = (places - places.new_tensor(product.padding)).contiguous()
+    return None if words is None else (kept.address(words), kept.address(own), len(places))

@@ -19,7 +19,9 @@ def packed_weights(library: ctypes.CDLL, weight: Tensor, kept: Kept) -> Any:
     if inputs > library.most_inputs_of_words():
         return None
     weight = weight.contiguous()
-    words = structures.Words(kept.address(torch.zeros(library.bytes_of_weights(inputs, outputs), dtype=torch.uint8)))
+    words = structures.Words(
+        kept.address(torch.zeros(library.bytes_of_weights(inputs, outputs), dtype=torch.uint8, device="cpu"))
+    )
     packed = library.pack_weights(weight.data_ptr(), inputs, outputs, ctypes.addressof(words))
     return words if packed else None
 
@@ -28,7 +30,7 @@ def constants_of(function: Any, kept: Kept) -> Any:
     """The structure `Constants` of an `IntegerFunction`."""
     made = structures.Constants(constant=function.constant, scale=2.0**-function.shift, limit=function.bound)
     made.rounds = function.shift > 0
-    made.weights = kept.address(torch.tensor(function.weights, dtype=torch.float64))
+    made.weights = kept.address(torch.tensor(function.weights, dtype=torch.float64, device="cpu"))
     if "multiplier" in function.constants:
         made.multiplier = kept.address(function.multiplier.detach().contiguous())
     if "lookup" in function.constants:

@@ -50,11 +50,12 @@ struct Words {
 // A convolution of images of integers with stride 1, whose result has their size. Outside of the images, values are 0.
 struct ImageProduct {
     int64_t channels;        // of the values
-    const int64_t *places;   // (count, 3): row and column that the first pixel reads, and number of places side by side
+    const int64_t *places;   // (count, 2): the row and the column that the first pixel reads
     int64_t count;
     const int16_t *values;   // (batch, height, width, channels)
     const Words *words;      // the weights (count · channels, outputs)
     const double *bias;      // (outputs,)
+    int64_t first_row, first_column;  // at which the bias is added for the first time
     int64_t added;           // 1 if the result is added to the value of the output
     Operand output;
 };
@@ -73,8 +74,9 @@ struct Instruction {
     const Words *words;          // of a product of integers, or null; all operands or none are integers of 16 bits
 };
 
-// Convolutions of the same pixels, and functions of their results and of other values of these pixels. `first_slot` of
-// an output or operand is the number of channels of values before it. An operand of the kind TABLE is read from a
+// Convolutions of the same pixels, and functions of their results and of other values of these pixels. The values of a
+// block of pixels lie one after another, and `first_slot` of an output or operand is the number of channels of the values
+// before it: with values of 3 and 8 channels, 0, 3 and 11. An operand of the kind TABLE is read from a
 // whole image, and an output with `base` is also stored in one.
 struct ImageStep {
     int64_t batch, height, width;
