@@ -20,8 +20,6 @@ from auxar_samplers.engines.native.images import product_of
 
 PIXELS = 8192
 """Pixels of the images that are computed at once, so that the processor's cache holds their values."""
-INPUT = "{} (input)"
-"""The name of a graph's input among the values that are computed."""
 
 
 class IntegerGraph(nn.Module):
@@ -40,21 +38,20 @@ class IntegerGraph(nn.Module):
         for each in operations:
             if isinstance(each.module, IntegerLayer) and "factor" in each.module.constants:
                 each.module.faster = product_of(each.module.integers.detach().flatten(1))
-        self.steps = steps_of(computed)
+        self.steps = list(steps_of(computed))
         self.sizes: Mapping[str, tuple[int, ...]] = {each.name: each.sizes for each in operations}
         self.modules_by_name = nn.ModuleDict({each.name: each.module for each in operations if each.module is not None})
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """Computes the result from the graph's inputs by name."""
-        if type(first := next(iter(inputs.values()))) is Tensor and len(first) > (
-            count := max(1, PIXELS // max(1, first.shape[2:].numel()))
-        ):
+        first = next(iter(inputs.values()))
+        if type(first) is Tensor and len(first) > (count := max(1, PIXELS // max(1, first.shape[2:].numel()))):
             parts = zip(*(each.split(count) for each in inputs.values()), strict=True)
             return torch.cat([self._computed(dict(zip(inputs, part, strict=True))) for part in parts])
         return self._computed(inputs)
 
     def _computed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        values: dict[str, Any] = {INPUT.format(name): each for name, each in inputs.items()}
+        values: dict[str, Any] = {f"{name} (input)": each for name, each in inputs.items()}
         # Samplers trace this method with values that are no tensors.
         real = all(type(each) is Tensor for each in inputs.values())
         for group, step in self.steps:
@@ -110,7 +107,7 @@ def _told_apart(operations: Sequence[Operation]) -> Iterator[Operation]:
     """The operations, with other names of the graph's inputs, because a result may have the name of an input."""
     made = set[str]()
     for each in operations:
-        yield attrs.evolve(each, inputs=tuple(x if x in made else INPUT.format(x) for x in each.inputs))
+        yield attrs.evolve(each, inputs=tuple(x if x in made else f"{x} (input)" for x in each.inputs))
         made.add(each.name)
 
 

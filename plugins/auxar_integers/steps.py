@@ -24,19 +24,17 @@ class Operation:
     """Further arguments of the module: the height and width of an upsampling layer's result."""
 
 
-def steps_of(operations: Sequence[Operation]) -> list[tuple[Sequence[Operation], ImageStep | None]]:
+def steps_of(operations: Sequence[Operation]) -> Iterator[tuple[Sequence[Operation], ImageStep | None]]:
     """The operations of a graph in groups, with a step for each group that the library may compute.
 
     A group has convolutions of earlier values, their sums, and functions of their results, all at the same pixels.
     """
-    found: list[tuple[Sequence[Operation], ImageStep | None]] = []
     result = operations[-1].name
     uses = Counter(name for each in operations for name in each.inputs)
     for group in _groups(operations):
         own = Counter(name for each in group for name in each.inputs)
         stored = [each.name for each in group if own[each.name] < uses[each.name] or each.name == result]
-        found.append((group, _step(group, uses, stored, result)))
-    return found
+        yield group, _step(group, uses, stored, result)
 
 
 def _groups(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
@@ -87,7 +85,6 @@ def _products(operation: Operation, output: str, layer: IntegerLayer) -> Iterato
     """The products of a layer with each of its inputs."""
     kernel, bias = layer.integers.detach().permute(2, 3, 1, 0), layer.bias.detach()
     widths = layer.parts if isinstance(layer, IntegerPointwise) else kernel.shape[2]
-    assert layer.padding is not None
     for source, part in zip(operation.inputs, kernel.split(widths, 2), strict=True):
-        yield ImageProduct(output, source, part, bias, layer.padding, getattr(layer, "first", (0, 0)))
+        yield ImageProduct(output, source, part, bias, layer.padding or (0, 0), getattr(layer, "first", (0, 0)))
         bias = torch.zeros_like(bias)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import attrs
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.utils._pytree import tree_leaves
 
 from auxar import CausalNetwork
@@ -174,8 +174,7 @@ def _graph(network: CausalNetwork) -> fx.Graph:
     with Tracer.lock:  # Tracing must not see half of a change.
         every = [each for module in network.modules() for each in vars(module).items()]
         now = tree_leaves([each for each in every if each[0] not in ("_traced", "training")])
-        buffers = [x for x in now if isinstance(x, Tensor) and not isinstance(x, nn.Parameter) and not x.is_inference()]
-        versions = [each._version for each in buffers]
+        versions = [each._version for each in now if type(each) is Tensor and not each.is_inference()]
         known: Any = vars(network).get("_traced")
         same = isinstance(known, _Traced) and known.versions == versions and len(known.attributes) == len(now)
         if not (same and all(map(is_, known.attributes, now))):

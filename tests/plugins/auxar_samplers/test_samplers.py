@@ -299,6 +299,14 @@ def test_a_network_is_traced_again_after_a_change_of_an_attribute(monkeypatch):
     network.acts[1] = nn.ReLU()
     assert traces(network) == 3
     assert traces(pickle.loads(pickle.dumps(network))) == traces(copy.deepcopy(network)) - 1 == 4
+    given = Small(lambda n, x: n.conv(x) * (float(n.factor) * n.options["more"][0]["scale"]), conv=shifted())
+    given.register_buffer("factor", torch.ones(()))
+    vars(given)["options"] = {"more": [{"scale": 2.0}]}
+    assert traces(given) == 6
+    given.factor.fill_(3.0)
+    assert traces(given) == 7
+    vars(given)["options"]["more"][0]["scale"] = -1.0
+    assert traces(given) == 8
 
 
 @pytest.mark.parametrize(

@@ -119,9 +119,12 @@ class ImageStep:
             self._packed = (own := Kept()), [_packed(code, each, own) for each in products]
         kept.append(self._packed)
         packed = [each for each in self._packed[1] if each is not None]
-        if len(packed) < len(products) or any(len(each.inputs) > code.most_operands() for each in functions):
-            return None
-        if any(channels[each.source] != each.kernel.shape[2] for each in products):
+        fits = all(channels[each.source] == each.kernel.shape[2] for each in products)
+        if (
+            len(packed) < len(products)
+            or not fits
+            or any(len(each.inputs) > code.most_operands() for each in functions)
+        ):
             return None
         numbers, first, before = codes(code), dict[str, int](), 0
         for each in self._all():
