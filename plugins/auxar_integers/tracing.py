@@ -14,8 +14,7 @@ from auxar_samplers.compiler.tracer import graph_of
 def sizes_of(network: CausalNetwork | NetworkEmbedding) -> dict[str, tuple[int, ...]]:
     """`Operation.sizes` of the layers of a network or an embedding that have any, by the names of the operations."""
     graph = graph_of(network, NoIntegersError)
-    names = taken_names(graph)
-    needed = needed_nodes(graph)
+    names, needed = taken_names(graph), needed_nodes(graph)
     layers = [node for node in graph.nodes if node in needed and node.op == "call_module"]
     found = {new_name(str(node.target), names): sizes(node.args) for node in layers}
     return {name: own for name, own in found.items() if own}

@@ -17,6 +17,7 @@ from helpers.causal_networks import (
     light_networks,
     other_networks,
     random_images,
+    randomized,
     reason_to_skip,
     sample,
 )
@@ -37,7 +38,7 @@ from auxar_integers.conversion import IntegerConfig
 from auxar_integers.graph import IntegerGraph
 from auxar_integers.steps import Operation
 from auxar_integers.storage import described, read_graph
-from auxar_layers.convolutions import CausalConv2d
+from auxar_layers.convolutions import CausalConv2d, Pointwise
 from auxar_layers.functional import gate
 from auxar_layers.integer_functions import IntegerConcat, Requantize
 from auxar_pixelcnn.networks import LightNetwork
@@ -212,6 +213,30 @@ def test_a_network_may_end_in_a_function(function, filters):
     found, again = twin(twin.encode(images)), read_graph(*described(twin.graph, "x/"), "x/")
     assert (found * 2.0**-20 - expected).abs().max() < 2e-3
     assert torch.equal(again(image=twin.encode(images)), found)
+
+
+class Rereading(Sketch):
+    """A network whose layer `features` has the name of an input that a later layer reads again."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.features_channels = 2
+        self.features, self.again = Pointwise([2], 4), Pointwise([2], 4)
+
+    def forward(self, image, features=None):
+        return torch.relu(self.layer(image) + self.features(features)) + self.again(features)
+
+
+def test_a_layer_may_have_the_name_of_an_input():
+    network = randomized(Rereading().double().eval(), 0)
+    images, features = random_images(6, network.image, 1), integer_features(network, 6)
+    assert features is not None
+    floats = features * 2.0**-FEATURE_BITS
+    with torch.no_grad():
+        expected = network(network.encode(images).double(), floats)
+    twin = integer_twin(network, IntegerConfig(16, 16), images.double(), floats)
+    found = twin(twin.encode(images), features)
+    assert (found * 2.0**-20 - expected).abs().max() < 1e-2 * expected.abs().max()
 
 
 def test_concatenated_values_keep_their_bounds_and_are_drawn_by_the_raster_sampler():

@@ -62,7 +62,6 @@ class ImageStep:
         read = [*(each.source for each in products), *itertools.chain(*(each.inputs for each in functions))]
         self.sources = tuple(dict.fromkeys(name for name in read if name not in made))
         """The names of the values that the step reads."""
-        self._multiplied = {each.source for each in products}
         self._made = threading.local()  # Threads write different addresses into structures, but share weights.
         self._packed: tuple[Kept, list[tuple[int, int, int] | None]] | None = None
 
@@ -87,7 +86,7 @@ class ImageStep:
         if kinds - {("cpu", torch.float64), ("cpu", _WORDS)} or {x.shape[:3] for x in sources.values()} != {size}:
             return None
         for name, x in sources.items():
-            if x.dtype != _WORDS and name in self._multiplied:
+            if x.dtype != _WORDS and name in {each.source for each in self.parts[0]}:
                 sources[name] = torch.empty_like(x, dtype=_WORDS)
                 if not code.convert_to_words(x.data_ptr(), x.numel(), sources[name].data_ptr()):
                     return None
@@ -119,12 +118,8 @@ class ImageStep:
             self._packed = (own := Kept()), [_packed(code, each, own) for each in products]
         kept.append(self._packed)
         packed = [each for each in self._packed[1] if each is not None]
-        fits = all(channels[each.source] == each.kernel.shape[2] for each in products)
-        if (
-            len(packed) < len(products)
-            or not fits
-            or any(len(each.inputs) > code.most_operands() for each in functions)
-        ):
+        sized = all(channels[each.source] == each.kernel.shape[2] for each in products)
+        if len(packed) < len(products) or not sized or any(len(x.inputs) > code.most_operands() for x in functions):
             return None
         numbers, first, before = codes(code), dict[str, int](), 0
         for each in self._all():
