@@ -39,14 +39,18 @@ def steps_of(operations: Sequence[Operation]) -> Iterator[tuple[Sequence[Operati
 
 def _groups(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
     """Divides operations into groups, in their order. Only operations that change no size are together in a group."""
-    # Values have the size of the graph's inputs, named "", or of the result of an operation that changes sizes.
+    # Sizes have names: "" of the graph's inputs, "/2" after a layer of stride 2, and "" again after it is undone.
     size_of: dict[str, str] = {}
     group: list[Operation] = []
     of_group: str | None = None
     for each in operations:
         sizes = {size_of.get(name, "") for name in each.inputs}
         keeps = len(sizes) == 1 and (not isinstance(each.module, IntegerLayer) or each.module.padding is not None)
-        size_of[each.name] = sizes.pop() if keeps else each.name
+        size, factor = "+".join(sorted(sizes)), getattr(each.module, "factor", None)
+        grown = size.removesuffix(f"/{factor}") if size.endswith(f"/{factor}") else f"{size}*{factor}"
+        size_of[each.name] = (
+            size if keeps else f"{size}/{getattr(each.module, 'stride', 1)}" if factor is None else grown
+        )
         made = {other.name for other in group}
         reads_group = isinstance(each.module, IntegerLayer) and not made.isdisjoint(each.inputs)
         if group and (not keeps or size_of[each.name] != of_group or reads_group):

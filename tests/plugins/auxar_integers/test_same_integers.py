@@ -131,6 +131,14 @@ def test_no_number_exceeds_its_proven_bound(network, widths, seed):
 
 
 @settings(deadline=None, max_examples=6)
+@given(network=st.one_of(light_networks(), full_networks()))
+def test_all_operations_but_layers_that_change_sizes_are_in_steps(network):
+    for group, step in integer_twin(network).graph.steps:
+        changing = [each.module for each in group if getattr(each.module, "padding", (0, 0)) is None]
+        assert (step is None) == (len(group) == len(changing) == 1)
+
+
+@settings(deadline=None, max_examples=6)
 @given(network=NETWORKS, seed=SEEDS)
 def test_a_graph_that_is_read_again_computes_the_same(network, seed):
     twin = integer_twin(network)
