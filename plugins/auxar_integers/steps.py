@@ -48,12 +48,11 @@ def _groups(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
         keeps = len(sizes) == 1 and (not isinstance(each.module, IntegerLayer) or each.module.padding is not None)
         size, factor = "+".join(sorted(sizes)), getattr(each.module, "factor", None)
         grown = size.removesuffix(f"/{factor}") if size.endswith(f"/{factor}") else f"{size}*{factor}"
-        size_of[each.name] = (
-            size if keeps else f"{size}/{getattr(each.module, 'stride', 1)}" if factor is None else grown
-        )
+        changed = f"{size}/{getattr(each.module, 'stride', 1)}" if factor is None else grown
+        size_of[each.name] = size if keeps else changed
         made = {other.name for other in group}
-        reads_group = isinstance(each.module, IntegerLayer) and not made.isdisjoint(each.inputs)
-        if group and (not keeps or size_of[each.name] != of_group or reads_group):
+        apart = isinstance(each.module, IntegerLayer) and not made.isdisjoint(each.inputs)
+        if group and (not keeps or size_of[each.name] != of_group or apart):
             yield group
             group = []
         group.append(each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import is_
+from itertools import chain
 from typing import Any, Literal
 
 import attrs
@@ -159,10 +159,10 @@ def _convolved(layer: CausalConv2d, source: Value | fx.Node) -> tuple[list[Term]
 
 @attrs.frozen(eq=False)
 class _Traced:
-    """The graph of a network, with the attributes of its modules and the versions of buffers when it was traced."""
+    """The graph of a network, with what was found in its modules, and the versions of buffers, when it was traced."""
 
     graph: fx.Graph
-    attributes: list[Any]
+    found: list[Any]
     versions: list[int]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -172,12 +172,13 @@ class _Traced:
 def _graph(network: CausalNetwork) -> fx.Graph:
     """The graph of a network. It is traced again after an attribute of a module or a buffer got another value."""
     with Tracer.lock:  # Tracing must not see half of a change.
-        every = [each for module in network.modules() for each in vars(module).items()]
-        now = tree_leaves([each for each in every if each[0] not in ("_traced", "training")])
+        every = chain.from_iterable(vars(module).items() for module in network.modules())
+        own = [each for each in every if each[0] not in ("_traced", "training")]
+        nested = (tree_leaves(x) if isinstance(x, dict | list | tuple) and x else (name, x) for name, x in own)
+        now = list(chain.from_iterable(nested))
         versions = [each._version for each in now if type(each) is Tensor and not each.is_inference()]
         known: Any = vars(network).get("_traced")
-        same = isinstance(known, _Traced) and known.versions == versions and len(known.attributes) == len(now)
-        if not (same and all(map(is_, known.attributes, now))):
+        if not isinstance(known, _Traced) or known.versions != versions or [*map(id, known.found)] != [*map(id, now)]:
             vars(network)["_traced"] = known = _Traced(graph_of(network, NoScheduleError), now, versions)
         return known.graph  # type: ignore[no-any-return]
 
