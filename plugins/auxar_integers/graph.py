@@ -56,8 +56,7 @@ class IntegerGraph(nn.Module):
         real = all(type(each) is Tensor for each in inputs.values())
         for group, step in self.steps:
             found = step.run(values) if real and step is not None else None
-            if found is not None:
-                values |= found
+            values |= found or {}
             for operation in group:
                 if found is None:
                     values[operation.name] = self._result(operation, values)
@@ -69,9 +68,8 @@ class IntegerGraph(nn.Module):
     def _result(self, operation: Operation, values: Mapping[str, Any]) -> Any:
         """The result of an operation in PyTorch."""
         arguments = [x.double() if type(x) is Tensor else x for x in map(values.__getitem__, operation.inputs)]
-        if operation.module is None:
-            return operator.add(*arguments)
-        return self.modules_by_name[operation.name](*arguments, *self.sizes.get(operation.name, ()))
+        function: Any = operator.add if operation.module is None else self.modules_by_name[operation.name]
+        return function(*arguments, *self.sizes.get(operation.name, ()))
 
     def with_sizes(self, sizes: Mapping[str, tuple[int, ...]]) -> IntegerGraph:
         """The same graph for images of another size: `sizes` has `Operation.sizes` by name. It shares all modules."""

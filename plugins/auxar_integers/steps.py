@@ -48,13 +48,15 @@ def _groups(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
         keeps = len(sizes) == 1 and (not isinstance(each.module, IntegerLayer) or each.module.padding is not None)
         size, factor = "+".join(sorted(sizes)), getattr(each.module, "factor", None)
         grown = size.removesuffix(f"/{factor}") if size.endswith(f"/{factor}") else f"{size}*{factor}"
-        changed = f"{size}/{getattr(each.module, 'stride', 1)}" if factor is None else grown
-        size_of[each.name] = size if keeps else changed
-        made = {other.name for other in group}
-        apart = isinstance(each.module, IntegerLayer) and not made.isdisjoint(each.inputs)
-        if group and (not keeps or size_of[each.name] != of_group or apart):
-            yield group
-            group = []
+        size_of[each.name] = size if keeps else grown if factor else f"{size}/{getattr(each.module, 'stride', 1)}"
+        joins = keeps and size_of[each.name] == of_group
+        apart = isinstance(each.module, IntegerLayer) and not {x.name for x in group}.isdisjoint(each.inputs)
+        if group and (apart or not joins):
+            cut = len(group)
+            while joins and cut > 1 and isinstance(group[cut - 1].module, IntegerLayer):
+                cut -= 1  # A convolution stays with the sum and the function that follow it.
+            yield group[:cut]
+            group = group[cut:]
         group.append(each)
         of_group = size_of[each.name] if keeps else None
     yield group
