@@ -50,11 +50,15 @@ class IntegerMixture : public IntegerHead {
 
     template <class T> void begin(const T *parameters, const int64_t *centers) {
         const int64_t size = c.components, channels = image.channels;
-        const int64_t count = static_cast<int64_t>(rows.size()) / lanes;
-        for (int64_t row = 0; row < count; row++)
+        const int64_t count = static_cast<int64_t>(rows.size()) / lanes, all = count * size;
+        // Components of padding get numbers of the next rows where there are some: whole vectors are read faster.
+        for (int64_t row = 0; row < count; row++) {
+            const int64_t width = row * size + lanes <= all ? lanes : size;
+            int64_t *own = rows.data() + row * lanes;
+            const T *from = parameters + row * size;
 #pragma omp simd
-            for (int64_t k = 0; k < size; k++)
-                rows[row * lanes + k] = static_cast<int64_t>(parameters[row * size + k]);
+            for (int64_t k = 0; k < width; k++) own[k] = static_cast<int64_t>(from[k]);
+        }
         if (centers != nullptr)
             for (int64_t k = 0, reference = 0; k < size; k++, reference = (reference + 1) % c.references)
                 for (int64_t channel = 0; channel < channels; channel++)

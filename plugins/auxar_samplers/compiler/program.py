@@ -106,7 +106,7 @@ class Product:
     """
 
     output: Scratch
-    terms: tuple[tuple[Window | Scratch, Tensor], ...]
+    terms: tuple[tuple[Window | Scratch | Table, Tensor], ...]
     """Pairs of an operand and its matrix, of shape (length · channels, outputs), in any memory layout."""
     bias: Tensor
     """The bias, shape (outputs,). It is ignored if `initial` is given, because that table already contains the bias."""
@@ -119,7 +119,7 @@ class Product:
     stride: int = 1
 
     @property
-    def operands(self) -> tuple[Window | Scratch, ...]:
+    def operands(self) -> tuple[Window | Scratch | Table, ...]:
         """The operands without their matrices."""
         return tuple(operand for operand, _ in self.terms)
 

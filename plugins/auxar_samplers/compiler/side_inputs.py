@@ -34,9 +34,10 @@ class SideInputs:
         if key not in self._found or self._found[key][0] != rows:
             value = self._statics[static]
             spread = torch.broadcast_tensors(value, value.new_empty((self._batch, 1, *size)))[0]
-            found = spread[:, :, rows].permute(2, 3, 0, 1).flatten(0, 2)
-            found = concat_elu(found) if activated else found
-            self._found[key] = rows, found.view(-1, self._batch, found.shape[1])
+            found = spread[:, :, rows].permute(2, 3, 0, 1).flatten(0, 1)
+            if activated:
+                found = concat_elu(found.flatten(0, 1)).unflatten(0, (-1, self._batch))
+            self._found[key] = rows, found
         return self._found[key][1]
 
     def total(self, value: Value, rows: slice, size: tuple[int, int]) -> Tensor:

@@ -50,52 +50,45 @@ void gather(const ImageStep &step, const ImageProduct &product, const std::vecto
 struct Block {
     int64_t first, height;
     double *room;
+    const double *zeros;
     double *value(const Operand &operand) const { return room + operand.first_slot * MOST_ROWS; }
 };
 
 // Convolves a block, and adds to its values if the product is `added`.
 void convolve(const ImageStep &step, const ImageProduct &product, Multiplier &multiplier, const Block &block) {
-    const int64_t outputs = product.output.channels, groups = groups_of(outputs);
-    double *const out = block.value(product.output);
-    Sums sums[MOST_ROWS];
-    for (int64_t group = 0; group < groups; group += PANEL) {
-        const int64_t panel = std::min(PANEL, groups - group), column = group * GROUP;
-        const int64_t width = std::min(panel * GROUP, outputs - column);
-        for (int64_t m = 0; m < block.height; m++) {
-            const double *own = out + m * outputs + column;
-            const int64_t x = (block.first + m) % step.width, y = (block.first + m) / step.width % step.height;
-            const double biased = x >= product.first_column && y >= product.first_row;
-            for (int64_t n = 0; n < width; n++)
-                sums[m][n] = biased * product.bias[column + n] + (product.added ? own[n] : 0);
-        }
-        multiplier.multiply(group, panel, sums);
-        for (int64_t m = 0; m < block.height; m++)
-            std::memcpy(out + m * outputs + column, sums[m], width * sizeof(double));
+    Results results{product.output.channels, {}, {}};
+    for (int64_t m = 0; m < block.height; m++) {
+        const int64_t x = (block.first + m) % step.width, y = (block.first + m) / step.width % step.height;
+        const double *bias = x >= product.first_column && y >= product.first_row ? product.bias : block.zeros;
+        double *const own = results.to[m] = block.value(product.output) + m * results.outputs;
+        if (product.added) each(own, results.outputs, [&](int64_t n) { return own[n] + bias[n]; });
+        results.from[m] = product.added ? own : bias;
     }
+    for (int64_t group = 0, groups = groups_of(results.outputs); group < groups; group += PANEL)
+        multiplier.multiply(group, std::min(PANEL, groups - group), results);
 }
 
 // Applies a function to a block. Returns whether all values that are stored in 16 bits are integers of 16 bits.
-bool apply_to(const Instruction &function, const Block &block, double *numbers, int64_t most) {
+bool apply_to(const Instruction &function, const Block &block, double *numbers) {
     const Operand &output = function.output;
-    bool whole = true;
-    for (int64_t m = 0; m < block.height; m++) {
-        double *in[MOST_OPERANDS], *out = block.value(output) + m * output.channels;
-        const int64_t at = (block.first + m) * output.channels;
-        for (int32_t k = 0; k < function.operand_count; k++) {
-            const Operand &operand = function.operands[k];
-            in[k] = block.value(operand) + m * operand.channels;
-            if (operand.kind != TABLE) continue;
-            const int64_t place = (block.first + m) * operand.channels;
-            const int16_t *words = reinterpret_cast<const int16_t *>(operand.base) + place;
-            in[k] = operand.words ? numbers + k * most : reinterpret_cast<double *>(operand.base) + place;
-            if (operand.words) each(in[k], operand.channels, [&](int64_t i) { return double(words[i]); });
-        }
-        apply(function, out, in);
-        if (output.base == nullptr) continue;
-        if (output.words) whole &= to_words(out, output.channels, reinterpret_cast<int16_t *>(output.base) + at);
-        else std::memcpy(reinterpret_cast<double *>(output.base) + at, out, output.channels * sizeof(double));
+    Rows<double> in[MOST_OPERANDS], out{block.value(output), output.channels};
+    for (int32_t k = 0; k < function.operand_count; k++) {
+        const Operand &operand = function.operands[k];
+        const int64_t count = block.height * operand.channels, place = block.first * operand.channels;
+        in[k] = {block.value(operand), operand.channels};
+        if (operand.kind != TABLE) continue;
+        const int16_t *words = reinterpret_cast<const int16_t *>(operand.base) + place;
+        in[k].first = operand.words ? numbers : reinterpret_cast<double *>(operand.base) + place;
+        if (!operand.words) continue;
+        each(numbers, count, [&](int64_t i) { return double(words[i]); });
+        numbers += count;
     }
-    return whole;
+    apply(function, out, in, block.height);
+    const int64_t count = block.height * output.channels, at = block.first * output.channels;
+    if (output.base == nullptr) return true;
+    if (output.words) return to_words(out.first, count, reinterpret_cast<int16_t *>(output.base) + at);
+    std::memcpy(reinterpret_cast<double *>(output.base) + at, out.first, count * sizeof(double));
+    return true;
 }
 
 }  // namespace
@@ -119,18 +112,26 @@ int64_t compute_images(const ImageStep *of, int64_t threads) {
             runs.push_back(runs_of(step.products[k]));
             inputs = std::max(inputs, step.products[k].words->inputs);
         }
+        int64_t read = 0;
+        for (int64_t k = 0; k < step.function_count; k++) {
+            int64_t own = 0;
+            for (int32_t n = 0; n < step.functions[k].operand_count; n++) own += step.functions[k].operands[n].channels;
+            read = std::max(read, own);
+        }
         std::vector<int16_t> gathered(MOST_ROWS * inputs);
-        std::vector<double> room(MOST_ROWS * step.channels), numbers(MOST_OPERANDS * step.channels);
+        std::vector<double> room(MOST_ROWS * step.channels), numbers(MOST_ROWS * read), zeros(step.channels);
         const int64_t end = pixels * (thread + 1) / count;
         for (int64_t first = pixels * thread / count; first < end && whole; first += MOST_ROWS) {
-            const Block block{first, std::min(MOST_ROWS, end - first), room.data()};
+            const Block block{first, std::min(MOST_ROWS, end - first), room.data(), zeros.data()};
+            Inputs given;
             for (int64_t k = 0; k < step.product_count; k++) {
                 gather(step, step.products[k], runs[k], first, block.height, gathered.data());
-                multipliers[k]->begin(block.height, gathered.data());
+                given.set(gathered.data(), step.products[k].words->inputs, block.height);
+                multipliers[k]->begin(block.height, given);
                 convolve(step, step.products[k], *multipliers[k], block);
             }
             for (int64_t k = 0; k < step.function_count; k++)
-                if (!apply_to(step.functions[k], block, numbers.data(), step.channels)) whole = false;
+                if (!apply_to(step.functions[k], block, numbers.data())) whole = false;
         }
     });
     return whole;

@@ -226,70 +226,106 @@ inline Vector dot(Vector sum, Vector a, Vector b) { return _mm256_add_epi32(sum,
 #endif
 
 constexpr int64_t PANEL = 4;  // groups
-typedef double Sums[PANEL * GROUP];
+constexpr int64_t MOST_ROWS = 16, MOST_PARTS = 4;
 
-// Multiplies ROWS rows, which are `words.inputs` apart, with GROUPS groups of columns. Adds to `sums`.
+// The inputs of a product for some rows. Those of a row lie in `count` parts, which have even lengths if there are several.
+struct Inputs {
+    int64_t count;
+    int64_t lengths[MOST_PARTS];
+    const int16_t *rows[MOST_PARTS][MOST_ROWS];
+
+    // Rows of one part, which are `length` apart.
+    void set(const int16_t *first, int64_t length, int64_t height) {
+        count = 1, lengths[0] = length;
+        for (int64_t m = 0; m < height; m++) rows[0][m] = first + m * length;
+    }
+};
+
+// The results of a product for some rows: to[row] = from[row] + product.
+struct Results {
+    int64_t outputs;
+    const double *from[MOST_ROWS];
+    double *to[MOST_ROWS];
+};
+
+// Multiplies ROWS rows from `row` on with GROUPS groups of columns.
 template <int ROWS, int GROUPS>
-void multiply_vectors(const int16_t *rows, const Words &words, int64_t group, Sums *sums, int64_t column) {
+void multiply_vectors(const Inputs &inputs, int64_t row, const Words &words, int64_t group, const Results &results) {
     constexpr int OF_GROUP = GROUP / LANES_OF_WORDS, ALL = GROUPS * OF_GROUP;
     constexpr int64_t size = 2 * GROUP;
-    const int64_t stride = words.inputs / 2 * size;
+    const int64_t stride = words.inputs / 2 * size, column = group * GROUP;
+    const int64_t width = std::min(GROUPS * GROUP, results.outputs - column);
     const int16_t *weights = reinterpret_cast<const int16_t *>(words.weights) + group * stride;
-    for (int64_t first = 0; first < words.inputs; first += words.block) {
-        const int64_t end = std::min(first + words.block, words.inputs);
-        Vector total[ROWS][ALL];
+    const double *const *from = results.from + row;
+    Vector total[ROWS][ALL];
+    const auto clear = [&] {
 #pragma GCC unroll 8
         for (int m = 0; m < ROWS; m++)
 #pragma GCC unroll 8
             for (int n = 0; n < ALL; n++) total[m][n] = repeated(0);
-        for (int64_t k = first; k < end; k += 2, weights += size) {
+    };
+    clear();
+    for (int64_t part = 0; part < inputs.count; part++) {
+        const int64_t length = inputs.lengths[part];
+        const int16_t *in[ROWS];
 #pragma GCC unroll 8
-            for (int n = 0; n < ALL; n++) {
-                const Vector weight = load(weights + n / OF_GROUP * stride + n % OF_GROUP * 2 * LANES_OF_WORDS);
+        for (int m = 0; m < ROWS; m++) in[m] = inputs.rows[part][row + m];
+        for (int64_t first = 0; first < length; first += words.block) {
+            const int64_t end = std::min(first + words.block, length);
+            for (int64_t k = first; k < end; k += 2, weights += size) {
 #pragma GCC unroll 8
-                for (int m = 0; m < ROWS; m++) {
-                    int32_t pair;
-                    std::memcpy(&pair, rows + m * words.inputs + k, sizeof pair);
-                    total[m][n] = dot(total[m][n], repeated(pair), weight);
+                for (int n = 0; n < ALL; n++) {
+                    const Vector weight = load(weights + n / OF_GROUP * stride + n % OF_GROUP * 2 * LANES_OF_WORDS);
+#pragma GCC unroll 8
+                    for (int m = 0; m < ROWS; m++) {
+                        int32_t pair;
+                        std::memcpy(&pair, in[m] + k, sizeof pair);
+                        total[m][n] = dot(total[m][n], repeated(pair), weight);
+                    }
                 }
             }
-        }
-        alignas(64) int32_t found[ROWS][GROUPS * GROUP];
+            // Several parts are not longer than a block together.
+            if (end == length && part + 1 < inputs.count) continue;
+            alignas(64) int32_t found[ROWS][GROUPS * GROUP];
 #pragma GCC unroll 8
-        for (int m = 0; m < ROWS; m++)
+            for (int m = 0; m < ROWS; m++)
 #pragma GCC unroll 8
-            for (int n = 0; n < ALL; n++) store(found[m] + n * LANES_OF_WORDS, total[m][n]);
-        for (int m = 0; m < ROWS; m++)
+                for (int n = 0; n < ALL; n++) store(found[m] + n * LANES_OF_WORDS, total[m][n]);
+            for (int m = 0; m < ROWS; m++) {
+                const double *before = from[m] + column;
+                double *out = results.to[row + m] + column;
 #pragma omp simd
-            for (int64_t k = 0; k < GROUPS * GROUP; k++) sums[m][column + k] += found[m][k];
+                for (int64_t k = 0; k < width; k++) out[k] = before[k] + found[m][k];
+            }
+            from = results.to + row;
+            clear();
+        }
     }
 }
 
 template <int ROWS, int GROUPS>
-void multiply_rows(int64_t rows, const int16_t *values, const Words &words, int64_t group, Sums *sums, int64_t column) {
+void multiply_rows(int64_t rows, const Inputs &inputs, int64_t row, const Words &words, int64_t group,
+                   const Results &results) {
     if constexpr (ROWS > 0) {
-        if (rows == ROWS) multiply_vectors<ROWS, GROUPS>(values, words, group, sums, column);
-        else multiply_rows<ROWS - 1, GROUPS>(rows, values, words, group, sums, column);
+        if (rows == ROWS) multiply_vectors<ROWS, GROUPS>(inputs, row, words, group, results);
+        else multiply_rows<ROWS - 1, GROUPS>(rows, inputs, row, words, group, results);
     }
 }
 
 // Multiplies up to VECTOR_ROWS rows with `count` groups. With few rows, several groups at once keep the processor from
 // waiting for the last sum.
-inline void multiply_panel(int64_t rows, const int16_t *values, const Words &words, int64_t group, int64_t count,
-                           Sums *sums) {
+inline void multiply_panel(int64_t rows, const Inputs &inputs, int64_t row, const Words &words, int64_t group,
+                           int64_t count, const Results &results) {
     constexpr int MOST = VECTOR_ROWS, FEW = MOST / 2;
-    int64_t n = 0;
-    for (; rows <= FEW && n + 4 <= count; n += 4)
-        multiply_rows<FEW, 4>(rows, values, words, group + n, sums, n * GROUP);
-    for (; n + 2 <= count; n += 2) multiply_rows<MOST, 2>(rows, values, words, group + n, sums, n * GROUP);
-    for (; n < count; n++) multiply_rows<MOST, 1>(rows, values, words, group + n, sums, n * GROUP);
+    const int64_t end = group + count;
+    // The sums of three groups fit into the registers of processors with AVX-512 alone.
+    if (LANES_OF_WORDS == GROUP && rows > FEW && count == 3)
+        return multiply_rows<MOST, 3>(rows, inputs, row, words, group, results);
+    for (; rows <= FEW && group + 4 <= end; group += 4)
+        multiply_rows<FEW, 4>(rows, inputs, row, words, group, results);
+    for (; group + 2 <= end; group += 2) multiply_rows<MOST, 2>(rows, inputs, row, words, group, results);
+    for (; group < end; group++) multiply_rows<MOST, 1>(rows, inputs, row, words, group, results);
 }
-
-#endif
-
-#if defined(AUXAR_WORDS)
-
-constexpr int64_t MOST_ROWS = 16;
 
 // Multiplies blocks of rows with panels of groups of columns: by tiles if there are enough rows, otherwise by vectors.
 class Multiplier {
@@ -311,44 +347,47 @@ class Multiplier {
     Multiplier &operator=(const Multiplier &) = delete;
 
     // Begins a block of up to MOST_ROWS rows.
-    void begin(int64_t rows, const int16_t *values) {
-        height = rows, block = values;
+    void begin(int64_t rows, const Inputs &inputs) {
+        height = rows, block = &inputs;
 #if defined(AUXAR_AMX)
         if (!tiles) return;
         if (configured != rows) configure_tiles(rows);
         configured = rows;
-        for (int64_t k = 0; k < rows * words.inputs; k++) {
-            pieces[k] = static_cast<uint8_t>(values[k]);
-            pieces[MOST_ROWS * words.inputs + k] = static_cast<uint8_t>((values[k] + 32768) >> 8);
+        for (int64_t m = 0; m < rows; m++) {
+            uint8_t *lower = pieces.data() + m * words.inputs, *higher = lower + MOST_ROWS * words.inputs;
+            for (int64_t part = 0; part < inputs.count; lower += inputs.lengths[part], higher += inputs.lengths[part++])
+                for (int64_t k = 0; k < inputs.lengths[part]; k++) {
+                    const int16_t value = inputs.rows[part][m][k];
+                    lower[k] = static_cast<uint8_t>(value);
+                    higher[k] = static_cast<uint8_t>((value + 32768) >> 8);
+                }
         }
 #endif
     }
 
-    // Adds the products of the block with up to PANEL groups to `sums`.
-    void multiply(int64_t group, int64_t count, Sums *sums) {
+    // Computes the products of the block with up to PANEL groups.
+    void multiply(int64_t group, int64_t count, const Results &results) {
 #if defined(AUXAR_AMX)
-        for (int64_t n = 0; tiles && n < count; n++) {
-            const int8_t *weights = words.pieces + 2 * (group + n) * words.inputs * GROUP;
+        for (int64_t n = group; tiles && n < group + count; n++) {
+            const int8_t *weights = words.pieces + 2 * n * words.inputs * GROUP;
             multiply_tiles(pieces.data(), pieces.data() + MOST_ROWS * words.inputs, words.inputs, weights, found);
+            const int64_t column = n * GROUP, width = std::min(GROUP, results.outputs - column);
             for (int64_t m = 0; m < height; m++)
-                for (int64_t k = 0; k < GROUP; k++)
-                    sums[m][n * GROUP + k] += 65536.0 * found.high[m][k] + 256.0 * found.middle[m][k] +
-                                              256.0 * found.other[m][k] + found.low[m][k] -
-                                              words.offsets[(group + n) * GROUP + k];
+                for (int64_t k = 0; k < width; k++)
+                    results.to[m][column + k] = results.from[m][column + k] + 65536.0 * found.high[m][k] +
+                                                256.0 * found.middle[m][k] + 256.0 * found.other[m][k] +
+                                                found.low[m][k] - words.offsets[column + k];
         }
         if (tiles) return;
 #endif
-        for (int64_t m = 0; m < height; m += VECTOR_ROWS) {
-            const int64_t rows = std::min(VECTOR_ROWS, height - m);
-            const int16_t *values = block + m * words.inputs;
-            multiply_panel(rows, values, words, group, count, sums + m);
-        }
+        for (int64_t m = 0; m < height; m += VECTOR_ROWS)
+            multiply_panel(std::min(VECTOR_ROWS, height - m), *block, m, words, group, count, results);
     }
 
   private:
     const Words &words;
     int64_t height = 0;
-    const int16_t *block = nullptr;
+    const Inputs *block = nullptr;
 #if defined(AUXAR_AMX)
     bool tiles = false;
     int64_t configured = 0;  // the number of rows for which the tiles are configured

@@ -8,9 +8,9 @@
 #include <cstring>
 
 #include "functions.h"
+#include "rows.h"
 #include "structures.h"
 
-enum OperandKind : int32_t { RING, SCRATCH, TABLE, NUMBER };
 enum Function : int32_t {
     COPY, CONCAT, CONCAT_ELU, GATE, ELU, RELU, SILU, SIGMOID, TANH, NEG, ADD, SUB, MUL,
     REQUANTIZE, INTEGER_SUM, INTEGER_PRODUCT, INTEGER_ELU, INTEGER_CONCAT_ELU, INTEGER_SIGMOID, INTEGER_TANH,
@@ -75,18 +75,24 @@ struct Limited {
     }
 };
 
-// Applies a function of integers. All numbers that occur are integers below 2^53, or such integers times a power of two,
-// so double arithmetic is exact. Inside of a larger function, its loops would be vectorized less well.
-__attribute__((noinline)) void apply_to_integers(const Instruction &instruction, double *out, double *const *in) {
-    const int64_t count = instruction.output.channels;
+// Applies a function of integers to `rows` rows. All numbers that occur are integers below 2^53, or such integers times a
+// power of two, so double arithmetic is exact. Inside of a larger function, its loops would be vectorized less well.
+__attribute__((noinline)) void apply_to_integers(const Instruction &instruction, Rows<double> out,
+                                                 const Rows<double> *in, int64_t rows) {
+    const int64_t count = instruction.output.channels, width = count / 2;
     const Constants &constants = *instruction.constants;
-    const double *a = in[0], *b = in[1];
+    const Operand *operands = instruction.operands;
     const Table table(constants);
     const Limited limited(constants);
+    const auto each_row = [&](auto function) {
+        for (int64_t row = 0; row < rows; row++) function(out[row], in[0][row], in[1][row]);
+    };
     switch (instruction.function) {
         case REQUANTIZE: {
             const double *multiplier = constants.multiplier;
-            each(out, count, [&](int64_t i) { return limited(a[i] * multiplier[i]); });
+            each_row([&](double *to, const double *a, const double *) {
+                each(to, count, [&](int64_t i) { return limited(a[i] * multiplier[i]); });
+            });
             break;
         }
         case INTEGER_SUM: {
@@ -94,67 +100,76 @@ __attribute__((noinline)) void apply_to_integers(const Instruction &instruction,
             if (instruction.operand_count <= 2) {
                 Operand none{};
                 none.kind = NUMBER;
-                const Operand &left = instruction.operands[0];
-                const Operand &right = instruction.operand_count == 2 ? instruction.operands[1] : none;
+                const Operand &right = instruction.operand_count == 2 ? operands[1] : none;
                 const double first = constants.weights[0], second = &right == &none ? 0 : constants.weights[1];
-                combine(out, count, a, left, b, right,
-                        [&](double x, double y) { return limited(x * first + y * second + constant); });
+                each_row([&](double *to, const double *a, const double *b) {
+                    combine(to, count, a, operands[0], b, right,
+                            [&](double x, double y) { return limited(x * first + y * second + constant); });
+                });
                 break;
             }
-            for (int64_t i = 0; i < count; i++) {
-                double total = constant;
-                for (int32_t k = 0; k < instruction.operand_count; k++)
-                    total += in[k][instruction.operands[k].channels == 1 ? 0 : i] * constants.weights[k];
-                out[i] = limited(total);
-            }
+            for (int64_t row = 0; row < rows; row++)
+                for (int64_t i = 0; i < count; i++) {
+                    double total = constant;
+                    for (int32_t k = 0; k < instruction.operand_count; k++)
+                        total += in[k][row][operands[k].channels == 1 ? 0 : i] * constants.weights[k];
+                    out[row][i] = limited(total);
+                }
             break;
         }
         case INTEGER_PRODUCT:
-            combine(out, count, a, instruction.operands[0], b, instruction.operands[1],
-                    [&](double x, double y) { return limited(x * y); });
+            each_row([&](double *to, const double *a, const double *b) {
+                combine(to, count, a, operands[0], b, operands[1], [&](double x, double y) { return limited(x * y); });
+            });
             break;
         case INTEGER_ELU:
-            each(out, count, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - table(-a[i]); });
+            each_row([&](double *to, const double *a, const double *) {
+                each(to, count, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - table(-a[i]); });
+            });
             break;
-        case INTEGER_CONCAT_ELU: {
-            const int64_t width = count / 2;
-            each(out, width, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - table(-a[i]); });
-            each(out + width, width, [&](int64_t i) { return (a[i] < 0 ? -a[i] : 0) - table(a[i]); });
+        case INTEGER_CONCAT_ELU:
+            each_row([&](double *to, const double *a, const double *) {
+                each(to, width, [&](int64_t i) { return (a[i] > 0 ? a[i] : 0) - table(-a[i]); });
+                each(to + width, width, [&](int64_t i) { return (a[i] < 0 ? -a[i] : 0) - table(a[i]); });
+            });
             break;
-        }
-        case INTEGER_SIGMOID: each(out, count, [&](int64_t i) { return table.sigmoid(a[i]); }); break;
+        case INTEGER_SIGMOID:
+            each_row([&](double *to, const double *a, const double *) {
+                each(to, count, [&](int64_t i) { return table.sigmoid(a[i]); });
+            });
+            break;
         case INTEGER_TANH:
-            each(out, count, [&](int64_t i) {
-                const double found = table(std::fabs(a[i]));
-                return a[i] < 0 ? -found : found;
+            each_row([&](double *to, const double *a, const double *) {
+                each(to, count, [&](int64_t i) {
+                    const double found = table(std::fabs(a[i]));
+                    return a[i] < 0 ? -found : found;
+                });
             });
             break;
         case INTEGER_GATE:
-            each(out, count, [&](int64_t i) { return limited(a[i] * table.sigmoid(a[count + i])); });
+            each_row([&](double *to, const double *a, const double *) {
+                each(to, count, [&](int64_t i) { return limited(a[i] * table.sigmoid(a[count + i])); });
+            });
             break;
     }
 }
 
-void apply_to_integers(const Instruction &, float *, float *const *) {}  // Python gives integers as doubles only.
+void apply_to_integers(const Instruction &, Rows<float>, const Rows<float> *, int64_t) {}  // Integers are doubles.
 
-template <class T> void apply(const Instruction &instruction, T *out, T *const *in) {
+template <class T> void apply_to_row(const Instruction &instruction, T *out, const Rows<T> *in, int64_t row) {
     const int64_t count = instruction.output.channels;
     const Operand *operands = instruction.operands;
-    const T *a = in[0], *b = in[1];
-    if (instruction.constants != nullptr) {
-        apply_to_integers(instruction, out, in);
-        return;
-    }
+    const T *a = in[0][row], *b = in[1][row];
     switch (instruction.function) {
         case COPY: std::memcpy(out, a, count * sizeof(T)); break;
         case CONCAT:
             for (int32_t k = 0; k < instruction.operand_count; out += operands[k++].channels)
-                std::memcpy(out, in[k], operands[k].channels * sizeof(T));
+                std::memcpy(out, in[k][row], operands[k].channels * sizeof(T));
             break;
         case CONCAT_ELU:
             for (int32_t k = 0; k < instruction.operand_count; k++) {
                 const int64_t width = operands[k].channels;
-                const T *x = in[k];
+                const T *x = in[k][row];
                 each(out, width, [&](int64_t i) { return elu(x[i]); });
                 each(out + width, width, [&](int64_t i) { return elu(-x[i]); });
                 out += 2 * width;
@@ -171,6 +186,12 @@ template <class T> void apply(const Instruction &instruction, T *out, T *const *
         case SUB: combine(out, count, a, operands[0], b, operands[1], [](T x, T y) { return x - y; }); break;
         case MUL: combine(out, count, a, operands[0], b, operands[1], [](T x, T y) { return x * y; }); break;
     }
+}
+
+// Applies a function to rows. `in` has MOST_OPERANDS operands, of which some may be unused.
+template <class T> void apply(const Instruction &instruction, Rows<T> out, const Rows<T> *in, int64_t rows) {
+    if (instruction.constants != nullptr) return apply_to_integers(instruction, out, in, rows);
+    for (int64_t row = 0; row < rows; row++) apply_to_row(instruction, out[row], in, row);
 }
 
 }  // namespace

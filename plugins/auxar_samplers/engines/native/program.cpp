@@ -1,8 +1,7 @@
-// Runs all steps of a sampler's program: matrix products with few rows, pointwise functions, and the drawing of pixels.
+// Runs all steps of a sampler's program: matrix products, pointwise functions, and the drawing of pixels.
 //
-// A product has one row for each slot and image. These are too few rows for a general matrix library to be fast, and a
-// step has so many products that the calls would take most of the time. Weights are packed once into panels of columns.
-// A product computes only the rows of slots inside the image. All threads run the same lists of instructions and wait
+// With several images for each thread, a thread computes images of its own, and a few rows at a time through as many
+// instructions as possible. Otherwise, all threads run the same lists of instructions, divide the work of each, and wait
 // for each other at barriers where an instruction reads results of other threads.
 
 #include <algorithm>
@@ -13,321 +12,245 @@
 
 #include "integer_products.h"
 #include "pointwise.h"
+#include "products.h"
+#include "rows.h"
 #include "structures.h"
 #include "team.h"
-
-// The TILE_ROWS × PANEL_VECTORS sums of a tile fit into the vector registers, together with the weights and the value
-// that are being multiplied.
-#if defined(__AVX512F__)
-constexpr int VECTOR_BYTES = 64, TILE_ROWS = 9, PANEL_VECTORS = 3;
-#else
-constexpr int VECTOR_BYTES = 32, TILE_ROWS = 4, PANEL_VECTORS = 3;
-#endif
 
 // With fewer pixels for each thread, waiting for the threads costs more time than they save.
 constexpr int64_t PIXELS_PER_THREAD = 8;
 
 enum InstructionKind : int32_t { POINTWISE, PRODUCT, KEEP };
 // The names of the enumerators of kinds, operands and functions, in the same order. Python looks up their values by these names.
-const char *const NAMES[] = {"pointwise product keep", "ring scratch table number",
+const char *const NAMES[] = {"pointwise product keep", "ring scratch local table number",
                              "copy integer_concat concat_elu gate elu relu silu sigmoid tanh neg add sub mul "
                              "requantize integer_sum integer_product integer_elu integer_concat_elu integer_sigmoid "
                              "integer_tanh integer_gate"};
 
 namespace {
 
-int64_t modulo(int64_t value, int64_t divisor) {
-    const int64_t rest = value % divisor;
-    return rest < 0 ? rest + divisor : rest;
-}
-
-template <class T>
-T *locate(const Operand &operand, const int64_t *positions, const int64_t *places, int64_t row, int64_t batch) {
-    T *base = reinterpret_cast<T *>(operand.base);
-    const int64_t slot = row / batch, image = row % batch;
-    if (operand.kind == TABLE) return base + places[slot] * operand.row_stride + image * operand.channels;
-    if (operand.kind == NUMBER) return nullptr;
-    base += ((operand.first_slot + slot * operand.slot_stride) * batch + image) * operand.row_stride;
-    if (operand.kind == SCRATCH) return base;
-    return base + modulo(positions[operand.clock] - operand.delay, operand.capacity) * operand.channels;
-}
-
-constexpr int64_t ROWS_AT_ONCE = 8;
-
-// Computes the rows from `begin` to `end`. Values of a ring with two copies are written to both, so that no window wraps
-// around. The values of the ring's last `wrapped` slots are also copied before its first slot.
-template <class T, class Output>
-void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t begin,
-               int64_t end) {
+// Computes the rows of a run, at most ROWS_AT_ONCE. Values of a ring with two copies are written to both, so that no
+// window wraps around. The values of the ring's last `wrapped` slots are also copied before its first slot.
+template <class T, class Output> void pointwise(const Instruction &instruction, const Step &step, const Run &run) {
     static thread_local std::vector<T> numbers;  // values of 16 bits as floating-point numbers
-    const Clock &clock = program.clocks[instruction.clock];
-    const int64_t at = (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
     const Operand &output = instruction.output;
+    const Rows<Output> out = step.locate<Output>(output, nullptr, run);
     const size_t bytes = output.channels * sizeof(Output);
-    int64_t most = output.channels;
-    for (int32_t k = 0; k < instruction.operand_count; k++) most = std::max(most, instruction.operands[k].channels);
-    bool words = output.words;
-    for (int32_t k = 0; k < instruction.operand_count; k++) words |= instruction.operands[k].words != 0;
-    const size_t room = most * (MOST_OPERANDS + 1);
-    if (words && numbers.size() < room) numbers.resize(room);
-    for (int64_t row = begin; row < end; row++) {
-        const int64_t slot = row / program.batch;
-        Output *out = locate<Output>(output, positions, nullptr, row, program.batch);
-        if (clock.valid[at + slot]) {
-            T *in[MOST_OPERANDS];
-            for (int32_t k = 0; k < instruction.operand_count; k++) {
-                const Operand &operand = instruction.operands[k];
-                if (!operand.words) {
-                    in[k] = locate<T>(operand, positions, clock.places + at, row, program.batch);
-                    continue;
-                }
-                const int16_t *words = locate<int16_t>(operand, positions, clock.places + at, row, program.batch);
-                in[k] = numbers.data() + k * most;
-                each(in[k], operand.channels, [&](int64_t i) { return T(words[i]); });
+    if (step.valid(instruction)[run.slot]) {
+        Rows<T> in[MOST_OPERANDS];
+        int64_t room = std::is_same_v<T, Output> ? 0 : output.channels;
+        for (int32_t k = 0; k < instruction.operand_count; k++)
+            room += instruction.operands[k].words ? instruction.operands[k].channels : 0;
+        if (numbers.size() < static_cast<size_t>(room * ROWS_AT_ONCE)) numbers.resize(room * ROWS_AT_ONCE);
+        T *next = numbers.data();
+        for (int32_t k = 0; k < instruction.operand_count; k++) {
+            const Operand &operand = instruction.operands[k];
+            if (!operand.words) {
+                in[k] = step.locate<T>(operand, step.places(instruction), run);
+                continue;
             }
-            if constexpr (std::is_same_v<T, Output>) {
-                apply(instruction, out, in);
-            } else {
-                T *found = numbers.data() + MOST_OPERANDS * most;
-                apply(instruction, found, in);
-                to_words(found, output.channels, out);  // All are integers, and their limit has 16 bits.
+            const Rows<int16_t> words = step.locate<int16_t>(operand, step.places(instruction), run);
+            in[k] = {next, operand.channels};
+            for (int64_t row = 0; row < run.count; row++, next += operand.channels) {
+                const int16_t *own = words[row];
+                each(next, operand.channels, [&](int64_t i) { return T(own[i]); });
             }
+        }
+        if constexpr (std::is_same_v<T, Output>) {
+            apply(instruction, out, in, run.count);
         } else {
-            std::memset(out, 0, bytes);
+            const Rows<T> found{next, output.channels};
+            apply(instruction, found, in, run.count);
+            // All are integers, and their limit has 16 bits.
+            for (int64_t row = 0; row < run.count; row++) to_words(found[row], output.channels, out[row]);
         }
-        if (instruction.mirror) std::memcpy(out + instruction.mirror, out, bytes);
+    } else {
+        for (int64_t row = 0; row < run.count; row++) std::memset(out[row], 0, bytes);
+    }
+    const int64_t slots = step.clock(instruction).slots;
+    for (int64_t row = 0; row < run.count && (instruction.mirror || instruction.wrapped); row++) {
+        if (instruction.mirror) std::memcpy(out[row] + instruction.mirror, out[row], bytes);
         for (int64_t up = 1; up <= instruction.wrapped; up++) {
-            if (modulo(-up, clock.slots) != slot) continue;
-            Output *copy = out - (slot + up) * program.batch * output.row_stride;
-            std::memcpy(copy, out, bytes);
-            if (instruction.mirror) std::memcpy(copy + instruction.mirror, out, bytes);
+            if (modulo(-up, slots) != run.slot) continue;
+            Output *copy = out[row] - (run.slot + up) * step.program.batch * output.row_stride;
+            std::memcpy(copy, out[row], bytes);
+            if (instruction.mirror) std::memcpy(copy + instruction.mirror, out[row], bytes);
         }
     }
 }
 
-template <class T>
-void pointwise(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t begin,
-               int64_t end) {
+template <class T> void pointwise(const Instruction &instruction, const Step &step, const Run &run) {
     if constexpr (std::is_same_v<T, double>)
-        if (instruction.output.words) return pointwise<T, int16_t>(instruction, program, positions, begin, end);
-    pointwise<T, T>(instruction, program, positions, begin, end);
-}
-
-template <class T> struct Tile {
-    const Instruction *instruction;
-    const int64_t *positions, *places;
-    int64_t batch;
-    const int64_t *rows;
-};
-
-template <class T, int LANES, int VECTORS, int ROWS>
-void tile(const Tile<T> &job, const T *__restrict panel, int64_t column, int64_t width) {
-    typedef T Vector __attribute__((vector_size(LANES * sizeof(T))));
-    typedef Vector Unaligned __attribute__((aligned(sizeof(T)), may_alias));
-    const Instruction &instruction = *job.instruction;
-    Vector sums[ROWS][VECTORS];
-    const Unaligned *bias = reinterpret_cast<const Unaligned *>(reinterpret_cast<const T *>(instruction.bias) + column);
-    for (int m = 0; m < ROWS; m++) {
-        for (int n = 0; n < VECTORS; n++) sums[m][n] = bias[n];
-        if (instruction.initial == nullptr) continue;
-        const T *row = locate<T>(*instruction.initial, job.positions, job.places, job.rows[m], job.batch) + column;
-        T padded[VECTORS * LANES] = {};
-        std::memcpy(padded, row, width * sizeof(T));
-        for (int n = 0; n < VECTORS; n++) sums[m][n] += *reinterpret_cast<const Unaligned *>(padded + n * LANES);
-    }
-    for (int32_t k = 0; k < instruction.operand_count; k++) {
-        const Operand &operand = instruction.operands[k];
-        const T *in[ROWS];
-        for (int m = 0; m < ROWS; m++) in[m] = locate<T>(operand, job.positions, job.places, job.rows[m], job.batch);
-        const int64_t count = operand.length * operand.channels;
-        for (int64_t i = 0; i < count; i++) {
-            Vector weights[VECTORS];
-#pragma GCC unroll 4
-            for (int n = 0; n < VECTORS; n++) weights[n] = *reinterpret_cast<const Unaligned *>(panel + n * LANES);
-            panel += VECTORS * LANES;
-#pragma GCC unroll 16
-            for (int m = 0; m < ROWS; m++) {
-                const Vector value = in[m][i] - Vector{};
-#pragma GCC unroll 4
-                for (int n = 0; n < VECTORS; n++) sums[m][n] += value * weights[n];
-            }
-        }
-    }
-    for (int m = 0; m < ROWS; m++) {
-        T *out = locate<T>(instruction.output, job.positions, nullptr, job.rows[m], job.batch) + column;
-        T padded[VECTORS * LANES];
-        for (int n = 0; n < VECTORS; n++) *reinterpret_cast<Unaligned *>(padded + n * LANES) = sums[m][n];
-        std::memcpy(out, padded, width * sizeof(T));
-    }
-}
-
-template <class T, int LANES, int VECTORS, int ROWS>
-void tile_of(int64_t rows, const Tile<T> &job, const T *panel, int64_t column, int64_t width) {
-    if constexpr (ROWS > 0) {
-        if (rows == ROWS) tile<T, LANES, VECTORS, ROWS>(job, panel, column, width);
-        else tile_of<T, LANES, VECTORS, ROWS - 1>(rows, job, panel, column, width);
-    }
-}
-
-// The width of the last panel with padding: as few whole vectors as possible, or half or a quarter of a vector. All
-// other panels are PANEL_VECTORS vectors wide.
-template <class T> int64_t padded_width(int64_t width) {
-    constexpr int64_t lanes = VECTOR_BYTES / sizeof(T);
-    if (width <= lanes / 4) return lanes / 4;
-    if (width <= lanes / 2) return lanes / 2;
-    return (width + lanes - 1) / lanes * lanes;
-}
-
-template <class T> void panel_product(int64_t rows, const Tile<T> &job, const T *panel, int64_t column, int64_t width) {
-    constexpr int LANES = VECTOR_BYTES / sizeof(T);
-    switch (padded_width<T>(width) * 4 / LANES) {
-        case 1: tile_of<T, LANES / 4, 1, TILE_ROWS>(rows, job, panel, column, width); break;
-        case 2: tile_of<T, LANES / 2, 1, TILE_ROWS>(rows, job, panel, column, width); break;
-        case 4: tile_of<T, LANES, 1, TILE_ROWS>(rows, job, panel, column, width); break;
-        case 8: tile_of<T, LANES, 2, TILE_ROWS>(rows, job, panel, column, width); break;
-        default: tile_of<T, LANES, 3, TILE_ROWS>(rows, job, panel, column, width); break;
-    }
-}
-
-template <class T> constexpr int64_t panel_width() { return PANEL_VECTORS * (VECTOR_BYTES / sizeof(T)); }
-
-// Computes one thread's share of a product. The work is divided into pairs of a panel and a block of rows. The narrow
-// last panel is processed in the middle of the order, to make the shares more equal.
-template <class T>
-void product(const Instruction &instruction, const Program &program, const int64_t *positions, const int64_t *rows,
-             int64_t row_count, int64_t thread, int64_t threads) {
-    const Clock &clock = program.clocks[instruction.clock];
-    const int64_t *places =
-        clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
-    const int64_t outputs = instruction.output.channels, full = panel_width<T>();
-    const int64_t panels = (outputs + full - 1) / full, blocks = (row_count + TILE_ROWS - 1) / TILE_ROWS;
-    int64_t inputs = 0;
-    for (int32_t k = 0; k < instruction.operand_count; k++)
-        inputs += instruction.operands[k].length * instruction.operands[k].channels;
-    const int64_t last = padded_width<T>(outputs - (panels - 1) * full);
-    const int64_t total = ((panels - 1) * full + last) * row_count;
-    const int64_t from = total * thread / threads, to = total * (thread + 1) / threads;
-    int64_t done = 0;
-    for (int64_t order = 0; order < panels; order++) {
-        // With two threads, their shares meet in the middle of the order. The blocks of the narrow panel are the
-        // smallest units of work, so dividing them makes the shares most equal.
-        const int64_t middle = (panels - 1) / 2;
-        const int64_t number = order < middle ? order : order == middle ? panels - 1 : order - 1;
-        const int64_t column = number * full, width = outputs - column < full ? outputs - column : full;
-        const int64_t cost = number == panels - 1 ? last : full;
-        const T *panel = reinterpret_cast<const T *>(instruction.panels) + column * inputs;
-        for (int64_t block = 0; block < blocks; block++) {
-            const int64_t begin = row_count * block / blocks, end = row_count * (block + 1) / blocks;
-            const int64_t work = cost * (end - begin), center = done + work / 2;
-            done += work;
-            if (center < from || center >= to) continue;
-            const Tile<T> job{&instruction, positions, places, program.batch, rows + begin};
-            panel_product<T>(end - begin, job, panel, column, width);
-        }
-    }
+        if (instruction.output.words) return pointwise<T, int16_t>(instruction, step, run);
+    pointwise<T, T>(instruction, step, run);
 }
 
 #if defined(AUXAR_WORDS)
 
-// Converts one thread's share of the rows of a product of integers to 16 bits.
-void rows_to_words(const Instruction &instruction, const Program &program, const int64_t *positions,
-                   const int64_t *rows, int64_t row_count, int64_t thread, int64_t threads) {
-    const Clock &clock = program.clocks[instruction.clock];
-    const int64_t *places =
-        clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
-    const int64_t end = row_count * (thread + 1) / threads;
-    for (int64_t row = row_count * thread / threads; row < end; row++) {
-        int16_t *out = program.words + row * instruction.words->inputs;
-        for (int32_t k = 0; k < instruction.operand_count; k++) {
+// Whether a product of integers may have values of more than 16 bits.
+bool may_be_wide(const Instruction &instruction, const Program &program) {
+    if (__atomic_load_n(program.not_words, __ATOMIC_RELAXED) == 0) return false;
+    return std::any_of(instruction.operands, instruction.operands + instruction.operand_count,
+                       [](const Operand &operand) { return !operand.words; });
+}
+
+// Copies the inputs of a product of integers in one row, as 16 bits. Notes if a value has more.
+void copy_inputs(const Instruction &instruction, const Step &step, const int64_t *places, const Row &row, int16_t *out) {
+    for (int32_t k = 0; k < instruction.operand_count; k++) {
+        const Operand &operand = instruction.operands[k];
+        const int64_t count = operand.length * operand.channels;
+        if (operand.words) {
+            std::memcpy(out, step.locate<int16_t>(operand, places, row.slot, row.image), count * sizeof(int16_t));
+        } else {
+            const double *in = step.locate<double>(operand, places, row.slot, row.image);
+            if (!to_words(in, count, out)) __atomic_store_n(step.program.not_words, int64_t{1}, __ATOMIC_RELAXED);
+        }
+        out += count;
+    }
+}
+
+// Finds where the results of a product of integers begin and are stored.
+void find_results(const Instruction &instruction, const Step &step, const Row *rows, int64_t count, Results &results) {
+    const int64_t *places = step.places(instruction);
+    results.outputs = instruction.output.channels;
+    for (int64_t m = 0; m < count; m++) {
+        const auto [slot, image] = rows[m];
+        results.from[m] = instruction.initial == nullptr
+                              ? reinterpret_cast<const double *>(instruction.bias)
+                              : step.locate<double>(*instruction.initial, places, slot, image);
+        results.to[m] = step.locate<double>(instruction.output, nullptr, slot, image);
+    }
+}
+
+// Computes a product of integers of which some may have more than 16 bits, more slowly.
+void product_of_wide(const Instruction &instruction, const Step &step, const Row *rows, int64_t count) {
+    const int64_t *places = step.places(instruction), outputs = instruction.output.channels;
+    const int16_t *const weights = reinterpret_cast<const int16_t *>(instruction.words->weights);
+    for (int64_t m = 0; m < count; m++) {
+        Results results;
+        find_results(instruction, step, rows + m, 1, results);
+        double *const out = results.to[0];
+        std::copy_n(results.from[0], outputs, out);
+        for (int64_t k = 0, at = 0; k < instruction.operand_count; k++) {
             const Operand &operand = instruction.operands[k];
-            const int64_t count = operand.length * operand.channels, following = rows[std::min(row + 1, end - 1)];
-            // Rows are far apart, so the processor does not foresee that the next one will be read.
-            if (operand.words) {
-                const int16_t *next = locate<int16_t>(operand, positions, places, following, program.batch);
-                for (int64_t at = 0; at < count; at += 32) __builtin_prefetch(next + at);
-                const int16_t *in = locate<int16_t>(operand, positions, places, rows[row], program.batch);
-                std::memcpy(out, in, count * sizeof(int16_t));
-            } else {
-                const double *next = locate<double>(operand, positions, places, following, program.batch);
-                for (int64_t at = 0; at < count; at += 8) __builtin_prefetch(next + at);
-                const double *in = locate<double>(operand, positions, places, rows[row], program.batch);
-                if (!to_words(in, count, out)) __atomic_store_n(program.not_words, int64_t{1}, __ATOMIC_RELAXED);
+            const int16_t *words = step.locate<int16_t>(operand, places, rows[m].slot, rows[m].image);
+            const double *wide = step.locate<double>(operand, places, rows[m].slot, rows[m].image);
+            for (int64_t i = 0; i < operand.length * operand.channels; i++, at++) {
+                const double value = operand.words ? words[i] : wide[i];
+                for (int64_t n = 0; n < outputs; n++)
+                    out[n] += value * weights[(n / GROUP * instruction.words->inputs / 2 + at / 2) * 2 * GROUP +
+                                              n % GROUP * 2 + at % 2];
             }
-            out += count;
         }
     }
 }
 
-// Computes one thread's share of a product of integers from its rows of 16 bits. The result is that of `product`.
-void product_of_words(const Instruction &instruction, const Program &program, const int64_t *positions,
-                      const int64_t *rows, int64_t row_count, int64_t thread, int64_t threads) {
-    const Clock &clock = program.clocks[instruction.clock];
-    const int64_t *places =
-        clock.places + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
-    const int64_t outputs = instruction.output.channels, groups = groups_of(outputs);
+// Computes one thread's share of a product of integers from its rows of 16 bits.
+void product_of_words(const Instruction &instruction, const Step &step, const Row *rows, int64_t row_count,
+                      int64_t thread, int64_t threads) {
+    const int64_t groups = groups_of(instruction.output.channels), length = instruction.words->inputs;
     const int64_t blocks = (row_count + MOST_ROWS - 1) / MOST_ROWS;
     const int64_t from = groups * row_count * thread / threads, to = groups * row_count * (thread + 1) / threads;
     Multiplier multiplier(*instruction.words, row_count);
     int64_t done = 0;
-    Sums sums[MOST_ROWS];
     for (int64_t block = 0; block < blocks; block++) {
         const int64_t begin = row_count * block / blocks, height = row_count * (block + 1) / blocks - begin;
+        Inputs inputs;
+        Results results;
         bool begun = false;
         for (int64_t first = 0; first < groups; first += PANEL) {
-            const int64_t count = std::min(PANEL, groups - first), column = first * GROUP;
-            const int64_t work = count * height, center = done + work / 2;
+            const int64_t count = std::min(PANEL, groups - first), work = count * height, center = done + work / 2;
             done += work;
             if (center < from || center >= to) continue;
-            if (!begun) multiplier.begin(height, program.words + begin * instruction.words->inputs);
-            begun = true;
-            const size_t bytes = std::min(count * GROUP, outputs - column) * sizeof(double);
-            const double *bias = reinterpret_cast<const double *>(instruction.bias);
-            for (int64_t m = 0; m < height; m++) {
-                if (instruction.initial != nullptr)
-                    bias = locate<double>(*instruction.initial, positions, places, rows[begin + m], program.batch);
-                std::memcpy(sums[m], bias + column, bytes);
+            if (!begun) {
+                inputs.set(step.program.words + begin * length, length, height);
+                multiplier.begin(height, inputs);
+                find_results(instruction, step, rows + begin, height, results);
             }
-            multiplier.multiply(first, count, sums);
-            for (int64_t m = 0; m < height; m++)
-                std::memcpy(locate<double>(instruction.output, positions, nullptr, rows[begin + m], program.batch) + column,
-                            sums[m], bytes);
+            begun = true;
+            multiplier.multiply(first, count, results);
         }
     }
 }
 
-#else
-
-void rows_to_words(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t, int64_t) {}
-void product_of_words(const Instruction &, const Program &, const int64_t *, const int64_t *, int64_t, int64_t,
-                      int64_t) {}
+// Computes a product of integers for at most ROWS_AT_ONCE rows.
+void product_of_rows(const Instruction &instruction, const Step &step, const Row *rows, int64_t count) {
+    static thread_local std::vector<int16_t> copied;
+    const int64_t *places = step.places(instruction), length = instruction.words->inputs;
+    Inputs inputs;
+    bool apart = instruction.operand_count <= MOST_PARTS && instruction.words->block >= length;
+    for (int32_t k = 0; k < instruction.operand_count; k++) {
+        const Operand &operand = instruction.operands[k];
+        apart = apart && operand.words && operand.length * operand.channels % 2 == 0;
+    }
+    if (apart) {
+        inputs.count = instruction.operand_count;
+        for (int32_t k = 0; k < inputs.count; k++) {
+            const Operand &operand = instruction.operands[k];
+            inputs.lengths[k] = operand.length * operand.channels;
+            for (int64_t m = 0; m < count; m++)
+                inputs.rows[k][m] = step.locate<int16_t>(operand, places, rows[m].slot, rows[m].image);
+        }
+    } else {
+        if (copied.size() < static_cast<size_t>(MOST_ROWS * length)) copied.resize(MOST_ROWS * length);
+        for (int64_t m = 0; m < count; m++)
+            copy_inputs(instruction, step, places, rows[m], copied.data() + m * length);
+        if (may_be_wide(instruction, step.program)) return product_of_wide(instruction, step, rows, count);
+        inputs.set(copied.data(), length, count);
+    }
+    Multiplier multiplier(*instruction.words, count);
+    Results results;
+    find_results(instruction, step, rows, count, results);
+    multiplier.begin(count, inputs);
+    for (int64_t first = 0, groups = groups_of(results.outputs); first < groups; first += PANEL)
+        multiplier.multiply(first, std::min(PANEL, groups - first), results);
+}
 
 #endif
 
-// Copies one thread's part of an image row: each entry of a ring with one slot is copied to its own slot of another
-// ring.
-template <class T>
-void keep(const Instruction &instruction, const Program &program, const int64_t *positions, int64_t thread,
-          int64_t threads) {
-    const int64_t slots = program.clocks[instruction.clock].slots;
+// Copies a part of an image row: each entry of a ring with one slot is copied to its own slot of another ring.
+template <class T> void keep(const Instruction &instruction, const Step &step, const Run &run) {
     const Operand &source = instruction.operands[0];
-    const size_t bytes = source.channels * sizeof(T);
-    for (int64_t row = slots * program.batch * thread / threads; row < slots * program.batch * (thread + 1) / threads;
-         row++) {
-        const int64_t slot = row / program.batch, image = row % program.batch;
-        const T *in = reinterpret_cast<const T *>(source.base) + image * source.row_stride +
-                      (source.first_slot + slot) * source.channels;
-        std::memcpy(locate<T>(instruction.output, positions, nullptr, row, program.batch), in, bytes);
-    }
+    const Rows<T> out = step.locate<T>(instruction.output, nullptr, run);
+    const T *in = reinterpret_cast<const T *>(source.base) + (source.first_slot + run.slot) * source.channels;
+    for (int64_t row = 0; row < run.count; row++)
+        std::memcpy(out[row], in + (run.image + row) * source.row_stride, source.channels * sizeof(T));
 }
 
-// Runs one thread's part of a list of instructions.
+// Computes a product for rows, or a thread's share if threads divide it.
+template <class T>
+void multiply(const Instruction &instruction, const Step &step, const std::vector<Row> &rows, Team &team,
+              int64_t thread, int64_t threads) {
+    const int64_t count = static_cast<int64_t>(rows.size());
+#if defined(AUXAR_WORDS)
+    if (instruction.words != nullptr) {
+        // Another thread may find values of more bits at any time, so only after the barrier do all agree.
+        if (!may_be_wide(instruction, step.program)) {
+            const int64_t *places = step.places(instruction), end = count * (thread + 1) / threads;
+            for (int64_t row = count * thread / threads; row < end; row++)
+                copy_inputs(instruction, step, places, rows[row], step.program.words + row * instruction.words->inputs);
+        }
+        team.barrier();
+        if (!may_be_wide(instruction, step.program))
+            return product_of_words(instruction, step, rows.data(), count, thread, threads);
+        const int64_t first = count * thread / threads, end = count * (thread + 1) / threads;
+        return product_of_wide(instruction, step, rows.data() + first, end - first);
+    }
+#endif
+    product<T>(instruction, step, rows.data(), count, thread, threads);
+}
+
+// Runs one thread's part of a list of instructions whose work threads divide.
 template <class T>
 void run_part(const Program &program, const List &list, const int64_t *positions, Team &team, int64_t thread,
               int64_t threads) {
-    static thread_local std::vector<int64_t> rows;
+    static thread_local std::vector<Row> rows;
+    const Step step{program, positions};
     bool after_shared = false;
     for (int64_t k = 0; k < list.count; k++) {
         const Instruction &instruction = list.instructions[k];
+        const int64_t slots = step.clock(instruction).slots, all = slots * program.batch;
+        const int64_t first = all * thread / threads, end = all * (thread + 1) / threads;
         if (instruction.kind == POINTWISE) {
             // A pointwise instruction reads only rows that the same thread writes, so consecutive ones need no barrier.
             // `PRODUCT` and `KEEP` divide the work differently and need a barrier before and after them.
@@ -338,41 +261,63 @@ void run_part(const Program &program, const List &list, const int64_t *positions
             while (last < list.count && list.instructions[last].kind == POINTWISE &&
                    list.instructions[last].clock == instruction.clock)
                 last++;
-            const int64_t all = program.clocks[instruction.clock].slots * program.batch;
-            const int64_t end = all * (thread + 1) / threads;
-            for (int64_t row = all * thread / threads; row < end; row += ROWS_AT_ONCE)
-                for (int64_t each = k; each < last; each++)
-                    pointwise<T>(list.instructions[each], program, positions, row, std::min(row + ROWS_AT_ONCE, end));
+            for (int64_t row = first; row < end; row += ROWS_AT_ONCE)
+                for (int64_t number = k; number < last; number++)
+                    each_run(row, std::min(row + ROWS_AT_ONCE, end), program.batch,
+                             [&](const Run &run) { pointwise<T>(list.instructions[number], step, run); });
             k = last - 1;
             continue;
         }
         team.barrier();
         after_shared = true;
         if (instruction.kind == KEEP) {
-            keep<T>(instruction, program, positions, thread, threads);
+            each_run(first, end, program.batch, [&](const Run &run) { keep<T>(instruction, step, run); });
             continue;
         }
-        const Clock &clock = program.clocks[instruction.clock];
-        const uint8_t *valid =
-            clock.valid + (positions[instruction.clock] + instruction.lead - clock.origin) * clock.slots;
         rows.clear();
-        for (int64_t slot = 0; slot < clock.slots; slot++)
-            if (valid[slot])
-                for (int64_t image = 0; image < program.batch; image++) rows.push_back(slot * program.batch + image);
-        const int64_t count = static_cast<int64_t>(rows.size());
-        if (instruction.words != nullptr) {
-            // Another thread may find values of more bits at any time, so only after the barrier do all agree.
-            const auto whole = [&] {
-                return instruction.operands->words || __atomic_load_n(program.not_words, __ATOMIC_RELAXED) == 0;
-            };
-            if (whole()) rows_to_words(instruction, program, positions, rows.data(), count, thread, threads);
-            team.barrier();
-            if (whole()) {
-                product_of_words(instruction, program, positions, rows.data(), count, thread, threads);
-                continue;
-            }
+        for (int64_t slot = 0; slot < slots; slot++)
+            if (step.valid(instruction)[slot])
+                for (int64_t image = 0; image < program.batch; image++) rows.push_back({slot, image});
+        multiply<T>(instruction, step, rows, team, thread, threads);
+    }
+}
+
+// Runs a list of instructions for the images of one thread. A few rows at a time are computed through all instructions up
+// to the next one that reads other rows.
+template <class T>
+void run_images(const Program &program, const List &list, const int64_t *positions, int64_t thread, int64_t threads) {
+    static thread_local std::vector<char> room;
+    if (room.size() < static_cast<size_t>(program.room)) room.resize(program.room);
+    Step step{program, positions, room.data()};
+    const auto compute = [&](const Instruction &instruction, int64_t end) {
+        if (instruction.kind == PRODUCT) {
+            Row rows[ROWS_AT_ONCE];
+            int64_t count = 0;
+            each_run(step.begin, end, program.batch, [&](const Run &run) {
+                for (int64_t m = 0; m < run.count && step.valid(instruction)[run.slot]; m++)
+                    rows[count++] = {run.slot, run.image + m};
+            });
+#if defined(AUXAR_WORDS)
+            if (count > 0) product_of_rows(instruction, step, rows, count);
+#endif
+        } else {
+            each_run(step.begin, end, program.batch, [&](const Run &run) {
+                if (instruction.kind == KEEP) keep<T>(instruction, step, run);
+                else pointwise<T>(instruction, step, run);
+            });
         }
-        product<T>(instruction, program, positions, rows.data(), count, thread, threads);
+    };
+    for (int64_t first = 0, last; first < list.count; first = last) {
+        for (last = first + 1; last < list.count && !list.instructions[last].waits;) last++;
+        // The rows of a single thread follow one another; otherwise, those of a slot do.
+        const int64_t slots = step.clock(list.instructions[first]).slots, parts = threads == 1 ? 1 : slots;
+        const int64_t size = slots / parts * program.batch;
+        for (int64_t part = 0; part < parts; part++) {
+            const int64_t end = part * size + size * (thread + 1) / threads;
+            for (step.begin = part * size + size * thread / threads; step.begin < end; step.begin += ROWS_AT_ONCE)
+                for (int64_t k = first; k < last; k++)
+                    compute(list.instructions[k], std::min(step.begin + ROWS_AT_ONCE, end));
+        }
     }
 }
 
@@ -407,27 +352,12 @@ template <class T> void run_steps(const Program &program, int64_t first, int64_t
         const int64_t *row = program.steps + step * (1 + program.clock_count);
         const List &list = program.lists[row[0]];
         team.run(list.threads, [&](int64_t thread, int64_t threads) {
-            run_part<T>(program, list, row + 1, team, thread, threads);
+            if (program.by_images) run_images<T>(program, list, row + 1, thread, threads);
+            else run_part<T>(program, list, row + 1, team, thread, threads);
         });
         const int64_t draws = program.draws[step];
         if (draws >= 0 && program.source != nullptr) draw<T>(program, program.places + draws * program.slots);
     }
-}
-
-// Packs a weight matrix (inputs, outputs), stored by row, into panels. The last panel is padded with zeros.
-template <class T> void pack(const T *weight, int64_t inputs, int64_t outputs, T *panels) {
-    const int64_t full = panel_width<T>();
-    for (int64_t column = 0; column < outputs; column += full) {
-        const int64_t width = outputs - column < full ? outputs - column : full;
-        const int64_t padded = width == full ? full : padded_width<T>(width);
-        for (int64_t row = 0; row < inputs; row++, panels += padded)
-            for (int64_t k = 0; k < padded; k++) panels[k] = k < width ? weight[row * outputs + column + k] : T(0);
-    }
-}
-
-template <class T> int64_t padded_outputs(int64_t outputs) {
-    const int64_t full = panel_width<T>(), rest = outputs % full;
-    return outputs - rest + (rest ? padded_width<T>(rest) : 0);
 }
 
 }  // namespace

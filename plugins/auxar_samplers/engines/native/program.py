@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,12 @@ from auxar_samplers.compiler.program import (
 )
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines.base import UnavailableError
+from auxar_samplers.engines.native.groups import groups_of, local_places, tables_of
 from auxar_samplers.engines.native.integers import constants_of, packed_weights
 from auxar_samplers.engines.native.library import Kept, codes, structures
+
+ROWS_AT_ONCE = 16
+"""The number of rows that the library computes at a time (rows.h)."""
 
 
 class NativeProgram:
@@ -51,7 +56,16 @@ class NativeProgram:
         # The weights of products, and their packed form if they are integers of 16 bits, otherwise None.
         self._weights = {each: self._weights_of(each) for each in instructions if isinstance(each, Product)}
         # The memory of storage of integers of 16 bits. The program's own tensors for it stay zero, and are not read.
-        self._narrow = {each: torch.zeros_like(each.values, dtype=torch.int16) for each in self._in_words(instructions)}
+        shared = tables_of(instructions)
+        self._narrow = {
+            each: torch.zeros_like(each.values, dtype=torch.int16) for each in self._in_words(instructions, shared)
+        }
+        # Whether each thread computes images of its own, and the places of scratches that it then has for a few rows.
+        # Products of floats are faster with many rows.
+        packed = all(words is not None for _, words in self._weights.values())
+        self._by_images = packed and (most_threads == 1 or self._batch >= ROWS_AT_ONCE * most_threads)
+        self._local, self._places = local_places(program, shared) if self._by_images else ({}, 0)
+        self._place_size = ROWS_AT_ONCE * 8 * max((each.values.shape[1] for each in self._local), default=0)
         self.structure = self._made()
         """The structure `Program`."""
 
@@ -62,6 +76,9 @@ class NativeProgram:
         lists = (structures.List * len(program.lists))()
         for number, instructions in enumerate(program.lists):
             array = (structures.Instruction * len(instructions))(*map(made, instructions))
+            for start in itertools.accumulate(map(len, groups_of(instructions)), initial=0):
+                if start < len(array):
+                    array[start].waits = True
             lists[number] = structures.List(address(array), len(instructions), self._threads(instructions))
         return structures.Program(
             clocks=address(clocks),
@@ -73,6 +90,8 @@ class NativeProgram:
             slots=program.places.shape[1],
             batch=self._batch,
             outside=len(program.image) - 1,
+            by_images=self._by_images,
+            room=self._places * self._place_size,
             words=address(torch.zeros(self._words, dtype=torch.int16)),
             not_words=address(torch.zeros(1, dtype=torch.int64)),
         )
@@ -83,31 +102,24 @@ class NativeProgram:
         weight = torch.cat([matrix for _, matrix in product.terms]).contiguous()
         return weight, packed_weights(self._library, weight, self.kept) if weight.dtype == torch.float64 else None
 
-    def _in_words(self, instructions: set[Instruction]) -> set[Storage]:
-        """The storage that takes 16 bits for each value: it has such integers, and products of integers read it.
-
-        A product reads either only such storage, and needs no check of its values, or none.
-        """
-        found, others = set[Storage](), set[Storage]([self._program.output, self._program.pixels])
-        shared = set[int]()  # addresses of tables, which may be those of storage
+    def _in_words(self, instructions: set[Instruction], shared: set[int]) -> set[Storage]:
+        """The storage that takes 16 bits for each value: it has such integers, and products of integers read it."""
+        found, needed = set[Storage](), set[Storage | Table]()
+        others: set[Storage | Table] = {self._program.output, self._program.pixels}
         for each in instructions:
             bound = getattr(each.function, "bound", 0) if isinstance(each, Pointwise) else 0
             (found if 0 < bound < 2**15 else others).add(each.output)
             if isinstance(each, Keep):
                 others.add(each.source)
-            else:
-                read_by = (*each.operands, getattr(each, "initial", None))
-                shared.update(x.values.data_ptr() for x in read_by if isinstance(x, Table))
-        found = {each for each in found - others if each.values.data_ptr() not in shared}
-        read = {each: {x.ring if isinstance(x, Window) else x for x in each.operands} for each in self._weights}
-        while excluded := [
-            own for each, own in read.items() if own & found and (self._weights[each][1] is None or not own <= found)
-        ]:
-            found.difference_update(*excluded)
-        return found & set[Storage]().union(*read.values())
+        for product, (_, words) in self._weights.items():
+            read = {x.ring if isinstance(x, Window) else x for x in product.operands}
+            (others if words is None else needed).update(read)
+        return {each for each in (found & needed) - others if each.values.data_ptr() not in shared}
 
     def _threads(self, instructions: tuple[Instruction, ...]) -> int:
         """The number of threads for a list: at most the number of tiles of its largest product."""
+        if self._by_images:
+            return self._most_threads
         size = self._program.layout.like.element_size()
         products = [each for each in instructions if isinstance(each, Product)]
         tiles: list[int] = [self._library.tiles(self._rows(each), each.bias.shape[0], size) for each in products]
@@ -144,9 +156,8 @@ class NativeProgram:
         weight, words = self._weights[product]
         inputs, outputs = weight.shape
         padded = self._padded(outputs)
-        panels, bias = weight.new_empty(inputs * padded), weight.new_zeros(padded)
-        made.panels, made.bias = self.kept.address(panels), self.kept.address(bias)
-        self._pack(weight.data_ptr(), inputs, outputs, made.panels)
+        bias = weight.new_zeros(padded)
+        made.bias = self.kept.address(bias)
         if product.initial is None:
             bias[:outputs] = product.bias
         else:  # The initial values contain the bias.
@@ -155,6 +166,10 @@ class NativeProgram:
         if words is not None:
             made.words = self.kept.address(words)
             self._words = max(self._words, self._rows(product) * words.inputs)
+        else:
+            panels = weight.new_empty(inputs * padded)
+            made.panels = self.kept.address(panels)
+            self._pack(weight.data_ptr(), inputs, outputs, made.panels)
 
     def _check_product(self, product: Product) -> None:
         """Raises `UserError` if a matrix does not fit its operand and the output, or the program's dtype.
@@ -217,4 +232,6 @@ class NativeProgram:
         )
         if isinstance(operand, Ring):
             made.clock, made.capacity, made.first_slot = operand.clock, operand.capacity, operand.before
+        elif operand in self._local:
+            made.kind, made.base = self._codes["local"], self._local[operand] * self._place_size
         return made

@@ -13,7 +13,8 @@ struct Clock {
 };
 
 // The location of an operand or an output. Slot k uses the storage's slot first_slot + k · slot_stride. A ring is read
-// from entry (position - delay) mod capacity on.
+// from entry (position - delay) mod capacity on. The base of a local operand is its place in a thread's own room for a few
+// rows.
 struct Operand {
     char *base;
     int32_t kind, clock;
@@ -64,6 +65,7 @@ struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
     int64_t wrapped;         // for an output ring: number of extra slots in front, which hold copies of the last slots
+    int64_t waits;           // 1 if earlier instructions of the list must be complete in all rows
     int64_t mirror;          // for an output ring: elements between its two copies, 0 for a single copy
     const Operand *operands;
     Operand output;
@@ -118,6 +120,8 @@ struct Program {
     double mark;
     int64_t channels, inputs, levels;
     int64_t source_threads;
+    int64_t by_images;     // 1 if each thread computes images of its own
+    int64_t room;          // bytes of local operands
     int16_t *words;        // room for all rows of a product of integers
     int64_t *not_words;    // 1 as soon as a product had values that are no integers of 16 bits. From then on, products
                            // multiply in float64, but for those of storage of 16 bits.

@@ -1,0 +1,73 @@
+"""Groups of instructions that the library computes for a few rows at a time."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Set
+
+from auxar_samplers.compiler.program import Instruction, Keep, Product, Program, Scratch, Storage, Table, Window
+
+
+def groups_of(instructions: tuple[Instruction, ...]) -> Iterator[list[Instruction]]:
+    """Divides a list into groups. No instruction reads values of other rows that its group computes before it.
+
+    Nor does one write a ring of which the group reads other rows before.
+    """
+    group = list[Instruction]()
+    for each in instructions:
+        if group and (alone(each) or alone(group[-1]) or each.clock != group[0].clock or _depends(each, group)):
+            yield group
+            group = []
+        group.append(each)
+    yield group
+
+
+def alone(instruction: Instruction) -> bool:
+    """Whether an instruction writes to rows of other slots, so that it has a group of its own."""
+    return isinstance(instruction, Keep) or (
+        isinstance(instruction, Product) and (instruction.phase, instruction.stride) != (0, 1)
+    )
+
+
+def _depends(instruction: Instruction, group: list[Instruction]) -> bool:
+    """Whether an instruction depends on other rows of a group before it."""
+    written = {each.output for each in group}
+    # The newest value of a window is the one that is computed in the same step if it was written 0 positions ago.
+    newest = any(x.delay < x.length for x in _of_other_rows(instruction) if x.ring in written)
+    # The memory of a table may be that of storage.
+    shares = not tables_of([instruction]).isdisjoint(each.values.data_ptr() for each in written)
+    return newest or shares or any(x.ring is instruction.output for each in group for x in _of_other_rows(each))
+
+
+def _of_other_rows(instruction: Instruction) -> list[Window]:
+    """The windows of other slots that an instruction reads."""
+    windows = [x for x in getattr(instruction, "operands", ()) if isinstance(x, Window)]
+    return [x for x in windows if (x.shift, x.stride) != (0, 1)]
+
+
+def tables_of(instructions: Iterable[Instruction]) -> set[int]:
+    """The addresses of the tables that instructions read. They may be those of storage."""
+    read = itertools.chain(*((*getattr(x, "operands", ()), getattr(x, "initial", None)) for x in instructions))
+    return {each.values.data_ptr() for each in read if isinstance(each, Table)}
+
+
+def local_places(program: Program, shared: Set[int]) -> tuple[dict[Storage, int], int]:
+    """Numbers of places for scratches that are used by one group alone, and the number of places.
+
+    Scratches that are not needed at the same time have the same place. `shared` has addresses of memory that tables
+    share.
+    """
+    found, count = dict[Storage, int](), 0
+    if len(program.lists) > 1:  # Lists may share scratches.
+        return found, count
+    groups = list(groups_of(program.lists[0]))
+    used = [[{each.output, *getattr(each, "operands", ())} for each in group] for group in groups]
+    for number, group in enumerate(groups):
+        others = {program.output, program.pixels}.union(*(x for k, one in enumerate(used) if k != number for x in one))
+        free = list[int]()
+        for k, each in enumerate(group):
+            own, later = each.output, set[Storage]().union(*used[number][k + 1 :])
+            fits = isinstance(own, Scratch) and own not in others and own.values.data_ptr() not in shared
+            if fits and own in later and own not in found and not alone(each):
+                free = free or [(count := count + 1) - 1]
+                found[own] = free.pop()
+            free += [found[x] for x in used[number][k] if x in found and x not in later]
+    return found, count
