@@ -15,26 +15,13 @@ import torch
 from torch import Tensor, fx
 
 from auxar import CausalNetwork
+from auxar_samplers.compiler import program as ir
 from auxar_samplers.compiler.plan import CachedStorage, Plan, growth_taps
-from auxar_samplers.compiler.program import (
-    Clock,
-    Instruction,
-    Keep,
-    Layout,
-    Operand,
-    Pointwise,
-    Product,
-    Program,
-    Scratch,
-    Table,
-    Window,
-    identity,
-)
 from auxar_samplers.compiler.side_inputs import SideInputs
 from auxar_samplers.compiler.trace import Value
 
 
-def cached_program(network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> Program:
+def cached_program(network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> ir.Program:
     """Compiles a program that draws `count` images from features (count, features_channels, h, w) or None."""
     return _Compiler(network, plan, features, count).program()
 
@@ -45,22 +32,22 @@ class _Compiler:
     def __init__(self, network: CausalNetwork, plan: Plan, features: Tensor | None, count: int) -> None:
         self.network = network
         self.plan = plan
-        self.layout = Layout(count, next(network.parameters()).detach())
+        self.layout = ir.Layout(count, next(network.parameters()).detach())
         self.storage = CachedStorage(plan, self.layout)
         self.sides = SideInputs(plan.trace.statics(features), count)
-        self.fillers: list[tuple[int, Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
-        self.initial: dict[Value, Table] = {}
+        self.fillers: list[tuple[int, ir.Table, Callable[[slice, tuple[int, int]], Tensor]]] = []
+        self.initial: dict[Value, ir.Table] = {}
         arguments = [plan.trace.output, *(a for value in plan.leads for a in value.arguments)]
         # Values of whole rows that instructions for single pixels read unchanged.
         self.handed = {value for value in arguments if isinstance(value, Value) and not plan.by_pixel(value)}
         self.pixels = self.layout.scratch(1, plan.trace.image.channels)
         self.output = self.layout.scratch(1, plan.trace.output.channels)
 
-    def program(self) -> Program:
+    def program(self) -> ir.Program:
         plan, period = self.plan, self.plan.period
         rows, pixels, ends = self._lists()
         operand = self._pixel_operand(plan.trace.output, plan.trace.output)
-        last = Pointwise(self.output, identity, (operand,), 0, self.storage.pixel_clock(plan.trace.output))
+        last = ir.Pointwise(self.output, ir.identity, (operand,), 0, self.storage.pixel_clock(plan.trace.output))
         for instructions in pixels:
             instructions.append(last)
         strides = self.storage.strides
@@ -77,7 +64,7 @@ class _Compiler:
                 steps.append([period + phase * period + column % period, *down, *across])
             steps.append([period + period * period + phase, *down, *(plan.width // stride for stride in strides)])
             draws += [-1, *range(row * plan.width, (row + 1) * plan.width), -1]
-        return Program(
+        return ir.Program(
             self.network,
             self.layout,
             (*(self._row_clock(stride) for stride in strides), *(self._pixel_clock(stride) for stride in strides)),
@@ -90,16 +77,16 @@ class _Compiler:
             fills=tuple(fills),
         )
 
-    def _lists(self) -> tuple[list[list[Instruction]], list[list[Instruction]], list[list[Instruction]]]:
+    def _lists(self) -> tuple[list[list[ir.Instruction]], list[list[ir.Instruction]], list[list[ir.Instruction]]]:
         """Three groups of instruction lists: for whole rows, for pixels, and for the step after the last column.
 
         The index of a list is the phase of the row or, for pixels, row phase · period + column phase. A phase is the
         row or column modulo the plan's period.
         """
         plan, period = self.plan, self.plan.period
-        rows: list[list[Instruction]] = [[] for _ in range(period)]
-        pixels: list[list[Instruction]] = [[] for _ in range(period * period)]
-        late: list[Instruction] = []
+        rows: list[list[ir.Instruction]] = [[] for _ in range(period)]
+        pixels: list[list[ir.Instruction]] = [[] for _ in range(period * period)]
+        late: list[ir.Instruction] = []
         for value in plan.trace.values:
             stride = plan.strides[value]
             phases = range(value.factor if value.kind == "growth" else 1)
@@ -114,11 +101,13 @@ class _Compiler:
                 late += by_pixel[0][0]
         return rows, pixels, [[*late, *self._keeps(row)] for row in range(period)]
 
-    def _keeps(self, row: int) -> Iterator[Keep]:
+    def _keeps(self, row: int) -> Iterator[ir.Keep]:
         """Instructions that copy pixel-by-pixel values into rings, for the rows below. `row` is the row's phase."""
         for value, ring in self.storage.by_row.items():
             if self.plan.by_pixel(value) and row % self.plan.strides[value] == 0:
-                yield Keep(ring, self.storage.by_pixel[value], -self.plan.leads[value], self.storage.row_clock(value))
+                yield ir.Keep(
+                    ring, self.storage.by_pixel[value], -self.plan.leads[value], self.storage.row_clock(value)
+                )
 
     def _fill(self, row: int) -> None:
         """Fills the tables of side inputs for an image row, at every stride that divides the row's index."""
@@ -128,7 +117,7 @@ class _Compiler:
 
     # Instructions for whole rows --------------------------------------------------------------------------------------
 
-    def _of_row(self, value: Value, phase: int) -> Iterator[Instruction]:
+    def _of_row(self, value: Value, phase: int) -> Iterator[ir.Instruction]:
         """Instructions that compute a value for a whole row. For a growth, `phase` is its row modulo the factor."""
         if self.plan.by_pixel(value):
             if value.kind == "linear":
@@ -138,29 +127,29 @@ class _Compiler:
         ring = self.storage.by_row.get(value)
         if value.kind == "function":
             operands = tuple(self._row_operand(value, argument) for argument in value.arguments)
-            yield Pointwise(ring or self.storage.scratch(value), value.function, operands, 0, clock)
+            yield ir.Pointwise(ring or self.storage.scratch(value), value.function, operands, 0, clock)
             if ring is not None and value in self.handed:
-                yield Pointwise(self.storage.scratch(value), identity, (Window(ring),), 0, clock)
+                yield ir.Pointwise(self.storage.scratch(value), ir.identity, (ir.Window(ring),), 0, clock)
             return
         if value.kind == "growth":
             yield from self._row_growth(value, phase)
         else:
             terms = tuple(self._row_terms(value))
-            yield Product(self.storage.scratch(value), terms, value.bias, self._side(value), 0, clock)
+            yield ir.Product(self.storage.scratch(value), terms, value.bias, self._side(value), 0, clock)
         if ring is not None:
-            yield Pointwise(ring, identity, (self.storage.scratch(value),), 0, clock)
+            yield ir.Pointwise(ring, ir.identity, (self.storage.scratch(value),), 0, clock)
 
-    def _row_part(self, value: Value) -> Iterator[Instruction]:
+    def _row_part(self, value: Value) -> Iterator[ir.Instruction]:
         """Instructions that compute terms of a pixel-by-pixel value for a whole row: side inputs and rows above."""
         side, terms = self._side(value), tuple(self._row_terms(value))
         if terms:
             output = self.layout.scratch(self.storage.width(value) + 1, value.channels)
             self.initial[value] = self.storage.table(output)
-            yield Product(output, terms, value.bias, side, 0, self.storage.row_clock(value))
+            yield ir.Product(output, terms, value.bias, side, 0, self.storage.row_clock(value))
         elif side is not None:
             self.initial[value] = side
 
-    def _row_terms(self, value: Value) -> Iterator[tuple[Window | Scratch, Tensor]]:
+    def _row_terms(self, value: Value) -> Iterator[tuple[ir.Window | ir.Scratch, Tensor]]:
         for term in value.terms:
             if not isinstance(term.source, Value):
                 continue
@@ -170,7 +159,7 @@ class _Compiler:
                     place = up, term.columns[0] + column, 1, term.stride
                     yield self.storage.read(self.storage.by_row, term.source, *place), weight[:, :, column].t()
 
-    def _row_growth(self, value: Value, phase: int) -> Iterator[Instruction]:
+    def _row_growth(self, value: Value, phase: int) -> Iterator[ir.Instruction]:
         """Instructions that compute a growth for a whole row: one product for each column modulo the factor.
 
         Each product has a slot for every column of the source.
@@ -179,10 +168,10 @@ class _Compiler:
         clock = self.storage.row_clock(source)
         for across in range(value.factor):
             taps = growth_taps(value, across)
-            terms = [(Window(self.storage.by_row[source], 0, shift), weight[:, :, column]) for shift, column in taps]
-            yield Product(output, tuple(terms), value.bias, None, 0, clock, across, value.factor)
+            terms = [(ir.Window(self.storage.by_row[source], 0, shift), weight[:, :, column]) for shift, column in taps]
+            yield ir.Product(output, tuple(terms), value.bias, None, 0, clock, across, value.factor)
 
-    def _row_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
+    def _row_operand(self, reader: Value, argument: Value | fx.Node | float) -> ir.Operand:
         if isinstance(argument, Value):
             return self.storage.read(self.storage.by_row, argument)
         if isinstance(argument, fx.Node):
@@ -191,7 +180,7 @@ class _Compiler:
 
     # Instructions for single pixels -----------------------------------------------------------------------------------
 
-    def _of_pixel(self, value: Value, row: int, column: int) -> Iterator[Instruction]:
+    def _of_pixel(self, value: Value, row: int, column: int) -> Iterator[ir.Instruction]:
         """Instructions that compute a value for one pixel. For a growth, `row` and `column` are modulo the factor."""
         if not self.plan.by_pixel(value):
             return
@@ -199,23 +188,23 @@ class _Compiler:
         ring = self.storage.by_pixel.get(value)
         output = ring or self.storage.scratch(value)
         if value.kind == "image":
-            yield Pointwise(output, identity, (self.pixels,), lead, clock)
+            yield ir.Pointwise(output, ir.identity, (self.pixels,), lead, clock)
             return
         if value.kind == "function":
             arguments = tuple(self._pixel_operand(value, argument) for argument in value.arguments)
-            yield Pointwise(output, value.function, arguments, lead, clock)
+            yield ir.Pointwise(output, value.function, arguments, lead, clock)
             return
         if value.kind == "growth":
-            source = Window(self.storage.by_pixel[value.sources[0]])
-            terms: list[tuple[Window | Scratch, Tensor]] = [(source, value.layer.weight()[:, :, row, column])]
+            source = ir.Window(self.storage.by_pixel[value.sources[0]])
+            terms: list[tuple[ir.Window | ir.Scratch, Tensor]] = [(source, value.layer.weight()[:, :, row, column])]
         else:
             terms = list(self._pixel_terms(value))
         scratch = self.storage.scratch(value)
-        yield Product(scratch, tuple(terms), value.bias, self.initial.get(value), lead, clock)
+        yield ir.Product(scratch, tuple(terms), value.bias, self.initial.get(value), lead, clock)
         if ring is not None:
-            yield Pointwise(ring, identity, (scratch,), lead, clock)
+            yield ir.Pointwise(ring, ir.identity, (scratch,), lead, clock)
 
-    def _pixel_terms(self, value: Value) -> Iterator[tuple[Window | Scratch, Tensor]]:
+    def _pixel_terms(self, value: Value) -> Iterator[tuple[ir.Window | ir.Scratch, Tensor]]:
         for term in value.terms:
             if isinstance(term.source, Value) and len(self.plan.rows_at_once(term)) < len(term.rows):
                 _, weight = term.rows[-1]
@@ -224,7 +213,7 @@ class _Compiler:
                 matrix = weight.permute(2, 1, 0).flatten(0, 1)
                 yield self.storage.read(self.storage.by_pixel, term.source, *place), matrix
 
-    def _pixel_operand(self, reader: Value, argument: Value | fx.Node | float) -> Operand:
+    def _pixel_operand(self, reader: Value, argument: Value | fx.Node | float) -> ir.Operand:
         if not isinstance(argument, Value):
             return self._row_operand(reader, argument)
         if not self.plan.by_pixel(argument):
@@ -234,22 +223,22 @@ class _Compiler:
 
     # Side inputs and clocks -------------------------------------------------------------------------------------------
 
-    def _side(self, value: Value) -> Table | None:
+    def _side(self, value: Value) -> ir.Table | None:
         """A table for the part of a linear value that does not depend on pixels; None if it is the same everywhere."""
         return self._side_of(value, value.channels, partial(self.sides.total, value)) if value.varies else None
 
-    def _side_of(self, value: Value, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> Table:
+    def _side_of(self, value: Value, channels: int, fill: Callable[[slice, tuple[int, int]], Tensor]) -> ir.Table:
         table = self.layout.table(self.storage.width(value), channels)
         self.fillers.append((self.plan.strides[value], table, fill))
         return table
 
-    def _row_clock(self, stride: int) -> Clock:
+    def _row_clock(self, stride: int) -> ir.Clock:
         height, width = self.plan.size(stride)
         places = torch.arange(width, device=self.layout.like.device).expand(height, -1)
-        return Clock(np.ones((height, width), dtype=bool), places.contiguous(), 0)
+        return ir.Clock(np.ones((height, width), dtype=bool), places.contiguous(), 0)
 
-    def _pixel_clock(self, stride: int) -> Clock:
+    def _pixel_clock(self, stride: int) -> ir.Clock:
         width = self.plan.size(stride)[1]
         column = np.arange(-1, width + 1)[:, None]
         valid = (column >= 0) & (column < width)
-        return Clock(valid, torch.from_numpy(np.where(valid, column, width)).to(self.layout.like.device), -1)
+        return ir.Clock(valid, torch.from_numpy(np.where(valid, column, width)).to(self.layout.like.device), -1)

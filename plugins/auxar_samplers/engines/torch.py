@@ -10,18 +10,7 @@ from torch import Tensor
 
 from auxar import PixelSource
 from auxar_samplers.asking import ask
-from auxar_samplers.compiler.program import (
-    Instruction,
-    Keep,
-    Operand,
-    Pointwise,
-    Product,
-    Program,
-    Ring,
-    Scratch,
-    Table,
-    Window,
-)
+from auxar_samplers.compiler import program as ir
 from auxar_samplers.engines.base import Engine, call_back, logger
 from auxar_samplers.engines.positions import Positions
 
@@ -50,7 +39,7 @@ class TorchEngine(Engine):
     def __init__(self, *, record: bool = True) -> None:
         self.record = record
 
-    def prepare(self, program: Program, source: PixelSource) -> Callable[[], None]:
+    def prepare(self, program: ir.Program, source: PixelSource) -> Callable[[], None]:
         return _Run(program, source, self._recorder(program.layout.like.device, source))
 
     def _recorder(self, device: torch.device, source: PixelSource) -> Recorder | None:
@@ -61,7 +50,7 @@ class TorchEngine(Engine):
 class _Run:
     """A run of a program, with one function for each instruction. The functions read indices from `positions`."""
 
-    def __init__(self, program: Program, source: PixelSource, record: Recorder | None) -> None:
+    def __init__(self, program: ir.Program, source: PixelSource, record: Recorder | None) -> None:
         self.program = program
         self.source = source
         self.batch = program.layout.batch
@@ -103,15 +92,15 @@ class _Run:
         self.program.image.index_copy_(0, places, drawn)
         self.program.pixels.values.copy_(self.program.encode(drawn))
 
-    def _call(self, instruction: Instruction) -> Callable[[], object]:
-        if isinstance(instruction, Product):
+    def _call(self, instruction: ir.Instruction) -> Callable[[], object]:
+        if isinstance(instruction, ir.Product):
             return self._product(instruction)
-        return self._keep(instruction) if isinstance(instruction, Keep) else self._pointwise(instruction)
+        return self._keep(instruction) if isinstance(instruction, ir.Keep) else self._pointwise(instruction)
 
-    def _slots(self, instruction: Instruction) -> int:
+    def _slots(self, instruction: ir.Instruction) -> int:
         return self.program.clocks[instruction.clock].slots
 
-    def _product(self, instruction: Product) -> Callable[[], None]:
+    def _product(self, instruction: ir.Product) -> Callable[[], None]:
         terms = [(self._reader(operand, instruction), matrix.contiguous()) for operand, matrix in instruction.terms]
         initial = None if instruction.initial is None else self._reader(instruction.initial, instruction)
         by_slot = instruction.output.values.view(-1, self.batch, instruction.output.values.shape[1])
@@ -125,29 +114,29 @@ class _Run:
 
         return product
 
-    def _pointwise(self, instruction: Pointwise) -> Callable[[], object]:
+    def _pointwise(self, instruction: ir.Pointwise) -> Callable[[], object]:
         reads = [self._reader(operand, instruction) for operand in instruction.operands]
         function = instruction.function
-        if isinstance(instruction.output, Ring):
+        if isinstance(instruction.output, ir.Ring):
             write = self._writer(instruction.output, instruction)
         else:
             write = instruction.output.values[: self._slots(instruction) * self.batch].copy_
         return lambda: write(function(*[read() for read in reads]))
 
-    def _keep(self, instruction: Keep) -> Callable[[], object]:
+    def _keep(self, instruction: ir.Keep) -> Callable[[], object]:
         slots = self._slots(instruction)
         row = instruction.source.values[:, instruction.first : instruction.first + slots].transpose(0, 1)
         return functools.partial(self._writer(instruction.output, instruction), row)
 
-    def _reader(self, operand: Operand, reader: Instruction) -> Callable[[], Any]:
+    def _reader(self, operand: ir.Operand, reader: ir.Instruction) -> Callable[[], Any]:
         rows = self._slots(reader) * self.batch
-        if isinstance(operand, Scratch):
+        if isinstance(operand, ir.Scratch):
             values = operand.values[:rows]
             return lambda: values
-        if isinstance(operand, Table):
+        if isinstance(operand, ir.Table):
             table, place = operand.values, self.positions.places(reader.clock, reader.lead)
             return lambda: table.index_select(0, place()).view(rows, -1)
-        if isinstance(operand, Window):
+        if isinstance(operand, ir.Window):
             ring = operand.ring
             by_slot = ring.values.unflatten(0, (-1, self.batch))[ring.before + operand.shift :: operand.stride]
             by_slot = by_slot[: self._slots(reader)]
@@ -155,7 +144,7 @@ class _Run:
             return lambda: by_slot.index_select(2, at()).view(rows, -1)
         return lambda: operand
 
-    def _writer(self, ring: Ring, writer: Instruction) -> Callable[[Tensor], object]:
+    def _writer(self, ring: ir.Ring, writer: ir.Instruction) -> Callable[[Tensor], object]:
         slots = self._slots(writer)
         copies = ring.values.shape[1] // ring.capacity
         at = self.positions.ring(writer.clock, 0, ring.capacity, range(0, copies * ring.capacity, ring.capacity))
