@@ -26,6 +26,7 @@ from auxar.model import (
 )
 from auxar.plugins import Registry, load_plugins
 from auxar.recipe.choices import HeadChoice
+from auxar.testing import laws
 from auxar.testing.drawing import reference_sampler
 from auxar.testing.examples import (
     RULES,
@@ -38,17 +39,6 @@ from auxar.testing.examples import (
     sum_support,
 )
 from auxar.testing.invariances import Function, Results, check_invariances
-from auxar.testing.laws import (
-    ContractError,
-    about,
-    broken,
-    calling,
-    check_built,
-    check_equal,
-    check_range,
-    check_tensor,
-    search,
-)
 from auxar.testing.modules import CLOSE, MANY, NARROW
 from auxar.testing.sources import NotingSource
 
@@ -95,7 +85,7 @@ def check_sampler(
     them. The largest of the networks is also drawn from in float32. Raises `ContractError` if a law is broken.
     """
     sampler, reference = build(config), reference_sampler()
-    check_built(sampler, Sampler)
+    laws.check_built(sampler, Sampler)
     given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]
     chosen = given or _accepted(sampler, IMAGES)
 
@@ -107,12 +97,12 @@ def check_sampler(
             view = random_images(count, network.image, seed)
             request = attrs.evolve(request, given=GivenView(sum_support(network.image, sums), view, restricted))
         case, image = _Case(network, _features(network, count, seed), request), random_images(count, network.image, 1)
-        with about("the sampler", network=type(network).__name__, image=network.image, request=request):
+        with laws.about("the sampler", network=type(network).__name__, image=network.image, request=request):
             _check_case(sampler, reference, case)
             _check_invariances(sampler, case)
             _check_source(sampler, case, image, reach=seed % 3, ordered=seed % 2 == 0)
 
-    search(
+    laws.search(
         check,
         EXAMPLES,
         place=st.integers(0, len(chosen) - 1),
@@ -128,10 +118,10 @@ def check_sampler(
     )
     check_many(sampler, given)
     for network in chosen:
-        with calling("Sampler.check", module=network.train()):
+        with laws.calling("Sampler.check", module=network.train()):
             sampler.check(network)
     for network in (chosen[0], chosen[-1]):
-        with about("the sampler", network=type(network).__name__, image=network.image):
+        with laws.about("the sampler", network=type(network).__name__, image=network.image):
             _check_failure(sampler, network)
             _check_new_weights(sampler, reference, network)
 
@@ -161,22 +151,22 @@ class _Case:
 
 def _check_case(sampler: Sampler, reference: Sampler, case: _Case) -> None:
     network = case.network
-    with calling("the reference sampler"):
+    with laws.calling("the reference sampler"):
         expected = case.drawn(reference)
     before = copy.deepcopy(network.state_dict())
     for training, law in ((False, "equality"), (True, "mode")):
         network.train(training)
         # A frozen part may stay in evaluation mode during training.
         list(network.modules())[-1].eval()
-        with calling("the sampler", case.features, module=network):
+        with laws.calling("the sampler", case.features, module=network):
             found = case.drawn(sampler)
-        check_tensor("the drawn images", found, expected.shape, torch.int64)
-        check_range("the drawn images", found, network.image.levels)
+        laws.check_tensor("the drawn images", found, expected.shape, torch.int64)
+        laws.check_range("the drawn images", found, network.image.levels)
         message = f"images must equal those of the sampler `raster`{', also of a network in training mode' * training}"
-        check_equal(law, message, found, expected)
+        laws.check_equal(law, message, found, expected)
     network.eval()
     for name, tensor in network.state_dict().items():
-        check_equal("weights", f"the sampler must not change {name} of the network", tensor, before[name])
+        laws.check_equal("weights", f"the sampler must not change {name} of the network", tensor, before[name])
 
 
 def _check_invariances(sampler: Sampler, case: _Case) -> None:
@@ -193,10 +183,10 @@ def _check_new_weights(sampler: Sampler, reference: Sampler, network: CausalNetw
     """Checks the law `weights`: after the weights of a network change, images are drawn with the new ones."""
     for seed in (1, 2):
         case = _Case(randomized(network, seed), _features(network, 2, 0), SampleRequest((0, 1)))
-        with calling("the sampler"):
+        with laws.calling("the sampler"):
             found = case.drawn(sampler)
         message = "after the weights of a network changed, images must be drawn with the new weights"
-        check_equal("weights", message, found, case.drawn(reference))
+        laws.check_equal("weights", message, found, case.drawn(reference))
 
 
 class _FailingSource(ForceSource):
@@ -211,10 +201,10 @@ class _FailingSource(ForceSource):
 def _check_failure(sampler: Sampler, network: CausalNetwork) -> None:
     """Checks the law `mode` if the pixel source fails. Its exception must reach the caller."""
     source = _FailingSource(random_images(2, network.image, 0), network.image)
-    calls = calling("the sampler, whose pixel source fails,", module=network.train())
+    calls = laws.calling("the sampler, whose pixel source fails,", module=network.train())
     with calls, contextlib.suppress(ArithmeticError):
         sampler.sample(network, _features(network, 2, 0), source)
-        broken("source", "the sampler hides the exception of a pixel source that fails")
+        laws.broken("source", "the sampler hides the exception of a pixel source that fails")
     network.eval()
 
 
@@ -223,21 +213,21 @@ def _check_source(sampler: Sampler, case: _Case, image: Tensor, reach: int, *, o
     network = case.network
     lag = None
     if ordered:
-        with calling("Sampler.lag", module=network):
+        with laws.calling("Sampler.lag", module=network):
             lag = sampler.lag(network, reach)
         if type(lag) is not int or not 1 <= lag <= network.image.width:
-            broken("order", f"Sampler.lag must return an integer from 1 to the width, got {lag!r}")
+            laws.broken("order", f"Sampler.lag must return an integer from 1 to the width, got {lag!r}")
     source = NotingSource(image, network.image, network.head.parameter_count, reach, lag)
-    with calling("the sampler, with a custom pixel source,", case.features, module=network):
+    with laws.calling("the sampler, with a custom pixel source,", case.features, module=network):
         found = sampler.sample(network, case.features, source)
     source.check_finished()
-    check_equal("source", "the sampler's image differs from the pixels of the source", found, image)
+    laws.check_equal("source", "the sampler's image differs from the pixels of the source", found, image)
     with torch.no_grad():
         expected = network(network.encode(image), case.features)
     # A sampler may sum in another order or use faster implementations of functions, which round differently.
     close = CLOSE if expected.dtype == torch.float64 else NARROW
     message = f"the parameters passed to the source differ from the network's predictions in {expected.dtype}"
-    check_equal("source", message, source.parameters, expected.double(), close, images=len(image))
+    laws.check_equal("source", message, source.parameters, expected.double(), close, images=len(image))
 
 
 def check_many(sampler: Sampler, given: Sequence[CausalNetwork]) -> None:
@@ -262,7 +252,7 @@ def _accepted(sampler: Sampler, images: Sequence[ImageSpec]) -> list[CausalNetwo
             networks.append(randomized(network, seed))
     if not networks:
         reason = f"the sampler accepts none of the default networks ({reasons[0]})"
-        raise ContractError("build", f"{reason}; pass networks that it accepts with networks=[…]")
+        raise laws.ContractError("build", f"{reason}; pass networks that it accepts with networks=[…]")
     return networks
 
 

@@ -10,19 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from auxar.model import ImageSpec, Interval, Known, View
+from auxar.testing import laws
 from auxar.testing.examples import SPECS, extreme_images, images, random_images
 from auxar.testing.invariances import Function, check_invariances, columns_first
-from auxar.testing.laws import (
-    broken,
-    calling,
-    check_built,
-    check_equal,
-    check_range,
-    check_tensor,
-    fitting,
-    runs,
-    search,
-)
 from auxar.testing.modules import check_any_size, other_size
 from auxar.testing.supports import check_supports
 
@@ -76,11 +66,11 @@ def check_view(
     `ContractError` if a law is broken.
     """
     make = functools.partial(build, config)
-    specs = fitting(make, images, [*SPECS, LARGE], "images")
+    specs = laws.fitting(make, images, [*SPECS, LARGE], "images")
     views = {spec: make(spec) for spec in specs}
     for spec, view in views.items():
-        check_built(view, View, image=spec)
-        check_built(getattr(view, "view", None), ImageSpec, "the View's `view` must be")
+        laws.check_built(view, View, image=spec)
+        laws.check_built(getattr(view, "view", None), ImageSpec, "the View's `view` must be")
         _check_images(view, make(spec))
     small = [spec for spec in specs if spec != LARGE] or specs
 
@@ -89,7 +79,7 @@ def check_view(
     def check(example: tuple[View, Tensor, Tensor, Tensor]) -> None:
         _check_image(*example)
 
-    search(check, EXAMPLES, example=example)
+    laws.search(check, EXAMPLES, example=example)
     large = max(specs, key=lambda spec: spec.dims)
     many, others = random_images(MANY, large, 0), random_images(MANY, large, 1)
     _check_image(views[large], many, others, _mask(large, 1, MANY))
@@ -100,14 +90,16 @@ def check_view(
 
 def _check_stride(view: View) -> None:
     """Checks the law `stride` with an image that has one stride more rows and columns than those of the view."""
-    with runs("stride", law="stride"):
+    with laws.runs("stride", law="stride"):
         rows, columns = view.stride
     larger = view.at(attrs.evolve(view.image, height=view.image.height + rows, width=view.image.width + columns))
     image = random_images(3, larger.image, 0)
     first = larger.view.height - view.view.height, larger.view.width - view.view.width
     expected, found = larger(image)[..., first[0] :, first[1] :], view(image[..., rows:, columns:])
     message = f"the view of an image without as many rows and columns as its stride, {rows} and {columns}, must be the "
-    check_equal("stride", f"{message}view without the rows and columns that it has less", found, expected, image=image)
+    laws.check_equal(
+        "stride", f"{message}view without the rows and columns that it has less", found, expected, image=image
+    )
 
 
 def _check_images(view: View, again: View) -> None:
@@ -121,7 +113,9 @@ def _check_images(view: View, again: View) -> None:
     mask = torch.ones(len(extremes), view.image.height, view.image.width, dtype=torch.bool)
     found = _check_image(view, extremes, extremes, mask)
     other = _function(again)(extremes)
-    check_equal("determinism", "a view that is built again must be the same", other["the view"], found, image=extremes)
+    laws.check_equal(
+        "determinism", "a view that is built again must be the same", other["the view"], found, image=extremes
+    )
     for value in (0, view.image.levels - 2) if view.monotone else ():
         _check_monotone(view, torch.full((1, *view.image.shape), value))
 
@@ -134,8 +128,8 @@ def _examples(view: View, spec: ImageSpec) -> st.SearchStrategy[tuple[View, Tens
 def _function(view: View) -> Function:
     def compute(image: Tensor) -> dict[str, Tensor]:
         found = view(image)
-        check_tensor("the view", found, (len(image), *view.view.shape), image.dtype)
-        check_range("the view", found, view.view.levels)
+        laws.check_tensor("the view", found, (len(image), *view.view.shape), image.dtype)
+        laws.check_range("the view", found, view.view.levels)
         return {"the view": found}
 
     return Function("the view", compute, (max(view.image.levels, view.view.levels),))
@@ -165,11 +159,13 @@ def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None
     """Checks the law `known`: images with equal known pixels have equal views wherever the views are known."""
     known = _known(view, Known(image, mask))
     size = (len(image), view.view.height, view.view.width)
-    check_tensor("the mask of View.known", known.mask, size, torch.bool, law="known")
-    check_tensor("the values of View.known", known.values, (len(image), *view.view.shape), image.dtype, law="known")
+    laws.check_tensor("the mask of View.known", known.mask, size, torch.bool, law="known")
+    laws.check_tensor(
+        "the values of View.known", known.values, (len(image), *view.view.shape), image.dtype, law="known"
+    )
     if mask.all() and not known.mask.all():
         message = "all pixels of the image are known, but View.known does not mark the whole view as known"
-        broken("known", message, mask=known.mask)
+        laws.broken("known", message, mask=known.mask)
     # Images with the same known pixels, and limits that contain all of them.
     possible = image, torch.where(mask[:, None], image, other)
     ends = Interval(torch.minimum(*possible), torch.maximum(*possible))
@@ -178,22 +174,22 @@ def _check_known(view: View, image: Tensor, other: Tensor, mask: Tensor) -> None
             _check_known_view(view, found, filled, mask)
     same = view.known(Known(columns_first(image), columns_first(mask)))
     if not torch.equal(same.mask, known.mask) or not torch.equal(same.filled(), known.filled()):
-        broken("known", "View.known depends on the memory layout of the known pixels", image=image, mask=mask)
+        laws.broken("known", "View.known depends on the memory layout of the known pixels", image=image, mask=mask)
 
 
 def _check_known_view(view: View, known: Known, image: Tensor, mask: Tensor) -> None:
     """Checks that the known pixels of a view, and their limits, are right for an image with the known pixels."""
     values = view(image)
     if not torch.equal(attrs.evolve(known, values=values).filled(), known.filled()):
-        broken("known", "View.known marks a value as known that depends on unknown pixels", image=image, mask=mask)
+        laws.broken("known", "View.known marks a value as known that depends on unknown pixels", image=image, mask=mask)
     if ((values < known.lowest()) | (values > known.highest(view.view.levels))).any():
         message = "the limits of View.known exclude the view of an image with the known pixels"
-        broken("known", message, image=image, mask=mask)
+        laws.broken("known", message, image=image, mask=mask)
 
 
 def _known(view: View, known: Known) -> Known:
     limits = () if known.limits is None else (known.limits.low, known.limits.high)
-    with calling("View.known", known.values, known.mask, *limits):
+    with laws.calling("View.known", known.values, known.mask, *limits):
         return view.known(known)
 
 
@@ -213,4 +209,4 @@ def _check_monotone(view: View, image: Tensor) -> None:
     if rise.numel() and (int(rise.min()) < 0 or int(rise.max()) > 1):
         row = int(((rise < 0) | (rise > 1)).flatten(1).any(1).nonzero()[0])
         message = "if a sub-pixel rises by one, a value of the view falls or rises by more than one"
-        broken("monotone", message, image=before[possible][row], raised=after[possible][row])
+        laws.broken("monotone", message, image=before[possible][row], raised=after[possible][row])
