@@ -8,18 +8,8 @@ from typing import Any
 
 import attrs
 
+from auxar import files
 from auxar.errors import UserError, one_line
-from auxar.files import (
-    DamagedFile,
-    Shapes,
-    entries,
-    is_file,
-    metadata_entry,
-    parse_json,
-    read_header,
-    read_metadata,
-    read_tensors,
-)
 from auxar.model import Chain, Factor
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.recipe import Recipe, read_recipe
@@ -68,7 +58,7 @@ def check_sizes(run: RunFolder, recipe: Recipe, names: Sequence[str]) -> None:
 def check_header(path: Path, factor: Factor, check: CheckMetadata) -> None:
     """Checks the header of a file of weights as `read_weights` does, without reading tensors."""
     with advising(path):
-        _checking(path, factor, check)(*read_header(path))
+        _checking(path, factor, check)(*files.read_header(path))
 
 
 def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
@@ -99,7 +89,7 @@ def read_weights(path: Path, factor: Factor, check: CheckMetadata) -> dict[str, 
     raises `UserError` if the file is missing, if its tensors do not have the factor's shapes, and if it is damaged.
     """
     with advising(path):
-        tensors, metadata = read_tensors(path, _checking(path, factor, check))
+        tensors, metadata = files.read_tensors(path, _checking(path, factor, check))
     factor.load_state_dict(tensors)
     return metadata
 
@@ -126,11 +116,11 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
     Tensors are not read. Raises `DamagedFile` if the header of the file is invalid or incomplete.
     """
     path = run.weights(name)
-    if not is_file(path):
+    if not files.is_file(path):
         return None
     with advising(path):
-        metadata = read_metadata(path)
-        own, history = metadata_entry(metadata, WEIGHTS, path) == OWN, read_history(metadata, path)
+        metadata = files.read_metadata(path)
+        own, history = files.metadata_entry(metadata, WEIGHTS, path) == OWN, read_history(metadata, path)
         steps, total = (_count(metadata, key, path) for key in ("trained_steps", "complete_at"))
     return Trained(steps, total, history, own)
 
@@ -139,7 +129,7 @@ def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:
     """A number of steps in the metadata of a file; None if it is missing. Raises `DamagedFile` for other texts."""
     text = metadata.get(key)
     if text is not None and re.fullmatch(r"[0-9]{1,18}", text) is None:
-        raise DamagedFile(f"{path} is damaged: its metadata entry '{key}' is no number of steps")
+        raise files.DamagedFile(f"{path} is damaged: its metadata entry '{key}' is no number of steps")
     return None if text is None else int(text)
 
 
@@ -179,7 +169,7 @@ def _condition_part(recipe: Recipe) -> dict[str, Any]:
 
 def recorded_part(metadata: Mapping[str, str], path: Path) -> Any:
     """The tables of the `recipe_part` in the metadata of a file of weights."""
-    return parse_json(metadata_entry(metadata, "recipe", path))
+    return files.parse_json(files.metadata_entry(metadata, "recipe", path))
 
 
 @contextlib.contextmanager
@@ -187,19 +177,19 @@ def advising(path: Path) -> Iterator[None]:
     """Appends advice on recovery to an error about the file `path`: weights, or factors in another arithmetic."""
     try:
         yield
-    except DamagedFile as error:
+    except files.DamagedFile as error:
         advice = AGAIN
         if path.match("older/*/factors/*/*"):
             advice = "restore it from a copy, because it cannot be made again"
         elif not SAVED.fullmatch(path.name):
             advice = f"delete this file, and `auxar integers` makes it again from the training images; or {AGAIN}"
-        elif entries(path.parent, "training-*.safetensors"):
+        elif files.entries(path.parent, "training-*.safetensors"):
             advice = "delete this file, and `auxar run` writes it again from the last checkpoint"
-        raise DamagedFile(f"{error}; {advice}") from None
+        raise files.DamagedFile(f"{error}; {advice}") from None
 
 
-def _checking(path: Path, factor: Factor, check: CheckMetadata) -> Callable[[Shapes, Mapping[str, str]], None]:
-    def check_all(shapes: Shapes, metadata: Mapping[str, str]) -> None:
+def _checking(path: Path, factor: Factor, check: CheckMetadata) -> Callable[[files.Shapes, Mapping[str, str]], None]:
+    def check_all(shapes: files.Shapes, metadata: Mapping[str, str]) -> None:
         check_versions(factor, metadata, path)
         check(metadata)
         check_shapes(factor, shapes, path)
@@ -209,9 +199,9 @@ def _checking(path: Path, factor: Factor, check: CheckMetadata) -> Callable[[Sha
 
 def _trained(run: RunFolder, factor: Factor) -> Path:
     path = run.weights(factor.name)
-    if not is_file(path):
+    if not files.is_file(path):
         told = f"factor {factor.name} is not trained; train it with `auxar run` and the run's recipe"
-        if run.saved and not entries(run.path, "factors/*/training-*.safetensors"):
+        if run.saved and not files.entries(run.path, "factors/*/training-*.safetensors"):
             told += f", or, if the model was exported, {AGAIN}"
         raise UserError(f"{path} is missing: {AGAIN if run.model else told}")
     return path
@@ -220,10 +210,10 @@ def _trained(run: RunFolder, factor: Factor) -> Path:
 def check_whole(path: Path) -> None:
     """Raises `DamagedFile`, with advice, if a file of weights or a checkpoint is damaged."""
     with advising(path):
-        read_tensors(path)
+        files.read_tensors(path)
 
 
-def check_shapes(factor: Factor, shapes: Shapes, path: Path) -> None:
+def check_shapes(factor: Factor, shapes: files.Shapes, path: Path) -> None:
     """Raises `UserError` unless the names and shapes of tensors are those of the factor's state dict.
 
     The message names the file and one tensor.

@@ -14,18 +14,8 @@ import attrs
 from attrs.validators import ge, optional
 from torch import Tensor
 
+from auxar import files
 from auxar.errors import UserError, logger
-from auxar.files import (
-    DamagedFile,
-    Shapes,
-    entries,
-    metadata_entry,
-    read_metadata,
-    read_tensors,
-    remove,
-    to_json,
-    write_tensors,
-)
 from auxar.model import Factor
 from auxar.recipe import TrainingConfig
 from auxar.runs.history import History, read_history
@@ -107,15 +97,15 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def numbered(folder: Path, name: re.Pattern[str]) -> list[tuple[int, Path]]:
     """The steps and paths of files whose names match a pattern, newest first. Its group 1 is the step."""
-    found = [(int(match[1]), path) for path in entries(folder) if (match := name.fullmatch(path.name))]
+    found = [(int(match[1]), path) for path in files.entries(folder) if (match := name.fullmatch(path.name))]
     return sorted(found, reverse=True)
 
 
 def best_step(checkpoint: Path) -> int | None:
     """The step of the best weights so far that a checkpoint names in its header; None if it is damaged."""
     try:
-        return read_entry(read_metadata(checkpoint), PROGRESS, Progress, checkpoint).validation.best_step
-    except DamagedFile:
+        return read_entry(files.read_metadata(checkpoint), PROGRESS, Progress, checkpoint).validation.best_step
+    except files.DamagedFile:
         return None
 
 
@@ -146,14 +136,16 @@ def save(
         )
     path = folder / f"training-{progress.step:09d}.safetensors"
     state, document = stored_state(optimizer, config.optimizer.table, factor)
-    write_tensors(path, tensors | state, {PROGRESS: to_json(attrs.asdict(progress)), OPTIMIZER: document, **facts})
+    files.write_tensors(
+        path, tensors | state, {PROGRESS: files.to_json(attrs.asdict(progress)), OPTIMIZER: document, **facts}
+    )
     # Files of later steps are damaged: `newest` skipped them when training started. They are removed and do not count
     # among the kept files.
     found = checkpoints(folder)
     kept = found[found.index(path) :][: config.keep_checkpoints]
     for other in found:
         if other not in kept:
-            remove(other)
+            files.remove(other)
 
 
 def newest(folder: Path, factor: Factor, check: Callable[[Progress], None]) -> Checkpoint | None:
@@ -165,17 +157,19 @@ def newest(folder: Path, factor: Factor, check: Callable[[Progress], None]) -> C
     Logs a warning for each damaged file that is skipped. Raises `UserError` if all files are damaged, or if the
     newest undamaged file cannot be read or belongs to another model.
     """
-    damaged: list[DamagedFile] = []
+    damaged: list[files.DamagedFile] = []
     for path in checkpoints(folder):
         try:
-            tensors, metadata = read_tensors(path, functools.partial(_check, path, factor))
+            tensors, metadata = files.read_tensors(path, functools.partial(_check, path, factor))
             progress = read_entry(metadata, PROGRESS, Progress, path)
             check(progress)
-            images, compiled, state = (metadata_entry(metadata, key, path) for key in ("images", COMPILED, OPTIMIZER))
+            images, compiled, state = (
+                files.metadata_entry(metadata, key, path) for key in ("images", COMPILED, OPTIMIZER)
+            )
             history = read_history(metadata, path)
             optimizer = read_state(path, state, tensors)
             checkpoint = Checkpoint(path, progress, images, history, compiled == "true", optimizer, tensors)
-        except DamagedFile as error:
+        except files.DamagedFile as error:
             damaged.append(error)
             continue
         for found in damaged:
@@ -198,7 +192,7 @@ def _moments(optimizer: Any) -> Iterator[Tensor]:
                 yield value.to(parameter.dtype)
 
 
-def _check(path: Path, factor: Factor, found: Shapes, metadata: Mapping[str, str]) -> None:
+def _check(path: Path, factor: Factor, found: files.Shapes, metadata: Mapping[str, str]) -> None:
     """Raises `UserError` unless the versions, names and shapes in the header of a checkpoint fit a factor."""
     check_versions(factor, metadata, path)
     check_shapes(factor, part_of(found, "factor."), path)

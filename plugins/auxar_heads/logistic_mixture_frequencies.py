@@ -20,20 +20,7 @@ from torch import Tensor
 
 from auxar import CENTER_BITS, PARAMETER_BITS, REFERENCES, Adjustments, Frequencies
 from auxar.numerics.range_coder import TOTAL
-from auxar_heads.fixed_point import (
-    LOG2_E,
-    LOG_BITS,
-    POWER_BITS,
-    TANH_BITS,
-    FixedPoint,
-    exact_logarithm,
-    logarithm,
-    native,
-    natural_to_base_2,
-    power,
-    softplus,
-    tanh,
-)
+from auxar_heads import fixed_point as fixed
 from auxar_heads.native_coding import NativeIntegerHead
 from auxar_samplers.engines import NativeForm
 
@@ -57,7 +44,7 @@ SUM_BITS = 38
 class _Constants(ctypes.Structure):
     _numbers = "components references centers spare exact min_weight"
     _logarithms = "smallest_log_scale largest_log_scale reduction log_of_unit"
-    _fields_ = [("fixed", FixedPoint), *((name, ctypes.c_int64) for name in f"{_numbers} {_logarithms}".split())]
+    _fields_ = [("fixed", fixed.FixedPoint), *((name, ctypes.c_int64) for name in f"{_numbers} {_logarithms}".split())]
 
 
 class IntegerLogisticMixtureHead(NativeIntegerHead):
@@ -73,7 +60,7 @@ class IntegerLogisticMixtureHead(NativeIntegerHead):
         self.parameter_count = head.parameter_count
         self.uniform_count = self.restricted_uniform_count = self.channels
         self.understands = head.understands
-        self.spare = max(0, POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(self.components)) - SUM_BITS)
+        self.spare = max(0, fixed.POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(self.components)) - SUM_BITS)
         self.log_of_unit = _log_of_unit(self.levels)
         self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
 
@@ -82,11 +69,11 @@ class IntegerLogisticMixtureHead(NativeIntegerHead):
         found = parameters.to(torch.float64, copy=True)
         _, means, _, couplings = grouped(found, self)
         # Means and centers have the same unit, because `PARAMETER_BITS` equals `CENTER_BITS`.
-        around, weights = references(centers, self), tanh(couplings.to(torch.int64), PARAMETER_BITS)
+        around, weights = references(centers, self), fixed.tanh(couplings.to(torch.int64), PARAMETER_BITS)
         for channel in range(self.channels):
             first = channel * (channel - 1) // 2
             # A coupling multiplies an earlier channel's distance from its center. Products are rounded down once.
-            own = (weights[:, first : first + channel] * around[:, :channel]).sum(1) >> TANH_BITS
+            own = (weights[:, first : first + channel] * around[:, :channel]).sum(1) >> fixed.TANH_BITS
             means[:, channel] += around[:, channel] - own
         return found
 
@@ -97,13 +84,13 @@ class IntegerLogisticMixtureHead(NativeIntegerHead):
         smallest, largest = self.log_scales
         adjustments = self._understood(adjustments)
         constants = _Constants(
-            fixed=native()[0],
+            fixed=fixed.native()[0],
             components=self.components,
             references=REFERENCES if self.neighbors else 1,
             centers=adjustments.centers,
             spare=self.spare,
             exact=is_exact(adjustments),
-            min_weight=round(adjustments.min_weight * 2**POWER_BITS),
+            min_weight=round(adjustments.min_weight * 2**fixed.POWER_BITS),
             smallest_log_scale=smallest,
             largest_log_scale=largest,
             reduction=rounded_reduction(adjustments),
@@ -167,11 +154,11 @@ class _MixtureFrequencies(Frequencies):
         logits, means, log_scales, couplings = grouped(parameters, head)
         self.levels = head.levels
         self.channel = 0
-        self.logits = natural_to_base_2(logits[:, 0], PARAMETER_BITS)
+        self.logits = fixed.natural_to_base_2(logits[:, 0], PARAMETER_BITS)
         # Means in units of half a level, from the middle of the range, with `PARAMETER_BITS` bits.
         bound = WIDEST_MEAN << PARAMETER_BITS
         self.means = means.clamp(-bound, bound) * (self.levels - 1)
-        self.couplings = tanh(couplings, PARAMETER_BITS)
+        self.couplings = fixed.tanh(couplings, PARAMETER_BITS)
         self.mantissas, self.shifts, self.excess = _inverse_scales(
             log_scales.clamp(*head.log_scales) - rounded_reduction(adjustments), head.log_of_unit
         )
@@ -185,7 +172,7 @@ class _MixtureFrequencies(Frequencies):
         low, high = low[:, None], high[:, None]
         if self.adjustments.centers:
             sums = self._centers_below(many, low, high, parts)
-            total = (parts.weights.sum(1) << POWER_BITS >> self.spare)[:, None]
+            total = (parts.weights.sum(1) << fixed.POWER_BITS >> self.spare)[:, None]
             found = sums * TOTAL // total
         else:
             sums = self._sum_below(many, parts)
@@ -220,7 +207,7 @@ class _MixtureFrequencies(Frequencies):
             x.reshape(shape) for x in (self._mean(), self.mantissas[:, self.channel], self.shifts[:, self.channel])
         )
         found = ((doubled[:, None] << PARAMETER_BITS) - mean) * mantissa >> shift
-        return found.clamp(-FARTHEST << LOG_BITS, FARTHEST << LOG_BITS)
+        return found.clamp(-FARTHEST << fixed.LOG_BITS, FARTHEST << fixed.LOG_BITS)
 
     def _anchored(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The mode, anchor and start of `_Parts` for an interval, and the probability of the interval, multiplied like
@@ -230,16 +217,16 @@ class _MixtureFrequencies(Frequencies):
         right = (upper <= 0) & ~last
         left = (lower >= 0) & ~first & ~right
         mode = left.long() - right.long()
-        anchor = torch.where(right, softplus(upper), torch.where(left, softplus(-lower), 0))
+        anchor = torch.where(right, fixed.softplus(upper), torch.where(left, fixed.softplus(-lower), 0))
         start = torch.where(first, 0, _distribution(lower, mode, anchor))
-        full = torch.where(left, 0, 2**POWER_BITS)
+        full = torch.where(left, 0, 2**fixed.POWER_BITS)
         end = torch.where(last, full, _distribution(upper, mode, anchor))
         return mode, anchor, start, end - start
 
     def _logits(self, low: Tensor, high: Tensor) -> Tensor:
         """Base-2 logarithms of the components' weights given the interval, up to a common term: (n, k)."""
         _, anchor, _, mass = self._anchored(low, high)
-        return self._without(anchor, low, high) + logarithm(mass.clamp(min=1))
+        return self._without(anchor, low, high) + fixed.logarithm(mass.clamp(min=1))
 
     def _without(self, anchor: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Base-2 logarithms of the weights of components, divided by the numbers by which probabilities are multiplied:
@@ -254,16 +241,18 @@ class _MixtureFrequencies(Frequencies):
     def _parts(self, low: Tensor, high: Tensor) -> _Parts:
         mode, anchor, start, mass = self._anchored(low, high)
         logits = self._without(anchor, low, high)
-        given = logits + logarithm(mass.clamp(min=1))
+        given = logits + fixed.logarithm(mass.clamp(min=1))
         heaviest = given.amax(1, keepdim=True)
         if self.adjustments.min_weight:
-            light = power(heaviest - given) < torch.tensor(round(self.adjustments.min_weight * 2**POWER_BITS))
+            light = fixed.power(heaviest - given) < torch.tensor(
+                round(self.adjustments.min_weight * 2**fixed.POWER_BITS)
+            )
         else:
             light = torch.zeros_like(given, dtype=torch.bool)
         if self.adjustments.centers:
             logits = given
-        weights = power(logits.masked_fill(light, -(2**60)).amax(1, keepdim=True) - logits)
-        weights = (weights >> (POWER_BITS - WEIGHT_BITS)).masked_fill(light, 0)
+        weights = fixed.power(logits.masked_fill(light, -(2**60)).amax(1, keepdim=True) - logits)
+        weights = (weights >> (fixed.POWER_BITS - WEIGHT_BITS)).masked_fill(light, 0)
         return _Parts(weights, mode, anchor, start, (weights * mass).sum(1) >> self.spare)
 
     def _sum_below(self, value: Tensor, parts: _Parts) -> Tensor:
@@ -278,7 +267,7 @@ class _MixtureFrequencies(Frequencies):
         center = (doubled + (1 << PARAMETER_BITS)) >> (PARAMETER_BITS + 1)
         center = torch.minimum(torch.maximum(center, low), high)
         below = center[..., None] < value[:, None]
-        return ((parts.weights[..., None] * below).sum(1) << POWER_BITS) >> self.spare
+        return ((parts.weights[..., None] * below).sum(1) << fixed.POWER_BITS) >> self.spare
 
 
 def _distribution(position: Tensor, mode: Tensor, anchor: Tensor) -> Tensor:
@@ -287,10 +276,10 @@ def _distribution(position: Tensor, mode: Tensor, anchor: Tensor) -> Tensor:
     If the mode is 1, it is minus the probability above z.
     """
     above = (mode > 0) | ((mode == 0) & (position >= 0))
-    bits = softplus(torch.where(above, -position, position)) - anchor
-    found = power(bits.clamp(min=0))
+    bits = fixed.softplus(torch.where(above, -position, position)) - anchor
+    found = fixed.power(bits.clamp(min=0))
     found = torch.where(above, -found, found)
-    return torch.where((mode == 0) & above, found + 2**POWER_BITS, found)
+    return torch.where((mode == 0) & above, found + 2**fixed.POWER_BITS, found)
 
 
 def _inverse_scales(log_scales: Tensor, log_of_unit: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -300,19 +289,19 @@ def _inverse_scales(log_scales: Tensor, log_of_unit: int) -> tuple[Tensor, Tenso
     flat, but its z would be rounded to few bits. It gets the scale `WIDEST`, and the third result is the base-2
     logarithm of the quotient of the scales.
     """
-    bits = natural_to_base_2(log_scales, PARAMETER_BITS) + log_of_unit
-    excess = (bits - (WIDEST << LOG_BITS)).clamp(min=0)
+    bits = fixed.natural_to_base_2(log_scales, PARAMETER_BITS) + log_of_unit
+    excess = (bits - (WIDEST << fixed.LOG_BITS)).clamp(min=0)
     bits = bits - excess
     # 2⁻ᵇⁱᵗˢ = 2⁻ʷʰᵒˡᵉ · 2⁻ʳᵉˢᵗ with 0 ≤ rest < 1.
-    whole, rest = bits >> LOG_BITS, bits & (2**LOG_BITS - 1)
-    mantissa = power(rest) >> (POWER_BITS - SCALE_BITS)
-    return mantissa, (whole + PARAMETER_BITS + SCALE_BITS - LOG_BITS).clamp(2, 62), excess
+    whole, rest = bits >> fixed.LOG_BITS, bits & (2**fixed.LOG_BITS - 1)
+    mantissa = fixed.power(rest) >> (fixed.POWER_BITS - SCALE_BITS)
+    return mantissa, (whole + PARAMETER_BITS + SCALE_BITS - fixed.LOG_BITS).clamp(2, 62), excess
 
 
 def _log_of_unit(levels: int) -> int:
     """log₂((levels − 1) / log₂ e) with `LOG_BITS` bits, rounded down."""
     digits = 192
-    ratio = ((levels - 1) << (2 * digits)) // LOG2_E
+    ratio = ((levels - 1) << (2 * digits)) // fixed.LOG2_E
     whole = ratio.bit_length() - 1 - digits
     inner = ratio >> whole if whole >= 0 else ratio << -whole
-    return (whole << LOG_BITS) + (exact_logarithm(inner) >> (digits - LOG_BITS))
+    return (whole << fixed.LOG_BITS) + (fixed.exact_logarithm(inner) >> (digits - fixed.LOG_BITS))
