@@ -17,7 +17,7 @@ from auxar.model import ForceSource
 from auxar.numerics.threads import threads
 from auxar_layers import integer_functions as functions
 from auxar_layers.functional import concat_elu, gate
-from auxar_samplers.compiler.program import Clock, Layout, Pointwise, Product, Window, identity
+from auxar_samplers.compiler.program import Clock, Layout, Pointwise, Product, Table, Window, identity
 from auxar_samplers.compiler.tracer import FUNCTIONS
 from auxar_samplers.engines import UnavailableError
 from auxar_samplers.engines.native.engine import NativeEngine
@@ -118,7 +118,7 @@ def random_product(layout, noise, output, operands, initial, lead, **options):
 
 @st.composite
 def programs(draw):
-    """Draws a program with all kinds of instructions, and the rings that it fills.
+    """Draws a program with all kinds of instructions, and the rings that it fills. It has one list or two.
 
     The first list copies tables into two rings with different clocks. In the second list, a product reads windows of
     these rings, and a function of its output fills a third ring. Another product reads that ring, the output of the
@@ -126,7 +126,8 @@ def programs(draw):
     third clock, fills a fourth ring. The native engine may store the first three rings of integers in 16 bits, outside
     of the program, so only the last is given.
     """
-    layout, whole = layout_of(draw(st.sampled_from(DTYPES)), draw(st.sampled_from([1, 3]))), draw(st.booleans())
+    # With many images, threads of the native engine compute integers of images of their own.
+    layout, whole = layout_of(draw(st.sampled_from(DTYPES)), draw(st.sampled_from([1, 35]))), draw(st.booleans())
     if whole:
         layout = WholeLayout(layout.batch, torch.zeros((), dtype=torch.float64))
     noise = generator(draw(SEEDS))
@@ -164,7 +165,8 @@ def programs(draw):
     ]
     tripled = functions.IntegerSum(weights=[3], shift=1, bound=2**15 - 1)
     others[2:2] = [Pointwise(again, tripled, (Window(rings[2]),), lead)] * whole
-    return layout, clocks, [sources, others], rings[3 * whole :]
+    lists = [sources, others] if draw(st.booleans()) else [[*reversed(sources), *others]]
+    return layout, clocks, lists, rings[3 * whole :]
 
 
 @needs_native
@@ -182,7 +184,8 @@ def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(pr
         # Before the first step, no ring has values to note.
         fills = [(2 * step, note) for step in range(1, STEPS)]
         with threads(number):
-            run_program(engine, program_of(layout, clocks, lists, BOTH_LISTS, fills))
+            steps = [(number % len(lists), *positions) for number, *positions in BOTH_LISTS]
+            run_program(engine, program_of(layout, clocks, lists, steps, fills))
         note()
     by_torch, by_native, by_threads = (results[k * STEPS : (k + 1) * STEPS] for k in range(3))
     for rings in zip(by_torch, by_native, by_threads, strict=True):
@@ -190,6 +193,29 @@ def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(pr
             assert_near(found, expected)
             assert torch.equal(found == 0, expected == 0)
             assert torch.equal(again, found)
+
+
+@needs_native
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (0, 3, 2)])
+def test_values_of_other_rows_are_complete_before_they_are_read(order):
+    """A product reads values of other slots, which the same step writes before or after it, or which a table shares."""
+    results = []
+    for engine in ("torch", "native"):
+        layout, noise = WholeLayout(35, torch.zeros(()).double()), generator(0)
+        places = torch.stack([torch.arange(3).roll(step) for step in range(3)])
+        clock = Clock(np.ones((3, 3), dtype=bool), places, 0)
+        ring, found = (layout.ring(3, 1, 8, before=1, wraps=True) for _ in range(2))
+        sums, shared = layout.scratch(3, 8), layout.scratch(4, 8)
+        function = functions.Requantize(multiplier=torch.ones(8), shift=5, bound=2**15 - 1)
+        instructions = [
+            Pointwise(ring if order[1] < 3 else shared, function, (random_table(layout, noise, clock, 8),), 0),
+            random_product(layout, noise, sums, [Window(ring, shift=-1)], None, 0),
+            Pointwise(found, function, (sums,), 0),
+            Pointwise(sums, function, (Table(shared.values.view(4, 35, 8)),), 0),
+        ]
+        run_lists(engine, layout, [clock], [[instructions[k] for k in order]], *((0, step) for step in range(3)))
+        results.append(found.values)
+    assert torch.equal(*results)
 
 
 # Functions -----------------------------------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ def alone(instruction: Instruction) -> bool:
 def _depends(instruction: Instruction, group: list[Instruction]) -> bool:
     """Whether an instruction depends on other rows of a group before it."""
     written = {each.output for each in group}
-    # The newest value of a window is the one that is computed in the same step if it was written 0 positions ago.
-    newest = any(x.delay < x.length for x in _of_other_rows(instruction) if x.ring in written)
+    # A window has the value that the same step writes if it reads the entry of 0 positions ago.
+    newest = any(x.delay % x.ring.capacity < x.length for x in _of_other_rows(instruction) if x.ring in written)
     # The memory of a table may be that of storage.
     shares = not tables_of([instruction]).isdisjoint(each.values.data_ptr() for each in written)
     return newest or shares or any(x.ring is instruction.output for each in group for x in _of_other_rows(each))
