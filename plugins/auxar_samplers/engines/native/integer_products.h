@@ -228,7 +228,8 @@ inline Vector dot(Vector sum, Vector a, Vector b) { return _mm256_add_epi32(sum,
 constexpr int64_t PANEL = 4;  // groups
 constexpr int64_t MOST_ROWS = 16, MOST_PARTS = 4;
 
-// The inputs of a product for some rows. Those of a row lie in `count` parts, which have even lengths if there are several.
+// The inputs of a product for some rows. Those of a row lie in `count` parts, which have even lengths if there are
+// several.
 struct Inputs {
     int64_t count;
     int64_t lengths[MOST_PARTS];

@@ -75,8 +75,8 @@ struct Limited {
     }
 };
 
-// Applies a function of integers to `rows` rows. All numbers that occur are integers below 2^53, or such integers times a
-// power of two, so double arithmetic is exact. Inside of a larger function, its loops would be vectorized less well.
+// Applies a function of integers to `rows` rows. All numbers that occur are integers below 2^53, or such integers times
+// a power of two, so double arithmetic is exact. Inside of a larger function, its loops would be vectorized less well.
 __attribute__((noinline)) void apply_to_integers(const Instruction &instruction, Rows<double> out,
                                                  const Rows<double> *in, int64_t rows) {
     const int64_t count = instruction.output.channels, width = count / 2;

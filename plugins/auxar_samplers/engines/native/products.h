@@ -1,8 +1,6 @@
-// Matrix products of floating-point numbers with few rows.
-//
-// These are too few rows for a general matrix library to be fast, and a step has so many products that the calls would
-// take most of the time. Weights are packed once into panels of columns. A product computes only the rows of slots inside
-// the image.
+// Matrix products of floating-point numbers with few rows. These are too few rows for a general matrix library to be
+// fast, and a step has so many products that the calls would take most of the time. Weights are packed once into panels
+// of columns. A product computes only the rows of slots inside the image.
 
 #pragma once
 

@@ -1,8 +1,8 @@
 // Runs all steps of a sampler's program: matrix products, pointwise functions, and the drawing of pixels.
 //
 // With several images for each thread, a thread computes images of its own, and a few rows at a time through as many
-// instructions as possible. Otherwise, all threads run the same lists of instructions, divide the work of each, and wait
-// for each other at barriers where an instruction reads results of other threads.
+// instructions as possible. Otherwise, all threads run the same lists of instructions, divide the work of each, and
+// wait for each other at barriers where an instruction reads results of other threads.
 
 #include <algorithm>
 #include <cstdint>
@@ -29,8 +29,9 @@ const char *const NAMES[] = {"pointwise product keep", "ring scratch local table
 
 namespace {
 
-// Computes the rows of a run, at most ROWS_AT_ONCE. Values of a ring with two copies are written to both, so that no
-// window wraps around. The values of the ring's last `wrapped` slots are also copied before its first slot.
+// Computes the rows of a run, at most ROWS_AT_ONCE, whose slots are all inside the image or all outside of it. Values
+// of a ring with two copies are written to both, so that no window wraps around. The values of the ring's last
+// `wrapped` slots are also copied before its first slot.
 template <class T, class Output> void pointwise(const Instruction &instruction, const Step &step, const Run &run) {
     static thread_local std::vector<T> numbers;  // values of 16 bits as floating-point numbers
     const Operand &output = instruction.output;
@@ -67,22 +68,32 @@ template <class T, class Output> void pointwise(const Instruction &instruction, 
     } else {
         for (int64_t row = 0; row < run.count; row++) std::memset(out[row], 0, bytes);
     }
-    const int64_t slots = step.clock(instruction).slots;
+    const int64_t slots = step.clock(instruction).slots, batch = step.program.batch;
     for (int64_t row = 0; row < run.count && (instruction.mirror || instruction.wrapped); row++) {
+        const int64_t slot = run.slot + (run.image + row) / batch;
         if (instruction.mirror) std::memcpy(out[row] + instruction.mirror, out[row], bytes);
         for (int64_t up = 1; up <= instruction.wrapped; up++) {
-            if (modulo(-up, slots) != run.slot) continue;
-            Output *copy = out[row] - (run.slot + up) * step.program.batch * output.row_stride;
+            if (modulo(-up, slots) != slot) continue;
+            Output *copy = out[row] - (slot + up) * batch * output.row_stride;
             std::memcpy(copy, out[row], bytes);
             if (instruction.mirror) std::memcpy(copy + instruction.mirror, out[row], bytes);
         }
     }
 }
 
-template <class T> void pointwise(const Instruction &instruction, const Step &step, const Run &run) {
-    if constexpr (std::is_same_v<T, double>)
-        if (instruction.output.words) return pointwise<T, int16_t>(instruction, step, run);
-    pointwise<T, T>(instruction, step, run);
+// Computes the rows from `begin` to `end`. The rows of several slots are computed together if they lie at equal
+// distances.
+template <class T> void pointwise(const Instruction &instruction, const Step &step, int64_t begin, int64_t end) {
+    const uint8_t *valid = step.valid(instruction);
+    const auto is_even = [](const Operand &x) { return x.kind == NUMBER || (x.kind != TABLE && x.slot_stride == 1); };
+    const Operand *operands = instruction.operands;
+    const bool even = std::all_of(operands, operands + instruction.operand_count, is_even);
+    const auto joins = [&](int64_t slot, int64_t other) { return even && valid[slot] == valid[other]; };
+    each_run(begin, end, step.program.batch, joins, [&](const Run &run) {
+        if constexpr (std::is_same_v<T, double>)
+            if (instruction.output.words) return pointwise<T, int16_t>(instruction, step, run);
+        pointwise<T, T>(instruction, step, run);
+    });
 }
 
 #if defined(AUXAR_WORDS)
@@ -95,7 +106,8 @@ bool may_be_wide(const Instruction &instruction, const Program &program) {
 }
 
 // Copies the inputs of a product of integers in one row, as 16 bits. Notes if a value has more.
-void copy_inputs(const Instruction &instruction, const Step &step, const int64_t *places, const Row &row, int16_t *out) {
+void copy_inputs(const Instruction &instruction, const Step &step, const int64_t *places, const Row &row,
+                 int16_t *out) {
     for (int32_t k = 0; k < instruction.operand_count; k++) {
         const Operand &operand = instruction.operands[k];
         const int64_t count = operand.length * operand.channels;
@@ -263,8 +275,7 @@ void run_part(const Program &program, const List &list, const int64_t *positions
                 last++;
             for (int64_t row = first; row < end; row += ROWS_AT_ONCE)
                 for (int64_t number = k; number < last; number++)
-                    each_run(row, std::min(row + ROWS_AT_ONCE, end), program.batch,
-                             [&](const Run &run) { pointwise<T>(list.instructions[number], step, run); });
+                    pointwise<T>(list.instructions[number], step, row, std::min(row + ROWS_AT_ONCE, end));
             k = last - 1;
             continue;
         }
@@ -282,8 +293,8 @@ void run_part(const Program &program, const List &list, const int64_t *positions
     }
 }
 
-// Runs a list of instructions for the images of one thread. A few rows at a time are computed through all instructions up
-// to the next one that reads other rows.
+// Runs a list of instructions for the images of one thread. A few rows at a time are computed through all instructions
+// up to the next one that reads other rows.
 template <class T>
 void run_images(const Program &program, const List &list, const int64_t *positions, int64_t thread, int64_t threads) {
     static thread_local std::vector<char> room;
@@ -300,11 +311,10 @@ void run_images(const Program &program, const List &list, const int64_t *positio
 #if defined(AUXAR_WORDS)
             if (count > 0) product_of_rows(instruction, step, rows, count);
 #endif
+        } else if (instruction.kind == KEEP) {
+            each_run(step.begin, end, program.batch, [&](const Run &run) { keep<T>(instruction, step, run); });
         } else {
-            each_run(step.begin, end, program.batch, [&](const Run &run) {
-                if (instruction.kind == KEEP) keep<T>(instruction, step, run);
-                else pointwise<T>(instruction, step, run);
-            });
+            pointwise<T>(instruction, step, step.begin, end);
         }
     };
     for (int64_t first = 0, last; first < list.count; first = last) {

@@ -17,7 +17,7 @@ struct Row {
     int64_t slot, image;
 };
 
-// Rows of consecutive images in one slot.
+// Consecutive rows from a slot's image on.
 struct Run {
     int64_t slot, image, count;
 };
@@ -71,14 +71,19 @@ struct Step {
     }
 };
 
-// Calls function(run) for the rows from `begin` to `end`, slot by slot.
-template <class F> void each_run(int64_t begin, int64_t end, int64_t batch, F function) {
+// Calls function(run) for the rows from `begin` to `end`: slot by slot, or for slots together that `joins` allows.
+template <class F, class G> void each_run(int64_t begin, int64_t end, int64_t batch, F joins, G function) {
     while (begin < end) {
-        const int64_t slot = begin / batch, image = begin % batch;
-        const int64_t count = end - begin < batch - image ? end - begin : batch - image;
-        function(Run{slot, image, count});
-        begin += count;
+        const int64_t slot = begin / batch;
+        int64_t next = (slot + 1) * batch;
+        while (next < end && joins(slot, next / batch)) next += batch;
+        next = next < end ? next : end;
+        function(Run{slot, begin - slot * batch, next - begin});
+        begin = next;
     }
+}
+template <class G> void each_run(int64_t begin, int64_t end, int64_t batch, G function) {
+    each_run(begin, end, batch, [](int64_t, int64_t) { return false; }, function);
 }
 
 }  // namespace

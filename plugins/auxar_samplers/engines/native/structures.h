@@ -13,8 +13,8 @@ struct Clock {
 };
 
 // The location of an operand or an output. Slot k uses the storage's slot first_slot + k · slot_stride. A ring is read
-// from entry (position - delay) mod capacity on. The base of a local operand is its place in a thread's own room for a few
-// rows.
+// from entry (position - delay) mod capacity on. The base of a local operand is its place in a thread's own room for a
+// few rows.
 struct Operand {
     char *base;
     int32_t kind, clock;
