@@ -81,7 +81,7 @@ def one_if_busy() -> Iterator[None]:
     """
     most = torch.get_num_threads()
     with threads(1):
-        alone = _probe(math.inf)
+        alone = _probe(math.inf) if most > 1 else 0.0  # One thread leaves no choice.
     with threads(most if _probe(alone) < alone else 1):
         yield
 

@@ -7,16 +7,20 @@ from auxar_samplers.compiler.program import Instruction, Keep, Product, Program,
 
 
 def groups_of(instructions: tuple[Instruction, ...]) -> Iterator[list[Instruction]]:
-    """Divides a list into groups. No instruction reads values of other rows that its group computes before it.
+    """Divides a list into groups, whose instructions may be computed for some rows before they begin with other rows.
 
-    Nor does one write a ring of which the group reads other rows before.
+    An instruction begins a new group if it reads values of other rows that the group writes, or writes a ring of which
+    the group reads other rows.
     """
-    group = list[Instruction]()
+    group, read = list[Instruction](), set[Storage]()
     for each in instructions:
-        if group and (alone(each) or alone(group[-1]) or each.clock != group[0].clock or _depends(each, group)):
+        windows = _of_other_rows(each)
+        ends = group and (alone(each) or alone(group[-1]) or each.clock != group[0].clock or each.output in read)
+        if ends or _depends(each, windows, group):
             yield group
-            group = []
+            group, read = [], set()
         group.append(each)
+        read.update(x.ring for x in windows)
     yield group
 
 
@@ -27,14 +31,14 @@ def alone(instruction: Instruction) -> bool:
     )
 
 
-def _depends(instruction: Instruction, group: list[Instruction]) -> bool:
-    """Whether an instruction depends on other rows of a group before it."""
+def _depends(instruction: Instruction, windows: list[Window], group: list[Instruction]) -> bool:
+    """Whether an instruction reads values of other rows, or of a table, that a group before it writes."""
     written = {each.output for each in group}
     # A window has the value that the same step writes if it reads the entry of 0 positions ago.
-    newest = any(x.delay % x.ring.capacity < x.length for x in _of_other_rows(instruction) if x.ring in written)
+    newest = any(x.delay % x.ring.capacity < x.length for x in windows if x.ring in written)
     # The memory of a table may be that of storage.
-    shares = not tables_of([instruction]).isdisjoint(each.values.data_ptr() for each in written)
-    return newest or shares or any(x.ring is instruction.output for each in group for x in _of_other_rows(each))
+    tables = tables_of([instruction])
+    return newest or any(each.values.data_ptr() in tables for each in written if tables)
 
 
 def _of_other_rows(instruction: Instruction) -> list[Window]:
@@ -49,7 +53,7 @@ def tables_of(instructions: Iterable[Instruction]) -> set[int]:
     return {each.values.data_ptr() for each in read if isinstance(each, Table)}
 
 
-def local_places(program: Program, shared: Set[int]) -> tuple[dict[Storage, int], int]:
+def local_places(program: Program, groups: list[list[Instruction]], shared: Set[int]) -> tuple[dict[Storage, int], int]:
     """Numbers of places for scratches that are used by one group alone, and the number of places.
 
     Scratches that are not needed at the same time have the same place. `shared` has addresses of memory that tables
@@ -58,7 +62,6 @@ def local_places(program: Program, shared: Set[int]) -> tuple[dict[Storage, int]
     found, count = dict[Storage, int](), 0
     if len(program.lists) > 1:  # Lists may share scratches.
         return found, count
-    groups = list(groups_of(program.lists[0]))
     used = [[{each.output, *getattr(each, "operands", ())} for each in group] for group in groups]
     for number, group in enumerate(groups):
         others = {program.output, program.pixels}.union(*(x for k, one in enumerate(used) if k != number for x in one))

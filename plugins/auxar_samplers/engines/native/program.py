@@ -50,7 +50,8 @@ class NativeProgram:
         # Products of floats are faster with many rows.
         packed = all(words is not None for _, words in self._weights.values())
         self._by_images = packed and (most_threads == 1 or self._batch >= ROWS_AT_ONCE * most_threads)
-        self._local, self._places = local_places(program, shared) if self._by_images else ({}, 0)
+        self._groups = [list(groups_of(each)) for each in program.lists]
+        self._local, self._places = local_places(program, self._groups[0], shared) if self._by_images else ({}, 0)
         self._place_size = ROWS_AT_ONCE * 8 * max((each.values.shape[1] for each in self._local), default=0)
         self.structure = self._made()
         """The structure `Program`."""
@@ -62,9 +63,8 @@ class NativeProgram:
         lists = (structures.List * len(program.lists))()
         for number, instructions in enumerate(program.lists):
             array = (structures.Instruction * len(instructions))(*map(made, instructions))
-            for start in itertools.accumulate(map(len, groups_of(instructions)), initial=0):
-                if start < len(array):
-                    array[start].waits = True
+            for start in itertools.accumulate(map(len, self._groups[number][:-1]), initial=0):
+                array[start].waits = True
             lists[number] = structures.List(address(array), len(instructions), self._threads(instructions))
         return structures.Program(
             clocks=address(clocks),
