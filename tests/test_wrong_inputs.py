@@ -96,10 +96,7 @@ WRONG = [
         "images: there is no image in the folder runs/first/factors/prior; looked for .avif, .bmp, .gif, .jpeg, .jpg, "
         ".pbm, .pgm, .png, .ppm, .tif, .tiff, .webp",
     ),
-    (
-        "model.log_prob('runs')",
-        "images: there is no image in the folder runs; name one of its subfolders (first)",
-    ),
+    ("model.log_prob('runs')", "images: there is no image in the folder runs; name one of its subfolders (first)"),
     (
         "model.log_prob('broken.png')",
         "images: broken.png cannot be read: the format is unknown or not supported; expected AVIF, BMP, GIF, "

@@ -35,8 +35,8 @@ class Lookup(nn.Module):
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        if table.dim() != 1 or not len(table):
-            raise ValueError(f"a table has the shape {tuple(table.shape)}")
+        if table.dim() != 1 or not len(table) or table.double().abs().max() > 2**24:
+            raise ValueError(f"a table has the shape {tuple(table.shape)}, or numbers that are not exact in float32")
         self.table = nn.Parameter(table.double(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:

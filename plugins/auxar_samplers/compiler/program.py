@@ -102,7 +102,7 @@ Storage = Ring | Scratch
 class Product:
     """Computes output = start + Σ operand · matrix, where start is `initial` or, if that is None, `bias`.
 
-    Slot k is written to the output's slot stride · k + phase; slots beyond the output's last one are dropped.
+    Slot k is written to the output's slot stride · k + phase, which must exist.
     """
 
     output: Scratch
@@ -126,7 +126,7 @@ class Product:
 
 @attrs.frozen(eq=False)
 class Pointwise:
-    """Computes output = function(operands), independently for each slot and image."""
+    """Computes output = function(operands), independently for each slot and image. Windows have length 1."""
 
     output: Storage
     function: Callable[..., Tensor]

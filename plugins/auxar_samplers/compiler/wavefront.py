@@ -183,7 +183,7 @@ class _Compiler:
         for value in self.schedule.trace.values:
             for source, up, first, last in value.reads:
                 delay = self.schedule.delay(value, source, up, first)
-                if delay or up or last > first:
+                if delay or up or first or last > first:
                     capacity[source] = max(capacity.get(source, 1), delay + 1)
                     above[source] = max(above.get(source, 0), up)
         for value, kept in capacity.items():

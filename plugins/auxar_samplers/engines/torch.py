@@ -110,7 +110,7 @@ class _Run:
             total = instruction.bias if initial is None else initial()
             for read, matrix in terms:
                 total = torch.addmm(total, read(), matrix)
-            output.copy_(total.view(-1, self.batch, total.shape[1])[: len(output)])
+            output.copy_(total.view(-1, self.batch, total.shape[1]))
 
         return product
 

@@ -196,11 +196,11 @@ def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(pr
 
 
 @needs_native
-@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (0, 3, 2)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (0, 3, 2), (3, 2, 0)])
 def test_values_of_other_rows_are_complete_before_they_are_read(order):
     """A product reads values of other slots, which the same step writes before or after it, or which a table shares."""
     results = []
-    for engine in ("torch", "native"):
+    for engine, number in (("torch", 1), ("native", 1), ("native", 3)):
         layout, noise = WholeLayout(35, torch.zeros(()).double()), generator(0)
         places = torch.stack([torch.arange(3).roll(step) for step in range(3)])
         clock = Clock(np.ones((3, 3), dtype=bool), places, 0)
@@ -208,14 +208,15 @@ def test_values_of_other_rows_are_complete_before_they_are_read(order):
         sums, shared = layout.scratch(3, 8), layout.scratch(4, 8)
         function = functions.Requantize(multiplier=torch.ones(8), shift=5, bound=2**15 - 1)
         instructions = [
-            Pointwise(ring if order[1] < 3 else shared, function, (random_table(layout, noise, clock, 8),), 0),
+            Pointwise(shared if 3 in order else ring, function, (random_table(layout, noise, clock, 8),), 0),
             random_product(layout, noise, sums, [Window(ring, shift=-1)], None, 0),
             Pointwise(found, function, (sums,), 0),
             Pointwise(sums, function, (Table(shared.values.view(4, 35, 8)),), 0),
         ]
-        run_lists(engine, layout, [clock], [[instructions[k] for k in order]], *((0, step) for step in range(3)))
+        with threads(number):
+            run_lists(engine, layout, [clock], [[instructions[k] for k in order]], *((0, step) for step in range(3)))
         results.append(found.values)
-    assert torch.equal(*results)
+    assert all(torch.equal(each, results[0]) for each in results)
 
 
 # Functions -----------------------------------------------------------------------------------------------------------

@@ -9,23 +9,24 @@ from auxar_samplers.compiler.program import Instruction, Keep, Product, Program,
 def groups_of(instructions: tuple[Instruction, ...]) -> Iterator[list[Instruction]]:
     """Divides a list into groups, whose instructions may be computed for some rows before they begin with other rows.
 
-    An instruction begins a new group if it reads values of other rows that the group writes, or writes a ring of which
-    the group reads other rows.
+    An instruction begins a new group if it reads values of other rows, or a table, that the group writes, or if it
+    writes such values that the group reads. A group has one clock.
     """
-    group, read = list[Instruction](), set[Storage]()
+    group, read = list[Instruction](), set[int]()
     for each in instructions:
         windows = _of_other_rows(each)
-        ends = group and (alone(each) or alone(group[-1]) or each.clock != group[0].clock or each.output in read)
+        writes = each.output.values.data_ptr() in read
+        ends = group and (alone(each) or alone(group[-1]) or each.clock != group[0].clock or writes)
         if ends or _depends(each, windows, group):
             yield group
             group, read = [], set()
         group.append(each)
-        read.update(x.ring for x in windows)
+        read |= tables_of([each]) | {x.ring.values.data_ptr() for x in windows}
     yield group
 
 
 def alone(instruction: Instruction) -> bool:
-    """Whether an instruction writes to rows of other slots, so that it has a group of its own."""
+    """Whether an instruction has a group of its own, because it writes to rows of other slots or reads whole rows."""
     return isinstance(instruction, Keep) or (
         isinstance(instruction, Product) and (instruction.phase, instruction.stride) != (0, 1)
     )
@@ -34,7 +35,7 @@ def alone(instruction: Instruction) -> bool:
 def _depends(instruction: Instruction, windows: list[Window], group: list[Instruction]) -> bool:
     """Whether an instruction reads values of other rows, or of a table, that a group before it writes."""
     written = {each.output for each in group}
-    # A window has the value that the same step writes if it reads the entry of 0 positions ago.
+    # The newest entry of a window was written `delay` modulo `capacity` positions ago, 0 for one of this step.
     newest = any(x.delay % x.ring.capacity < x.length for x in windows if x.ring in written)
     # The memory of a table may be that of storage.
     tables = tables_of([instruction])
@@ -68,8 +69,9 @@ def local_places(program: Program, groups: list[list[Instruction]], shared: Set[
         free = list[int]()
         for k, each in enumerate(group):
             own, later = each.output, set[Storage]().union(*used[number][k + 1 :])
+            earlier = set[Storage]().union(*used[number][:k])
             fits = isinstance(own, Scratch) and own not in others and own.values.data_ptr() not in shared
-            if fits and own in later and own not in found and not alone(each):
+            if fits and own in later and own not in earlier and not alone(each):
                 free = free or [(count := count + 1) - 1]
                 found[own] = free.pop()
             free += [found[x] for x in used[number][k] if x in found and x not in later]

@@ -36,6 +36,7 @@ NUMBER, ADDRESS = ctypes.c_int64, ctypes.c_void_p
 FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "names": (ctypes.c_char_p, (NUMBER,)),
     "most_operands": (NUMBER, ()),
+    "rows_at_once": (NUMBER, ()),
     "most_inputs_of_words": (NUMBER, ()),
     "bytes_of_weights": (NUMBER, (NUMBER, NUMBER)),
     "pack_weights": (NUMBER, (ADDRESS, NUMBER, NUMBER, ADDRESS)),

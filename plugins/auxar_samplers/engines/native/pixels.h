@@ -190,7 +190,8 @@ inline int64_t center_by_neighbors(const Drawing &drawing, int64_t place, int64_
     return center(2 * (own[-drawing.batch] + above[0] - above[-drawing.batch]), drawing.image.levels - 1);
 }
 
-// The centers of a pixel's channels, and the values of neighbors if heads take them; null if there are none. No channel of the pixel may have been taken.
+// The centers of a pixel's channels, and the values of neighbors if heads take them; null if there are none. No channel of
+// the pixel may have been taken.
 inline const int64_t *centers_of(const Drawing &drawing, int64_t place, int64_t image, std::vector<int64_t> &centers) {
     if (drawing.neighbors == nullptr && drawing.expected == nullptr) return nullptr;
     for (int64_t channel = 0; channel < drawing.image.channels; channel++) {

@@ -51,7 +51,7 @@ struct Table {
 
     explicit Table(const Constants &constants)
         : values(constants.table), last(static_cast<double>(constants.table_size - 1)) {}
-    double operator()(double x) const { return values[static_cast<int32_t>(std::min(std::max(x, 0.0), last))]; }
+    double operator()(double x) const { return values[static_cast<int32_t>(std::min(x > 0 ? x : 0, last))]; }
     double sigmoid(double x) const {
         const double found = (*this)(std::fabs(x));
         return x < 0 ? SIGMOID_ONE - found : found;
@@ -75,8 +75,9 @@ struct Limited {
     }
 };
 
-// Applies a function of integers to `rows` rows. All numbers that occur are integers below 2^53, or such integers times
-// a power of two, so double arithmetic is exact. Inside of a larger function, its loops would be vectorized less well.
+// Applies a function of integers to `rows` rows. Double arithmetic is exact, because all numbers that occur are integers
+// below 2^53 (`IntegerGraph.bounds` checks it), or such integers times a power of two. Inside of a larger function, its
+// loops would be vectorized less well.
 __attribute__((noinline)) void apply_to_integers(const Instruction &instruction, Rows<double> out,
                                                  const Rows<double> *in, int64_t rows) {
     const int64_t count = instruction.output.channels, width = count / 2;
@@ -154,7 +155,8 @@ __attribute__((noinline)) void apply_to_integers(const Instruction &instruction,
     }
 }
 
-void apply_to_integers(const Instruction &, Rows<float>, const Rows<float> *, int64_t) {}  // Integers are doubles.
+// Programs of integers have doubles.
+void apply_to_integers(const Instruction &, Rows<float>, const Rows<float> *, int64_t) {}
 
 template <class T> void apply_to_row(const Instruction &instruction, T *out, const Rows<T> *in, int64_t row) {
     const int64_t count = instruction.output.channels;

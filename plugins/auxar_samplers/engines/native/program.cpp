@@ -62,7 +62,7 @@ template <class T, class Output> void pointwise(const Instruction &instruction, 
         } else {
             const Rows<T> found{next, output.channels};
             apply(instruction, found, in, run.count);
-            // All are integers, and their limit has 16 bits.
+            // The caller promises integers within 16 bits. Fractions would be cut off.
             for (int64_t row = 0; row < run.count; row++) to_words(found[row], output.channels, out[row]);
         }
     } else {
@@ -81,8 +81,8 @@ template <class T, class Output> void pointwise(const Instruction &instruction, 
     }
 }
 
-// Computes the rows from `begin` to `end`. The rows of several slots are computed together if they lie at equal
-// distances.
+// Computes the rows from `begin` to `end`. The rows of several slots are computed together if the rows of each operand
+// are equally far apart, also from slot to slot.
 template <class T> void pointwise(const Instruction &instruction, const Step &step, int64_t begin, int64_t end) {
     const uint8_t *valid = step.valid(instruction);
     const auto is_even = [](const Operand &x) { return x.kind == NUMBER || (x.kind != TABLE && x.slot_stride == 1); };
@@ -264,14 +264,13 @@ void run_part(const Program &program, const List &list, const int64_t *positions
         const int64_t slots = step.clock(instruction).slots, all = slots * program.batch;
         const int64_t first = all * thread / threads, end = all * (thread + 1) / threads;
         if (instruction.kind == POINTWISE) {
-            // A pointwise instruction reads only rows that the same thread writes, so consecutive ones need no barrier.
-            // `PRODUCT` and `KEEP` divide the work differently and need a barrier before and after them.
-            if (after_shared) team.barrier();
+            // A pointwise instruction that does not wait reads only rows that the same thread writes, so it needs no
+            // barrier. `PRODUCT` and `KEEP` divide the work differently and need a barrier before and after them.
+            if (after_shared || instruction.waits) team.barrier();
             after_shared = false;
             // Consecutive ones are computed for a few rows at once, whose values stay in the processor's nearest cache.
             int64_t last = k + 1;
-            while (last < list.count && list.instructions[last].kind == POINTWISE &&
-                   list.instructions[last].clock == instruction.clock)
+            while (last < list.count && list.instructions[last].kind == POINTWISE && !list.instructions[last].waits)
                 last++;
             for (int64_t row = first; row < end; row += ROWS_AT_ONCE)
                 for (int64_t number = k; number < last; number++)
@@ -319,7 +318,7 @@ void run_images(const Program &program, const List &list, const int64_t *positio
     };
     for (int64_t first = 0, last; first < list.count; first = last) {
         for (last = first + 1; last < list.count && !list.instructions[last].waits;) last++;
-        // The rows of a single thread follow one another; otherwise, those of a slot do.
+        // A single thread has all rows; one of several threads has a range of rows in each slot.
         const int64_t slots = step.clock(list.instructions[first]).slots, parts = threads == 1 ? 1 : slots;
         const int64_t size = slots / parts * program.batch;
         for (int64_t part = 0; part < parts; part++) {
@@ -374,6 +373,7 @@ template <class T> void run_steps(const Program &program, int64_t first, int64_t
 
 extern "C" {
 int64_t most_operands() { return MOST_OPERANDS; }
+int64_t rows_at_once() { return ROWS_AT_ONCE; }
 // The largest number of inputs of a product of integers of 16 bits, or 0 if the processor does not multiply them.
 int64_t most_inputs_of_words() {
 #if defined(AUXAR_WORDS)

@@ -18,9 +18,6 @@ from auxar_samplers.engines.native.groups import groups_of, local_places, tables
 from auxar_samplers.engines.native.integers import constants_of, packed_weights
 from auxar_samplers.engines.native.library import Kept, codes, structures
 
-ROWS_AT_ONCE = 16
-"""The number of rows that the library computes at a time (rows.h)."""
-
 
 class NativeProgram:
     """A program in the library's structures, for at most `most_threads` threads, and the objects that they point to.
@@ -49,10 +46,10 @@ class NativeProgram:
         # Whether each thread computes images of its own, and the places of scratches that it then has for a few rows.
         # Products of floats are faster with many rows.
         packed = all(words is not None for _, words in self._weights.values())
-        self._by_images = packed and (most_threads == 1 or self._batch >= ROWS_AT_ONCE * most_threads)
+        self._by_images = packed and (most_threads == 1 or self._batch >= library.rows_at_once() * most_threads)
         self._groups = [list(groups_of(each)) for each in program.lists]
         self._local, self._places = local_places(program, self._groups[0], shared) if self._by_images else ({}, 0)
-        self._place_size = ROWS_AT_ONCE * 8 * max((each.values.shape[1] for each in self._local), default=0)
+        self._place_size = library.rows_at_once() * 8 * max((each.values.shape[1] for each in self._local), default=0)
         self.structure = self._made()
         """The structure `Program`."""
 
@@ -63,7 +60,7 @@ class NativeProgram:
         lists = (structures.List * len(program.lists))()
         for number, instructions in enumerate(program.lists):
             array = (structures.Instruction * len(instructions))(*map(made, instructions))
-            for start in itertools.accumulate(map(len, self._groups[number][:-1]), initial=0):
+            for start in {0, *itertools.accumulate(map(len, self._groups[number]))} - {len(array)}:
                 array[start].waits = True
             lists[number] = structures.List(address(array), len(instructions), self._threads(instructions))
         return structures.Program(
@@ -86,7 +83,8 @@ class NativeProgram:
         """The weights of a product, and their packed form, or None if it multiplies floating-point numbers."""
         self._check_product(product)
         weight = torch.cat([matrix for _, matrix in product.terms]).contiguous()
-        return weight, packed_weights(self._library, weight, self.kept) if weight.dtype == torch.float64 else None
+        exact = weight.dtype == torch.float64 and torch.equal(product.bias, product.bias.round())
+        return weight, packed_weights(self._library, weight, self.kept) if exact else None
 
     def _in_words(self, instructions: set[ir.Instruction], shared: set[int]) -> set[ir.Storage]:
         """The storage that takes 16 bits for each value: it has such integers, and products of integers read it."""
@@ -188,7 +186,7 @@ class NativeProgram:
         function, count = instruction.function, len(instruction.operands)
         name = "copy" if function is ir.identity else FUNCTIONS.get(function)
         if isinstance(function, IntegerFunction):
-            name = function.kind
+            name = function.kind if self._program.layout.like.dtype == torch.float64 else None
         if name is None:
             raise UnavailableError(f"the function {type(function).__name__} is not supported")
         if count > (most := self._library.most_operands()):

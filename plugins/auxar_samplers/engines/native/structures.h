@@ -65,7 +65,7 @@ struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
     int64_t wrapped;         // for an output ring: number of extra slots in front, which hold copies of the last slots
-    int64_t waits;           // 1 if earlier instructions of the list must be complete in all rows
+    int64_t waits;           // 1 if each thread, or all together, must complete earlier instructions in all rows first
     int64_t mirror;          // for an output ring: elements between its two copies, 0 for a single copy
     const Operand *operands;
     Operand output;
@@ -124,7 +124,7 @@ struct Program {
     int64_t room;          // bytes of local operands
     int16_t *words;        // room for all rows of a product of integers
     int64_t *not_words;    // 1 as soon as a product had values that are no integers of 16 bits. From then on, products
-                           // multiply in float64, but for those of storage of 16 bits.
+                           // multiply in float64, except for those that read storage of 16 bits alone.
 };
 
 struct Image {
