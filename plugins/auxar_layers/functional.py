@@ -94,7 +94,7 @@ def _fill_with_mask(target: Tensor, dropped: int) -> None:
 # An operator that PyTorch's compiler does not look into. The compiler would compute two equal calls of an operator that
 # returns random numbers only once, in spite of the tag. It does not do so for an operator that fills its argument.
 _fill_with_mask_uncompiled = torch.library.custom_op(
-    "auxar_layers::fill_with_mask", mutates_args={"target"}, tags=torch.Tag.nondeterministic_seeded
+    "auxar_layers::fill_with_mask", mutates_args={"target"}, tags=(torch.Tag.nondeterministic_seeded,)
 )(_fill_with_mask)
 _fill_with_mask_uncompiled.register_fake(lambda target, dropped: None)
 
