@@ -9,8 +9,8 @@ from auxar_samplers.compiler.program import Instruction, Keep, Product, Program,
 def groups_of(instructions: tuple[Instruction, ...]) -> Iterator[list[Instruction]]:
     """Divides a list into groups, whose instructions may be computed for some rows before they begin with other rows.
 
-    An instruction begins a new group if it reads values of other rows, or a table, that the group writes, or if it
-    writes such values that the group reads. A group has one clock.
+    An instruction begins a new group if it reads other rows of a ring, or a table, that the group writes, or if it
+    writes a ring of which the group reads other rows, or a table that the group reads. A group has one clock.
     """
     group, read = list[Instruction](), set[int]()
     for each in instructions:
@@ -33,7 +33,7 @@ def alone(instruction: Instruction) -> bool:
 
 
 def _depends(instruction: Instruction, windows: list[Window], group: list[Instruction]) -> bool:
-    """Whether an instruction reads values of other rows, or of a table, that a group before it writes."""
+    """Whether an instruction reads other rows of a ring, or a table, that the group before it writes."""
     written = {each.output for each in group}
     # The newest entry of a window was written `delay` modulo `capacity` positions ago, 0 for one of this step.
     newest = any(x.delay % x.ring.capacity < x.length for x in windows if x.ring in written)

@@ -65,7 +65,8 @@ struct Instruction {
     int32_t kind, function, clock, operand_count;
     int64_t lead;
     int64_t wrapped;         // for an output ring: number of extra slots in front, which hold copies of the last slots
-    int64_t waits;           // 1 if each thread, or all together, must complete earlier instructions in all rows first
+    int64_t waits;           // 1 if earlier instructions must be complete in all rows of the thread's images or, without
+                             // `by_images`, of all images
     int64_t mirror;          // for an output ring: elements between its two copies, 0 for a single copy
     const Operand *operands;
     Operand output;
