@@ -19,6 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import datasets
 import pytest
 from filelock import FileLock
+from helpers.causal_networks import reason_to_skip
+from helpers.instruction_sets import SETS, built_for
 from helpers.tiny_runs import run, tiny, write_pictures
 
 from auxar.cli import main
@@ -119,6 +121,15 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
         return folder
 
     return made
+
+
+@pytest.fixture(scope="module", params=SETS)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of an instruction set, for which the native library is built while a test runs."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    with built_for(request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ aarch64-linux-gnu-g++ --flags=-mcpu=cortex-a72`.
 
 import argparse
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -22,18 +23,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from instruction_sets import FLAGS, missing_features
 from measuring import options_of
 
 FOLDER = Path(__file__).parents[1] / "plugins" / "auxar_integers"
 FILES = Path(__file__).parents[1] / "model" / "test_factor_coder.py"
-LEVELS = {
-    "-march=x86-64-v2": "sse4_2",
-    "-march=x86-64-v3": "avx2",
-    "-march=x86-64-v4": "avx512vl",
-    "-march=native -mprefer-vector-width=512": "sse2",
+BUILDS = {
+    "-march=x86-64": None,
+    **{flags: name for name, flags in FLAGS.items()},
+    "-march=native -mprefer-vector-width=512": None,
     "-march=x86-64-v3 -O1 -ffp-contract=off": "avx2",
 }
-"""Flags for x86-64, and the feature that a processor needs to run the result."""
+"""Flags for x86-64, and the instruction set that a processor needs to run the result, if all do not have it."""
 NATIVE = "not wavefront-torch and not cached-torch and not raster"
 
 
@@ -63,9 +64,8 @@ def main() -> None:
 
 
 def _flags() -> Iterator[str]:
-    found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    features = found[1].split() if found else []
-    yield from (flags for flags, feature in LEVELS.items() if feature in features)
+    if platform.machine() in ("x86_64", "AMD64"):
+        yield from (flags for flags, name in BUILDS.items() if name is None or not missing_features(name))
 
 
 def _run(options: argparse.Namespace, compiler: str, flags: str) -> tuple[str, bool]:

@@ -55,10 +55,16 @@ GOLDEN = {
 """Digests of the integers of each factor, of the frequencies of images, and of samples by rule."""
 
 
+@pytest.fixture(scope="module")
+def run_of(made_once):
+    """A function that returns the run of a model by name."""
+    return lambda name: made_once(f"golden/{name}", lambda folder: make_golden_run(folder, name))
+
+
 @pytest.fixture(scope="module", params=MODELS)
-def golden(request, made_once):
+def golden(request, run_of):
     """The name of a model, the digests of its factors in integers, and the model in integers."""
-    run = made_once(f"golden/{request.param}", lambda folder: make_golden_run(folder, request.param))
+    run = run_of(request.param)
     digests = {name: factor["digest"] for name, factor in read_json(run / "integer.json")["factors"].items()}
     return request.param, digests, auxar.load(run, arithmetic="integer")
 
@@ -78,6 +84,17 @@ def test_frequencies_are_the_same(golden, batch):
 def test_samples_are_the_same(golden, rule):
     name, _, model = golden
     assert digest_of(model.sample(SAMPLES, seed=5, **RULES[rule]).tensor) == GOLDEN[name][rule]
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "neighbors" else pytest.mark.slow) for name in MODELS]
+)
+def test_frequencies_and_samples_are_the_same_with_every_instruction_set(run_of, name):
+    model = auxar.load(run_of(name), arithmetic="integer")
+    assert frequencies(model, golden_images(), 64) == GOLDEN[name]["frequencies"]
+    for rule, options in RULES.items():
+        assert digest_of(model.sample(SAMPLES, seed=5, **options).tensor) == GOLDEN[name][rule]
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
-"""Tests that the C++ library has PyTorch's results for whole images of integers."""
+"""Tests that the C++ library has PyTorch's results for whole images of integers, with every instruction set."""
 
 import attrs
 import numpy as np
 import pytest
 import torch
-from helpers.causal_networks import SEEDS, needs_native
+from helpers.causal_networks import SEEDS
 from helpers.integer_heads import heads, parameters_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ from auxar_layers import integer_functions as functions
 from auxar_samplers.engines.native.images import ImageFunction, ImageProduct, ImageStep
 from auxar_samplers.engines.native.library import library
 
-pytestmark = needs_native
+pytestmark = pytest.mark.usefixtures("instruction_set")
 
 
 def integers(numbers, shape, most):
@@ -34,14 +34,14 @@ def integers(numbers, shape, most):
     padding=st.tuples(*[st.integers(-2, 4)] * 2),
     count=st.integers(1, 3),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 def test_sums_of_convolutions_are_exact(seed, sizes, image, kernel, padding, count):
     """A step gives the sum of two convolutions, of the same size as the image."""
     numbers, (images, channels, outputs) = np.random.default_rng(seed), sizes
     weight, bias = integers(numbers, (outputs, channels, *kernel), 2**15 - 129), integers(numbers, (outputs,), 2**40)
     weight[..., 0, numbers.integers(kernel[1])] = 0  # as in causal kernels
     if not library().most_inputs_of_words():
-        pytest.skip("this processor does not multiply integers of 16 bits")
+        pytest.skip("this library does not multiply integers of 16 bits")
     x, y = (integers(numbers, (images, channels, *image), 2**15 - 1) for _ in range(2))
     (height, width), (top, left) = image, padding
     products = [ImageProduct("sums", name, weight.permute(2, 3, 1, 0), bias, padding) for name in "xy"]
@@ -66,7 +66,7 @@ def test_sums_of_convolutions_are_exact(seed, sizes, image, kernel, padding, cou
 @given(
     seed=SEEDS, channels=st.integers(1, 40), shift=st.integers(-3, 20), spread=st.booleans(), count=st.integers(1, 3)
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=10)
 def test_functions_are_those_of_pytorch(seed, channels, shift, spread, count):
     numbers, bound = np.random.default_rng(seed), 2**15 - 1
     x, y = (integers(numbers, (2, each, 3, 5), bound) for each in (channels, 1 if spread else channels))
@@ -104,7 +104,7 @@ def test_functions_are_those_of_pytorch(seed, channels, shift, spread, count):
 
 
 @given(head=heads(), seed=SEEDS, restricted=st.booleans(), count=st.integers(1, 3))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 def test_ranges_of_a_coder_are_those_of_the_head_in_python(head, seed, restricted, count):
     """Values may lie outside of their intervals."""
     numbers, own = np.random.default_rng(seed), head.integer_head()

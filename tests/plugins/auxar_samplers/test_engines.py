@@ -169,8 +169,8 @@ def programs(draw):
     return layout, clocks, lists, rings[3 * whole :]
 
 
-@needs_native
-@settings(deadline=None, max_examples=60)
+@pytest.mark.usefixtures("instruction_set")
+@settings(deadline=None, max_examples=20)
 @given(program=programs(), count=st.integers(1, 3))
 def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(program, count):
     results, usual = [], torch.get_num_threads()
@@ -195,7 +195,7 @@ def test_both_engines_leave_the_same_in_every_ring_with_any_number_of_threads(pr
             assert torch.equal(again, found)
 
 
-@needs_native
+@pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (0, 3, 2), (3, 2, 0)])
 def test_values_of_other_rows_are_complete_before_they_are_read(order):
     """A product reads values of other slots, which the same step writes before or after it, or which a table shares."""
