@@ -7,6 +7,7 @@ Measurements with and without them take turns, and medians are printed as JSON. 
 
 Networks of several sizes are trained with one thread, with all, and with the number that auxar chooses. The output has
 the ratio of the time with this number and with the better of the others, and whether all results are the same.
+`--steps` multiplies the numbers of steps.
 """
 
 import argparse
@@ -107,11 +108,12 @@ def train(factor: str, steps: int) -> str:
 
 def main() -> None:
     """Measures trainings, and prints JSON."""
-    options = options_of(__doc__, processes=[1], threads=os.cpu_count() or 1, repeats=3)
+    options = options_of(__doc__, processes=[1], threads=os.cpu_count() or 1, repeats=3, steps=1.0)
     torch.manual_seed(0)
     others = Others(max(options.processes))
     try:
-        show({name: list(compared(*how, options, others)) for name, how in TRAININGS.items()}, options)
+        trainings = {name: (factor, round(options.steps * steps)) for name, (factor, steps) in TRAININGS.items()}
+        show({name: list(compared(*how, options, others)) for name, how in trainings.items()}, options)
     finally:
         # A process that is stopped cannot be ended.
         others.run(len(others.processes))

@@ -58,7 +58,6 @@ def coded_by_model(run: Path, files: list[Path], images: torch.Tensor) -> dict[s
     assert torch.equal(torch.from_numpy(np.stack(list(found.values()))), rearrange(images, "n c h w -> n h w c"))
     batch = max(1, DECODED_DIMS // model.image.dims)
     likelihood, log_prob = timed(lambda: model.log_prob(images, batch_size=batch))
-    assert model.run is not None
     drawing, _ = timed(lambda: model.sample(len(images), batch_size=batch, progress=False))
     dims = images.numel()
     return {
@@ -69,10 +68,13 @@ def coded_by_model(run: Path, files: list[Path], images: torch.Tensor) -> dict[s
         "decoding": decoding,
         "encoding / likelihood pass": encoding / likelihood,
         "decoding / sampling": decoding / drawing,
-        "weights": sum(
-            (model.run.output.factor(factor.name) / "integer.safetensors").stat().st_size for factor in model.factors
-        ),
+        "weights": sum(path.stat().st_size for path in folder_of(run).rglob("integer.safetensors")),
     }
+
+
+def folder_of(run: Path) -> Path:
+    """The folder of a run, or of a model that comes trained."""
+    return run if run.is_dir() else next(model.path for model in auxar.list_models() if model.name == str(run))
 
 
 def write_pictures(folder: Path, images: torch.Tensor, spec: auxar.ImageSpec) -> tuple[list[Path], Path]:

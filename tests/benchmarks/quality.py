@@ -177,12 +177,16 @@ class Bench:
         path.write_text(text)
         return path
 
-    def train(self, case: str, arm: str, steps: int, seed: int) -> None:
-        """Trains and evaluates a factor, or continues its run, with one thread. The log is beside the run."""
+    def train(self, case: str, arm: str, steps: int, seed: int) -> int:
+        """Trains and evaluates a factor, or continues its run, with one thread. Returns the command's exit status.
+
+        The log is beside the run.
+        """
         out, recipe = self.folder(case, arm, steps, seed), self.recipe(case, arm, steps, seed)
         with out.with_suffix(".log").open("a") as log:
             command = [sys.executable, "-m", "auxar", "-q", "run", str(recipe), "--out", str(out)]
-            subprocess.run(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            return subprocess.run(command, stdout=log, stderr=log, env=environment, check=False).returncode
 
     def seconds_of_step(self, case: str, arm: str, repeats: int) -> float:
         """The seconds of a step, which are measured once and kept in a file."""
@@ -264,9 +268,12 @@ def main() -> None:
     plan, milliseconds = planned(bench, options)
     jobs = [(*key, steps, seed) for seed in range(options.seeds) for key, steps in plan.items()]
     with ThreadPoolExecutor(options.processes) as pool:
-        for each in [pool.submit(bench.train, *job) for job in jobs]:
-            each.result()
+        statuses = list(pool.map(lambda job: bench.train(*job), jobs))
     print("\n".join(table(bench, plan, options.seeds, milliseconds)))
+    if any(statuses):
+        sys.exit(
+            f"{len(statuses) - statuses.count(0)} of {len(statuses)} trainings failed: see the logs in {bench.out}"
+        )
 
 
 def planned(bench: Bench, options: argparse.Namespace) -> tuple[dict[Key, int], dict[Key, float]]:

@@ -17,10 +17,13 @@ weight, which costs a little time (two cores of an AMD EPYC; one core of an Inte
     Xeon, bf16             233        345                  741    0.32       0.47
 """
 
+import argparse
 import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -35,20 +38,17 @@ from auxar.training.averaging import WeightAverage
 from auxar.training.compiling import compiled
 from auxar_pixelcnn.components import FullConfig, full
 
-BATCH = 16
-
 
 def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
-    """Counts the convolutions of one step by (transposed, input shape, weight shape, stride, padding, whether the input
-    needs a gradient)."""
+    """Counts the convolutions of one step by (transposed, input shape, weight shape, options, whether the input needs a
+    gradient)."""
     calls: Counter = Counter()
 
     def record(transposed: bool, original: Callable) -> Callable:
-        def call(
-            x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1
-        ) -> Tensor:
-            calls[transposed, tuple(x.shape), tuple(weight.shape), stride, padding, x.requires_grad] += 1
-            return original(x, weight, bias, stride=stride, padding=padding, dilation=dilation)
+        def call(x: Tensor, weight: Tensor, bias: Tensor, **options: Any) -> Tensor:
+            known = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in options.items())
+            calls[transposed, tuple(x.shape), tuple(weight.shape), known, x.requires_grad] += 1
+            return original(x, weight, bias, **options)
 
         return call
 
@@ -62,30 +62,31 @@ def layer_calls(network: nn.Module, step: Callable[[], object]) -> Counter:
 
 def bare_convolution(call: tuple, dtype: torch.dtype, repeats: int) -> float:
     """Returns the median seconds of one entry of `layer_calls`, forward and backward, in the faster memory layout."""
-    transposed, shape, weight_shape, stride, padding, needs_input = call
-    convolve = functional.conv_transpose2d if transposed else functional.conv2d
-    outputs = weight_shape[1 if transposed else 0]
+    transposed, shape, weight_shape, options, needs_input = call
+    convolve = partial(functional.conv_transpose2d if transposed else functional.conv2d, **dict(options))
+    outputs = weight_shape[1] * dict(options).get("groups", 1) if transposed else weight_shape[0]
     best = float("inf")
     for layout in (torch.channels_last, torch.contiguous_format):
         x = torch.randn(shape, dtype=dtype).to(memory_format=layout).requires_grad_(needs_input)
         weight = (torch.randn(weight_shape, dtype=dtype) * 0.01).to(memory_format=layout).requires_grad_()
         bias = torch.zeros(outputs, dtype=dtype, requires_grad=True)
         inputs = (x, weight, bias) if needs_input else (weight, bias)
-        gradient = torch.randn_like(convolve(x, weight, bias, stride=stride, padding=padding))
+        gradient = torch.randn_like(convolve(x, weight, bias))
 
         def once(x=x, weight=weight, bias=bias, inputs=inputs, gradient=gradient) -> None:
-            torch.autograd.grad(convolve(x, weight, bias, stride=stride, padding=padding), inputs, gradient)
+            torch.autograd.grad(convolve(x, weight, bias), inputs, gradient)
 
         best = min(best, seconds(once, repeats, 2))
     return best
 
 
-def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float]:
+def measure(dtype: torch.dtype, options: argparse.Namespace) -> dict[str, float]:
     """Measures the rates of training, with and without compiled networks, and of its convolutions."""
     torch.manual_seed(0)
-    spec = ImageSpec(3, height=32, width=32)
-    factor = Factor(CausalDistribution(full(FullConfig(filters=100, nr_resnet=1, dropout=dropout), spec)))
-    images = torch.randint(0, 256, (BATCH, *spec.shape), dtype=torch.uint8)
+    spec, repeats = ImageSpec(3, height=options.side, width=options.side), options.repeats
+    config = FullConfig(filters=options.filters, nr_resnet=1, dropout=options.dropout)
+    factor = Factor(CausalDistribution(full(config, spec)))
+    images = torch.randint(0, 256, (options.batch, *spec.shape), dtype=torch.uint8)
     factor.initialize(images)
     optimizer = torch.optim.Adam(factor.parameters(), lr=1e-3, fused=True)
     average = WeightAverage(factor, 0.9995)
@@ -102,25 +103,31 @@ def measure(dtype: torch.dtype, repeats: int, dropout: float) -> dict[str, float
         count * bare_convolution(call, dtype, max(3, repeats // 2)) for call, count in layer_calls(factor, step).items()
     )
     duration = seconds(step, repeats, 2)
+    results = {
+        "seconds_per_step": duration,
+        "images_per_second": options.batch / duration,
+        "training_rate_gflops": flops / duration / 1e9,
+        "convolution_rate_gflops": flops / convolutions / 1e9,
+        "ratio": convolutions / duration,
+    }
+    if options.uncompiled:
+        return results
     started = time.perf_counter()
     with compiled(factor.train(), step, required=True):
         compiling = time.perf_counter() - started
         fast = seconds(step, repeats, 2)
     return {
-        "seconds_per_step": duration,
+        **results,
         "compiled_seconds_per_step": fast,
         "seconds_to_compile": compiling,
-        "images_per_second": BATCH / duration,
-        "training_rate_gflops": flops / duration / 1e9,
-        "convolution_rate_gflops": flops / convolutions / 1e9,
-        "ratio": convolutions / duration,
         "compiled_ratio": convolutions / fast,
     }
 
 
 def main() -> None:
-    options = options_of(__doc__, repeats=11, dropout=0.5)
-    float32, bf16 = (measure(kind, options.repeats, options.dropout) for kind in (torch.float32, torch.bfloat16))
+    uncompiled = {"action": "store_true", "help": "leave out compiled networks"}
+    options = options_of(__doc__, repeats=11, dropout=0.5, side=32, filters=100, batch=16, uncompiled=uncompiled)
+    float32, bf16 = (measure(dtype, options) for dtype in (torch.float32, torch.bfloat16))
     results = {
         "threads": torch.get_num_threads(),
         "float32": float32,
