@@ -70,7 +70,8 @@ def compress(
     color profile and EXIF data. A palette becomes RGB or gray; an alpha channel that is opaque everywhere is left out.
 
     Several processes, on one or more machines with the same folder, share the pictures if all of them run this command
-    with the same options. A command that was stopped continues, and nothing is done if the file has the pictures.
+    with the same options. A command that was stopped continues. Nothing is done if the file has the pictures, and it is
+    made again if it is damaged.
 
     Args:
         paths (PATH): image files, or folders of image files

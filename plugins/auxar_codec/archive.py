@@ -118,7 +118,10 @@ def entry_of(name: str, picture: Picture, channels: int, condition: tuple[int, .
     if own > channels:
         raise UserError(f"{label} cannot be compressed: it has colors, but the model's images are gray")
     sizes = len(picture.profile), len(picture.exif)
-    return Entry(name, own == 1 < channels, height, width, *sizes, checksum_of(picture.pixels), condition)
+    checksums = checksum_of(picture.pixels), zlib.crc32(picture.profile + picture.exif)
+    return Entry(
+        name, own == 1 < channels, height, width, *sizes, checksums[0], condition, coarse_checksum=checksums[1]
+    )
 
 
 def checksum_of(pixels: np.ndarray) -> int:

@@ -63,7 +63,7 @@ class Codec:
         entries = list(map(entry_of, own, pictures, itertools.repeat(self.model.image.channels), conditions, labels))
         archiver = self.archiver(self.header(entries, sides))
         found, contents = zip(*archiver.encode(list(zip(entries, pictures, strict=True))), strict=True)
-        return b"".join(packed_container(archiver.header, found, contents))
+        return b"".join(packed_container(archiver.header, found, contents, entries))
 
     def decode(
         self, file: bytes | str | PathLike[str] | BinaryIO, *, only: Sequence[str] = (), depth: int = 0

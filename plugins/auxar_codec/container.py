@@ -9,14 +9,17 @@ All numbers are unsigned integers with their lowest byte first.
 - the index
 - 4 bytes: CRC-32 of everything between the first 8 bytes and here
 - a record for each image, in the order of the index
+- 8 bytes: a mark by which `auxar compress` recognizes a file of the same pictures and size, although it is damaged;
+  decoders do not need it
+- 4 bytes: CRC-32 of everything before
 
-The header has the keys `format` (1), `model` (the name of the run's folder, which helps to find it), `digest` (the
-first 16 characters of the SHA-256, in the URL-safe Base64 alphabet, of a line `NAME DIGEST` for each factor of
-images in `integer.json` of a run, in the order of their names, with a line feed at its end), `channels` and
-`levels` of the model's images, `height` and `width` of tiles, both 0 if each image is a single tile, and `lags`:
-for each factor, the coarsest first, its lag, at least 1. If images are coded given labels or attributes, there is
-also `condition`, with its `kind`, the number of `values` of an image, 1 … 1024, and their number of `levels`, 2 …
-2²⁴. Other keys are refused.
+The header has the keys `format` (2; a file of format 1 ends after the last record, and is read, too), `model` (the name
+of the run's folder, which helps to find it), `digest` (the first 16 characters of the SHA-256, in the URL-safe Base64
+alphabet, of a line `NAME DIGEST` for each factor of images in `integer.json` of a run, in the order of their names,
+with a line feed at its end), `channels` and `levels` of the model's images, `height` and `width` of tiles, both 0 if
+each image is a single tile, and `lags`: for each factor, the coarsest first, its lag, at least 1. If images are coded
+given labels or attributes, there is also `condition`, with its `kind`, the number of `values` of an image, 1 … 1024,
+and their number of `levels`, 2 … 2²⁴. Other keys are refused.
 
 The index is compressed by LZMA2 with a dictionary of 8 MiB, without the header of a file. It has at most 2²⁵ bytes, and
 this content of at most 2²⁵ bytes, for n images:
@@ -82,11 +85,13 @@ to `code` where the coder wrote them. A stream takes at most 2 bytes more than t
 """
 
 import contextlib
+import functools
+import hashlib
 import io
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -99,8 +104,14 @@ from auxar_codec.index import MOST_INDEX, MOST_SIDE, Entry, Shape, packed_index,
 
 MAGIC = b"\x89AUXAR\r\n"
 """The first bytes of a file. A transfer as text would change them."""
-FORMAT = 1
-"""Version of the format."""
+FORMAT = 2
+"""Version of the format that is written."""
+MARK = 8
+"""Number of bytes of the mark of the pictures."""
+ENDS = {1: 0, FORMAT: MARK + 4}
+"""Number of bytes after the last record, by the version of the format."""
+WHOLE = 0x2144DF1C
+"""CRC-32 of any bytes that are followed by their own CRC-32."""
 MOST_VALUES = 1024
 """Maximum number of values of a condition."""
 MOST_TILE = 2**24
@@ -204,30 +215,60 @@ class Container:
                     yield entry, record if whole else None
                 position += entry.size
 
+    def is_whole(self) -> bool:
+        """Whether no byte of the file has changed, by the checksum at its end, which format 1 lacks."""
+        with _opened(self.source) as file:
+            return _checksum(iter(functools.partial(file.read, 2**20), b"")) == WHOLE
 
-def packed_container(header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> list[bytes]:
-    """The content of a file, in parts. `check_index` says whether its index is too large."""
+
+def packed_container(
+    header: Header, entries: Sequence[Entry], records: Sequence[bytes], pictures: Sequence[Entry]
+) -> list[bytes]:
+    """The content of a file, in parts. `check_index` says whether its index is too large.
+
+    `pictures` are the entries before they were encoded.
+    """
     packing = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
     text = packing.compress(json.dumps(header.table(), separators=(",", ":")).encode()) + packing.flush()
     index = packed_index(entries)
     parts = b"".join([len(text).to_bytes(2, "little"), len(index).to_bytes(4, "little"), text, index])
-    return [MAGIC, parts, zlib.crc32(parts).to_bytes(4, "little"), *records]
+    content = [MAGIC, parts, _checksum([parts]).to_bytes(4, "little"), *records]
+    content.append(_mark(header, pictures, sum(map(len, content)) + ENDS[FORMAT]))
+    return [*content, _checksum(content).to_bytes(4, "little")]
 
 
-def write_container(path: Path, header: Header, entries: Sequence[Entry], records: Sequence[bytes]) -> None:
-    """Writes a file. An existing file is replaced when the new one is complete.
+def _checksum(parts: Iterable[bytes]) -> int:
+    """The CRC-32 of bytes that are given in parts."""
+    return functools.reduce(lambda checksum, part: zlib.crc32(part, checksum), parts, 0)
+
+
+def _mark(header: Header, pictures: Sequence[Entry], size: int) -> bytes:
+    facts = [header.table(), list(map(attrs.astuple, pictures)), size]
+    return hashlib.sha256(json.dumps(facts).encode()).digest()[:MARK]
+
+
+def has_mark(path: Path, header: Header, pictures: Sequence[Entry]) -> bool:
+    """Whether a file, which may be damaged, has the mark of these pictures. Raises `UserError` if there is no file."""
+    with _opened(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - ENDS[FORMAT]))
+        return file.read(MARK) == _mark(header, pictures, size)
+
+
+def write_container(path: Path, content: Iterable[bytes]) -> None:
+    """Writes the content of a file. An existing file is replaced when the new one is complete.
 
     Raises `UserError` if the file cannot be written.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.writelines(packed_container(header, entries, records))
+        file.writelines(content)
 
 
 def read_container(source: Path | bytes) -> Container:
     """Reads the header and the index of a file, or of the content of a file.
 
     Memory and time are bounded by `MOST_HEADER` and `MOST_INDEX`, whatever the file claims. Raises `UserError` if this
-    is no such file, or one of a newer format, or if its header or index is damaged.
+    is no such file, or one of a newer format, if its header or index is damaged, or if other bytes follow it.
 
     Examples:
         >>> import auxar
@@ -251,12 +292,18 @@ def read_container(source: Path | bytes) -> Container:
                 raise ValueError("it is cut, or its checksum is wrong")
             text, index = content[6 : 6 + length], content[6 + length :]
             values = json.loads(zlib.decompressobj(-15, DICTIONARY).decompress(text, MOST_HEADER))
-            if values["format"] != FORMAT:
-                raise ValueError(f"it has format {values['format']!r:.30}; this version of auxar reads format {FORMAT}")
+            if values["format"] not in ENDS:
+                known = "this version of auxar reads the formats 1 and 2"
+                raise ValueError(f"it has format {values['format']!r:.30}; {known}")
             header = Converter(forbid_extra_keys=True, detailed_validation=False).structure(values, Header)
         with _naming(path, "index"):
             entries = entries_of(index, header)
-        return Container(path, header, entries, file.tell(), source)
+        start = file.tell()
+        end = start + sum(entry.size for entry in entries) + ENDS[header.format]
+        if (size := file.seek(0, os.SEEK_END)) > end:
+            advice = f"if files were joined, `head -c {end} {path}` prints the first one"
+            raise UserError(f"{path} has {size - end:,} bytes after its end; {advice}")
+        return Container(path, header, entries, start, source)
 
 
 def entries_of(index: bytes, header: Header) -> tuple[Entry, ...]:

@@ -127,7 +127,7 @@ class Decompression(Work):
             own = entry_of(entry.name, found, self.container.header.channels, entry.condition, entry.name)
         except UserError:
             return False
-        return own == entry.before_encoding() and record.startswith(found.profile + found.exif)
+        return own == entry.before_encoding(record)
 
     def compute(self, number: int) -> dict[str, Tensor]:
         """Decodes the images of a chunk, and writes those whose files do not have them.

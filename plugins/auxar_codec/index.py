@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import lzma
 import math
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ class Entry:
     raw: int = 0
     """Number of channels of the image if the record has its values in place of streams, and 0 otherwise."""
     coarse_checksum: int = 0
-    """CRC-32 of the image's record without the streams of the finest factor; 0 before it is encoded."""
+    """CRC-32 of the image's record without the streams of the finest factor; before it is encoded, CRC-32 of the color
+    profile and the EXIF data."""
 
     @property
     def size(self) -> int:
@@ -80,9 +82,9 @@ class Entry:
         metadata = self.profile_bytes + self.exif_bytes
         return metadata + self.raw * self.height * self.width + sum(map(sum, self.lengths[:-1]))
 
-    def before_encoding(self) -> Entry:
-        """The entry of the same image before it was encoded."""
-        return attrs.evolve(self, lengths=(), raw=0, coarse_checksum=0)
+    def before_encoding(self, record: bytes) -> Entry:
+        """The entry of the same image before it was encoded to a record."""
+        return attrs.evolve(self, lengths=(), raw=0, coarse_checksum=zlib.crc32(b"".join(self.metadata(record))))
 
     def metadata(self, record: bytes) -> tuple[bytes, bytes]:
         """The color profile and the EXIF data in the image's record."""

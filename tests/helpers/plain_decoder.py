@@ -90,6 +90,7 @@ def decoded_images(content: bytes, model: Any, most: int) -> dict[str, np.ndarra
     parts = content[14 : 14 + size], content[14 + size : place]
     place += 4
     header = json.loads(zlib.decompressobj(-15, DICTIONARY).decompress(parts[0]))
+    assert header["format"] == 1 or zlib.crc32(content[:-4]) == int.from_bytes(content[-4:], "little")
     found: dict[str, np.ndarray] = {}
     for entry in read_index(parts[1], header)[:most]:
         start, lengths = place, entry["lengths"]

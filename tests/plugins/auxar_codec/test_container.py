@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from auxar.errors import UserError
 from auxar_codec.archive import streams_of
-from auxar_codec.container import DICTIONARY, MAGIC, Header, read_container, write_container
+from auxar_codec.container import DICTIONARY, ENDS, FORMAT, MAGIC, Header, packed_container, read_container
 from auxar_codec.index import FILTERS, MOST_INDEX, Entry, check_index, packed_index
 
-HEADER = Header(1, "model", "ab", 3, 4, 4, 256, (2, 4))
+HEADER = Header(FORMAT, "model", "ab", 3, 4, 4, 256, (2, 4))
 
 
 NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=9)
@@ -45,7 +45,8 @@ def coded_images(draw):
 @given(images=coded_images())
 def test_a_file_is_read_as_it_was_written(images, tmp_path_factory):
     path = tmp_path_factory.mktemp("container") / "a.auxar"
-    write_container(path, HEADER, [entry for entry, _ in images], [record for _, record in images])
+    entries = [entry for entry, _ in images]
+    path.write_bytes(b"".join(packed_container(HEADER, entries, [record for _, record in images], entries)))
     found = read_container(path)
     assert found.header == HEADER
     assert found.entries == tuple(entry for entry, _ in images)
@@ -64,7 +65,7 @@ def written(path, sizes=(5, 0, 7)):
         coarse = record[: size // 2]
         entries.append(Entry(f"{number}.png", False, 4, 4, 0, 0, number, (), lengths, 0, zlib.crc32(coarse)))
         records.append(record)
-    write_container(path, HEADER, entries, records)
+    path.write_bytes(b"".join(packed_container(HEADER, entries, records, entries)))
     return entries, records
 
 
@@ -110,7 +111,8 @@ def test_a_changed_or_cut_record_is_named_and_the_others_are_read(tmp_path):
     path = tmp_path / "a.auxar"
     _, records = written(path)
     content = path.read_bytes()
-    changed = content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]  # in the coarse part of the last record
+    content, end = content[: -ENDS[FORMAT]], content[-ENDS[FORMAT] :]
+    changed = content[:-5] + bytes([content[-5] ^ 1]) + content[-4:] + end  # in the coarse part of the last record
     for found, whole, coarse in (
         (changed, [*records[:2], None], [records[0][:2], b"", None]),
         (content[:-2], [*records[:2], None], [records[0][:2], b"", records[2][:3]]),
@@ -149,7 +151,7 @@ def changed_header(**values):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (changed_header(format=2), "has format 2; this version of auxar reads format 1"),
+        (changed_header(format=3), "has format 3; this version of auxar reads the formats 1 and 2"),
         (changed_header(levels=1), "levels"),
         (changed_header(height=10**9), "height"),
         (changed_header(lags=[]), "lags"),

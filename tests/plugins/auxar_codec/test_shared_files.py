@@ -1,5 +1,6 @@
 """Tests that processes which compress the same pictures share them, and that another file is not replaced unasked."""
 
+import base64
 import random
 import shutil
 import sys
@@ -11,19 +12,25 @@ import attrs
 import pytest
 from helpers.golden_models import golden_images
 from helpers.killing import REPETITIONS, outputs_of_killed
+from helpers.plain_decoder import decoded_images
 from helpers.tiny_runs import calls_of, snapshot, stopping_at
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from auxar.errors import UserError
-from auxar_codec import compress, decompress, decompression
+from auxar_codec import codec, compress, decompress, decompression
 from auxar_codec.archive import chunks_of
 from auxar_codec.compression import CHUNK, Compression
-from auxar_codec.container import read_container, write_container
+from auxar_codec.container import packed_container, read_container
 
 THREE = 3 * 8 * 8 * 3
 """The sub-pixels of three pictures."""
+OLD = base64.b85decode(
+    "i9uCZK~fD0A^<1=006^kK|y6vVs2&%vOPZO&ZcI`<&lYwp1HX>p%IkW8(Rwi-~cfIAYA|efINtBs&t(Be8~w=(=xH<<uiY(7f3DdP&Lp?JH"
+    "!A0@Tne3U-*Eygg28ODTqrR7T1mhoJ7BWnSouRUhmko5KXAC@xOqi5RD@E``HzD;i;?0Vg"
+)
+"""A file of format 1 with the first picture, named a.png."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +114,7 @@ def test_a_file_of_other_pictures_is_replaced_only_if_asked(run, images, tmp_pat
     assert out.read_bytes() == (tmp_path / "new.auxar").read_bytes() != before
     assert not caplog.messages
     compress(run, [pictures], out, replace=True)
-    assert f"{out} has these pictures and is kept; `auxar decompress {out} --check` decodes them" in caplog.messages
+    assert caplog.messages == [f"{out} has these pictures and is kept"]
 
 
 def test_parts_of_stopped_work_on_other_pictures_are_not_used(run, images, tmp_path, monkeypatch):
@@ -123,11 +130,40 @@ def test_parts_of_stopped_work_on_other_pictures_are_not_used(run, images, tmp_p
     assert out.read_bytes() == (tmp_path / "new.auxar").read_bytes()
 
 
-def test_a_file_that_is_cut_or_of_another_model_is_replaced_only_if_asked(run, images, whole, tmp_path):
-    out, found = tmp_path / "a.auxar", read_container(whole)
+def test_any_flipped_bit_of_a_finished_file_is_noticed_and_the_file_is_made_again(run, images, tmp_path, caplog):
+    own, out = codec(run), tmp_path / "a.auxar"
+    whole = own.encode(images / "1.png")
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        out.write_bytes(content)
+        work = Compression(own, [images / "1.png"], out, None)
+        assert not work.is_concluded()
+        if place % 16 == 0:
+            work.do()
+            assert out.read_bytes() == whole
+    assert caplog.messages == [f"{out} has these pictures, but is damaged; it is made again"] * len(whole)
+
+
+def test_a_file_of_format_1_is_decoded_and_its_pictures_are_kept_as_far_as_they_are_known(
+    run, images, tmp_path, caplog
+):
+    own, picture = codec(run), shutil.copy(images / "0.png", tmp_path / "a.png")
+    new = own.encode([picture])
+    assert [own.decode(OLD, depth=depth) for depth in (0, 1)] == [own.decode(new, depth=depth) for depth in (0, 1)]
+    assert list(decoded_images(OLD, own.model, most=1)) == ["a.png"]
+    (file := tmp_path / "a.auxar").write_bytes(OLD)
+    Compression(own, [picture], file, None, replace=True).do()
+    assert "a.auxar has these pictures, as far as is known without decoding them, and is kept: " in caplog.text
+    assert file.read_bytes() == OLD
+
+
+def test_a_file_that_is_cut_or_joined_or_of_another_model_is_replaced_only_if_asked(run, images, whole, tmp_path):
+    out, found, right = tmp_path / "a.auxar", read_container(whole), whole.read_bytes()
     records = [record or b"" for _, record in found.records(found.entries)]
-    write_container(out, attrs.evolve(found.header, model="other"), found.entries, records)
-    for content in (b"", whole.read_bytes()[:-1], out.read_bytes()):
+    other = packed_container(attrs.evolve(found.header, model="other"), found.entries, records, ())
+    joined = b"".join(other) + right
+    for content in (b"", right[:-13], b"".join(other), joined, right + b"x", right[:300] + b"x" + right[300:]):
         out.write_bytes(content)
         with pytest.raises(UserError, match=r"a\.auxar exists; files are replaced only with --replace"):
             compress(run, images, out)
