@@ -144,8 +144,9 @@ def decompress(
     """Decodes or lists the images that `auxar compress` stored.
 
     The images are written as PNG into a folder. Images that are damaged or missing are left out and named, and the exit
-    status of the command is then 2. A picture, but not a view, that is in the folder already is kept, so that a command
-    that was stopped goes on, and several processes share the work. The list has the sizes of the images, and the model
+    status of the command is then 2. A picture that is in the folder already is kept, so that a command that was stopped
+    goes on, and several processes share the work. The EXIF data of a view has a digest, by which it is recognized. The
+    list has the sizes of the images, and the model
     with which they are decoded.
 
     Args:

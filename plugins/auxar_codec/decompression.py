@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 import torch
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from auxar import Result, UserError, Work, list_models
@@ -18,7 +19,7 @@ from auxar_codec.coding import Codec, load_codec
 from auxar_codec.container import Container
 from auxar_codec.index import Entry
 from auxar_codec.names import check_names, png_name
-from auxar_codec.pictures import read_picture, write_picture
+from auxar_codec.pictures import Picture, read_picture, write_picture
 
 RECORD = "integer.json"
 """The file in a run's folder that has the digests of its factors."""
@@ -119,15 +120,27 @@ class Decompression(Work):
         super().__init__(next(iter(self.targets.values())), facts, len(self.parts))
 
     def _is_made(self, entry: Entry, record: bytes | None) -> bool:
-        """Whether the file of an image has exactly its picture. Files of views are written again."""
-        if self.depth > 0 or record is None:
+        """Whether the file of an image has exactly its picture, or its view."""
+        if record is None:
             return False
         try:
-            found = read_picture(self.targets[entry.name])
-            own = entry_of(entry.name, found, self.container.header.channels, entry.condition, entry.name)
+            picture = read_picture(self.targets[entry.name])
+            if self.depth > 0:
+                return picture.exif == self._marked(entry, record, picture).exif
+            before = entry_of(entry.name, picture, self.container.header.channels, entry.condition, entry.name)
         except UserError:
             return False
-        return own == entry.before_encoding(record)
+        return before == entry.before_encoding(record)
+
+    def _marked(self, entry: Entry, record: bytes, view: Picture) -> Picture:
+        """A view with a digest in its EXIF data: of its pixels, and of all that it was decoded from.
+
+        No index has checksums of views, so this tells a view that was written from any other picture.
+        """
+        facts = repr((self.container.header, entry, self.depth, view.pixels.shape)).encode()
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageUniqueID] = hashlib.sha256(facts + record + view.pixels.tobytes()).hexdigest()[:32]
+        return attrs.evolve(view, exif=exif.tobytes())
 
     def compute(self, number: int) -> dict[str, Tensor]:
         """Decodes the images of a chunk, and writes those whose files do not have them.
@@ -135,14 +148,16 @@ class Decompression(Work):
         Returns the checksum of the file of each, or -1 if the image is damaged.
         """
         entries = self.chosen[self.parts[number]]
-        records = self.container.records(entries, coarse=self.depth > 0)
-        missing = [entry for entry, record in records if not self._is_made(entry, record)]
+        found = self.container.records(entries, coarse=self.depth > 0)
+        records = {entry.name: record for entry, record in found if not self._is_made(entry, record)}
         damaged = []
+        missing = [entry for entry in entries if entry.name in records]
         for entry, picture in self.archiver.decode(self.container, missing, self.depth):
-            if picture is None:
+            if picture is None or (record := records[entry.name]) is None:
                 damaged.append(entry.name)
             else:
-                write_picture(self.targets[entry.name], picture)
+                marked = self._marked(entry, record, picture) if self.depth > 0 else picture
+                write_picture(self.targets[entry.name], marked)
         names = [entry.name for entry in entries]
         return {"files": torch.tensor([-1 if name in damaged else _checksum(self.targets[name]) for name in names])}
 

@@ -218,35 +218,51 @@ def test_parts_of_stopped_decoding_are_used_only_if_all_is_as_it_was(run, whole,
         assert contents(tmp_path / "whole").items() <= contents(tmp_path / name).items()
 
 
+def test_work_on_other_depths_or_images_has_other_keys(run, whole, tmp_path):
+    """A picture whose values are stored has the same record at each depth."""
+    container, own = read_container(whole), codec(run)
+    stored = [entry for entry in container.entries if entry.raw]
+    chosen = [(stored, 0), (stored, 1), (container.entries[:1], 0), (container.entries[:2], 0)]
+    work = [decompression.Decompression(container, own, tmp_path, *each, replace=False) for each in chosen]
+    assert len({each.key for each in work}) == len(chosen)
+
+
 @pytest.mark.parametrize("depth", [0, 1])
 def test_decoding_that_is_stopped_goes_on_and_writes_no_picture_twice(run, whole, tmp_path, monkeypatch, depth):
     decompress(whole, tmp_path / "whole", run=run, depth=depth)
     monkeypatch.setattr(decompression, "DECODED_DIMS", THREE)
-    left = 3 if depth else 2  # Parts of a chunk are kept only if their pictures can be told from others.
-    options: dict[str, Any] = {"run": run, "depth": depth, "replace": depth > 0}
     with calls_of(decompression, "write_picture") as written:
-        for _ in range((len(golden_images()) - 1) // left):
-            with stopping_at(decompression, "write_picture", left + 1):
-                decompress(whole, tmp_path / "parts", **options)
-        decompress(whole, tmp_path / "parts", **options)
+        for _ in range((len(golden_images()) - 1) // 2):
+            with stopping_at(decompression, "write_picture", 3):
+                decompress(whole, tmp_path / "parts", run=run, depth=depth)
+        for _ in range(2):
+            decompress(whole, tmp_path / "parts", run=run, depth=depth)
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert len(written) == len(golden_images()) == len(contents(tmp_path / "whole"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
 
 
-def test_a_picture_that_is_there_is_kept_and_another_is_replaced_only_if_asked(run, images, whole, tmp_path):
-    found = decompress(whole, tmp_path / "out", run=run)
+def other_pixel(picture, path):
+    changed = picture.copy()
+    changed.putpixel((0, 0), tuple(value ^ 1 for value in picture.getpixel((0, 0))))
+    changed.save(path, exif=picture.getexif())
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_picture_that_is_there_is_kept_and_another_is_replaced_only_if_asked(run, images, whole, tmp_path, depth):
+    found = decompress(whole, tmp_path / "out", run=run, depth=depth)
+    (view,) = decompress(whole, tmp_path / "view", run=run, only=[found.paths[1].name], depth=1 - depth).paths
     before = snapshot(tmp_path / "out")
-    assert decompress(whole, tmp_path / "out", run=run, replace=True).paths == found.paths
+    assert decompress(whole, tmp_path / "out", run=run, depth=depth, replace=True).paths == found.paths
     assert snapshot(tmp_path / "out") == before
     with Image.open(found.paths[1]) as picture:
-        for change in (other_profile, lambda _, path: path.write_text("no picture")):
+        for change in (other_profile, other_pixel, lambda _, path: shutil.copy(view, path)):
             change(picture, found.paths[1])
             found.paths[0].unlink()
             with pytest.raises(UserError, match=f"{found.paths[1].name} exists; regular files are replaced only with"):
-                decompress(whole, tmp_path / "out", run=run)
+                decompress(whole, tmp_path / "out", run=run, depth=depth)
             assert not found.paths[0].exists(), "nothing is written if another picture exists"
-            decompress(whole, tmp_path / "out", run=run, replace=True)
+            decompress(whole, tmp_path / "out", run=run, depth=depth, replace=True)
             assert contents(tmp_path / "out") == {name: content for name, (_, content) in before.items()}
 
 
@@ -260,12 +276,17 @@ def test_processes_that_are_killed_and_join_make_the_file_of_one_process(run, tm
         Image.frombytes("RGB", (width, height), numbers.randbytes(3 * width * height)).save(pictures / f"{number}.png")
     code = "import sys, auxar_codec.compression as c; c.CHUNK = 2**14; from auxar.cli import main; sys.exit(main())"
     line: list[str | Path] = [sys.executable, "-c", code, "compress", run, pictures, "-o", out, "-q"]
-    outputs = outputs_of_killed(line, seed)
-    assert {(printed.partition(":")[0], errors) for printed, errors in outputs} == {(str(out), "")}
+    for printed, errors in outputs_of_killed(line, seed):
+        assert printed.startswith(f"{out}: 60 images, ")
+        assert errors in ("", f"{out} has these pictures and is kept\n"), "a process may join when all is done"
     made = compress(run, pictures, tmp_path / "whole.auxar")
     assert out.read_bytes() == made.path.read_bytes()
     assert [file.name for file in out.parent.iterdir()] == ["a.auxar"]
-    decompress(out, tmp_path / "one", run=run)
-    line = [sys.executable, "-m", "auxar", "decompress", out, "-o", tmp_path / "several", "--run", run, "-q"]
-    assert all(not errors for _, errors in outputs_of_killed(line, seed))
-    assert contents(tmp_path / "several") == contents(tmp_path / "one")
+    for depth in ("0", "1"):
+        decompress(out, tmp_path / "one" / depth, run=run, depth=int(depth))
+        several = tmp_path / "several" / depth
+        line = [sys.executable, "-m", "auxar", "decompress", out, "-o", several, "--depth", depth, "--run", run, "-q"]
+        assert all(not errors for _, errors in outputs_of_killed(line, seed))
+        for path in several.glob(".*.part"):  # A process that is killed leaves the file that it writes.
+            path.unlink()
+        assert contents(several) == contents(tmp_path / "one" / depth)
