@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from auxar.errors import UserError
+from auxar.numerics.whole_pictures import load_whole
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's names of the image formats that auxar reads.
@@ -117,7 +118,7 @@ def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Ima
             _check_extent(picture)
             with _large if picture.width * picture.height > LARGE else contextlib.nullcontext():
                 bits = re.search("L;([24])'", str(getattr(picture, "tile", "")))
-                picture.load()
+                load_whole(picture)
                 if bits and "transparency" in picture.info:  # Pillow scales only the pixels of gray PNG files to 255.
                     picture.info["transparency"] *= 255 // (2 ** int(bits[1]) - 1)
                 yield upright_picture(picture, picture) if upright else picture

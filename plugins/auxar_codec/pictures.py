@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from auxar import UserError, replacing
+from auxar.numerics.whole_pictures import load_whole
 from auxar_codec.index import MOST_METADATA, MOST_PIXELS, MOST_SIDE
 
 FORMATS = ("PNG", "WEBP", "JPEG", "BMP", "GIF")
@@ -58,7 +59,7 @@ def read_picture(source: Path | bytes | BinaryIO | Image.Image, label: str = "")
 
 
 def _check(picture: Image.Image) -> None:
-    """Raises `ValueError` if a part of a picture would be lost. Pixels are decoded only to find transparent ones."""
+    """Decodes a picture. Raises an exception if it is damaged, and `ValueError` if a part of it would be lost."""
     if picture.width * picture.height > MOST_PIXELS:
         raise ValueError(f"it has {picture.width * picture.height:,} pixels, and at most {MOST_PIXELS:,} are allowed")
     if max(picture.size) > MOST_SIDE:
@@ -69,6 +70,7 @@ def _check(picture: Image.Image) -> None:
         raise ValueError("it has 16 bits for each value, and only 8 are kept")
     if (frames := getattr(picture, "n_frames", 1)) > 1:
         raise ValueError(f"it has {frames} frames, and only single pictures are kept")
+    load_whole(picture)
     transparent = picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255)
     # Pillow scales the pixels of gray PNG files of 2 and 4 bits to 0 … 255, but not the value that is transparent.
     if transparent or ("transparency" in picture.info and re.search("L;[24]'", decoder)):

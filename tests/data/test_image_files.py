@@ -18,6 +18,7 @@ from helpers.image_kinds import (
     READ,
     RED,
     UPRIGHT,
+    chunk,
     encode,
     orientation,
     png,
@@ -153,6 +154,32 @@ def test_sizes_up_to_the_limits_are_read():
     # This size is just accepted; decoding fails because the file has no pixels.
     with pytest.raises(BrokenImage, match=r"^decoding failed"):
         decode(png(10_000, 10_000, 1, 0, b""), "L")
+
+
+# The channels of PNG files by their type of colors, and the bits of a value.
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+
+
+@given(
+    kind=st.sampled_from([(colors, depth) for colors in DEPTHS for depth in DEPTHS[colors]]),
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    interlaced=st.booleans(),
+    value=st.sampled_from([b"\0", b"\0\0\1"]),
+    part=st.floats(0, 1, exclude_max=True),
+)
+def test_a_png_file_is_read_if_it_has_all_rows_and_broken_otherwise(kind, shape, interlaced, value, part):
+    (colors, depth), (height, width), pixels = kind, shape, np.zeros(shape)
+    steps = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    passes = [pixels[row::down, column::across] for column, row, across, down in steps] if interlaced else [pixels]
+    sizes = [-(-rows.shape[1] * depth * CHANNELS[colors] // 8) for rows in passes]
+    data = b"".join(
+        (b"\0" + (value * size)[:size]) * len(rows) for rows, size in zip(passes, sizes, strict=True) if size
+    )
+    palette = [chunk(b"PLTE", bytes(768))] if colors == 3 else []
+    assert decode(png(width, height, depth, colors, data, *palette, interlaced=interlaced), "RGB").height == height
+    with pytest.raises(BrokenImage, match="decoding failed"):
+        decode(png(width, height, depth, colors, data[: int(part * len(data))], *palette, interlaced=interlaced), "RGB")
 
 
 @pytest.mark.parametrize("resize", ["cover", "stretch"])

@@ -29,9 +29,11 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(width: int, height: int, depth: int, colors: int, pixels: bytes, *others: bytes) -> bytes:
+def png(
+    width: int, height: int, depth: int, colors: int, pixels: bytes, *others: bytes, interlaced: bool = False
+) -> bytes:
     """Returns a PNG file, with other chunks before the pixels. `pixels` are raw rows, each after a zero byte."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colors, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colors, 0, 0, interlaced))
     parts = [b"\x89PNG\r\n\x1a\n", header, *others, chunk(b"IDAT", zlib.compress(pixels)), chunk(b"IEND", b"")]
     return b"".join(parts)
 
@@ -135,6 +137,10 @@ BROKEN: dict[str, tuple[str, dict[str, bytes]]] = {
             "deflate": changed(encode(NOISE, "TIFF", compression="tiff_adobe_deflate"), 9),
             "WEBP": changed(encode(NOISE, "WEBP"), 21),
         },
+    ),
+    "fewer rows than the header says": (
+        "decoding failed: its header says .* pixels, and its data has fewer",
+        {"PNG": png(8, 8, 8, 2, (b"\0" + b"\xff" * 24) * 3), "one row": png(10_000, 10_000, 8, 0, b"\1" * 10_001)},
     ),
     "another format": (
         UNKNOWN,

@@ -123,6 +123,11 @@ def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0), then=()):
         (save, "a.tif", "no picture of the formats .*; convert it to PNG first"),
         (save_animation, "a.gif", "it has 2 frames"),
         (lambda path: Image.new("L", (1, 70_000)).save(path), "a.png", "it has a side of 70,000 pixels"),
+        (
+            lambda path: save_deep(path, header=(4, 3, 8, 2, 0, 0, 0)),
+            "a.png",
+            "3×4 pixels, and its data has fewer",
+        ),
         (os.mkfifo, "a.png", "cannot be compressed: it is not a regular file"),
         (lambda path: path.write_bytes(b"no picture"), "a.png", "it is no picture of the formats"),
         (lambda path: None, "a.png", "cannot be compressed: No such file"),
