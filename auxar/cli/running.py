@@ -15,10 +15,12 @@ from typing import Any
 
 from auxar.commandline import Result
 from auxar.commandline.parser import arguments_of
-from auxar.errors import UserError, printable, shown
+from auxar.errors import LONGEST_LINE, UserError, one_line, printable, shown
 from auxar.work.signals import WORKER_DIED, Interrupted, heeding_signals
 
-KEPT = "work that is stored, such as checkpoints and finished images, is kept, and the same command continues from it"
+KEPT = "if work was stored, such as checkpoints or finished images, it is kept, and the same command continues from it"
+LONGEST_MESSAGE = 2 * LONGEST_LINE
+"""Maximum number of characters of a line of an error message."""
 
 
 @heeding_signals()
@@ -59,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _say(what: str) -> None:
-    print(printable(f"auxar: {what}"), file=sys.stderr)
+    lines = f"auxar: {what}".split("\n")
+    print("\n".join(one_line(line, LONGEST_MESSAGE) for line in lines), file=sys.stderr)
 
 
 def _result(options: argparse.Namespace) -> Result:

@@ -115,6 +115,7 @@ def compress(
 
 def _written(found: Decompressed) -> Result:
     from auxar_codec.decompression import listed
+    from auxar_codec.names import listed_names
 
     if not found.paths and not found.damaged and found.checked is None:
         return listed(found.container)
@@ -124,7 +125,8 @@ def _written(found: Decompressed) -> Result:
         record = {"decoded": found.checked - len(found.damaged), "damaged": list(found.damaged)}
         lines = [f"{found.container.path}: {record['decoded']} of {found.checked} images were decoded"]
     if found.damaged:
-        mistake = UserError(f"{found.container.path}: these images are damaged or missing: {', '.join(found.damaged)}")
+        names = listed_names(found.damaged)
+        mistake = UserError(f"{found.container.path}: these images are damaged or missing: {names}")
     return Result(lines, record, mistake)
 
 

@@ -83,11 +83,15 @@ def digest_of_factors(digests: Mapping[str, str]) -> str:
 
 def check_model(container: Container, model: ImageModel) -> None:
     """Raises `UserError` unless a file was made with this model."""
-    given, header = model.condition, container.header
+    given, header, image = model.condition, container.header, model.image
     ours = CodedCondition(given.kind, given.spec.channels, given.spec.levels) if given and header.condition else None
     for theirs, own in (
         (f"a model with the digest {header.digest}", f"a model with the digest {digest_of(model)}"),
         (str(header.condition or "no condition"), str(ours or "no condition")),
+        (
+            f"{len(header.lags)} factors and images of {header.channels} channels with {header.levels} levels",
+            f"{len(model.factors)} factors and images of {image.channels} channels with {image.levels} levels",
+        ),
     ):
         if theirs != own:
             raise UserError(f"{container.path} was made with another model: it needs {theirs:.200}, and this is {own}")

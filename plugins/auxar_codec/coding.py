@@ -13,7 +13,7 @@ from auxar import ImageModel, UserError, check_strings, image_size, load, pictur
 from auxar_codec.archive import Archiver, check_model, chosen_of, entry_of, header_of
 from auxar_codec.container import Header, packed_container, read_container
 from auxar_codec.index import Entry, check_index, number_of_tiles
-from auxar_codec.names import check_names
+from auxar_codec.names import check_names, listed_names
 from auxar_codec.pictures import pillow_image, read_picture
 
 
@@ -81,8 +81,8 @@ class Codec:
         check_model(container, self.model)
         found = list(self.archiver(container.header).decode(container, chosen, depth))
         if damaged := [entry.name for entry, picture in found if picture is None]:
-            advice = "decode the others with only=[…]"
-            raise UserError(f"{container.path}: these images are damaged or missing: {', '.join(damaged)}; {advice}")
+            names = f"these images are damaged or missing: {listed_names(damaged)}"
+            raise UserError(f"{container.path}: {names}; decode the others with only=[…]")
         return {entry.name: pillow_image(picture) for entry, picture in found if picture is not None}
 
     def conditions(self, condition: Any, count: int) -> list[tuple[int, ...]]:

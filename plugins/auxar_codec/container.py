@@ -24,11 +24,11 @@ and their number of `levels`, 2 … 2²⁴. Other keys are refused.
 The index is compressed by LZMA2 with a dictionary of 8 MiB, without the header of a file. It has at most 2²⁵ bytes, and
 this content of at most 2²⁵ bytes, for n images:
 
-- 4 bytes: n
+- 4 bytes: n, at least 1
 - for each image, its name in UTF-8 and a zero byte. A name has 1 … 200 bytes, without `/`, `\\` and the zero byte, is
   not `.` or `..`, and not the name of another image
 - 4n bytes: 1 for each image that is gray although the model has 3 channels, and 0 for the others
-- 4n bytes: the number of channels of each image whose values are stored as they are, and 0 for the others
+- 4n bytes: the number of channels, 1 if gray, of each image whose values are stored as they are, and 0 for the others
 - 4n bytes: number of rows of each image
 - 4n bytes: number of columns, which is at most 2¹⁶, as the number of rows is; an image has 1 … 10⁸ pixels
 - 4n bytes: number of bytes of the color profile, at most 2¹⁸
@@ -329,4 +329,6 @@ def _naming(path: Path, part: str) -> Iterator[None]:
     except OSError:  # A file that cannot be read is not damaged.
         raise
     except Exception as error:  # cattrs, validators, `json` and `lzma` raise many kinds of exceptions.
-        raise UserError(f"{path} is damaged: its {part} is not valid ({error!s:.300})") from None
+        # The arguments of an error of attrs are its message and descriptions of the field.
+        reason = error.args[0] if any(isinstance(each, attrs.Attribute) for each in error.args) else error
+        raise UserError(f"{path} is damaged: its {part} is not valid ({reason!s:.300})") from None

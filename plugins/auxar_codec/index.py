@@ -128,8 +128,8 @@ def unpacked_index(index: bytes, image: Shape, factors: int, values: int = 0, le
     """
     content = _decompressed(index)
     count = int.from_bytes(content[:4], "little")
-    if len(content) < 4 + 4 * len(FIELDS) * count:
-        raise ValueError("it ends too early")
+    if not 0 < 4 * len(FIELDS) * count <= len(content) - 4:
+        raise ValueError("it has no images, or ends too early")
     *parts, rest = content[4:].split(b"\0", count)
     names, rows = _names(parts, count), _Rows(rest)
     columns = [rows.take(count, most) for most in FIELDS.values()]
@@ -137,8 +137,11 @@ def unpacked_index(index: bytes, image: Shape, factors: int, values: int = 0, le
         Entry(name, **dict[str, Any](zip(FIELDS, each, strict=True)))
         for name, *each in zip(names, *columns, strict=True)
     ]
-    tiles = [0 if entry.raw else number_of_tiles(entry, image) for entry in found]
     channels, height, width = image
+    for entry in found:
+        if entry.raw not in (0, 1 if entry.gray else channels):
+            raise ValueError(f"the values of the image {entry.name!r:.100} have {entry.raw} channels")
+    tiles = [number_of_tiles(entry, image) * (not entry.raw) for entry in found]
     dims = [channels * (height or entry.height) * (width or entry.width) for entry in found]
     most = 4 * max(dims, default=0) + 16  # A value takes at most 3 bytes, so no tile has a longer stream.
     lengths = [rows.take(sum(tiles), most) for _ in range(factors)]
@@ -182,7 +185,7 @@ def _names(parts: Sequence[bytes], count: int) -> list[str]:
 def number_of_tiles(entry: Entry, image: Shape) -> int:
     """The number of tiles of an image, 1 without tiles. Raises `ValueError` if it has too many pixels, or none."""
     if not 0 < entry.height * entry.width <= MOST_PIXELS or max(entry.height, entry.width) > MOST_SIDE:
-        raise ValueError(f"the image {entry.name!r} has {entry.height}×{entry.width} pixels")
+        raise ValueError(f"the image {entry.name!r:.100} has {entry.height}×{entry.width} pixels")
     _, height, width = image
     return math.prod(tile_counts(entry.height, entry.width, height or entry.height, width or entry.width))
 

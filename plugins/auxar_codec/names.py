@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from auxar import UserError
 
@@ -27,6 +27,16 @@ def problem_of_name(name: str) -> str | None:
     except UnicodeEncodeError:
         return "it is not UTF-8"
     return f"it has {size} bytes, and at most {MOST_NAME} are allowed" if size > MOST_NAME else None
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Names for a message, of which at most ten are named.
+
+    Examples:
+        >>> listed_names(["a", "b"]), listed_names("abcdefghijkl")
+        ('a, b', 'a, b, c, d, e, f, g, h, i, j and 2 more')
+    """
+    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
 
 
 def png_name(name: str) -> str:

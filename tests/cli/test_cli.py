@@ -152,13 +152,19 @@ def test_options_win_over_settings_and_settings_over_the_recipe(pictures, finish
     assert {key: facts[key] for key in expected} == expected
 
 
+def test_long_names_are_cut_in_errors(refused):
+    name = "k" * 100_000
+    for arguments in (["run", "quickstart", "--out", name], ["decompress", name, "--list"], ["check", name]):
+        assert len(refused(*arguments)) < 3100
+
+
 def test_an_interrupted_command_says_how_to_go_on(recipe, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("auxar.training.factors.FactorLoop", interrupt)
     assert main(["run", str(recipe)]) == 130
-    told = "interrupted; work that is stored, such as checkpoints and finished images, is kept, and the same command "
+    told = "interrupted; if work was stored, such as checkpoints or finished images, it is kept, and the same command "
     assert f"auxar: {told}continues from it\n" in capsys.readouterr().err
 
 

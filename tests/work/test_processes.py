@@ -209,7 +209,7 @@ def test_processes_asked_to_end_save_together(pictures, tmp_path):
     process.send_signal(signal.SIGTERM)
     seconds, errors = ended(process)
     assert seconds < 15
-    assert errors.count("auxar: ended by SIGTERM; work that is stored") == 2
+    assert errors.count("auxar: ended by SIGTERM; if work was stored") == 2
     (state,) = out.glob("factors/prior/training*")
     assert 0 < json.loads(read_tensors(state)[1]["progress"])["step"] < 5000
 

@@ -4,6 +4,7 @@ import json
 import lzma
 import random
 import zlib
+from typing import Any
 
 import attrs
 import pytest
@@ -24,7 +25,7 @@ NAMES = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["C
 @st.composite
 def coded_images(draw):
     """Entries and records of images, with streams of random lengths."""
-    names = draw(st.lists(NAMES, unique=True, max_size=4))
+    names = draw(st.lists(NAMES.filter(lambda name: name not in (".", "..")), unique=True, min_size=1, max_size=4))
     found = []
     for name in names:
         height, width = draw(st.sampled_from([(4, 4), (1, 1), (9, 5), (4, 13)]))
@@ -39,7 +40,7 @@ def coded_images(draw):
             record = random.Random(0).randbytes(entry.size)
         entry = attrs.evolve(entry, coarse_checksum=zlib.crc32(record[: len(record) - sum(entry.lengths[-1])]))
         found.append((entry, record))
-    return [each for each in found if each[0].name not in (".", "..")]
+    return found
 
 
 @given(images=coded_images())
@@ -77,6 +78,11 @@ def test_the_streams_of_a_record_are_those_of_its_lengths():
 def described(name="a", **fields):
     """An image of one tile, with `fields` changed."""
     return attrs.evolve(Entry(name, False, 4, 4, 0, 0, 0, lengths=((1,), (2,))), **fields)
+
+
+def stored(**fields):
+    """An image whose values are stored, with `fields` changed."""
+    return described(**{"raw": 3, "lengths": ((), ()), **fields})
 
 
 def test_the_index_takes_few_bytes_for_an_image():
@@ -169,12 +175,17 @@ def test_a_wrong_header_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as caught:
         read_container(tmp_path / "a.auxar")
     assert "a.auxar" in str(caught.value)
+    assert "Attribute" not in str(caught.value)
 
 
 def content_of(entry, names=None):
     """The content of an index of one image, before it is compressed. `names` replaces its name."""
     content = unpacked(packed_index([entry]))
     return content if names is None else content[:4] + names + content[4 + len(entry.name) + 1 :]
+
+
+WRONG: list[dict[str, Any]] = [{"raw": 1}, {"raw": 2}, {"gray": True}]
+"""Fields of images whose values cannot be stored, because the model's images have three channels."""
 
 
 def packed(content):
@@ -199,7 +210,11 @@ def unpacked(index):
         (packed(content_of(described(), names=b"\0")), "is not allowed"),
         (packed(content_of(described(), names=b"\xff\0")), "utf-8"),
         (packed(content_of(described(), names=b"a" * 2000 + b"\0")), "and at most 200 are allowed"),
+        (packed(bytes(4)), "it has no images"),
         (packed(content_of(described(raw=4))), "larger than 3"),
+        *((packed(content_of(stored(**fields))), "the values of the image 'a' have") for fields in WRONG),
+        (packed(content_of(stored(height=0))), "0×4 pixels"),
+        (packed(content_of(stored(width=65537))), "4×65537 pixels"),
         (packed(content_of(described(height=0))), "0×4 pixels"),
         (packed(content_of(described(height=65535, width=65535))), "65535×65535 pixels"),
         (packed(content_of(described(height=65537, width=1))), "65537×1 pixels"),

@@ -5,10 +5,12 @@ import json
 import os
 import re
 import shutil
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,8 @@ from auxar.errors import UserError
 from auxar.testing import check_command
 from auxar_codec import codec, compress, decompress
 from auxar_codec.archive import Archiver, check_model, header_of
-from auxar_codec.container import read_container
+from auxar_codec.container import packed_container, read_container
+from auxar_codec.index import number_of_tiles
 from auxar_codec.tiles import from_tiles, to_tiles
 
 every_model = pytest.mark.parametrize("run", MODELS, indirect=True)
@@ -196,6 +199,38 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
             call()
     assert not out.exists()
     assert same(picture, images / "0.png")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"lags": (4,)}, {"lags": (4, 4, 4)}, {"lags": (1, 1)}, {"channels": 1}, {"height": 1, "width": 1}],
+    ids=str,
+)
+def test_a_file_whose_header_does_not_fit_the_model_is_refused_in_one_sentence(run, images, changes):
+    own = codec(run)
+    found = read_container(own.encode(images / "0.png"))
+    ((entry, record),) = found.records(found.entries)
+    assert record is not None
+    header = attrs.evolve(found.header, **changes)
+    tiles = number_of_tiles(entry, header.image)
+    lengths = ((len(record), *(0,) * (tiles - 1)), *((0,) * tiles,) * (len(header.lags) - 1))
+    entry = attrs.evolve(entry, lengths=lengths)
+    entry = attrs.evolve(entry, coarse_checksum=zlib.crc32(record[: entry.coarse_size]))
+    forged = b"".join(packed_container(header, [entry], [record], ()))
+    with pytest.raises(UserError, match=r"^file[: ]") as caught:
+        own.decode(forged)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_few_of_many_damaged_images_are_named(run, images, tmp_path, capsys):
+    own, file, names = codec(run), tmp_path / "a.auxar", [f"{number:02}" for number in range(30)]
+    content = own.encode([images / "15.png"] * 30, names=names)
+    file.write_bytes(content[: read_container(content).start])
+    expected = f"a.auxar: these images are damaged or missing: {', '.join(names[:10])} and 20 more"
+    assert main(["decompress", str(file), "--check", "--run", str(run)]) == 2
+    assert f"{expected}\n" in capsys.readouterr().err
+    with pytest.raises(UserError, match=f"{expected}; decode the others"):
+        own.decode(file)
 
 
 def drawn_pictures(run, folder):
