@@ -22,6 +22,7 @@ import pluggy
 from auxar.arguments import as_paths
 from auxar.errors import UserError, did_you_mean, shown
 from auxar.plugin_files import FAILURES, load_plugin_file, read_plugin_file
+from auxar.structuring import path_field
 
 GROUP = "auxar"
 """The group of entry points of plugins."""
@@ -47,6 +48,11 @@ KINDS = (
     "arithmetic",
 )
 """The kinds of components that auxar uses. Plugins may add kinds; see `HookSpecification.auxar_register_kinds`."""
+NO_PATHS = (
+    "is the path of a file, which the folder of a run would not keep; let the recipe have the values, for example as "
+    "colors: tuple[tuple[int, ...], ...]"
+)
+"""The end of a message about an option that only a data set may have."""
 ROLES = ("prior", "decoder")
 """Kinds for which a recipe may also name a network."""
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -102,7 +108,7 @@ class Component:
     name: str
     """The name that recipes use. It does not contain a colon, which comes before options on the command line."""
     config: type
-    """The frozen attrs class of the options."""
+    """The frozen attrs class of the options. Only options of data sets may be paths, because runs do not keep files."""
     build: Callable[..., Any] = attrs.field(default=lambda config: config)
     """The function that creates the component from an instance of `config`."""
 
@@ -300,6 +306,10 @@ def _collect(manager: pluggy.PluginManager, origins: dict[str, tuple[str, str]],
             raise UserError(
                 f"plugin {provider}: the kind {shown(component.kind)} of the component '{component.name}' is "
                 f"unknown{did_you_mean(component.kind, known)}"
+            )
+        if component.kind != "dataset" and (option := path_field(component.config)):
+            raise UserError(
+                f"plugin {provider}: the option '{option}' of the {component.kind} '{component.name}' {NO_PATHS}"
             )
         kinds = ("network", *ROLES) if component.kind == "network" else _kinds_for(component.kind)
         for key in ((kind, component.name) for kind in kinds):

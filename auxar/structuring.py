@@ -1,9 +1,11 @@
 """Strict conversion of plain values, from JSON or TOML, to attrs classes. Errors name the path of each wrong value."""
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 from cattrs import Converter
@@ -42,6 +44,28 @@ def table_if_given(hint: Any) -> Any:
     """The attrs class of an optional table, whose default is None; any other type as it is."""
     parts = [part for part in get_args(hint) if part is not type(None)]
     return parts[0] if len(parts) == 1 and len(get_args(hint)) == 2 and attrs.has(parts[0]) else hint
+
+
+def path_field(cls: type) -> str | None:
+    """Name of the first field of an attrs class whose type is or contains a path; None if there is none."""
+    return next((name for name, hint in _hints(cls).items() if _has_path(hint, (cls,))), None)
+
+
+def _has_path(hint: Any, outer: tuple[Any, ...]) -> bool:
+    """Whether values of a type have paths. The types `outer` contain the type, and may occur in it again."""
+    if isinstance(hint, type) and issubclass(hint, os.PathLike):
+        return True
+    parts = [*get_args(hint), *({} if hint in outer else _hints(hint)).values()]
+    return any(_has_path(part, (*outer, hint)) for part in parts)
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    """Types of the fields of an attrs class that a table can set, by name. Another type has no fields."""
+    hints: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # A plugin may name a type that does not exist.
+        hints = get_type_hints(cls)
+    fields = attrs.fields(cls) if attrs.has(cls) else ()
+    return {field.name: hints.get(field.name) for field in fields if field.init and NO_KEY not in field.metadata}
 
 
 def with_type(value: Any) -> str:
@@ -200,7 +224,7 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return "this key is required"
     if isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in attrs.fields(error.cl) if field.init and NO_KEY not in field.metadata]
+        known = list(_hints(error.cl))
         return "; ".join(f"unknown key '{key}'{did_you_mean(key, known)}" for key in sorted(error.extra_fields))
     # attrs validators put other values after the message into `args`.
     return str(error.args[0]) if error.args else str(error)

@@ -103,6 +103,30 @@ def test_a_hook_that_is_wrong_names_its_plugin(tmp_path, body, message):
     assert message in found
 
 
+@pytest.mark.parametrize("kind", ["Path", "Path | None", "tuple[Path, ...]", "dict[str, Palette]", "Palette"])
+def test_only_data_sets_have_options_that_are_paths(tmp_path, kind):
+    body = f"""
+from pathlib import Path
+@attrs.frozen
+class Palette:
+    file: Path = Path("colors.json")
+    parts: "tuple[Palette, ...]" = ()
+@attrs.frozen
+class C:
+    shades: int = 3
+    colors: {kind} = None
+@hookimpl
+def auxar_register_components():
+    return [Component("view", "kmeans", C, C)]
+"""
+    file = plugin(tmp_path / "fitted.py", body)
+    expected = f"plugin fitted ({file}): the option 'colors' of the view 'kmeans' is the path of a file"
+    assert refusal(file).startswith(expected)
+    assert "colors: tuple[tuple[int, ...], ...]" in refusal(file)
+    plugin(file, body.replace('"view"', '"dataset"'))
+    assert ("dataset", "kmeans") in load_plugins([file]).components
+
+
 def test_two_components_of_one_name_name_both_providers(thin):
     other = thin.with_name("other.py")
     other.write_text(VIEW)

@@ -8,7 +8,7 @@ from torch import Tensor
 from auxar.model import Augmentation, ImageSpec
 from auxar.testing.examples import NETWORK_SPECS, random_images
 from auxar.testing.invariances import Function, Results, check_invariances
-from auxar.testing.laws import accepts, broken, calling, check_equal, check_range, check_tensor, runs
+from auxar.testing.laws import accepts, broken, calling, check_equal, check_options, check_range, check_tensor, runs
 
 IMAGES = 5
 """Number of images of each shape."""
@@ -22,6 +22,7 @@ def check_augmentation(augmentation: Augmentation, *, images: Sequence[ImageSpec
     By default, images of several small shapes and ranges are tried, and those that the augmentation refuses with
     `UserError` are skipped. It must accept all of the given `images`. Raises `ContractError` if a law is broken:
 
+    - `options`: no option is a path of a file, because runs do not keep files
     - `variants`: the number of variants is a positive integer, the same each time
     - `identity`: variant 0 is the image itself
     - `shape`, `dtype`, `range`: a variant has the shape, the dtype and the range of the images
@@ -31,6 +32,7 @@ def check_augmentation(augmentation: Augmentation, *, images: Sequence[ImageSpec
     - `state`: nothing that other code shares is changed, so the variant is not drawn by the augmentation itself
     - `runs`: nothing else fails
     """
+    check_options(augmentation)
     with runs("variants"):
         specs = images or [spec for spec in NETWORK_SPECS if accepts(functools.partial(augmentation.variants, spec))]
     if not specs:

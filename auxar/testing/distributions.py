@@ -25,7 +25,7 @@ from auxar.testing import drawing, heads, networks
 from auxar.testing.causality import check_causality, check_some_causality, check_steps
 from auxar.testing.examples import NETWORK_SPECS, SCALES, SEEDS, TINY_SPECS, randomized
 from auxar.testing.head_draws import check_conditionals, check_drawn_pixels
-from auxar.testing.laws import about, calling, check_built, check_tensor, fitting, refusals, search
+from auxar.testing.laws import about, calling, check_built, check_options, check_tensor, fitting, refusals, search
 from auxar.testing.modules import check_any_size, check_narrow, check_saved, check_training, other_size
 from auxar.testing.networks import Distribution
 from auxar.testing.restricting import check_given, check_large_restricted
@@ -81,6 +81,7 @@ def check_network(
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
+    check_options(config)
     for channels in ((0,), features):
         make = functools.partial(build, config)
         check_distribution(make, CausalNetwork, images, channels, sampler=sampler, arithmetic=arithmetic)
@@ -93,6 +94,7 @@ def check_prior(
 
     The laws:
 
+    - `options`: no option is a path of a file, because runs do not keep files.
     - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
     - `spec`: `image` and, with features, `features_channels` are those passed to `build`.
     - `shape`: `log_prob` is floating point of shape (b,).
@@ -132,6 +134,7 @@ def check_prior(
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
+    check_options(config)
     check_distribution(lambda image, _: build(config, image), Prior, images, (0,))
 
 
@@ -164,6 +167,7 @@ def check_decoder(
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its images.
     """
 
+    check_options(config)
     check_distribution(lambda *given: build(config, *given), Decoder, images, features)
 
 

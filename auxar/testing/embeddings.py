@@ -11,7 +11,16 @@ from torch import Tensor
 
 from auxar.model import Embedding, ImageSpec, NetworkEmbedding
 from auxar.testing.examples import SCALES, SEEDS, random_images, randomized
-from auxar.testing.laws import broken, check_built, check_count, check_equal, check_tensor, fitting, search
+from auxar.testing.laws import (
+    broken,
+    check_built,
+    check_count,
+    check_equal,
+    check_options,
+    check_tensor,
+    fitting,
+    search,
+)
 from auxar.testing.modules import (
     CLOSE,
     Trained,
@@ -46,6 +55,7 @@ def check_embedding(
 
     The laws:
 
+    - `options`: no option is a path of a file, because runs do not keep files.
     - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
     - `spec`: `view` and `image` are the specs passed to `build`; `features_channels` is an integer ≥ 1.
     - `shape`: features are floating point of shape (b, features_channels, height, width), with the size of the image.
@@ -74,6 +84,7 @@ def check_embedding(
     small pairs of equal and of different sizes are tried, and pairs that `build` refuses with `UserError` are skipped.
     Raises `ContractError` if a law is broken.
     """
+    check_options(config)
     chosen = fitting(lambda pair: build(config, *pair), pairs, PAIRS, "pairs")
 
     def built(pair: Pair) -> _Features:

@@ -13,7 +13,17 @@ from auxar.testing.centers import centers_of, check_around
 from auxar.testing.examples import SEEDS, random_images
 from auxar.testing.head_draws import check_adjustments, check_conditionals, check_draw, check_drawn_pixels
 from auxar.testing.integer_heads import check_integer_head
-from auxar.testing.laws import about, broken, calling, check_built, check_count, check_tensor, fitting, search
+from auxar.testing.laws import (
+    about,
+    broken,
+    calling,
+    check_built,
+    check_count,
+    check_options,
+    check_tensor,
+    fitting,
+    search,
+)
 from auxar.testing.likelihoods import COLUMNS, MOST_VALUES, ROWS, Likelihoods, check_laws
 
 EXAMPLES = 20
@@ -33,6 +43,7 @@ def check_head(
 
     The laws:
 
+    - `options`: no option is a path of a file, because runs do not keep files.
     - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
     - `spec`: `build` returns an `auxar.Head`; `parameter_count` is an integer ≥ 1, `uniform_count` and
       `restricted_uniform_count` are integers ≥ 0.
@@ -89,6 +100,7 @@ def check_head(
 
     Raises `ContractError` if a law is broken. Warns if no spec is small enough to sum over all its pixels.
     """
+    check_options(config)
     specs = fitting(lambda spec: build(config, spec), images, HEAD_SPECS, "images")
 
     def check(spec: ImageSpec, seed: int, size: float) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from auxar.errors import UserError
 from auxar.numerics.threads import threads
+from auxar.plugins import NO_PATHS
+from auxar.structuring import path_field
 
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
 """The phases of a search. Without the last one, the example that is found is not replaced by a smaller one."""
@@ -158,6 +160,12 @@ def check_built(found: Any, kind: type, what: str = "build must return", **attri
     for name, expected in attributes.items():
         if (got := getattr(found, name, None)) != expected:
             broken("spec", f"the {kind.__name__}'s `{name}` must be {expected}, as passed to build, got {got}")
+
+
+def check_options(config: object) -> None:
+    """Checks the law `options`: no option of the class of `config` is or contains a path."""
+    if option := path_field(type(config)):
+        broken("options", f"the option '{option}' of {type(config).__name__} {NO_PATHS}")
 
 
 def check_count(found: Any, name: str, least: int) -> None:

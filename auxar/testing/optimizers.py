@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from auxar.recipe.component_choice import takes_steps
 from auxar.runs.optimizer_state import read_state, stored_state
-from auxar.testing.laws import broken, check_equal, refusals, runs
+from auxar.testing.laws import broken, check_equal, check_options, refusals, runs
 
 STEPS = 40
 """Number of training steps."""
@@ -22,6 +22,7 @@ def check_optimizer(build: Callable[..., Any], config: Any) -> None:
     `build(config, factor)` or `build(config, factor, steps)` is the function of the optimizer's `Component`, and
     `config` has its options. Raises `ContractError` if a law is broken:
 
+    - `options`: no option is a path of a file, because runs do not keep files
     - `weights`: the optimizer has all trainable weights of the network and no others, and does not change a weight
       without a gradient
     - `training`: steps with the learning rate of `config` reduce the loss
@@ -30,6 +31,7 @@ def check_optimizer(build: Callable[..., Any], config: Any) -> None:
       same bits
     - `runs`: nothing else fails
     """
+    check_options(config)
     network = _Network()
     optimizer = _built(build, config, network)
     losses = [_step(network, optimizer, number) for number in range(STEPS // 2)]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from auxar.model import Adjustments, Head, Rule
 from auxar.testing.invariances import Function, Results, check_invariances
-from auxar.testing.laws import broken, calling, check_tensor
+from auxar.testing.laws import broken, calling, check_options, check_tensor
 from auxar.testing.pixels import normal_noise
 
 DEPTHS = 6
@@ -23,6 +23,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
 
     Raises `ContractError` if a law is broken:
 
+    - `options`: no option is a path of a file, because runs do not keep files
     - `adjustments`: the rule has the same `Adjustments` each time for a depth
     - `meaning`: `changes` returns a list of texts, which is empty if and only if the rule draws exact samples at all
       depths. A rule that differs between depths, or has an operation or a guidance, has its own method
@@ -36,6 +37,7 @@ def check_rule(rule: Rule, *heads: Head) -> None:
     - `state`: nothing that other code shares is changed
     - `runs`: nothing else fails
     """
+    check_options(rule)
     exact, usual = True, type(rule).changes is Rule.changes
     for depth in range(DEPTHS):
         with calling("a rule"):

@@ -58,6 +58,7 @@ def check_sampler(
 
     The laws:
 
+    - `options`: no option is a path of a file, because runs do not keep files.
     - `spec`: `build` returns an `auxar.Sampler`.
     - `build`: if `networks` is None, `Sampler.check` accepts at least one of the default networks.
     - `equality`: in float64, images equal those of the sampler `raster`, which runs the network once for each pixel.
@@ -84,6 +85,7 @@ def check_sampler(
     networks of the shipped `pixelcnn` and `pixelcnn++` are used, with and without features, if `Sampler.check` accepts
     them. The largest of the networks is also drawn from in float32. Raises `ContractError` if a law is broken.
     """
+    laws.check_options(config)
     sampler, reference = build(config), reference_sampler()
     laws.check_built(sampler, Sampler)
     given = [randomized(copy.deepcopy(network), k) for k, network in enumerate(networks or ())]

@@ -33,6 +33,7 @@ def check_view(
 
     The laws:
 
+    - `options`: no option is a path of a file, because runs do not keep files.
     - `build`: the only error that `build` raises is `UserError`, for specs that it does not support.
     - `spec`: `image` is the spec passed to `build`, also that of the support, and `view` is an `ImageSpec`.
     - `determinism`: equal images have equal views.
@@ -65,6 +66,7 @@ def check_view(
     many shapes and a larger one are tried, and specs that `build` refuses with `UserError` are skipped. Raises
     `ContractError` if a law is broken.
     """
+    laws.check_options(config)
     make = functools.partial(build, config)
     specs = laws.fitting(make, images, [*SPECS, LARGE], "images")
     views = {spec: make(spec) for spec in specs}

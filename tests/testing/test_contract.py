@@ -1,18 +1,25 @@
 """Tests that all shipped components pass the contract checks, most with options other than their defaults."""
 
+import functools
+from pathlib import Path
+
+import attrs
 import pytest
 from helpers.causal_networks import randomized
+from helpers.contract import breaks
 
 from auxar.model import ImageSpec
 from auxar.plugins import load_plugins
 from auxar.testing import (
     check_augmentation,
     check_dataset,
+    check_decoder,
     check_embedding,
     check_head,
     check_model,
     check_network,
     check_optimizer,
+    check_prior,
     check_rule,
     check_sampler,
     check_view,
@@ -128,6 +135,30 @@ def test_a_shipped_rule_keeps_the_contract(name):
 def test_a_shipped_augmentation_keeps_the_contract(name):
     build, config = built("augmentation", name, {})
     check_augmentation(build(config))
+
+
+@attrs.frozen
+class Fitted:
+    """Options with a path in a table."""
+
+    @attrs.frozen
+    class Palette:
+        files: tuple[Path | None, ...] = ()
+
+    palette: Palette = Palette()
+
+
+BUILT = (
+    *(check_view, check_network, check_prior, check_decoder, check_embedding, check_head, check_sampler),
+    check_optimizer,
+)
+
+
+@pytest.mark.parametrize(
+    "check", [check_rule, check_augmentation, *(functools.partial(check, None) for check in BUILT)]
+)
+def test_options_with_paths_break_the_contract(check):
+    assert "the option 'palette' of Fitted is the path of a file" in breaks("options", check, Fitted())
 
 
 def test_every_shipped_component_is_checked():
