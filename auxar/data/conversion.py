@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from auxar.data.crops import Crops
-from auxar.data.decoding import BrokenImage, eight_bit, opened, upright_picture
+from auxar.data.decoding import BrokenImage, eight_bit, is_deep, opened, upright_picture
 from auxar.errors import UserError
 from auxar.model import ImageSpec
 from auxar.numerics.levels import LEVELS, SCALED
@@ -55,6 +55,15 @@ class Preparation:
         values = "" if self.values == SCALED else f" of {self.values}"
         return repr(self) + values + ("" if self.crops is None else " or larger")
 
+    @property
+    def as_levels(self) -> bool:
+        """Whether pixels are taken as levels, with all their bits."""
+        return self.values == LEVELS and self.image.levels < 256
+
+    def reduces(self, source: bytes | Image.Image) -> bool:
+        """Whether a picture has 16 bits per channel, of which only the upper 8 are used."""
+        return not self.as_levels and is_deep(source)
+
     def __call__(self, source: bytes | Image.Image, name: str) -> np.ndarray:
         """Converts a picture to uint8 of shape (channels, height, width), with values in [0, levels).
 
@@ -62,15 +71,14 @@ class Preparation:
         `UserError`, with `name` in the message, if the crop leaves no pixels or if pixels should be levels and are not,
         and `WrongSize` if the size differs from that of `image` and `resize` is "none" or, with `crops`, is smaller.
         """
-        as_levels = self.values == LEVELS and self.image.levels < 256
-        with opened(source, upright=not as_levels) as picture:
-            if as_levels:
+        with opened(source, upright=not self.as_levels) as picture:
+            if self.as_levels:
                 upright = upright_picture(level_picture(picture, source, self.image, name), picture)
             else:
                 upright = eight_bit(picture).convert("L" if self.image.channels == 1 else "RGB")
             pixels = np.asarray(self._fitted(upright, name))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        if as_levels:
+        if self.as_levels:
             pixels = pixels.clip(max=self.image.levels - 1)  # Resizing can exceed the values between which it averages.
         elif self.image.levels < 256:
             pixels = (pixels.astype(np.uint16) * self.image.levels // 256).astype(np.uint8)
@@ -100,20 +108,23 @@ def level_picture(picture: Image.Image, source: bytes | Image.Image, image: Imag
     """
 
     def refuse(reason: str) -> UserError:
+        advice = "change image.levels, or set data.values = 'scaled' if pixels have values 0 … 255"
+        if is_deep(source):
+            advice = "convert it to 8 bits: it has 16 bits per channel, of which 'scaled' uses only the upper 8"
         return UserError(
             f"data.values: {name} {reason}; with 'levels', pixels are expected to have levels 0 … {image.levels - 1}; "
-            "change image.levels, or set data.values = 'scaled' if pixels have values 0 … 255"
+            f"{advice}"
         )
 
     bits = stored_bits(picture, source)
-    is_deep = picture.mode.startswith("I")
+    is_gray = picture.mode.startswith("I")
     if isinstance(source, bytes) and picture.format not in KEEPING:
         raise refuse(f"is a {picture.format} file, which does not keep values; expected PNG")
-    if (bits > 8 and not is_deep) or picture.mode in ("CMYK", "YCbCr", "LAB", "F"):
+    if (bits > 8 and not is_gray) or picture.mode in ("CMYK", "YCbCr", "LAB", "F"):
         raise refuse(f"has {picture.mode} pixels of {bits} bits, which are not kept; expected gray or RGB of 8 bits")
     if picture.has_transparency_data and np.asarray(picture.convert("RGBA").getchannel("A")).min() < 255:
         raise refuse("is partly transparent")
-    values = np.asarray(picture if is_deep else picture.convert("RGB"))
+    values = np.asarray(picture if is_gray else picture.convert("RGB"))
     if bits < 8:
         values = values.astype(np.uint16) * (2**bits - 1) // 255
     if values.ndim == 3 and image.channels == 1:

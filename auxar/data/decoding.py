@@ -1,6 +1,7 @@
 """Decodes image files within limits of memory."""
 
 import contextlib
+import functools
 import io
 import logging
 import re
@@ -8,13 +9,13 @@ import stat
 import textwrap
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from auxar.errors import UserError
+from auxar.errors import UserError, logger, one_line
 from auxar.numerics.whole_pictures import load_whole
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -35,6 +36,10 @@ MAX_BYTES = 4 * MAX_PIXELS
 """Maximum size of an image file in bytes: that of `MAX_PIXELS` uncompressed pixels with transparency."""
 LARGE = MAX_PIXELS // 8
 """Images with more pixels than this are converted one at a time, to limit the memory that several threads need."""
+DEEP = ("PNG", "PPM", "TIFF")
+"""The formats that can have 16 bits per channel."""
+UPPER_BITS = "16 bits per channel, of which only the upper 8 are used: values 0 … 4095 become 0 … 15"
+"""A part of messages about such pictures."""
 
 _large = threading.Lock()
 _TURNS = {
@@ -98,6 +103,21 @@ def read_file(path: Path) -> bytes:
         return file.read() if found.st_size <= MAX_BYTES else file.read(MAX_BYTES + 1)
 
 
+def is_deep(source: bytes | Image.Image) -> bool:
+    """Whether the header of a picture says that it has more than 8 bits per channel. Nothing is decoded."""
+    with contextlib.suppress(Exception), _silence, _picture(source, DEEP) as picture:
+        # Pillow has a mode of 16 bits for gray pictures only. Of others, it names only the decoder differently.
+        decoder = str([part[3] for part in getattr(picture, "tile", ())[:1]])
+        return picture.mode.startswith("I") or re.search(r";16|'RGB', \d{4}", decoder) is not None
+    return False
+
+
+@functools.cache  # The message appears once for each data set, not for each picture.
+def warn_of_depth(where: str) -> None:
+    """Logs that pictures of a data set, or in a folder, have 16 bits per channel."""
+    logger.warning("pictures in %s have %s", one_line(where), UPPER_BITS)
+
+
 @contextlib.contextmanager
 def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Image.Image]:
     """A context that gives a decoded picture in its own Pillow mode, turned by its EXIF orientation if `upright`.
@@ -135,7 +155,7 @@ def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Ima
         raise BrokenImage(f"decoding failed: {reason}") from error
 
 
-def _picture(source: bytes | Image.Image, formats: list[str]) -> contextlib.AbstractContextManager[Image.Image]:
+def _picture(source: bytes | Image.Image, formats: Sequence[str]) -> contextlib.AbstractContextManager[Image.Image]:
     """A context that gives the picture of an image file and closes it, or a Pillow image, which is left open."""
     if isinstance(source, Image.Image):
         return contextlib.nullcontext(source)

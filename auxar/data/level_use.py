@@ -4,6 +4,7 @@ from collections.abc import Sized
 
 import numpy as np
 
+from auxar.data.decoding import UPPER_BITS
 from auxar.data.sets import ImageSet
 from auxar.numerics.levels import LEVELS, SCALED
 
@@ -41,7 +42,9 @@ def unused_levels(images: ImageSet, values: str) -> str | None:
     may_be_levels = values == SCALED and levels < 256 and last <= (levels - 1) * levels // 256
     if count > max(1, levels // 8) and last - first + 1 > levels // 4 and not may_be_levels:
         return None
-    if may_be_levels:
+    if images.reduced:
+        advice = f"they have {UPPER_BITS}; convert them to 8 bits"
+    elif may_be_levels:
         advice = "if their pixels are levels already, set data.values = 'levels'"
     elif (suited := suited_levels(used, levels)) == (last + 1, LEVELS):
         advice = f"if their pixels are levels 0 … {last}, set image.levels = {last + 1} and data.values = 'levels'"

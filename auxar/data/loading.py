@@ -10,6 +10,7 @@ from datasets import Dataset
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.conversion import Preparation
 from auxar.data.crops import Crops
+from auxar.data.decoding import warn_of_depth
 from auxar.data.library import progress_in_main_process
 from auxar.data.sets import DataSets, ImageSet
 from auxar.data.source import Source, open_source
@@ -97,7 +98,11 @@ def load_images(
         _check_names(config)
         with progress_in_main_process():
             source = open_source(config, place_of(config, registry), registry.names("dataset"), condition)
-            return (_streamed if config.streaming else _stored)(config, preparation, reader, source)
+            found = (_streamed if config.streaming else _stored)(config, preparation, reader, source)
+            # A stream without images raises an error here.
+            if any([images.reduced for images in (found.train, found.heldout, found.validation) if images is not None]):
+                warn_of_depth(config.path)
+            return found
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
         # a message of auxar, so line breaks are escaped.
@@ -154,9 +159,7 @@ def _streamed(config: DataConfig, preparation: Preparation, reader: ConditionRea
     def stream(split: str, side: Side | None) -> StreamedImages:
         images, size = source.images(config, split, reader), (preparation.image, preparation.crops)
         skips, own = config.broken == "skip", config.shards == "own"
-        found = StreamedImages(images, preparation, *size, side or Side(), skips, config.shuffle_buffer, own)
-        found.check_not_empty()
-        return found
+        return StreamedImages(images, preparation, *size, side or Side(), skips, config.shuffle_buffer, own)
 
     sides = sides_of_stream(config)
     train = stream(config.train, sides.train)

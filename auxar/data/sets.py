@@ -39,6 +39,8 @@ class ImageSet(Readable, Dataset[Tensor]):
 
     crops: Crops | None = None
     """The crops that training draws from images of their own sizes; None if all images have the size of `image`."""
+    reduced: bool = False
+    """Whether pictures have 16 bits per channel, of which only the upper 8 are used. Of a stream, the first is read."""
     fingerprint: str
     """A hash that identifies the images, their order and their preparation, equal on every machine.
 

@@ -44,13 +44,14 @@ COLUMNS = datasets.Features(
         "height": datasets.Value("int32"),
         "source": datasets.Value("binary"),
         "problem": datasets.Value("string"),
+        "reduced": datasets.Value("bool"),
     }
 )
 """The columns of a prepared data set.
 
 `name` is the name of the image, `pixels` its values, uint8 (c, h, w), `height` is h, `source` a hash of its encoded
-file, and `problem` the reason why it is broken. `pixels` and `height` are null for a broken image, and `problem` is
-null for all others.
+file, `problem` the reason why it is broken, and `reduced` whether it has 16 bits per channel, of which the upper 8 are
+used. `pixels` and `height` are null for a broken image, and `problem` is null for all others.
 """
 CONDITION = "condition"
 """Name of a further column, if the data set has conditions: their values, (c, h, w) in the type of their reader. They
@@ -157,13 +158,13 @@ def _convert(numbers: Sequence[int], images: EncodedImages, preparation: Prepara
             encoded = images.content(value)
             source = hashlib.sha256(encoded).digest()[:16]
             pixels = preparation(encoded, name)
-            found = name, pixels.tobytes(), pixels.shape[1], source, None
+            found = name, pixels.tobytes(), pixels.shape[1], source, None, preparation.reduces(encoded)
             if images.conditions is None:
                 return found
             condition = images.conditions(others, encoded, name, images.content)
             return *found, condition.astype(images.conditions.dtype).tobytes()
         except BrokenImage as error:
-            return name, None, None, source, str(error), *nothing
+            return name, None, None, source, str(error), False, *nothing
 
     # Threads run in parallel here, because Pillow releases the interpreter's lock while it decodes and resizes.
     with ThreadPoolExecutor() as pool:
@@ -220,6 +221,10 @@ class StoredImages(ImageSet):
     @property
     def condition(self) -> Condition | None:  # type: ignore[override]
         return None if self.reader is None else self.reader.condition
+
+    @property
+    def reduced(self) -> bool:
+        return bool(self.prepared.data.column("reduced").to_numpy()[self.rows].any())
 
     @classmethod
     def of(

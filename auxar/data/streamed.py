@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -106,9 +107,13 @@ class StreamedImages(ImageSet):
     def whole(self) -> StreamedImages:
         return attrs.evolve(self, side=Side(), own_shards=False)
 
-    def check_not_empty(self) -> None:
-        """Raises `UserError` if the set has no image. Reads its first image, but does not decode it."""
-        next(self._some(self._rows()))
+    @property
+    def reduced(self) -> bool:  # type: ignore[override]
+        # Raises `UserError` if the set has no image.
+        _, (value, *_) = next(self._some(self._rows()))
+        with contextlib.suppress(BrokenImage):
+            return self.preparation.reduces(self.encoded.content(value))
+        return False
 
     def _some(self, found: Iterable[T]) -> Iterator[T]:
         """Yields the entries. Raises `UserError` if there is none."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from auxar.arguments import described
 from auxar.data.conversion import Preparation, WrongSize
-from auxar.data.decoding import BrokenImage, opened, read_file
+from auxar.data.decoding import BrokenImage, opened, read_file, warn_of_depth
 from auxar.draw.images import Images
 from auxar.errors import UserError, logger, naming, nearest_path, one_line
 from auxar.files import FOLDER, entries, is_file, kind
@@ -62,6 +62,8 @@ class Form:
             found = self.array(source, what)
         elif isinstance(source, Path | Image.Image):
             picture, name = picture_of(source, what)
+            if self.pictures is not None and self.pictures.reduces(picture):
+                warn_of_depth(str(source.parent) if isinstance(source, Path) else what)
             found = self._values(picture, f"{what}: {name}", name)
         else:
             raise UserError(f"{what}: expected {EXPECTED}, got {described(source)}")

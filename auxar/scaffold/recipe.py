@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from auxar.arguments import described
 from auxar.data.conditions import companion
-from auxar.data.decoding import BrokenImage, eight_bit, opened, read_file
+from auxar.data.decoding import BrokenImage, eight_bit, is_deep, opened, read_file, warn_of_depth
 from auxar.data.folder import find_files
 from auxar.data.level_use import suited_levels
 from auxar.data.library import progress_in_main_process
@@ -76,7 +76,7 @@ def write_recipe(path: Path, out: Path, minutes: float) -> Path:
         source = open_source(config, place, names, ConditionConfig(**condition) if condition else None)
         # Beside its pictures, a folder with masks has a second column of files.
         own = attrs.evolve(config, column="image" if "suffix" in condition else None)
-        words = _words(source.images(own, "train"), condition)
+        words = _words(source.images(own, "train"), condition, config.path)
     heldout = next((name for name in HELDOUT if name in source.splits), None)
     words["split"] = "split = { train = 0.9 }" if heldout is None else f"heldout = {json.dumps(heldout)}"
     named = str(path) if place is None or str(path) in names else os.path.relpath(path, out.parent)
@@ -87,9 +87,9 @@ def write_recipe(path: Path, out: Path, minutes: float) -> Path:
     return out
 
 
-def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
-    """The words of the template that follow from the pictures."""
-    sizes, channels, used, flat = _look(images)
+def _words(images: EncodedImages, condition: dict[str, Any], where: str) -> dict[str, Any]:
+    """The words of the template that follow from the pictures. Warnings name the data set `where`."""
+    sizes, channels, used, flat = _look(images, where)
     height, width, fitting = _size(sizes, can_crop="suffix" not in condition)
     levels, values = suited_levels(used, 256) or (256, SCALED)
     stages = max(0, math.ceil(math.log2(min(height, width) / COARSEST)))
@@ -118,21 +118,27 @@ def _words(images: EncodedImages, condition: dict[str, Any]) -> dict[str, Any]:
     return words
 
 
-def _look(images: EncodedImages) -> tuple[Sequence[tuple[int, int]], int, np.ndarray, float]:
+def _look(images: EncodedImages, where: str) -> tuple[Sequence[tuple[int, int]], int, np.ndarray, float]:
     """Looks at evenly spaced pictures. Returns their sizes, their number of channels, and the values of their pixels.
 
     The last result is the share of pixels that equal the pixel to their left, but not the picture's first pixel.
+    Pictures of 16 bits per channel, which a warning names, may have any values.
 
     Raises `UserError` if none can be read.
     """
     sizes, channels, used, flat = [], 1, np.zeros(256, np.int64), []
     for number in np.linspace(0, len(images.rows) - 1, min(len(images.rows), MOST_PICTURES)).astype(int).tolist():
-        with contextlib.suppress(BrokenImage), opened(images.content(images.rows[number][images.column])) as picture:
-            pixels = np.asarray(eight_bit(picture).convert("RGB"))
-            sizes.append((picture.height, picture.width))
+        with contextlib.suppress(BrokenImage):
+            content = images.content(images.rows[number][images.column])
+            with opened(content) as picture:
+                pixels = np.asarray(eight_bit(picture).convert("RGB"))
+            if is_deep(content):
+                warn_of_depth(where)
+                used += 1
+            sizes.append(pixels.shape[:2])
             used += np.bincount(pixels.ravel(), minlength=256)
             repeated, others = (pixels[:, 1:] == pixels[:, :-1]).all(2), (pixels[:, 1:] != pixels[0, 0]).any(2)
-            flat.append(float((repeated & others).mean()) if picture.width > 1 else 0.0)
+            flat.append(float((repeated & others).mean()) if pixels.shape[1] > 1 else 0.0)
             channels = 3 if (pixels != pixels[..., :1]).any() else channels
     if not sizes:
         raise UserError("data: none of the pictures that were looked at can be read")

@@ -35,6 +35,7 @@ from PIL import Image, ImageOps
 from auxar.data import decoding
 from auxar.data.conversion import Preparation
 from auxar.data.decoding import BrokenImage, eight_bit, opened
+from auxar.data.level_use import unused_levels
 from auxar.data.stored import StoredImages
 from auxar.draw.forms import image_files
 from auxar.errors import UserError
@@ -217,17 +218,38 @@ def test_resized_levels_are_levels():
     assert set(found.ravel().tolist()) == {0, 2, 14, 16}
 
 
+DEEP = {
+    "gray PNG": encode(np.full((4, 4), 256, np.uint16), "PNG"),
+    "PNG": png(4, 4, 16, 2, bytes(100)),
+    "gray TIFF": encode(np.full((4, 4), 256, np.uint16), "TIFF"),
+    "TIFF": with_tag(encode(RED, "TIFF"), 256, 4).replace(b"\b\0\b\0\b\0", b"\x10\0\x10\0\x10\0"),
+    "PGM": b"P5 4 4 4095\n" + bytes(32),
+    "PPM": b"P6 4 4 65535\n" + bytes(96),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(DEEP.keys() - {"TIFF"}))
+@pytest.mark.parametrize("streaming", [False, True])
+def test_pictures_of_16_bits_are_named_once_for_a_data_set(tmp_path, caplog, kind, streaming):
+    for number in range(4):
+        (tmp_path / f"{number}.{kind.split()[-1].lower()}").write_bytes(DEEP[kind])
+    for _ in range(2):  # The second time, prepared images are read.
+        decoding.warn_of_depth.cache_clear()
+        found = load(tmp_path, attrs.evolve(SPEC, height=4, width=4), streaming=streaming)
+        expected = f"pictures in {tmp_path} have 16 bits per channel, of which only the upper 8 are used"
+        assert [text.partition(":")[0] for text in caplog.messages] == [expected]
+        caplog.clear()
+    assert "they have 16 bits per channel" in (unused_levels(found.train, "scaled") or "")
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (encode(FOUR + 1, "PNG"), "has the value 16"),
         (encode(Image.new("I", (4, 4), -1), "TIFF"), "has the value -1"),
-        (encode(np.full((4, 4), 256, np.uint16), "PNG"), "has the value 256"),
-        (png(4, 4, 16, 2, bytes(100)), "has RGB pixels of 16 bits, which are not kept"),
-        (
-            with_tag(encode(RED, "TIFF"), 256, 4).replace(b"\b\0\b\0\b\0", b"\x10\0\x10\0\x10\0"),
-            "has RGB pixels of 16 bits, which are not kept",
-        ),
+        (DEEP["gray PNG"], "has the value 256"),
+        (DEEP["PNG"], "has RGB pixels of 16 bits, which are not kept"),
+        (DEEP["TIFF"], "has RGB pixels of 16 bits, which are not kept"),
         (encode(FOUR, "JPEG"), "is a JPEG file, which does not keep values; expected PNG"),
         (b"P5 4 4 15\n" + FOUR.tobytes(), "is a PPM file, which does not keep values; expected PNG"),
         (encode(ALPHA, "PNG"), "is partly transparent"),
@@ -237,7 +259,9 @@ def test_resized_levels_are_levels():
 )
 def test_values_that_are_no_levels_are_refused(content, reason):
     preparation = Preparation(ImageSpec(1, height=4, width=4, levels=16), Crop(), "stretch", "levels")
-    with pytest.raises(UserError, match=f"data.values: a/b.png {reason}.* levels 0 … 15; change image.levels"):
+    advice = "convert it to 8 bits: it has 16 bits" if decoding.is_deep(content) else "change image.levels"
+    assert decoding.is_deep(content) == (content in DEEP.values() or "-1" in reason)
+    with pytest.raises(UserError, match=f"data.values: a/b.png {reason}.* levels 0 … 15; {advice}"):
         preparation(content, "a/b.png")
     all_levels = attrs.evolve(preparation, image=attrs.evolve(preparation.image, levels=256))
     if "-1" not in reason:

@@ -183,3 +183,11 @@ def test_no_picture_shows_images_of_other_channels_or_levels(folder, kind):
     spec = auxar.ImageSpec(**{"height": 8, "width": 6, **kind})
     with pytest.raises(UserError, match=f"0.png is a picture, which cannot show values of {spec}"):
         as_batch(folder, spec)
+
+
+def test_pictures_of_16_bits_are_named_once_for_a_folder(tmp_path, caplog):
+    for number in range(3):
+        Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / f"{number}.png")
+    found = as_batch(tmp_path, auxar.ImageSpec(1, height=8, width=8))
+    assert found.unique().tolist() == [15]
+    assert [text.partition(",")[0] for text in caplog.messages] == [f"pictures in {tmp_path} have 16 bits per channel"]

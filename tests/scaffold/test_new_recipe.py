@@ -33,6 +33,16 @@ def test_sizes_levels_and_views_fit_the_pictures(tmp_path, sizes, top, expected)
     auxar.load_images(recipe)
 
 
+def test_pictures_of_16_bits_are_named_and_can_be_used(tmp_path, caplog):
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 4096, (9, 9), dtype=np.uint16)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    recipe = auxar.load_recipe(auxar.new_recipe(tmp_path, out=tmp_path / "own.toml"))
+    assert (recipe.image.levels, recipe.data.values) == (256, "scaled")
+    assert auxar.load_images(recipe).train[0].max() == 15
+    assert sum("16 bits per channel" in text for text in caplog.messages) == 1
+
+
 def test_odd_names_are_written_as_toml(pictures, tmp_path):
     odd = shutil.copytree(pictures, tmp_path / "del\x7fete")
     assert auxar.load_recipe(auxar.new_recipe(odd, out=tmp_path / "a\nb.toml")).data.path == str(odd)
