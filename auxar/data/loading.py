@@ -99,9 +99,9 @@ def load_images(
         with progress_in_main_process():
             source = open_source(config, place_of(config, registry), registry.names("dataset"), condition)
             found = (_streamed if config.streaming else _stored)(config, preparation, reader, source)
-            # A stream without images raises an error here.
-            if any([images.reduced for images in (found.train, found.heldout, found.validation) if images is not None]):
-                warn_of_depth(config.path)
+            for images in (found.train, found.heldout, found.validation):
+                if images is not None and images.reduced:  # A stream without images raises an error here.
+                    warn_of_depth(config.path)
             return found
     except UserError as error:
         # The message may contain names from an untrusted data set. Text after a line break in such a name could imitate
