@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
+from torch import Tensor
 
 from auxar import files
 from auxar.errors import UserError, one_line
@@ -28,6 +30,8 @@ CONDITION = "condition"
 """The key of the condition in a factor's `recipe_part`, if the recipe has one."""
 AGAIN = "get the model again (one from the Hugging Face hub: delete its folder in the cache first)"
 """Advice on recovery if a model has no checkpoints, as one that was exported, installed or downloaded."""
+FLOATING = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+"""The types of weights. A file may have another one of them than the factor."""
 LONGEST_NAME = 100
 """Maximum number of characters of a tensor's name, and of its shape, in an error message."""
 
@@ -83,15 +87,34 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
 def read_weights(path: Path, factor: Factor, check: CheckMetadata) -> dict[str, str]:
     """Loads weights from a file into a factor and returns the metadata of the file.
 
-    Weights in half precision (float16) are converted to the factor's type.
+    Weights of another floating point type, such as half precision (float16), are converted to the factor's type.
 
     Before any tensor is read, `check` is called with the metadata. It raises `UserError` to refuse the file. Also
-    raises `UserError` if the file is missing, if its tensors do not have the factor's shapes, and if it is damaged.
+    raises `UserError` if the file is missing, if its tensors do not have the factor's shapes, if they have other types
+    or are not finite, and if the file is damaged.
     """
     with advising(path):
         tensors, metadata = files.read_tensors(path, _checking(path, factor, check))
+    _check_values(factor, tensors, path)
     factor.load_state_dict(tensors)
     return metadata
+
+
+def _check_values(factor: Factor, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raises `UserError` unless tensors have the factor's types, or other floating point types, and weights are finite.
+
+    Buffers, such as masks, may be infinite.
+    """
+    weights = dict(factor.named_parameters())
+    for name, expected in factor.state_dict().items():
+        problem, kinds = "", {tensors[name].dtype, expected.dtype}
+        if len(kinds) > 1 and not kinds <= FLOATING:
+            problem = f"has the type {tensors[name].dtype}; expected {expected.dtype}"
+        elif name in weights and not tensors[name].isfinite().all():
+            problem = "has values that are not finite (NaN or infinity)"
+        if problem:
+            advice = "restore the original file, or train the factor in a new folder"
+            raise UserError(f"{path} cannot be used: its tensor {one_line(name, LONGEST_NAME)} {problem}; {advice}")
 
 
 @attrs.frozen

@@ -1,5 +1,6 @@
 """Finds the range of every value of a traced network or embedding."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,4 +69,7 @@ class Ranges(fx.Interpreter):
     def add(self, image: Tensor, features: Tensor | None = None) -> Tensor:
         """Records the values for a batch of images or views, integers (b, c, h, w), and returns the result."""
         found: Tensor = self.run(self.network.encode(image), *(() if features is None else (features,)))
+        for node, largest in self.largest.items():
+            if not math.isfinite(largest):
+                raise NoIntegersError(f"the values that {node.name} computes are not finite")
         return found

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers.evaluations import with_metadata
 from helpers.installed import install_components
 from helpers.tiny_runs import run, said, snapshot, tiny
@@ -84,6 +86,7 @@ VERBS: dict[str, Callable[[Path], Any]] = {
     "load": auxar.load,
     "evaluate": auxar.evaluate,
     "sample": lambda folder: auxar.sample(folder, images=1),
+    "integers": auxar.integers,
     "figures": lambda folder: auxar.figures(folder, rows=1),
     "report": write_report,
     "compare": lambda folder: auxar.compare([folder]),
@@ -97,6 +100,7 @@ OTHER_VERSION = (
     "values from the same weights; use the auxar that trained it, or train the factor in a new folder (--out)"
 )
 UNTRAINED = "is missing: factor stage0 is not trained; train it with `auxar run` and the run's recipe"
+UNUSABLE = "cannot be used: its tensor distribution.network.out.bias has"
 TABLE: list[tuple[str, Damage, str, str]] = [
     (STAGE, Path.unlink, "load", UNTRAINED),
     *((PRIOR, damage, "load", "is damaged: ") for damage in (cut, holding(b""), holding(b"garbage"))),
@@ -104,6 +108,24 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     (PRIOR, exported(flipped), "load", "is damaged: its content does not match its checksum; get the model again"),
     (STAGE, exported(Path.unlink), "load", f"{UNTRAINED}, or, if the model was exported, get the model again"),
     (PRIOR, first(lambda values: values[None]), "load", "does not belong to factor prior of this recipe: 1 tensor(s)"),
+    *(
+        (
+            PRIOR,
+            first(lambda values, kind=kind: values.to(kind)),
+            "load",
+            f"{UNUSABLE} the type {kind}; expected torch.flo",
+        )
+        for kind in (torch.int32, torch.bool, torch.complex64, torch.float8_e4m3fn)
+    ),
+    *(
+        (
+            PRIOR,
+            first(lambda values, value=value: values.fill_(value)),
+            verb,
+            f"{UNUSABLE} values that are not finite (NaN",
+        )
+        for value, verb in ((math.nan, "load"), (math.inf, "sample"), (-math.inf, "integers"))
+    ),
     (STAGE, lambda file: shutil.copy(file.parents[1] / "prior" / file.name, file), "load", "does not belong to factor"),
     (PRIOR, entry("recipe"), "load", "is damaged: its metadata entry 'recipe' is missing"),
     (STAGE, entry("history"), "evaluate", "is damaged: its metadata entry 'history' is missing"),
@@ -144,6 +166,13 @@ def test_what_is_wrong_with_a_file_is_told_and_changes_nothing(copied, place, da
     message = said(VERBS[verb], copied)
     assert re.match(rf"{copied / place} ?{re.escape(words)}", message), message
     assert snapshot(copied) == before
+
+
+def test_weights_whose_results_overflow_have_no_integers(copied):
+    tensors, metadata = read_tensors(copied / PRIOR)
+    write_tensors(copied / PRIOR, {name: 1e10 * values for name, values in tensors.items()}, metadata)
+    pattern = "prior cannot be converted to integers: the values that .* computes are not finite"
+    assert re.fullmatch(pattern, said(auxar.integers, copied))
 
 
 def test_weights_of_another_view_are_named(copied):
