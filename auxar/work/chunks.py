@@ -1,14 +1,16 @@
 """Chunks of a command's work, which any process that runs the same command takes.
 
-Work has a key, a digest of all facts that decide its result. The results of its chunks lie in `auxar-work/KEY/` beside
-the output, until they are joined. Correctness does not rest on locks: a chunk's result is a function of the key and of
-its number, is written whole and at once, and is checked when it is read. Locks only keep processes from doing the same.
+Work has a key, a digest of all facts that decide its result. The results of its chunks lie in a folder of `auxar-work/`
+beside the output, until they are joined. Correctness does not rest on locks: a chunk's result is a function of the key
+and of its number, is written whole and at once, and is checked when it is read. Locks only keep processes from doing
+the same.
 """
 
 import abc
 import contextlib
 import hashlib
 import importlib.metadata
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +19,19 @@ from typing import Any
 from torch import Tensor
 
 from auxar.errors import UserError, logger
-from auxar.files import DamagedFile, entries, is_file, read_tensors, refusing, remove, to_json, try_write, write_tensors
+from auxar.files import (
+    FILE,
+    DamagedFile,
+    entries,
+    is_file,
+    kind,
+    read_tensors,
+    refusing,
+    remove,
+    to_json,
+    try_write,
+    write_tensors,
+)
 from auxar.locks import ADVICE, acquire, holder, noted, user_of
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.work.processes import ALONE, Processes
@@ -28,6 +42,8 @@ CONCLUSION = "conclusion"
 """Name of the lock of the process that joins the results."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Minimum and maximum time in seconds after which a process that waits for others looks for a free chunk again."""
+OWN = re.compile(rf"\.{{0,2}}(\d{{6,}}|{CONCLUSION})\.(safetensors|lock|lock\.json)(\.[a-z0-9]{{8}}\.part)?")
+"""The names of files in the folder of results: results, locks and notes of their holders, also unfinished ones."""
 PATIENCE = 5.0
 """Seconds after which a process that waits for others logs who holds a chunk."""
 
@@ -40,12 +56,18 @@ def part_of(tensors: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _folder(output: Path, key: str) -> Path:
+    """The folder of the results of chunks. Outputs beside each other may have equal keys."""
+    place = hashlib.sha256(f"{key}/{output.name}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return output.parent / FOLDER / place
+
+
 class Work(abc.ABC):
     """Work in numbered chunks, whose bounds and results depend on nothing but facts.
 
     A command makes its output by `do`. All processes that run the command with the same facts, on one or more machines
     that share the output's folder, then share the chunks, and a command that was stopped goes on. A chunk's result is
-    kept in `auxar-work/KEY` beside the output until all are joined.
+    kept in `auxar-work/` beside the output until all are joined.
 
     Examples:
         >>> import json, tempfile, torch
@@ -74,7 +96,7 @@ class Work(abc.ABC):
         self.key = hashlib.sha256(to_json(dict(sorted(told.items()))).encode()).hexdigest()[:32]
         """A digest of the facts, which decide the result, and of the version of auxar: 32 hexadecimal digits. Facts are
         values by name, as JSON has them: options, and digests of weights and of images."""
-        self.folder = output.parent / FOLDER / self.key
+        self.folder = _folder(output, self.key)
         """The folder of the results of chunks."""
 
     @abc.abstractmethod
@@ -115,7 +137,8 @@ class Work(abc.ABC):
                     waiting.pause(self._lock(missing[0] if missing else CONCLUSION))
         # The output now has the results of all chunks.
         for path in entries(self.folder):
-            remove(path)
+            if OWN.fullmatch(path.name) and kind(path) == FILE:  # Others are the user's.
+                remove(path)
         # An empty folder of this name in which no work was done is the user's.
         with contextlib.suppress(OSError):
             for folder in (self.folder, self.folder.parent):
@@ -189,7 +212,7 @@ def _is_free(path: Path, held: contextlib.ExitStack) -> bool:
 
 def user_of_work(output: Path, key: str) -> str | None:
     """The process that works on a chunk of an output, for the work with a key; None if there is none."""
-    return next(filter(None, map(user_of, entries(output.parent / FOLDER / key, ".*.lock"))), None)
+    return next(filter(None, map(user_of, entries(_folder(output, key), ".*.lock"))), None)
 
 
 class Waiting:

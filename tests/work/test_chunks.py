@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -192,17 +193,34 @@ def test_a_result_that_is_damaged_or_cannot_be_used_is_computed_again(tmp_path, 
 
 
 def test_the_key_depends_on_all_facts(tmp_path):
-    def key(facts: dict[str, object], count: int, output: str = "a") -> str:
-        work = mock.Mock()
-        Work.__init__(work, tmp_path / output, facts, count)
-        return str(work.key)
+    def work(facts: dict[str, object], count: int, output: str = "a") -> Work:
+        found = mock.Mock()
+        Work.__init__(found, tmp_path / output, facts, count)
+        return found
+
+    def key(*arguments: Any) -> str:
+        return work(*arguments).key
 
     facts = {"b": 1, "a": [1, None]}
+    assert work(facts, 3).folder != work(facts, 3, "b").folder, "outputs of equal work do not share results"
     assert key(facts, 3) == key(dict(reversed(facts.items())), 3, "b")
     assert len({key(facts, 3), key({**facts, "b": 2}, 3), key({"a": [1, None]}, 3), key(facts, 4)}) == 4
     own = key(facts, 3)
     with mock.patch("importlib.metadata.version", return_value="99"):
         assert key(facts, 3) != own
+
+
+def test_only_files_of_the_work_are_removed(tmp_path):
+    sums = Sums(tmp_path / "sums.json", 3)
+    (sums.folder / "000009.lock").mkdir(parents=True)
+    names = {"000009.lock", "notes.txt", "000001.png", ".000002.safetensors.txt"}
+    for name in names - {"000009.lock"}:
+        (sums.folder / name).touch()
+    for name in ("000002.safetensors", "..conclusion.lock.json.0123abcd.part", ".000001.safetensors.0123abcd.part"):
+        (sums.folder / name).touch()
+    sums.do()
+    assert read_json(sums.output)["sums"] == sums.sums
+    assert {path.name for path in sums.folder.iterdir()} == names
 
 
 def test_a_single_chunk_is_not_shared(tmp_path):
