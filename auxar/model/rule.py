@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from torch import Tensor
 
-from auxar.validation import at_least, below, finite, positive
+from auxar.validation import at_least, below, finite
 
 
 def name_of(cls: type) -> str:
@@ -43,8 +43,9 @@ class Adjustments:
     centers: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     """Whether the center of a drawn mixture component, the value nearest to its mean, is taken instead of a value drawn
     from the component."""
-    temperature: float = attrs.field(default=1.0, validator=positive)
-    """Divisor of predicted logits of values, greater than 0. Below 1, probable values are drawn more often."""
+    temperature: float = attrs.field(default=1.0, validator=[finite, at_least(1e-6)])
+    """Divisor of predicted logits of values, at least 10⁻⁶, with which the most probable value is drawn. Below 1,
+    probable values are drawn more often."""
     min_weight: float = attrs.field(default=0.0, validator=[finite, at_least(0), below(1)])
     """Fraction of the heaviest mixture component's weight, at least 0 and less than 1. Components with a smaller weight
     are not drawn; the others are drawn in proportion to their weights. In a restricted draw, the compared weights are

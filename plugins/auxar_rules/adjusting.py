@@ -2,7 +2,7 @@
 
 import attrs
 
-from auxar import Adjustments, Rule, at_least, below, finite, positive
+from auxar import Adjustments, Rule, at_least, below, finite
 
 
 @attrs.frozen
@@ -41,8 +41,9 @@ class Map(Rule):
 class Tempered(Rule):
     """Divides the logits of values by a temperature. It changes nothing for logistic mixture heads."""
 
-    temperature: float = attrs.field(default=0.8, validator=[finite, positive])
-    """Divisor of the logits of softmax heads, greater than 0. Below 1, probable values are drawn more often."""
+    temperature: float = attrs.field(default=0.8, validator=[finite, at_least(1e-6)])
+    """Divisor of the logits of softmax heads, at least 10⁻⁶, with which the most probable value is drawn. Below 1,
+    probable values are drawn more often."""
 
     def adjustments(self, depth: int) -> Adjustments:
         return Adjustments(temperature=self.temperature)

@@ -126,7 +126,10 @@ def test_shipped_recipes_can_be_checked_and_their_headers_give_their_memory(path
     [
         (["--rule", "reducd"], "--rule: no rule is named 'reducd'; did you mean 'reduced'? (known: ancestral, "),
         (["--seed", "9" * 30], "--seed: expected an integer from -2^63 to 2^63 - 1"),
-        (["--set", "sampling.rule=tempered:temperature=0"], "sampling.rule: temperature must be greater than 0, got 0"),
+        (
+            ["--set", "sampling.rule=tempered:temperature=1e-309"],
+            "sampling.rule: temperature must be at least 1e-06, got 1e-309",
+        ),
         (["--sampler", "ratser"], "--sampler: no sampler is named 'ratser'; did you mean 'raster'?"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from auxar import model, plugins
 from auxar.errors import UserError
 from auxar.validation import at_most
+from auxar_rules import Guided, Tempered
 
 # Their types are hidden from the type checker, because the tests pass values of other types.
 Adjustments: Any = model.Adjustments
@@ -36,7 +37,9 @@ class Config:
         (lambda: Adjustments(temperature=math.nan), "temperature must be a finite number, got nan"),
         (lambda: Adjustments(temperature=10**400), "temperature must be a finite number, got ≈10^400"),
         (lambda: Adjustments(temperature=True), "temperature must be a finite number, got True"),
-        (lambda: Adjustments(temperature=0), "temperature must be greater than 0, got 0"),
+        (lambda: Adjustments(temperature=1e-7), "temperature must be at least 1e-06, got 1e-07"),
+        (lambda: Tempered(5e-324), "temperature must be at least 1e-06, got 5e-324"),
+        (lambda: Guided(1e308), "strength must be at most 1000000, got 1e+308"),
         (lambda: Adjustments(min_weight=1), "min_weight must be less than 1, got 1"),
         (lambda: Adjustments(min_weight=-0.1), "min_weight must be at least 0, got -0.1"),
         (lambda: ImageSpec(height="8", width=8), "height must be an integer, got '8'"),

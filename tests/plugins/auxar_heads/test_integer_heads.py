@@ -64,14 +64,14 @@ def test_likelihoods_are_near_those_in_floating_point(head, seed, restricted):
     assert bool(((found - expected).abs() <= error).all())
 
 
-@pytest.mark.parametrize("temperature", [1e-4, 1e15])
+@pytest.mark.parametrize("temperature", [1e-6, 1e15])
 def test_temperatures_of_any_size_draw_the_most_probable_value_or_all_alike(temperature):
     head = SoftmaxHead(ImageSpec(1, height=1, width=1, levels=4))
     parameters = parameters_of(head, 200, 0, 20.0).clamp(-(2**29), 2**29)
     uniforms = torch.linspace(0.02, 0.98, 200).double()[:, None]
-    drawn = head.integer_head().draw(parameters, uniforms, Adjustments(temperature=temperature))
     expected = parameters.argmax(1, keepdim=True) if temperature < 1 else (4 * uniforms).long()
-    assert torch.equal(drawn, expected)
+    for own in (head, head.integer_head()):
+        assert torch.equal(own.draw(parameters, uniforms, Adjustments(temperature=temperature)), expected)
 
 
 @pytest.mark.parametrize("reduction", [600.0, 6e3, 1e300])
