@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import tomli_w
@@ -13,9 +14,11 @@ from helpers.ranks import in_threads
 from helpers.tiny_runs import VIEW, tiny, write, write_pictures
 from torch.distributed import DistNetworkError
 
+from auxar import locks
 from auxar.draw.forms import usual_preparation
 from auxar.draw.given import read_given
 from auxar.errors import UserError
+from auxar.locks import noted_by
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar.recipe.facts import recipe_facts
@@ -26,7 +29,7 @@ from auxar.runs.lock import holding, holding_for_all
 from auxar.training.beginning import Task, begin
 from auxar.training.lengths import check_training
 from auxar.work import processes
-from auxar.work.processes import Processes, working_together
+from auxar.work.processes import ALONE, Processes, working_together
 
 SAME = "; start all processes with the same command, files and version of auxar"
 
@@ -174,6 +177,14 @@ def test_a_folder_that_is_not_shared_is_refused(tmp_path, monkeypatch):
     assert str(found[0]) == f"the process with rank 1 of 2 cannot go on: {reason}"
     with holding(tmp_path / "0"):
         pass
+
+
+def test_the_main_process_needs_no_note_of_its_own(tmp_path, monkeypatch):
+    """On a full disk, the note cannot be written. What is written next says so."""
+    monkeypatch.setattr(lock, "SEEN_AFTER", 0.0)
+    monkeypatch.setattr(locks, "write_json", mock.Mock(side_effect=UserError("No space left on device")))
+    with holding_for_all(tmp_path, ALONE, lambda path: None):
+        assert noted_by(tmp_path / lock.LOCK) is None
 
 
 # The facts
