@@ -4,7 +4,6 @@ import pytest
 import torch
 from helpers.causal_networks import SAMPLERS as WITH_ENGINES
 from helpers.choices import chosen
-from helpers.marks import with_slow
 
 from auxar.errors import UserError
 from auxar.model import (
@@ -71,10 +70,10 @@ def one_by_one(factor, request, view=None):
                 tables = []
                 for condition in (request.condition, None):
                     features = factor.features(count, view, condition)
+                    parameters = factor.distribution.parameters_of(drawn, features, given)
                     values = []
                     for value in range(image.levels):
                         drawn[:, channel, row, column] = value
-                        parameters = factor.distribution.parameters_of(drawn, features, given)
                         nats = factor.network.head.channel_log_prob(parameters, drawn)
                         values.append(nats[:, channel, row, column].double())
                     tables.append(torch.stack(values, 1))
@@ -90,7 +89,7 @@ def one_by_one(factor, request, view=None):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("case", with_slow(CASES, "mixture"))
+@pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
 def test_values_are_drawn_from_the_formula(case, sampler):
     image, head, restricted = CASES[case]
@@ -106,6 +105,15 @@ def test_values_are_drawn_from_the_formula(case, sampler):
     assert torch.equal(drawn, EXPECTED[case][1])
     if restricted:
         assert torch.equal(stage.view_of(drawn), view)
+
+
+def test_values_are_left_out_by_their_probability_given_the_condition():
+    """Guidance makes the third value the most probable one, and the second one less probable than its limit."""
+    given, null = torch.tensor([0.6, 0.1, 0.28, 0.02]).log(), torch.tensor([0.5, 0.37, 0.03, 0.1]).log()
+    expected = torch.tensor([0.6**3 / 0.5**2, 0.1**3 / 0.37**2, 0.28**3 / 0.03**2, 0.0])
+    rule = Guided(strength=2.0, min_probability=0.1).guidance(0)
+    assert torch.allclose(rule(given, null).exp(), expected)
+    assert torch.allclose(rule(given[None], null[None]).exp(), expected)
 
 
 def test_without_strength_images_are_exact_samples():

@@ -4,6 +4,7 @@ import math
 import random
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,6 +75,14 @@ def test_the_leading_bytes_carry_over():
     """The highest value again and again makes a number of nothing but ones, which a last value carries to the end."""
     sequence = [([0, TOTAL - 1, TOTAL], 1)] * 3 + [([0, 1, TOTAL], 1)] * 50 + [([0, TOTAL - 1, TOTAL], 1)] * 50
     assert decoded([encode(ranges(sequence))], [sequence]) == [[1] * 103]
+
+
+@pytest.mark.parametrize("start", [1, 255, 256, 2**16, TOTAL // 2, TOTAL - 1])
+def test_the_last_byte_is_rounded_up_beyond_the_bytes_before_it(start):
+    """After three bytes, the lower end of the interval is above 255 · 2⁵⁶, so that the last byte carries over."""
+    sequence = [([0, start, start + 1, TOTAL][: 3 if start == TOTAL - 1 else 4], 1)]
+    assert len(encode(ranges(sequence))) <= 3
+    assert decoded([encode(ranges(sequence))], [sequence]) == [[1]]
 
 
 def test_long_streams_take_the_bits_of_their_frequencies():

@@ -223,6 +223,18 @@ def test_only_files_of_the_work_are_removed(tmp_path):
     assert {path.name for path in sums.folder.iterdir()} == names
 
 
+def test_a_lock_is_held_while_a_chunk_is_computed(tmp_path):
+    attempts = []
+
+    def take_again() -> None:
+        attempts.append(chunks.take(tmp_path / ".lock", lambda: False, lambda: attempts.append("computed twice")))
+
+    assert chunks.take(tmp_path / ".lock", lambda: False, take_again)
+    assert attempts == [False]
+    assert not chunks.take(tmp_path / ".lock", lambda: True, take_again)
+    assert attempts == [False]
+
+
 def test_a_single_chunk_is_not_shared(tmp_path):
     """An empty folder that is named like the one of shared chunks stays as it is."""
     sums = Sums(tmp_path / "sums.json", 1)
