@@ -1,8 +1,7 @@
 """A clock that only tests move."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,18 +12,20 @@ class Clock:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
+        self.patch = patch
         for name in ("perf_counter", "monotonic"):
             patch.setattr(time, name, lambda: self.now)
 
-    @contextlib.contextmanager
-    def taking(self, seconds: float, place: Any, name: str) -> Iterator[None]:
-        """A context in which each call of a function takes some seconds, besides those of what it calls."""
+    def move(self, seconds: float) -> None:
+        """Lets some seconds pass."""
+        self.now += seconds
+
+    def during(self, seconds: float, place: Any, name: str) -> None:
+        """Lets some seconds pass in each call of a function, besides those of the functions that it calls."""
         own: Callable[..., Any] = getattr(place, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            self.now += seconds
+            self.move(seconds)
             return own(*arguments, **options)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(place, name, call)
-            yield
+        self.patch.setattr(place, name, call)

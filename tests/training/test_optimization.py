@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from helpers.clock import Clock
 from helpers.tiny_runs import tiny, write
 
 from auxar.data.loading import load_images
@@ -24,8 +25,7 @@ def test_speed_and_time_are_those_of_the_clock(tmp_path, monkeypatch):
 
     An evaluation of ten seconds after step 4, and another one after step 12, have no part in the speed of training.
     """
-    clock = [100.0]
-    monkeypatch.setattr("auxar.training.progress.time.perf_counter", lambda: clock[0])
+    clock = Clock(monkeypatch)
     lines: list[dict[str, Any]] = []
     accelerator: Any = SimpleNamespace(
         is_main_process=True, log=lambda scalars, step: lines.append({**scalars, "step": step})
@@ -36,15 +36,15 @@ def test_speed_and_time_are_those_of_the_clock(tmp_path, monkeypatch):
     for _ in range(2):
         meter = Meter(factor, config, tmp_path / "metrics.jsonl", accelerator, 20)
         meter.resume(progress)
-        clock[0] += 1000  # The networks are built, and the first batch is read.
+        clock.move(1000)  # The networks are built, and the first batch is read.
         meter.begin()
         for number in range(8):
-            clock[0] += 0.5
+            clock.move(0.5)
             meter.add(meter.step + 1.0, 1.0, 1e-3, finite=True)
             if number == 3:
-                clock[0] += 10
+                clock.move(10)
                 meter.add_validation(3.0, 10.0)
-        clock[0] += 0.25
+        clock.move(0.25)
         progress = meter.progress
         meter.close()
     every = [line.copy() for line in lines]
