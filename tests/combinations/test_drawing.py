@@ -22,6 +22,7 @@ import auxar
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import Previews
+from auxar.draw.samples import Samples
 from auxar.model import Known, Rule
 from auxar.recipe import SamplingConfig
 from auxar_rules import Map, Reduced
@@ -119,6 +120,30 @@ def test_a_sheet_shows_masks_beside_the_images_that_are_given_them(random_run_of
         drawn = [shown(plain.drawn(number + 3 * draw, 5, RULE, row(conditions, number))[0]) for draw in range(2)]
         for cell, image in zip(sheet[number], [mask, *drawn], strict=True):
             assert np.array_equal(cell, enlarged(image, 128, 128))
+
+
+@pytest.mark.parametrize("path", ["labels", "masks", "attributes", "plain"], indirect=True)
+def test_held_out_images_beside_samples_are_those_that_lend_them_their_conditions(path, plain, tmp_path):
+    """Samples have the masks and attributes of the first held-out images. Otherwise, evenly spaced ones are shown."""
+    model = auxar.load(path)
+    heldout = auxar.load_images(model).heldout
+    usual = usual_conditions(plain.condition, heldout)
+    plan = plan_of_recipe(model.chain, model.recipe, 4, usual)
+    Samples(model.chain, plan, SamplingConfig(), tmp_path, {}, heldout=heldout).do()
+    examples = [example for _, example in heldout.every_example(1, 0, None)]
+    last = len(examples) - 1
+    spaced = path.name in ("labels", "plain")
+    numbers = [round(place * last / 3) if spaced else place for place in range(4)]
+    assert last > 9
+    record = json.loads((tmp_path / "samples.json").read_text())
+    columns = record["columns"]
+    sheet = cells(Image.open(tmp_path / "heldout.png"), -(-4 // columns), columns, 128, 128).reshape(-1, 128, 128, 3)
+    for cell, number in zip(sheet, numbers, strict=False):
+        assert np.array_equal(cell, enlarged(shown(examples[number].image), 128, 128)), number
+    for number in () if spaced else range(4):
+        condition = examples[number].condition
+        assert torch.equal(usual.values[number], condition[0].long())
+        assert np.array_equal(pictures_in(tmp_path)[number], shown(plain.drawn(number, 0, None, condition.long())[0]))
 
 
 def given_images(path: Path) -> Tensor:

@@ -22,7 +22,7 @@ from auxar.commands.score import _lines
 from auxar.draw.scoring import ScoreTable, _scores
 from auxar.errors import UserError
 from auxar.evaluation import codecs
-from auxar.evaluation.codecs import codec_nats, codec_sizes
+from auxar.evaluation.codecs import codec_bits_per_dim, codec_nats, codec_sizes
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import ImageSpec
 from auxar.report.text import evaluation_lines
@@ -110,6 +110,25 @@ def test_a_stopped_command_goes_on_with_the_images_that_are_left(finished, image
     assert sorted(path.name for path in Path().iterdir()) == ["noise.png", "own.png", "plain.png", "scores.csv"]
     with pytest.raises(UserError, match=r"^scores\.csv exists; files are replaced only with --replace$"):
         auxar.score(finished, images, heldout=4, out="scores.csv")
+
+
+def test_the_smaller_file_of_two_codecs_counts():
+    """Noise takes less space as PNG, and a smooth image as WebP."""
+    noise = torch.randint(256, (3, 8, 8), generator=torch.Generator().manual_seed(0))
+    smooth = torch.arange(64).view(1, 8, 8).expand(3, 8, 8) + torch.tensor([0, 50, 100])[:, None, None]
+    smaller = []
+    for image in (noise, smooth):
+        sizes = {}
+        for kind, options in (("PNG", {"optimize": True}), ("WEBP", {"lossless": True})):
+            file = io.BytesIO()
+            Image.fromarray(image.permute(1, 2, 0).byte().numpy()).save(file, kind, **options)
+            sizes[kind] = len(file.getvalue())
+        assert {
+            name.partition(" ")[0].upper(): size for name, size in codec_sizes(image).items()
+        }.items() >= sizes.items()
+        assert codec_bits_per_dim(image) == 8 * min(sizes.values()) / 192
+        smaller.append(min(sizes, key=sizes.__getitem__))
+    assert smaller == ["PNG", "WEBP"]
 
 
 def test_images_that_codecs_cannot_store_are_refused():

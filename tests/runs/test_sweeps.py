@@ -10,8 +10,9 @@ from helpers.tiny_runs import run, said, same, snapshot, tiny, weights, write
 import auxar
 from auxar.cli import main
 from auxar.errors import UserError
-from auxar.recipe import read_recipe
+from auxar.recipe import read_recipe, recipe_text
 from auxar.sweeps import sweep_values
+from auxar.training.speed import stored_steps, timed_steps
 
 CHANGES = {"sampling__images": 0, "evaluation__train_images": 0, "training__steps": 2, "stage": None}
 RATE = "training.optimizer.learning_rate"
@@ -76,6 +77,39 @@ def test_what_other_processes_train_comes_last(recipe, tmp_path, monkeypatch):
     assert [each.only_trained for each in found] == [False] * 3
     found = auxar.run(recipe, seeds=3, wait=False, out=tmp_path / "runs")
     assert [each.only_trained for each in found] == [True, False, False]
+
+
+def test_seeds_of_a_setting_have_the_steps_that_were_measured_for_it(pictures, tmp_path, monkeypatch):
+    """A step takes a second for each filter, and longer in each measurement."""
+    measured = []
+
+    def seconds_per_step(recipe, *_):
+        measured.append(recipe.prior.options["filters"])
+        return {"prior": float(len(measured) * measured[-1])}
+
+    def recorded(load, run, only, **_):
+        recipe = load()
+        recipe = recipe.with_steps(stored_steps(run, recipe))
+        recipe = recipe.with_steps(timed_steps(recipe, dict, dict))
+        run.path.mkdir(parents=True)
+        run.recipe.write_text(recipe_text(recipe))
+        return True
+
+    monkeypatch.setattr("auxar.training.speed.seconds_per_step", seconds_per_step)
+    monkeypatch.setattr("auxar.sweeps.run_pipeline", recorded)
+    table = tiny(pictures, **{**CHANGES, "training__steps": None, "training__minutes": 2.0})
+    sweep = {"prior.filters": [3, 5, 4]}
+    auxar.run(write(tmp_path / "recipe.toml", table), sweep=sweep, seeds=2, out=tmp_path / "runs", train_only=True)
+    assert measured == [3, 5, 4]
+    found = {
+        path.name: read_recipe(path / "recipe.toml").training_of("prior").steps
+        for path in (tmp_path / "runs").iterdir()
+    }
+    assert found == {
+        f"filters={filters},seed={seed}": round(120 / (place * filters))
+        for place, filters in enumerate((3, 5, 4), 1)
+        for seed in (0, 1)
+    }
 
 
 @pytest.mark.parametrize(
