@@ -1,5 +1,6 @@
 """Tests of the metrics and the times of training against computations in the test, and of seeds of processes."""
 
+import functools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,13 @@ from accelerate import Accelerator
 from helpers.clock import Clock
 from helpers.tiny_runs import tiny, write
 
+from auxar.data.batches import TrainingExamples
 from auxar.data.loading import load_images
 from auxar.recipe import TrainingConfig, load_recipe
 from auxar.recipe.building import build_model
 from auxar.runs.layout import RunFolder
+from auxar.training import loop
 from auxar.training.checkpoints import Progress
-from auxar.training.loop import FactorLoop
 from auxar.training.progress import Meter
 from auxar.work.accelerator import make_accelerator
 
@@ -65,17 +67,29 @@ def test_speed_and_time_are_those_of_the_clock(tmp_path, monkeypatch):
     ] == [{key: line[key] for key in line.keys() - {"step"}} for line in every]
 
 
-def test_processes_of_a_team_share_no_random_numbers_of_steps(pictures, tmp_path, monkeypatch):
-    recipe = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2)))
-    data = load_images(recipe.data, recipe.image, recipe.registry)
-    seeds: dict[int, list[int]] = {1: [], 2: []}
-    for rank, found in seeds.items():
-        model = build_model(recipe)
-        monkeypatch.setattr(Accelerator, "process_index", rank)
-        monkeypatch.setattr(Accelerator, "is_main_process", False)
-        monkeypatch.setattr(torch, "manual_seed", found.append)
-        accelerator = make_accelerator("float32", tmp_path)
-        FactorLoop(model, model.factors[0], data, recipe, RunFolder(tmp_path / "run"), accelerator).run_to_end()
-    (first, *steps), (other, *other_steps) = seeds.values()
-    assert first == other, "all processes start with the same weights"
-    assert len({*steps, *other_steps}) == 4
+def test_processes_factors_and_seeds_share_no_random_numbers(pictures, tmp_path, monkeypatch):
+    """Two processes of a factor begin with the same weights and read the same batches; everything else differs."""
+    found: list[list[int]] = []
+    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    for seed, place, rank in ((0, 0, 1), (0, 0, 2), (0, 1, 1), (1, 0, 1)):
+        recipe = load_recipe(write(tmp_path / "recipe.toml", tiny(pictures, training__steps=2, training__seed=seed)))
+        data, model = load_images(recipe.data, recipe.image, recipe.registry), build_model(recipe)
+        found.append([])
+        with monkeypatch.context() as patch:
+            patch.setattr(Accelerator, "process_index", rank)
+            patch.setattr(torch, "manual_seed", found[-1].append)
+            patch.setattr(loop, "TrainingExamples", functools.partial(read, found[-1]))
+            accelerator, run = make_accelerator("float32", tmp_path), RunFolder(tmp_path / "run")
+            loop.FactorLoop(model, model.factors[place], data, recipe, run, accelerator).run_to_end()
+    # The seeds of the weights, of the batch that initializes them, of the batches, and of two steps.
+    assert [len(seeds) for seeds in found] == [5] * 4
+    assert found[0][:3] == found[1][:3]
+    assert all(seeds[1] == seeds[2] for seeds in found)
+    numbers = [*found[0], *found[1][3:], *found[2], *found[3]]
+    assert len(set(numbers)) == len(numbers) - 3
+
+
+def read(seeds: list[int], images: Any, batch_size: int, steps: int, seed: int, *others: Any, **options: Any) -> Any:
+    """Training examples, whose seed is added to a list."""
+    seeds.append(seed)
+    return TrainingExamples(images, batch_size, steps, seed, *others, **options)
