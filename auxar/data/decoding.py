@@ -9,7 +9,7 @@ import stat
 import textwrap
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +155,9 @@ def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Ima
         raise BrokenImage(f"decoding failed: {reason}") from error
 
 
-def _picture(source: bytes | Image.Image, formats: Sequence[str]) -> contextlib.AbstractContextManager[Image.Image]:
+def _picture(
+    source: bytes | Image.Image, formats: list[str] | tuple[str, ...]
+) -> contextlib.AbstractContextManager[Image.Image]:
     """A context that gives the picture of an image file and closes it, or a Pillow image, which is left open."""
     if isinstance(source, Image.Image):
         return contextlib.nullcontext(source)

@@ -223,7 +223,7 @@ class StoredImages(ImageSet):
         return None if self.reader is None else self.reader.condition
 
     @property
-    def reduced(self) -> bool:
+    def reduced(self) -> bool:  # type: ignore[override]
         return bool(self.prepared.data.column("reduced").to_numpy()[self.rows].any())
 
     @classmethod

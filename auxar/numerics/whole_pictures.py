@@ -19,17 +19,23 @@ def load_whole(picture: Image.Image) -> None:
     if not isinstance(picture, PngImagePlugin.PngImageFile) or not picture.tile:
         picture.load()
         return
-    _, (left, top, right, bottom), _, mode = picture.tile[0]
+    tile = picture.tile[0]
+    left, top, right, bottom = tile.extents or (0, 0, *picture.size)
     data: list[bytes] = []
     read = picture.load_read
-    vars(picture)["load_read"] = lambda size: data.append(read(size)) or data[-1]
+
+    def load_read(size: int) -> bytes:
+        data.append(read(size))
+        return data[-1]
+
+    vars(picture)["load_read"] = load_read
     try:
         picture.load()
     finally:
         del vars(picture)["load_read"]
     interlaced = bool(picture.info.get("interlace"))
     unsure = interlaced or not any(picture.crop((left, bottom - 1, right, bottom)).tobytes())
-    if unsure and _has_less(data, _size(right - left, bottom - top, str(mode), interlaced=interlaced)):
+    if unsure and _has_less(data, _size(right - left, bottom - top, str(tile.args), interlaced=interlaced)):
         raise ValueError(f"its header says {picture.height}×{picture.width} pixels, and its data has fewer")
 
 

@@ -56,7 +56,7 @@ def data(tmp_path, monkeypatch):
 def test_a_script_runs_at_its_smallest_size(name):
     if missing := [program for program in PROGRAMS.get(name, []) if shutil.which(program) is None]:
         pytest.skip(f"needs {', '.join(missing)}")
-    command = [sys.executable, FOLDER / f"{name}.py", *shlex.split(SMALLEST[name])]
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *shlex.split(SMALLEST[name])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.search(r"\d", done.stdout) or name == "same_results"

@@ -126,11 +126,12 @@ def test_a_sheet_shows_masks_beside_the_images_that_are_given_them(random_run_of
 def test_held_out_images_beside_samples_are_those_that_lend_them_their_conditions(path, plain, tmp_path):
     """Samples have the masks and attributes of the first held-out images. Otherwise, evenly spaced ones are shown."""
     model = auxar.load(path)
+    recipe: Any = model.recipe
     heldout = auxar.load_images(model).heldout
-    usual = usual_conditions(plain.condition, heldout)
-    plan = plan_of_recipe(model.chain, model.recipe, 4, usual)
+    usual: Any = usual_conditions(plain.condition, heldout)
+    plan = plan_of_recipe(model.chain, recipe, 4, usual)
     Samples(model.chain, plan, SamplingConfig(), tmp_path, {}, heldout=heldout).do()
-    examples = [example for _, example in heldout.every_example(1, 0, None)]
+    examples: list[Any] = [example for _, example in heldout.every_example(1, 0, None)]
     last = len(examples) - 1
     spaced = path.name in ("labels", "plain")
     numbers = [round(place * last / 3) if spaced else place for place in range(4)]
@@ -141,7 +142,7 @@ def test_held_out_images_beside_samples_are_those_that_lend_them_their_condition
     for cell, number in zip(sheet, numbers, strict=False):
         assert np.array_equal(cell, enlarged(shown(examples[number].image), 128, 128)), number
     for number in () if spaced else range(4):
-        condition = examples[number].condition
+        condition: Any = examples[number].condition
         assert torch.equal(usual.values[number], condition[0].long())
         assert np.array_equal(pictures_in(tmp_path)[number], shown(plain.drawn(number, 0, None, condition.long())[0]))
 

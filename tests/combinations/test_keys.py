@@ -27,6 +27,7 @@ from auxar.files import read_tensors, write_tensors
 from auxar.model import Ancestral
 from auxar.recipe.schema import EvaluationConfig, SamplingConfig
 from auxar.work.chunks import Work
+from auxar_codec import codec
 from auxar_codec.archive import chosen_of
 from auxar_codec.compression import Compression
 from auxar_codec.container import read_container
@@ -63,8 +64,8 @@ class World:
         self.twin = auxar.load(run)
         self.integers = auxar.load(run, arithmetic="integer")
         self.data = auxar.load_images(self.source.model)
-        self.fewer = attrs.evolve(self.data, heldout=self.data.train)  # type: ignore[misc]
-        self.others = attrs.evolve(self.data, train=self.data.heldout)  # type: ignore[misc]
+        self.fewer = attrs.evolve(self.data, heldout=self.data.train)
+        self.others = attrs.evolve(self.data, train=self.data.heldout)
         self.images = [torch.full((3, 4, 4), value) for value in (1, 2, 3)]
 
     @property
@@ -193,7 +194,7 @@ class World:
 
     def compression(self) -> Case:
         arguments = {
-            "codec": auxar.codec(self.integers),
+            "codec": codec(self.integers),
             "files": self.files,
             "out": self.folder / "a" / "out.auxar",
             "condition": None,
@@ -203,7 +204,7 @@ class World:
         }
         twin = shutil.copy(self.files[0], self.folder / "other.png")
         different = {
-            "codec": auxar.codec(self.other),
+            "codec": codec(self.other),
             "files": self.files[:2],
             "files-1": self.files[::-1],
             "files-2": [Path(twin), *self.files[1:]],
@@ -215,17 +216,17 @@ class World:
         return Case(arguments, different, same)
 
     def decompression(self) -> Case:
-        codec = auxar.codec(self.integers)
+        coder = codec(self.integers)
         containers = []
         for number, files in enumerate((self.files, [Path(self.files[1]), *self.files[::2]])):
             path = self.folder / f"{number}.auxar"
             with at_once(100):
-                path.write_bytes(codec.encode(files, names=["0.png", "1.png", "2.png"]))
+                path.write_bytes(coder.encode(files, names=["0.png", "1.png", "2.png"]))
             containers.append(read_container(path))
         first, *others = entries = chosen_of(containers[0], (), 0)
         arguments = {
             "container": containers[0],
-            "codec": codec,
+            "codec": coder,
             "folder": self.folder / "a",
             "chosen": entries,
             "depth": 0,
@@ -239,7 +240,7 @@ class World:
             "depth": 1,
             "depth-1": 2,
         }
-        same = {"codec": auxar.codec(self.integers), "folder": self.folder / "b", "replace": True}
+        same = {"codec": codec(self.integers), "folder": self.folder / "b", "replace": True}
         return Case(arguments, different, same)
 
 
@@ -272,7 +273,7 @@ def key_of(work: type[Work], arguments: dict[str, Any], name: str = "", new: Any
     """The key of work whose argument with this name has a new value."""
     argument, *attributes = name.partition("-")[0].split(".")
     others = {argument: changed(arguments[argument], attributes, new)} if name else {}
-    return work(**{**arguments, **others}).key  # type: ignore[call-arg]
+    return work(**{**arguments, **others}).key
 
 
 @pytest.mark.parametrize("work", CASES, ids=lambda work: work.__name__)

@@ -1,6 +1,7 @@
 """Tests that random choices of the data are independent for different purposes, seeds, images and epochs."""
 
 import itertools
+from typing import Any
 
 import attrs
 import numpy as np
@@ -56,7 +57,7 @@ class Green(Red):
 class Blank(Listed):
     """A set of black images with labels."""
 
-    condition = Condition("label", ImageSpec(1, height=1, width=1, levels=2), optional=True)
+    condition: Any = Condition("label", ImageSpec(1, height=1, width=1, levels=2), optional=True)
 
     def training_examples(self, seed, shares):
         for share in shares:
@@ -65,12 +66,12 @@ class Blank(Listed):
 
 def test_variants_of_augmentations_epochs_and_seeds_are_independent():
     """So are the conditions that are left out."""
-    choices = {}
+    choices: dict[Any, Any] = {}
     for seed in (1, 2):
         read = TrainingExamples(
             Blank(SPEC, torch.zeros(0)), 50, 2 * COUNT // 50, seed, augment=[Red(), Green()], drop=0.4
         )
-        batches = list(read)
+        batches: list[Any] = list(read)
         red, green, _ = torch.cat([batch.image for batch in batches])[:, :, 0, 0].T
         dropped = torch.cat([batch.condition for batch in batches]).flatten() < 0
         assert dropped.float().mean() == pytest.approx(0.4, abs=0.04)
@@ -85,7 +86,7 @@ def test_variants_of_augmentations_epochs_and_seeds_are_independent():
 def test_orders_of_epochs_and_seeds_are_independent(tmp_path, streaming):
     data = load(write_numbered(tmp_path, 200), split=Split(0.99), streaming=streaming)
     count = len(list(data.train.every_example(1, 0, None)))
-    orders = {}
+    orders: dict[Any, Any] = {}
     for seed in (1, 2):
         batches = TrainingExamples(data.train, count, 2, seed)
         orders |= {(seed, epoch): numbers(batch.image) for epoch, batch in enumerate(batches)}
@@ -95,19 +96,20 @@ def test_orders_of_epochs_and_seeds_are_independent(tmp_path, streaming):
 
 def test_rows_and_columns_of_crops_are_independent():
     crops, places = Crops(ImageSpec(1, height=1, width=1)), np.indices((50, 50))
-    found = {}
+    places_of: dict[Any, Any] = {}
     for key in ((1,), (2,), (1, 1), (1, 0)):
         at = np.array([crops.random(places, key[0], number, *key[1:])[:, 0, 0] for number in range(600)])
-        found |= {(key, "row"): at[:, 0], (key, "column"): at[:, 1]}
-    assert_independent(found)
+        places_of |= {(key, "row"): at[:, 0], (key, "column"): at[:, 1]}
+    assert_independent(places_of)
 
 
 def test_validation_images_are_chosen_independently_of_held_out_images():
     """They are half of the others, of rows and of a stream, and independent for each seed."""
-    sides = {}
+    sides: dict[Any, Any] = {}
     for seed in (0, 1):
         config = DataConfig("images", split=Split(0.5, seed, 0.5))
-        stream, rows = sides_of_stream(config), divided_rows(config, np.arange(2000))
+        stream: Any = sides_of_stream(config)
+        rows: Any = divided_rows(config, np.arange(2000))
         sides["stream", seed] = [stream.heldout.holds(position) for position in range(2000)]
         sides["rows", seed] = np.isin(np.arange(2000), rows.heldout)
         left = [position for position in range(2000) if not stream.heldout.holds(position)]

@@ -209,8 +209,8 @@ def test_likelihoods_of_factors():
         none = dict.fromkeys(("nats per image", "own size"), "")
         whole = bits(total("nats", images), 192)
         rows["total"] = {"image": "8×8×3", "kind": "bound", **none, "share": whole, "own image and views": ""}
-        name: Any = images
-        table = of_run.likelihood_table(EVALUATION, name)
+        kind: Any = images
+        table = of_run.likelihood_table(EVALUATION, kind)
         assert table.title == title
         assert f"over {COUNTS[images]} images" in table.caption
         assert_cells(table, rows)
@@ -463,7 +463,7 @@ def test_progress_of_factors():
         training_tables.FactorProgress("stage1", 0, None, False, None, None, None),
         training_tables.FactorProgress("prior", 900, 900, True, 3.5, None, None),
     ]
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         "stage0": {"steps": "30", "of": "1,000", "time left": "2.0 min", "bits/dim": (4.5, None)},
         "stage1": {"steps": "0", "of": "-", "time left": "-", "bits/dim": UNKNOWN},
         "prior": {"steps": "900", "of": "900", "time left": "trained", "bits/dim": (3.5, None)},

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import math
+import operator
 import re
 import shutil
 from collections.abc import Callable
@@ -111,7 +112,7 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     *(
         (
             PRIOR,
-            first(lambda values, kind=kind: values.to(kind)),
+            first(operator.methodcaller("to", kind)),
             "load",
             f"{UNUSABLE} the type {kind}; expected torch.flo",
         )
@@ -120,7 +121,7 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     *(
         (
             PRIOR,
-            first(lambda values, value=value: values.fill_(value)),
+            first(operator.methodcaller("fill_", value)),
             verb,
             f"{UNUSABLE} values that are not finite (NaN",
         )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from helpers.tiny_runs import run, said, same, snapshot, tiny, weights, write
@@ -90,7 +91,7 @@ def test_seeds_of_a_setting_have_the_steps_that_were_measured_for_it(pictures, t
     def recorded(load, run, only, **_):
         recipe = load()
         recipe = recipe.with_steps(stored_steps(run, recipe))
-        recipe = recipe.with_steps(timed_steps(recipe, dict, dict))
+        recipe = recipe.with_steps(timed_steps(recipe, mock.Mock(), mock.Mock()))
         run.path.mkdir(parents=True)
         run.recipe.write_text(recipe_text(recipe))
         return True

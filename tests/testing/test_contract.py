@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -148,7 +149,7 @@ class Fitted:
     palette: Palette = Palette()
 
 
-BUILT = (
+BUILT: tuple[Any, ...] = (
     *(check_view, check_network, check_prior, check_decoder, check_embedding, check_head, check_sampler),
     check_optimizer,
 )

@@ -224,7 +224,7 @@ def test_only_files_of_the_work_are_removed(tmp_path):
 
 
 def test_a_lock_is_held_while_a_chunk_is_computed(tmp_path):
-    attempts = []
+    attempts: list[Any] = []
 
     def take_again() -> None:
         attempts.append(chunks.take(tmp_path / ".lock", lambda: False, lambda: attempts.append("computed twice")))
