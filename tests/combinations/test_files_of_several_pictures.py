@@ -1,7 +1,11 @@
 """Tests that pictures of several sizes, in several batches and with their conditions, are coded one by one."""
 
+import functools
+import itertools
 import math
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,8 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 import auxar
-from auxar_codec import compress, decompress
+from auxar_codec import compress, decompress, decompression
+from auxar_codec.coding import load_codec
 from auxar_codec.container import read_container
 
 SIZES = ((5, 6), (4, 4), (3, 2), (2, 7))
@@ -106,3 +111,55 @@ def view_of(plain: OneByOne, picture: np.ndarray, depth: int) -> np.ndarray:
     values = torch.cat(rows, 1).permute(1, 2, 0).double() * 255 / (levels - 1)
     colors = (values + 0.5).floor().byte().numpy()[: -(-height // 2), : -(-width // 2)]
     return colors[..., 0] if depth == 2 or picture.ndim == 2 else colors
+
+
+STORED: tuple[set[int], ...] = (set(), {1}, {0})
+"""Numbers of the pictures of a file whose values are stored as they are."""
+PLACES: dict[str, tuple[str, str | None]] = {
+    "by name": ("installed", None),
+    "in ./runs": ("runs/a", None),
+    "older in ./runs": ("runs/b/older/a", None),
+    "beside the file": ("files/a", None),
+    "older beside the file": ("files/b/older/a", None),
+    "--run": ("a", "a"),
+    "older in --run": ("b/older/a", "b"),
+}
+"""The folder of the model, and the value of --run."""
+
+
+@pytest.fixture(scope="module")
+def coded(random_run_of, tmp_path_factory) -> list[tuple[set[int], bytes, dict[str, np.ndarray]]]:
+    """Files of three pictures, with and without labels: the numbers of the stored ones, the content, and the values."""
+    random, own = np.random.default_rng(1), load_codec(random_run_of("labels"), trust_plugins=False)
+    values = {f"{number}.png": random.integers(100, 140, (4, 4, 3)).astype("u1") for number in range(3)}
+    for number, picture in enumerate(values.values()):
+        picture[0, 0, 0] = number
+    found = []
+    for stored, condition in itertools.product(STORED, (None, torch.tensor([2, -1, 0]).reshape(3, 1, 1, 1))):
+        with pytest.MonkeyPatch.context() as patch, at_once(1000):
+            is_stored = functools.partial(lambda stored, _, picture: picture.pixels[0, 0, 0] in stored, stored)
+            patch.setattr("auxar_codec.archive.grows", is_stored)
+            content = own.encode(list(map(Image.fromarray, values.values())), names=list(values), condition=condition)
+            found.append((stored, content, values))
+    return found
+
+
+@pytest.mark.parametrize(("folder", "named"), PLACES.values(), ids=PLACES)
+def test_coded_and_stored_pictures_are_decoded_given_their_labels_wherever_the_model_is(
+    random_run_of, coded, tmp_path, monkeypatch, folder, named
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(random_run_of("labels"), folder)
+    models = {"shipped": Path("installed")} if folder == "installed" else {}
+    loaded = functools.cache(lambda place: load_codec(models.get(str(place), place), trust_plugins=False))
+    monkeypatch.setattr(decompression, "load_codec", lambda place, **_: loaded(place))
+    shipped = [SimpleNamespace(name=name, path=path) for name, path in models.items()]
+    monkeypatch.setattr(decompression, "list_models", lambda: shipped)
+    Path("files").mkdir(exist_ok=True)
+    for number, (stored, content, values) in enumerate(coded):
+        Path("files/a.auxar").write_bytes(content)
+        with at_once(1000):
+            found = decompress("files/a.auxar", f"out/{number}", run=named)
+        assert {at for at, entry in enumerate(found.container.entries) if entry.raw} == stored
+        assert not found.damaged
+        assert all(np.array_equal(np.asarray(Image.open(path)), values[path.name]) for path in found.paths)

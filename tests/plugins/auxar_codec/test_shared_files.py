@@ -160,15 +160,16 @@ def test_a_file_of_format_1_is_decoded_and_its_pictures_are_kept_as_far_as_they_
 
 def test_a_file_that_is_cut_or_joined_or_of_another_model_is_replaced_only_if_asked(run, images, whole, tmp_path):
     out, found, right = tmp_path / "a.auxar", read_container(whole), whole.read_bytes()
+    own, pictures = codec(run), sorted(images.iterdir())
     records = [record or b"" for _, record in found.records(found.entries)]
     other = packed_container(attrs.evolve(found.header, model="other"), found.entries, records, ())
     joined = b"".join(other) + right
     for content in (b"", right[:-13], b"".join(other), joined, right + b"x", right[:300] + b"x" + right[300:]):
         out.write_bytes(content)
         with pytest.raises(UserError, match=r"a\.auxar exists; files are replaced only with --replace"):
-            compress(run, images, out)
+            Compression(own, pictures, out, None)
         assert out.read_bytes() == content
-        compress(run, images, out, replace=True)
+        Compression(own, pictures, out, None, replace=True).do()
         assert out.read_bytes() == whole.read_bytes()
 
 
