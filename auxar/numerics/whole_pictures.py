@@ -19,24 +19,30 @@ def load_whole(picture: Image.Image) -> None:
     if not isinstance(picture, PngImagePlugin.PngImageFile) or not picture.tile:
         picture.load()
         return
-    tile = picture.tile[0]
-    left, top, right, bottom = tile.extents or (0, 0, *picture.size)
+    _, extents, _, mode = picture.tile[0]
+    data = _loaded(picture)
+    left, top, right, bottom = extents or (0, 0, *picture.size)
+    interlaced = bool(picture.info.get("interlace"))
+    unsure = interlaced or not any(picture.crop((left, bottom - 1, right, bottom)).tobytes())
+    if unsure and _has_less(data, _size(right - left, bottom - top, str(mode), interlaced=interlaced)):
+        raise ValueError(f"its header says {picture.height}×{picture.width} pixels, and its data has fewer")
+
+
+def _loaded(picture: PngImagePlugin.PngImageFile) -> list[bytes]:
+    """Decodes a picture. Returns the compressed data, in the parts in which Pillow reads it."""
     data: list[bytes] = []
     read = picture.load_read
 
-    def load_read(size: int) -> bytes:
+    def kept(size: int) -> bytes:
         data.append(read(size))
         return data[-1]
 
-    vars(picture)["load_read"] = load_read
+    vars(picture)["load_read"] = kept
     try:
         picture.load()
     finally:
         del vars(picture)["load_read"]
-    interlaced = bool(picture.info.get("interlace"))
-    unsure = interlaced or not any(picture.crop((left, bottom - 1, right, bottom)).tobytes())
-    if unsure and _has_less(data, _size(right - left, bottom - top, str(tile.args), interlaced=interlaced)):
-        raise ValueError(f"its header says {picture.height}×{picture.width} pixels, and its data has fewer")
+    return data
 
 
 def _size(width: int, height: int, mode: str, *, interlaced: bool) -> int:

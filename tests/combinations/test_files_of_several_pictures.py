@@ -128,7 +128,7 @@ PLACES: dict[str, tuple[str, str | None]] = {
 
 
 @pytest.fixture(scope="module")
-def coded(random_run_of, tmp_path_factory) -> list[tuple[set[int], bytes, dict[str, np.ndarray]]]:
+def coded(random_run_of) -> list[tuple[set[int], bytes, dict[str, np.ndarray]]]:
     """Files of three pictures, with and without labels: the numbers of the stored ones, the content, and the values."""
     random, own = np.random.default_rng(1), load_codec(random_run_of("labels"), trust_plugins=False)
     values = {f"{number}.png": random.integers(100, 140, (4, 4, 3)).astype("u1") for number in range(3)}
@@ -150,11 +150,10 @@ def test_coded_and_stored_pictures_are_decoded_given_their_labels_wherever_the_m
 ):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(random_run_of("labels"), folder)
-    models = {"shipped": Path("installed")} if folder == "installed" else {}
-    loaded = functools.cache(lambda place: load_codec(models.get(str(place), place), trust_plugins=False))
-    monkeypatch.setattr(decompression, "load_codec", lambda place, **_: loaded(place))
-    shipped = [SimpleNamespace(name=name, path=path) for name, path in models.items()]
+    shipped = [SimpleNamespace(name="shipped", path=Path(folder))] if folder == "installed" else []
     monkeypatch.setattr(decompression, "list_models", lambda: shipped)
+    loaded = functools.cache(lambda path: load_codec(path, trust_plugins=False))
+    monkeypatch.setattr(decompression, "load_codec", lambda place, **_: loaded(folder if shipped else place))
     Path("files").mkdir(exist_ok=True)
     for number, (stored, content, values) in enumerate(coded):
         Path("files/a.auxar").write_bytes(content)
