@@ -11,7 +11,7 @@ from typing import Any
 from auxar.cli.completion import add_completion
 from auxar.commandline import commands
 from auxar.commandline.parser import Parser, add_command, add_output, documented, overview
-from auxar.errors import UserError, printable
+from auxar.errors import UserError, printable, shown
 
 
 def command_line(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
@@ -66,10 +66,11 @@ def check_line(words: Sequence[str]) -> None:
     """
     told = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
             command_line(words).parse_args(words)
     except SystemExit:
-        *_, message = told.getvalue().splitlines() or ["there is no command to run"]
+        usual = f"expected a command and its arguments, got {shown(' '.join(words))}, which only prints information"
+        *_, message = told.getvalue().splitlines() or [usual]
         raise UserError(message.removeprefix("auxar: error: ").replace(": error:", ":", 1)) from None
 
 

@@ -36,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
         _say(f"{str(error) or 'interrupted'}; {KEPT}")
         return error.code if isinstance(error, Interrupted) else 130
     except SystemExit as error:  # No command raises it, but the code of a plugin or library may.
+        if error.code not in (0, None):
+            raise
         raise RuntimeError(f"the command was ended by sys.exit({shown(error.code)}) in other code") from error
     except BrokenPipeError:  # Standard output has no reader, which the caller handles.
         raise

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from auxar.commandline import Result, command
+from auxar.errors import logger
 
 if TYPE_CHECKING:
     from auxar.training.conversion import Integers
@@ -67,17 +69,22 @@ def integers(
     from auxar.runs.lock import holding
     from auxar.runs.opening import open_run
     from auxar.runs.weights import trained_model
-    from auxar.training.conversion import Integers, convert_run, integer_arithmetic
+    from auxar.training.conversion import IMAGES, Integers, convert_run, integer_arithmetic
     from auxar.work.processes import check_alone
 
     path = as_path(run, "run")
     count = as_integer(images, "images", 1)
+    bits = {"weights": weights, "activations": activations}
+    bits = {name: None if value is None else as_integer(value, name, 4, 16) for name, value in bits.items()}
     check_settings(settings, *DATA_SETTINGS)
     check_alone("auxar integers")
     folder, recipe = open_run(path, settings, trust_plugins=trust_plugins)
-    choice = integer_arithmetic(folder, recipe, weights=weights, activations=activations)
+    choice = integer_arithmetic(folder, recipe, **bits)
     trained_model(folder, recipe)  # Loading weights checks them.
     check_of(folder)(folder.output.path)
+    data = functools.cache(lambda: images_of(recipe))
     with holding(folder.output.path):
-        digests = convert_run(folder, recipe, choice, lambda: images_of(recipe), count)
+        digests = convert_run(folder, recipe, choice, data, count)
+    if (settings or count != IMAGES) and not data.cache_info().currsize:
+        logger.warning("all factors have integers already, so the options --images and --set are not used")
     return Integers(folder.output, digests)

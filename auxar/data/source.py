@@ -17,7 +17,7 @@ from auxar.data.reach import UNREADABLE, Reach
 from auxar.errors import UserError, did_you_mean, one_line
 from auxar.recipe import DataConfig
 from auxar.recipe.condition import ConditionConfig
-from auxar.recipe.paths import local_path
+from auxar.recipe.paths import check_kind, local_path
 
 LONGEST_NAME = 255
 """Maximum number of characters of an image's name that is taken from a data set."""
@@ -164,11 +164,9 @@ def open_source(
 
 def _open_local(path: Path, config: DataConfig, condition: ConditionConfig | None) -> Source:
     path, where = path.expanduser().resolve(), config.path
-    if path.is_file() and path.suffix.lower() != ".parquet":
-        expected = "a folder of images or a .parquet file; `auxar.write_dataset` makes a folder of arrays"
-        raise UserError(f"data.path: {where} is a file; expected {expected}")
     if not path.exists():
         raise UserError(f"data.path: the registered data set '{where}' needs its files at {path}, which does not exist")
+    check_kind(path, where)
     parquet = [path] if path.is_file() else find_files(path, (".parquet",))
     if not parquet:
         if config.config is not None:

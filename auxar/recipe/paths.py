@@ -95,6 +95,7 @@ def local_path(path: str, datasets: Collection[str], key: str = "data.path") -> 
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{key}: {one_line(path)} cannot be read: {reason}") from error
     if exists:
+        check_kind(file, path, key)
         return file
     if looks_local(path):
         raise UserError(
@@ -103,6 +104,13 @@ def local_path(path: str, datasets: Collection[str], key: str = "data.path") -> 
             f"{RULE}"
         )
     return None
+
+
+def check_kind(file: Path, where: str, key: str = "data.path") -> None:
+    """Raises `UserError` if the images of a key, which a message names `where`, are a file, but no parquet file."""
+    if not file.is_dir() and not (file.is_file() and file.suffix.lower() == ".parquet"):
+        expected = "a folder of images or a .parquet file; `auxar.write_dataset` makes a folder of arrays"
+        raise UserError(f"{key}: {one_line(where)} is a file; expected {expected}")
 
 
 def looks_local(path: str, folder: Path = Path()) -> bool:

@@ -102,6 +102,8 @@ def _table(options: Sequence[str]) -> dict[str, str | bool]:
 
 def _new_folder(logs: str | PathLike[str]) -> Path:
     """A new folder, which only this user can change: submitit runs code that it reads from there."""
+    if not str(logs).isprintable():  # Slurm and its scripts get the path as a line of text.
+        raise UserError(f"logs: expected a folder without control characters in its path, got {str(logs)!r}")
     try:
         as_path(logs, "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -125,6 +125,7 @@ def test_shipped_recipes_can_be_checked_and_their_headers_give_their_memory(path
     ("arguments", "message"),
     [
         (["--rule", "reducd"], "--rule: no rule is named 'reducd'; did you mean 'reduced'? (known: ancestral, "),
+        (["--size", "-1x5"], "--size: expected HEIGHTxWIDTH, such as 96x64, got '-1x5'"),
         (["--seed", "9" * 30], "--seed: expected an integer from -2^63 to 2^63 - 1"),
         (
             ["--set", "sampling.rule=tempered:temperature=1e-309"],
@@ -201,13 +202,26 @@ def test_a_lack_of_memory_is_told(monkeypatch, capsys, failing):
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(RuntimeError("memory"), "^memory$"), (SystemExit(0), r"^the command was ended by sys\.exit\(0\) in other code")],
+    [
+        (RuntimeError("memory"), "^memory$"),
+        (RecursionError("too deep"), "^too deep$"),
+        (SystemExit(0), r"^the command was ended by sys\.exit\(0\) in other code"),
+        (SystemExit(None), r"^the command was ended by sys\.exit\(None\) in other code"),
+    ],
 )
 def test_other_errors_have_a_traceback(monkeypatch, error, message):
-    """So has `sys.exit` in a component. The exit status 0 would say that the work is done."""
+    """So has `sys.exit` without an error. The exit status 0 would say that the work is done."""
     monkeypatch.setattr("auxar.plugins.load_plugins", raising(error))
     with pytest.raises(RuntimeError, match=message):
         main(["plugins"])
+
+
+@pytest.mark.parametrize("status", [5, "a message"])
+def test_the_status_of_sys_exit_in_a_command_is_kept(monkeypatch, status):
+    monkeypatch.setattr("auxar.plugins.load_plugins", raising(SystemExit(status)))
+    with pytest.raises(SystemExit) as caught:
+        main(["plugins"])
+    assert caught.value.code == status
 
 
 def test_a_folder_whose_name_is_no_text_is_told(tmp_path, monkeypatch):

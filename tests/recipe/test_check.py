@@ -11,6 +11,7 @@ import auxar
     ("setting", "message"),
     [
         ("data.path=./nowhere", "data.path: "),
+        *((f"data.path={file}", f"data.path: {file} is a file; expected") for file in ("/dev/zero", __file__)),
         ("training.init=nope", "training.init: "),
         ('training.trackers=["tensorbord"]', "training.trackers: Accelerate has no tracker named 'tensorbord'"),
     ],

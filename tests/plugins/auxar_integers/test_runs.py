@@ -62,8 +62,15 @@ def test_tables_of_an_arithmetic_have_its_figures(original, tmp_path):
 def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, capsys):
     before = integers_of(finished).read_bytes()
     assert main(["integers", str(finished)]) == 0
-    digest = capsys.readouterr().out
-    assert len(digest.split()[1]) == 64
+    assert len(capsys.readouterr().out.split()[1]) == 64
+    unused = "all factors have integers already, so the options --images and --set are not used"
+    assert unused not in caplog.messages
+    for options in (["--images", str(10**12)], ["--set", "data.path=/nonexistent"]):
+        caplog.clear()
+        assert main(["integers", str(finished), *options]) == 0
+        assert unused in caplog.messages
+    assert main(["integers", str(finished), "--weights", "3"]) == 2
+    assert "auxar: --weights: expected an integer from 4 to 16, got 3" in capsys.readouterr().err
     assert integers_of(finished).read_bytes() == before
     # Other weights make the integers useless, and they are replaced.
     weights = finished / "factors" / "stage0" / "weights.safetensors"

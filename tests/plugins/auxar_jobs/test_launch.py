@@ -105,6 +105,8 @@ def test_a_job_that_slurm_ends_waits_for_it_and_a_checkpoint_gives_the_job_that_
     [
         (("--", "evalute", "run"), "argument COMMAND: there is no 'evalute'; did you mean 'evaluate'?"),
         (("--on", "cloud", "--", "evaluate", "run"), "--on: expected slurm or local, got 'cloud'"),
+        (("--", "--version"), "expected a command and its arguments, got '--version', which only prints information"),
+        (("--logs", "a\nb", "--on", "local", "models"), "--logs: expected a folder without control characters in its"),
         (("-n", "0", "--on", "local", "--", "evaluate", "run"), "--jobs: expected an integer of at least 1, got 0"),
         (("--on", "local", "--time", "1:00", "--", "evaluate", "run"), "only jobs of Slurm have --time, --memory and"),
         (("--on", "local", "recipes", "quickstart", "-n", "2"), "auxar recipes: unexpected argument '-n'"),
