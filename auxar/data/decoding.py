@@ -161,7 +161,7 @@ def _picture(
     """A context that gives the picture of an image file and closes it, or a Pillow image, which is left open."""
     if isinstance(source, Image.Image):
         return contextlib.nullcontext(source)
-    return Image.open(io.BytesIO(source), formats=formats)
+    return Image.open(io.BytesIO(source), formats=tuple(formats))
 
 
 def _check_extent(picture: Image.Image) -> None:
