@@ -19,6 +19,10 @@ import torch
 from helpers.html_page import Page
 from helpers.references import mean_and_error
 
+from auxar.commands.classify import _lines as class_lines
+from auxar.commands.score import _lines as score_lines
+from auxar.draw.classification import Accuracy, Classes, ImageClass
+from auxar.draw.scoring import ImageScore, Scores
 from auxar.evaluation import comparison as comparisons
 from auxar.evaluation.comparison import compare_runs
 from auxar.evaluation.evaluated_run import EvaluatedRun
@@ -28,6 +32,7 @@ from auxar.model import ImageSpec
 from auxar.recipe.cost import FactorCost
 from auxar.report import comparison_tables as of_runs
 from auxar.report import evaluation_tables as of_run
+from auxar.report import summary as summaries
 from auxar.report import training_tables
 from auxar.report.charts import cost_charts
 from auxar.report.html import TEMPLATES
@@ -89,6 +94,7 @@ def evaluation_of(seed: int) -> Evaluation:
 
 EVALUATIONS = [evaluation_of(seed) for seed in range(RUNS)]
 EVALUATION = EVALUATIONS[0]
+TENSORS = EVALUATION.tensors
 SECONDS, ADDS = [60.0 * 7, 60.0 * 30, None], [1.5e12, None, 7.25e13]
 VIEWS: list[Any] = ["view", "another view"]
 
@@ -543,3 +549,92 @@ def test_an_evaluation_is_printed_with_its_own_facts():
     text = "\n".join(evaluation_lines(EVALUATION))
     for line in ("heldout", "training"):
         assert f"{COUNTS[line]} images, fingerprint print of {line.replace('heldout', 'held-out')} images" in text
+
+
+# Lines of commands
+
+
+def test_scores_are_printed_below_their_headings():
+    scores = [ImageScore(Path(f"{n}.png"), 1.5 + n, 2.25 + n, -0.75 + n, 0.125 + n, 0.375 + n) for n in range(3)]
+    lines = [*score_lines(Scores((*scores, ImageScore(Path("alone.png"), 9.5)), "bound", 17, strongest=6.25))]
+    assert "bits/dim of the model (upper bounds)" in lines[0]
+    assert "among 17 held-out images" in lines[0]
+    assert lines[1].split() == ["bits/dim", "rank", "other", "difference", "rank", "image"]
+    for score, line in zip(scores, lines[2:], strict=False):
+        cells = score.bits_per_dim, score.rank, score.other_bits_per_dim, score.difference, score.difference_rank
+        assert line.split() == [*(f"{cell:.3f}" for cell in cells), str(score.file)]
+    assert lines[5].split() == ["9.500", *["–"] * 4, "alone.png"]
+    assert "6.2 bits" in lines[-1]
+    rows = list(csv.DictReader(io.StringIO(Scores(tuple(scores), "exact", 0).csv())))
+    assert [{**attrs.asdict(score), "file": str(score.file)} for score in scores] == [
+        {name: text if name == "file" else float(text) for name, text in row.items()} for row in rows
+    ]
+
+
+def test_classes_are_printed_with_their_numbers():
+    own, found = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 1, 1, 1, 2, 0])
+    accuracy = Accuracy.of(found, own, ("cat", "dog", "owl"))
+    assert accuracy.confusion == ((1, 2, 0), (0, 1, 1), (1, 0, 0))
+    mean, error = mean_and_error(np.array([1.0, 0, 0, 1, 0, 0]))
+    assert (accuracy.share, accuracy.standard_error, accuracy.images) == (pytest.approx(mean), pytest.approx(error), 6)
+    images = (ImageClass(Path("a.png"), ("owl", "cat"), (0.75, 0.125)), ImageClass(Path("b.png"), ("dog",), (0.5,)))
+    lines = [*class_lines(Classes(images, "exact", modeled=True, accuracy=accuracy))]
+    assert lines[1:3] == ["a.png: owl 0.750, cat 0.125", "b.png: dog 0.500"]
+    assert lines[3].startswith(f"{mean:.3f} ± {error:.3f} of 6 images")
+    assert [line.split() for line in lines[4:8]] == [
+        ["cat", "dog", "owl"],
+        ["cat", "1", "2", "0"],
+        ["dog", "0", "1", "1"],
+        ["owl", "1", "0", "0"],
+    ]
+
+
+def test_a_summary_has_the_figures_of_its_evaluations(tmp_path, monkeypatch):
+    """In integers, the same images take a little more."""
+    random = np.random.default_rng(9)
+    lost = {name: tensor - torch.from_numpy(random.uniform(1, 2, tensor.shape)) for name, tensor in TENSORS.items()}
+    integers = attrs.evolve(EVALUATION, tensors=lost, arithmetic="integer")
+    monkeypatch.setattr(summaries, "read_evaluation", lambda _: EVALUATION)
+    monkeypatch.setattr(summaries, "is_of_others", lambda *_: False)
+    monkeypatch.setattr(summaries, "other_evaluations", lambda *_: [integers])
+    found = summaries.MeasuredRun(tmp_path).summary
+    whole = total("nats")
+    assert is_same((found.bits_per_dim, found.standard_error), bits(whole, 192))
+    assert (found.kind, found.condition, found.heldout_images) == ("bound", "label", COUNTS["heldout"])
+    for place, factor in enumerate(found.factors):
+        assert (factor.factor, factor.steps) == (NAMES[place], 100 + place)
+        assert is_same((factor.bits_per_dim, factor.standard_error), bits(values("nats", place), dims_of(place)))
+    more = np.sum([lost[f"heldout.{name}.nats"].numpy().sum(0) for name in NAMES], 0)
+    (other,) = found.others
+    cost = bits(more - whole, 192)
+    assert is_same((other.bits_per_dim, other.cost, other.cost_error), (bits(more, 192)[0], *cost))
+    lines = "\n".join(summaries.summary_lines(found))
+    mean, error = bits(whole, 192)
+    assert f"{mean:.4f} ± {error:.4f} on 12 held-out images" in lines
+    assert f"in integers: {other.bits_per_dim:.4f} bits/dim, a difference of {cost[0]:+.4f} ± {cost[1]:.4f}" in lines
+
+
+def test_an_evaluation_as_plain_values_has_its_figures():
+    table = EVALUATION.to_dict()
+    assert set(table["codecs"]) == set(CODECS)
+    for name, cells in codec_cells(0).items():
+        own = table["codecs"][name]
+        assert is_same((own["bits_per_dim"], own["standard_error"]), cells["bits/dim"])
+        assert is_same((own["difference"], own["difference_error"]), cells["model minus codec"])
+    for place, factor in enumerate(table["factors"]):
+        own, nats = factor["samples"], values("in_chain", place, "samples")
+        assert is_same((own["in_chain"], own["in_chain_standard_error"]), bits(nats, dims_of(place)))
+        given = bits(values("given_heldout_views", place, "samples"), dims_of(place))
+        assert is_same((own["given_heldout_views"], own["given_heldout_views_standard_error"]), given)
+        both = (bits(values("nats", place, images), dims_of(place)) for images in ("heldout", "training"))
+        assert is_same(tuple(factor["difference"].values()), apart(*both))
+        facts = [factor[name] for name in ("parameters", "steps", "trained_steps")]
+        assert facts == [1000 + place, 100 + place, 5000 + place]
+    for images in ("heldout", "training"):
+        null, nats = total("null", images), total("nats", images)
+        own = table["without_condition"][images]
+        assert is_same((own["bits_per_dim"], own["standard_error"]), bits(null, 192))
+        assert is_same((own["saved"], own["saved_error"]), bits(null - nats, 192))
+        figures = table["condition_figures"][images]
+        takes = bits(EVALUATION.tensors[f"{images}.condition.nats"][0].numpy(), 1)
+        assert is_same((figures["bits"], figures["standard_error"]), takes)
