@@ -1,6 +1,5 @@
 """Tests that damaged and unsuitable files of a run are named by one sentence, and that nothing is changed then."""
 
-import functools
 import importlib.metadata
 import json
 import math
