@@ -40,7 +40,7 @@ def functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
 
 def variables(function: ast.FunctionDef) -> tuple[set[str], set[str]]:
     """The names that a function sets, and those that it reads."""
-    stored, read = set(), set()
+    stored, read = set[str](), set[str]()
     for node in (node for part in function.body for node in ast.walk(part)):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else stored).add(node.id)

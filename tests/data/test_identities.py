@@ -64,7 +64,7 @@ def reader(config: ConditionConfig, image: ImageSpec = IMAGE, **data: Any) -> Co
 
 
 def test_readers_of_conditions_differ_in_each_setting_that_changes_values():
-    attributes = {"suffix": ".other.json", "key": "b", "names": ("y", "x")}
+    attributes: dict[str, Any] = {"suffix": ".other.json", "key": "b", "names": ("y", "x")}
     found = {name: reader(attrs.evolve(CONFIG, **{name: value})) for name, value in attributes.items()}
     found["columns"] = reader(attrs.evolve(CONFIG, suffix=None, key=None, columns=("p", "q")))
     found["column"] = reader(attrs.evolve(CONFIG, suffix=None, key=None, column="p"))
@@ -73,13 +73,18 @@ def test_readers_of_conditions_differ_in_each_setting_that_changes_values():
     found["classes"] = reader(attrs.evolve(label, names=(), classes=3))
     picture = attrs.evolve(CONFIG, kind="image", names=(), key=None, suffix=".png")
     for name, value in {"channels": 1, "levels": 4, "height": 5, "width": 5}.items():
-        sides = {"height": 4, "width": 4} if name in ("height", "width") else {}
+        sides: dict[str, Any] = {"height": 4, "width": 4} if name in ("height", "width") else {}
         found[name] = reader(attrs.evolve(picture, **{**sides, name: value}))
     found["own size"] = reader(attrs.evolve(picture, height=4, width=4))
     found["image"], found["mask"] = reader(picture), reader(attrs.evolve(picture, kind="mask", classes=3))
     found["crop"], found["resize"] = reader(picture, crop=Crop(9, 2, 3, 4)), reader(picture, resize="stretch")
     assert_all_differ({name: own.identity for name, own in found.items()})
-    for change in ({"drop": 0.5}, {"prior": ComponentChoice("pixelcnn")}, {"embedding": ComponentChoice("resnet")}):
+    changes: tuple[dict[str, Any], ...] = (
+        {"drop": 0.5},
+        {"prior": ComponentChoice("pixelcnn")},
+        {"embedding": ComponentChoice("resnet")},
+    )
+    for change in changes:
         assert reader(attrs.evolve(CONFIG, **change)).identity == reader(CONFIG).identity
 
 
