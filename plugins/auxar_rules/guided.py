@@ -19,7 +19,7 @@ class Guided(Rule):
     """
 
     strength: float = attrs.field(default=1.0, validator=[finite, at_least(0), at_most(10**6)])
-    """Strength of the guidance, 0 … 10⁶. With 0 and `min_probability = 0`, images are exact samples."""
+    """Strength of the guidance, 0 … 10^6. With 0 and `min_probability = 0`, images are exact samples."""
     min_probability: float = attrs.field(default=0.05, validator=[finite, at_least(0), below(1)])
     """Fraction of the most probable value's probability given y, at least 0 and less than 1. Values with a smaller
     probability are not drawn, because guidance can make values probable that the model nearly excludes."""
