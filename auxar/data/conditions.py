@@ -10,7 +10,7 @@ from PIL import Image
 
 from auxar.data.condition_values import vector_values
 from auxar.data.conversion import Preparation, WrongSize, fitted
-from auxar.data.decoding import BrokenImage, opened
+from auxar.data.decoding import BrokenImage, opened, warn_of_depth
 from auxar.errors import UserError, did_you_mean, naming, one_line
 from auxar.files import parse_json
 from auxar.model import Condition, ImageSpec
@@ -109,6 +109,8 @@ class ConditionReader:
         spec, data = self.condition.spec, self.data
         if self.condition.kind == "image":
             prepare = Preparation(spec, Crop() if self.config.own_size else data.crop, data.resize, data.values)
+            if prepare.reduces(source):
+                warn_of_depth(f"{data.path} for [condition]")
             try:
                 return prepare(source, name)
             except WrongSize as error:

@@ -1,7 +1,6 @@
 """Decodes image files within limits of memory."""
 
 import contextlib
-import functools
 import io
 import logging
 import re
@@ -40,6 +39,8 @@ DEEP = ("PNG", "PPM", "TIFF")
 """The formats that can have 16 bits per channel."""
 UPPER_BITS = "16 bits per channel, of which only the upper 8 are used: values 0 … 4095 become 0 … 15"
 """A part of messages about such pictures."""
+warned: dict[str, object] = {}
+"""Marks of the data sets and folders that `warn_of_depth` has named."""
 
 _large = threading.Lock()
 _TURNS = {
@@ -112,10 +113,11 @@ def is_deep(source: bytes | Image.Image) -> bool:
     return False
 
 
-@functools.cache  # The message appears once for each data set, not for each picture.
 def warn_of_depth(where: str) -> None:
-    """Logs that pictures of a data set, or in a folder, have 16 bits per channel."""
-    logger.warning("pictures in %s have %s", one_line(where), UPPER_BITS)
+    """Logs, once for each data set or folder `where`, that its pictures have 16 bits per channel."""
+    mark = object()
+    if warned.setdefault(where, mark) is mark:  # Threads read pictures, and one of them sets the mark.
+        logger.warning("pictures in %s have %s", one_line(where), UPPER_BITS)
 
 
 @contextlib.contextmanager

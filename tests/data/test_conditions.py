@@ -125,6 +125,16 @@ def test_images_beside_images(folder):
     assert found == {number: 16 * [100 + number] + 16 * [0] + 4 * [255, 255, 0, 0] for number in range(COUNT)}
 
 
+def test_images_of_16_bits_beside_images_are_named_once(folder, caplog):
+    for file in list(folder.rglob("*.png")):
+        Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(file.with_suffix(".pair.png"))
+    found = pairs(load(folder, kind="image", suffix=".pair.png", channels=1))
+    assert found == {number: 16 * [15] for number in range(COUNT)}
+    assert [text.partition(",")[0] for text in caplog.messages] == [
+        f"pictures in {folder} for [condition] have 16 bits per channel"
+    ]
+
+
 def test_masks_in_a_column_of_images(tmp_path):
     path = table(tmp_path / "a.parquet", y=[{"bytes": encoded(mask(n)), "path": ""} for n in range(COUNT)])
     found = pairs(load(path, kind="mask", column="y", classes=3))

@@ -234,7 +234,7 @@ def test_pictures_of_16_bits_are_named_once_for_a_data_set(tmp_path, caplog, kin
     for number in range(4):
         (tmp_path / f"{number}.{kind.split()[-1].lower()}").write_bytes(DEEP[kind])
     for _ in range(2):  # The second time, prepared images are read.
-        decoding.warn_of_depth.cache_clear()
+        decoding.warned.clear()
         found = load(tmp_path, attrs.evolve(SPEC, height=4, width=4), streaming=streaming)
         expected = f"pictures in {tmp_path} have 16 bits per channel, of which only the upper 8 are used"
         assert [text.partition(":")[0] for text in caplog.messages] == [expected]
