@@ -24,6 +24,12 @@ from auxar.testing import (
     check_rule,
     check_sampler,
     check_view,
+    distributions,
+    embeddings,
+    heads,
+    samplers,
+    supports,
+    views,
 )
 from auxar.testing.laws import keeps_state
 from auxar_heads import logistic_mixture, softmax
@@ -118,6 +124,14 @@ SHIPPED = [
 ]
 
 
+@pytest.fixture(params=[pytest.param(3, id="a third"), pytest.param(1, id="all", marks=SLOW)])
+def examples(request, monkeypatch):
+    """Lets checks try a third of their examples, to save time, or all."""
+    for module in (distributions, embeddings, heads, samplers, supports, views):
+        monkeypatch.setattr(module, "EXAMPLES", module.EXAMPLES // request.param)
+
+
+@pytest.mark.usefixtures("examples")
 @pytest.mark.parametrize(("kind", "name", "options", "arguments"), SHIPPED)
 def test_a_shipped_component_keeps_the_contract(kind, name, options, arguments):
     if callable(networks := arguments.get("networks")):
