@@ -216,17 +216,17 @@ class World:
         return Case(arguments, different, same)
 
     def decompression(self) -> Case:
-        coder = codec(self.integers)
+        own = codec(self.integers)
         containers = []
         for number, files in enumerate((self.files, [Path(self.files[1]), *self.files[::2]])):
             path = self.folder / f"{number}.auxar"
             with at_once(100):
-                path.write_bytes(coder.encode(files, names=["0.png", "1.png", "2.png"]))
+                path.write_bytes(own.encode(files, names=["0.png", "1.png", "2.png"]))
             containers.append(read_container(path))
         first, *others = entries = chosen_of(containers[0], (), 0)
         arguments = {
             "container": containers[0],
-            "codec": coder,
+            "codec": own,
             "folder": self.folder / "a",
             "chosen": entries,
             "depth": 0,

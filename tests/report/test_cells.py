@@ -200,7 +200,8 @@ UNKNOWN = (None, None)
 
 
 def test_likelihoods_of_factors():
-    for images, title in (("heldout", "Held-out images"), ("training", "Training images")):
+    sets: list[tuple[Any, str]] = [("heldout", "Held-out images"), ("training", "Training images")]
+    for images, title in sets:
         rows: dict[str, dict[str, Any]] = {}
         for place, name in enumerate(NAMES):
             own = values("nats", place, images)
@@ -215,8 +216,7 @@ def test_likelihoods_of_factors():
         none = dict.fromkeys(("nats per image", "own size"), "")
         whole = bits(total("nats", images), 192)
         rows["total"] = {"image": "8×8×3", "kind": "bound", **none, "share": whole, "own image and views": ""}
-        kind: Any = images
-        table = of_run.likelihood_table(EVALUATION, kind)
+        table = of_run.likelihood_table(EVALUATION, images)
         assert table.title == title
         assert f"over {COUNTS[images]} images" in table.caption
         assert_cells(table, rows)
@@ -576,7 +576,7 @@ def test_classes_are_printed_with_their_numbers():
     accuracy = Accuracy.of(found, own, ("cat", "dog", "owl"))
     assert accuracy.confusion == ((1, 2, 0), (0, 1, 1), (1, 0, 0))
     mean, error = mean_and_error(np.array([1.0, 0, 0, 1, 0, 0]))
-    assert [accuracy.share, accuracy.standard_error] == pytest.approx([mean, error])
+    assert is_same((accuracy.share, accuracy.standard_error), (mean, error))
     assert accuracy.images == 6
     images = (ImageClass(Path("a.png"), ("owl", "cat"), (0.75, 0.125)), ImageClass(Path("b.png"), ("dog",), (0.5,)))
     lines = [*class_lines(Classes(images, "exact", modeled=True, accuracy=accuracy))]

@@ -224,10 +224,10 @@ def test_only_files_of_the_work_are_removed(tmp_path):
 
 
 def test_a_lock_is_held_while_a_chunk_is_computed(tmp_path):
-    attempts: list[Any] = []
+    attempts: list[bool] = []
 
     def take_again() -> None:
-        attempts.append(chunks.take(tmp_path / ".lock", lambda: False, lambda: attempts.append("computed twice")))
+        attempts.append(chunks.take(tmp_path / ".lock", lambda: False, lambda: pytest.fail("computed twice")))
 
     assert chunks.take(tmp_path / ".lock", lambda: False, take_again)
     assert attempts == [False]

@@ -42,7 +42,7 @@ def queue(tmp_path, monkeypatch):
     def pause(seconds: float) -> None:
         assert next(looks) <= 9, "the jobs are waited for without end"
 
-    monkeypatch.setattr("time.sleep", pause)
+    monkeypatch.setattr(time, "sleep", pause)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
