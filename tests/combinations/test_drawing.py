@@ -95,6 +95,7 @@ def test_samples_and_their_figures_are_those_of_single_images(path, conditions, 
     record = json.loads((folder / "samples.json").read_text())
     bits = [bits_per_dim(plain.nats(views, row(conditions, number))) for number, views in enumerate(expected[:6])]
     assert record["bits_per_dim"] == pytest.approx(bits, rel=1e-5)
+    assert (record["rule"]["name"], record["sampler"], record["rule"]["reduction"]) == ("reduced", "auto", 0.7)
     kind = "exact" if path.name == "labels" else "bound"
     assert (record["kind"], record["arithmetic"], record["count"], record["seed"]) == (kind, arithmetic, 7, 5)
     growth = cells(Image.open(folder / "growth.png"), 4, 3, 128, 128)

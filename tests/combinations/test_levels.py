@@ -1,5 +1,6 @@
 """Tests of pictures whose values are the levels themselves (`data.values = "levels"`), in integers and with labels."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,7 @@ def test_drawn_pictures_have_the_levels_of_images(run, tmp_path, arithmetic):
     assert LEVELS / 2 < max(int(image.max()) for image in found) < LEVELS
     sheet = cells(Image.open(folder / "samples.png"), 1, 3, 128, 128)[0]
     for cell, image in zip(sheet, found, strict=True):
-        colors = np.ceil(image[0].permute(1, 2, 0).numpy() * 255 / (LEVELS - 1)).astype(np.uint8)
-        assert np.array_equal(cell, enlarged(colors, 128, 128))
+        assert np.array_equal(cell, enlarged(colors_of(image[0]), 128, 128))
     options = {"given": [folder / "images"], "keep": 3, "images": 1, "arithmetic": arithmetic}
     completed = auxar.sample(run, **options, out=tmp_path / "completed")
     for image, known in zip(levels_in(completed / "images"), found, strict=True):
@@ -68,3 +68,26 @@ def test_likelihoods_are_those_of_the_levels(run):
     drawn = torch.cat(levels_in(run / "samples" / "images"))
     expected = auxar.load(run).bits_per_dim(drawn, condition=[0, 1, 2]).tolist()
     assert [score.bits_per_dim for score in scores] == pytest.approx(expected)
+
+
+def test_integers_of_a_run_have_the_ranges_of_its_training_images(run, tmp_path):
+    """They are those that `auxar integers` makes."""
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    for file in (copy / "integer.json", *copy.glob("factors/*/integer.safetensors")):
+        file.unlink()
+    assert auxar.integers(copy, images=256).digests == auxar.load(run).chain.digests
+
+
+def test_figures_compare_with_training_images(run):
+    """The training image nearest to a held-out image is another image, since all images differ."""
+    data = auxar.load_images(auxar.load(run))
+    row = cells(Image.open(run / "figures" / "memorization.png"), 1, 6, 128, 128)[0]
+    training = [enlarged(colors_of(example.image[0]), 128, 128) for _, example in data.train.every_example(1, 0, None)]
+    for column in (1, 2, 4, 5):
+        assert any(np.array_equal(row[column], image) for image in training)
+    assert not any(np.array_equal(row[3], image) for image in training)
+
+
+def colors_of(image: torch.Tensor) -> np.ndarray:
+    """The colors of an image (c, h, w) on a sheet: uint8, (h, w, c)."""
+    return np.asarray(np.ceil(image.long().permute(1, 2, 0).numpy() * 255 / (LEVELS - 1)).astype(np.uint8))

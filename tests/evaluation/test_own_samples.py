@@ -88,6 +88,8 @@ def test_an_evaluation_has_them_if_the_recipe_asks_for_them(pictures, tmp_path):
     other = read_evaluation(folder / "evaluation.safetensors")
     assert other.bits_per_dim() == found.bits_per_dim()
     assert other.samples("stage0", "in_chain") != found.samples("stage0", "in_chain")
+    evaluate(folder, settings=["evaluation.samples=4", "evaluation.heldout_images=3"])
+    assert read_evaluation(folder / "evaluation.safetensors").sample_count == 3
 
 
 def test_samples_need_all_factors(pictures, tmp_path):

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ from auxar.draw.classification import Accuracy, Classes, ImageClass
 from auxar.draw.scoring import ImageScore, Scores
 from auxar.evaluation import comparison as comparisons
 from auxar.evaluation.comparison import compare_runs
-from auxar.evaluation.evaluated_run import EvaluatedRun
+from auxar.evaluation.evaluated_run import EvaluatedRun, _multiply_adds
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts
 from auxar.model import ImageSpec
@@ -423,6 +424,16 @@ def test_costs_of_runs_are_drawn_with_their_bits(comparison):
         (left, first), (right, second) = points
         assert left < right
         assert (first < second) == (bits_of_runs[0] > bits_of_runs[1]), "more bits are higher up"
+
+
+def test_the_cost_of_a_training_is_that_of_its_crops_batches_and_steps():
+    config: Any = SimpleNamespace(crop=(4, 8), batch_size=16)
+    recipe: Any = SimpleNamespace(image=SPECS[0], training_of={"stage0": config}.get)
+    factor = attrs.evolve(EVALUATION.factors[0], multiply_adds=1000, trained_steps=70)
+    assert _multiply_adds(recipe, factor) == 3 * 1000 * 16 * 70 / 2
+    config.crop = None
+    assert _multiply_adds(recipe, factor) == 3 * 1000 * 16 * 70
+    assert _multiply_adds(recipe, attrs.evolve(factor, trained_steps=None)) is None
 
 
 # Costs and progress

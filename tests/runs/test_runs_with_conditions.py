@@ -69,7 +69,10 @@ def test_classify_measures_its_accuracy_on_held_out_images(finished, capsys):
     counts = [[sum(pair == (k, n) for pair in zip(own, found, strict=True)) for n in range(3)] for k in range(3)]
     assert result.accuracy.confusion == tuple(map(tuple, counts))
     assert result.accuracy.share == pytest.approx(np.mean(np.equal(own, found)))
-    assert auxar.classify(finished, heldout=2).accuracy.images == 2
+    for few in (2, 3, 4, 5):
+        chosen = [own[round(place * (len(own) - 1) / (few - 1))] for place in range(few)]
+        confusion = auxar.classify(finished, heldout=few).accuracy.confusion
+        assert [sum(row) for row in confusion] == [chosen.count(label) for label in range(3)]
     assert main(["classify", str(finished)]) == 0
     first, head, *rows, _ = capsys.readouterr().out.splitlines()
     share = f"{result.accuracy.share:.3f} ± {result.accuracy.standard_error:.3f}"
