@@ -127,13 +127,18 @@ def _halved(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 def _copy_converted(new: RunFolder, run: RunFolder, recipe: Recipe, arithmetic: str) -> None:
     """Copies the factors that were converted to an arithmetic from the run's weights, and their digests."""
     own, copies = ConvertedFactors(run, arithmetic), ConvertedFactors(new, arithmetic)
+    missing = [name for name in recipe.factor_names if own.origin(name) is None]
+    if missing:
+        if any(is_file(own.path(name)) for name in recipe.factor_names):
+            told = "the exported run has no arithmetic '%s', because %s has no file of it for the present weights of %s"
+            logger.warning(told, arithmetic, run.name, ", ".join(missing))
+        return
     for name in recipe.factor_names:
-        if own.origin(name) is not None:
-            converted, made = own.read(name)
-            # The new file of weights has other metadata, so its checksum differs.
-            made = attrs.evolve(made, weights=read_checksum(new.weights(name)))
-            write_converted(copies.path(name), converted, made)
-            copies.write_record(name, made)
+        converted, made = own.read(name)
+        # The new file of weights has other metadata, so its checksum differs.
+        made = attrs.evolve(made, weights=read_checksum(new.weights(name)))
+        write_converted(copies.path(name), converted, made)
+        copies.write_record(name, made)
 
 
 def _copy_evaluation(new: RunFolder, run: RunFolder, recipe: Recipe) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from auxar.arguments import as_integer
 from auxar.errors import UserError
 from auxar.model import Chain, FactorLogProb, device_of, evaluating
+from auxar.model.checks import checked
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import BAR_DELAY, progress_bar
 
@@ -28,7 +29,8 @@ def factor_log_probs(
     """
 
     def compute(chunk: Tensor, given: Tensor | None) -> Tensor:
-        return torch.stack([factor.log_prob.double() for factor in chain.log_probs(chunk, given)], 1)
+        nats = [checked(part.log_prob, part.factor) for part in chain.log_probs(chunk, given)]
+        return torch.stack(nats, 1).double()
 
     nats = _in_chunks(chain, images, condition, batch_size, (len(chain.factors),), compute, what)
     return tuple(FactorLogProb(factor.name, factor.image, nats[:, at]) for at, factor in enumerate(chain.factors))
@@ -45,7 +47,7 @@ def pixel_bits(chain: Chain, images: Tensor, condition: Tensor | None = None) ->
 
     def compute(chunk: Tensor, given: Tensor | None) -> Tensor:
         views = chain.views(chunk.to(torch.int64))
-        nats = (factor.pixel_log_prob(*factor.inputs(views, given)) for factor in chain.factors)
+        nats = (checked(factor.pixel_log_prob(*factor.inputs(views, given)), factor.name) for factor in chain.factors)
         return torch.stack([_spread(-own.double().cpu() / math.log(2), size) for own in nats]).sum(0)
 
     return _in_chunks(chain, images, condition, None, size, compute)

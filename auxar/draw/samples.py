@@ -25,6 +25,7 @@ from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, check_output, entries, is_file, kind, read_bytes, read_json, remove, write_json
 from auxar.leftovers import TEMPORARY, unfinished
 from auxar.model import FLOAT, Chain, ImageSpec
+from auxar.model.checks import checked
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import HOLDER, LOCK, holding
@@ -284,7 +285,7 @@ def _facts(model: Chain, plan: Plan, batch: Drawn) -> Tensors:
     drawn = len(rows) - (plan.view is not None)
     facts = {f"view{depth}" if depth else "images": view for depth, view in enumerate(rows[:drawn])}
     for factor in model.factors[:drawn]:
-        facts[f"nats_{factor.name}"] = factor(*factor.inputs(rows, condition)).double()
+        facts[f"nats_{factor.name}"] = checked(factor(*factor.inputs(rows, condition)), factor.name).double()
     if plan.given is not None and plan.given.depth < len(rows):
         own = model.views(rows[0], plan.given.depth)[plan.given.depth]
         facts["view_agreement"] = (own == rows[plan.given.depth]).all(1).double().flatten(1).mean(1)

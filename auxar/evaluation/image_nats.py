@@ -23,6 +23,7 @@ from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
 from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, INSIDE, NATS, NULL, PIXELS
 from auxar.model import Chain, Factor, SampleRequest
+from auxar.model.checks import checked
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe.building import own_sampler
 from auxar.work.chunks import Tensors
@@ -50,7 +51,7 @@ class Pass:
         if own is self.model:
             return self
         names = [factor.name for factor in self.chosen]
-        return attrs.evolve(self, model=own, chosen=[each.eval() for each in own.all_factors if each.name in names])
+        return attrs.evolve(self, model=own, chosen=[factor for factor in own.all_factors if factor.name in names])
 
 
 @torch.no_grad()
@@ -101,7 +102,8 @@ def _nats(own: Pass, batch: Examples, threads: ThreadChoice) -> Tensors:
         found = {}
         for factor in own.chosen:
             of = factor.log_prob_by_channel(*factor.inputs(views, condition))
-            found[f"{factor.name}.{part}"] = of.total[:, None] if of.channels is None else of.channels
+            total = checked(of.total, factor.name)[:, None]
+            found[f"{factor.name}.{part}"] = total if of.channels is None else of.channels
             if of.inside is not None and part == NATS:
                 found[f"{factor.name}.{INSIDE}"] = of.inside
         widths.update({name: nats.shape[1] for name, nats in found.items()})
@@ -162,12 +164,13 @@ def share_of_samples(
     found: dict[str, list[Tensor]] = defaultdict(list)
 
     def add(part: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
-        found[f"{factor.name}.{part}"].append(factor(image, view, condition).double().cpu()[:, None])
+        nats = checked(factor(image, view, condition), factor.name)
+        found[f"{factor.name}.{part}"].append(nats.double().cpu()[:, None])
 
     chain, sampler = model, own_sampler(model.eval().to(device))
     for numbers, batch in batches:
         found[INDICES].append(numbers)
-        model = at_size_of(chain, batch.image).eval()
+        model = at_size_of(chain, batch.image)
         for name, values in pixels_of(model, len(numbers)).items():
             found[name].append(values)
         batch = batch.to(device)

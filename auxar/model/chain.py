@@ -145,7 +145,7 @@ class Chain(nn.Module):
                 factors.append(factor.at(image))
             image = factors[-1].view_spec or image
         options = {name: getattr(self, name) for name in ("sampler", "arithmetic", "digests", "picture_values")}
-        return Chain(factors, self.condition_factor, **options)
+        return Chain(factors, self.condition_factor, **options).train(self.training)
 
     def views(self, image: Tensor, deepest: int | None = None, *, depth: int = 0) -> list[Tensor]:
         """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.

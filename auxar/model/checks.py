@@ -4,11 +4,12 @@ The contract checks of `auxar.testing` are far more thorough, and show examples.
 """
 
 import copy
+import functools
 
 import torch
 from torch import Tensor
 
-from auxar.errors import UserError
+from auxar.errors import UserError, logger
 from auxar.model.augmentation import MOST_VARIANTS, Augmentation
 from auxar.model.factor import Factor
 from auxar.model.image import ImageSpec
@@ -17,6 +18,22 @@ NOISE = 0.1
 """Standard deviation of the noise that is added to weights."""
 ROUNDING = 1e-3
 """Changes of predictions, absolute and relative, that count as rounding, in float32."""
+
+
+def checked(nats: Tensor, factor: str) -> Tensor:
+    """Returns log-likelihoods of a factor. Warns, once for each factor, if some are NaN."""
+    if nats.isnan().any():
+        _warn_of_nan(factor)
+    return nats
+
+
+@functools.cache
+def _warn_of_nan(factor: str) -> None:
+    logger.warning(
+        "log-likelihoods of factor %s are NaN, because its weights are so large that values in its networks overflow; "
+        "images that it draws and figures have no meaning",
+        factor,
+    )
 
 
 @torch.no_grad()

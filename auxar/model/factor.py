@@ -126,7 +126,7 @@ class Factor(nn.Module):
             parts["embedding"] = self.embedding.at(view.view, image)
         if self.conditioning is not None:
             parts["conditioning"] = self.conditioning.at(image)
-        return self.with_parts(**parts)
+        return self.with_parts(**parts).train(self.training)
 
     def with_parts(self, **parts: Any) -> Factor:
         """A factor that shares all parts with this one, except the given arguments of `Factor`."""

@@ -110,8 +110,8 @@ def _check_values(factor: Factor, tensors: Mapping[str, Tensor], path: Path) -> 
         problem, kinds = "", {tensors[name].dtype, expected.dtype}
         if len(kinds) > 1 and not kinds <= FLOATING:
             problem = f"has the type {tensors[name].dtype}; expected {expected.dtype}"
-        elif name in weights and not tensors[name].isfinite().all():
-            problem = "has values that are not finite (NaN or infinity)"
+        elif name in weights and not tensors[name].to(expected.dtype).isfinite().all():
+            problem = f"has values that are not finite (NaN or infinity) in {expected.dtype}"
         if problem:
             advice = "restore the original file, or train the factor in a new folder"
             raise UserError(f"{path} cannot be used: its tensor {one_line(name, LONGEST_NAME)} {problem}; {advice}")

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 import auxar
+from auxar.cli import main
 from auxar.draw.conditions import usual_conditions
 from auxar.draw.plan import plan_of_recipe
 from auxar.draw.previews import Previews
@@ -146,6 +147,14 @@ def test_held_out_images_beside_samples_are_those_that_lend_them_their_condition
         condition: Any = examples[number].condition
         assert torch.equal(usual.values[number], condition[0].long())
         assert np.array_equal(pictures_in(tmp_path)[number], shown(plain.drawn(number, 0, None, condition.long())[0]))
+
+
+@pytest.mark.parametrize("path", ["labels"], indirect=True)
+def test_views_of_another_size_are_given_without_conditions(path, tmp_path):
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(tmp_path / "view.png")
+    given = ["--given", str(tmp_path / "view.png"), "--as-view", "-n", "1"]
+    assert main(["sample", str(path), *given, "--out", str(tmp_path / "drawn")]) == 0
+    assert arrays_of(tmp_path / "drawn")["images"].shape == (1, 1, 3, 8, 8)
 
 
 def given_images(path: Path) -> Tensor:

@@ -94,6 +94,12 @@ def test_back_at_its_own_size_a_model_is_the_same(model):
         assert torch.equal(model.at(*there).at(8, 8).log_prob(images), model.log_prob(images))
 
 
+def test_at_another_size_a_model_is_in_the_same_mode(model):
+    for mode in (True, False):
+        model.train(mode)
+        assert {part.training for part in model.at(*SIZES[0]).modules()} == {mode}
+
+
 @pytest.mark.parametrize(("size", "integers"), [(SIZES[0], False), (SIZES[1], False), (SIZES[0], True)])
 def test_all_samplers_draw_the_same_images(model, size, integers):
     floats, model = model, in_integers(model) if integers else model

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import auxar
 from auxar.files import read_json, read_tensors, write_json, write_tensors
+from auxar.model import checks
 from auxar.plugins import Component
 from auxar.report import write_report
 from auxar.runs.format import FORMAT
@@ -169,9 +170,24 @@ def test_what_is_wrong_with_a_file_is_told_and_changes_nothing(copied, place, da
     assert snapshot(copied) == before
 
 
-def test_weights_whose_results_overflow_have_no_integers(copied):
+def test_weights_that_are_not_finite_in_the_types_of_the_factor_are_refused(copied):
+    first(lambda values: values.double() + 1e300)(copied / PRIOR)
+    assert "values that are not finite (NaN or infinity) in torch.float32" in said(auxar.load, copied)
+
+
+def test_weights_whose_results_overflow_have_no_integers_and_a_warning(copied, tmp_path, caplog):
     tensors, metadata = read_tensors(copied / PRIOR)
     write_tensors(copied / PRIOR, {name: 1e10 * values for name, values in tensors.items()}, metadata)
+    given = auxar.load_images(auxar.load(copied)).heldout
+    for call in (
+        lambda: auxar.load(copied).bits_per_dim(next(iter(given.in_order(2)))),
+        lambda: auxar.evaluate(copied),
+        lambda: auxar.sample(copied, images=2, out=tmp_path / "samples"),
+    ):
+        checks._warn_of_nan.cache_clear()
+        caplog.clear()
+        call()
+        assert "log-likelihoods of factor prior are NaN, because its weights are so large that" in caplog.text
     pattern = "prior cannot be converted to integers: the values that .* computes are not finite"
     assert re.fullmatch(pattern, said(auxar.integers, copied))
 

@@ -78,6 +78,9 @@ def test_integers_are_kept_and_replaced_only_with_the_weights(finished, caplog, 
     write_tensors(weights, {name: tensor * 1.01 for name, tensor in tensors.items()}, metadata)
     with pytest.raises(UserError, match=r"was made from other weights than .* make it again with `auxar integers`"):
         auxar.load(finished, arithmetic="integer")
+    auxar.export(finished, finished.with_name("incomplete"))
+    assert not list(finished.with_name("incomplete").rglob("integer.*"))
+    assert "run has no file of it for the present weights of stage0" in caplog.text
     auxar.integers(finished)
     assert integers_of(finished).read_bytes() != before
     assert "or belongs to other weights, and is replaced; files made with older integers need " in caplog.text
