@@ -23,9 +23,10 @@ FAKES = {
     "sbatch": 'cp "$1" "$FAKE/script"; test -z "$REFUSES" || { echo no such partition >&2; exit 1; }; echo job 7',
     "srun": "",
     "squeue": 'test "$*" = "--me --array --states=all --noheader --format=%i %T" || exit 1; '
-    'n=$(cat "$FAKE/asked"); echo $((n + 1)) > "$FAKE/asked"; test $n -lt 3 || exec cat "$FAKE/last"; exit 1',
+    'n=$(cat "$FAKE/asked"); echo $((n + 1)) > "$FAKE/asked"; test $n -ge 3 || exit 1; cat "$FAKE/last"; '
+    'test ! -e "$FAKE/next" || mv "$FAKE/next" "$FAKE/last"',
 }
-"""Programs of Slurm, in shell: the queue answers when it is asked for the fourth time."""
+"""Programs of Slurm, in shell: the queue answers when it is asked for the fourth time, and may have a next answer."""
 
 
 @pytest.fixture
@@ -153,6 +154,13 @@ def test_slurm_gets_the_options_and_its_refusal_is_told(queue, monkeypatch):
     monkeypatch.setenv("REFUSES", "1")
     with pytest.raises(auxar.UserError, match=r"^Slurm does not accept the jobs: .*no such partition"):
         launch(words, on="slurm", time="30")
+
+
+def test_a_job_that_slurm_forgets_after_its_end_is_not_lost(queue):
+    (queue / "last").write_text("7_0 COMPLETED\n7_1 RUNNING\n")
+    (queue / "next").write_text("7_1 COMPLETED\n")
+    states = [job.state for job in launch(["evaluate", "run"], jobs=2, time="30", wait=True)]
+    assert states == ["completed"] * 2
 
 
 @pytest.mark.parametrize(
