@@ -113,6 +113,13 @@ def cuts(kind: str, *places: int) -> dict[str, bytes]:
     return {f"{kind} at {place}": content[:place] for place in places}
 
 
+def higher(content: bytes) -> bytes:
+    """Returns a JPEG file whose header says that it has 64 rows."""
+    place = content.index(b"\xff\xc0") + 5
+    return content[:place] + b"\0\x40" + content[place + 2 :]
+
+
+SCANS: dict[str, dict[str, Any]] = {"4:4:4": {}, "4:2:0": {"subsampling": 2}, "restarts": {"restart_marker_blocks": 1}}
 UNKNOWN = r"the format is unknown or not supported; expected AVIF, .+"
 FAILED = r"decoding failed: .+"
 # Files by kind, after the reason why they are broken.
@@ -139,8 +146,14 @@ BROKEN: dict[str, tuple[str, dict[str, bytes]]] = {
         },
     ),
     "fewer rows than the header says": (
-        "decoding failed: its header says .* pixels, and its data has fewer",
-        {"PNG": png(8, 8, 8, 2, (b"\0" + b"\xff" * 24) * 3), "one row": png(10_000, 10_000, 8, 0, b"\1" * 10_001)},
+        "decoding failed: (its header says .* pixels, and its data has fewer|image file is truncated .*)",
+        {
+            "PNG": png(8, 8, 8, 2, (b"\0" + b"\xff" * 24) * 3),
+            "one row": png(10_000, 10_000, 8, 0, b"\1" * 10_001),
+            "JPEG with an end": encode(NOISE, "JPEG")[:-200] + b"\xff\xd9",
+            **{f"higher JPEG, {name}": higher(encode(RED, "JPEG", **options)) for name, options in SCANS.items()},
+            "TIFF": with_tag(encode(NOISE, "TIFF"), 257, 9),
+        },
     ),
     "another format": (
         UNKNOWN,
@@ -194,6 +207,11 @@ READ: dict[str, dict[str, tuple[bytes, np.ndarray]]] = {
     "cut off after its last pixel": {
         "PNG": (encode(UPRIGHT, "PNG")[:-12], UPRIGHT),
         "GIF": (encode(RED, "GIF")[:-1], RED),
+    },
+    "JPEG": {
+        **{name: (encode(RED, "JPEG", **options), RED) for name, options in SCANS.items()},
+        "progressive": (encode(RED, "JPEG", progressive=True), RED),
+        "one more file after it": (encode(RED, "JPEG") * 2, RED),
     },
     "extension of another format": {kind: (encode(RED, kind), RED) for kind in EVERY},
     "animation: GIF, APNG, WebP, AVIF": {
