@@ -76,11 +76,12 @@ def check_causal(factor: Factor) -> None:
 
 @torch.no_grad()
 def check_augmentation(augmentation: Augmentation, images: Tensor, spec: ImageSpec) -> None:
-    """Checks the variants of images, integers (b, *spec.shape).
+    """Checks the variants of images, integers (b, *spec.shape), and of their negatives.
 
     Raises `UserError` if variant 0 is another image, if the augmentation changes its argument, or if a variant has
     another shape, dtype or range than the image, or depends on the other images or on chance.
     """
+    images = torch.cat([images, spec.levels - 1 - images])  # A single image would hide what depends on others.
     for variant in range(min(augmentation.variants(spec), MOST_VARIANTS)):
         found = augmentation(given := images.clone(), variant)
         alike = isinstance(found, Tensor) and (found.shape, found.dtype) == (images.shape, images.dtype)

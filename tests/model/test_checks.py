@@ -78,6 +78,7 @@ FAULTS = {
     "identity": lambda images: images + 1,
     "in place": torch.Tensor.zero_,
     "dtype": torch.Tensor.float,
+    "first": lambda images: images[:1],
     "batch": lambda images: images[:1].expand_as(images).clone(),
     "": lambda images: images.flip(3),
 }
@@ -138,11 +139,13 @@ def test_a_wrong_view_is_refused_before_training(pictures, tmp_path, view, suppo
         ("in place", "the augmentation Brighter changes its argument (variant 1)"),
         ("dtype", "the augmentation Brighter must return a tensor of the shape and dtype of the images (variant 1)"),
         ("batch", "the augmentation Brighter depends on the batch of an image, or on chance (variant 1)"),
+        ("first", "the augmentation Brighter must return a tensor of the shape and dtype of the images (variant 1)"),
         ("", ""),
     ],
 )
 def test_a_wrong_augmentation_is_refused_before_training(pictures, tmp_path, monkeypatch, fault, message):
     monkeypatch.setattr(Brighter, "fault", fault)
+    monkeypatch.setattr("auxar.training.factors.CHECKED", 1)  # A small data set has a single held-out image.
     found = said(run, tmp_path / "run", tiny(pictures, training__augment=["brighter"]), only=["prior"])
     assert message in found
     assert bool(found) == bool(message)
