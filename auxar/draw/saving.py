@@ -16,6 +16,7 @@ from auxar.recipe import Recipe
 from auxar.recipe.building import build_model
 from auxar.runs.history import HISTORY, History, Origin, Part
 from auxar.runs.layout import RunFolder
+from auxar.runs.limits import limits_entry
 from auxar.runs.opening import begin_run
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import OWN, WEIGHTS, recipe_part
@@ -74,7 +75,8 @@ def save_as_run(
             if steps_of is not None:
                 known = {"step": str(steps_of), "trained_steps": str(steps_of)}
             history = History(() if steps_of is None else (Part(1, steps_of),), origins.get(name))
-            metadata |= {HISTORY: history.text(), **versions_entry(expected[name]), **known}
+            metadata |= {HISTORY: history.text(), **versions_entry(expected[name])}
+            metadata |= limits_entry(factors[name]) | known
             write_tensors(run.weights(name), tensors[name], metadata)
     return RunFolder(path)
 

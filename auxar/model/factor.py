@@ -102,6 +102,20 @@ class Factor(nn.Module):
         """The causal network of the distribution; None if the distribution has none."""
         return self.distribution.network if isinstance(self.distribution, CausalDistribution) else None
 
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """Upper limits of the parameters that the network predicts, by name (see `Head.limits`)."""
+        return {} if self.network is None else self.network.head.limits
+
+    def limit(self, limits: Mapping[str, float]) -> None:
+        """Replaces the upper limits of the parameters that the network predicts. Raises as `Head.bounded` does."""
+        if self.network is not None:
+            self.network.head = self.network.head.bounded(limits)
+        elif limits:
+            raise UserError(
+                f"{type(self.distribution).__name__} has no causal network, so its parameters have no limits"
+            )
+
     def __str__(self) -> str:
         view = None if self.view is None else self.view.view.size
         image = self.image.size if self.models is None else self.models.kind

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Self
 
 from torch import Tensor
 
+from auxar.errors import UserError, did_you_mean, one_line, shown
 from auxar.model.image import Interval
 from auxar.model.rule import Adjustments
 from auxar.model.support import DrawnPixels
@@ -32,6 +36,11 @@ class Head(abc.ABC):
     neighbors: bool = False
     """Whether `around` of a centered head gets, after the centers, the values of three neighbors, left, above, and
     above-left, in the unit of centers: `centers` then has 4 · c channels."""
+    limitable: Mapping[str, Sequence[float]] = MappingProxyType({})
+    """The kinds of parameters that can get an upper limit, by name: at least two limits of each, from the highest to
+    the lowest. Training chooses the lowest of them that costs the training images hardly any bits."""
+    limits: Mapping[str, float] = MappingProxyType({})
+    """The upper limits that this head keeps to, by name; `bounded` sets them. A kind without a limit is not limited."""
 
     @abc.abstractmethod
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
@@ -76,6 +85,27 @@ class Head(abc.ABC):
         Its parameters are those of this head times 2²⁰, rounded.
         """
         return None
+
+    def bounded(self, limits: Mapping[str, float]) -> Self:
+        """The same head with upper limits of its parameters by name, `limits`, in place of its present ones.
+
+        A network extrapolates if its context is unlike all training images. If log-scales can then grow without a
+        limit, an error in a drawn image causes larger ones. Likelihoods and draws are both those of the limited
+        distribution.
+
+        Raises `UserError` for a name that is not in `limitable`, or a value outside of its range.
+        """
+        for name, value in limits.items():
+            if name not in self.limitable:
+                raise UserError(
+                    f"{type(self).__name__} has no limit '{one_line(name)}'{did_you_mean(name, self.limitable)}"
+                )
+            highest, *_, lowest = self.limitable[name]
+            if not lowest <= value <= highest:
+                raise UserError(f"limit {name}: expected a number from {lowest:g} to {highest:g}, got {shown(value)}")
+        head = copy.copy(self)
+        head.limits = dict(limits)
+        return head
 
     @abc.abstractmethod
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:

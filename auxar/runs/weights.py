@@ -20,6 +20,7 @@ from auxar.recipe.facts import differences
 from auxar.recipe.structuring import unstructure
 from auxar.runs.history import History, read_history
 from auxar.runs.layout import SAVED, RunFolder
+from auxar.runs.limits import load_limits
 from auxar.runs.versions import check_versions
 
 CheckMetadata = Callable[[Mapping[str, str]], None]
@@ -66,7 +67,7 @@ def check_header(path: Path, factor: Factor, check: CheckMetadata) -> None:
 
 
 def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
-    """Loads a factor's trained weights and returns the metadata of their file.
+    """Loads a factor's trained weights and the limits of its parameters, and returns the metadata of their file.
 
     The metadata includes the step and whether the weights are averaged. Raises `UserError` if the file is missing,
     damaged or from another model.
@@ -81,11 +82,13 @@ def load_weights(run: RunFolder, factor: Factor) -> dict[str, str]:
                 "size, view or network; restore the original file, or train the factor in a new folder"
             )
 
-    return read_weights(path, factor, check)
+    metadata = read_weights(path, factor, check)
+    load_limits(factor, metadata, path)
+    return metadata
 
 
 def read_weights(path: Path, factor: Factor, check: CheckMetadata) -> dict[str, str]:
-    """Loads weights from a file into a factor and returns the metadata of the file.
+    """Loads weights from a file into a factor, without limits, and returns the metadata of the file.
 
     Weights of another floating point type, such as half precision (float16), are converted to the factor's type.
 

@@ -25,6 +25,7 @@ from auxar.testing.laws import (
     search,
 )
 from auxar.testing.likelihoods import COLUMNS, MOST_VALUES, ROWS, Likelihoods, check_laws
+from auxar.testing.limits import check_limits, limited
 
 EXAMPLES = 20
 """The number of examples that the search tries."""
@@ -75,6 +76,9 @@ def check_head(
       greater around a higher center.
     - `start`: `initial_parameters` returns None, or finite numbers of shape (parameter_count,) with which the images
       have finite log-likelihoods, also if all their pixels are equal, and around any centers if the head is `centered`.
+    - `limits`: `limitable` has two or more finite numbers of each kind of parameter, which fall. `bounded` returns a
+      head with the given limits, which obeys all laws, and does not change the head. Without limits, likelihoods are
+      those of the head, and the lowest limit changes those of random parameters.
     - `gradient`: log-likelihoods depend on the parameters, and all gradients are finite.
     - `device`: log-likelihoods on a GPU equal those on the CPU up to rounding.
     - `integers`: `integer_head` returns None, or an `auxar.IntegerHead` for as many parameters, channels and levels. In
@@ -112,6 +116,8 @@ def check_head(
     for seed, spec in enumerate(specs):
         with about("the head", built_for=spec):
             head = build(config, spec)
+            check_limits(head, spec, seed)
+            head = limited(head, seed)
             check_conditionals(head, spec, seed)
             check_integer_head(head, spec, seed)
             check_start(head, attrs.evolve(spec, height=ROWS, width=COLUMNS), seed)
@@ -133,6 +139,7 @@ def check_likelihoods(head: Head, spec: ImageSpec, seed: int, size: float) -> No
     check_count(head, "uniform_count", 0)
     if isinstance(head, RestrictableHead):
         check_count(head, "restricted_uniform_count", 0)
+    head = limited(head, seed)
     likelihoods = Likelihoods.random(head, spec, seed, size)
     check_laws(likelihoods, seed, size)
     check_around(head, likelihoods.spec, likelihoods.parameters)

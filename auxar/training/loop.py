@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from auxar.data.batches import TrainingExamples
 from auxar.data.examples import Examples
 from auxar.data.sets import DataSets
-from auxar.errors import UserError, naming
+from auxar.errors import UserError, logger, naming
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor, recomputing
 from auxar.model.checks import check_causal
@@ -29,6 +29,7 @@ from auxar.recipe import Recipe, read_recipe
 from auxar.recipe.building import build_augmentations
 from auxar.runs.history import HISTORY, History, OwnData
 from auxar.runs.layout import RunFolder
+from auxar.runs.limits import limits_entry
 from auxar.runs.optimizer_state import stored_state
 from auxar.runs.versions import versions_entry
 from auxar.runs.weights import recipe_part
@@ -37,6 +38,7 @@ from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile
 from auxar.training.initialization import load_init
 from auxar.training.lengths import is_trainable, number_of_images
+from auxar.training.limits import LimitChoice, images_for
 from auxar.training.progress import Meter
 from auxar.training.schedules import Schedule, learning_rates, make_optimizer, warn_of_warmup
 from auxar.training.validation import Validation
@@ -302,12 +304,12 @@ class FactorLoop:
         return total
 
     def _draw(self, average: WeightAverage) -> None:
-        """Draws pictures if they are due, with the weights that evaluation would use.
+        """Draws pictures if they are due before the end of training, with the weights that evaluation would use.
 
         The time that this takes counts neither as training time nor for the speed of training.
         """
         every = self.config.sample_every
-        if self.preview is None or every is None or (self.step % every and self.step != self.total):
+        if self.preview is None or every is None or self.step % every or self.step == self.total:
             return
         started = time.perf_counter()
         with averaged(self.factor, average):
@@ -330,13 +332,29 @@ class FactorLoop:
         facts = {"factor": self.factor.name, "images": self.images.fingerprint, COMPILED: json.dumps(self.compiled)}
         return {**facts, HISTORY: self.history.until(self.step).text(), **versions_entry(self.factor)}
 
+    def _limit(self) -> None:
+        """Gives the trained factor the limits of its parameters, unless the recipe leaves them out."""
+        if count := images_for(self.factor) if self.config.limits else 0:
+            examples = self.images.spaced_examples(count)
+            parts = examples.chunk(math.ceil(len(examples) / self.recipe.evaluation.batch_size))
+            choice = LimitChoice(
+                self.factor, [self._inputs(part) for part in parts], ThreadChoice(self.accelerator.device)
+            )
+            for name, cost in choice.choose().items():
+                told = "factor %s: %s are at most %g, which costs %.4f bits/dim on training images"
+                logger.info(told, self.factor.name, name, self.factor.limits[name], cost)
+
     def _finish(self, average: WeightAverage) -> None:
         chosen = self.validation.choose(self.step, average)
+        self._limit()
+        if self.preview is not None and self.config.sample_every is not None:
+            self.preview(self.step, self.accelerator)
         if self.accelerator.is_main_process:
             kind = "ema" if average.decay else "last"
             recipe = json.dumps([*recipe_part(read_recipe(self.run.recipe), self.factor.name).values()])
             metadata = {**chosen, "weights": kind, "recipe": recipe, **self._facts()}
             # Training that stopped early is complete, too.
             metadata |= {"trained_steps": str(self.step), "complete_at": str(self.total)}
+            metadata |= limits_entry(self.factor)
             write_tensors(self.run.weights(self.factor.name), self.factor.state_dict(), metadata)
         self.accelerator.wait_for_everyone()

@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Collection
 from pathlib import Path
+from types import MappingProxyType
 
 import attrs
 import torch
@@ -39,6 +40,9 @@ SMALLEST_LOG_SCALE = -7.0
 NARROWING_COMPONENTS = 10
 # The upper bound of log-scales. Wider components are flat over [-1, 1]. The bound keeps all results finite.
 LARGEST_LOG_SCALE = 20.0
+LOG_SCALES = "log_scales"
+LIMITS = MappingProxyType({LOG_SCALES: [step / 2 for step in range(2, -11, -1)]})
+"""Upper limits of log-scales, from 1 to -5 in steps of 0.5."""
 
 
 @attrs.frozen
@@ -76,6 +80,7 @@ class LogisticMixtureHead(RestrictableHead):
     """
 
     understands: Collection[str] | None = ("reduction", "centers", "min_weight")
+    limitable = LIMITS
 
     def __init__(self, image: ImageSpec, components: int, *, centered: bool = False, neighbors: bool = False) -> None:
         if image.channels not in (1, 3):
@@ -92,6 +97,11 @@ class LogisticMixtureHead(RestrictableHead):
         self.uniform_count = 1 + self.channels
         # A restricted draw takes two uniform numbers for each channel, because the component is drawn again for each.
         self.restricted_uniform_count = 2 * self.channels
+
+    @property
+    def largest_log_scale(self) -> float:
+        """The upper bound of log-scales."""
+        return self.limits.get(LOG_SCALES, LARGEST_LOG_SCALE)
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         logits, value, *_ = self._given_earlier(parameters, image)
@@ -141,7 +151,7 @@ class LogisticMixtureHead(RestrictableHead):
     def integer_head(self) -> IntegerLogisticMixtureHead | None:
         if self.levels > MOST_LEVELS:
             return None
-        return IntegerLogisticMixtureHead(self, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+        return IntegerLogisticMixtureHead(self, SMALLEST_LOG_SCALE, self.largest_log_scale)
 
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         constants = _Constants(
@@ -150,7 +160,7 @@ class LogisticMixtureHead(RestrictableHead):
             centers=adjustments.centers,
             min_weight=adjustments.min_weight,
             smallest_log_scale=SMALLEST_LOG_SCALE,
-            largest_log_scale=LARGEST_LOG_SCALE,
+            largest_log_scale=self.largest_log_scale,
             reduction=adjustments.reduction,
             smallest_reduced_log_scale=logistic.SMALLEST_REDUCED_LOG_SCALE,
         )
@@ -164,7 +174,7 @@ class LogisticMixtureHead(RestrictableHead):
         chosen = values.gather(2, component.view(-1, 1, 1).expand(-1, values.shape[1], 1)).squeeze(2).double()
         _, points, log_scales, couplings = chosen.split([1, self.channels, self.channels, self.couplings], dim=1)
         if not adjustments.centers:
-            log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
+            log_scales = log_scales.clamp(SMALLEST_LOG_SCALE, self.largest_log_scale)
             if adjustments.reduction:
                 log_scales = logistic.reduced(log_scales, adjustments.reduction)
             points = logistic.draw(uniforms[:, 1:], points, log_scales)
@@ -258,7 +268,12 @@ class LogisticMixtureHead(RestrictableHead):
         (b, couplings, k, …), for k components and c channels.
         """
         logits, means, log_scales, couplings = grouped(at_least_single(parameters), self)
-        return logits.squeeze(1), means, log_scales.clamp(SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE), torch.tanh(couplings)
+        return (
+            logits.squeeze(1),
+            means,
+            log_scales.clamp(SMALLEST_LOG_SCALE, self.largest_log_scale),
+            torch.tanh(couplings),
+        )
 
     @staticmethod
     def _coupled_mean(means: Tensor, couplings: Tensor, scaled: Tensor, channel: int) -> Tensor:

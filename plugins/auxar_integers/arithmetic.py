@@ -1,6 +1,7 @@
 """The arithmetic `integer`, which converts factors to integers."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -61,6 +62,8 @@ class IntegerArithmetic(Arithmetic):
         except (NoIntegersError, OverflowError) as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
         found: dict[str, Any] = {"factor": _facts(factor)}
+        if factor.limits:  # Factors without limits keep the digests that they had before there were limits.
+            found["limits"] = dict(factor.limits)
         tensors: dict[str, Tensor] = {}
         for name, graph in graphs.items():
             found[name], more = described(graph, f"{name}/")
@@ -82,7 +85,8 @@ class IntegerArithmetic(Arithmetic):
                 if null.dtype != torch.int64 or tuple(null.shape) != (channels,):
                     raise ValueError(f"expected {channels} integers, got {null.dtype} {tuple(null.shape)}")
             _prove(factor, graphs, null)
-            return _restored(factor, graphs, null)
+            head = _head(_network(factor), description.get("limits", {}))
+            return _restored(factor, head, graphs, null)
         except NoIntegersError as error:
             raise UserError(f"{factor.name} has no integers: {error}") from None
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
@@ -183,9 +187,9 @@ def _prove(factor: Factor, graphs: Mapping[str, IntegerGraph], null: Tensor | No
         raise OverflowError(f"a parameter can reach {float(parameters.max()):.3g}")
 
 
-def _restored(factor: Factor, graphs: Mapping[str, IntegerGraph], null: Tensor | None) -> Factor:
+def _restored(factor: Factor, head: IntegerHead, graphs: Mapping[str, IntegerGraph], null: Tensor | None) -> Factor:
     own = _network(factor)
-    made = CausalDistribution(IntegerNetwork(own, _head(own), graphs["network"]))
+    made = CausalDistribution(IntegerNetwork(own, head, graphs["network"]))
     embeddings = {name: IntegerEmbedding(part, graphs[name]) for name, part in _embeddings(factor).items()}
     conditioning = None
     if factor.condition is not None:
@@ -226,9 +230,9 @@ def _convertible(embedding: Embedding) -> NetworkEmbedding:
     return embedding
 
 
-def _head(network: CausalNetwork) -> IntegerHead:
-    """The integer counterpart of a network's head. Raises `NoIntegersError` if there is none."""
-    head = network.head.integer_head()
+def _head(network: CausalNetwork, limits: Mapping[str, float] = MappingProxyType({})) -> IntegerHead:
+    """The integer counterpart of a network's head with these limits. Raises `NoIntegersError` if there is none."""
+    head = network.head.bounded(limits).integer_head()
     if not isinstance(head, IntegerHead):
         raise NoIntegersError(f"the head {type(network.head).__name__} has no integer frequencies")
     return head

@@ -1,0 +1,77 @@
+"""Chooses the upper limits of the parameters that a trained factor predicts.
+
+A network extrapolates where drawn pixels are unlike all training images: the more its context deviates from them, the
+larger are the scales that it predicts, so noise spreads over the rest of the image. Upper limits (see `Head.limitable`)
+prevent this. Real images hardly need larger parameters, so they cost nearly the same bits.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import math
+from collections.abc import Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from auxar.model import Factor, evaluating
+from auxar.numerics.threads import ThreadChoice
+
+MOST_COST = 0.0005
+"""Maximum number of bits/dim that the limit of one kind of parameters may cost the training images."""
+MOST_IMAGES, LEAST_IMAGES, MOST_DIMS = 256, 16, 2**20
+"""Maximum and minimum numbers of training images for the choice of limits, and the maximum number of their sub-pixels
+if they are more than the minimum."""
+
+
+def images_for(factor: Factor) -> int:
+    """The number of training images from which the limits of a factor are chosen; 0 if it has none."""
+    if factor.network is None or not factor.network.head.limitable:
+        return 0
+    return max(LEAST_IMAGES, min(MOST_IMAGES, MOST_DIMS // factor.image.dims))
+
+
+@attrs.frozen(eq=False)
+class LimitChoice:
+    """The choice of the upper limits of a factor's parameters from training images."""
+
+    factor: Factor
+    batches: Sequence[tuple[Tensor, Tensor | None, Tensor | None]]
+    """The images, their views and their conditions, as the factor takes them, in batches."""
+    threads: ThreadChoice
+
+    def choose(self) -> dict[str, float]:
+        """Gives the factor the lowest limits that cost at most `MOST_COST`, and returns the cost of each in bits/dim.
+
+        They replace its present limits. Kinds of parameters get their limits one after another. A kind of which each
+        limit costs more gets none. Lower limits are expected to cost at least as much as higher ones.
+        """
+        network = self.factor.network
+        assert network is not None
+        self.factor.limit({})
+        with evaluating(self.factor):
+            costs = {name: self._limit(name, values) for name, values in network.head.limitable.items()}
+        return {name: cost for name, cost in costs.items() if cost is not None}
+
+    def _limit(self, name: str, values: Sequence[float]) -> float | None:
+        """Limits one kind of parameters, and returns the cost of its limit in bits/dim; None if it gets no limit."""
+        limits, bits = self.factor.limits, self._bits_per_dim()
+        costs: dict[float, float] = {}
+
+        def is_costly(value: float) -> bool:
+            self.factor.limit({**limits, name: value})
+            costs[value] = self._bits_per_dim() - bits
+            return not costs[value] <= MOST_COST
+
+        count = bisect.bisect_left(values, True, key=is_costly)
+        if count == 0:
+            self.factor.limit(limits)
+            return None
+        self.factor.limit({**limits, name: values[count - 1]})
+        return costs[values[count - 1]]
+
+    def _bits_per_dim(self) -> float:
+        nats = [self.threads.result(functools.partial(self.factor, *batch), batch[0].numel()) for batch in self.batches]
+        return -torch.cat(nats).double().sum().item() / (math.log(2) * sum(batch[0].numel() for batch in self.batches))
