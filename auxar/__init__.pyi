@@ -45,6 +45,7 @@ from auxar.draw.scoring import ImageScore as ImageScore
 from auxar.evaluation.codecs import codec_sizes as codec_sizes
 from auxar.commands.export import export as export
 from auxar.commands.integers import integers as integers
+from auxar.commands.limits import limits as limits
 from auxar.commands.views import write_views as write_views
 from auxar.draw.written import write_dataset as write_dataset
 from auxar.commands.models import list_models as list_models

@@ -43,6 +43,10 @@ class Examples:
         conditions = [None] * len(images) if self.condition is None else self.condition.chunk(parts)
         return [Examples(*part) for part in zip(images, conditions, strict=True)]
 
+    def split(self, size: int) -> list[Examples]:
+        """Splits the batch into parts of `size` examples, and a last one of fewer."""
+        return [self.of(slice(start, start + size)) for start in range(0, len(self), size)]
+
     def to(self, device: torch.device) -> Examples:
         """The batch on another device."""
         return self._each(lambda values: values.to(device, non_blocking=True))

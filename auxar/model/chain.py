@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import attrs
 import torch
@@ -51,6 +51,7 @@ class Chain(nn.Module):
         sampler: Default sampler of `sample`.
         arithmetic: The arithmetic in which the factors compute: `float`, or the name of a component.
         digests: Checksums of the converted factors, by name. Empty for `float`.
+        unlimited_digests: Checksums that they have without limits of parameters. Empty if they have no limits.
         picture_values: The meaning of pixels in picture files, a recipe's `data.values`: `scaled` or `levels`.
 
     Raises `UserError` if an argument has another type, if the last factor has a view or another one has none, if the
@@ -89,6 +90,7 @@ class Chain(nn.Module):
         sampler: Sampler | None = None,
         arithmetic: str = FLOAT,
         digests: Mapping[str, str] | None = None,
+        unlimited_digests: Mapping[str, str] | None = None,
         picture_values: str = SCALED,
     ) -> None:
         super().__init__()
@@ -107,6 +109,7 @@ class Chain(nn.Module):
         self.sampler = sampler
         self.arithmetic = arithmetic
         self.digests = dict(digests or {})
+        self.unlimited_digests = dict(unlimited_digests or {})
         self.picture_values = picture_values
 
     @property
@@ -144,8 +147,19 @@ class Chain(nn.Module):
             with naming(factor.name):
                 factors.append(factor.at(image))
             image = factors[-1].view_spec or image
-        options = {name: getattr(self, name) for name in ("sampler", "arithmetic", "digests", "picture_values")}
-        return Chain(factors, self.condition_factor, **options).train(self.training)
+        return self._with(factors, self.condition_factor)
+
+    def without_limits(self) -> Chain:
+        """The same model, with the same weights, without limits of the parameters that networks predict."""
+        factors = [factor.without_limits() for factor in self.factors]
+        condition_factor = self.condition_factor and self.condition_factor.without_limits()
+        return self._with(factors, condition_factor, digests=self.unlimited_digests, unlimited_digests={})
+
+    def _with(self, factors: Sequence[Factor], condition_factor: Factor | None, **changes: Any) -> Chain:
+        """A chain of other factors with the options of this one, except `changes`."""
+        names = ("sampler", "arithmetic", "digests", "unlimited_digests", "picture_values")
+        options = {name: getattr(self, name) for name in names} | changes
+        return Chain(factors, condition_factor, **options).train(self.training)
 
     def views(self, image: Tensor, deepest: int | None = None, *, depth: int = 0) -> list[Tensor]:
         """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.

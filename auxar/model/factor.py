@@ -107,6 +107,14 @@ class Factor(nn.Module):
         """Upper limits of the parameters that the network predicts, by name (see `Head.limits`)."""
         return {} if self.network is None else self.network.head.limits
 
+    def without_limits(self) -> Factor:
+        """The same factor, with the same weights, without limits of the parameters that the network predicts."""
+        factor = self
+        if self.limits:
+            factor = self.with_parts(distribution=self.distribution.at(self.image)).train(self.training)
+            factor.limit({})
+        return factor
+
     def limit(self, limits: Mapping[str, float]) -> None:
         """Replaces the upper limits of the parameters that the network predicts. Raises as `Head.bounded` does."""
         if self.network is not None:
@@ -335,7 +343,19 @@ class Converted:
     tensors: Mapping[str, Tensor]
     """Tensors by name."""
     description: Any
-    """A JSON value that says how to use the tensors."""
+    """A JSON value that says how to use the tensors. If it is an object, its entry `limits` has the limits of the
+    factor's parameters (`Factor.limits`) and is missing if there are none."""
+
+    def without_limits(self) -> Converted:
+        """The same factor without limits of its parameters.
+
+        Examples:
+            >>> Converted({}, {"factor": "prior", "limits": {"log_scales": -2.0}}).without_limits().description
+            {'factor': 'prior'}
+        """
+        if not isinstance(self.description, Mapping) or "limits" not in self.description:
+            return self
+        return attrs.evolve(self, description={k: v for k, v in self.description.items() if k != "limits"})
 
 
 class Arithmetic(abc.ABC):

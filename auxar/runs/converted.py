@@ -42,6 +42,14 @@ class Recorded:
     """Options of the arithmetic, as JSON."""
     digest: str
     """The digest of the converted factor. Empty if only the header of its file was read."""
+    unlimited: str = ""
+    """The digest that it has without limits of its parameters. Empty if it has no limits."""
+
+    def with_digests(self, converted: Converted) -> Recorded:
+        """The same origin with the digests of a converted factor."""
+        unlimited = converted.without_limits()
+        other = "" if unlimited is converted else digest(unlimited)
+        return attrs.evolve(self, digest=digest(converted), unlimited=other)
 
 
 @attrs.frozen
@@ -112,7 +120,7 @@ class ConvertedFactors:
         with advising(path):
             tensors, metadata = read_tensors(path, check)
             converted = Converted(tensors, parse_json(metadata_entry(metadata, DESCRIPTION, path)))
-            made = attrs.evolve(_origin(metadata, path), digest=digest(converted))
+            made = _origin(metadata, path).with_digests(converted)
         if (other := self.other_digest(factor, made)) is not None:
             raise UserError(
                 f"{path} has the digest {made.digest}, but {self.record.name} records {other}; restore the original"
@@ -122,7 +130,8 @@ class ConvertedFactors:
     def other_digest(self, factor: str, made: Recorded) -> str | None:
         """The digest that the run records for the weights and options of `made`; None if there is none, or the same."""
         for recorded in (files.recorded.get(factor) for files in (self, self._output)):
-            if recorded is not None and attrs.evolve(recorded, digest=made.digest) == made != recorded:
+            same = {"digest": made.digest, "unlimited": made.unlimited}
+            if recorded is not None and attrs.evolve(recorded, **same) == made != recorded:
                 return recorded.digest
         return None
 
@@ -182,7 +191,7 @@ def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithme
     """
     files = ConvertedFactors(run, name)
     factors: list[Factor] = []
-    digests: dict[str, str] = {}
+    digests, unlimited = dict[str, str](), dict[str, str]()
     for factor in model.all_factors:
         path = files.path(factor.name)
         if not is_file(path):
@@ -190,7 +199,7 @@ def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithme
                 f"{path} is missing: the run is not converted to integers yet; run `auxar integers {run.name}`"
             )
         converted, made = files.read(factor.name)
-        digests[factor.name] = made.digest
+        digests[factor.name], unlimited[factor.name] = made.digest, made.unlimited or made.digest
         with naming(path):
             factors.append(arithmetic.restore(factor, converted))
     of_condition = factors.pop() if model.condition_factor is not None else None
@@ -201,6 +210,7 @@ def converted_model(run: RunFolder, model: Chain, name: str, arithmetic: Arithme
         picture_values=model.picture_values,
         arithmetic=name,
         digests=digests,
+        unlimited_digests={} if unlimited == digests else unlimited,
     )
 
 

@@ -15,7 +15,7 @@ from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_component
 from auxar.recipe.choices import resolved
 from auxar.runs.arithmetic import model_in
-from auxar.runs.converted import ConvertedFactors, Recorded, digest, options_text, write_converted
+from auxar.runs.converted import ConvertedFactors, Recorded, options_text, write_converted
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import read_trained, trained_model
 from auxar.training.lengths import taken_steps
@@ -139,7 +139,8 @@ def training_views(model: Chain, data: DataSets, count: int) -> tuple[list[Tenso
 
 
 def _write(files: ConvertedFactors, name: str, converted: Converted, options: str, images: int) -> None:
-    path, made = files.path(name), Recorded(read_checksum(files.run.weights(name)), options, digest(converted))
+    path = files.path(name)
+    made = Recorded(read_checksum(files.run.weights(name)), options, "").with_digests(converted)
     if (other := files.other_digest(name, made)) is not None:
         raise UserError(
             f"factor {name} of {files.run.name}, converted with the ranges of {images} images, has the digest "

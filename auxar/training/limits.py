@@ -16,7 +16,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from auxar.model import Factor, evaluating
+from auxar.data.sets import ImageSet
+from auxar.errors import logger
+from auxar.model import Chain, Factor, evaluating
 from auxar.numerics.threads import ThreadChoice
 
 MOST_COST = 0.0005
@@ -26,11 +28,24 @@ MOST_IMAGES, LEAST_IMAGES, MOST_DIMS = 256, 16, 2**20
 if they are more than the minimum."""
 
 
-def images_for(factor: Factor) -> int:
-    """The number of training images from which the limits of a factor are chosen; 0 if it has none."""
+def limit_factor(
+    model: Chain, factor: Factor, images: ImageSet, device: torch.device, *, depth: int = 0, batch_size: int
+) -> None:
+    """Gives a trained factor of `model` the limits of its parameters in place of its present ones.
+
+    They are chosen from training images, or from their views at `depth` if `images` has these, in batches of
+    `batch_size`. Messages name the limits and their cost.
+    """
     if factor.network is None or not factor.network.head.limitable:
-        return 0
-    return max(LEAST_IMAGES, min(MOST_IMAGES, MOST_DIMS // factor.image.dims))
+        return
+    count = max(LEAST_IMAGES, min(MOST_IMAGES, MOST_DIMS // factor.image.dims))
+    batches = []
+    for batch in images.spaced_examples(count).to(device).split(batch_size):
+        views = model.views(batch.image, factor.depth + 1, depth=depth)
+        batches.append(factor.inputs(dict(enumerate(views, depth)), batch.condition))
+    for name, cost in LimitChoice(factor, batches, ThreadChoice(device)).choose().items():
+        told = "factor %s: %s are at most %g, which costs %.4f bits/dim on training images"
+        logger.info(told, factor.name, name, factor.limits[name], cost)
 
 
 @attrs.frozen(eq=False)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from auxar.data.batches import TrainingExamples
 from auxar.data.examples import Examples
 from auxar.data.sets import DataSets
-from auxar.errors import UserError, logger, naming
+from auxar.errors import UserError, naming
 from auxar.files import write_tensors
 from auxar.model import Chain, Factor, recomputing
 from auxar.model.checks import check_causal
@@ -38,7 +38,7 @@ from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile
 from auxar.training.initialization import load_init
 from auxar.training.lengths import is_trainable, number_of_images
-from auxar.training.limits import LimitChoice, images_for
+from auxar.training.limits import limit_factor
 from auxar.training.progress import Meter
 from auxar.training.schedules import Schedule, learning_rates, make_optimizer, warn_of_warmup
 from auxar.training.validation import Validation
@@ -195,9 +195,13 @@ class FactorLoop:
     def _inputs(self, batch: Examples) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The inputs of the factor for a batch: the images at its depth, their views for a stage, and conditions."""
         batch = batch.to(self.accelerator.device)
-        depth = 0 if self.own is None else self.own.depth
-        views = self.model.views(batch.image, self.factor.depth + 1, depth=depth)
-        return self.factor.inputs(dict(enumerate(views, depth)), batch.condition)
+        views = self.model.views(batch.image, self.factor.depth + 1, depth=self._depth)
+        return self.factor.inputs(dict(enumerate(views, self._depth)), batch.condition)
+
+    @property
+    def _depth(self) -> int:
+        """The depth of the images of the factor's data set."""
+        return 0 if self.own is None else self.own.depth
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
@@ -334,15 +338,10 @@ class FactorLoop:
 
     def _limit(self) -> None:
         """Gives the trained factor the limits of its parameters, unless the recipe leaves them out."""
-        if count := images_for(self.factor) if self.config.limits else 0:
-            examples = self.images.spaced_examples(count)
-            parts = examples.chunk(math.ceil(len(examples) / self.recipe.evaluation.batch_size))
-            choice = LimitChoice(
-                self.factor, [self._inputs(part) for part in parts], ThreadChoice(self.accelerator.device)
-            )
-            for name, cost in choice.choose().items():
-                told = "factor %s: %s are at most %g, which costs %.4f bits/dim on training images"
-                logger.info(told, self.factor.name, name, self.factor.limits[name], cost)
+        if self.config.limits:
+            depth, size = self._depth, self.recipe.evaluation.batch_size
+            device = self.accelerator.device
+            limit_factor(self.model, self.factor, self.images, device, depth=depth, batch_size=size)
 
     def _finish(self, average: WeightAverage) -> None:
         chosen = self.validation.choose(self.step, average)

@@ -81,8 +81,14 @@ def digest_of_factors(digests: Mapping[str, str]) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256("".join(lines).encode()).digest())[:16].decode()
 
 
-def check_model(container: Container, model: ImageModel) -> None:
-    """Raises `UserError` unless a file was made with this model."""
+def model_of(container: Container, model: ImageModel) -> ImageModel:
+    """The model with which a file is decoded: `model`, or `model` without limits of its parameters.
+
+    Raises `UserError` unless the file was made with one of these.
+    """
+    if model.chain.unlimited_digests and container.header.digest != digest_of(model):
+        unlimited = attrs.evolve(model, chain=model.chain.without_limits())
+        model = unlimited if container.header.digest == digest_of(unlimited) else model
     given, header, image = model.condition, container.header, model.image
     ours = CodedCondition(given.kind, given.spec.channels, given.spec.levels) if given and header.condition else None
     for theirs, own in (
@@ -95,6 +101,7 @@ def check_model(container: Container, model: ImageModel) -> None:
     ):
         if theirs != own:
             raise UserError(f"{container.path} was made with another model: it needs {theirs:.200}, and this is {own}")
+    return model
 
 
 def chosen_of(container: Container, only: Sequence[str], depth: int) -> list[Entry]:

@@ -1,5 +1,7 @@
 """Pictures in memory to the bytes of a file and back, with a model that stays loaded."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 from collections.abc import Sequence
@@ -10,8 +12,8 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from auxar import ImageModel, UserError, check_strings, image_size, load, pictures_of
-from auxar_codec.archive import Archiver, check_model, chosen_of, entry_of, header_of
-from auxar_codec.container import Header, packed_container, read_container
+from auxar_codec.archive import Archiver, chosen_of, entry_of, header_of, model_of
+from auxar_codec.container import Container, Header, packed_container, read_container
 from auxar_codec.index import Entry, check_index, number_of_tiles
 from auxar_codec.names import check_names, listed_names
 from auxar_codec.pictures import pillow_image, read_picture
@@ -78,12 +80,20 @@ class Codec:
         """
         container = read_container(_content(file))
         chosen = chosen_of(container, only, depth)
-        check_model(container, self.model)
-        found = list(self.archiver(container.header).decode(container, chosen, depth))
+        archiver = self.fitting(container).archiver(container.header)
+        found = list(archiver.decode(container, chosen, depth))
         if damaged := [entry.name for entry, picture in found if picture is None]:
             names = f"these images are damaged or missing: {listed_names(damaged)}"
             raise UserError(f"{container.path}: {names}; decode the others with only=[…]")
         return {entry.name: pillow_image(picture) for entry, picture in found if picture is not None}
+
+    def fitting(self, container: Container) -> Codec:
+        """The codec that decodes a file: this one, or one with the same model without limits of its parameters.
+
+        Raises `UserError` unless the file was made with one of these models.
+        """
+        model = model_of(container, self.model)
+        return self if model is self.model else Codec(model)
 
     def conditions(self, condition: Any, count: int) -> list[tuple[int, ...]]:
         """The values of the condition of each of `count` pictures; none if all are the null condition."""

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from auxar import Result, UserError, Work, list_models
-from auxar_codec.archive import DECODED_DIMS, check_model, chunks_of, digest_of_factors, entry_of
+from auxar_codec.archive import DECODED_DIMS, chunks_of, digest_of_factors, entry_of
 from auxar_codec.coding import Codec, load_codec
 from auxar_codec.container import Container
 from auxar_codec.index import Entry
@@ -65,9 +65,7 @@ def codec_of(container: Container, run: str | PathLike[str] | None, *, trust_plu
 
 
 def _loaded(container: Container, run: str | PathLike[str], *, trust_plugins: bool = False) -> Codec:
-    found = load_codec(run, trust_plugins=trust_plugins)
-    check_model(container, found.model)
-    return found
+    return load_codec(run, trust_plugins=trust_plugins).fitting(container)
 
 
 def _places(container: Container) -> Iterator[Path]:
@@ -81,13 +79,18 @@ def _places(container: Container) -> Iterator[Path]:
 
 
 def _has_digest(record: Path, digest: str) -> bool:
-    """Whether a file that records the digests of a run's factors has those of a model with this digest."""
+    """Whether a file that records the digests of a run's factors has those of a model with this digest.
+
+    The model may have had no limits of its parameters.
+    """
     try:
         factors = json.loads(record.read_text(encoding="utf-8"))["factors"]
-        digests = {name: factor["digest"] for name, factor in factors.items() if name != "condition"}
+        images = {name: factor for name, factor in factors.items() if name != "condition"}
+        digests = {name: factor["digest"] for name, factor in images.items()}
+        unlimited = {name: factor.get("unlimited") or factor["digest"] for name, factor in images.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
-    return digest_of_factors(digests) == digest
+    return digest in (digest_of_factors(digests), digest_of_factors(unlimited))
 
 
 class Decompression(Work):

@@ -3,9 +3,8 @@
 import ctypes
 import itertools
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import attrs
 import torch
@@ -41,7 +40,7 @@ NARROWING_COMPONENTS = 10
 # The upper bound of log-scales. Wider components are flat over [-1, 1]. The bound keeps all results finite.
 LARGEST_LOG_SCALE = 20.0
 LOG_SCALES = "log_scales"
-LIMITS = MappingProxyType({LOG_SCALES: [step / 2 for step in range(2, -11, -1)]})
+LIMITS: Mapping[str, Sequence[float]] = {LOG_SCALES: [step / 2 for step in range(2, -11, -1)]}
 """Upper limits of log-scales, from 1 to -5 in steps of 0.5."""
 
 
@@ -151,7 +150,7 @@ class LogisticMixtureHead(RestrictableHead):
     def integer_head(self) -> IntegerLogisticMixtureHead | None:
         if self.levels > MOST_LEVELS:
             return None
-        return IntegerLogisticMixtureHead(self, SMALLEST_LOG_SCALE, self.largest_log_scale)
+        return IntegerLogisticMixtureHead(self, SMALLEST_LOG_SCALE, LARGEST_LOG_SCALE)
 
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         constants = _Constants(

@@ -62,7 +62,15 @@ class IntegerLogisticMixtureHead(NativeIntegerHead):
         self.understands = head.understands
         self.spare = max(0, fixed.POWER_BITS + WEIGHT_BITS + math.ceil(math.log2(self.components)) - SUM_BITS)
         self.log_of_unit = _log_of_unit(self.levels)
-        self.log_scales = int(smallest_log_scale * 2**PARAMETER_BITS), int(largest_log_scale * 2**PARAMETER_BITS)
+        self.limitable, self.limits = head.limitable, head.limits
+        self.range = smallest_log_scale, largest_log_scale
+        """The range of log-scales without limits."""
+
+    @property
+    def log_scales(self) -> tuple[int, int]:
+        """The range of log-scales, with `PARAMETER_BITS` bits."""
+        smallest, largest = self.range
+        return int(smallest * 2**PARAMETER_BITS), int(self.limits.get("log_scales", largest) * 2**PARAMETER_BITS)
 
     def around(self, parameters: Tensor, centers: Tensor) -> Tensor:
         # Narrower types than float64 cannot hold all integers.

@@ -3,16 +3,18 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from helpers.evaluations import with_metadata
-from helpers.tiny_runs import run, tiny
+from helpers.tiny_runs import run, same, snapshot, tiny, weights
+from PIL import Image
 
 import auxar
 from auxar.errors import UserError
-from auxar.files import read_metadata
+from auxar.files import read_metadata, read_tensors, write_tensors
 from auxar.numerics.threads import ThreadChoice
-from auxar.training.limits import MOST_COST, LimitChoice, images_for
+from auxar.training.limits import MOST_COST, LimitChoice
 
 NAME = "log_scales"
 LIMITED = {"stage0": {NAME: -1.5}, "prior": {NAME: -2.0}}
@@ -20,6 +22,16 @@ LIMITED = {"stage0": {NAME: -1.5}, "prior": {NAME: -2.0}}
 
 def weights_of(folder, factor):
     return folder / "factors" / factor / "weights.safetensors"
+
+
+@pytest.fixture
+def unlimited(copied):
+    """The finished run as if it had been trained without limits."""
+    for name in LIMITED:
+        tensors, metadata = read_tensors(weights_of(copied, name))
+        del metadata["limits"]
+        write_tensors(weights_of(copied, name), tensors, metadata)
+    return copied
 
 
 def limits_of(model):
@@ -40,7 +52,6 @@ def test_the_lowest_limits_that_cost_next_to_nothing_are_chosen(copied):
     views = model.chain.views(torch.stack([images[number] for number in range(len(images))]))
     assert written(copied) == limits_of(model)
     for factor in model.chain.factors:
-        assert images_for(factor) > len(images)
         inputs, stored = factor.inputs(views)[:2], dict(factor.limits)
         values = factor.network.head.limitable[NAME]
 
@@ -99,3 +110,61 @@ def test_limits_that_a_head_does_not_have_are_refused(copied, limits, message):
     with pytest.raises(UserError, match=message) as error:
         auxar.load(copied)
     assert str(weights_of(copied, "prior")) in str(error.value)
+
+
+# The command
+
+
+def test_the_command_gives_a_run_the_limits_that_training_would_have(finished, unlimited):
+    metadata = {name: read_metadata(weights_of(finished, name)) for name in LIMITED}
+    tensors = weights(unlimited)
+    limited = auxar.limits(unlimited)
+    assert limited.limits == limits_of(auxar.load(finished)) == limits_of(auxar.load(unlimited))
+    assert limited.changed == ("stage0", "prior")
+    assert {name: read_metadata(weights_of(unlimited, name)) for name in LIMITED} == metadata
+    assert same(weights(unlimited), tensors)
+    files = snapshot(unlimited)
+    assert auxar.limits(unlimited).changed == ()
+    assert snapshot(unlimited) == files
+
+
+def test_integers_keep_their_numbers_and_older_files_are_decoded(unlimited, tmp_path):
+    """A file that was made without limits is decoded with the same integers, found by the digest without limits."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    values = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    for number, picture in enumerate(values):
+        Image.fromarray(picture).save(pictures / f"{number}.png")
+    digests = auxar.integers(unlimited).digests
+    auxar.compress(unlimited, pictures, tmp_path / "older.auxar")
+    older = {name: read_tensors(path)[0] for name, path in integers_of(unlimited).items()}
+    auxar.limits(unlimited)
+    for name, path in integers_of(unlimited).items():
+        assert same(read_tensors(path)[0], older[name])
+    chain = auxar.load(unlimited, arithmetic="integer").chain
+    assert chain.unlimited_digests == chain.without_limits().digests == digests
+    assert chain.digests == auxar.integers(unlimited).digests
+    assert not set(chain.digests.values()) & set(digests.values())
+    auxar.compress(unlimited, pictures, tmp_path / "newer.auxar")
+    contents = [(tmp_path / f"{name}.auxar").read_bytes() for name in ("older", "newer")]
+    assert contents[0] != contents[1]
+    codec = auxar.codec(unlimited)
+    for number, content in enumerate(contents):
+        assert all(map(np.array_equal, map(np.asarray, codec.decode(content).values()), values))
+        run = {"run": unlimited} if number else {}  # Without a run, the folders beside the file are searched.
+        decoded = auxar.decompress(tmp_path / f"{'newer' if number else 'older'}.auxar", tmp_path / f"{number}", **run)
+        assert all(np.array_equal(np.asarray(Image.open(path)), values[int(path.stem)]) for path in decoded.paths)
+
+
+def integers_of(folder):
+    return {path.parent.name: path for path in folder.glob("factors/*/integer.safetensors")}
+
+
+def test_models_that_come_trained_and_runs_without_images_are_refused(unlimited, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"emoji32: .* export it to a folder"):
+        auxar.limits("emoji32")
+    files = snapshot(unlimited)
+    with pytest.raises(UserError, match=r"data\.path: .* does not exist"):
+        auxar.limits(unlimited, settings=["data.path=./missing"])
+    assert snapshot(unlimited) == files

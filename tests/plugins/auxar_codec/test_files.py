@@ -26,7 +26,7 @@ from auxar.cli import main
 from auxar.errors import UserError
 from auxar.testing import check_command
 from auxar_codec import codec, compress, decompress
-from auxar_codec.archive import Archiver, check_model, header_of
+from auxar_codec.archive import Archiver, header_of, model_of
 from auxar_codec.container import packed_container, read_container
 from auxar_codec.index import number_of_tiles
 from auxar_codec.tiles import from_tiles, to_tiles
@@ -130,7 +130,7 @@ def test_damage_never_gives_wrong_pixels(run, packed, tmp_path):
 
     def decoded(path, depth):
         container = read_container(path)
-        check_model(container, model)
+        model_of(container, model)
         found = Archiver(model, container.header).decode(container, container.entries, depth)
         return {entry.name: picture.pixels for entry, picture in found if picture is not None}
 

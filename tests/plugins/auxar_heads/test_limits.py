@@ -134,6 +134,8 @@ def test_integers_have_the_limits_of_their_description():
     assert limited.description == {**free.description, "limits": {LOG_SCALES: -3}}
     assert all(torch.equal(tensor, limited.tensors[name]) for name, tensor in free.tensors.items())
     nats = [arithmetic.restore(factor, made)(images) for factor in (plain, other) for made in (free, limited)]
+    chain = Chain([arithmetic.restore(other, limited)], arithmetic="integers")
+    assert torch.equal(chain.without_limits().factors[0](images), nats[0])
     assert torch.equal(nats[0], nats[2])
     assert torch.equal(nats[1], nats[3])
     assert not torch.equal(nats[0], nats[1])
