@@ -15,6 +15,7 @@ from auxar.errors import UserError
 from auxar.files import read_metadata, read_tensors, write_tensors
 from auxar.numerics.threads import ThreadChoice
 from auxar.training.limits import MOST_COST, LimitChoice
+from auxar_codec import codec, compress, decompress
 
 NAME = "log_scales"
 LIMITED = {"stage0": {NAME: -1.5}, "prior": {NAME: -2.0}}
@@ -48,18 +49,17 @@ def written(folder):
 def test_the_lowest_limits_that_cost_next_to_nothing_are_chosen(copied):
     """They are those of the file of weights. The next lower limit costs more."""
     model = auxar.load(copied)
-    images = auxar.load_images(model).train
-    views = model.chain.views(torch.stack([images[number] for number in range(len(images))]))
+    views = model.chain.views(auxar.load_images(model).train.spaced_examples(1000).image)
     assert written(copied) == limits_of(model)
     for factor in model.chain.factors:
-        inputs, stored = factor.inputs(views)[:2], dict(factor.limits)
-        values = factor.network.head.limitable[NAME]
+        image, view, _ = factor.inputs(views)
+        stored, values = dict(factor.limits), factor.network.head.limitable[NAME]
 
-        def cost(limit, factor=factor, inputs=inputs):
+        def cost(limit, factor=factor, image=image, view=view):
             bits = []
             for limits in ({NAME: limit}, {}):
                 factor.limit(limits)
-                bits.append(-factor(*inputs).mean().item() / math.log(2) / factor.image.dims)
+                bits.append(-factor(image, view).mean().item() / math.log(2) / factor.image.dims)
             return bits[0] - bits[1]
 
         costs = [cost(value) for value in values]
@@ -68,10 +68,8 @@ def test_the_lowest_limits_that_cost_next_to_nothing_are_chosen(copied):
         assert 0 < len(cheap) < len(values)
         # Any limits that a factor had before have no effect on the choice.
         factor.limit({NAME: values[-1]})
-        batches = [
-            tuple(None if part is None else part[rows] for part in inputs) for rows in (slice(7), slice(7, None))
-        ]
-        chosen = LimitChoice(factor, [(*batch, None) for batch in batches], ThreadChoice(None)).choose()
+        halves = [(image[rows], None if view is None else view[rows], None) for rows in (slice(7), slice(7, None))]
+        chosen = LimitChoice(factor, halves, ThreadChoice(None)).choose()
         assert factor.limits == stored
         assert chosen == {NAME: pytest.approx(costs[values.index(stored[NAME])], abs=1e-6)}
 
@@ -136,7 +134,7 @@ def test_integers_keep_their_numbers_and_older_files_are_decoded(unlimited, tmp_
     for number, picture in enumerate(values):
         Image.fromarray(picture).save(pictures / f"{number}.png")
     digests = auxar.integers(unlimited).digests
-    auxar.compress(unlimited, pictures, tmp_path / "older.auxar")
+    compress(unlimited, pictures, tmp_path / "older.auxar")
     older = {name: read_tensors(path)[0] for name, path in integers_of(unlimited).items()}
     auxar.limits(unlimited)
     for name, path in integers_of(unlimited).items():
@@ -145,14 +143,14 @@ def test_integers_keep_their_numbers_and_older_files_are_decoded(unlimited, tmp_
     assert chain.unlimited_digests == chain.without_limits().digests == digests
     assert chain.digests == auxar.integers(unlimited).digests
     assert not set(chain.digests.values()) & set(digests.values())
-    auxar.compress(unlimited, pictures, tmp_path / "newer.auxar")
+    compress(unlimited, pictures, tmp_path / "newer.auxar")
     contents = [(tmp_path / f"{name}.auxar").read_bytes() for name in ("older", "newer")]
     assert contents[0] != contents[1]
-    codec = auxar.codec(unlimited)
+    own = codec(unlimited)
     for number, content in enumerate(contents):
-        assert all(map(np.array_equal, map(np.asarray, codec.decode(content).values()), values))
+        assert all(map(np.array_equal, map(np.asarray, own.decode(content).values()), values))
         run = {"run": unlimited} if number else {}  # Without a run, the folders beside the file are searched.
-        decoded = auxar.decompress(tmp_path / f"{'newer' if number else 'older'}.auxar", tmp_path / f"{number}", **run)
+        decoded = decompress(tmp_path / f"{'newer' if number else 'older'}.auxar", tmp_path / f"{number}", **run)
         assert all(np.array_equal(np.asarray(Image.open(path)), values[int(path.stem)]) for path in decoded.paths)
 
 
