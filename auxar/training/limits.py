@@ -23,7 +23,7 @@ from auxar.numerics.threads import ThreadChoice
 
 MOST_COST = 0.0005
 """Maximum number of bits/dim that the limit of one kind of parameters may cost the training images."""
-MOST_IMAGES, LEAST_IMAGES, MOST_DIMS = 256, 16, 2**20
+MOST_IMAGES, LEAST_IMAGES, MOST_DIMS = 256, 16, 2**22
 """Maximum and minimum numbers of training images for the choice of limits, and the maximum number of their sub-pixels
 if they are more than the minimum."""
 

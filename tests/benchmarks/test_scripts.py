@@ -26,7 +26,7 @@ SMALLEST = {
     "same_bits": "--compiler c++ --flags=-O1",
     "same_results": "write digests.json --only kinds/no-view/0 --processes 1",
     "sampling": "--case light32 --batch 1 --repeats 1 --raster-pixels 1",
-    "stray_pixels": "emoji32 --images 2 --min-weights 0",
+    "stability": "emoji32 --images 2 --min-weights 0",
     "training": "--repeats 1 --side 8 --filters 4 --batch 2 --uncompiled",
 }
 """The arguments of each script with which it takes the least time."""

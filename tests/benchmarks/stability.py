@@ -1,0 +1,103 @@
+"""Measures how many samples of a run fall apart, and how many have stray pixels, beside held-out images.
+
+    python tests/benchmarks/stability.py RUN --images 64
+
+The *energy* of a region of 16×16 pixels (or of the whole image if it is smaller) is the mean of |a − b − c + d| / 2
+over its blocks of 2×2 pixels a b c d, in levels: it is large in noise and checkerboards. An image counts as *fallen* if
+one of its regions has more than 1.5 times the largest energy in the held-out images. A pixel counts as *saturated* if
+its largest and its smallest channel differ by more than half of the range; in samples, such pixels in row 0 come from
+mixture components of small weight.
+
+Prints a table with a line for the held-out images, for exact samples of the whole model (`ancestral`), for samples
+given the views of held-out images, for both without the limits of log-scales, and for other rules. All have the same
+noise. The columns are the number of fallen images, the largest and the median energy of an image (that of its region
+with the most), and the shares of saturated pixels in row 0 and in the whole image, with standard errors over images.
+
+With `--patches`, wrong pixels are put into the views of held-out images that the prior models: 4×4 pixels whose values
+are moved by ±64 at the end of the upper half of the rows. The prior draws the lower half. The energy is that of the
+rows from the fifth one below the patch. The prior's images need at least 24 rows.
+"""
+
+from pathlib import Path
+
+import attrs
+import torch
+from measuring import options_of
+from torch import Tensor
+
+import auxar
+
+COLUMNS = "", "images", "fallen", "largest energy", "median energy", "saturated in row 0", "saturated"
+HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+REGION, FALLEN, PATCH, MOVED = 16, 1.5, 4, 64
+
+
+def energies(images: Tensor) -> Tensor:
+    """The energy of the region of each image (b, c, h, w) that has the most: (b,)."""
+    values = images.double()
+    rows = values[:, :, 1:] - values[:, :, :-1]
+    blocks = (rows[..., 1:] - rows[..., :-1]).abs().mean(1, keepdim=True) / 2
+    region = [min(REGION, side) for side in blocks.shape[2:]]
+    return torch.nn.functional.avg_pool2d(blocks, region, stride=1).amax((1, 2, 3))
+
+
+def line(name: str, images: Tensor, levels: int, threshold: float) -> str:
+    """A line of the table, for images (b, c, h, w)."""
+    energy = energies(images)
+    saturated = (images.amax(1) - images.amin(1) > (levels - 1) / 2).double()
+    shares = [100 * part.flatten(1).mean(1) for part in (saturated[:, 0], saturated)]
+    cells = [f"{(energy > threshold).sum()} of {len(energy)}", f"{energy.max():.1f}", f"{energy.median():.1f}"]
+    cells += [f"{share.mean():.2f} ± {share.std() / len(share) ** 0.5:.2f} %" for share in shares]
+    return f"| {' | '.join([name, f'{len(images):,}', *cells])} |"
+
+
+@torch.no_grad()
+def with_patches(model: auxar.ImageModel, views: Tensor, *, patched: bool) -> Tensor:
+    """The rows that the prior draws below the upper half of `views`, from the fifth one on, perhaps below a patch."""
+    prior, half = model.chain.factors[-1], views.shape[2] // 2
+    values, column = views.long(), views.shape[3] // 2 - PATCH // 2
+    if patched:
+        signs = torch.randint(2, (len(views), views.shape[1], PATCH, PATCH), generator=torch.Generator().manual_seed(0))
+        values[:, :, half - PATCH : half, column : column + PATCH] += MOVED * (2 * signs - 1)
+    mask = (torch.arange(views.shape[2]) < half)[None, :, None].expand(len(views), *views.shape[2:])
+    known = auxar.Known(values.clamp(0, prior.image.levels - 1), mask)
+    request = auxar.SampleRequest(tuple(range(len(views))), depth=prior.depth, known=known)
+    assert model.chain.sampler is not None
+    return prior.draw(request, model.chain.sampler)[:, :, half + PATCH :]
+
+
+def main() -> None:
+    options = options_of(
+        __doc__, run=Path, images=64, rules=["map"], min_weights=[0.0, 0.05], batch_size=64, patches=False
+    )
+    limited = auxar.load(options.run, device="cpu")
+    models = {"": limited, " without limits": attrs.evolve(limited, chain=limited.chain.without_limits())}
+    heldout = auxar.load_images(limited).heldout.spaced_examples(options.images).image.long()
+    images = {"held-out images": heldout}
+    if options.patches:
+        views = limited.chain.views(heldout)[-1]
+        images = {"held-out images": views[:, :, views.shape[2] // 2 + PATCH :]}
+        for name, model in models.items():
+            images |= {f"drawn{name}": with_patches(model, views, patched=False)}
+            images |= {f"drawn below a patch{name}": with_patches(model, views, patched=True)}
+    print(HEADER)
+    threshold = FALLEN * energies(images["held-out images"]).max().item()
+    levels = limited.image.levels
+    for name, values in images.items():
+        print(line(name, values, levels, threshold), flush=True)
+    if options.patches:
+        return
+    draws = {"batch_size": options.batch_size, "progress": False}
+    for name, model in models.items():
+        drawn = model.sample(options.images, rule="ancestral", **draws).tensor
+        print(line(f"ancestral{name}", drawn, levels, threshold), flush=True)
+        if len(model.factors) > 1:
+            views = model.chain.views(heldout)[1]
+            drawn = model.draw_given(views, draws=1, rule="ancestral", **draws).tensor.flatten(0, 1)
+            print(line(f"given held-out views{name}", drawn, levels, threshold), flush=True)
+    for rule in [f"{name}:min_weight={weight}" for name in options.rules for weight in options.min_weights]:
+        print(line(rule, limited.sample(options.images, rule=rule, **draws).tensor, levels, threshold), flush=True)
+
+
+if __name__ == "__main__":
+    main()
