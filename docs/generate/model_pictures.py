@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -65,6 +66,7 @@ def main() -> None:
     letters = auxar.load(LETTERS)
     save(letters.sample(52, condition="all", seed=0, rule="guided").sheet(columns=26, zoom=1), f"{LETTERS}.png")
     save(letter_maps(), f"{LETTERS}-maps.png")
+    save(exact_photographs(auxar.load(PHOTOS)), f"{PHOTOS}-exact.webp")
     if options.photograph:
         save(enlarged_photograph(options.photograph, 1), f"{PHOTOS}-enlarged.webp")
         save(enlarged_photograph(options.photograph, 2), f"{PHOTOS}-enlarged-twice.webp")
@@ -135,6 +137,16 @@ def rows_of(files: Sequence[Path]) -> Tensor:
     """The pictures in files of one size as RGB: int64, (b, 3, h, w)."""
     pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).long()
+
+
+def exact_photographs(model: auxar.ImageModel) -> Image.Image:
+    """Two rows of exact samples: with the limits of log-scales, and the same numbers and seed without them."""
+    unlimited = attrs.evolve(model, chain=model.chain.without_limits())
+    rows = [each.sample(8, rule="ancestral", seed=0).sheet(columns=8) for each in (model, unlimited)]
+    together = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
+    for number, row in enumerate(rows):
+        together.paste(row, (0, number * row.height))
+    return together
 
 
 def enlarged_photograph(file: Path, times: int) -> Image.Image:

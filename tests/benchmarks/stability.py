@@ -15,7 +15,7 @@ with the most), and the shares of saturated pixels in row 0 and in the whole ima
 
 With `--patches`, wrong pixels are put into the views of held-out images that the prior models: 4×4 pixels whose values
 are moved by ±64 at the end of the upper half of the rows. The prior draws the lower half. The energy is that of the
-rows from the fifth one below the patch. The prior's images need at least 24 rows.
+rows 5 to 10 below the patch. The prior's images need at least 20 rows.
 """
 
 from pathlib import Path
@@ -30,6 +30,8 @@ import auxar
 COLUMNS = "", "images", "fallen", "largest energy", "median energy", "saturated in row 0", "saturated"
 HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 REGION, FALLEN, PATCH, MOVED = 16, 1.5, 4, 64
+BELOW = slice(PATCH, PATCH + 6)
+"""The rows of the lower half in which the effect of a patch is measured."""
 
 
 def energies(images: Tensor) -> Tensor:
@@ -53,9 +55,9 @@ def line(name: str, images: Tensor, levels: int, threshold: float) -> str:
 
 @torch.no_grad()
 def with_patches(model: auxar.ImageModel, views: Tensor, *, patched: bool) -> Tensor:
-    """The rows that the prior draws below the upper half of `views`, from the fifth one on, perhaps below a patch."""
+    """Rows 5 to 10 that the prior draws below the upper half of `views`, which may end with a patch."""
     prior, half = model.chain.factors[-1], views.shape[2] // 2
-    values, column = views.long(), views.shape[3] // 2 - PATCH // 2
+    values, column = views.clone(), views.shape[3] // 2 - PATCH // 2
     if patched:
         signs = torch.randint(2, (len(views), views.shape[1], PATCH, PATCH), generator=torch.Generator().manual_seed(0))
         values[:, :, half - PATCH : half, column : column + PATCH] += MOVED * (2 * signs - 1)
@@ -63,7 +65,7 @@ def with_patches(model: auxar.ImageModel, views: Tensor, *, patched: bool) -> Te
     known = auxar.Known(values.clamp(0, prior.image.levels - 1), mask)
     request = auxar.SampleRequest(tuple(range(len(views))), depth=prior.depth, known=known)
     assert model.chain.sampler is not None
-    return prior.draw(request, model.chain.sampler)[:, :, half + PATCH :]
+    return prior.draw(request, model.chain.sampler)[:, :, half:][:, :, BELOW]
 
 
 def main() -> None:
@@ -76,7 +78,7 @@ def main() -> None:
     images = {"held-out images": heldout}
     if options.patches:
         views = limited.chain.views(heldout)[-1]
-        images = {"held-out images": views[:, :, views.shape[2] // 2 + PATCH :]}
+        images = {"held-out images": views[:, :, views.shape[2] // 2 :][:, :, BELOW]}
         for name, model in models.items():
             images |= {f"drawn{name}": with_patches(model, views, patched=False)}
             images |= {f"drawn below a patch{name}": with_patches(model, views, patched=True)}
