@@ -275,6 +275,8 @@ def _without_kind(text: str, condition: Condition) -> str:
 
 
 def _from_array(array: Tensor, condition: Condition) -> Tensor:
+    if array.layout != torch.strided or array.is_meta or array.is_nested or array.is_quantized:
+        raise UserError("condition: expected a dense tensor, got a sparse, nested, quantized or meta tensor")
     shape = condition.spec.shape
     sides = (shape, tuple(side for side in shape if side > 1))  # Sides of length 1 may be left out.
     if tuple(array.shape) in sides or tuple(array.shape[1:]) in sides:

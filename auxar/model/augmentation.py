@@ -13,6 +13,8 @@ from auxar.model.condition import Condition
 from auxar.model.image import ImageSpec
 from auxar.model.rule import name_of
 
+MOST_NUMBER = 2**31 - 1
+"""Maximum number of variants of an augmentation."""
 MOST_VARIANTS = 64
 """Maximum number of variants of an image that `variants_of` gives."""
 
@@ -72,7 +74,7 @@ def check_augmentations(augment: Sequence[Augmentation], image: ImageSpec, condi
             raise UserError(f"expected each augmentation once, got {each.name} twice")
         names.append(each.name)
         with naming(each.name):
-            as_integer(each.variants(image), "variants", 1)
+            as_integer(each.variants(image), "variants", 1, MOST_NUMBER)
             if condition is not None:
                 each.changes(condition, image)
 

@@ -102,7 +102,9 @@ def compress(
 
     check_flag(replace, "replace")
     check_flag(skip, "skip")
-    found = [*pictures_of([*paths] if isinstance(paths, Iterable) and not isinstance(paths, str) else paths, "paths")]
+    # Numbers, as tensors and arrays, have no elements.
+    several = isinstance(paths, Iterable) and not isinstance(paths, str) and getattr(paths, "ndim", 1) > 0
+    found = [*pictures_of([*paths] if several else paths, "paths")]
     if others := [label for file, label in found if not isinstance(file, Path)]:
         raise UserError(f"{others[0]}: expected the path of an image; `auxar.codec` encodes pictures in memory")
     files = [file for file, _ in found]

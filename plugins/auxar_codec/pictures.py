@@ -53,7 +53,7 @@ def read_picture(source: Path | bytes | BinaryIO | Image.Image, label: str = "")
     except UnidentifiedImageError:
         reason = f"it is no picture of the formats {', '.join(FORMATS)}, or it is damaged; convert it to PNG first"
     except Exception as error:  # Pillow raises many kinds of exceptions for damaged files.
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error) or f"it is damaged ({type(error).__name__})"
     name = label or (source if isinstance(source, Path) else "the picture")
     raise UserError(f"{name} cannot be compressed: {reason}")
 

@@ -5,8 +5,10 @@ from attrs.validators import and_, deep_iterable, ge, lt
 from torch import nn
 from torch.optim import Adam
 
-from auxar import positive
+from auxar import at_most, positive
 
+MOST_RATE = 1e6
+"""Maximum learning rate."""
 FUSED = ("cpu", "cuda")
 """The types of devices for which PyTorch has fused implementations of Adam and AdamW."""
 
@@ -15,7 +17,7 @@ FUSED = ("cpu", "cuda")
 class AdamConfig:
     """Adam (Kingma and Ba 2015), the optimizer of the paper, as PyTorch implements it."""
 
-    learning_rate: float = attrs.field(default=1e-3, validator=positive)
+    learning_rate: float = attrs.field(default=1e-3, validator=[positive, at_most(MOST_RATE)])
     """Learning rate at the first step, or at the first step after `training.warmup`."""
     betas: tuple[float, float] = attrs.field(default=(0.9, 0.999), validator=deep_iterable(and_(ge(0.0), lt(1.0))))
     """Decay rates of the first and second moments of the gradient, at least 0 and less than 1."""

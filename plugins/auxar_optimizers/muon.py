@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.adam import adam
 
-from auxar import positive
+from auxar import at_most, positive
 from auxar_layers.parallel import each
-from auxar_optimizers.adam import has_fused
+from auxar_optimizers.adam import MOST_RATE, has_fused
 
 FEWEST_CHANNELS = 8
 """Fewest inputs and outputs of a layer whose weights are a matrix for Muon."""
@@ -66,7 +66,7 @@ class MuonConfig:
     factor.
     """
 
-    learning_rate: float | None = attrs.field(default=None, validator=optional(positive))
+    learning_rate: float | None = attrs.field(default=None, validator=optional([positive, at_most(MOST_RATE)]))
     """Learning rate of all weights. In each step, the elements of a matrix change by about 0.2 times this number (root
     mean square). If it is not given, it is 0.06 / ∛N, but at most 0.01, where N is the number of training
     steps of the factor."""

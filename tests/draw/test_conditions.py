@@ -91,6 +91,8 @@ def test_masks():
         (np.array([2**64 - 1], np.uint64), LABEL, r"expected integers in \[0, 3\), got -1"),
         (torch.tensor([-1, 1, 1]), ATTRIBUTES, r"expected integers in \[0, 2\), got -1 … 1"),
         (None, MASK, "this model requires a condition"),
+        (torch.zeros(2, 1, 8, 8, device="meta"), MASK, "condition: expected a dense tensor, got a sparse, nested, "),
+        (torch.quantize_per_tensor(torch.ones(2, 1, 8, 8), 1.0, 0, torch.quint8), MASK, "condition: expected a dense "),
         ("", MASK, "condition: expected a path, got ''"),
         ("no.png", MASK, "condition: there is no file or folder no.png"),
         ([], MASK, "expected at least one condition, got an empty list"),

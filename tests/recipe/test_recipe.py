@@ -172,6 +172,13 @@ def test_the_nearest_key_is_suggested():
     [
         ({"training__batch_size": 0}, "training: batch_size must be greater than 0, got 0"),
         ({"training__optimizer__learning_rate": math.inf}, f"{OPTIMIZER}.learning_rate: {FINITE}, got inf"),
+        *(
+            (
+                {"training__optimizer": {"name": name, "learning_rate": 1e300}},
+                f"{OPTIMIZER}: learning_rate must be at most",
+            )
+            for name in ("adam", "adamw", "muon")
+        ),
         ({"training__optimizer": "adaw"}, f"{OPTIMIZER}: no optimizer is named 'adaw'; did you mean 'adamw'?"),
         ({"training__schedule": "exponential"}, "training.schedule.decay: this key is required"),
         ({"training__warmup": -1}, "training: 'warmup' must be >= 0: -1"),

@@ -162,6 +162,7 @@ def test_wrong_arguments_are_named(run, images, packed, tmp_path):
     os.mkfifo(tmp_path / "1.png")
     (tmp_path / "link").symlink_to(picture)
     for call, message in (
+        (lambda: compress(run, torch.tensor(2), out), "paths: expected "),
         (lambda: compress(run, [images, picture], out), "would be decompressed to the same file 0.png; rename one"),
         (lambda: compress(run, [picture, picture], out), "decompressed to the same file 0.png; give it once"),
         (lambda: compress(run, tmp_path, out), "1.png cannot be compressed: it is not a regular file"),

@@ -128,6 +128,7 @@ def save_deep(path, first=(), header=(2, 2, 16, 2, 0, 0, 0), then=()):
             "a.png",
             "3×4 pixels, and its data has fewer",
         ),
+        (lambda path: save_deep(path, header=(12, 2, 8, 3, 0, 0, 0)), "a.png", r"it is damaged \(AssertionError\)"),
         (os.mkfifo, "a.png", "cannot be compressed: it is not a regular file"),
         (lambda path: path.write_bytes(b"no picture"), "a.png", "it is no picture of the formats"),
         (lambda path: None, "a.png", "cannot be compressed: No such file"),
