@@ -33,6 +33,7 @@ def evaluate(
     run: str | PathLike[str],
     *,
     arithmetic: str | None = None,
+    samples: int | None = None,
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> MeasuredRun:
@@ -51,6 +52,8 @@ def evaluate(
     Args:
         arithmetic: float, or integer: also evaluate in integers, and print the difference (default: the recipe's
             arithmetic)
+        samples: number of exact samples whose bits/dim are computed, and of which those that fell apart are counted
+            (default: the recipe's evaluation.samples)
         settings: set keys of [evaluation], data.path, data.config, data.options and data.workers, such as
             evaluation.batch_size=64 or evaluation.train_images=0
 
@@ -66,7 +69,7 @@ def evaluate(
         >>> run.evaluation.as_posix(), run.bits_per_dim > 0
         ('runs/quickstart/evaluation.safetensors', True)
     """
-    from auxar.arguments import as_path
+    from auxar.arguments import as_integer, as_path
     from auxar.commands.results import check_of
     from auxar.data.loading import images_of
     from auxar.evaluation.likelihoods import evaluate_run
@@ -84,6 +87,8 @@ def evaluate(
     with working_together() as processes:
         with processes.agreeing() as facts:
             check_settings(settings, "evaluation.", *DATA_SETTINGS)
+            if samples is not None:
+                settings = [*settings, f"evaluation.samples={as_integer(samples, 'samples', 0)}"]
             opened, recipe = open_run(as_path(run, "run"), settings, trust_plugins=trust_plugins)
             trained = opened.trained(recipe)
             if not trained:

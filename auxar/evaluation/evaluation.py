@@ -14,6 +14,7 @@ from auxar.evaluation.figures import Dims, Figures, Mean, bits
 from auxar.model import FLOAT, ConditionKind, ImageSpec
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.model.image import term
+from auxar.numerics.energy import FALLEN
 
 NATS, INSIDE, NULL = "nats", "inside", "null"
 """Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view
@@ -26,6 +27,8 @@ CODECS = "codecs"
 """The name of the set of the first held-out images, which lossless codecs also store."""
 IN_CHAIN, FROM_VIEWS = "in_chain", "given_heldout_views"
 """The two kinds of samples: drawn by the whole chain, and drawn given the views of held-out images."""
+ENERGY = "energy"
+"""The part with the energy of each image, `heldout_energy`, `in_chain_energy` or `given_heldout_views_energy`."""
 
 
 @attrs.frozen(eq=False)
@@ -62,7 +65,9 @@ class Evaluation:
     Sets are `heldout`, `training` and `samples`, and factors are those that are trained, and `condition`. The parts are
     `nats`, `inside` and `null` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of the
     factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart. If
-    images have other sizes than the model's, there is also the part `pixels`, (1, images). The set `codecs` has
+    images have other sizes than the model's, there is also the part `pixels`, (1, images). Of samples, there are also
+    energies in levels (see `auxar.numerics.energy`), (1, images): `in_chain_energy`, `given_heldout_views_energy` and,
+    of the held-out images with the same numbers, `heldout_energy`. The set `codecs` has
     lossless codecs in place of factors: the sizes of the first held-out images in files, -log(256) for each byte."""
 
     def __repr__(self) -> str:
@@ -198,6 +203,15 @@ class Evaluation:
         found = [each for each in self.factors if each.factor == factor]
         return bits(self.nats(SAMPLES, found, kind), self._dims(SAMPLES, found[0]))
 
+    def fallen(self, factor: str, kind: str) -> int | None:
+        """Number of a factor's exact samples of a kind that fell apart; None if it was not measured.
+
+        A sample fell apart if its energy is more than 1.5 times the largest energy of the held-out images for which
+        samples were drawn.
+        """
+        energies, real = (self.tensors.get(f"{SAMPLES}.{factor}.{part}_{ENERGY}") for part in (kind, "heldout"))
+        return None if energies is None or real is None else int((energies > FALLEN * real.max()).sum())
+
     @property
     def sample_count(self) -> int:
         """Number of samples of each kind."""
@@ -251,6 +265,7 @@ class Evaluation:
         samples: dict[str, Any] = {"count": self.sample_count}
         for kind in (IN_CHAIN, FROM_VIEWS):
             samples |= self.samples(name, kind).to_dict(kind, f"{kind}_standard_error")
+            samples[f"{kind}_fallen"] = self.fallen(name, kind)
         return {
             **attrs.asdict(factor),
             "cumulative_kind": self.cumulative_kinds[place],

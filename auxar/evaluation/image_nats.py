@@ -21,9 +21,10 @@ from torch import Tensor
 from auxar.data.batches import evaluation_examples
 from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
-from auxar.evaluation.evaluation import FROM_VIEWS, IN_CHAIN, INSIDE, NATS, NULL, PIXELS
+from auxar.evaluation.evaluation import ENERGY, FROM_VIEWS, IN_CHAIN, INSIDE, NATS, NULL, PIXELS
 from auxar.model import Chain, Factor, SampleRequest
 from auxar.model.checks import checked
+from auxar.numerics.energy import energies
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe.building import own_sampler
 from auxar.work.chunks import Tensors
@@ -159,13 +160,18 @@ def share_of_samples(
 
     There is a sample for each held-out image in `batches`, which also have the numbers of the images, with the same
     number, size and condition. A factor with a view is measured on samples of the whole chain, and on samples that it
-    draws given the views of held-out images: the parts `IN_CHAIN` and `FROM_VIEWS`, nats, float64 (images, 1).
+    draws given the views of held-out images: the parts `IN_CHAIN` and `FROM_VIEWS`, nats, float64 (images, 1). There
+    are also the energies of both kinds and of the held-out images.
     """
     found: dict[str, list[Tensor]] = defaultdict(list)
 
     def add(part: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
         nats = checked(factor(image, view, condition), factor.name)
         found[f"{factor.name}.{part}"].append(nats.double().cpu()[:, None])
+        add_energy(part, factor, image)
+
+    def add_energy(part: str, factor: Factor, image: Tensor) -> None:
+        found[f"{factor.name}.{part}_{ENERGY}"].append(energies(image).cpu()[:, None])
 
     chain, sampler = model, own_sampler(model.eval().to(device))
     for numbers, batch in batches:
@@ -182,6 +188,7 @@ def share_of_samples(
         drawn = model.draw_views(in_chain, sampler)
         for depth, factor in enumerate(model.factors):
             add(IN_CHAIN, factor, *factor.inputs(drawn, batch.condition))
+            add_energy("heldout", factor, views[depth])
             if factor.view is not None:
                 view = views[depth + 1]
                 image = factor.draw(from_views.deeper(depth), sampler, view)

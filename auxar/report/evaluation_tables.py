@@ -205,14 +205,19 @@ def sample_table(evaluation: Evaluation) -> Table | None:
 
     def cells(factor: FactorFacts) -> list[Cell]:
         samples = (evaluation.samples(factor.factor, kind) for kind in (FROM_VIEWS, IN_CHAIN))
-        return [measured(evaluation.bits_per_dim("heldout", factor.factor)), *map(measured, samples)]
+        counts = (evaluation.fallen(factor.factor, kind) for kind in (FROM_VIEWS, IN_CHAIN))
+        fallen = [words.MISSING if count is None else f"{count:,}" for count in counts]
+        return [measured(evaluation.bits_per_dim("heldout", factor.factor)), *map(measured, samples), *fallen]
 
     caption = (
         f"bits/dim of the factor's own image ± standard error, for {evaluation.sample_count:,} exact samples of each "
         "kind. If the model fits its data, they are about equal to those of held-out images; larger ones mean that "
-        "samples are unlike the data"
+        "samples are unlike the data. Samples that fell apart have more energy in the highest frequency, as noise and "
+        "checkerboards have, than 1.5 times the largest energy of the held-out images"
     )
-    columns = [*map(Column, ("held-out images", "samples given held-out views", "samples of the chain"))]
+    names = ("held-out images", "samples given held-out views", "samples of the chain")
+    fallen = [Column(name, over="fell apart") for name in ("given held-out views", "of the chain")]
+    columns = [*map(Column, names), *fallen]
     return _by_factor(evaluation, "Samples under the model", caption, columns, cells)
 
 

@@ -26,21 +26,13 @@ from measuring import options_of
 from torch import Tensor
 
 import auxar
+from auxar.numerics.energy import FALLEN, energies
 
 COLUMNS = "", "images", "fallen", "largest energy", "median energy", "saturated in row 0", "saturated"
 HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
-REGION, FALLEN, PATCH, MOVED = 16, 1.5, 4, 64
+PATCH, MOVED = 4, 64
 BELOW = slice(PATCH, PATCH + 6)
 """The rows of the lower half in which the effect of a patch is measured."""
-
-
-def energies(images: Tensor) -> Tensor:
-    """The energy of the region of each image (b, c, h, w) that has the most: (b,)."""
-    values = images.double()
-    rows = values[:, :, 1:] - values[:, :, :-1]
-    blocks = (rows[..., 1:] - rows[..., :-1]).abs().mean(1, keepdim=True) / 2
-    region = [min(REGION, side) for side in blocks.shape[2:]]
-    return torch.nn.functional.avg_pool2d(blocks, region, stride=1).amax((1, 2, 3))
 
 
 def line(name: str, images: Tensor, levels: int, threshold: float) -> str:

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
-from helpers.causal_networks import generator, randomized
+from helpers.causal_networks import SEEDS, generator, random_images, randomized
 from helpers.chains import chain_of, pyramid
 from helpers.evaluations import figures_of
 from helpers.listed_images import Listed
 from helpers.tiny_runs import run, tiny
+from hypothesis import given
+from hypothesis import strategies as st
 
 from auxar.commands.evaluate import evaluate
 from auxar.data.batches import evaluation_examples
@@ -16,6 +18,7 @@ from auxar.evaluation.figures import Mean
 from auxar.evaluation.image_nats import INDICES, joined, share_of_samples
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import ImageSpec, SampleRequest
+from auxar.numerics.energy import energies
 from auxar.report.text import evaluation_lines
 from auxar.testing.examples import all_images
 from auxar_samplers import AutoSampler
@@ -57,8 +60,17 @@ def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
     # A mistake of views or images would be seen: the two kinds differ by many standard errors.
     assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
     assert {key: nats.shape for key, nats in found.items()} == dict.fromkeys(
-        ("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain", "stage0.pixels", "prior.pixels"), (COUNT, 1)
+        (
+            *("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain", "stage0.pixels", "prior.pixels"),
+            *("stage0.in_chain_energy", "stage0.given_heldout_views_energy", "stage0.heldout_energy"),
+            *("prior.in_chain_energy", "prior.heldout_energy"),
+        ),
+        (COUNT, 1),
     )
+    assert torch.equal(found["stage0.heldout_energy"][:, 0], energies(pixels))
+    # The energies are those of the samples that are measured: their mean is that of all images.
+    of_images = energies(all_images(IMAGE))
+    assert_mean(found["stage0.in_chain_energy"], (of_images * probabilities_of_images(model)).sum().item())
     measured = {key: Mean.of(nats[:, 0] / -math.log(2)) for key, nats in found.items()}
     for kind, value in expected.items():
         mean = measured[f"stage0.{kind}"]
@@ -69,18 +81,52 @@ def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
     assert abs(mean.value - entropy) < 4 * mean.error
 
 
+def probabilities_of_images(model):
+    """The probability of each image in samples of the chain."""
+    images = all_images(IMAGE)
+    with torch.no_grad():
+        views = all_images(model.specs[1])
+        nats = [model.factors[0](images, view.expand(len(images), -1, -1, -1)) for view in views]
+        return (torch.stack(nats) + model.factors[1](views)[:, None]).exp().sum(0)
+
+
+def assert_mean(values, expected):
+    mean = Mean.of(values[:, 0])
+    assert mean.value is not None
+    assert mean.error is not None
+    assert abs(mean.value - expected) < 4 * mean.error
+
+
+@given(height=st.integers(1, 19), width=st.integers(1, 19), channels=st.integers(1, 3), seed=SEEDS)
+def test_energies_are_those_of_the_region_with_most(height, width, channels, seed):
+    images = random_images(2, ImageSpec(channels, height=height, width=width), seed)
+    expected = []
+    for image in images.numpy().astype(float):
+        blocks = abs(image[:, :-1, :-1] - image[:, :-1, 1:] - image[:, 1:, :-1] + image[:, 1:, 1:]).mean(0) / 2
+        regions = [
+            blocks[top : top + 15, left : left + 15].mean()
+            for top in range(max(1, height - 15))
+            for left in range(max(1, width - 15))
+            if blocks.size
+        ]
+        expected.append(max(regions, default=0.0))
+    assert energies(images).tolist() == pytest.approx(expected)
+
+
 def test_an_evaluation_has_them_if_the_recipe_asks_for_them(pictures, tmp_path):
     folder = run(tmp_path / "run", tiny(pictures))
     without = read_evaluation(folder / "evaluation.safetensors")
     assert without.sample_count == 0
     assert all(factor["samples"] is None for factor in figures_of(folder)["factors"])
-    evaluate(folder, settings=["evaluation.samples=4"])
+    evaluate(folder, samples=4)
     found = read_evaluation(folder / "evaluation.safetensors")
     samples = [factor["samples"] for factor in figures_of(folder)["factors"]]
     assert [each["count"] for each in samples] == [found.sample_count] * 2 == [4, 4]
     assert samples[0]["in_chain"] == found.samples("stage0", "in_chain").value > 0
     assert samples[0]["given_heldout_views"] == found.samples("stage0", "given_heldout_views").value > 0
     assert samples[1]["given_heldout_views"] is None
+    assert samples[1]["given_heldout_views_fallen"] is None
+    assert 0 <= samples[0]["in_chain_fallen"] <= 4
     lines = evaluation_lines(found)
     assert any(line.startswith("Samples under the model: ") for line in lines)
     assert "Samples under the model" in (folder / "report.html").read_text()

@@ -85,6 +85,8 @@ def evaluation_of(seed: int) -> Evaluation:
                 tensors[f"{images}.{name}.{part}"] = nats(spec.channels, images, spec.dims)
         for part in ("in_chain", "given_heldout_views"):
             tensors[f"samples.{name}.{part}"] = nats(spec.channels, "samples", spec.dims)
+        for part, size in {"in_chain": 1.6, "given_heldout_views": 2.0, "heldout": 1.0}.items() if support else ():
+            tensors[f"samples.{name}.{part}_energy"] = -nats(1, "samples", 5) * size
     for images in ("heldout", "training"):
         tensors[f"{images}.condition.nats"] = nats(1, images, 1)
     for codec in CODECS:
@@ -303,6 +305,16 @@ def test_wasted_bits():
     assert_cells(of_run.wasted_table(EVALUATION), wasted_cells(0, channels=True))
 
 
+def fallen_cell(kind, name):
+    """The number of samples whose energy exceeds the largest one of held-out images by half of it."""
+    if f"samples.{name}.heldout_energy" not in EVALUATION.tensors:
+        return "–"
+    energies, real = (
+        EVALUATION.tensors[f"samples.{name}.{part}_energy"].flatten().tolist() for part in (kind, "heldout")
+    )
+    return str(sum(energy > 1.5 * max(real) for energy in energies))
+
+
 def test_bits_of_samples():
     rows = {}
     for place, name in enumerate(NAMES):
@@ -311,6 +323,8 @@ def test_bits_of_samples():
             "held-out images": bits(values("nats", place), dims_of(place)),
             "samples given held-out views": bits(given, dims_of(place)),
             "samples of the chain": bits(chain, dims_of(place)),
+            "fell apart: given held-out views": fallen_cell("given_heldout_views", name),
+            "fell apart: of the chain": fallen_cell("in_chain", name),
         }
     table = of_run.sample_table(EVALUATION)
     assert table is not None
