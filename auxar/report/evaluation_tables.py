@@ -216,8 +216,7 @@ def sample_table(evaluation: Evaluation) -> Table | None:
         "checkerboards have, than 1.5 times the largest energy of the held-out images"
     )
     names = ("held-out images", "samples given held-out views", "samples of the chain")
-    fallen = [Column(name, over="fell apart") for name in ("given held-out views", "of the chain")]
-    columns = [*map(Column, names), *fallen]
+    columns = [*map(Column, (*names, "fallen given held-out views", "fallen of the chain"))]
     return _by_factor(evaluation, "Samples under the model", caption, columns, cells)
 
 

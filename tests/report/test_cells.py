@@ -323,8 +323,8 @@ def test_bits_of_samples():
             "held-out images": bits(values("nats", place), dims_of(place)),
             "samples given held-out views": bits(given, dims_of(place)),
             "samples of the chain": bits(chain, dims_of(place)),
-            "fell apart: given held-out views": fallen_cell("given_heldout_views", name),
-            "fell apart: of the chain": fallen_cell("in_chain", name),
+            "fallen given held-out views": fallen_cell("given_heldout_views", name),
+            "fallen of the chain": fallen_cell("in_chain", name),
         }
     table = of_run.sample_table(EVALUATION)
     assert table is not None
