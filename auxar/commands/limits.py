@@ -28,7 +28,7 @@ def limits(
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> LimitedRun:
-    """Limits the parameters of a trained model, so that its samples don't fall apart.
+    """Limits a trained model, so that its samples hold together.
 
     Upper limits of parameters, such as log-scales, are chosen for each factor from training images: the lowest ones
     that cost at most 0.0005 bits/dim. `auxar run` does this at the end of training unless training.limits is false, so

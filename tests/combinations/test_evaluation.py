@@ -1,6 +1,7 @@
 """Tests of the evaluation of runs that combine features, against likelihoods that are computed image by image."""
 
 import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 import auxar
 from auxar.draw.loading import opened as opened_run
 from auxar.evaluation.stored import read_evaluation
+from auxar.files import read_metadata
 from auxar.model import Chain, Factor
 
 
@@ -32,10 +34,12 @@ def data(name, pictures_of):
 
 
 def untouched(out: Path) -> Chain:
-    """The model of a run, whose stored weights are loaded by PyTorch."""
+    """The model of a run, whose stored weights are loaded by PyTorch, with the limits of its files."""
     chain = auxar.build(out / "recipe.toml").chain.eval()
     for factor in chain.all_factors:
-        factor.load_state_dict(load_file(out / "factors" / factor.name / "weights.safetensors"))
+        path = out / "factors" / factor.name / "weights.safetensors"
+        factor.load_state_dict(load_file(path))
+        factor.limit(json.loads(read_metadata(path).get("limits", "{}")))
     return chain
 
 
