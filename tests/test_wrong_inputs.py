@@ -68,6 +68,10 @@ WRONG = [
         "model.classify(image)",
         "classification needs a model whose condition is a label, but this model has no condition",
     ),
+    (
+        "classify('runs/first', resize='cover')",
+        "resize: there are no pictures to resize; held-out images are prepared as the recipe says",
+    ),
     # The chain, which takes only tensors
     ("model.chain.bits_per_dim(picture)", "image: expected a tensor of integers, got an object of type Image"),
     # Sheets

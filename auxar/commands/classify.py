@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from auxar.arguments import as_integer, as_path, as_paths
 from auxar.commandline import Result, command
-from auxar.errors import one_line
+from auxar.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from auxar.draw.classification import Accuracy, Classes
@@ -95,6 +95,8 @@ def classify(
     files = None if paths is None else image_files(as_paths(paths, "paths"), "paths")
     as_integer(top, "top", least=1)
     as_integer(heldout, "heldout", least=1)
+    if files is None and resize is not None:
+        raise UserError("resize: there are no pictures to resize; held-out images are prepared as the recipe says")
     check_alone("auxar classify")
     model = load(folder, device, trust_plugins=trust_plugins)
     label_condition(model.chain)
