@@ -7,8 +7,8 @@ from torch.optim import Adam
 
 from auxar import at_most, positive
 
-MOST_RATE = 1e6
-"""Maximum learning rate."""
+MOST_RATE = 3e38
+"""Maximum learning rate, which float32 can hold."""
 FUSED = ("cpu", "cuda")
 """The types of devices for which PyTorch has fused implementations of Adam and AdamW."""
 

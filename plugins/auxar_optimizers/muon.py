@@ -20,8 +20,10 @@ from torch.optim.adam import adam
 
 from auxar import at_most, positive
 from auxar_layers.parallel import each
-from auxar_optimizers.adam import MOST_RATE, has_fused
+from auxar_optimizers.adam import has_fused
 
+MOST_RATE = 1e30
+"""Maximum learning rate, whose products with sizes of layers float32 can hold."""
 FEWEST_CHANNELS = 8
 """Fewest inputs and outputs of a layer whose weights are a matrix for Muon."""
 NO_MAPS = (nn.Embedding, nn.LayerNorm)

@@ -131,7 +131,7 @@ def test_a_wrong_view_is_refused_before_training(pictures, tmp_path, view, suppo
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("no variants", "variants: expected an integer of at least 1, got 0"),
+        ("no variants", "variants: expected an integer from 1 to 2,147,483,647, got 0"),
         (
             "identity",
             "the augmentation Brighter changes images that it must leave as they are (variant 0); `auxar.test",
