@@ -94,7 +94,7 @@ def test_masks_of_many_kinds_keep_the_same_pixels(bare, tmp_path):
     ones = Image.fromarray(mask.byte().numpy())
     for keep in (mask.numpy(), mask.byte(), mask.expand(2, 6, 4), picture, path, str(path), ones, [mask, 1 * mask]):
         assert torch.equal(bare.complete(images, keep).tensor, expected.tensor)
-    for wrong in (0.5 * mask, 2 * mask):
+    for wrong in (0.5 * mask, 2 * mask, np.zeros((6, 4), [("kept", np.uint8)])):
         with pytest.raises(UserError, match="keep: expected a mask of booleans, of 0 and 1, or of 0 and 255"):
             bare.complete(images, wrong)
     for rows in (1, 5, np.int64(5)):
