@@ -21,6 +21,7 @@ from auxar_codec.coding import Codec
 from auxar_codec.container import (
     FORMAT,
     Container,
+    Followed,
     entries_of,
     has_mark,
     packed_container,
@@ -129,7 +130,14 @@ class Compression(Work):
 
     def _check_output(self) -> None:
         if not self.replace and os.path.lexists(self.output) and self._state() == "other":
-            raise UserError(f"{self.output} exists; files are replaced only with --replace")
+            reason = f"{self.output} exists"
+            try:
+                read_container(self.output)
+            except Followed as error:
+                reason = str(error)
+            except UserError:
+                pass
+            raise UserError(f"{reason}; files are replaced only with --replace")
 
     def is_concluded(self) -> bool:
         """Whether the output has exactly these pictures, and no damage that its checksums show."""

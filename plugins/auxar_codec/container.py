@@ -264,6 +264,10 @@ def write_container(path: Path, content: Iterable[bytes]) -> None:
         file.writelines(content)
 
 
+class Followed(UserError):
+    """The error for a file with other bytes after its end."""
+
+
 def read_container(source: Path | bytes) -> Container:
     """Reads the header and the index of a file, or of the content of a file.
 
@@ -302,7 +306,7 @@ def read_container(source: Path | bytes) -> Container:
         end = start + sum(entry.size for entry in entries) + ENDS[header.format]
         if (size := file.seek(0, os.SEEK_END)) > end:
             advice = f"if files were joined, `head -c {end} {path}` prints the first one"
-            raise UserError(f"{path} has {size - end:,} bytes after its end; {advice}")
+            raise Followed(f"{path} has {size - end:,} bytes after its end; {advice}")
         return Container(path, header, entries, start, source)
 
 

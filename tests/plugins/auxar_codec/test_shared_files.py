@@ -164,9 +164,16 @@ def test_a_file_that_is_cut_or_joined_or_of_another_model_is_replaced_only_if_as
     records = [record or b"" for _, record in found.records(found.entries)]
     other = packed_container(attrs.evolve(found.header, model="other"), found.entries, records, ())
     joined = b"".join(other) + right
-    for content in (b"", right[:-13], b"".join(other), joined, right + b"x", right[:300] + b"x" + right[300:]):
+    for content, problem in (
+        (b"", "exists"),
+        (right[:-13], "exists"),
+        (b"".join(other), "exists"),
+        (joined, f"has {len(right):,} bytes after its end; if files were joined, .*"),
+        (right + b"x", "has 1 bytes after its end; if files were joined, .*"),
+        (right[:300] + b"x" + right[300:], "has 1 bytes after its end; .*"),
+    ):
         out.write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.auxar exists; files are replaced only with --replace"):
+        with pytest.raises(UserError, match=rf"a\.auxar {problem}; files are replaced only with --replace$"):
             Compression(own, pictures, out, None)
         assert out.read_bytes() == content
         Compression(own, pictures, out, None, replace=True).do()
