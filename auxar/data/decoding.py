@@ -2,19 +2,19 @@
 
 import contextlib
 import io
-import logging
 import re
 import stat
 import textwrap
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from auxar.errors import UserError, logger, one_line
+from auxar.numerics.silence import silence
 from auxar.numerics.whole_pictures import load_whole
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -59,39 +59,6 @@ class BrokenImage(Exception):
     """The error for an image that cannot be read or that exceeds a limit. The message gives the reason."""
 
 
-class _Silence:
-    """A context that hides Pillow's warnings and log messages while any thread is inside it.
-
-    Warning filters are global. If each thread used `warnings.catch_warnings`, overlapping threads would restore the
-    filters in the wrong order. Here the first thread that enters changes the filters, and the last one that leaves
-    restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._changes = contextlib.ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._changes.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-                logger = logging.getLogger("PIL")
-                self._changes.callback(logger.setLevel, logger.level)
-                logger.setLevel(logging.CRITICAL + 1)
-            self._inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._changes.close()
-
-
-_silence = _Silence()
-
-
 def read_file(path: Path) -> bytes:
     """Returns the content of a file. If it is larger than `MAX_BYTES`, only `MAX_BYTES + 1` bytes are read.
 
@@ -106,7 +73,7 @@ def read_file(path: Path) -> bytes:
 
 def is_deep(source: bytes | Image.Image) -> bool:
     """Whether the header of a picture says that it has more than 8 bits per channel. Nothing is decoded."""
-    with contextlib.suppress(Exception), _silence, _picture(source, DEEP) as picture:
+    with contextlib.suppress(Exception), silence, _picture(source, DEEP) as picture:
         # Pillow has a mode of 16 bits for gray pictures only. Of others, it names only the decoder differently.
         decoder = str([part[3] for part in getattr(picture, "tile", ())[:1]])
         return picture.mode.startswith("I") or re.search(r";16|'RGB', \d{4}", decoder) is not None
@@ -136,13 +103,13 @@ def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Ima
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:
-        with _silence, _picture(source, formats) as picture:
+        with silence, _picture(source, formats) as picture:
             _check_extent(picture)
             with _large if picture.width * picture.height > LARGE else contextlib.nullcontext():
-                bits = re.search("L;([24])'", str(getattr(picture, "tile", "")))
+                decoder = str(getattr(picture, "tile", ""))
                 load_whole(picture)
-                if bits and "transparency" in picture.info:  # Pillow scales only the pixels of gray PNG files to 255.
-                    picture.info["transparency"] *= 255 // (2 ** int(bits[1]) - 1)
+                if "transparency" in picture.info:
+                    picture.info["transparency"] = _transparent(picture.info["transparency"], decoder)
                 yield upright_picture(picture, picture) if upright else picture
     except (BrokenImage, UserError):
         raise
@@ -155,6 +122,19 @@ def opened(source: bytes | Image.Image, *, upright: bool = True) -> Iterator[Ima
     except Exception as error:  # Pillow's decoders can raise any exception on a damaged file.
         reason = textwrap.shorten(str(error), 200) or type(error).__name__
         raise BrokenImage(f"decoding failed: {reason}") from error
+
+
+def _transparent(key: Any, decoder: str) -> Any:
+    """The color that is transparent, by the decoder of the picture's pixels, where it is one of a PNG file.
+
+    Bits above the file's depth have no meaning there, and Pillow scales only the pixels of 2 and 4 bits to 0 … 255.
+    """
+    if isinstance(key, tuple) and "'RGB'" in decoder:
+        return tuple(value & 255 for value in key)
+    if bits := re.search("L;([24])'", decoder):
+        most = 2 ** int(bits[1]) - 1
+        return (key & most) * (255 // most)
+    return key
 
 
 def _picture(

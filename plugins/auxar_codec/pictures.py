@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from auxar import UserError, replacing
+from auxar.numerics.silence import silence
 from auxar.numerics.whole_pictures import load_whole
 from auxar_codec.index import MOST_METADATA, MOST_PIXELS, MOST_SIDE
 
@@ -48,7 +49,7 @@ def read_picture(source: Path | bytes | BinaryIO | Image.Image, label: str = "")
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         if not isinstance(file, Path) and not hasattr(file, "read"):
             raise TypeError(f"expected a picture, an array, a path or an open file, got {type(source).__name__}")
-        with Image.open(file, formats=FORMATS) as picture:
+        with silence, Image.open(file, formats=FORMATS) as picture:
             return _kept(picture)
     except UnidentifiedImageError:
         reason = f"it is no picture of the formats {', '.join(FORMATS)}, or it is damaged; convert it to PNG first"

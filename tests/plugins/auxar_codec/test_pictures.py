@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.image_kinds import RED, chunk, encode, png
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -58,6 +59,16 @@ def test_colors_of_a_palette_become_rgb(tmp_path):
     Image.fromarray(colors()).quantize(7).save(tmp_path / "a.png")
     found = read_picture(tmp_path / "a.png").pixels
     assert np.array_equal(found.transpose(1, 2, 0), np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [png(4, 1, 8, 0, bytes(5), chunk(b"acTL", bytes(8))), encode(RED, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")],
+    ids=["frames", "EXIF"],
+)
+def test_damaged_metadata_is_read_without_a_warning_of_pillow(content, recwarn):
+    read_picture(content)
+    assert not [str(warning.message) for warning in recwarn if "PIL" in warning.filename]
 
 
 def test_a_palette_with_opacities_is_read_without_a_warning_of_pillow(tmp_path, recwarn):
