@@ -15,6 +15,7 @@ from cattrs.errors import (
     ForbiddenExtraKeysError,
     IterableValidationError,
     IterableValidationNote,
+    StructureHandlerNotFoundError,
 )
 from cattrs.gen import make_dict_structure_fn, override
 
@@ -189,7 +190,16 @@ class StrictConverter:
 
     def _table(self, kind: Any) -> Callable[[Any, Any], Any]:
         own: Any = {field.name: override(omit=True) for field in attrs.fields(kind) if NO_KEY in field.metadata}
-        fill: Any = make_dict_structure_fn(kind, self._cattrs, _cattrs_forbid_extra_keys=self._refuse_unknown, **own)
+        try:
+            fill: Any = make_dict_structure_fn(
+                kind, self._cattrs, _cattrs_forbid_extra_keys=self._refuse_unknown, **own
+            )
+        except StructureHandlerNotFoundError as error:
+            wrong = [name for name, hint in _hints(kind).items() if hint == error.type_]
+            raise TypeError(
+                f"the option {' or '.join(map(repr, wrong))} of {kind.__module__}.{kind.__qualname__} has the type "
+                f"{error.type_}; expected a type of plain values, such as int, str or tuple[float, ...]"
+            ) from None
 
         def read(value: Any, target: Any) -> Any:
             # Without this check, the error would be about the code that cattrs generates.

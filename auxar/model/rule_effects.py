@@ -27,6 +27,9 @@ def check_rule(
             raise UserError(
                 f"{key}: the rule '{rule.name}' must give auxar.Adjustments at each depth, got {shown(found)}"
             )
+    changes = rule.changes()
+    if not isinstance(changes, list | tuple) or not all(isinstance(phrase, str) for phrase in changes):
+        raise UserError(f"{key}: `changes` of the rule '{rule.name}' must give a list of strings, got {shown(changes)}")
     has_guidance = any(rule.guidance(factor.depth) for factor in factors)
     has_operation = has_guidance or any(rule.operation(factor.depth) for factor in factors)
     if has_operation and arithmetic != FLOAT:

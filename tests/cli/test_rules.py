@@ -40,6 +40,17 @@ def softmax(pictures, tmp_path_factory):
     return run(tmp_path_factory.mktemp("softmax") / "run", table)
 
 
+@pytest.mark.parametrize("kind", ["type", "object"])
+def test_an_option_whose_type_recipes_cannot_give_is_named(refused, pictures, tmp_path, kind):
+    text = SHARPER.replace("    reduction: float", f"    shape: {kind} = int\n    reduction: float")
+    (tmp_path / "sharper.py").write_text(text)
+    recipe = write(tmp_path / "recipe.toml", tiny(pictures, plugins=["sharper.py"], sampling__rule="sharper"))
+    found = refused("check", recipe, "--trust-plugins")
+    assert re.search(
+        rf"sampling\.rule: the option 'shape' of \w+_sharper_\w+\.Sharper has the type <class '{kind}'>; ", found
+    )
+
+
 def test_a_rule_that_changes_nothing_is_refused_before_training_and_drawing(finished, refused, pictures, tmp_path):
     recipe = write(tmp_path / "recipe.toml", tiny(pictures, sampling__rule="tempered"))
     for command in (["check", recipe], ["run", recipe, "--out", tmp_path / "run"]):

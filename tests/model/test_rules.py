@@ -1,6 +1,7 @@
 """Tests of what rules change, by depth and by operations of their own, and that rules without an effect are refused."""
 
 import logging
+from typing import Any
 
 import attrs
 import pytest
@@ -100,6 +101,23 @@ class Everywhere(Doubled):
 
     def operation(self, depth):
         return Doubled.operation(self, 0)
+
+
+@attrs.frozen
+class Captioned(Reduced):
+    """A rule with any result of `changes`."""
+
+    found: Any = ()
+
+    def changes(self):
+        return self.found
+
+
+@pytest.mark.parametrize("found", [3, None, "text", [3]])
+def test_a_rule_whose_changes_are_no_texts_is_refused(found):
+    expected = r"^rule: `changes` of the rule 'captioned' must give a list of strings, got "
+    with pytest.raises(UserError, match=expected):
+        ImageModel(model(mixture, mixture)).sample(1, rule=Captioned(found=found))
 
 
 def single(image):
