@@ -28,6 +28,7 @@ WRONG = [
     ("load('')", "path: expected a path, got ''"),
     ("load('run/first')", "run/first is not a run's folder: it does not exist; did you mean 'runs'?"),
     ("load('hf://user')", "expected hf://user/name, got 'hf://user'"),
+    ("load('hf://')", "expected hf://user/name, got 'hf://'"),
     ("load('runs')", "runs is not a run's folder: it has no recipe.toml; it contains the runs first"),
     (
         "load('runs/first/factors')",

@@ -15,6 +15,8 @@ from auxar.locks import user_of
 from auxar.model import FLOAT, Chain
 from auxar.recipe import Recipe
 from auxar.report import write_report
+from auxar.report.html import check_document
+from auxar.report.page import PAGE
 from auxar.report.reading import FigureEntry
 from auxar.runs.layout import RunFolder
 from auxar.runs.lock import LOCK
@@ -62,11 +64,13 @@ def is_finished(run: RunFolder, recipe: Recipe, steps: Mapping[str, int]) -> boo
     """Whether all factors are trained and evaluated, and the samples, figures and report of the recipe exist.
 
     The report is written last, so it is not older than the recipe and the evaluation if they have not changed since.
-    `steps` are the numbers of steps of the factors. Raises `DamagedFile` if the weights of such a run are damaged.
+    `steps` are the numbers of steps of the factors. Raises `DamagedFile` if the weights of such a run are damaged,
+    and `UserError` if another file has the name of the report.
     """
     are_trained = all(is_trained(run, name, count) for name, count in steps.items())
     if not are_trained or not is_evaluated(run, recipe) or not is_file(run.report):
         return False
+    check_document(run.report, PAGE)
     if run.report.stat().st_mtime < max(run.recipe.stat().st_mtime, run.evaluation.stat().st_mtime):
         return False
     for name in steps:

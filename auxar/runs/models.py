@@ -30,7 +30,7 @@ def find_run(path: Path) -> RunFolder:
     if (found := hub_name(path)) is not None:
         return download(*found)
     if path.parts[:1] == (HUB.rstrip("/"),):  # A path keeps one slash.
-        raise UserError(f"expected {HUB}user/name, got '{HUB}{one_line(path.relative_to(path.parts[0]).as_posix())}'")
+        raise UserError(f"expected {HUB}user/name, got '{HUB}{one_line('/'.join(path.parts[1:]))}'")
     check_is_run(path)
     return RunFolder(path)
 

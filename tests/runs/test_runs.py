@@ -249,6 +249,11 @@ def test_a_finished_run_says_so_and_removes_only_what_killed_processes_left(pict
             picture.write_bytes(rest)
         run(finished, tiny(pictures))
         assert picture.read_bytes() == content
+    report = (finished / "report.html").read_text()
+    (finished / "report.html").write_text("mine")
+    with pytest.raises(UserError, match=r"report\.html cannot be written: it is not a report page of auxar; delete it"):
+        run(finished, tiny(pictures))
+    (finished / "report.html").write_text(report)
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match=r"prior/weights\.safetensors is damaged: .*; delete this file, and"):
         run(finished, tiny(pictures))
