@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import attrs
@@ -11,6 +12,7 @@ from auxar.model import Factor, ImageSpec
 from auxar.model.image import term
 from auxar.recipe import Recipe, recipe_table
 from auxar.runs.history import History
+from auxar.runs.weights import count
 
 Exactness = Literal["exact", "bound"]
 """Whether bits/dim are exact or an upper bound: with a free decoder, a model computes log p(X, X̂) ≤ log p(X)."""
@@ -63,9 +65,13 @@ class FactorFacts:
     """Multiply-adds of a forward pass over one image. None if it is unknown."""
 
     @classmethod
-    def of(cls, factor: Factor, metadata: Mapping[str, str], history: History | None) -> FactorFacts:
-        """The facts of a factor whose weights have the given metadata, which are empty if it is not trained."""
-        kept, trained = metadata.get("kept"), int(metadata.get("trained_steps", 0))
+    def of(cls, factor: Factor, metadata: Mapping[str, str], history: History | None, path: Path) -> FactorFacts:
+        """The facts of a factor whose weights have the given metadata, which are empty if it is not trained.
+
+        Raises `DamagedFile`, with the file `path` of the weights, if a number of steps is none.
+        """
+        step, trained, total = (count(metadata, key, path) for key in ("step", "trained_steps", "complete_at"))
+        kept = metadata.get("kept")
         return cls(
             factor.name,
             factor.image,
@@ -73,13 +79,13 @@ class FactorFacts:
             None if factor.view_spec is None else "restricted" if factor.restricted else "free",
             "exact" if factor.exact else "bound",
             parameters=sum(parameter.numel() for parameter in factor.parameters()),
-            steps=int(metadata.get("step", 0)),
+            steps=step or 0,
             weights=metadata.get("weights"),
             trained_on=metadata.get("images"),
             kept="best" if kept == "best" else "last" if kept == "last" else None,
-            trained_steps=trained if "trained_steps" in metadata else None,
+            trained_steps=trained,
             # A factor without trainable parameters has no steps.
-            stopped_early=0 < trained < int(metadata.get("complete_at", 0)),
+            stopped_early=0 < (trained or 0) < (total or 0),
             condition=None if factor.condition is None else factor.condition.kind,
             history=history,
         )

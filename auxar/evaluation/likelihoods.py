@@ -240,9 +240,9 @@ def _facts(run: RunFolder, factor: Factor) -> FactorFacts:
     """Loads the weights of a factor, if it is trained, and returns their facts."""
     path = run.weights(factor.name)
     if not is_file(path):
-        return FactorFacts.of(factor, {}, None)
+        return FactorFacts.of(factor, {}, None, path)
     metadata = load_weights(run, factor)
-    return FactorFacts.of(factor, metadata, read_history(metadata, path))
+    return FactorFacts.of(factor, metadata, read_history(metadata, path), path)
 
 
 def _length(images: ImageSet, limit: int | None) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError, logger
+from auxar.errors import UserError, logger, one_line
 from auxar.evaluation.evaluation import Evaluation
 from auxar.evaluation.facts import settings_of
 from auxar.files import DamagedFile, Shapes, entries, is_file, read_checksum, read_tensors, to_json, write_tensors
@@ -43,6 +43,14 @@ def read_evaluation(path: Path) -> Evaluation:
     def check(shapes: Shapes, metadata: Mapping[str, str]) -> None:
         if sum(map(math.prod, shapes.values())) > MOST_VALUES:
             raise UserError(f"{path} is too large: expected at most {MOST_VALUES:,} values")
+        counts: dict[str, int] = {}
+        for name, shape in shapes.items():
+            images = counts.setdefault(name.partition(".")[0], shape[-1] if shape else 0)
+            if len(shape) != 2 or not all(shape) or shape[1] != images:
+                problem = f"its tensor {one_line(name, 60)} has the shape {tuple(shape)}"
+                raise DamagedFile(
+                    f"{path} is damaged: {problem}; expected (channels, images), as others of its set have"
+                )
 
     tensors, metadata = read_tensors(path, check)
     return attrs.evolve(read_entry(metadata, FACTS, Evaluation, path), tensors=tensors)

@@ -147,11 +147,11 @@ def read_trained(run: RunFolder, name: str) -> Trained | None:
     with advising(path):
         metadata = files.read_metadata(path)
         own, history = files.metadata_entry(metadata, WEIGHTS, path) == OWN, read_history(metadata, path)
-        steps, total = (_count(metadata, key, path) for key in ("trained_steps", "complete_at"))
+        steps, total = (count(metadata, key, path) for key in ("trained_steps", "complete_at"))
     return Trained(steps, total, history, own)
 
 
-def _count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:
+def count(metadata: Mapping[str, str], key: str, path: Path) -> int | None:
     """A number of steps in the metadata of a file; None if it is missing. Raises `DamagedFile` for other texts."""
     text = metadata.get(key)
     if text is not None and re.fullmatch(r"[0-9]{1,18}", text) is None:

@@ -127,7 +127,7 @@ def test_any_prior_can_be_evaluated_and_is_exact_or_a_bound_as_it_says(data, pri
     nats = factor_nats(own, data.heldout, Accelerator(), threads, 4)["prior.nats"]
     assert nats.shape == (6, 1)
     assert (nats[:, 0] / (-math.log(2) * 192)).tolist() == pytest.approx([8.0] * 6)
-    table = Evaluation([FactorFacts.of(model.factors[0], {}, None)], FACTS)
+    table = Evaluation([FactorFacts.of(model.factors[0], {}, None, Path())], FACTS)
     assert (table.kind, table.factors[0].kind, table.cumulative_kinds) == (kind, kind, [kind])
 
 
@@ -143,7 +143,7 @@ def test_any_prior_can_be_evaluated_and_is_exact_or_a_bound_as_it_says(data, pri
 def test_the_weights_are_averaged_if_those_of_all_trained_factors_are(finished, kinds, expected):
     chain = auxar.load(finished).chain.factors
     metadata = [{"weights": kind} if kind else {} for kind in kinds]
-    facts = [FactorFacts.of(factor, entry, None) for factor, entry in zip(chain, metadata, strict=True)]
+    facts = [FactorFacts.of(factor, entry, None, Path()) for factor, entry in zip(chain, metadata, strict=True)]
     table = Evaluation(facts, FACTS)
     assert [factor.weights for factor in table.factors] == list(kinds)
     assert evaluation_lines(table)[3].startswith(f"weights   {expected}")

@@ -133,6 +133,10 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     (STAGE, entry("history"), "evaluate", "is damaged: its metadata entry 'history' is missing"),
     (STAGE, entry("history", "["), "evaluate", "is damaged: in its metadata entry 'history', it is not valid JSON"),
     (STAGE, entry("trained_steps", '"4"'), "run", "is damaged: its metadata entry 'trained_steps' is no number"),
+    *(
+        (STAGE, entry(key, text), "evaluate", f"is damaged: its metadata entry '{key}' is no number of steps")
+        for key, text in (("step", "1e9"), ("trained_steps", "9" * 5000), ("complete_at", "-1"))
+    ),
     (PRIOR, entry("versions"), "load", "is damaged: its metadata entry 'versions' is missing"),
     (PRIOR, entry("versions", "[]"), "load", "is damaged: in its metadata entry 'versions', expected a"),
     *((PRIOR, another_version(found), verb, OTHER_VERSION.format(found)) for found, verb in ((1, "load"), (3, "run"))),
@@ -140,6 +144,10 @@ TABLE: list[tuple[str, Damage, str, str]] = [
     *(("recipe.toml", without(text), "sample", CUT_OFF) for text in ("[sampling]", 'name = "float"')),
     ("recipe.toml", without('name = "float"'), "load", CUT_OFF),
     ("evaluation.safetensors", holding(b"garbage"), "compare", "is damaged: "),
+    *(
+        ("evaluation.safetensors", first(change), "compare", "is damaged: its tensor codecs.")
+        for change in (lambda nats: nats[:, :0], lambda nats: nats[:0], lambda nats: nats[0], lambda nats: nats[:, :1])
+    ),
     (DRAWN, holding("[]"), "report", "is damaged: expected a table, got a list []"),
     (
         DRAWN,
