@@ -114,14 +114,11 @@ def _runs(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yields the name and the settings of every run, after a check of its recipe, and of the images if it is new.
 
-    Raises `UserError` if a recipe is invalid, if the seeds or the values of a key are given twice,
-    or if there are too many runs.
+    Raises `UserError` if a recipe is invalid, if the seeds are given twice, or if there are
+    too many runs.
     """
     if seeds is not None and any(key_parts(key) == key_parts(SEED) for key in values):
         raise UserError(f"sweep: {SEED} is the key of the seeds; give either the seeds or this key")
-    keys = [key_parts(setting.partition("=")[0]) for setting in settings]
-    if twice := [key for key in values if key_parts(key) in keys]:
-        raise UserError(f"sweep: {one_line(twice[0])} is also in the settings (--set); give its values in one of them")
     if (count := math.prod(map(len, values.values())) * (seeds or 1)) > MOST_RUNS:
         raise UserError(f"expected at most {MOST_RUNS:,} runs, got {count:,}; give fewer values or fewer seeds")
     ends = short_keys(values)
