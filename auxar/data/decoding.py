@@ -55,6 +55,10 @@ _TURNS = {
 """The operation that turns an image upright, by its EXIF orientation. Orientation 1 is upright already."""
 
 
+DEEP_KEY = "a 16-bit color is marked as transparent, which is not supported"
+"""The reason why a picture with such a color cannot be read."""
+
+
 class BrokenImage(Exception):
     """The error for an image that cannot be read or that exceeds a limit. The message gives the reason."""
 
@@ -128,7 +132,10 @@ def _transparent(key: Any, decoder: str) -> Any:
     """The color that is transparent, by the decoder of the picture's pixels, where it is one of a PNG file.
 
     Bits above the file's depth have no meaning there, and Pillow scales only the pixels of 2 and 4 bits to 0 … 255.
+    Raises `BrokenImage` for a color of 16 bits per channel, of whose pixels Pillow keeps only 8.
     """
+    if isinstance(key, tuple) and "RGB;16" in decoder:
+        raise BrokenImage(DEEP_KEY)
     if isinstance(key, tuple) and "'RGB'" in decoder:
         return tuple(value & 255 for value in key)
     if bits := re.search("L;([24])'", decoder):
@@ -177,7 +184,7 @@ def eight_bit(picture: Image.Image) -> Image.Image:
     values of more than 16 bits, floats, L*a*b* colors, and 16-bit colors that are marked as transparent.
     """
     if _has_deep_key(picture):
-        raise BrokenImage("a 16-bit color is marked as transparent, which is not supported")
+        raise BrokenImage(DEEP_KEY)
     if picture.mode.startswith("I"):
         # The image is 16-bit gray. Pillow's own conversion would clip its values at 255.
         values = np.asarray(picture)

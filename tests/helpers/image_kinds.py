@@ -184,6 +184,7 @@ BROKEN: dict[str, tuple[str, dict[str, bytes]]] = {
         {
             "gray": deep((0x8234,), 0, chunk(b"tRNS", struct.pack(">H", 0x8234))),
             "colors": deep((0x8234, 0x12FF, 0), 2, chunk(b"tRNS", struct.pack(">HHH", 0x8234, 0x12FF, 0))),
+            "dark colors": deep((0x34, 0xFF, 0), 2, chunk(b"tRNS", struct.pack(">HHH", 0x34, 0xFF, 0))),
         },
     ),
     "grayscale of more than 16 bits, or with negative values": (

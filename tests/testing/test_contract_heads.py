@@ -1,5 +1,6 @@
 """Tests that the contract check of heads fails for each broken law, and passes for the shipped heads and other ones."""
 
+import math
 from types import SimpleNamespace
 
 import attrs
@@ -14,6 +15,7 @@ from auxar.testing import ContractError, check_decoder, check_head, check_prior
 from auxar.testing.head_draws import check_adjustments, check_conditionals, check_drawn_pixels
 from auxar.testing.heads import check_likelihoods, check_start
 from auxar.testing.integer_heads import check_integer_head
+from auxar.testing.limits import check_limits
 from auxar_heads import SOFTMAX
 from auxar_heads.logistic_mixture import LogisticMixtureHead
 from auxar_heads.softmax import SoftmaxConfig, SoftmaxHead
@@ -413,6 +415,31 @@ def test_what_was_not_checked_is_said():
 def test_adjustments_that_a_head_does_not_declare_rightly(base, options):
     head = mutant(base, understands=options)
     breaks("adjustments", check_adjustments, lambda config, image: head(image), None, [COLORS])
+
+
+def limits_itself(self, right, limits):
+    """The limits are those of this head, too."""
+    self.limits = limits
+    return right(limits)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"limitable": {"log_scales": [1.0]}},
+        {"limitable": {"log_scales": [-3.0, 1.0]}},
+        {"limitable": {"log_scales": [1.0, 1.0, -3.0]}},
+        {"limitable": {"log_scales": [math.inf, -3.0]}},
+        {"limitable": {"log_scales": [1.0, -3.0], "means": [1.0, 0.5]}},
+        {"bounded": lambda self, right, limits: right(dict.fromkeys(limits, 0.0))},
+        {"bounded": lambda self, right, limits: right(limits or {"log_scales": 0.0})},
+        {"bounded": limits_itself},
+    ],
+    ids=["one", "rising", "twice", "infinite", "without effect", "others", "never none", "in place"],
+)
+def test_limits_that_a_head_does_not_keep_are_caught(edits):
+    check_limits(Mixture(COLORS), COLORS, 0)
+    breaks("limits", check_limits, mutant(Mixture, **edits)(COLORS), COLORS, 0)
 
 
 @pytest.mark.parametrize("base", [SoftmaxHead, Mixture])

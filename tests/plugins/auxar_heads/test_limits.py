@@ -14,6 +14,7 @@ from helpers.causal_networks import (
     random_images,
     randomized,
 )
+from helpers.right_network import Flat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -67,14 +68,14 @@ def test_no_parameters_give_a_scale_above_its_limit(spec, limit, seed, size):
     for name in ("log_prob", "channel_log_prob"):
         assert torch.equal(getattr(head, name)(parameters, image), getattr(free, name)(limited, image))
     for name in ("channel_log_mass", "restricted_log_prob"):
-        found, expected = getattr(head, name), getattr(free, name)
-        assert torch.equal(found(parameters, image, interval), expected(limited, image, interval))
+        nats, expected = getattr(head, name), getattr(free, name)
+        assert torch.equal(nats(parameters, image, interval), expected(limited, image, interval))
     rows = [values.movedim(1, -1).flatten(0, 2) for values in (parameters, limited)]
     uniforms = torch.rand((len(rows[0]), head.uniform_count), generator=noise, dtype=torch.float64)
     assert torch.equal(head.draw(rows[0], uniforms, EXACT), free.draw(rows[1], uniforms, EXACT))
     integers = [(values.clamp(-1000, 1000) * 2.0**20).round() for values in (parameters, limited)]
     pairs = zip((head, free), integers, strict=True)
-    ranges = [own.integer_head().coding_ranges(values, image, interval) for own, values in pairs]
+    ranges = [chosen.integer_head().coding_ranges(values, image, interval) for chosen, values in pairs]
     assert all(map(torch.equal, *ranges))
 
 
@@ -101,8 +102,8 @@ def in_integers(model):
     inputs = [factor.inputs(views)[:2] for factor in model.factors]
     return Chain(
         [
-            arithmetic.restore(factor, arithmetic.convert(factor, *own))
-            for factor, own in zip(model.factors, inputs, strict=True)
+            arithmetic.restore(factor, arithmetic.convert(factor, *arguments))
+            for factor, arguments in zip(model.factors, inputs, strict=True)
         ],
         arithmetic="integers",
     )
@@ -133,7 +134,7 @@ def test_integers_have_the_limits_of_their_description():
     free, limited = (arithmetic.convert(factor, images, None) for factor in (plain, other))
     assert limited.description == {**free.description, "limits": {LOG_SCALES: -3}}
     assert all(torch.equal(tensor, limited.tensors[name]) for name, tensor in free.tensors.items())
-    nats = [arithmetic.restore(factor, made)(images) for factor in (plain, other) for made in (free, limited)]
+    nats = [arithmetic.restore(factor, form)(images) for factor in (plain, other) for form in (free, limited)]
     chain = Chain([arithmetic.restore(other, limited)], arithmetic="integers")
     assert torch.equal(chain.without_limits().factors[0](images), nats[0])
     assert torch.equal(nats[0], nats[2])
@@ -156,6 +157,15 @@ def test_integers_have_the_limits_of_their_description():
 def test_other_limits_are_refused(head, limits, message):
     with pytest.raises(UserError, match=re.escape(message)):
         head.bounded(limits)
+
+
+def test_a_distribution_without_a_network_has_no_limits():
+    factor = Factor(Flat(SPECS[0]))
+    factor.limit({})
+    assert factor.limits == {}
+    assert factor.without_limits() is factor
+    with pytest.raises(UserError, match="Flat has no causal network"):
+        factor.limit({LOG_SCALES: -1.0})
 
 
 class Feedback(CausalNetwork):
