@@ -39,6 +39,7 @@ def limits(
     Likelihoods and samples change. `auxar run` makes the evaluation, the samples and the report again.
 
     Args:
+        run: a run's folder
         settings: set data.path, data.config, data.options and data.workers, such as data.path=FOLDER
 
     Returns:

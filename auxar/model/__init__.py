@@ -6,6 +6,9 @@ to [-1, 1]. Log-likelihoods of images are in nats, with shape (b,). Each class i
 implement the abstract classes and do not subclass the concrete ones.
 """
 
+from auxar.model.arithmetic import FLOAT as FLOAT
+from auxar.model.arithmetic import Arithmetic as Arithmetic
+from auxar.model.arithmetic import Converted as Converted
 from auxar.model.augmentation import Augmentation as Augmentation
 from auxar.model.centers import REFERENCES as REFERENCES
 from auxar.model.centers import NeighborWalk as NeighborWalk
@@ -26,9 +29,6 @@ from auxar.model.distribution import Prior as Prior
 from auxar.model.embedding import Embedding as Embedding
 from auxar.model.embedding import Encoded as Encoded
 from auxar.model.embedding import NetworkEmbedding as NetworkEmbedding
-from auxar.model.factor import FLOAT as FLOAT
-from auxar.model.factor import Arithmetic as Arithmetic
-from auxar.model.factor import Converted as Converted
 from auxar.model.factor import Factor as Factor
 from auxar.model.factor_coder import FactorCoder as FactorCoder
 from auxar.model.head import Head as Head

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from auxar.arguments import as_integer, described
 from auxar.errors import UserError, naming
+from auxar.model.arithmetic import FLOAT
 from auxar.model.condition import Condition, is_null
-from auxar.model.factor import FLOAT, Factor, check_fit
+from auxar.model.factor import Factor, check_fit
 from auxar.model.image import ImageSpec, Known
 from auxar.model.network import summary
 from auxar.model.request import SampleRequest

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from auxar.errors import UserError, logger, shown
+from auxar.model.arithmetic import FLOAT
 from auxar.model.chain import Chain
-from auxar.model.factor import FLOAT, Factor
+from auxar.model.factor import Factor
 from auxar.model.head import Head
 from auxar.model.network import CausalNetwork
 from auxar.model.rule import ADJUSTMENTS, Adjustments, Rule, name_of, refused_by_integers

@@ -177,6 +177,11 @@ class TrainingConfig:
         if self.compile and self.recompute:
             raise ValueError("compile = true requires recompute = false")
 
+    @property
+    def depth(self) -> int:
+        """The depth of the images of the factor's data set: 0, unless its own data set has views."""
+        return 0 if self.data is None else self.data.depth
+
     def total_steps(self, images: int) -> int:
         """Returns the total number of optimizer steps for a training set of `images` images, without `minutes`."""
         if self.steps is not None:

@@ -47,9 +47,8 @@ class Recorded:
 
     def with_digests(self, converted: Converted) -> Recorded:
         """The same origin with the digests of a converted factor."""
-        unlimited = converted.without_limits()
-        other = "" if unlimited is converted else digest(unlimited)
-        return attrs.evolve(self, digest=digest(converted), unlimited=other)
+        limited, unlimited = digest(converted), digest(converted.with_limits({}))
+        return attrs.evolve(self, digest=limited, unlimited="" if unlimited == limited else unlimited)
 
 
 @attrs.frozen

@@ -17,11 +17,6 @@ def limits_entry(factor: Factor) -> dict[str, str]:
     return {LIMITS: json.dumps(dict(factor.limits))} if factor.limits else {}
 
 
-def with_limits(metadata: Mapping[str, str], factor: Factor) -> dict[str, str]:
-    """The metadata of a file of weights with the limits of a factor in place of others."""
-    return {**{key: text for key, text in metadata.items() if key != LIMITS}, **limits_entry(factor)}
-
-
 def load_limits(factor: Factor, metadata: Mapping[str, str], path: Path) -> None:
     """Gives a factor the limits in the metadata of the file `path`, or none if the metadata has none.
 

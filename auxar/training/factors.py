@@ -43,7 +43,7 @@ def at_crops(model: Chain, factor: Factor, data: DataSets, recipe: Recipe) -> tu
     if config.crop is None:
         return model, factor, data
     model, own = model.at(*config.crop), data.of(factor.name)
-    image = model.specs[0 if config.data is None else config.data.depth]
+    image = model.specs[config.depth]
     assert own.train.crops is not None, "only images that keep their own sizes are cropped"
     crops = attrs.evolve(own.train.crops, image=image)
     own = attrs.evolve(own, train=attrs.evolve(own.train, image=image, crops=crops))  # type: ignore[misc]

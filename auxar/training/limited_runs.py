@@ -8,11 +8,11 @@ import torch
 from auxar.data.sets import DataSets
 from auxar.errors import logger
 from auxar.files import read_checksum, read_tensors, write_tensors
-from auxar.model import Converted, Factor
+from auxar.model import Factor
 from auxar.recipe import Recipe
 from auxar.runs.converted import ConvertedFactors, write_converted
 from auxar.runs.layout import RunFolder
-from auxar.runs.limits import with_limits
+from auxar.runs.limits import LIMITS, limits_entry
 from auxar.runs.weights import trained_model
 from auxar.training.factors import at_crops
 from auxar.training.limits import limit_factor
@@ -39,33 +39,29 @@ def limit_run(run: RunFolder, recipe: Recipe, data: DataSets) -> LimitedRun:
     model = trained_model(run, recipe).eval()
     changed = []
     for factor in model.all_factors:
-        before = dict(factor.limits)
-        config = recipe.training_of(factor.name)
-        chain, own, sets = at_crops(model, factor, data, recipe)
-        depth = 0 if config.data is None else config.data.depth
-        images, size = sets.of(factor.name).train, recipe.evaluation.batch_size
-        limit_factor(chain, own, images, torch.device("cpu"), depth=depth, batch_size=size)
-        factor.limit(own.limits)
+        before = factor.limits
+        chain, trained, sets = at_crops(model, factor, data, recipe)
+        config, images = recipe.training_of(factor.name), sets.of(factor.name).train
+        limit_factor(chain, trained, images, config, recipe.evaluation.batch_size, torch.device("cpu"))
+        factor.limit(trained.limits)
         if factor.limits != before:
             _write(run, recipe, factor)
             changed.append(factor.name)
-    limits = {factor.name: dict(factor.limits) for factor in model.all_factors}
-    return LimitedRun(run, limits, tuple(changed))
+    return LimitedRun(run, {factor.name: dict(factor.limits) for factor in model.all_factors}, tuple(changed))
 
 
 def _write(run: RunFolder, recipe: Recipe, factor: Factor) -> None:
     """Writes the limits of a factor into the files of its weights and of its integers."""
     arithmetics = [ConvertedFactors(run, name) for name in recipe.registry.names("arithmetic")]
-    converted = [(files, *files.read(factor.name)) for files in arithmetics if files.origin(factor.name)]
+    stored = [(files, *files.read(factor.name)) for files in arithmetics if files.origin(factor.name)]
     path = run.weights(factor.name)
     tensors, metadata = read_tensors(path)
-    write_tensors(path, tensors, with_limits(metadata, factor))
+    metadata.pop(LIMITS, None)
+    write_tensors(path, tensors, metadata | limits_entry(factor))
     logger.info("limits: %s", path)
-    for files, integers, made in converted:
-        description = dict(integers.without_limits().description)
-        description |= {"limits": dict(factor.limits)} if factor.limits else {}
-        limited = Converted(integers.tensors, description)
-        made = attrs.evolve(made, weights=read_checksum(path)).with_digests(limited)
-        write_converted(files.path(factor.name), limited, made)
-        files.write_record(factor.name, made)
+    for files, converted, origin in stored:
+        limited = converted.with_limits(factor.limits)
+        origin = attrs.evolve(origin, weights=read_checksum(path)).with_digests(limited)
+        write_converted(files.path(factor.name), limited, origin)
+        files.write_record(factor.name, origin)
         logger.info("limits: %s", files.path(factor.name))

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 
 import attrs
 import torch
-from torch import Tensor
 
 from auxar.data.sets import ImageSet
 from auxar.errors import logger
 from auxar.model import Chain, Factor, evaluating
 from auxar.numerics.threads import ThreadChoice
+from auxar.recipe import TrainingConfig
+from auxar.training.inputs import Inputs, inputs_of
 
 MOST_COST = 0.0005
 """Maximum number of bits/dim that the limit of one kind of parameters may cost the training images."""
@@ -29,23 +30,21 @@ if they are more than the minimum."""
 
 
 def limit_factor(
-    model: Chain, factor: Factor, images: ImageSet, device: torch.device, *, depth: int = 0, batch_size: int
+    model: Chain, factor: Factor, images: ImageSet, config: TrainingConfig, size: int, device: torch.device
 ) -> None:
     """Gives a trained factor of `model` the limits of its parameters in place of its present ones.
 
-    They are chosen from training images, or from their views at `depth` if `images` has these, in batches of
-    `batch_size`. Messages name the limits and their cost.
+    They are chosen from the images of its training, which has the keys `config`, in batches of `size` images. Messages
+    name the limits and their cost.
     """
     if factor.network is None or not factor.network.head.limitable:
         return
     count = max(LEAST_IMAGES, min(MOST_IMAGES, MOST_DIMS // factor.image.dims))
-    batches = []
-    for batch in images.spaced_examples(count).to(device).split(batch_size):
-        views = model.views(batch.image, factor.depth + 1, depth=depth)
-        batches.append(factor.inputs(dict(enumerate(views, depth)), batch.condition))
-    for name, cost in LimitChoice(factor, batches, ThreadChoice(device)).choose().items():
-        told = "factor %s: %s are at most %g, which costs %.4f bits/dim on training images"
-        logger.info(told, factor.name, name, factor.limits[name], cost)
+    batches = images.spaced_examples(count).to(device).split(size)
+    inputs = [inputs_of(model, factor, batch, config.depth) for batch in batches]
+    for name, cost in LimitChoice(factor, inputs, ThreadChoice(device)).choose().items():
+        message = "factor %s: %s are at most %g, which costs %.4f bits/dim on training images"
+        logger.info(message, factor.name, name, factor.limits[name], cost)
 
 
 @attrs.frozen(eq=False)
@@ -53,8 +52,8 @@ class LimitChoice:
     """The choice of the upper limits of a factor's parameters from training images."""
 
     factor: Factor
-    batches: Sequence[tuple[Tensor, Tensor | None, Tensor | None]]
-    """The images, their views and their conditions, as the factor takes them, in batches."""
+    batches: Sequence[Inputs]
+    """The inputs of the factor for training images, in batches."""
     threads: ThreadChoice
 
     def choose(self) -> dict[str, float]:

@@ -37,6 +37,7 @@ from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile
 from auxar.training.initialization import load_init
+from auxar.training.inputs import Inputs, inputs_of
 from auxar.training.lengths import is_trainable, number_of_images
 from auxar.training.limits import limit_factor
 from auxar.training.progress import Meter
@@ -192,16 +193,9 @@ class FactorLoop:
             self.factor.initialize(image, view, condition)
         check_causal(self.factor)
 
-    def _inputs(self, batch: Examples) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The inputs of the factor for a batch: the images at its depth, their views for a stage, and conditions."""
-        batch = batch.to(self.accelerator.device)
-        views = self.model.views(batch.image, self.factor.depth + 1, depth=self._depth)
-        return self.factor.inputs(dict(enumerate(views, self._depth)), batch.condition)
-
-    @property
-    def _depth(self) -> int:
-        """The depth of the images of the factor's data set."""
-        return 0 if self.own is None else self.own.depth
+    def _inputs(self, batch: Examples) -> Inputs:
+        """The inputs of the factor for a batch."""
+        return inputs_of(self.model, self.factor, batch.to(self.accelerator.device), self.config.depth)
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
         self.meter.begin()
@@ -336,16 +330,11 @@ class FactorLoop:
         facts = {"factor": self.factor.name, "images": self.images.fingerprint, COMPILED: json.dumps(self.compiled)}
         return {**facts, HISTORY: self.history.until(self.step).text(), **versions_entry(self.factor)}
 
-    def _limit(self) -> None:
-        """Gives the trained factor the limits of its parameters, unless the recipe leaves them out."""
-        if self.config.limits:
-            depth, size = self._depth, self.recipe.evaluation.batch_size
-            device = self.accelerator.device
-            limit_factor(self.model, self.factor, self.images, device, depth=depth, batch_size=size)
-
     def _finish(self, average: WeightAverage) -> None:
         chosen = self.validation.choose(self.step, average)
-        self._limit()
+        if self.config.limits and self.accelerator.is_main_process:  # Only it draws and writes.
+            size, device = self.recipe.evaluation.batch_size, self.accelerator.device
+            limit_factor(self.model, self.factor, self.images, self.config, size, device)
         if self.preview is not None and self.config.sample_every is not None:
             self.preview(self.step, self.accelerator)
         if self.accelerator.is_main_process:

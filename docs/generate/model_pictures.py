@@ -142,7 +142,7 @@ def rows_of(files: Sequence[Path]) -> Tensor:
 def exact_photographs(model: auxar.ImageModel) -> Image.Image:
     """Two rows of exact samples: with the limits of log-scales, and the same numbers and seed without them."""
     unlimited = attrs.evolve(model, chain=model.chain.without_limits())
-    rows = [each.sample(8, rule="ancestral", seed=0).sheet(columns=8) for each in (model, unlimited)]
+    rows = [chosen.sample(8, rule="ancestral", seed=0).sheet(columns=8) for chosen in (model, unlimited)]
     together = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
     for number, row in enumerate(rows):
         together.paste(row, (0, number * row.height))

@@ -20,8 +20,8 @@ from auxar_codec.archive import chunks_of, entry_of, steps
 from auxar_codec.coding import Codec
 from auxar_codec.container import (
     FORMAT,
+    BytesAfterEnd,
     Container,
-    Followed,
     entries_of,
     has_mark,
     packed_container,
@@ -133,10 +133,8 @@ class Compression(Work):
             reason = f"{self.output} exists"
             try:
                 read_container(self.output)
-            except Followed as error:
-                reason = str(error)
-            except UserError:
-                pass
+            except UserError as error:
+                reason = str(error) if isinstance(error, BytesAfterEnd) else reason
             raise UserError(f"{reason}; files are replaced only with --replace")
 
     def is_concluded(self) -> bool:

@@ -264,7 +264,7 @@ def write_container(path: Path, content: Iterable[bytes]) -> None:
         file.writelines(content)
 
 
-class Followed(UserError):
+class BytesAfterEnd(UserError):
     """The error for a file with other bytes after its end."""
 
 
@@ -306,7 +306,7 @@ def read_container(source: Path | bytes) -> Container:
         end = start + sum(entry.size for entry in entries) + ENDS[header.format]
         if (size := file.seek(0, os.SEEK_END)) > end:
             advice = f"if files were joined, `head -c {end} {path}` prints the first one"
-            raise Followed(f"{path} has {size - end:,} bytes after its end; {advice}")
+            raise BytesAfterEnd(f"{path} has {size - end:,} bytes after its end; {advice}")
         return Container(path, header, entries, start, source)
 
 

@@ -62,15 +62,13 @@ class IntegerArithmetic(Arithmetic):
         except (NoIntegersError, OverflowError) as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
         found: dict[str, Any] = {"factor": _facts(factor)}
-        if factor.limits:  # Factors without limits keep the digests that they had before there were limits.
-            found["limits"] = dict(factor.limits)
         tensors: dict[str, Tensor] = {}
         for name, graph in graphs.items():
             found[name], more = described(graph, f"{name}/")
             tensors |= more
         if null is not None:
             tensors[NULL_FEATURES] = null
-        return Converted(tensors, found)
+        return Converted(tensors, found).with_limits(factor.limits)
 
     def restore(self, factor: Factor, converted: Converted) -> Factor:
         try:

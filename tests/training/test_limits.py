@@ -146,9 +146,9 @@ def test_integers_keep_their_numbers_and_older_files_are_decoded(unlimited, tmp_
     compress(unlimited, pictures, tmp_path / "newer.auxar")
     contents = [(tmp_path / f"{name}.auxar").read_bytes() for name in ("older", "newer")]
     assert contents[0] != contents[1]
-    own = codec(unlimited)
+    loaded = codec(unlimited)
     for number, content in enumerate(contents):
-        assert all(map(np.array_equal, map(np.asarray, own.decode(content).values()), values))
+        assert all(map(np.array_equal, map(np.asarray, loaded.decode(content).values()), values))
         run = {"run": unlimited} if number else {}  # Without a run, the folders beside the file are searched.
         decoded = decompress(tmp_path / f"{'newer' if number else 'older'}.auxar", tmp_path / f"{number}", **run)
         assert all(np.array_equal(np.asarray(Image.open(path)), values[int(path.stem)]) for path in decoded.paths)
