@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auxar.commandline import Result, command
 from auxar.errors import UserError, logger
@@ -34,6 +34,7 @@ def evaluate(
     *,
     arithmetic: str | None = None,
     samples: int | None = None,
+    rule: str | Mapping[str, Any] | None = None,
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> MeasuredRun:
@@ -54,6 +55,8 @@ def evaluate(
             arithmetic)
         samples: number of exact samples whose bits/dim are computed, and of which those that fell apart are counted
             (default: the recipe's evaluation.samples)
+        rule (--rule RULE): also compute the bits/dim of the distribution from which a rule draws, NAME or
+            NAME:OPTION=VALUE,…, such as reduced:reduction=0.2 (default: the recipe's evaluation.rule)
         settings: set keys of [evaluation], data.path, data.config, data.options and data.workers, such as
             evaluation.batch_size=64 or evaluation.train_images=0
 
@@ -69,13 +72,13 @@ def evaluate(
         >>> run.evaluation.as_posix(), run.bits_per_dim > 0
         ('runs/quickstart/evaluation.safetensors', True)
     """
-    from auxar.arguments import as_integer, as_path
+    from auxar.arguments import as_path
     from auxar.commands.results import check_of
     from auxar.data.loading import images_of
     from auxar.evaluation.likelihoods import evaluate_run
     from auxar.model import FLOAT
-    from auxar.recipe.building import build_model
-    from auxar.recipe.options import DATA_SETTINGS, check_settings
+    from auxar.recipe.building import build_model, model_under
+    from auxar.recipe.options import DATA_SETTINGS, check_settings, naming_options
     from auxar.report.summary import MeasuredRun
     from auxar.report.updating import update_report
     from auxar.runs.arithmetic import chosen_arithmetic, model_in
@@ -87,13 +90,19 @@ def evaluate(
     with working_together() as processes:
         with processes.agreeing() as facts:
             check_settings(settings, "evaluation.", *DATA_SETTINGS)
-            if samples is not None:
-                settings = [*settings, f"evaluation.samples={as_integer(samples, 'samples', 0)}"]
-            opened, recipe = open_run(as_path(run, "run"), settings, trust_plugins=trust_plugins)
+            options = {"samples": samples, "rule": rule}
+            chosen = {name: value for name, value in options.items() if value is not None}
+            with naming_options(chosen, "evaluation"):
+                opened, recipe = open_run(
+                    as_path(run, "run"), settings, tables={"evaluation": chosen}, trust_plugins=trust_plugins
+                )
             trained = opened.trained(recipe)
             if not trained:
                 raise UserError(f"{opened.path}: no factor is trained yet; train the run with `auxar run RECIPE`")
             check_sizes(opened, recipe, trained)
+            model = build_model(recipe)
+            with naming_options(chosen, "evaluation"):
+                model_under(model, recipe)
             name = chosen_arithmetic(recipe, arithmetic).name
             # With the recipe's arithmetic, a run that is not finished is evaluated in floating point only.
             wanted = name != FLOAT and (arithmetic is not None or len(trained) == len(recipe.factor_names))
@@ -104,7 +113,7 @@ def evaluate(
         with processes.agreeing() as facts:
             data = images_of(recipe)
             facts |= data.facts
-        evaluate_run(opened, recipe, build_model(recipe), data, accelerator, others=others)
+        evaluate_run(opened, recipe, model, data, accelerator, others=others)
         if opened.model is None:
             update_report(opened, accelerator)
         else:

@@ -103,7 +103,8 @@ def opened(
     `path` is the run's folder or the name of a model. Values in `sampling` then replace keys of [sampling]. Raises
     `UserError` as `load` does.
     """
-    run, recipe = open_run(path, settings, sampling=sampling, trust_plugins=trust_plugins)
+    tables = {} if sampling is None else {"sampling": sampling}
+    run, recipe = open_run(path, settings, tables=tables, trust_plugins=trust_plugins)
     chain = model_in(run, recipe, arithmetic).eval()
     where = run.model or os.path.abspath(run.path)
     origins = {name: Origin(where, read_checksum(run.weights(name))) for name in recipe.factor_names}

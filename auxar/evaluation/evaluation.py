@@ -16,9 +16,9 @@ from auxar.model.factor import CONDITION_FACTOR
 from auxar.model.image import term
 from auxar.numerics.energy import FALLEN
 
-NATS, INSIDE, NULL = "nats", "inside", "null"
+NATS, INSIDE, NULL, RULE = "nats", "inside", "null", "rule"
 """Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view
-allows, and log p given the null condition."""
+allows, log p given the null condition, and log p of the images that a rule draws."""
 PIXELS = "pixels"
 """The part with the number of pixels of each image of a factor, if images have other sizes than the model's."""
 SAMPLES = "samples"
@@ -55,6 +55,8 @@ class Evaluation:
     """The arithmetic in which likelihoods were computed: `float`, or the name of a component, such as `integer`."""
     condition: ConditionKind | None = None
     """The kind of the condition that the images were given; None for a model without a condition."""
+    rule: str | None = None
+    """A phrase that says what the rule `evaluation.rule` draws; None if no rule was evaluated."""
     digests: dict[str, str] = attrs.Factory(dict)
     """The digests of the converted factors, by name. Empty for `float`."""
     key: str = ""
@@ -63,12 +65,12 @@ class Evaluation:
     """Log-likelihoods in nats, float64, (channels, images), by set, factor and part, such as `heldout.stage0.nats`.
 
     Sets are `heldout`, `training` and `samples`, and factors are those that are trained, and `condition`. The parts are
-    `nats`, `inside` and `null` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of the
-    factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart. If
+    `nats`, `inside`, `null` and `rule` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of
+    the factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart. If
     images have other sizes than the model's, there is also the part `pixels`, (1, images). Of samples, there are also
     energies in levels (see `auxar.numerics.energy`), (1, images): `in_chain_energy`, `given_heldout_views_energy` and,
-    of the held-out images with the same numbers, `heldout_energy`. The set `codecs` has
-    lossless codecs in place of factors: the sizes of the first held-out images in files, -log(256) for each byte."""
+    of the held-out images with the same numbers, `heldout_energy`. The set `codecs` has lossless codecs in place of
+    factors: the sizes of the first held-out images in files, -log(256) for each byte."""
 
     def __repr__(self) -> str:
         return f"{self.bits_per_dim()} bits/dim ({self.kind}, {term('X', self.condition)})"
@@ -169,6 +171,21 @@ class Evaluation:
         nats, null = (self.nats(images, self.factors, part) for part in (NATS, NULL))
         return bits(None if nats is None or null is None else null - nats, self._dims(images, self.factors[0]))
 
+    def under_rule(self, images: Images = "heldout", factor: str | None = None) -> Mean:
+        """Bits/dim of the images that the rule draws, of the whole model or of a factor; unknown without a rule."""
+        factors = self._named(factor)
+        return bits(self.nats(images, factors, RULE), self._dims(images, factors[0]))
+
+    def cost_of_rule(self, images: Images = "heldout", factor: str | None = None) -> Mean:
+        """Bits/dim by the rule minus those of the model itself, for the same images; unknown without a rule."""
+        factors = self._named(factor)
+        exact, ruled = (self.nats(images, factors, part) for part in (NATS, RULE))
+        return bits(None if exact is None or ruled is None else ruled - exact, self._dims(images, factors[0]))
+
+    def _named(self, factor: str | None) -> list[FactorFacts]:
+        """The factor with a name, or all factors."""
+        return [each for each in self.factors if factor in (None, each.factor)]
+
     def codecs(self) -> dict[str, tuple[Mean, Mean]]:
         """Bits/dim of the first held-out images in files of lossless codecs, by the name of the codec.
 
@@ -200,8 +217,8 @@ class Evaluation:
 
         If the model fits its data, they are about equal to the bits/dim of held-out images.
         """
-        found = [each for each in self.factors if each.factor == factor]
-        return bits(self.nats(SAMPLES, found, kind), self._dims(SAMPLES, found[0]))
+        factors = self._named(factor)
+        return bits(self.nats(SAMPLES, factors, kind), self._dims(SAMPLES, factors[0]))
 
     def fallen(self, factor: str, kind: str) -> int | None:
         """Number of a factor's exact samples of a kind that fell apart; None if it was not measured.
@@ -252,6 +269,9 @@ class Evaluation:
                 for images in SETS
                 if (found := self.without_condition(images)).value is not None
             },
+            "rule": {"meaning": self.rule, **{images: self._by_rule(images) for images in self.images}}
+            if self.rule
+            else None,
             "condition_figures": {name: own.to_dict("bits") for name, own in own_bits.items() if own.value is not None},
             "codecs": {
                 name: mean.to_dict() | difference.to_dict("difference", "difference_error")
@@ -272,4 +292,9 @@ class Evaluation:
             **{images: self.figures(images, name).to_dict() for images in SETS},
             "difference": self.difference(name).to_dict(),
             "samples": samples if self.sample_count else None,
+            "rule": {images: self._by_rule(images, name) for images in self.images} if self.rule else None,
         }
+
+    def _by_rule(self, images: Images, factor: str | None = None) -> dict[str, float | None]:
+        cost = self.cost_of_rule(images, factor)
+        return self.under_rule(images, factor).to_dict() | cost.to_dict("cost", "cost_error")

@@ -43,8 +43,9 @@ class Pass:
     """The factors, of which at least one is needed."""
     label: str = ""
     """The end of the label of a progress bar, such as " (null condition)"."""
-    without_condition: bool = False
-    """Whether images have the null condition in place of their own conditions."""
+    part: str = NATS
+    """The part that is computed: `NATS`, `NULL` with the null condition in place of the images' own conditions, or
+    `RULE` with a model under a rule."""
 
     def at_size_of(self, images: Tensor) -> Pass:
         """The pass with the model at the size of images (b, c, h, w)."""
@@ -67,8 +68,8 @@ def share_of(
     that the view allows. Restricting the decoder adds the negative of this to its log-likelihood. The part `pixels` of
     each factor, float64 (images, 1), has the numbers of pixels of its images. A share without images is empty.
 
-    With `own.without_condition`, the only part is `null`. `threads` chooses the number of threads for each
-    batch.
+    With another part than `nats`, `own.part`, this part is the only one. `threads` chooses the number of threads for
+    each batch.
     """
     found: dict[str, list[Tensor]] = defaultdict(list)
     for numbers, batch in batches:
@@ -96,7 +97,7 @@ def pixels_of(model: Chain, count: int) -> Tensors:
 def _nats(own: Pass, batch: Examples, threads: ThreadChoice) -> Tensors:
     """The nats of a batch in the form of a share."""
     views = own.model.views(batch.image)
-    condition, part = (None, NULL) if own.without_condition else (batch.condition, NATS)
+    condition = None if own.part == NULL else batch.condition
     widths: dict[str, int] = {}
 
     def compute() -> Tensor:
@@ -104,8 +105,8 @@ def _nats(own: Pass, batch: Examples, threads: ThreadChoice) -> Tensors:
         for factor in own.chosen:
             of = factor.log_prob_by_channel(*factor.inputs(views, condition))
             total = checked(of.total, factor.name)[:, None]
-            found[f"{factor.name}.{part}"] = total if of.channels is None else of.channels
-            if of.inside is not None and part == NATS:
+            found[f"{factor.name}.{own.part}"] = total if of.channels is None else of.channels
+            if of.inside is not None and own.part == NATS:
                 found[f"{factor.name}.{INSIDE}"] = of.inside
         widths.update({name: nats.shape[1] for name, nats in found.items()})
         return torch.cat([nats.double() for nats in found.values()], 1)

@@ -17,16 +17,17 @@ from auxar.data.examples import Examples
 from auxar.data.sets import DataSets, ImageSet
 from auxar.errors import logger
 from auxar.evaluation.codecs import codec_nats
-from auxar.evaluation.evaluation import CODECS, NATS, PIXELS, SAMPLES, Evaluation
+from auxar.evaluation.evaluation import CODECS, NATS, NULL, PIXELS, RULE, SAMPLES, Evaluation
 from auxar.evaluation.facts import DataFacts, FactorFacts, settings_of
 from auxar.evaluation.image_nats import HASHES, INDICES, Pass, digest_of, joined, share_of, share_of_samples
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import is_file, read_checksum
-from auxar.model import FLOAT, Chain, Factor, evaluating
+from auxar.model import FLOAT, Chain, Factor, Rule, evaluating
 from auxar.model.checks import check_causal
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
 from auxar.recipe import Recipe
+from auxar.recipe.building import model_under
 from auxar.recipe.cost import multiply_adds
 from auxar.runs.converted import ConvertedFactors
 from auxar.runs.history import read_history
@@ -75,7 +76,10 @@ class RunEvaluation(Work):
             check_causal(each)
         # A training loop of the user's own may leave the null condition untrained.
         if all(factor.conditioning is not None and factor.conditioning.knows_null for factor in own):
-            passes.append(Pass(model, own, " (null condition)", without_condition=True))
+            passes.append(Pass(model, own, " (null condition)", NULL))
+        if (under := model_under(model, recipe)) is not None:
+            chosen = [factor for factor in under.factors if factor.name in self.checksums]
+            passes.append(Pass(under, chosen, " (by the rule)", RULE))
         if (factor := model.condition_factor) is not None and factor.name in self.checksums:
             passes.append(Pass(model, [factor], " (the conditions)"))
         self.passes = [each for each in passes if each.chosen]
@@ -208,7 +212,9 @@ class RunEvaluation(Work):
         prints = data.train.fingerprint, data.heldout.fingerprint
         facts = DataFacts(self.recipe.data.path, *prints, len(data.skipped), digest, settings_of(self.recipe))
         kind = None if condition is None else condition.kind
-        return Evaluation(self.factors, facts, self.checksums, condition=kind, key=self.key)
+        choice = self.recipe.evaluation.rule
+        rule = None if choice is None else choice.build_as(Rule).meaning  # type: ignore[type-abstract]
+        return Evaluation(self.factors, facts, self.checksums, condition=kind, rule=rule, key=self.key)
 
 
 def evaluate_run(

@@ -19,6 +19,7 @@ from auxar.model.factor import Factor, check_fit
 from auxar.model.image import ImageSpec, Known
 from auxar.model.network import summary
 from auxar.model.request import SampleRequest
+from auxar.model.rule import Rule
 from auxar.model.sources import Sampler
 from auxar.numerics.levels import SCALED
 
@@ -155,6 +156,18 @@ class Chain(nn.Module):
         factors = [factor.without_limits() for factor in self.factors]
         condition_factor = self.condition_factor and self.condition_factor.without_limits()
         return self._with(factors, condition_factor, digests=self.unlimited_digests, unlimited_digests={})
+
+    def under(self, rule: Rule) -> Chain:
+        """The same model, with the same weights, of the images that a rule draws, for likelihoods.
+
+        Its log-likelihoods are those of the distributions that the rule draws from. Raises `UserError`, which names the
+        factor, if they cannot be computed.
+        """
+        factors: list[Factor] = []
+        for factor in self.factors:
+            with naming(factor.name):
+                factors.append(factor.under(rule))
+        return self._with(factors, self.condition_factor)
 
     def _with(self, factors: Sequence[Factor], condition_factor: Factor | None, **changes: Any) -> Chain:
         """A chain of other factors with the options of this one, except `changes`."""

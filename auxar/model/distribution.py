@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 
 import attrs
+from einops import rearrange
 from torch import Tensor, nn
 
 from auxar.errors import UserError
@@ -15,6 +16,7 @@ from auxar.model.image import ImageSpec
 from auxar.model.integers import IntegerHead, nats
 from auxar.model.network import CausalNetwork
 from auxar.model.request import SampleRequest
+from auxar.model.rule import Operation, Rule
 from auxar.model.sources import DrawSource, Sampler, restrictable
 from auxar.model.support import GivenView
 
@@ -118,14 +120,17 @@ class CausalDistribution(Prior, Decoder):
     """The distribution of a causal network: a prior (paper, equation 1) or, given features, a decoder (equation 3).
 
     A network with `features_channels` = 0 makes a prior, and is called without features. Any other makes a decoder.
+    Likelihoods are those of the parameters after `operation`, the operation of a rule; draws have that of their rule.
     """
 
-    def __init__(self, network: CausalNetwork) -> None:
+    def __init__(self, network: CausalNetwork, operation: Operation | None = None) -> None:
         super().__init__()
         self.image = network.image
         self.features_channels = network.features_channels
         self.network = network
         self.restricts = isinstance(network.head, RestrictableHead)
+        self.operation = operation
+        """The operation of a rule on the parameters of likelihoods; None if there is none."""
         self.any_size = network.any_size
 
     def log_prob(self, image: Tensor, features: Tensor | None = None, given: GivenView | None = None) -> Tensor:
@@ -173,12 +178,27 @@ class CausalDistribution(Prior, Decoder):
         self.network.initialize(image, features, self._centers(image, given))
 
     def at(self, image: ImageSpec) -> CausalDistribution:
-        return CausalDistribution(self.network.at(image))
+        return CausalDistribution(self.network.at(image), self.operation)
+
+    def under(self, rule: Rule, depth: int) -> CausalDistribution:
+        """The same network with the distributions that a rule draws from at a depth, for likelihoods.
+
+        Raises `UserError` if the rule has a guidance, or if the head cannot compute likelihoods with its adjustments.
+        """
+        if rule.guidance(depth) is not None:
+            raise UserError("likelihoods of guided distributions are not computed")
+        network = self.network.at(self.image)
+        network.head = network.head.adjusted(rule.adjustments(depth))
+        return CausalDistribution(network, rule.operation(depth)).train(self.training)
 
     def parameters_of(self, image: Tensor, features: Tensor | None, given: GivenView | None) -> Tensor:
         """The parameters of every pixel's distribution after `Head.around`: (b, head.parameter_count, h, w)."""
-        found, centers = self._relative(image, features, given)
-        return found if centers is None else self.network.head.around(found, centers)
+        parameters, centers = self._relative(image, features, given)
+        parameters = parameters if centers is None else self.network.head.around(parameters, centers)
+        if self.operation is None:
+            return parameters
+        rows = self.operation(self.network.head, rearrange(parameters, "b p h w -> (b h w) p"))
+        return rearrange(rows, "(b h w) p -> b p h w", h=image.shape[2], w=image.shape[3])
 
     def coding_ranges(self, image: Tensor, features: Tensor | None, given: GivenView | None) -> tuple[Tensor, Tensor]:
         """The ranges that `IntegerHead.coding_ranges` gives. The head must be an `IntegerHead`."""

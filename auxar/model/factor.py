@@ -16,6 +16,7 @@ from auxar.model.embedding import Embedding
 from auxar.model.image import ImageSpec, Interval, Known, term
 from auxar.model.network import CausalNetwork, summary
 from auxar.model.request import SampleRequest
+from auxar.model.rule import Rule
 from auxar.model.sources import Sampler
 from auxar.model.support import GivenView
 from auxar.model.view import View
@@ -122,6 +123,16 @@ class Factor(nn.Module):
             raise UserError(
                 f"{type(self.distribution).__name__} has no causal network, so its parameters have no limits"
             )
+
+    def under(self, rule: Rule) -> Factor:
+        """The same factor, with the same weights, of the images that a rule draws, for likelihoods.
+
+        Raises `UserError` if the likelihoods of the rule's distributions cannot be computed.
+        """
+        if not isinstance(self.distribution, CausalDistribution):
+            kind = type(self.distribution).__name__
+            raise UserError(f"{kind} has no causal network, so the likelihoods of a rule are unknown")
+        return self.with_parts(distribution=self.distribution.under(rule, self.depth)).train(self.training)
 
     def __str__(self) -> str:
         view = None if self.view is None else self.view.view.size

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 import copy
+import numbers
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
 
 from torch import Tensor
 
-from auxar.errors import UserError, did_you_mean, one_line, shown
+from auxar.errors import UserError, did_you_mean, shown
 from auxar.model.image import Interval
 from auxar.model.rule import Adjustments
 from auxar.model.support import DrawnPixels
@@ -95,17 +96,31 @@ class Head(abc.ABC):
 
         Raises `UserError` for a name that is not in `limitable`, or a value outside of its range.
         """
+        if not isinstance(limits, Mapping):
+            raise UserError(f"limits: expected numbers by name, such as {{'log_scales': -2.0}}, got {shown(limits)}")
         for name, value in limits.items():
             if name not in self.limitable:
                 raise UserError(
-                    f"{type(self).__name__} has no limit '{one_line(name)}'{did_you_mean(name, self.limitable)}"
+                    f"{type(self).__name__} has no limit {shown(name)}{did_you_mean(str(name), self.limitable)}"
                 )
             highest, *_, lowest = self.limitable[name]
-            if not lowest <= value <= highest:
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not is_number or not lowest <= value <= highest:
                 raise UserError(f"limit {name}: expected a number from {lowest:g} to {highest:g}, got {shown(value)}")
         head = copy.copy(self)
-        head.limits = dict(limits)
+        head.limits = {name: float(value) for name, value in limits.items()}
         return head
+
+    def adjusted(self, adjustments: Adjustments) -> Head:
+        """The head whose likelihoods are those of the distributions that `draw` and `draw_restricted` adjust.
+
+        Its own draws are not adjusted, because they take adjustments themselves. The default returns this head if it
+        understands none of the adjustments. Raises `UserError` if likelihoods cannot be computed.
+        """
+        changing = [name for name in adjustments.names() if self.understands is None or name in self.understands]
+        if changing:
+            raise UserError(f"{type(self).__name__} gives no likelihoods with the adjustment '{changing[0]}'")
+        return self
 
     @abc.abstractmethod
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:

@@ -94,9 +94,25 @@ def checked_model(recipe: Recipe) -> Chain:
     """
     model = build_model(recipe, on="meta")
     check_rule(model, recipe.sampling.draw_rule(), recipe.arithmetic.name, key="sampling.rule")
+    model_under(model, recipe)
     for network in [factor.network for factor in model.all_factors if factor.network is not None]:
         own_sampler(model).lag(network)
     return model
+
+
+def model_under(model: Chain, recipe: Recipe) -> Chain | None:
+    """The model of the images that the rule `evaluation.rule` draws, for likelihoods; None without this key.
+
+    It shares the weights of the model. Raises `UserError` if the rule changes nothing for any head, or if the
+    likelihoods of its distributions cannot be computed.
+    """
+    choice, key = recipe.evaluation.rule, "evaluation.rule"
+    if choice is None:
+        return None
+    rule = build_component(choice, key)
+    check_rule(model, rule, key=key)
+    with naming(f"{key}: the rule '{rule.name}' has no bits/dim"):
+        return model.under(rule)
 
 
 def build_component(choice: ComponentChoice, path: str, *fit: ImageSpec | int) -> Any:

@@ -65,12 +65,16 @@ def load_recipe(path: str | PathLike[str], settings: Sequence[str] = (), *, trus
 
 
 def load_recipe_of_run(
-    path: Path, settings: Sequence[str] = (), *, sampling: Mapping[str, Any] | None = None, trust_plugins: bool
+    path: Path,
+    settings: Sequence[str] = (),
+    *,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
+    trust_plugins: bool,
 ) -> Recipe:
     """Loads the recipe in a run's folder, which has full paths, and applies `settings`.
 
-    Values in `sampling` replace the keys of [sampling], including keys that `settings` set. The recipe's own plugin
-    files outside of the folder plugins/ beside it are never loaded. A setting of `plugins` names further files,
+    Values in `tables`, by table, replace the keys of the recipe, including keys that `settings` set. The recipe's own
+    plugin files outside of the folder plugins/ beside it are never loaded. A setting of `plugins` names further files,
     relative to the working directory. Raises `UserError` like `load_recipe`, and if the end of the file is missing.
     """
     check_flag(trust_plugins, "trust_plugins")
@@ -80,7 +84,7 @@ def load_recipe_of_run(
             told = "the file is cut off: a run's recipe ends with the table [arithmetic]"
             raise UserError(f"{told}; restore it, for example from the text of the recipe in report.html")
         own = [setting for setting in settings if not sets([setting], "plugins")]
-        recipe = _parse(text, own, sampling=sampling)
+        recipe = _parse(text, own, tables=tables)
         files = plugin_files(recipe.plugins, path.parent, trusted=trust_plugins, of_a_run=True)
         if own != list(settings):
             files += plugin_files(_parse(text, settings).plugins, Path(), trusted=trust_plugins)
@@ -149,7 +153,10 @@ def _text(path: Path) -> str:
 
 
 def _parse(
-    text: str, settings: Sequence[str], places: Places | None = None, sampling: Mapping[str, Any] | None = None
+    text: str,
+    settings: Sequence[str],
+    places: Places | None = None,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Recipe:
     try:
         table = parse_toml(text)
@@ -168,10 +175,11 @@ def _parse(
             raise UserError(f"--set {one_line(setting)}: {told}")
     if places is not None:
         place_init(table, places)
-    own = table.get("sampling", {})
-    # If [sampling] is not a table, `_structure_recipe` reports it together with all other errors.
-    if isinstance(own, Mapping) and sampling:
-        table["sampling"] = {**own, **sampling}
+    for name, values in (tables or {}).items():
+        own = table.get(name, {})
+        # If it is not a table, `_structure_recipe` reports it together with all other errors.
+        if isinstance(own, Mapping) and values:
+            table[name] = {**own, **values}
     return _structure_recipe(table)
 
 
@@ -260,6 +268,7 @@ def fill_in(recipe: Recipe, registry: Registry, places: Places | None = None) ->
             name: _resolved(config, f"training.factor.{name}.", registry)
             for name, config in recipe.factor_training.items()
         },
+        evaluation=_resolved(recipe.evaluation, "evaluation.", registry),
         sampling=_resolved(recipe.sampling, "sampling.", registry),
         registry=registry,
     )

@@ -30,13 +30,13 @@ def check_settings(settings: Sequence[str], *allowed: str) -> None:
 
 
 @contextlib.contextmanager
-def naming_options(options: Mapping[str, Any]) -> Iterator[None]:
-    """A context in which errors name the arguments that set keys of [sampling], in place of the keys."""
+def naming_options(options: Mapping[str, Any], table: str = "sampling") -> Iterator[None]:
+    """A context in which errors name the arguments that set keys of a table, [sampling], in place of the keys."""
     try:
         yield
     except UserError as error:
         # Errors begin with `sampling.KEY:` for a value of a wrong type, and with `sampling:` for one out of range.
-        found = re.search(r"sampling(\.|: )('?(\w+).*)", str(error), re.DOTALL)
+        found = re.search(table + r"(\.|: )('?(\w+).*)", str(error), re.DOTALL)
         if found is None or found[3] not in options:
             raise
         raise UserError(found[2] if found[1] == "." else f"{found[3]}: {found[2]}") from None

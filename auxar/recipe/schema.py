@@ -206,6 +206,9 @@ class EvaluationConfig:
     """Number of exact samples of the model whose bits/dim are compared with those of held-out images, at most the
     number of evaluated held-out images. If the model fits its data, the two are about equal. If it is 0, none are
     drawn."""
+    rule: ComponentChoice | None = None
+    """A drawing rule, such as `reduced`. The bits/dim of the distribution from which it draws are computed, too, in
+    floating point. Rules that draw only centers, such as `map`, and `guided` are refused."""
 
 
 ANCESTRAL = ComponentChoice("ancestral", {}, Component("rule", "ancestral", Ancestral), Ancestral())

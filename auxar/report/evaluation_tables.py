@@ -42,8 +42,8 @@ def printed_tables(evaluation: Evaluation) -> list[Table]:
 
 def _complete(evaluation: Evaluation, *tables: Table | None) -> list[Table]:
     """The tables, and those that the report and the terminal share, with the condition in their captions."""
-    shared = channel_table(evaluation), wasted_table(evaluation), sample_table(evaluation), codec_table(evaluation)
-    return captioned([*tables, *shared], words.given([evaluation.condition]))
+    shared = channel_table, wasted_table, sample_table, rule_table, codec_table
+    return captioned([*tables, *(table(evaluation) for table in shared)], words.given([evaluation.condition]))
 
 
 def _by_factor(
@@ -218,6 +218,23 @@ def sample_table(evaluation: Evaluation) -> Table | None:
     names = ("held-out images", "samples given held-out views", "samples of the chain")
     columns = [*map(Column, (*names, "fallen given held-out views", "fallen of the chain"))]
     return _by_factor(evaluation, "Samples under the model", caption, columns, cells)
+
+
+def rule_table(evaluation: Evaluation) -> Table | None:
+    """Builds the table of held-out bits/dim by a rule. Returns None if no rule was evaluated."""
+    if evaluation.rule is None:
+        return None
+
+    def cells(name: str | None = None) -> list[Cell]:
+        means = evaluation.bits_per_dim("heldout", name), evaluation.under_rule("heldout", name)
+        return [*map(measured, means), measured(evaluation.cost_of_rule("heldout", name), signed=True)]
+
+    caption = (
+        "held-out bits/dim of the factor's own image, under the model itself and under the distribution of the images "
+        f"that the rule draws: {evaluation.rule}"
+    )
+    columns = [*map(Column, ("the model itself", "by the rule", "difference"))]
+    return _by_factor(evaluation, "By a rule", caption, columns, lambda factor: cells(factor.factor), cells())
 
 
 def _filled(cells: Sequence[Cell], count: int) -> list[Cell]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from auxar.errors import UserError, naming
+from auxar.errors import UserError, naming, one_line
 from auxar.files import (
     entries,
     is_file,
@@ -127,11 +127,14 @@ class ConvertedFactors:
         return converted, made
 
     def other_digest(self, factor: str, made: Recorded) -> str | None:
-        """The digest that the run records for the weights and options of `made`; None if there is none, or the same."""
+        """The digest, for messages, that the run records for the weights and options of `made`.
+
+        None if it records none, or the same.
+        """
         for recorded in (files.recorded.get(factor) for files in (self, self._output)):
             same = {"digest": made.digest, "unlimited": made.unlimited}
             if recorded is not None and attrs.evolve(recorded, **same) == made != recorded:
-                return recorded.digest
+                return one_line(recorded.digest, 64)
         return None
 
     def write_record(self, factor: str, made: Recorded) -> None:

@@ -82,19 +82,23 @@ def check_recipe(run: RunFolder, recipe: Recipe) -> None:
 
 
 def open_run(
-    path: Path, settings: Sequence[str] = (), *, sampling: Mapping[str, Any] | None = None, trust_plugins: bool = False
+    path: Path,
+    settings: Sequence[str] = (),
+    *,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
+    trust_plugins: bool = False,
 ) -> tuple[RunFolder, Recipe]:
     """Opens an existing run and applies `key=value` settings to its recipe.
 
-    `path` is the run's folder, or the name of a model that comes trained. Values in `sampling` replace the keys of
-    [sampling], including keys that `settings` set.
+    `path` is the run's folder, or the name of a model that comes trained. Values in `tables`, by table such as
+    `sampling`, replace the keys of the recipe, including keys that `settings` set.
 
     Raises `UserError` if `path` is neither, or if the run has plugin files, which are code, and `trust_plugins` is
     False.
     """
     run = find_run(path)
     with needing_packages(run.path):
-        return run, load_recipe_of_run(run.recipe, settings, sampling=sampling, trust_plugins=trust_plugins)
+        return run, load_recipe_of_run(run.recipe, settings, tables=tables, trust_plugins=trust_plugins)
 
 
 def run_facts(run: RunFolder, recipe: Recipe) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from auxar.errors import UserError
 from auxar.model import Adjustments, Head, ImageSpec, Interval, RestrictableHead
 from auxar.testing.frequencies import CAREFUL, check_alike, check_frequencies, check_uniform
 from auxar.testing.invariances import Function, Results, check_invariances
@@ -28,6 +29,8 @@ CENTERS, REDUCED, SHARP = Adjustments(centers=True), Adjustments(reduction=0.6),
 FROZEN = Adjustments(centers=True, temperature=0.01)
 MIXED = Adjustments(reduction=0.6, temperature=100.0, min_weight=0.05)
 HEAVY = Adjustments(centers=True, min_weight=0.95)
+MEASURED = (REDUCED, HOT, Adjustments(min_weight=0.5), MIXED)
+"""The adjustments with which the frequencies of drawn pixels are compared with their probabilities."""
 ADJUSTMENTS = (USUAL, CENTERS, FROZEN, MIXED)
 """The adjustments with which drawn pixels must be valid and reproducible."""
 
@@ -60,14 +63,32 @@ def _check_draw(drawing: Drawing, rows: Tensor, uniforms: Tensor, adjustments: A
 
 def check_drawn_pixels(head: Head, spec: ImageSpec, seed: int) -> None:
     """Checks the laws `draws` and `rule`, for a spec whose pixels can be enumerated."""
-    pixels = all_pixels(spec)
     parameters = normal_noise((1, head.parameter_count), seed) * COUNTED_SIZE
-    many, image = parameters.expand(DRAWN, -1), pixels.T[None, :, None, :]
-    every = parameters[..., None, None].expand(-1, -1, 1, len(pixels))
-    with calling("log_prob"), torch.no_grad():
-        nats = head.log_prob(every, image).flatten()
-    check_frequencies(Drawing(head, spec).random(many, seed), pixels, nats, spec.levels, "pixel")
+    _check_probabilities(Drawing(head, spec), parameters, USUAL, seed)
     _check_rules(head, spec, parameters.expand(COMPARED, -1), seed)
+    for drawing in ways_to_draw(head, spec, 1, seed):
+        for adjustments in MEASURED:
+            _check_probabilities(drawing, parameters, adjustments, seed)
+
+
+def _check_probabilities(drawing: Drawing, parameters: Tensor, adjustments: Adjustments, seed: int) -> None:
+    """Checks the law `draws` for one pixel with parameters (1, parameter_count), if its likelihoods can be computed."""
+    spec, pixels = drawing.spec, all_pixels(drawing.spec)
+    try:
+        head = drawing.head.adjusted(adjustments)
+    except UserError:
+        return
+    ends = drawing.intervals(pixels)
+    image, *ends = (values.T[None, :, None, :] for values in (pixels, ends.low, ends.high))
+    every = parameters[..., None, None].expand(-1, -1, 1, len(pixels))
+    with calling(f"likelihoods with {adjustments}"), torch.no_grad():
+        if drawing.possible is None:
+            nats = head.log_prob(every, image)
+        else:
+            assert isinstance(head, RestrictableHead)
+            nats = head.restricted_log_prob(every, image, Interval(*ends)).sum(1)
+    drawn = drawing.random(parameters.expand(DRAWN, -1), seed, adjustments)
+    check_frequencies(drawn, pixels, nats.flatten(), spec.levels, "pixel")
 
 
 def _check_rules(head: Head, spec: ImageSpec, many: Tensor, seed: int) -> None:

@@ -65,7 +65,8 @@ def check_head(
     - `normalization`: the probabilities of all values of a channel, and of all values of a pixel, sum to 1.
     - `draw`: `draw` and `draw_restricted` return int64 of shape (n, c).
     - `draws`: the frequencies of drawn pixels match their probabilities, and, if the head can be restricted, those of
-      the values of a channel match their probabilities given the earlier channels.
+      the values of a channel match their probabilities given the earlier channels. With the adjustments of a rule,
+      frequencies match the probabilities of `adjusted`, if it does not raise `UserError`.
     - `rule`: with all adjustments, `draw_restricted` draws the first channel like `draw` if all values are allowed. A
       lower temperature does not make likely pixels rarer. If a reduction of scales has an effect, values lie closer to
       the centers of components, and a very large reduction draws the centers.

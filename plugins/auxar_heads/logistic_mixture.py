@@ -1,10 +1,12 @@
 """A mixture of discretized logistics (Salimans et al. 2017, section 2.2)."""
 
+import copy
 import ctypes
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import attrs
 import torch
@@ -80,6 +82,8 @@ class LogisticMixtureHead(RestrictableHead):
 
     understands: Collection[str] | None = ("reduction", "centers", "min_weight")
     limitable = LIMITS
+    adjustments = Adjustments()
+    """The adjustments of likelihoods, which `adjusted` sets."""
 
     def __init__(self, image: ImageSpec, components: int, *, centered: bool = False, neighbors: bool = False) -> None:
         if image.channels not in (1, 3):
@@ -104,13 +108,13 @@ class LogisticMixtureHead(RestrictableHead):
 
     def log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         logits, value, *_ = self._given_earlier(parameters, image)
-        return (logits.log_softmax(1) + value.sum(1)).logsumexp(1)
+        return (self._drawn(logits).log_softmax(1) + value.sum(1)).logsumexp(1)
 
     def channel_log_prob(self, parameters: Tensor, image: Tensor) -> Tensor:
         # `first` holds log p(x_1 … x_n) for n = 1, 2, …. Differences of neighbors are the log-likelihoods of channels
         # given the earlier channels.
         logits, value, *_ = self._given_earlier(parameters, image)
-        first = self._added(logits.log_softmax(1), value)[:, 1:].logsumexp(2)
+        first = self._added(self._drawn(logits).log_softmax(1), value)[:, 1:].logsumexp(2)
         return first.diff(dim=1, prepend=torch.zeros_like(first[:, :1]))
 
     def initial_parameters(self, image: Tensor, centers: Tensor | None = None) -> Tensor:
@@ -165,6 +169,13 @@ class LogisticMixtureHead(RestrictableHead):
         )
         return NativeForm(Path(__file__).with_suffix(".cpp"), constants)
 
+    def adjusted(self, adjustments: Adjustments) -> Self:
+        if adjustments.centers:
+            raise UserError("only the centers of components are drawn, so most images have the probability 0")
+        head = copy.copy(self)
+        head.adjustments = adjustments
+        return head
+
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         # Few pixels are drawn at a time, so the run time depends on the number of tensor operations.
         values = parameters.view(len(parameters), -1, self.components)
@@ -196,11 +207,17 @@ class LogisticMixtureHead(RestrictableHead):
 
     def channel_log_mass(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         known, _, mass = self._restricted(parameters, image, interval)
+        if self.adjustments.min_weight:
+            known = known.masked_fill(self._drawn(known[:, :1], 2).isneginf(), -torch.inf)
         return (known + mass).logsumexp(2) - known.logsumexp(2)
 
     def restricted_log_prob(self, parameters: Tensor, image: Tensor, interval: Interval) -> Tensor:
         known, value, mass = self._restricted(parameters, image, interval)
-        nats = (known + value).logsumexp(2) - (known + mass).logsumexp(2)
+        weights = known + mass
+        if self.adjustments.min_weight:  # A restricted draw compares weights that are conditional on the interval.
+            weights = self._drawn(weights, 2)
+            known = known.masked_fill(weights.isneginf(), -torch.inf)
+        nats = (known + value).logsumexp(2) - weights.logsumexp(2)
         return nats.masked_fill(interval.outside(image), -torch.inf)
 
     def draw_restricted(
@@ -248,12 +265,21 @@ class LogisticMixtureHead(RestrictableHead):
         """Logits (b, k, h, w), and, for each channel given the earlier ones, (b, c, k, h, w): the log-likelihoods of
         the values, the means and the log-scales."""
         logits, means, log_scales, couplings = self._split(parameters)
+        if self.adjustments.reduction:
+            logits, means, log_scales, couplings = (part.double() for part in (logits, means, log_scales, couplings))
+            log_scales = logistic.reduced(log_scales, self.adjustments.reduction)
         scaled = scale(image, self.levels, logits.dtype)
         means = torch.stack(
             [self._coupled_mean(means, couplings, scaled, channel) for channel in range(self.channels)], dim=1
         )
         value = logistic.log_mass(image.to(torch.int64)[:, :, None], means, log_scales, self.levels)
         return logits, value, means, log_scales
+
+    def _drawn(self, logits: Tensor, axis: int = 1) -> Tensor:
+        """Logits of the components along an axis, with -∞ for light components, which a rule does not draw."""
+        if not self.adjustments.min_weight:
+            return logits
+        return categorical.without_light(logits.movedim(axis, -1), self.adjustments.min_weight).movedim(-1, axis)
 
     @staticmethod
     def _added(logits: Tensor, value: Tensor) -> Tensor:

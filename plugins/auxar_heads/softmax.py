@@ -1,8 +1,10 @@
 """The softmax head: a categorical distribution over the values of each channel (paper, section 3.3)."""
 
+import copy
 import ctypes
 from collections.abc import Collection
 from pathlib import Path
+from typing import Self
 
 import attrs
 import torch
@@ -33,6 +35,8 @@ class SoftmaxHead(RestrictableHead):
     """
 
     understands: Collection[str] | None = ("temperature",)
+    temperature = 1.0
+    """The temperature of likelihoods, which `adjusted` sets."""
 
     def __init__(self, image: ImageSpec) -> None:
         self.levels = image.levels
@@ -65,6 +69,11 @@ class SoftmaxHead(RestrictableHead):
     def native_form(self, adjustments: Adjustments) -> NativeForm:
         return NativeForm(Path(__file__).with_suffix(".cpp"), _Constants(adjustments.temperature))
 
+    def adjusted(self, adjustments: Adjustments) -> Self:
+        head = copy.copy(self)
+        head.temperature = adjustments.temperature
+        return head
+
     def draw(self, parameters: Tensor, uniforms: Tensor, adjustments: Adjustments) -> Tensor:
         logits = rearrange(parameters.double(), "n (c l) -> n c l", c=self.channels)
         return categorical.draw(uniforms, logits / adjustments.temperature)
@@ -85,8 +94,9 @@ class SoftmaxHead(RestrictableHead):
         return torch.stack(drawn, dim=1)
 
     def _logits(self, parameters: Tensor) -> Tensor:
-        """Reshapes parameters (b, parameter_count, h, w) to logits (b, c, levels, h, w), in float32 or float64."""
-        return rearrange(at_least_single(parameters), "b (c l) h w -> b c l h w", c=self.channels)
+        """Logits of likelihoods (b, c, levels, h, w), float32 or float64, from parameters (b, parameter_count, h, w)."""
+        logits = rearrange(at_least_single(parameters), "b (c l) h w -> b c l h w", c=self.channels)
+        return logits if self.temperature == 1 else logits / self.temperature
 
     def _masked(self, logits: Tensor, interval: Interval) -> Tensor:
         """Logits (b, c, levels, h, w), with -∞ for values outside the interval of their channel.

@@ -108,7 +108,7 @@ def test_only_the_main_process_prints(monkeypatch, capsys):
 FACTOR = {"factor", "formula", "image", "view", "parameters", "multiply_adds", "memory"}
 EVALUATED = {"bits_per_dim", "standard_error", "kind", "factors", "images", "weights", "data", "difference"}
 EVALUATED |= {"wasted_bits_per_dim", "wasted_standard_error", "arithmetic", "checksums", "digests"}
-EVALUATED |= {"condition", "without_condition", "condition_figures", "codecs"}
+EVALUATED |= {"condition", "without_condition", "condition_figures", "codecs", "rule"}
 COST = {"seconds", "multiply_adds"}
 RUN = {"run", "bits_per_dim", "standard_error", "kind", "condition", "heldout_images", "factors", "others"}
 RUN |= {"evaluation", "report", "samples", "figures"}

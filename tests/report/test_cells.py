@@ -81,7 +81,7 @@ def evaluation_of(seed: int) -> Evaluation:
     tensors = {}
     for name, spec, support in zip(NAMES, SPECS, SUPPORTS, strict=True):
         for images in ("heldout", "training"):
-            for part in ("nats", "null", *(["inside"] if support else [])):
+            for part in ("nats", "null", "rule", *(["inside"] if support else [])):
                 tensors[f"{images}.{name}.{part}"] = nats(spec.channels, images, spec.dims)
         for part in ("in_chain", "given_heldout_views"):
             tensors[f"samples.{name}.{part}"] = nats(spec.channels, "samples", spec.dims)
@@ -92,7 +92,7 @@ def evaluation_of(seed: int) -> Evaluation:
     for codec in CODECS:
         tensors[f"codecs.{codec}.nats"] = nats(1, "codecs", SPECS[0].dims)
     data = DataFacts("images", "print of training images", "print of held-out images", 0, "digest")
-    return Evaluation(factors, data, condition="label", tensors=tensors)
+    return Evaluation(factors, data, condition="label", rule="narrower samples", tensors=tensors)
 
 
 EVALUATIONS = [evaluation_of(seed) for seed in range(RUNS)]
@@ -330,6 +330,32 @@ def test_bits_of_samples():
     assert table is not None
     assert "for 7 exact samples" in table.caption
     assert_cells(table, rows)
+
+
+def test_bits_by_a_rule():
+    pairs = [(values("nats", place), values("rule", place), dims_of(place)) for place in range(len(NAMES))]
+    pairs.append((total("nats"), total("rule"), 192))
+    rows = {
+        name: {
+            "the model itself": bits(exact, dims),
+            "by the rule": bits(ruled, dims),
+            "difference": bits(ruled - exact, dims),
+        }
+        for name, (exact, ruled, dims) in zip([*NAMES, "total"], pairs, strict=True)
+    }
+    table = of_run.rule_table(EVALUATION)
+    assert table is not None
+    assert table.caption.endswith("that the rule draws: narrower samples")
+    assert_cells(table, rows)
+    plain = EVALUATION.to_dict()
+    for name, own in [
+        *zip(NAMES, (factor["rule"] for factor in plain["factors"]), strict=True),
+        ("total", plain["rule"]),
+    ]:
+        stated = own["heldout"]
+        assert is_same((stated["bits_per_dim"], stated["standard_error"]), rows[name]["by the rule"])
+        assert is_same((stated["cost"], stated["cost_error"]), rows[name]["difference"])
+    assert of_run.rule_table(attrs.evolve(EVALUATION, rule=None)) is None
 
 
 def test_what_a_condition_saves_and_takes():

@@ -241,8 +241,11 @@ RULES = {
     "light if restricted": mixture("rule", draw_restricted=before(adjustments=lambda a: attrs.evolve(a, min_weight=0))),
     "beside centers": mixture("rule", **shifted(lambda channels: 1, lambda a: 0.5 * a.centers)),
     "widened": mixture("rule", **shifted(lambda channels: 1 + channels, lambda a: 2 * a.reduction)),
+    "likely as reduced": mixture("draws", adjusted=before(adjustments=lambda a: attrs.evolve(a, reduction=0.0))),
+    "likely as light": mixture("draws", adjusted=before(adjustments=lambda a: attrs.evolve(a, min_weight=0.0))),
+    "likely as hot": softmax("draws", adjusted=lambda self, right, adjustments: self),
 }
-"""Faults in draws by rules."""
+"""Faults in draws by rules, and in their likelihoods."""
 LIKELIHOODS = {
     "too likely": softmax("range", log_prob=then(lambda nats: nats + 100)),
     "impossible": softmax("finite", log_prob=then(lambda nats: nats - torch.inf)),

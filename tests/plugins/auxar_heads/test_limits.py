@@ -151,12 +151,22 @@ def test_integers_have_the_limits_of_their_description():
         (LogisticMixtureHead(SPECS[0], 2), {"log_scale": -1}, "no limit 'log_scale'; did you mean 'log_scales'?"),
         (LogisticMixtureHead(SPECS[0], 2), {LOG_SCALES: 5}, "log_scales: expected a number from -5 to 1, got 5"),
         (LogisticMixtureHead(SPECS[0], 2), {LOG_SCALES: float("nan")}, "expected a number from -5 to 1, got nan"),
+        (LogisticMixtureHead(SPECS[0], 2), {LOG_SCALES: True}, "expected a number from -5 to 1, got True"),
+        (LogisticMixtureHead(SPECS[0], 2), {LOG_SCALES: [-1]}, "expected a number from -5 to 1, got [-1]"),
+        (LogisticMixtureHead(SPECS[0], 2), {3: -1}, "has no limit 3 (known: log_scales)"),
+        (LogisticMixtureHead(SPECS[0], 2), {"x" * 9000: -1}, "xxx...xxx"),
+        (
+            LogisticMixtureHead(SPECS[0], 2),
+            [LOG_SCALES],
+            "limits: expected numbers by name, such as {'log_scales': -2.0}",
+        ),
         (SoftmaxHead(SPECS[0]), {LOG_SCALES: -1}, "SoftmaxHead has no limit 'log_scales'"),
     ],
 )
 def test_other_limits_are_refused(head, limits, message):
-    with pytest.raises(UserError, match=re.escape(message)):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
         head.bounded(limits)
+    assert len(str(error.value)) < 300
 
 
 def test_a_distribution_without_a_network_has_no_limits():

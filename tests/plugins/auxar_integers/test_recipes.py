@@ -157,11 +157,17 @@ def test_a_file_with_other_numbers_than_recorded_is_refused(finished):
     tensors, metadata = read_tensors(path)
     name = next(name for name in tensors if name.endswith(".bias"))
     write_tensors(path, {**tensors, name: tensors[name] + 1}, metadata)
-    for command in (auxar.load, auxar.integers):
-        with pytest.raises(
-            UserError, match=r"integer\.safetensors has the digest .* records .*; restore the original$"
-        ):
-            command(finished)
+    for recorded in (None, 10**5 * "f"):
+        if recorded is not None:
+            record = json.loads((finished / "integer.json").read_text())
+            record["factors"]["prior"]["digest"] = recorded
+            (finished / "integer.json").write_text(json.dumps(record))
+        for command in (auxar.load, auxar.integers):
+            with pytest.raises(
+                UserError, match=r"integer\.safetensors has the digest .* records .*; restore the original$"
+            ) as error:
+                command(finished)
+            assert len(str(error.value)) < 1000
 
 
 def test_other_bits_leave_the_recipe_of_a_run_alone(finished, pictures):
