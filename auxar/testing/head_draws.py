@@ -78,8 +78,8 @@ def _check_probabilities(drawing: Drawing, parameters: Tensor, adjustments: Adju
         head = drawing.head.adjusted(adjustments)
     except UserError:
         return
-    ends = drawing.intervals(pixels)
-    image, *ends = (values.T[None, :, None, :] for values in (pixels, ends.low, ends.high))
+    bounds = drawing.intervals(pixels)
+    image, *ends = (values.T[None, :, None, :] for values in (pixels, bounds.low, bounds.high))
     every = parameters[..., None, None].expand(-1, -1, 1, len(pixels))
     with calling(f"likelihoods with {adjustments}"), torch.no_grad():
         if drawing.possible is None:

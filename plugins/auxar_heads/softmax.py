@@ -94,7 +94,7 @@ class SoftmaxHead(RestrictableHead):
         return torch.stack(drawn, dim=1)
 
     def _logits(self, parameters: Tensor) -> Tensor:
-        """Logits of likelihoods (b, c, levels, h, w), float32 or float64, from parameters (b, parameter_count, h, w)."""
+        """Logits (b, c, levels, h, w) of likelihoods, float32 or float64. Parameters are (b, parameter_count, h, w)."""
         logits = rearrange(at_least_single(parameters), "b (c l) h w -> b c l h w", c=self.channels)
         return logits if self.temperature == 1 else logits / self.temperature
 

@@ -119,7 +119,9 @@ def test_a_rule_may_be_a_key_of_the_recipe(pictures, tmp_path):
     recipe = tiny(pictures, evaluation__rule={"name": "reduced", "reduction": 0.25})
     folder = run(tmp_path / "run", recipe, only=["prior"])
     found = read_evaluation(folder / "evaluation.safetensors")
-    assert math.isfinite(found.under_rule("heldout", "prior").value)
+    bits = found.under_rule("heldout", "prior").value
+    assert bits is not None
+    assert math.isfinite(bits)
     assert found.under_rule().value is None, "a factor is not trained"
     with pytest.raises(UserError, match=r"evaluation\.rule: the rule 'map' has no bits/dim: stage0: only the centers"):
         run(tmp_path / "other", tiny(pictures, evaluation__rule="map"))
