@@ -26,6 +26,7 @@ from auxar.evaluation.likelihoods import RunEvaluation
 from auxar.files import read_tensors, write_tensors
 from auxar.model import Ancestral
 from auxar.recipe.schema import EvaluationConfig, SamplingConfig
+from auxar.runs.opening import open_run
 from auxar.work.chunks import Work
 from auxar_codec import codec
 from auxar_codec.archive import chosen_of
@@ -54,7 +55,7 @@ class World:
     """Runs, images and files that work is made of."""
 
     def __init__(self, folder: Path, run: Path, pictures: Path, other: Path) -> None:
-        self.folder, self.other = folder, auxar.load(other, arithmetic="integer")
+        self.run, self.folder, self.other = run, folder, auxar.load(other, arithmetic="integer")
         self.files = sorted(pictures.glob("*.png"))[:3]
         self.changed = Path(shutil.copytree(run, folder / "changed"))
         weights = self.changed / "factors" / "prior" / "weights.safetensors"
@@ -82,7 +83,14 @@ class World:
             "others": {"integer": self.integers.chain},
             "device": torch.device("cpu"),
         }
-        evaluation = {"heldout_images": 3, "train_images": 3, "samples": 3, "batch_size": 3}
+        _, ruled = open_run(self.run, tables={"evaluation": {"rule": "reduced"}}, trust_plugins=False)
+        evaluation = {
+            "heldout_images": 3,
+            "train_images": 3,
+            "samples": 3,
+            "batch_size": 3,
+            "rule": ruled.evaluation.rule,
+        }
         different = {
             "run": self.source_changed.folder,
             **{f"recipe.evaluation.{name}": value for name, value in evaluation.items()},
