@@ -14,7 +14,7 @@ from auxar.evaluation.figures import Dims, Figures, Mean, bits
 from auxar.model import FLOAT, ConditionKind, ImageSpec
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.model.image import term
-from auxar.numerics.energy import FALLEN
+from auxar.numerics.energy import fallen
 
 NATS, INSIDE, NULL, RULE = "nats", "inside", "null", "rule"
 """Parts of the log-likelihood of images: log p, the log-probability that a free decoder gives to values that the view
@@ -68,9 +68,10 @@ class Evaluation:
     `nats`, `inside`, `null` and `rule` or, of samples, `in_chain` and `given_heldout_views`. Rows are the channels of
     the factor's image, each given the channels before it. There is one row if a factor cannot tell channels apart. If
     images have other sizes than the model's, there is also the part `pixels`, (1, images). Of samples, there are also
-    energies in levels (see `auxar.numerics.energy`), (1, images): `in_chain_energy`, `given_heldout_views_energy` and,
-    of the held-out images with the same numbers, `heldout_energy`. The set `codecs` has lossless codecs in place of
-    factors: the sizes of the first held-out images in files, -log(256) for each byte."""
+    energies and excesses in levels (see `auxar.numerics.energy`), (2, images): `in_chain_energy`,
+    `given_heldout_views_energy` and, of the held-out images with the same numbers, `heldout_energy`. The set `codecs`
+    has lossless codecs in place of factors: the sizes of the first held-out images in files, -log(256) for each
+    byte."""
 
     def __repr__(self) -> str:
         return f"{self.bits_per_dim()} bits/dim ({self.kind}, {term('X', self.condition)})"
@@ -223,11 +224,11 @@ class Evaluation:
     def fallen(self, factor: str, kind: str) -> int | None:
         """Number of a factor's exact samples of a kind that fell apart; None if it was not measured.
 
-        A sample fell apart if its energy is more than 1.5 times the largest energy of the held-out images for which
-        samples were drawn.
+        Energies in the highest frequency tell this: see `auxar.numerics.energy.fallen`. They are compared with those of
+        the held-out images for which samples were drawn.
         """
         energies, real = (self.tensors.get(f"{SAMPLES}.{factor}.{part}_{ENERGY}") for part in (kind, "heldout"))
-        return None if energies is None or real is None else int((energies > FALLEN * real.max()).sum())
+        return None if energies is None or real is None else int(fallen(energies.T, real.T).sum())
 
     @property
     def sample_count(self) -> int:

@@ -172,7 +172,7 @@ def share_of_samples(
         add_energy(part, factor, image)
 
     def add_energy(part: str, factor: Factor, image: Tensor) -> None:
-        found[f"{factor.name}.{part}_{ENERGY}"].append(energies(image).cpu()[:, None])
+        found[f"{factor.name}.{part}_{ENERGY}"].append(energies(image).cpu())
 
     chain, sampler = model, own_sampler(model.eval().to(device))
     for numbers, batch in batches:

@@ -212,8 +212,8 @@ def sample_table(evaluation: Evaluation) -> Table | None:
     caption = (
         f"bits/dim of the factor's own image ± standard error, for {evaluation.sample_count:,} exact samples of each "
         "kind. If the model fits its data, they are about equal to those of held-out images; larger ones mean that "
-        "samples are unlike the data. Samples that fell apart have more energy in the highest frequency, as noise and "
-        "checkerboards have, than 1.5 times the largest energy of the held-out images"
+        "samples are unlike the data. Samples that fell apart have energy in the highest frequency, as noise and "
+        "checkerboards have, far above that of the held-out images"
     )
     names = ("held-out images", "samples given held-out views", "samples of the chain")
     columns = [*map(Column, (*names, "fallen given held-out views", "fallen of the chain"))]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, random_images, randomized
@@ -18,7 +19,7 @@ from auxar.evaluation.figures import Mean
 from auxar.evaluation.image_nats import INDICES, joined, share_of_samples
 from auxar.evaluation.stored import read_evaluation
 from auxar.model import ImageSpec, SampleRequest
-from auxar.numerics.energy import energies
+from auxar.numerics.energy import energies, fallen
 from auxar.report.text import evaluation_lines
 from auxar.testing.examples import all_images
 from auxar_samplers import AutoSampler
@@ -59,17 +60,19 @@ def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
     expected = {"in_chain": (bits * probabilities).sum().item(), "given_heldout_views": (bits * heldout).sum().item()}
     # A mistake of views or images would be seen: the two kinds differ by many standard errors.
     assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
-    assert {key: nats.shape for key, nats in found.items()} == dict.fromkeys(
+    assert {key: nats.shape for key, nats in found.items() if "energy" not in key} == dict.fromkeys(
+        ("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain", "stage0.pixels", "prior.pixels"), (COUNT, 1)
+    )
+    assert {key: energy.shape for key, energy in found.items() if "energy" in key} == dict.fromkeys(
         (
-            *("stage0.in_chain", "stage0.given_heldout_views", "prior.in_chain", "stage0.pixels", "prior.pixels"),
             *("stage0.in_chain_energy", "stage0.given_heldout_views_energy", "stage0.heldout_energy"),
             *("prior.in_chain_energy", "prior.heldout_energy"),
         ),
-        (COUNT, 1),
+        (COUNT, 2),
     )
-    assert torch.equal(found["stage0.heldout_energy"][:, 0], energies(pixels))
+    assert torch.equal(found["stage0.heldout_energy"], energies(pixels))
     # The energies are those of the samples that are measured: their mean is that of all images.
-    of_images = energies(all_images(IMAGE))
+    of_images = energies(all_images(IMAGE))[:, 0]
     assert_mean(found["stage0.in_chain_energy"], (of_images * probabilities_of_images(model)).sum().item())
     measured = {key: Mean.of(nats[:, 0] / -math.log(2)) for key, nats in found.items()}
     for kind, value in expected.items():
@@ -100,17 +103,41 @@ def assert_mean(values, expected):
 @given(height=st.integers(1, 19), width=st.integers(1, 19), channels=st.integers(1, 3), seed=SEEDS)
 def test_energies_are_those_of_the_region_with_most(height, width, channels, seed):
     images = random_images(2, ImageSpec(channels, height=height, width=width), seed)
+
+    def energy(region):
+        blocks = abs(region[:, :-1, :-1] - region[:, :-1, 1:] - region[:, 1:, :-1] + region[:, 1:, 1:])
+        return blocks.mean() / 2 if blocks.size else 0.0
+
+    def halved(region):
+        even = region[:, : region.shape[1] // 2 * 2, : region.shape[2] // 2 * 2]
+        return (even[:, ::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, ::2] + even[:, 1::2, 1::2]) / 4
+
     expected = []
     for image in images.numpy().astype(float):
-        blocks = abs(image[:, :-1, :-1] - image[:, :-1, 1:] - image[:, 1:, :-1] + image[:, 1:, 1:]).mean(0) / 2
         regions = [
-            blocks[top : top + 15, left : left + 15].mean()
-            for top in range(max(1, height - 15))
-            for left in range(max(1, width - 15))
-            if blocks.size
+            image[:, top : top + 16, left : left + 16]
+            for top in range(0, max(1, height - 15), 2)
+            for left in range(0, max(1, width - 15), 2)
         ]
-        expected.append(max(regions, default=0.0))
-    assert energies(images).tolist() == pytest.approx(expected)
+        largest = max(energy(region) for region in regions)
+        expected.append([largest, max(energy(region) - energy(halved(region)) for region in regions)])
+    assert energies(images).numpy() == pytest.approx(np.array(expected))
+
+
+def noise(size, scale):
+    """Noise of `scale`×`scale` pixels with values that are saturated."""
+    values = 255 * torch.randint(2, (1, 3, size // scale, size // scale), generator=torch.Generator().manual_seed(0))
+    return values.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_images_fall_apart_by_noise_and_checkerboards(size):
+    rows = torch.arange(size)
+    edges = 4 * (rows[:, None] * torch.tensor([1, 2, 3, 5])[:, None, None] // size % 8 + rows // 4 % 3)
+    real = edges[:, None].expand(4, 3, size, size)
+    checkerboard = real[:1] + 12 * ((rows[:, None] + rows) % 2)
+    samples = torch.cat([real.flip(2), checkerboard, noise(size, 1), noise(size, 2)])
+    assert fallen(energies(samples), energies(real)).tolist() == [False] * 4 + [True] * 3
 
 
 def test_an_evaluation_has_them_if_the_recipe_asks_for_them(pictures, tmp_path):
