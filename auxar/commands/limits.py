@@ -25,13 +25,14 @@ def _shown(run: LimitedRun) -> Result:
 def limits(
     run: str | PathLike[str],
     *,
+    limits_cost: float | None = None,
     settings: Sequence[str] = (),
     trust_plugins: bool = False,
 ) -> LimitedRun:
     """Limits a trained model, so that its samples hold together.
 
     Upper limits of parameters, such as log-scales, are chosen for each factor from training images: the lowest ones
-    that cost at most 0.0005 bits/dim. `auxar run` does this at the end of training unless training.limits is false, so
+    that cost at most `limits_cost`. `auxar run` does this at the end of training unless training.limits is false, so
     this command is for models that were trained without limits. It writes the limits into the files of weights, and
     into integers that were made from these weights, whose numbers stay. Files of `auxar compress` that were made
     before are still decoded.
@@ -40,6 +41,8 @@ def limits(
 
     Args:
         run: a run's folder
+        limits_cost: maximum number of bits/dim that limits may cost on training images; larger ones let more samples
+            hold together (default: the recipe's training.limits_cost). A limits_cost of a single factor stays
         settings: set data.path, data.config, data.options and data.workers, such as data.path=FOLDER
 
     Returns:
@@ -56,7 +59,7 @@ def limits(
     """
     from auxar.arguments import as_path
     from auxar.data.loading import images_of
-    from auxar.recipe.options import DATA_SETTINGS, check_settings
+    from auxar.recipe.options import DATA_SETTINGS, check_settings, naming_options
     from auxar.runs.lock import holding
     from auxar.runs.opening import open_run
     from auxar.training.limited_runs import limit_run
@@ -64,7 +67,11 @@ def limits(
 
     check_settings(settings, *DATA_SETTINGS)
     check_alone("auxar limits")
-    folder, recipe = open_run(as_path(run, "run"), settings, trust_plugins=trust_plugins)
+    chosen = {} if limits_cost is None else {"limits_cost": limits_cost}
+    with naming_options(chosen, "training"):
+        folder, recipe = open_run(
+            as_path(run, "run"), settings, tables={"training": chosen}, trust_plugins=trust_plugins
+        )
     if folder.model is not None:
         raise UserError(
             f"{run}: the files of a model that comes trained or is on the hub are not changed; export it to a folder "

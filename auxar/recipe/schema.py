@@ -111,8 +111,11 @@ class TrainingConfig:
     far. If it is false, the average is only corrected for bias."""
     limits: bool = True
     """Whether the parameters that a network predicts, such as the log-scales of `logistic_mixture`, get upper limits at
-    the end of training: the lowest ones that cost at most 0.0005 bits/dim on training images. Without them, an error in
+    the end of training: the lowest ones that cost at most `limits_cost` on training images. Without them, an error in
     a sample can cause larger errors in the pixels after it, until only noise is drawn."""
+    limits_cost: float = attrs.field(default=0.0005, validator=ge(0.0))
+    """Maximum number of bits/dim that the limit of one kind of parameters may cost on training images. Larger ones let
+    more samples hold together."""
     augment: tuple[ComponentChoice, ...] = ()
     """Augmentations, random changes of training images: `flip`, `shift`, `turns`, `transpose`, `channels`, and those of
     plugins. They are made one after another, with random crops before them."""

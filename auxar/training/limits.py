@@ -22,8 +22,6 @@ from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import TrainingConfig
 from auxar.training.inputs import Inputs, inputs_of
 
-MOST_COST = 0.0005
-"""Maximum number of bits/dim that the limit of one kind of parameters may cost the training images."""
 MOST_IMAGES, LEAST_IMAGES, MOST_DIMS = 256, 16, 2**22
 """Maximum and minimum numbers of training images for the choice of limits, and the maximum number of their sub-pixels
 if they are more than the minimum."""
@@ -34,15 +32,15 @@ def limit_factor(
 ) -> None:
     """Gives a trained factor of `model` the limits of its parameters in place of its present ones.
 
-    They are chosen from the images of its training, which has the keys `config`, in batches of `size` images. Messages
-    name the limits and their cost.
+    They are chosen from the images of its training, which has the keys `config`, in batches of `size` images, and cost
+    at most `config.limits_cost`. Messages name the limits and their cost.
     """
     if factor.network is None or not factor.network.head.limitable:
         return
     count = max(LEAST_IMAGES, min(MOST_IMAGES, MOST_DIMS // factor.image.dims))
     batches = images.spaced_examples(count).to(device).split(size)
     inputs = [inputs_of(model, factor, batch, config.depth) for batch in batches]
-    for name, cost in LimitChoice(factor, inputs, ThreadChoice(device)).choose().items():
+    for name, cost in LimitChoice(factor, inputs, ThreadChoice(device), config.limits_cost).choose().items():
         message = "factor %s: %s are at most %g, which costs %.4f bits/dim on training images"
         logger.info(message, factor.name, name, factor.limits[name], cost)
 
@@ -55,9 +53,11 @@ class LimitChoice:
     batches: Sequence[Inputs]
     """The inputs of the factor for training images, in batches."""
     threads: ThreadChoice
+    most: float
+    """Maximum number of bits/dim that the limit of one kind of parameters may cost."""
 
     def choose(self) -> dict[str, float]:
-        """Gives the factor the lowest limits that cost at most `MOST_COST`, and returns the cost of each in bits/dim.
+        """Gives the factor the lowest limits that cost at most `most`, and returns the cost of each in bits/dim.
 
         They replace its present limits. Kinds of parameters get their limits one after another. A kind of which each
         limit costs more gets none. Lower limits are expected to cost at least as much as higher ones.
@@ -77,7 +77,7 @@ class LimitChoice:
         def is_costly(value: float) -> bool:
             self.factor.limit({**limits, name: value})
             costs[value] = self._bits_per_dim() - bits
-            return not costs[value] <= MOST_COST
+            return not costs[value] <= self.most
 
         count = bisect.bisect_left(values, True, key=is_costly)
         if count == 0:

@@ -11,13 +11,16 @@ from helpers.tiny_runs import run, same, snapshot, tiny, weights
 from PIL import Image
 
 import auxar
+from auxar.cli import main
 from auxar.errors import UserError
 from auxar.files import read_metadata, read_tensors, write_tensors
 from auxar.numerics.threads import ThreadChoice
-from auxar.training.limits import MOST_COST, LimitChoice
+from auxar.training.limits import LimitChoice
 from auxar_codec import codec, compress, decompress
 
 NAME = "log_scales"
+COST = 0.0005
+"""Bits/dim that a limit may cost by default."""
 LIMITED = {"stage0": {NAME: -1.5}, "prior": {NAME: -2.0}}
 
 
@@ -63,13 +66,13 @@ def test_the_lowest_limits_that_cost_next_to_nothing_are_chosen(copied):
             return bits[0] - bits[1]
 
         costs = [cost(value) for value in values]
-        cheap = [value for value, bits in zip(values, costs, strict=True) if bits <= MOST_COST]
+        cheap = [value for value, bits in zip(values, costs, strict=True) if bits <= COST]
         assert stored == {NAME: min(cheap)}
         assert 0 < len(cheap) < len(values)
         # Any limits that a factor had before have no effect on the choice.
         factor.limit({NAME: values[-1]})
         halves = [(image[rows], None if view is None else view[rows], None) for rows in (slice(7), slice(7, None))]
-        chosen = LimitChoice(factor, halves, ThreadChoice(None)).choose()
+        chosen = LimitChoice(factor, halves, ThreadChoice(None), COST).choose()
         assert factor.limits == stored
         assert chosen == {NAME: pytest.approx(costs[values.index(stored[NAME])], abs=1e-6)}
 
@@ -124,6 +127,17 @@ def test_the_command_gives_a_run_the_limits_that_training_would_have(finished, u
     files = snapshot(unlimited)
     assert auxar.limits(unlimited).changed == ()
     assert snapshot(unlimited) == files
+
+
+def test_the_command_takes_the_cost_of_limits(copied, capsys):
+    lower = auxar.limits(copied, limits_cost=0.5).limits
+    assert lower == limits_of(auxar.load(copied))
+    assert all(lower[name][NAME] < LIMITED[name][NAME] for name in LIMITED)
+    for cost, message in ((-1, "limits_cost"), ("much", "limits_cost")):
+        with pytest.raises(UserError, match=message):
+            auxar.limits(copied, limits_cost=cost)
+    assert main(["limits", str(copied), "--limits-cost", "0.5"]) == 0
+    assert "(as before)" in capsys.readouterr().out
 
 
 def test_integers_keep_their_numbers_and_older_files_are_decoded(unlimited, tmp_path):
