@@ -84,14 +84,14 @@ class World:
             "device": torch.device("cpu"),
         }
         _, ruled = open_run(self.run, tables={"evaluation": {"rule": "reduced"}}, trust_plugins=False)
-        evaluation = {
+        evaluation: dict[str, object] = {
             "heldout_images": 3,
             "train_images": 3,
             "samples": 3,
             "batch_size": 3,
             "rule": ruled.evaluation.rule,
         }
-        different = {
+        different: dict[str, object] = {
             "run": self.source_changed.folder,
             **{f"recipe.evaluation.{name}": value for name, value in evaluation.items()},
             "recipe.sampling.seed": 1,
@@ -120,7 +120,7 @@ class World:
             "heldout": None,
             "replace": False,
         }
-        different = {
+        different: dict[str, object] = {
             "plan.numbers": range(5),
             "plan.seed": 1,
             "plan.conditions": attrs.evolve(plan.conditions, values=plan.conditions.values.flip(0)),
@@ -161,7 +161,7 @@ class World:
             "training": self.data.train,
             "rows": 2,
         }
-        different = {
+        different: dict[str, object] = {
             "run": self.source_changed.folder,
             "model": self.integers.chain,
             "model-1": self.chain.at(8, 8),
@@ -185,7 +185,7 @@ class World:
             "condition": torch.zeros(3, 1, 1, 1, dtype=torch.int64),
             "table": self.folder / "a" / "scores.csv",
         }
-        different = {
+        different: dict[str, object] = {
             "models": (self.source_changed.model, self.other),
             "models-1": (model, None),
             "models-2": (self.other, model),
@@ -211,7 +211,7 @@ class World:
             "skip": False,
         }
         twin = shutil.copy(self.files[0], self.folder / "other.png")
-        different = {
+        different: dict[str, object] = {
             "codec": codec(self.other),
             "files": self.files[:2],
             "files-1": self.files[::-1],
@@ -240,7 +240,7 @@ class World:
             "depth": 0,
             "replace": False,
         }
-        different = {
+        different: dict[str, object] = {
             "container": containers[1],
             "container-1": attrs.evolve(containers[0], entries=(attrs.evolve(first, checksum=0), *others)),
             "chosen": entries[:2],

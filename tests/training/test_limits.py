@@ -133,9 +133,8 @@ def test_the_command_takes_the_cost_of_limits(copied, capsys):
     lower = auxar.limits(copied, limits_cost=0.5).limits
     assert lower == limits_of(auxar.load(copied))
     assert all(lower[name][NAME] < LIMITED[name][NAME] for name in LIMITED)
-    for cost, message in ((-1, "limits_cost"), ("much", "limits_cost")):
-        with pytest.raises(UserError, match=message):
-            auxar.limits(copied, limits_cost=cost)
+    with pytest.raises(UserError, match="limits_cost"):
+        auxar.limits(copied, limits_cost=-1)
     assert main(["limits", str(copied), "--limits-cost", "0.5"]) == 0
     assert "(as before)" in capsys.readouterr().out
 
