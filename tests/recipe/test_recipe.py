@@ -161,7 +161,8 @@ def test_the_nearest_key_is_suggested():
         "training: unknown key 'batchsize'; did you mean 'batch_size'? (known: accumulate, augment, batch_size, "
         "checkpoint_every, clip, compile, crop, data, ema, ema_warmup, epochs, evaluate_every, init, "
         "initialization_images, keep_best, keep_checkpoints, limits, limits_cost, log_every, minutes, nonfinite, "
-        "optimizer, patience, precision, recompute, sample_every, schedule, seed, steps, trackers, validation_images, warmup)"
+        "optimizer, patience, precision, recompute, sample_every, schedule, seed, steps, trackers, validation_images, "
+        "warmup)"
     )
     assert "stage[0].decoder: unknown key 'filter'; did you mean 'filters'?" in refusal(stage__0__decoder__filter=3)
     assert refusal(trainin={}).startswith("unknown key 'trainin'; did you mean 'training'?")
