@@ -15,6 +15,8 @@ ROWS, COLUMNS = 2, 3
 """Rows above a pixel that the first convolution reads, and columns to each side."""
 LEAST_EXPLAINED = 0.5
 """Smallest share of a channel's variance that subtracting a feature must remove."""
+DEVIATION = 6 / 255
+"""Largest standard deviation of Gaussian noise, as a share of the range of values."""
 
 
 class ResidualBlock(RecomputableBlock):
@@ -51,6 +53,11 @@ class ConvNetwork(InitializedNetwork):
     the places, as no held-out image has. `noise` = 0: 2.410, 4 samples; 0.02: 2.417, none; 0.1: 2.452, none. In
     `small/labels/cifar10`, 0.02 costs 0.049 bits/dim in the factor of 32×32, 0.010 in the factor of 16×16, and nothing
     in the prior; noise in the two coarse factors alone does not keep samples from falling into noise.
+
+    `gaussian_noise` is the share of images that the network sees with Gaussian noise of a few levels. Measured on faces
+    of 128×128 given 64×64, 300 further steps after 2,500 without it, log-scales of at most -2.5, one seed:
+    bits/dim of 64 held-out images, and how many more 32 samples given held-out views have. 0: 1.276, 1.11 ± 0.13 more;
+    0.05: 1.278, 0.29 ± 0.05 more.
     """
 
     def __init__(
@@ -64,9 +71,11 @@ class ConvNetwork(InitializedNetwork):
         features_channels: int,
         dropout: float,
         noise: float = 0.0,
+        gaussian_noise: float = 0.0,
     ) -> None:
         super().__init__(image, head, features_channels)
         self.noise = noise
+        self.gaussian_noise = gaussian_noise
         inputs = image.channels + 1
         self.difference = None
         self.features = None
@@ -91,6 +100,8 @@ class ConvNetwork(InitializedNetwork):
         self.out = Pointwise([filters], head.parameter_count, normalized=False)
 
     def forward(self, image: Tensor, features: Tensor | None = None) -> Tensor:
+        if self.training and self.gaussian_noise:
+            image = self._with_gaussian_noise(image)
         if self.training and self.noise:
             image = self._with_noise(image)
         if self.difference is None or self.features is None:
@@ -104,11 +115,24 @@ class ConvNetwork(InitializedNetwork):
     def _with_noise(self, image: Tensor) -> Tensor:
         """Replaces pixels of some encoded images by uniform noise: each in a share that is drawn for the image."""
         batch, _, height, width = image.shape
-        own, rest = image.split([self.image.channels, image.shape[1] - self.image.channels], 1)
+        own, rest = self._channels(image)
         random = torch.rand(2, batch, 1, 1, 1, device=image.device)
         shares = random[0] * (random[1] < self.noise)
         is_noise = torch.rand(batch, 1, height, width, device=image.device) < shares
         return torch.cat([torch.where(is_noise, 2 * torch.rand_like(own) - 1, own), rest], 1)
+
+    def _with_gaussian_noise(self, image: Tensor) -> Tensor:
+        """Adds Gaussian noise to some encoded images: each with a standard deviation that is drawn for the image."""
+        own, rest = self._channels(image)
+        random = torch.rand(2, len(image), 1, 1, 1, device=image.device)
+        # Encoded values are from -1 to 1.
+        deviations = 2 * DEVIATION * random[0] * (random[1] < self.gaussian_noise)
+        return torch.cat([own + deviations * torch.randn_like(own), rest], 1)
+
+    def _channels(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The channels of encoded images, and the channel of ones."""
+        channels = self.image.channels
+        return image[:, :channels], image[:, channels:]
 
     def initialize(self, image: Tensor, features: Tensor | None = None, centers: Tensor | None = None) -> None:
         if features is not None:

@@ -234,3 +234,20 @@ def test_noise_replaces_pixels_of_a_share_of_the_images_in_training():
     assert shares[shares > 0].mean() == pytest.approx(0.5, abs=0.03)
     assert not torch.equal(network.train()(images), network(images))
     assert torch.equal(network.eval()(images), network(images))
+
+
+def test_gaussian_noise_is_added_to_a_share_of_the_images_in_training():
+    network = components.network(ConvNetworkConfig(filters=2, hidden=2, blocks=1, gaussian_noise=0.25), IMAGE)
+    images = network.encode(random_images(4000, IMAGE))
+    torch.manual_seed(1)
+    noisy = network._with_gaussian_noise(images)
+    assert torch.equal(noisy[:, 3:], images[:, 3:])
+    levels = (noisy - images)[:, :3] * 127.5
+    deviations = levels.flatten(1).std(1)
+    assert levels.mean().abs() < 0.02
+    assert (deviations > 0).double().mean() == pytest.approx(0.25, abs=0.02)
+    # Deviations are uniform in 0 … 6 levels.
+    assert deviations[deviations > 0].mean() == pytest.approx(3.0, abs=0.15)
+    assert deviations.max() < 7
+    assert not torch.equal(network.train()(images), network(images))
+    assert torch.equal(network.eval()(images), network(images))
