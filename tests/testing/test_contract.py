@@ -120,7 +120,7 @@ SHIPPED = [
     case("sampler", "stepwise", networks=stepwise_networks),
     *(case("optimizer", name) for name in REGISTRY.names("optimizer")),
     case("dataset", "letters", SLOW, image=ImageSpec(1, height=32, width=32, levels=16), splits=["train", "test"]),
-    *(case("model", name, most_bytes=6_500_000) for name in REGISTRY.names("model")),
+    *(case("model", name, most_bytes=6_600_000) for name in REGISTRY.names("model")),
 ]
 
 
