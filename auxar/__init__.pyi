@@ -21,7 +21,6 @@ from auxar.draw.loading import build as build
 from auxar.draw.loading import load_images as load_images
 from auxar.data.sets import DataSets as DataSets
 from auxar.data.sets import ImageSet as ImageSet
-from auxar.data.examples import Examples as Examples
 
 # Commands
 from auxar.commands.run import run as run
@@ -150,6 +149,11 @@ from auxar.model import Conditioning as Conditioning
 # Factors and their chain
 from auxar.model import Chain as Chain
 from auxar.model import Factor as Factor
+from auxar.model import Conditional as Conditional
+from auxar.model import Values as Values
+from auxar.model import IMAGE as IMAGE
+from auxar.model import CONDITION as CONDITION
+from auxar.model import variable_at as variable_at
 from auxar.model import FactorLogProb as FactorLogProb
 from auxar.model import Arithmetic as Arithmetic
 from auxar.model import Converted as Converted

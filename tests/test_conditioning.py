@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.values import values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,9 +91,9 @@ def test_the_joint_probabilities_of_images_and_conditions_sum_to_one(condition, 
     assert factor is not None
     images, conditions = all_images(IMAGE), all_images(condition.spec)
     with torch.no_grad():
-        log_y = factor(factor.rows(conditions))
+        log_y = factor(values_of(factor, conditions))
         assert math.isclose(log_y.exp().sum().item(), 1, abs_tol=1e-9)
-        given_y = [model.log_prob(images, y.expand(len(images), *y.shape)) for y in conditions]
+        given_y = [model.log_prob(images, condition=y.expand(len(images), *y.shape)) for y in conditions]
         total = (torch.stack(given_y, 1) + log_y).exp().sum().item()
     assert math.isclose(total, 1, abs_tol=1e-9)
 
@@ -101,10 +102,10 @@ def test_a_new_model_predicts_the_frequencies_of_the_conditions_of_a_batch():
     condition = CONDITIONS["label, optional"]
     model = chain(condition, modeled=True)
     labels = torch.tensor([1, -1, 1, 1, 2, 1, -1, -1]).view(8, 1, 1, 1)
-    model.initialize(random_images(8, IMAGE, 0), labels)
+    model.initialize(random_images(8, IMAGE, 0), condition=labels)
     assert model.condition_factor is not None
     with torch.no_grad():
-        p = model.condition_factor(all_images(condition.spec)).exp()
+        p = model.condition_factor(values_of(model.condition_factor, all_images(condition.spec))).exp()
     assert p.tolist() == pytest.approx([1 / 8, 5 / 8, 2 / 8])
 
 
@@ -112,7 +113,7 @@ def test_attributes_are_predicted_from_those_before_them():
     condition = CONDITIONS["attributes"]
     factor, y = modeled(condition, 5), all_images(condition.spec)
     with torch.no_grad():
-        p = factor(factor.rows(y)).exp().view(2, 2, 2)
+        p = factor(values_of(factor, y)).exp().view(2, 2, 2)
     independent = torch.einsum("a,b,c->abc", p.sum((1, 2)), p.sum((0, 2)), p.sum((0, 1)))
     assert not torch.allclose(p, independent, atol=1e-3)
 
@@ -121,7 +122,7 @@ def test_the_null_condition_has_weights_of_its_own():
     condition = CONDITIONS["label, optional"]
     model = randomized(chain(condition), 1).eval()
     images = random_images(4, IMAGE, 1)
-    null = model.log_prob(images, condition.nulls(4)).detach()
+    null = model.log_prob(images, condition=condition.nulls(4)).detach()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "conditioning.embedding" in name:
@@ -161,13 +162,13 @@ def test_a_condition_of_the_wrong_form_is_refused():
         (label.log_prob, none[..., 0, 0], r"expected shape \(b, 1, 1, 1\)"),
         (label.bits_per_dim, none + 5, r"expected integers in \[0, 5\)"),
         (label.bits_per_dim, none - 1, "not trained with the null condition"),
-        (label.log_prob, none[[0, 0, 0]], "one for each of 2 images, got 3"),
+        (label.log_prob, none[[0, 0, 0]], "condition: expected a row for each of the 2 of image, got 3"),
         (optional.log_prob, None, "prior: training needs the condition of each image; -1 is the null condition"),
         (plain.bits_per_dim, none, "has no condition"),
-        (lambda image, y: plain.factors[0](image, None, y), none, "does not accept a condition"),
+        (plain.log_prob, none, "condition: this model has no condition; leave it out"),
     ):
         with pytest.raises(UserError, match=message):
-            call(images, condition)
+            call(images, condition=condition)
     assert optional.eval().bits_per_dim(images).shape == (2,)
 
 
@@ -189,7 +190,7 @@ def test_factors_with_different_conditions_are_refused():
     optional = modeled(CONDITIONS["label, optional"], 0)
     for missing in (None, CONDITIONS["label, optional"].nulls(2)):
         with pytest.raises(UserError, match="the condition of each image is required, not the null condition"):
-            optional.inputs([], missing)
+            optional(values_of(optional, missing))
 
 
 def test_the_condition_of_a_label_has_one_pixel():

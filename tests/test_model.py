@@ -7,11 +7,12 @@ import torch
 from helpers.causal_networks import random_images, randomized
 from helpers.chains import EMBEDDING, LIGHT
 from helpers.right_network import Bound, Flat
+from helpers.values import values_of, views_of
 from torch import nn
 
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
-from auxar.model import CausalDistribution, Chain, Decoder, Factor, ImageSpec, SampleRequest
+from auxar.model import CausalDistribution, Chain, Decoder, Factor, ImageSpec, Values
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
 from auxar_pyramid import PyramidConfig, PyramidView
@@ -78,12 +79,12 @@ def test_a_chain_knows_its_factors_specs_and_views_by_depth(chain):
     assert [factor.view_spec for factor in chain.factors] == [*chain.specs[1:], None]
     assert [factor.restricted for factor in chain.factors] == [False, True, False, False]
     images = random_images(3, IMAGE)
-    views = chain.views(images)
+    views = views_of(chain, images)
     assert views[0] is images
     for stage, image, view in zip(chain.factors[:-1], views, views[1:], strict=False):
         assert torch.equal(stage.view(image), view)
     for deepest in range(6):
-        some = chain.views(images, deepest)
+        some = chain.by_depth(chain.with_views(Values({"image": images}), deepest))
         assert len(some) == min(deepest, 3) + 1
         assert all(torch.equal(one, other) for one, other in zip(some, views, strict=False))
 
@@ -125,12 +126,6 @@ def other_embedding(view, image):
     return components.embedding(EMBEDDING, view, image)
 
 
-WRONG_DEPTH: dict[str, Any] = {
-    "view": None,
-    "request": SampleRequest((0,)),
-    "sampler": AutoSampler(),
-    "from_depth": "a",
-}
 MISTAKES: dict[str, Any] = {
     "a factor alone": (lambda first, prior: Chain(first), r"factors: expected a list, got .*write Chain\(\[…\]\)"),
     "a distribution": (lambda first, prior: Chain([first, prior]), r"expected a Factor or a Chain, .*write Factor"),
@@ -166,12 +161,8 @@ MISTAKES: dict[str, Any] = {
         "expects 2 channels of features, but there is neither a view nor a condition",
     ),
     "fewer views": (
-        lambda first, prior: first(random_images(4, IMAGE), random_images(1, first.view.view)),
-        "expected a view for each of 4 images, got 1",
-    ),
-    "a depth as text": (
-        lambda first, prior: Chain([Factor(prior)]).draw_from(**WRONG_DEPTH),
-        "from_depth: expected an integer",
+        lambda first, prior: first(values_of(first, random_images(4, IMAGE), random_images(1, first.view.view))),
+        "image: expected a row for each of the 1 of view1, got 4",
     ),
 }
 

@@ -14,6 +14,7 @@ from helpers.tiny_runs import PROJECT, TINY, VIEW, said, tiny, write
 
 from auxar.cli import main
 from auxar.errors import UserError
+from auxar.model import Values
 from auxar.plugins import KINDS, load_plugins
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
@@ -298,5 +299,5 @@ def test_the_readmes_view_is_a_plugin(tmp_path):
     recipe = parse_recipe('plugins = ["darkest.py"]\n' + text, tmp_path, trust_plugins=True)
     model = build_model(recipe)
     image = torch.randint(0, 256, (2, 3, 8, 8))
-    assert torch.equal(model.views(image)[1], image.min(dim=1, keepdim=True).values)
+    assert torch.equal(model.with_views(Values({"image": image}))["view1"], image.min(dim=1, keepdim=True).values)
     assert model.log_prob(image).isfinite().all()

@@ -7,6 +7,7 @@ from helpers.bounds import joint_table
 from helpers.causal_networks import HEADS, SEEDS, WORKING_ENGINES, generator, image_numbers, random_images
 from helpers.chains import grayscale
 from helpers.marks import with_slow
+from helpers.values import values_of, views_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -129,7 +130,7 @@ def test_an_image_with_its_view_is_as_likely_as_the_image(space, head, full, see
     assert found.logsumexp(0).item() == pytest.approx(0, abs=digits)
     # Each image has positive probability with exactly one combination of views.
     assert (joint.flatten(1).isfinite().sum(1) == 1).all()
-    places = [image_numbers(view, spec.levels) for view, spec in zip(model.views(images), model.specs, strict=True)]
+    places = [image_numbers(view, spec.levels) for view, spec in zip(views_of(model, images), model.specs, strict=True)]
     assert joint[tuple(places)].isfinite().all()
     assert model.exact
 
@@ -230,7 +231,7 @@ def test_drawn_views_are_views_of_each_other(chain, head, seed, known, free, rul
     }
     part = None if known == "nothing" else Known(shown, masks[known].expand(5, height, width))
     with torch.no_grad():
-        views = model.draw_views(SampleRequest(tuple(range(5)), seed, rule, known=part), AutoSampler())
+        views = model.by_depth(model.draw(SampleRequest(tuple(range(5)), seed, rule, known=part), AutoSampler()))
         if part is not None:
             assert torch.equal(views[0].where(part.mask[:, None], 0), part.filled())
         for depth, stage in enumerate(model.factors[:-1]):
@@ -264,7 +265,7 @@ def test_a_support_that_has_no_walk_of_its_own_draws_the_same(case, head, seed):
     [stage, _] = randomized(build(image, [view], head), seed, 0.7).factors
     given = stage.view(random_images(2, image, seed))
     features, request = stage.embedding(given), SampleRequest((0, 1), seed)
-    expected = stage.draw(request, WavefrontSampler("torch"), given)
+    expected = stage.given(values_of(stage, None, given)).draw(request, WavefrontSampler("torch"))
     unaided = GivenView(Unaided(stage.view.support), given, True)
     assert isinstance(unaided.walk(), RepeatedWalk)
     for sampler in (RasterSampler(), *map(WavefrontSampler, WORKING_ENGINES)):

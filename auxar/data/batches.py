@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from auxar.data.examples import Examples, joined
 from auxar.data.randomness import uniform
 from auxar.errors import UserError
-from auxar.model import Augmentation, Condition, ImageSpec
+from auxar.model import CONDITION, IMAGE, Augmentation, Condition, ImageSpec, Values
+from auxar.model.values import joined
 from auxar.work.signals import SIGNALS
 
-Numbered = tuple[int, Examples]
-"""The number of an image in its set, and its example as a batch of one."""
+Numbered = tuple[int, Values]
+"""The number of an image in its set, and its values: the image and what comes with it, as a batch of one."""
 
 
 class Readable(abc.ABC):
@@ -49,7 +49,7 @@ class Readable(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
+    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Values]:
         """Yields one batch of examples for each range in `shares`.
 
         A range holds positions in an endless training sequence. The sequence contains every image once in each epoch,
@@ -78,7 +78,7 @@ def _leave_signals(worker: int) -> None:
 
 def evaluation_examples(
     images: Readable, *, batch_size: int, limit: int | None = None, rank: int = 0, processes: int = 1
-) -> Iterator[tuple[Tensor, Examples]]:
+) -> Iterator[tuple[Tensor, Values]]:
     """Yields this process's batches of the first `limit` images (all if it is None).
 
     A batch consists of the numbers of its images, int64 (b,), and the examples. Each image is in exactly one batch of
@@ -103,7 +103,7 @@ def _of_one_size(block: Iterable[Numbered], most: int) -> Iterator[list[Numbered
     """Divides examples into batches of one size, of at most `most` pixels or a single example."""
     waiting: dict[tuple[int, ...], list[Numbered]] = {}
     for number, example in block:
-        size = example.image.shape[2:]
+        size = example[IMAGE].shape[2:]
         batch = waiting.setdefault(size, [])
         batch.append((number, example))
         if (len(batch) + 1) * size.numel() > most:
@@ -112,7 +112,7 @@ def _of_one_size(block: Iterable[Numbered], most: int) -> Iterator[list[Numbered
 
 
 @attrs.frozen(eq=False)
-class TrainingExamples(IterableDataset[Examples]):
+class TrainingExamples(IterableDataset[Values]):
     """This process's share, batch_size / processes examples, of each batch of the steps start … steps - 1.
 
     Batch k holds the images at positions k·batch_size … (k + 1)·batch_size - 1 of an endless sequence. The sequence
@@ -143,7 +143,7 @@ class TrainingExamples(IterableDataset[Examples]):
     processes: int = 1
     """Number of processes that share each batch."""
 
-    def read(self, workers: int = 0) -> Iterator[Examples]:
+    def read(self, workers: int = 0) -> Iterator[Values]:
         """Yields the shares, which `workers` processes, at most `images.most_workers`, read in advance.
 
         Without workers, this process reads each share when it is needed.
@@ -158,7 +158,7 @@ class TrainingExamples(IterableDataset[Examples]):
         )
         return _raise_errors(loader)
 
-    def __iter__(self) -> Iterator[Examples]:
+    def __iter__(self) -> Iterator[Values]:
         worker = get_worker_info()
         if worker is None:
             return self._shares(range(self.start, self.steps))
@@ -166,7 +166,7 @@ class TrainingExamples(IterableDataset[Examples]):
         own = range(self.start + worker.id, self.steps, worker.num_workers)
         return self._caught(self._shares(own))  # type: ignore[return-value]
 
-    def _shares(self, steps: range) -> Iterator[Examples]:
+    def _shares(self, steps: range) -> Iterator[Values]:
         own, size = self.images.own_part(self.rank, self.processes), self.batch_size // self.processes
 
         def shares(length: int, first: int) -> Iterator[range]:
@@ -178,23 +178,25 @@ class TrainingExamples(IterableDataset[Examples]):
         for examples, share in zip(found, shares(*whole), strict=True):
             for augmentation in self.augment:
                 examples = self._varied(examples, augmentation, share)
-            yield examples.without_condition(self._drawn("drop", share) < self.drop) if self.drop else examples
+            yield examples.with_null(CONDITION, self._drawn("drop", share) < self.drop) if self.drop else examples
 
-    def _varied(self, examples: Examples, augmentation: Augmentation, share: range) -> Examples:
+    def _varied(self, examples: Values, augmentation: Augmentation, share: range) -> Values:
         image, condition = self.images.image, self.images.condition
         # The least of the numbers, which lie in [0, 1), give the last variant.
         last = augmentation.variants(image) - 1
         variants = last - (self._drawn(augmentation.name, share) * (last + 1)).long()
         if self.labels_of == augmentation.name:
-            examples = attrs.evolve(examples, condition=variants[:, None, None, None].to(torch.int32))
-        changed = condition is not None and augmentation.changes(condition, image)
-        return examples.varied(augmentation, variants, with_condition=changed)
+            examples = examples | {CONDITION: variants[:, None, None, None].to(torch.int32)}
+        changed = [IMAGE]
+        if condition is not None and augmentation.changes(condition, image):
+            changed.append(CONDITION)
+        return examples | {name: _varied(examples[name], augmentation, variants) for name in changed}
 
     def _drawn(self, purpose: str, share: range) -> Tensor:
         return torch.tensor([uniform(purpose, self.seed, place) for place in share], dtype=torch.float64)
 
     @staticmethod
-    def _caught(batches: Iterator[Examples]) -> Iterator[Examples | UserError]:
+    def _caught(batches: Iterator[Values]) -> Iterator[Values | UserError]:
         # The error is yielded and not raised, because the loader would bury its message in the text of a traceback.
         # `_raise_errors` raises it in the main process.
         try:
@@ -203,7 +205,16 @@ class TrainingExamples(IterableDataset[Examples]):
             yield UserError(str(error))
 
 
-def _raise_errors(batches: DataLoader[Examples]) -> Iterator[Examples]:
+def _varied(values: Tensor, augmentation: Augmentation, variants: Tensor) -> Tensor:
+    """The variant with the given number, int64 (b,), of each image, (b, c, h, w)."""
+    varied = values.clone()
+    for variant in variants.unique().tolist():
+        rows = variants == variant
+        varied[rows] = augmentation(values[rows], variant)
+    return varied
+
+
+def _raise_errors(batches: DataLoader[Values]) -> Iterator[Values]:
     iterator = iter(batches)
     try:
         for batch in iterator:

@@ -16,7 +16,7 @@ from torch import Tensor
 from auxar.data.randomness import generator
 from auxar.model import ImageSpec
 
-Values = TypeVar("Values", np.ndarray, Tensor)
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 
 @attrs.frozen
@@ -36,7 +36,7 @@ class Crops:
     stride: tuple[int, int] = (1, 1)
     """Numbers of rows and columns."""
 
-    def random(self, images: Values, *key: object) -> Values:
+    def random(self, images: Array, *key: object) -> Array:
         """The crop of images (…, h, w), at least as large as a crop, at a place that is determined by `key`.
 
         A place is drawn between one crop before the image and one after it, and moved into the image. With places drawn
@@ -45,11 +45,11 @@ class Crops:
         draw = generator("crop", *key).random
         return self._at(images, lambda side, own: int(draw() * (own + side + 1)) - own)
 
-    def center(self, images: Values) -> Values:
+    def center(self, images: Array) -> Array:
         """The crop from the center of images (…, h, w), at least as large as a crop."""
         return self._at(images, lambda side, own: (side - own) // 2)
 
-    def _at(self, images: Values, first: Callable[[int, int], int]) -> Values:
+    def _at(self, images: Array, first: Callable[[int, int], int]) -> Array:
         """The crop that begins at `first` of the sides of images and of the crop, all in strides, or inside them."""
         places = []
         for side, own, stride in zip(images.shape[-2:], self.image.shape[1:], self.stride, strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 
 from auxar.data.decoding import UPPER_BITS
 from auxar.data.sets import ImageSet
+from auxar.model import IMAGE
 from auxar.numerics.levels import LEVELS, SCALED
 
 MOST_IMAGES = 256
@@ -36,7 +37,7 @@ def unused_levels(images: ImageSet, values: str) -> str | None:
     scaled, only levels that pixels below the number of levels can become.
     """
     levels = images.image.levels
-    found = images.spaced_examples(min(MOST_IMAGES, max(LEAST_IMAGES, MOST_VALUES // images.image.dims))).image.numpy()
+    found = images.spaced_examples(min(MOST_IMAGES, max(LEAST_IMAGES, MOST_VALUES // images.image.dims)))[IMAGE].numpy()
     used = np.flatnonzero(sum(np.bincount(image.ravel(), minlength=levels) for image in found))
     first, last, count = int(used[0]), int(used[-1]), len(used)
     may_be_levels = values == SCALED and levels < 256 and last <= (levels - 1) * levels // 256

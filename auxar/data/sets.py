@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 
 from auxar.arguments import as_integer
 from auxar.data.batches import Readable, TrainingExamples, evaluation_examples
-from auxar.data.crops import Crops, Values
-from auxar.data.examples import Examples, joined
+from auxar.data.crops import Array, Crops
 from auxar.errors import UserError, naming, shown
-from auxar.model import Augmentation
+from auxar.model import IMAGE, Augmentation, Values
 from auxar.model.augmentation import check_augmentations
+from auxar.model.values import joined
 
 ENDLESS = 2**62
 """Number of batches of an endless sequence. Positions of images in it are still exact integers of 64 bits."""
@@ -80,7 +80,7 @@ class ImageSet(Readable, Dataset[Tensor]):
             [30, 30, 30, 6]
         """
         options = {"epochs": epochs, "seed": seed, "augment": augment, "workers": workers}
-        return (batch.image for batch in self.shuffled_examples(batch_size, **options))  # type: ignore[arg-type]
+        return (batch[IMAGE] for batch in self.shuffled_examples(batch_size, **options))  # type: ignore[arg-type]
 
     def shuffled_examples(
         self,
@@ -91,7 +91,7 @@ class ImageSet(Readable, Dataset[Tensor]):
         augment: Sequence[Augmentation] = (),
         workers: int = 0,
         drop: float = 0.0,
-    ) -> Iterator[Examples]:
+    ) -> Iterator[Values]:
         """Yields the batches of `shuffled` as examples, which have the images and their conditions.
 
         Each condition is replaced by the null condition with probability `drop`, for models that accept it.
@@ -100,8 +100,8 @@ class ImageSet(Readable, Dataset[Tensor]):
             >>> import auxar
             >>> images = auxar.load_images(auxar.load("runs/quickstart"))
             >>> batch = next(images.train.shuffled_examples(16))
-            >>> batch.image.shape, batch.condition is None
-            (torch.Size([16, 3, 32, 32]), True)
+            >>> batch["image"].shape, "condition" in batch
+            (torch.Size([16, 3, 32, 32]), False)
         """
         if isinstance(drop, bool) or not isinstance(drop, int | float) or not 0 <= drop <= 1:
             raise UserError(f"drop: expected a number from 0 to 1, got {shown(drop)}")
@@ -131,9 +131,9 @@ class ImageSet(Readable, Dataset[Tensor]):
             >>> [len(batch) for batch in images.heldout.in_order(8, limit=20)]
             [8, 8, 4]
         """
-        return (batch.image for batch in self.in_order_examples(batch_size, limit=limit))
+        return (batch[IMAGE] for batch in self.in_order_examples(batch_size, limit=limit))
 
-    def in_order_examples(self, batch_size: int, *, limit: int | None = None) -> Iterator[Examples]:
+    def in_order_examples(self, batch_size: int, *, limit: int | None = None) -> Iterator[Values]:
         """Yields the batches of `in_order` as examples, which have the images and their conditions.
 
         Examples:
@@ -145,23 +145,23 @@ class ImageSet(Readable, Dataset[Tensor]):
         batch_size = as_integer(batch_size, "batch_size", 1)
         return (batch for _, batch in evaluation_examples(self, batch_size=batch_size, limit=limit))
 
-    def first_examples(self, count: int, step: int = 1) -> Examples:
+    def first_examples(self, count: int, step: int = 1) -> Values:
         """Reads the first `count` examples, every `step`-th of the set, or all if there are fewer.
 
         Larger images than those of [image] are cropped at the center.
         """
         found = (example for _, example in self.every_example(step, 0, step * count))
-        return joined([attrs.evolve(example, image=self.centered(example.image)) for example in found])
+        return joined([example | {IMAGE: self.centered(example[IMAGE])} for example in found])
 
-    def cropped(self, image: Values, *key: object) -> Values:
+    def cropped(self, image: Array, *key: object) -> Array:
         """The crop, determined by `key`, of an image of its own size, (c, h, w); an image of the set's size itself."""
         return image if self.crops is None else self.crops.random(image, *key)
 
-    def centered(self, images: Values) -> Values:
+    def centered(self, images: Array) -> Array:
         """The centers of images of their own size, (…, h, w); images of the set's size themselves."""
         return images if self.crops is None else self.crops.center(images)
 
-    def spaced_examples(self, count: int) -> Examples:
+    def spaced_examples(self, count: int) -> Values:
         """Reads up to `count` examples: evenly spaced ones or, of a stream, the first ones.
 
         Larger images than those of [image] are cropped at the center.
@@ -187,7 +187,7 @@ class ImageSet(Readable, Dataset[Tensor]):
             >>> [number for number, image in images.heldout.every(2, 1, 8)]
             [1, 3, 5, 7]
         """
-        return ((number, batch.image[0]) for number, batch in self.every_example(count, first, limit, block))
+        return ((number, batch[IMAGE][0]) for number, batch in self.every_example(count, first, limit, block))
 
     @abc.abstractmethod
     def named(self) -> Iterator[tuple[str, Tensor]]:
@@ -204,10 +204,10 @@ class ImageSet(Readable, Dataset[Tensor]):
         """
 
 
-def _first(batches: Iterator[Examples], total: int) -> Iterator[Examples]:
+def _first(batches: Iterator[Values], total: int) -> Iterator[Values]:
     """Yields the first `total` examples of batches that contain at least as many."""
     for batch in batches:
-        yield batch.of(slice(total))
+        yield batch.rows(slice(total))
         total -= len(batch)
 
 

@@ -26,7 +26,6 @@ from auxar.data.conditions import ConditionReader
 from auxar.data.conversion import Preparation
 from auxar.data.crops import Crops
 from auxar.data.decoding import BrokenImage
-from auxar.data.examples import Examples
 from auxar.data.folder import digest
 from auxar.data.randomness import permutation
 from auxar.data.sets import ImageSet
@@ -34,7 +33,7 @@ from auxar.data.source import EncodedImages
 from auxar.errors import UserError, logger
 from auxar.files import UNFINISHED
 from auxar.locks import holding
-from auxar.model import Condition, ImageSpec
+from auxar.model import IMAGE, Condition, ImageSpec, Values
 from auxar.progress import progress_bar
 
 COLUMNS = datasets.Features(
@@ -287,21 +286,21 @@ class StoredImages(ImageSet):
         found = np.stack([value.view(self.reader.dtype) for value in _bytes(values)])
         return torch.from_numpy(found.astype(np.int32)).reshape(-1, *self.reader.condition.spec.shape)
 
-    def _examples(self, numbers: Sequence[int] | np.ndarray, pixels: Iterable[np.ndarray]) -> Examples:
+    def _examples(self, numbers: Sequence[int] | np.ndarray, pixels: Iterable[np.ndarray]) -> Values:
         """The examples with these numbers, of which there is at least one, and with these pixels of one size."""
-        return Examples(torch.from_numpy(np.stack(list(pixels))), self._conditions(numbers))
+        return Values({IMAGE: torch.from_numpy(np.stack(list(pixels))), CONDITION: self._conditions(numbers)})
 
     def spaced(self, count: int) -> StoredImages:
         numbers = np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64)
         return attrs.evolve(self, rows=self.rows[numbers])
 
-    def spaced_examples(self, count: int) -> Examples:
+    def spaced_examples(self, count: int) -> Values:
         chosen = self.spaced(count)
         # Reading all at once is many times faster than one after another.
         numbers = np.arange(len(chosen))
         return chosen._examples(numbers, map(self.centered, chosen._pixels(numbers)))
 
-    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
+    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Values]:
         @functools.lru_cache(maxsize=2)
         def order(epoch: int) -> np.ndarray:
             return permutation(len(self), "epoch", seed, epoch)

@@ -17,14 +17,13 @@ from auxar.data.batches import Numbered
 from auxar.data.conversion import Preparation
 from auxar.data.crops import Crops
 from auxar.data.decoding import BrokenImage
-from auxar.data.examples import Examples
 from auxar.data.folder import digest
 from auxar.data.randomness import generator
 from auxar.data.sets import ImageSet
 from auxar.data.source import EncodedImages
 from auxar.data.splits import Side
 from auxar.errors import UserError, logger, one_line
-from auxar.model import Condition, ImageSpec
+from auxar.model import CONDITION, IMAGE, Condition, ImageSpec, Values
 
 T = TypeVar("T")
 Row = tuple[int, list[Any]]
@@ -80,7 +79,7 @@ class StreamedImages(ImageSet):
         rows = self.encoded.rows.shard(num_shards=processes, index=rank, contiguous=False)
         return attrs.evolve(self, encoded=attrs.evolve(self.encoded, rows=rows), part=(rank,))
 
-    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Examples]:
+    def training_examples(self, seed: int, shares: Iterable[range]) -> Iterator[Values]:
         epochs = (self._some(self._images(self._shuffled(seed, epoch))) for epoch in itertools.count())
         images = enumerate(itertools.chain.from_iterable(epochs))
         for share in shares:
@@ -185,10 +184,11 @@ class StreamedImages(ImageSet):
             raise _Broken(f"data.path: {name} cannot be read as an image: {error}; {outcome}") from error
 
 
-def _examples(found: Sequence[Pixels]) -> Examples:
+def _examples(found: Sequence[Pixels]) -> Values:
     images, conditions = zip(*found, strict=True)
     given = [condition for condition in conditions if condition is not None]
-    return Examples(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(given)) if given else None)
+    condition = torch.from_numpy(np.stack(given)) if given else None
+    return Values({IMAGE: torch.from_numpy(np.stack(images)), CONDITION: condition})
 
 
 class _Broken(UserError):

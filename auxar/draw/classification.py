@@ -15,7 +15,7 @@ from auxar.draw.likelihoods import factor_log_probs
 from auxar.errors import UserError
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.figures import Mean
-from auxar.model import Chain, Condition, device_of, evaluating
+from auxar.model import CONDITION, Chain, Condition, Values, device_of, evaluating
 
 
 @attrs.frozen(eq=False)
@@ -141,7 +141,7 @@ def classify(chain: Chain, images: Tensor, batch_size: Any = None) -> Classifica
     if factor is not None:
         with evaluating(factor):
             labels = torch.arange(classes, device=device_of(chain)).reshape(-1, 1, 1, 1)
-            log_prior = factor(labels).to("cpu", torch.float64)
+            log_prior = factor(Values({CONDITION: labels})).to("cpu", torch.float64)
     names = condition.names or tuple(map(str, range(classes)))
     return Classification(torch.stack(columns, 1), log_prior, names, chain.exact)
 

@@ -17,11 +17,10 @@ from auxar.arguments import as_path, described
 from auxar.data.condition_values import vector_values
 from auxar.data.conditions import ConditionReader, condition_reader
 from auxar.data.decoding import BrokenImage
-from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
 from auxar.draw.forms import images_at, integers, picture_of
 from auxar.errors import UserError, naming, shown
-from auxar.model import Chain, Condition, Sampler, SampleRequest, evaluating
+from auxar.model import CONDITION, Chain, Condition, Sampler, SampleRequest, Values, evaluating
 from auxar.model.condition import CONDITION_KINDS
 from auxar.recipe import Recipe
 from auxar.recipe.building import own_sampler
@@ -127,17 +126,16 @@ def drawn_conditions(model: Chain, sampler: Sampler, numbers: range, seed: int) 
     found = []
     with evaluating(factor):
         for start in range(0, len(numbers), DRAWN_AT_ONCE):
-            request = SampleRequest(tuple(numbers[start : start + DRAWN_AT_ONCE]), seed)
-            found.append(factor.draw(request, sampler).cpu())
+            request = SampleRequest(tuple(numbers[start : start + DRAWN_AT_ONCE]), seed, depth=factor.depth)
+            found.append(factor.given(Values()).draw(request, sampler).cpu())
     values = torch.cat(found) if found else model.condition.nulls(0)
     return attrs.evolve(named(model.condition, values), first=numbers.start)
 
 
-def of_examples(condition: Condition | None, examples: Examples) -> Conditions:
+def of_examples(condition: Condition | None, examples: Values) -> Conditions:
     """The conditions of given images."""
-    if condition is None or examples.condition is None:
-        return Conditions()
-    return named(condition, examples.condition.to(torch.int64))
+    values = examples.get(CONDITION)
+    return Conditions() if condition is None or values is None else named(condition, values.to(torch.int64))
 
 
 def named(condition: Condition, values: Tensor) -> Conditions:

@@ -253,7 +253,7 @@ class ImageModel:
     def views(self, images: Any) -> tuple[Images, ...]:
         """Computes the views of images, by depth: the images at depth 0, and their k-th views at depth k."""
         model, batch = any_size.fitting(self, images)
-        return linked(model.chain, model.chain.views(batch.long())).views
+        return linked(model.chain, model.chain.by_depth(model.chain.values(batch.long()))).views
 
     def colorize(self, images: Any, draws: int = 4, **options: Unpack[DrawOptions]) -> Draws:
         """Draws color images that have the gray view of the given images.

@@ -29,7 +29,7 @@ def factor_log_probs(
     """
 
     def compute(chunk: Tensor, given: Tensor | None) -> Tensor:
-        nats = [checked(part.log_prob, part.factor) for part in chain.log_probs(chunk, given)]
+        nats = [checked(part.log_prob, part.factor) for part in chain.log_probs(chunk, condition=given)]
         return torch.stack(nats, 1).double()
 
     nats = _in_chunks(chain, images, condition, batch_size, (len(chain.factors),), compute, what)
@@ -46,9 +46,9 @@ def pixel_bits(chain: Chain, images: Tensor, condition: Tensor | None = None) ->
     size = (chain.image.height, chain.image.width)
 
     def compute(chunk: Tensor, given: Tensor | None) -> Tensor:
-        views = chain.views(chunk.to(torch.int64))
-        nats = (checked(factor.pixel_log_prob(*factor.inputs(views, given)), factor.name) for factor in chain.factors)
-        return torch.stack([_spread(-own.double().cpu() / math.log(2), size) for own in nats]).sum(0)
+        values = chain.values(chunk.to(torch.int64), condition=given)
+        nats = [checked(factor.given(values).by_pixel(factor.target(values)), factor.name) for factor in chain.factors]
+        return torch.stack([_spread(-term.double().cpu() / math.log(2), size) for term in nats]).sum(0)
 
     return _in_chunks(chain, images, condition, None, size, compute)
 

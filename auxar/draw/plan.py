@@ -14,8 +14,21 @@ from torch import Tensor
 from auxar.arguments import as_integer
 from auxar.draw.conditions import Conditions, as_conditions, digest_of, reader_of, usual_conditions
 from auxar.draw.images import Images
-from auxar.model import Chain, Condition, Known, Rule, Sampler, SampleRequest, device_of, evaluating
+from auxar.model import (
+    CONDITION,
+    Chain,
+    Condition,
+    Known,
+    Rule,
+    Sampler,
+    SampleRequest,
+    Values,
+    device_of,
+    evaluating,
+    variable_at,
+)
 from auxar.model.rule_effects import check_rule
+from auxar.model.values import joined
 from auxar.plugins import Registry, load_plugins
 from auxar.progress import BAR_DELAY, progress_bar
 from auxar.recipe import Recipe, SamplingConfig
@@ -108,13 +121,19 @@ class Plan:
         check_rule(model, self.rule, model.arithmetic, from_depth=self.from_depth, key=key)
 
     def request(self, numbers: Sequence[int], device: torch.device) -> SampleRequest:
-        """The request for the images with these numbers, with their conditions and known pixels on a device."""
+        """The request for the images with these numbers, with their known pixels on a device."""
         rows, known = self.rows(numbers), None if self.given is None else self.given.known
         if known is not None:
             known = Known(known.values[rows].to(device), known.mask[rows].to(device))
-        condition = self.conditions.of(rows)
-        condition = None if condition is None else condition.to(device)
-        return SampleRequest(tuple(numbers), self.seed, self.rule, known=known, condition=condition)
+        return SampleRequest(tuple(numbers), self.seed, self.rule, known=known)
+
+    def values(self, numbers: Sequence[int]) -> Values:
+        """The values that the images with these numbers are given: their conditions, and views to draw from."""
+        rows = self.rows(numbers)
+        tensors = {CONDITION: self.conditions.of(rows)}
+        if self.view is not None and self.from_depth is not None:
+            tensors[variable_at(self.from_depth)] = self.view[rows]
+        return Values(tensors, len(rows))
 
     def rows(self, numbers: Sequence[int]) -> Tensor:
         """The index of the given image of each of these images: int64, (len(numbers),)."""
@@ -190,22 +209,12 @@ def _sampling(recipe: Recipe | None) -> SamplingConfig:
     return SamplingConfig() if recipe is None else recipe.sampling
 
 
-@attrs.frozen(eq=False)
-class Drawn:
-    """A batch of drawn images."""
-
-    numbers: tuple[int, ...]
-    views: list[Tensor]
-    """The images and the views that they were drawn from, by depth: int64, (b, *spec.shape), on the model's device. If
-    a view was given, it is the last."""
-    condition: Tensor | None
-    """The condition of each image; None for the null condition."""
-
-
 def batches(
     model: Chain, plan: Plan, numbers: Sequence[int] | None = None, *, progress: bool = True, delay: float = BAR_DELAY
-) -> Iterator[Drawn]:
+) -> Iterator[tuple[Sequence[int], Values]]:
     """Draws the images of a plan, or those of them with some numbers, `plan.batch_size` at a time.
+
+    Yields the numbers of a batch, and its images with all values that they were drawn from, on the model's device.
 
     With `progress`, a progress bar is shown if drawing takes longer than `delay` seconds.
     """
@@ -215,33 +224,27 @@ def batches(
         total=len(numbers), desc="sampling", unit="image", disable=not progress, delay=delay, leave=not delay
     ) as bar:
         for start in range(0, len(numbers), plan.batch_size):
-            drawn = _draw(model, plan, numbers[start : start + plan.batch_size])
-            yield drawn
-            done += len(drawn.numbers)
+            batch = numbers[start : start + plan.batch_size]
+            yield batch, _draw(model, plan, batch)
+            done += len(batch)
             speed = done * model.image.height * model.image.width / (time.perf_counter() - started)
             bar.set_postfix_str(f"{speed:,.0f} pixel/s", refresh=False)
-            bar.update(len(drawn.numbers))
+            bar.update(len(batch))
 
 
 def drawn(model: Chain, plan: Plan, *, progress: bool = False) -> list[Tensor]:
     """Draws all images of a plan: they and the views that they were drawn from, by depth, int64 on the CPU."""
-    found = [[view.cpu() for view in batch.views] for batch in batches(model, plan, progress=progress)]
-    if not found:
+    parts = [values.to("cpu") for _, values in batches(model, plan, progress=progress)]
+    if not parts:
         specs = model.specs if plan.from_depth is None else model.specs[: plan.from_depth + 1]
         return [torch.empty((0, *spec.shape), dtype=torch.int64) for spec in specs]
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
+    return model.by_depth(joined(parts))
 
 
-def _draw(model: Chain, plan: Plan, numbers: Sequence[int]) -> Drawn:
+def _draw(model: Chain, plan: Plan, numbers: Sequence[int]) -> Values:
     device = device_of(model)
-    request = plan.request(numbers, device)
     with evaluating(model):
-        if plan.view is None or plan.from_depth is None:
-            views = model.draw_views(request, plan.sampler)
-        else:
-            view = plan.view[plan.rows(numbers)].to(device)
-            views = model.draw_from(view, request, plan.sampler, from_depth=plan.from_depth)
-    return Drawn(request.numbers, views, request.condition)
+        return model.draw(plan.request(numbers, device), plan.sampler, plan.values(numbers).to(device))
 
 
 def linked(model: Chain, views: Sequence[Tensor]) -> Images:

@@ -11,7 +11,7 @@ from auxar.draw.plan import Plan
 from auxar.draw.sheets import can_be_shown, save_png, sheet
 from auxar.errors import logger
 from auxar.files import entries, is_file, remove
-from auxar.model import Chain, Factor, SampleRequest, evaluating
+from auxar.model import Chain, Factor, evaluating, variable_at
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.runs.layout import RunFolder
 from auxar.runs.weights import load_weights
@@ -50,10 +50,9 @@ class Previews:
         coarser = model.factors[factor.depth + 1 :]
         if not accelerator.is_main_process or factor.name == CONDITION_FACTOR or not self._can_draw(factor, coarser):
             return
-        request = self.plan.request(range(IMAGES), accelerator.device)
         if coarser and factor.name not in self.views:
-            self.views[factor.name] = self._views(coarser, request, accelerator)
-        images = self._draw(factor, self.views.get(factor.name), request, accelerator)
+            self.views[factor.name] = self._views(coarser, accelerator)
+        images = self._draw(factor, self.views.get(factor.name), accelerator)
         folder = self.run.factor(factor.name)
         for later, path in pictures(folder):
             if later > step:  # Training was killed and continues from an earlier step, perhaps to fewer steps.
@@ -70,19 +69,21 @@ class Previews:
             logger.info("no images are drawn during the training of %s, because %s", factor.name, why)
         return not why
 
-    def _views(self, coarser: Sequence[Factor], request: SampleRequest, accelerator: Accelerator) -> Tensor:
+    def _views(self, coarser: Sequence[Factor], accelerator: Accelerator) -> Tensor:
         """Draws the views from which images are drawn, by all `coarser` factors with their trained weights."""
         view = None
         for factor in reversed(coarser):
             load_weights(self.run, factor)
             factor.to(accelerator.device)
-            view = self._draw(factor, view, request, accelerator)
+            view = self._draw(factor, view, accelerator)
             factor.to("cpu")
         assert view is not None
         return view
 
-    def _draw(self, factor: Factor, view: Tensor | None, request: SampleRequest, accelerator: Accelerator) -> Tensor:
+    def _draw(self, factor: Factor, view: Tensor | None, accelerator: Accelerator) -> Tensor:
         """Draws images at the depth of a factor, given their views, on the CPU. The prior has no view."""
+        numbers, device = range(IMAGES), accelerator.device
+        request = self.plan.request(numbers, device).deeper(factor.depth)
+        given = self.plan.values(numbers) | {variable_at(factor.depth + 1): view}
         with evaluating(factor):
-            view = None if view is None else view.to(accelerator.device)
-            return factor.draw(request.deeper(factor.depth), self.plan.sampler, view).cpu()
+            return factor.given(given.to(device)).draw(request, self.plan.sampler).cpu()

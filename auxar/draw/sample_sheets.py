@@ -16,7 +16,7 @@ from auxar.draw.plan import Given, Plan
 from auxar.draw.sheets import SHEET_DRAWS, SHEET_ROWS, can_be_shown, labeled, save_png, sheet, sheet_columns
 from auxar.errors import logger
 from auxar.files import replacing
-from auxar.model import Chain
+from auxar.model import IMAGE, Chain
 from auxar.work.chunks import Tensors
 
 MOST_COLUMNS = 20
@@ -50,8 +50,8 @@ def _write_whole(model: Chain, plan: Plan, folder: Path, facts: Tensors, heldout
     if heldout is not None:
         # Masks and attributes that samples are drawn with are those of the first held-out images.
         is_spaced = model.condition is None or model.condition.kind == "label"
-        held_out = (heldout.spaced_examples if is_spaced else heldout.first_examples)(len(images)).image.to(torch.int64)
-        save_png(sheet(held_out, spec, columns), folder / "heldout.png")
+        examples = (heldout.spaced_examples if is_spaced else heldout.first_examples)(len(images))
+        save_png(sheet(examples[IMAGE].to(torch.int64), spec, columns), folder / "heldout.png")
     rows = [("", view[:GROWTH_ROWS], own) for view, own in zip(views, model.specs, strict=True) if can_be_shown(own)]
     if len(rows) > 1:
         save_png(labeled(rows[::-1]), folder / "growth.png")

@@ -18,13 +18,13 @@ from PIL import Image
 from auxar.data.pixels import pixels
 from auxar.data.sets import ImageSet
 from auxar.draw.conditions import LONGEST_NAME, NONE, Conditions
-from auxar.draw.plan import Drawn, Given, Plan, batches
+from auxar.draw.plan import Given, Plan, batches
 from auxar.draw.sample_sheets import write_sheets
 from auxar.draw.sheets import is_whole, save_png
 from auxar.errors import UserError
 from auxar.files import FILE, FOLDER, check_output, entries, is_file, kind, read_bytes, read_json, remove, write_json
 from auxar.leftovers import TEMPORARY, unfinished
-from auxar.model import FLOAT, Chain, ImageSpec
+from auxar.model import FLOAT, IMAGE, Chain, ImageSpec, Values, variable_at
 from auxar.model.checks import checked
 from auxar.recipe import Recipe, SamplingConfig
 from auxar.runs.layout import RunFolder
@@ -202,14 +202,14 @@ class Samples(Work):
         Returns the digests of the pictures, the seconds, and the facts of the images that the sheets show.
         """
         started, found = time.perf_counter(), list[Tensors]()
-        for batch in batches(self.model, self.plan, self.parts[number], progress=self.count == 1, delay=0):
+        for numbers, values in batches(self.model, self.plan, self.parts[number], progress=self.count == 1, delay=0):
             if not self.begun:  # Earlier samples are kept if the sampler cannot draw.
                 begin(self.output, {**self.options, KEY: self.key}, self.replace)
                 self.begun = True
-            pictures = pixels(batch.views[0], self.model.image, self.model.picture_values)
-            for own, picture in zip(batch.numbers, pictures, strict=True):
-                save_png(Image.fromarray(picture), self.picture(own))
-            if facts := _facts(self.model, self.plan, batch):
+            pictures = pixels(values[IMAGE], self.model.image, self.model.picture_values)
+            for image, picture in zip(numbers, pictures, strict=True):
+                save_png(Image.fromarray(picture), self.picture(image))
+            if facts := _facts(self.model, self.plan, numbers, values):
                 found.append(facts)
         result = {key: torch.cat([own[key] for own in found]) for key in (*found[:1], {})[0]}
         result[DIGESTS] = torch.tensor([digest_of(self.picture(own)) for own in self.parts[number]]).to(torch.uint8)
@@ -270,24 +270,23 @@ def digest_of(path: Path) -> list[int]:
     return list(hashlib.sha256(read_bytes(path)).digest())
 
 
-def _facts(model: Chain, plan: Plan, batch: Drawn) -> Tensors:
+def _facts(model: Chain, plan: Plan, numbers: Sequence[int], values: Values) -> Tensors:
     """The facts of those images of a batch that the sheets show, which are all if images are given.
 
     They have a first dimension of images: their `numbers`, the `images` and the views `view1` … that they were drawn
     from, the log-likelihoods `nats_FACTOR` of the drawn factors, and for conditional draws `view_agreement`, the
     fraction of the view's pixels in which the view of a drawn image equals the view that it was drawn from.
     """
-    count = len(batch.numbers) if plan.given else sum(number < SHEET_IMAGES for number in batch.numbers)
+    count = len(numbers) if plan.given else sum(number < SHEET_IMAGES for number in numbers)
     if not count:
         return {}
-    rows = [view[:count] for view in batch.views]
-    condition = None if batch.condition is None else batch.condition[:count]
-    drawn = len(rows) - (plan.view is not None)
-    facts = {f"view{depth}" if depth else "images": view for depth, view in enumerate(rows[:drawn])}
-    for factor in model.factors[:drawn]:
-        facts[f"nats_{factor.name}"] = checked(factor(*factor.inputs(rows, condition)), factor.name).double()
-    if plan.given is not None and plan.given.depth < len(rows):
-        own = model.views(rows[0], plan.given.depth)[plan.given.depth]
-        facts["view_agreement"] = (own == rows[plan.given.depth]).all(1).double().flatten(1).mean(1)
-    facts["numbers"] = torch.tensor(batch.numbers[:count])
+    values = values.rows(slice(count))
+    facts = {}
+    for factor in model.factors[: plan.from_depth]:
+        facts[factor.variable if factor.depth else "images"] = values[factor.variable]
+        facts[f"nats_{factor.name}"] = checked(factor(values), factor.name).double()
+    if plan.given is not None and (given := variable_at(plan.given.depth)) in values:
+        view = model.with_views(Values({IMAGE: values[IMAGE]}), plan.given.depth)[given]
+        facts["view_agreement"] = (view == values[given]).all(1).double().flatten(1).mean(1)
+    facts["numbers"] = torch.tensor(numbers[:count])
     return {key: value.cpu() for key, value in facts.items()}

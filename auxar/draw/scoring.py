@@ -28,6 +28,7 @@ from auxar.evaluation.codecs import codec_bits_per_dim, has_codec
 from auxar.evaluation.facts import Exactness
 from auxar.evaluation.stored import stored_evaluation
 from auxar.files import check_replaceable, is_file, read_bytes, write_text
+from auxar.model import CONDITION, IMAGE
 from auxar.work.chunks import Tensors, Work
 
 KEY = "key"
@@ -173,9 +174,9 @@ def scored(
             known = model.run and stored_evaluation(model.run.evaluation)
             if model.run and known and known.data.heldout_fingerprint != data.fingerprint:
                 logger.warning("ranks compare with other held-out images than the evaluation of %s", model.run.name)
-            found = data.spaced_examples(heldout)
-            images = [*images, *found.image]
-            given = None if given is None or found.condition is None else torch.cat([given, found.condition])
+            examples = data.spaced_examples(heldout)
+            images = [*images, *examples[IMAGE]]
+            given = None if given is None or CONDITION not in examples else torch.cat([given, examples[CONDITION]])
         except UserError as error:
             logger.warning("images are not compared with held-out images: %s", error)
     if table is None:
@@ -259,7 +260,6 @@ def _values(
 def heldout_accuracy(model: ImageModel, count: int) -> Classes:
     """Classifies up to `count` held-out images of a model with labels."""
     examples = load_images(model).heldout.spaced_examples(count)
-    assert examples.condition is not None
-    found = model.classify(examples.image)
-    accuracy = Accuracy.of(found.labels, examples.condition.flatten().long(), found.names)
+    found = model.classify(examples[IMAGE])
+    accuracy = Accuracy.of(found.labels, examples[CONDITION].flatten().long(), found.names)
     return Classes((), "exact" if found.exact else "bound", model.chain.condition_factor is not None, accuracy)

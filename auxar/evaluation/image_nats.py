@@ -19,10 +19,9 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from auxar.data.batches import evaluation_examples
-from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
 from auxar.evaluation.evaluation import ENERGY, FROM_VIEWS, IN_CHAIN, INSIDE, NATS, NULL, PIXELS
-from auxar.model import Chain, Factor, SampleRequest
+from auxar.model import CONDITION, IMAGE, Chain, Factor, SampleRequest, Values
 from auxar.model.checks import checked
 from auxar.numerics.energy import energies
 from auxar.numerics.threads import ThreadChoice
@@ -58,7 +57,7 @@ class Pass:
 
 @torch.no_grad()
 def share_of(
-    own: Pass, batches: Iterable[tuple[Tensor, Examples]], device: torch.device, threads: ThreadChoice
+    own: Pass, batches: Iterable[tuple[Tensor, Values]], device: torch.device, threads: ThreadChoice
 ) -> Tensors:
     """Computes the log-likelihoods of the images in `batches`, which also have the numbers of the images.
 
@@ -74,8 +73,8 @@ def share_of(
     found: dict[str, list[Tensor]] = defaultdict(list)
     for numbers, batch in batches:
         found[INDICES].append(numbers)
-        found[HASHES].append(pixel_hashes(batch.image))
-        fitting = own.at_size_of(batch.image)
+        found[HASHES].append(pixel_hashes(batch[IMAGE]))
+        fitting = own.at_size_of(batch[IMAGE])
         nats = _nats(fitting, batch.to(device), threads)
         for name, values in (nats | pixels_of(fitting.model, len(numbers))).items():
             found[name].append(values)
@@ -94,16 +93,15 @@ def pixels_of(model: Chain, count: int) -> Tensors:
     return {f"{name}.{PIXELS}": torch.full((count, 1), size, dtype=torch.float64) for name, size in sizes.items()}
 
 
-def _nats(own: Pass, batch: Examples, threads: ThreadChoice) -> Tensors:
+def _nats(own: Pass, batch: Values, threads: ThreadChoice) -> Tensors:
     """The nats of a batch in the form of a share."""
-    views = own.model.views(batch.image)
-    condition = None if own.part == NULL else batch.condition
+    values = own.model.with_views(batch.without(CONDITION) if own.part == NULL else batch)
     widths: dict[str, int] = {}
 
     def compute() -> Tensor:
         found = {}
         for factor in own.chosen:
-            of = factor.log_prob_by_channel(*factor.inputs(views, condition))
+            of = factor.given(values).by_channel(factor.target(values))
             total = checked(of.total, factor.name)[:, None]
             found[f"{factor.name}.{own.part}"] = total if of.channels is None else of.channels
             if of.inside is not None and own.part == NATS:
@@ -111,8 +109,8 @@ def _nats(own: Pass, batch: Examples, threads: ThreadChoice) -> Tensors:
         widths.update({name: nats.shape[1] for name, nats in found.items()})
         return torch.cat([nats.double() for nats in found.values()], 1)
 
-    values = threads.result(compute, batch.image.numel()).cpu()
-    return dict(zip(widths, values.split(list(widths.values()), 1), strict=True))
+    nats = threads.result(compute, batch[IMAGE].numel()).cpu()
+    return dict(zip(widths, nats.split(list(widths.values()), 1), strict=True))
 
 
 def joined(shares: Sequence[Tensors]) -> Tensors:
@@ -155,7 +153,7 @@ def digest_of(hashes: Tensor) -> str:
 
 @torch.no_grad()
 def share_of_samples(
-    model: Chain, batches: Iterable[tuple[Tensor, Examples]], device: torch.device, seed: int
+    model: Chain, batches: Iterable[tuple[Tensor, Values]], device: torch.device, seed: int
 ) -> Tensors:
     """Draws exact samples of a model and returns their log-likelihoods, in the form of `share_of`.
 
@@ -166,10 +164,10 @@ def share_of_samples(
     """
     found: dict[str, list[Tensor]] = defaultdict(list)
 
-    def add(part: str, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None) -> None:
-        nats = checked(factor(image, view, condition), factor.name)
+    def add(part: str, factor: Factor, values: Values) -> None:
+        nats = checked(factor(values), factor.name)
         found[f"{factor.name}.{part}"].append(nats.double().cpu()[:, None])
-        add_energy(part, factor, image)
+        add_energy(part, factor, values[factor.variable])
 
     def add_energy(part: str, factor: Factor, image: Tensor) -> None:
         found[f"{factor.name}.{part}_{ENERGY}"].append(energies(image).cpu())
@@ -177,21 +175,17 @@ def share_of_samples(
     chain, sampler = model, own_sampler(model.eval().to(device))
     for numbers, batch in batches:
         found[INDICES].append(numbers)
-        model = at_size_of(chain, batch.image)
+        model = at_size_of(chain, batch[IMAGE])
         for name, values in pixels_of(model, len(numbers)).items():
             found[name].append(values)
-        batch = batch.to(device)
-        views = model.views(batch.image)
+        heldout = model.with_views(batch.to(device))
         # Both kinds have noise of their own.
-        from_views, in_chain = (
-            SampleRequest(tuple((numbers + first).tolist()), seed, condition=batch.condition) for first in (0, 2**32)
-        )
-        drawn = model.draw_views(in_chain, sampler)
+        from_views, in_chain = (SampleRequest(tuple((numbers + first).tolist()), seed) for first in (0, 2**32))
+        drawn = model.draw(in_chain, sampler, heldout.without(*model.variables))
         for depth, factor in enumerate(model.factors):
-            add(IN_CHAIN, factor, *factor.inputs(drawn, batch.condition))
-            add_energy("heldout", factor, views[depth])
+            add(IN_CHAIN, factor, drawn)
+            add_energy("heldout", factor, heldout[factor.variable])
             if factor.view is not None:
-                view = views[depth + 1]
-                image = factor.draw(from_views.deeper(depth), sampler, view)
-                add(FROM_VIEWS, factor, image, view, batch.condition)
+                image = factor.given(heldout).draw(from_views.deeper(depth), sampler)
+                add(FROM_VIEWS, factor, heldout | {factor.variable: image})
     return {name: torch.cat(parts) for name, parts in found.items()}

@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from auxar.data.batches import evaluation_examples
-from auxar.data.examples import Examples
 from auxar.data.sets import DataSets, ImageSet
 from auxar.errors import logger
 from auxar.evaluation.codecs import codec_nats
@@ -22,7 +21,7 @@ from auxar.evaluation.facts import DataFacts, FactorFacts, settings_of
 from auxar.evaluation.image_nats import HASHES, INDICES, Pass, digest_of, joined, share_of, share_of_samples
 from auxar.evaluation.stored import stored_evaluation, write_evaluation
 from auxar.files import is_file, read_checksum
-from auxar.model import FLOAT, Chain, Factor, Rule, evaluating
+from auxar.model import FLOAT, Chain, Factor, Rule, Values, evaluating
 from auxar.model.checks import check_causal
 from auxar.numerics.threads import ThreadChoice
 from auxar.progress import progress_bar
@@ -142,7 +141,7 @@ class RunEvaluation(Work):
                     found |= {f"{each.model.arithmetic}/{name}/{part}": values for part, values in share.items()}
         return found
 
-    def _batches(self, number: int, name: str, label: str) -> Iterable[tuple[Tensor, Examples]]:
+    def _batches(self, number: int, name: str, label: str) -> Iterable[tuple[Tensor, Values]]:
         """The batches of a set in a chunk. A single chunk shows its progress."""
         (images, limit), size = self.sets[name], self.recipe.evaluation.batch_size
         batches = evaluation_examples(images, batch_size=size, limit=limit, rank=number, processes=self.count)

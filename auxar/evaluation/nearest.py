@@ -9,7 +9,7 @@ from torch import Tensor
 from auxar.data.batches import evaluation_examples
 from auxar.data.sets import ImageSet
 from auxar.errors import UserError
-from auxar.model import Augmentation, Chain
+from auxar.model import IMAGE, Augmentation, Chain
 from auxar.model.augmentation import variants_of
 
 BATCH = 64
@@ -70,11 +70,11 @@ def neighbors(model: Chain, images: Tensor, training: ImageSet, augment: Sequenc
     batches = (
         (numbers, variant)
         for numbers, batch in evaluation_examples(training, batch_size=BATCH)
-        for variant in variants_of(training.centered(batch.image), augment, training.image)
+        for variant in variants_of(training.centered(batch[IMAGE]), augment, training.image)
     )
     # The images themselves are compared and, if the model has views, their coarsest views.
     deepest = max(1, len(model.factors) - 1)
-    return Neighbors(images, nearest(images, batches, lambda image: model.views(image)[::deepest]))
+    return Neighbors(images, nearest(images, batches, lambda image: model.by_depth(model.values(image))[::deepest]))
 
 
 def _nearest_in(wanted: Tensor, many: Tensor, numbers: Tensor, images: Tensor) -> Nearest:

@@ -17,11 +17,11 @@ from auxar.model.centers import with_neighbors as with_neighbors
 from auxar.model.chain import Chain as Chain
 from auxar.model.chain import FactorLogProb as FactorLogProb
 from auxar.model.condition import CONDITION_KINDS as CONDITION_KINDS
-from auxar.model.condition import NULL as NULL
 from auxar.model.condition import Condition as Condition
 from auxar.model.condition import Conditioning as Conditioning
 from auxar.model.condition import ConditionKind as ConditionKind
 from auxar.model.condition import is_null as is_null
+from auxar.model.conditional import Conditional as Conditional
 from auxar.model.distribution import ByChannel as ByChannel
 from auxar.model.distribution import CausalDistribution as CausalDistribution
 from auxar.model.distribution import Decoder as Decoder
@@ -70,4 +70,9 @@ from auxar.model.support import GivenView as GivenView
 from auxar.model.support import RepeatedWalk as RepeatedWalk
 from auxar.model.support import Support as Support
 from auxar.model.support import Walk as Walk
+from auxar.model.values import CONDITION as CONDITION
+from auxar.model.values import IMAGE as IMAGE
+from auxar.model.values import NULL as NULL
+from auxar.model.values import Values as Values
+from auxar.model.values import variable_at as variable_at
 from auxar.model.view import View as View

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from auxar.errors import UserError, shown
 from auxar.model.factor import Factor
+from auxar.model.values import Values
 
 LIMITS = "limits"
 """The entry of a converted factor's description that has the limits of its parameters."""
@@ -64,12 +65,12 @@ class Arithmetic(abc.ABC):
         """
 
     @abc.abstractmethod
-    def convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None = None) -> Converted:
+    def convert(self, factor: Factor, values: Values) -> Converted:
         """Converts a trained factor.
 
-        `image` holds training images at the factor's depth, integers (b, *factor.image.shape), and `view` their views;
-        None for a prior. `condition` holds the condition of each image; None for a factor without one. Raises
-        `UserError` if a part of the factor cannot be converted, with the name of the part."""
+        `values` holds training images at the factor's depth, integers (b, *factor.image.shape), and the variables that
+        the factor is given. Raises `UserError` if a part of the factor cannot be converted, with the name of the part.
+        """
 
     @abc.abstractmethod
     def restore(self, factor: Factor, converted: Converted) -> Factor:

@@ -4,10 +4,10 @@ import functools
 import math
 
 import attrs
-from torch import Tensor
 
+from auxar.model.conditional import Conditional
 from auxar.model.factor import Factor
-from auxar.model.support import GivenView
+from auxar.model.values import Values, variable_at
 
 PIXELS = 2**15
 """Approximate number of pixels of a band."""
@@ -38,17 +38,30 @@ class Band:
     scale: int
     """Number of rows of the image for each row of the view."""
 
-    def features(self, count: int, view: Tensor | None, condition: Tensor | None) -> Tensor | None:
-        """The features of `count` whole views and conditions in the rows of the network: (count, channels, h, w)."""
-        found = self.around.features(count, self._rows_of(view, self.bottom), condition)
-        return None if found is None else found[:, :, : self.stop - self.first]
+    def given(self, values: Values) -> Conditional:
+        """The distribution of the rows that the network sees, given the views and conditions of whole images."""
+        around = self.around.given(self._rows_of(values, self.bottom))
+        features = None if around.features is None else around.features[:, :, : self.stop - self.first]
+        view = self._rows_of(values, self.stop).get(self.view)
+        return attrs.evolve(
+            around,
+            spec=self.factor.image,
+            distribution=self.factor.distribution,
+            features=features,
+            support=self.factor.given_view(view),
+        )
 
-    def given(self, view: Tensor | None) -> GivenView | None:
-        """The part of whole views that belongs to the rows of the network, with its support."""
-        return self.factor.given(self._rows_of(view, self.stop))
+    @property
+    def view(self) -> str:
+        """Name of the view that the factor is given, if it has one."""
+        return variable_at(self.factor.depth + 1)
 
-    def _rows_of(self, view: Tensor | None, stop: int) -> Tensor | None:
-        return None if view is None else view[:, :, self.first // self.scale : -(-stop // self.scale)]
+    def _rows_of(self, values: Values, stop: int) -> Values:
+        """The values with those rows of the view that belong to the image's rows first … stop - 1."""
+        view = values.get(self.view)
+        return values | {
+            self.view: None if view is None else view[:, :, self.first // self.scale : -(-stop // self.scale)]
+        }
 
 
 def bands_of(factor: Factor) -> list[Band]:

@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from auxar.arguments import as_integer, described
+from auxar.arguments import described
 from auxar.errors import UserError, naming
 from auxar.model.arithmetic import FLOAT
 from auxar.model.condition import Condition, is_null
@@ -21,6 +21,7 @@ from auxar.model.network import summary
 from auxar.model.request import SampleRequest
 from auxar.model.rule import Rule
 from auxar.model.sources import Sampler
+from auxar.model.values import CONDITION, IMAGE, Values, variable_at
 from auxar.numerics.levels import SCALED
 
 
@@ -44,7 +45,7 @@ class Chain(nn.Module):
     `condition_factor`, the condition y is modeled, too, by the factor p(y). If the factors have a condition y, all of
     them are given y.
 
-    `factors`, `specs` and `views` are ordered by depth: the image is at depth 0 and its k-th view at depth k. The
+    `factors`, `specs` and `variables` are ordered by depth: the image is at depth 0 and its k-th view at depth k. The
     factors use the chain's weights, not copies.
 
     Args:
@@ -120,6 +121,11 @@ class Chain(nn.Module):
         return [*self.factors, *([] if self.condition_factor is None else [self.condition_factor])]
 
     @property
+    def variables(self) -> list[str]:
+        """The names of the image and of its views, by depth: `image`, `view1`, `view2`, …"""
+        return [factor.variable for factor in self.factors]
+
+    @property
     def exact(self) -> bool:
         """Whether `log_prob` equals log p(X). Otherwise it is a lower bound of log p(X)."""
         return all(factor.exact for factor in self.factors)
@@ -175,34 +181,45 @@ class Chain(nn.Module):
         options = {name: getattr(self, name) for name in names} | changes
         return Chain(factors, condition_factor, **options).train(self.training)
 
-    def views(self, image: Tensor, deepest: int | None = None, *, depth: int = 0) -> list[Tensor]:
-        """The images and their views by depth: [X, ψ(X), ψ(ψ(X)), …], all integers.
+    def values(self, image: Tensor, **given: Tensor | None) -> Values:
+        """The values of all variables: images, integers (b, *image.shape), their views, and the variables `given`.
 
-        `image` has the images or, with `depth`, their views at this depth, with which the list then begins: shape (b,
-        *specs[depth].shape). With `deepest`, only depths up to `deepest` are returned.
+        The factors are given `condition`, the condition of each image, integers (b, *condition.spec.shape), if the
+        model has one; None is the null condition. Raises `UserError` if the model has no such variable.
         """
-        views = [image]
-        for factor in itertools.islice(self.factors, depth, deepest):
-            if factor.view is not None:
-                views.append(factor.view_of(views[-1]))
-        return views
+        for name, tensor in given.items():
+            if tensor is not None and (name != CONDITION or self.condition is None):
+                raise UserError(f"{name}: this model has no {name}; leave it out")
+        return self.with_views(Values({IMAGE: image, **given}))
 
-    def log_prob(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Computes log p(X, ψ(X), …) in nats, shape (b,), for integers (b, *image.shape).
+    def with_views(self, values: Values, deepest: int | None = None) -> Values:
+        """The values with the views X̂ = ψ(X), ψ(ψ(X)), … of their image.
 
-        It equals log p(X) if the model is `exact`, and is a lower bound otherwise. `condition` has the condition of
-        each image: integers (b, *condition.spec.shape), or None for the null condition.
+        Views that are present are kept. If the image is absent, the views of the finest view are computed. With
+        `deepest`, only views up to this depth are.
         """
-        nats = [each.log_prob for each in self.log_probs(image, condition)]
+        for factor in itertools.islice(self.factors, deepest):
+            view = variable_at(factor.depth + 1)
+            if factor.view is not None and factor.variable in values and view not in values:
+                values = values | {view: factor.view_of(values[factor.variable])}
+        return values
+
+    def by_depth(self, values: Values) -> list[Tensor]:
+        """The image and its views, by depth, as far as they are present without a gap."""
+        return [values[name] for name in itertools.takewhile(values.__contains__, self.variables)]
+
+    def log_prob(self, image: Tensor, **given: Tensor | None) -> Tensor:
+        """Computes log p(X, ψ(X), …) in nats, shape (b,), for the arguments of `values`.
+
+        It equals log p(X) if the model is `exact`, and is a lower bound otherwise.
+        """
+        nats = [term.log_prob for term in self.log_probs(image, **given)]
         return sum(nats[-2::-1], start=nats[-1])  # From the coarsest view up: the order decides the rounding.
 
-    def log_probs(self, image: Tensor, condition: Tensor | None = None) -> tuple[FactorLogProb, ...]:
-        """Computes the log-likelihood of each factor, from the image to its coarsest view."""
-        views = self.views(image)
-        return tuple(
-            FactorLogProb(factor.name, factor.image, factor(*factor.inputs(views, condition)))
-            for factor in self.factors
-        )
+    def log_probs(self, image: Tensor, **given: Tensor | None) -> tuple[FactorLogProb, ...]:
+        """Computes the log-likelihood of each factor, from the image to its coarsest view, as `log_prob` does."""
+        values = self.values(image, **given)
+        return tuple(FactorLogProb(factor.name, factor.image, factor(values)) for factor in self.factors)
 
     def bits_per_dim(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Computes -log₂ p(image) divided by the number of sub-pixels, shape (b,); an upper bound unless `exact`.
@@ -213,7 +230,7 @@ class Chain(nn.Module):
         self.image.check(image)
         self.image.check_range(image)
         self.check_condition(condition, len(image))
-        return self.log_prob(image, condition) / (-math.log(2) * self.image.dims)
+        return self.log_prob(image, condition=condition) / (-math.log(2) * self.image.dims)
 
     def check_condition(self, condition: Tensor | None, count: int) -> None:
         """Raises `UserError` unless `condition` is a condition of this model for each of `count` images.
@@ -227,42 +244,44 @@ class Chain(nn.Module):
         self.condition.check(self.condition.or_null(condition, count))
 
     @torch.no_grad()
-    def initialize(self, image: Tensor, condition: Tensor | None = None) -> None:
-        """Initializes the weights of every factor from a batch of images, integers (b, *image.shape).
-
-        `condition` has the condition of each image, if the model has one.
-        """
-        views = self.views(image)
+    def initialize(self, image: Tensor, **given: Tensor | None) -> None:
+        """Initializes the weights of every factor from a batch of images, for the arguments of `values`."""
+        values = self.values(image, **given)
         for factor in self.factors:
-            factor.initialize(*factor.inputs(views, condition))
-        if self.condition_factor is not None and condition is not None and len(given := condition[~is_null(condition)]):
-            self.condition_factor.initialize(self.condition_factor.rows(given))
+            factor.initialize(values)
+        condition = values.get(CONDITION)
+        if self.condition_factor is not None and condition is not None:
+            conditioned = values.rows((~is_null(condition)).nonzero().flatten())
+            if len(conditioned):
+                self.condition_factor.initialize(conditioned)
 
-    def draw(self, request: SampleRequest, sampler: Sampler) -> Tensor:
-        """Draws one image for each number of the request: int64, (b, *image.shape)."""
-        return self.draw_views(request, sampler)[0]
+    def draw(self, request: SampleRequest, sampler: Sampler, given: Values | None = None) -> Values:
+        """Draws the image and its views for each number of the request: int64, (b, *spec.shape) each.
 
-    def draw_views(self, request: SampleRequest, sampler: Sampler) -> list[Tensor]:
-        """Draws images, and returns them with the views that they were drawn from, by depth (paper, figure 6)."""
-        known = self._known(request, len(self.factors) - 1)
-        prior = self.factors[-1]
-        coarsest = prior.draw(request.deeper(prior.depth, known[-1]), sampler)
-        return self._draw_up(coarsest, request, sampler, known[:-1])
+        The result has the images, all views that they were drawn from (paper, figure 6), and the values `given`: the
+        condition of each image, and a view to draw from, (b, *specs[depth].shape). From a view at depth k, only the
+        images at depths 0 … k - 1 are drawn. If the view was drawn for the same request, they are the same as the
+        images that were drawn with the view.
 
-    def draw_from(self, view: Tensor, request: SampleRequest, sampler: Sampler, *, from_depth: int = 1) -> list[Tensor]:
-        """Draws the images at depths 0 … `from_depth` - 1 given views at depth `from_depth`.
-
-        `view` has shape (b, *specs[from_depth].shape). The result has integers, is ordered by depth and ends with
-        `view`. If `view` was drawn by `draw_views` for the same request, `draw_from` draws the same images as
-        `draw_views`. Known pixels of the request are kept, and so are the pixels of views that they determine at depths
-        1 … `from_depth` - 1. Raises `UserError` if the model has no view at `from_depth`.
+        Known pixels of the request are kept, and so are the pixels of drawn views that they determine. Raises
+        `UserError` if the model does not have a given variable, or if the image itself is given.
         """
-        deepest, from_depth = len(self.factors) - 1, as_integer(from_depth, "from_depth")
-        if not deepest:
-            raise UserError(f"from_depth = {from_depth}: this model has no views to draw from")
-        if not 1 <= from_depth <= deepest:
-            raise UserError(f"from_depth = {from_depth}: expected the depth of a view, 1 … {deepest}")
-        return self._draw_up(view, request, sampler, self._known(request, from_depth - 1))
+        given = Values(count=len(request.numbers)) if given is None else given
+        self._check_given(given)
+        variables = self.variables
+        drawn = next((depth for depth, name in enumerate(variables) if name in given), len(variables))
+        known = self._known(request, drawn - 1)
+        for factor, pixels in reversed(list(zip(self.factors, known, strict=False))):
+            values = factor.given(given).draw(request.deeper(factor.depth, pixels), sampler)
+            given = given | {factor.variable: values}
+        return given
+
+    def _check_given(self, given: Values) -> None:
+        allowed = [*self.variables[1:], *([] if self.condition is None else [CONDITION])]
+        for name in given.tensors:
+            if name not in allowed:
+                listing = f"expected one of {', '.join(allowed)}" if allowed else "this model has none"
+                raise UserError(f"given: '{name}' is no variable that images can be drawn from; {listing}")
 
     def _known(self, request: SampleRequest, deepest: int) -> list[Known | None]:
         """The known pixels of the image and the pixels of its views that they determine, at depths 0 … `deepest`."""
@@ -270,18 +289,6 @@ class Chain(nn.Module):
         for factor in itertools.islice(self.factors, deepest):
             known.append(None if known[-1] is None else factor.known_of_view(known[-1]))
         return known
-
-    def _draw_up(
-        self, view: Tensor, request: SampleRequest, sampler: Sampler, known: Sequence[Known | None]
-    ) -> list[Tensor]:
-        """Draws the images at depths len(known) - 1 … 0, starting from the view at depth len(known).
-
-        `known` holds the known pixels by depth. Returns the images by depth, with the view as the last one.
-        """
-        drawn = [view]
-        for factor, given in reversed(list(zip(self.factors, known, strict=False))):
-            drawn.insert(0, factor.draw(request.deeper(factor.depth, given), sampler, drawn[0]))
-        return drawn
 
 
 def _joined(parts: Sequence[Factor | Chain]) -> tuple[list[Factor], Factor | None]:

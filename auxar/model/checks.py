@@ -120,7 +120,7 @@ def check_view(factor: Factor, image: Tensor, view: Tensor) -> None:
         raise UserError(f"{name} gives values {low} … {high}, but its range is 0 … {levels - 1}; {advice}")
     if not torch.equal(found[: len(image)], view.long()):
         raise UserError(f"{name} gives other values for the same images at a second call, in another batch; {advice}")
-    if factor.restricted and (images := factor.given(view)) is not None:
+    if factor.restricted and (images := factor.given_view(view)) is not None:
         outside = int(images.interval(image.long()).outside(image).sum())
         if outside:
             raise UserError(

@@ -13,12 +13,11 @@ from auxar.errors import UserError, shown
 from auxar.model.embedding import Embedding
 from auxar.model.image import ImageSpec
 from auxar.model.network import device_of
+from auxar.model.values import NULL
 
 ConditionKind = Literal["label", "attributes", "mask", "image"]
 CONDITION_KINDS: tuple[str, ...] = get_args(ConditionKind)
 """The kinds of conditions, as the key `condition.kind` of a recipe gives them."""
-NULL = -1
-"""The value that every place of the null condition has. It stands for an image without a condition."""
 
 
 @attrs.frozen

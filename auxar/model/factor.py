@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from auxar.errors import UserError
-from auxar.model.condition import NULL, Condition, Conditioning, is_null, row_spec
-from auxar.model.distribution import ByChannel, CausalDistribution, Decoder, Prior
+from auxar.model.condition import Condition, Conditioning, is_null, row_spec
+from auxar.model.conditional import Conditional
+from auxar.model.distribution import CausalDistribution, Decoder, Prior
 from auxar.model.embedding import Embedding
 from auxar.model.image import ImageSpec, Interval, Known, term
 from auxar.model.network import CausalNetwork, summary
-from auxar.model.request import SampleRequest
 from auxar.model.rule import Rule
-from auxar.model.sources import Sampler
 from auxar.model.support import GivenView
+from auxar.model.values import CONDITION, NULL, Values, variable_at
 from auxar.model.view import View
 
 PRIOR = "prior"
 """The name of the factor of a chain's coarsest view."""
-CONDITION_FACTOR = "condition"
+CONDITION_FACTOR = CONDITION
 """The name of the factor p(y)."""
 
 
@@ -80,6 +80,11 @@ class Factor(nn.Module):
         if self.models is not None:
             return CONDITION_FACTOR
         return PRIOR if self.view is None else f"stage{self.depth}"
+
+    @property
+    def variable(self) -> str:
+        """Name of the variable that the factor is the distribution of: `image`, `view1`, `view2`, … or `condition`."""
+        return variable_at(self.depth) if self.models is None else CONDITION
 
     @property
     def view_spec(self) -> ImageSpec | None:
@@ -195,113 +200,67 @@ class Factor(nn.Module):
         ends = (self.view_of(image) for image in (known.lowest(), known.highest(self.image.levels)))
         return attrs.evolve(found, limits=Interval(*ends))
 
-    def inputs(
-        self, views: Sequence[Tensor] | Mapping[int, Tensor], condition: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The arguments of `forward` for images and their views by depth, as `Chain.views` returns them.
+    def forward(self, values: Values) -> Tensor:
+        """Computes the log-likelihood of the factor's variable given the others, in nats, shape (b,).
 
-        The factor p(y) takes conditions as its images. Raises `UserError` if it gets none, or the null condition.
+        `values` has integers of the variable and of the variables that the factor is given. Other variables are
+        ignored. Errors are those of `given`, and `UserError` if the variable is absent or the null condition.
         """
-        if self.models is not None:
-            if condition is None or bool(is_null(condition).any()):
-                raise UserError(f"{self}: the condition of each image is required, not the null condition")
-            return self.rows(condition), None, None
-        return views[self.depth], None if self.view is None else views[self.depth + 1], condition
+        return self.given(values).log_prob(self.target(values))
 
-    def rows(self, condition: Tensor) -> Tensor:
-        """Conditions as the images that the distribution of p(y) is over: integers (b, *image.shape)."""
-        return condition.reshape(-1, *self.image.shape)
+    def target(self, values: Values) -> Tensor:
+        """The values of the factor's variable. Raises `UserError` if p(y) gets no condition, or the null condition."""
+        if self.models is not None and (self.variable not in values or bool(is_null(values[self.variable]).any())):
+            raise UserError(f"{self}: the condition of each image is required, not the null condition")
+        return values[self.variable]
 
-    def forward(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        """Computes the log-likelihood of images given their views, in nats, shape (b,).
+    def given(self, values: Values) -> Conditional:
+        """The distribution of the factor's variable given the values of others, whose features are computed once.
 
-        `image` and `view` have integers of shapes (b, *image.shape) and (b, *view_spec.shape). For a prior, `view` is
-        None. `condition` has integers of shape (b, *condition.spec.shape); None is the null condition, or no condition
-        if the factor has none. Raises `UserError` if a view is missing or unexpected, if a condition is given to a
-        factor without one, because ignoring it would give the likelihood of a different model, and if the condition is
-        None in training mode but may be given, because only the null condition would be trained.
+        `values` has the view of each image if the factor has a view, and the condition if it has one. An absent
+        condition is the usual or the null condition. Other variables are ignored, as are the values of the factor's own
+        variable. Raises `UserError` if a view is missing, or if the condition is absent in training mode but may be
+        given, because only the null condition would be trained.
         """
-        found: Tensor = self.distribution.log_prob(image, *self._arguments(image, view, condition))
-        return found
+        condition = self.condition
+        if self.training and condition is not None and condition.optional and CONDITION not in values:
+            raise UserError(f"{self.name}: training needs the condition of each image; {NULL} is the null condition")
+        view = None if self.view is None else values.get(variable_at(self.depth + 1))
+        return Conditional(
+            factor=self.name,
+            spec=self.image if self.models is None else self.models.spec,
+            distribution=self.distribution,
+            features=self._features(values),
+            support=self.given_view(view),
+            unconditional=lambda: self._features(values.without(CONDITION)),
+        )
 
-    def pixel_log_prob(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        """Computes the log-likelihood of each pixel given the pixels before it, in nats, shape (b, height, width).
-
-        Raises `UserError` if the distribution is not a causal network's.
-        """
-        if not isinstance(self.distribution, CausalDistribution):
-            raise UserError(
-                f"{self.name} gives no likelihoods of single pixels, because its distribution is not a causal network's"
-            )
-        return self.distribution.pixel_log_prob(image, *self._arguments(image, view, condition))
-
-    def log_prob_by_channel(
-        self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None
-    ) -> ByChannel:
-        """Computes log-likelihoods in nats: the total, as `forward` does, and, if the factor can, one for each channel.
-
-        With a free decoder, the result also has `ByChannel.inside` if the factor can compute it. The network is
-        evaluated once.
-        """
-        found: ByChannel = self.distribution.log_prob_by_channel(image, *self._arguments(image, view, condition))
-        return found
-
-    def features(self, count: int, view: Tensor | None = None, condition: Tensor | None = None) -> Tensor | None:
-        """Computes the features of `count` views and conditions: (count, channels, h, w); None if there are neither.
-
-        `view` and `condition` are as in `forward`, and so are the errors.
-        """
-        if (view is None) != (self.view is None):
-            raise UserError(f"{self.name}: {self} {'requires a' if view is None else 'does not accept a'} view")
-        if view is not None and len(view) != count:
-            raise UserError(f"{self.name}: expected a view for each of {count} images, got {len(view)}")
-        if condition is not None and self.condition is None:
-            raise UserError(f"{self.name}: {self} does not accept a condition")
-        found = [] if self.embedding is None else [self.embedding(view)]
-        if self.conditioning is not None:
-            found.append(self.conditioning(condition, count))
-        if len(found) == 2 and found[0].stride(1) == 1:  # As integers have them: the other order takes far longer.
-            return torch.cat([each.movedim(1, 3) for each in found], 3).movedim(3, 1)
-        return torch.cat(found, 1) if len(found) > 1 else next(iter(found), None)
-
-    def given(self, view: Tensor | None) -> GivenView | None:
+    def given_view(self, view: Tensor | None) -> GivenView | None:
         """The views (b, *view_spec.shape) with their support; None for a prior, or if the view has no support."""
         if view is None or self.view is None or self.view.support is None:
             return None
         return GivenView(self.view.support, view, self.restricted)
 
-    def draw(self, request: SampleRequest, sampler: Sampler, view: Tensor | None = None) -> Tensor:
-        """Draws an image for each number of the request, which has the depth of the factor: int64, (b, *image.shape).
-
-        `view` has the view of each image, (b, *view_spec.shape), and the request the condition of each. The term p(y)
-        draws conditions, int64, (b, *models.spec.shape), and takes only numbers and seed from the request.
-        """
-        if self.models is not None:
-            request = SampleRequest(request.numbers, request.seed, depth=self.depth)
-            drawn: Tensor = self.distribution.draw(request, sampler)
-            return drawn.reshape(-1, *self.models.spec.shape)
-        features = self.features(len(request.numbers), view, request.condition)
-        if request.guidance is not None:
-            null = self.features(len(request.numbers), view)
-            features = None if features is None or null is None else torch.cat([features, null])
-        request = attrs.evolve(request, given=self.given(view))
-        found: Tensor = self.distribution.draw(request, sampler, *(() if features is None else (features,)))
-        return found
-
-    def initialize(self, image: Tensor, view: Tensor | None = None, condition: Tensor | None = None) -> None:
-        """Initializes the weights from a batch of images, their views and their conditions, as `forward` takes them."""
-        if self.embedding is not None and view is not None:
-            self.embedding.initialize(view)
+    def initialize(self, values: Values) -> None:
+        """Initializes the weights from a batch of values, as `forward` takes them."""
+        if self.embedding is not None:
+            self.embedding.initialize(values[variable_at(self.depth + 1)])
         if self.conditioning is not None:
-            self.conditioning.initialize(condition)
-        self.distribution.initialize(image, *self._arguments(image, view, condition))
+            self.conditioning.initialize(values.get(CONDITION))
+        self.given(values).initialize(self.target(values))
 
-    def _arguments(self, image: Tensor, view: Tensor | None, condition: Tensor | None) -> tuple[Any, ...]:
-        """The arguments of the distribution after the image: features and given views, or nothing without features."""
-        if condition is None and self.training and self.condition is not None and self.condition.optional:
-            raise UserError(f"{self.name}: training needs the condition of each image; {NULL} is the null condition")
-        features = self.features(len(image), view, condition)
-        return () if features is None else (features, self.given(view))
+    def _features(self, values: Values) -> Tensor | None:
+        """The features of given values, (b, channels, h, w); None if the factor is given nothing."""
+        features = []
+        if self.embedding is not None:
+            if (view := variable_at(self.depth + 1)) not in values:
+                raise UserError(f"{self.name}: {self} requires a view")
+            features.append(self.embedding(values[view]))
+        if self.conditioning is not None:
+            features.append(self.conditioning(values.get(CONDITION), len(values)))
+        if len(features) == 2 and features[0].stride(1) == 1:  # As in integers: the other order is far slower.
+            return torch.cat([part.movedim(1, 3) for part in features], 3).movedim(3, 1)
+        return torch.cat(features, 1) if len(features) > 1 else next(iter(features), None)
 
     def _check_role(self) -> None:
         if (self.view is None) != (self.embedding is None):

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.model.bands import Band, bands_of
-from auxar.model.distribution import CausalDistribution
 from auxar.model.factor import Factor
 from auxar.model.integers import IntegerHead
 from auxar.model.network import device_of
 from auxar.model.sources import DecodeSource, Sampler, coding_order, walk_for
+from auxar.model.values import Values
 from auxar.numerics.range_coder import TOTAL, RangeDecoders
 from auxar.numerics.threads import one_if_busy
 from auxar.progress import steps
@@ -32,9 +32,9 @@ class FactorCoder:
         >>> made = auxar.integers("runs/quickstart", images=8)
         >>> model = auxar.load("runs/quickstart", "cpu", arithmetic="integer")
         >>> coder = FactorCoder(model.factors[-1], model.chain.sampler)
-        >>> image, lag = model.views(model.sample(2))[-1].tensor, coder.lag()
-        >>> streams = coder.encode(image, None, lag)
-        >>> torch.equal(coder.decode(streams, None, lag), image)
+        >>> values, lag = model.chain.values(model.sample(2).tensor), coder.lag()
+        >>> streams = coder.encode(values, lag)
+        >>> torch.equal(coder.decode(streams, Values(count=2), lag), values["view2"])
         True
     """
 
@@ -55,29 +55,27 @@ class FactorCoder:
         """The smallest lag with which the sampler decodes images. It is derived from the network."""
         spec = self.factor.view_spec
         view = None if spec is None else torch.zeros((1, *spec.shape), dtype=torch.int64)
-        walk = walk_for(self.network, self.factor.given(view), 1)
+        walk = walk_for(self.network, self.factor.given_view(view), 1)
         return self.sampler.lag(self.network, 0 if walk is None else walk.reach)
 
     @torch.no_grad()
-    def encode(self, image: Tensor, view: Tensor | None, lag: int, condition: Tensor | None = None) -> list[bytes]:
-        """Encodes images, integers (b, *factor.image.shape), given their views and conditions: a stream for each image.
+    def encode(self, values: Values, lag: int) -> list[bytes]:
+        """Encodes images, given their views and conditions: a stream of bytes for each image.
 
-        Raises `UserError` if a value lies outside of its interval, because the support of the view is wrong.
+        `values` has integers (b, *factor.image.shape) of the factor's variable, and the variables that the factor is
+        given. Raises `UserError` if a value lies outside of its interval, because the support of the view is wrong.
         """
-        image = image.to(torch.int64)
-        bands = steps(self.bands, f"encoding {self.factor.name}", "band")
-        found = []
-        for band in bands:
+        values = values | {self.factor.variable: self.factor.target(values).to(torch.int64)}
+        ranges = []
+        for band in steps(self.bands, f"encoding {self.factor.name}", "band"):
             with one_if_busy():
-                found.append(self._ranges(band, image, view, lag, condition))
+                ranges.append(self._ranges(band, values, lag))
         # For the only possible value, nothing is coded.
-        images = (torch.cat([band[:, row] for band in found], dim=1) for row in range(len(image)))
-        return [self.head.stream(ranges[:, ranges[1] != TOTAL]) for ranges in images]
+        images = (torch.cat([band[:, row] for band in ranges], dim=1) for row in range(len(values)))
+        return [self.head.stream(image[:, image[1] != TOTAL]) for image in images]
 
     @torch.no_grad()
-    def decode(
-        self, streams: Sequence[bytes], view: Tensor | None, lag: int, condition: Tensor | None = None
-    ) -> Tensor:
+    def decode(self, streams: Sequence[bytes], given: Values, lag: int) -> Tensor:
         """Decodes an image from each stream, given its view and condition: int64, (b, *factor.image.shape).
 
         Raises `UserError` if the sampler cannot draw pixels in the order of the lag.
@@ -88,30 +86,27 @@ class FactorCoder:
         for band in steps(self.bands, f"decoding {self.factor.name}", "band"):
             assert band.factor.network is not None
             with one_if_busy():
-                features = band.features(len(streams), view, condition)
-            given = band.given(None if view is None else view.to(torch.int64))
+                conditional = band.given(given)
             source = DecodeSource(
                 self.head,
                 band.factor.image,
                 decoders,
                 lag,
-                walk_for(band.factor.network, given, len(streams)),
+                walk_for(band.factor.network, conditional.support, len(streams)),
                 known=image[:, :, band.first : band.start],
                 restricted=self.factor.restricted,
             )
-            image[:, :, band.first : band.stop] = self.sampler.sample(band.factor.network, features, source)
+            image[:, :, band.first : band.stop] = self.sampler.sample(band.factor.network, conditional.features, source)
         return image
 
-    def _ranges(self, band: Band, image: Tensor, view: Tensor | None, lag: int, condition: Tensor | None) -> Tensor:
+    def _ranges(self, band: Band, values: Values, lag: int) -> Tensor:
         """The starts and the frequencies of a band's values in the order of coding: int64, (2, b, values)."""
-        own = image[:, :, band.first : band.stop]
-        given, features = band.given(view), band.features(len(image), view, condition)
-        assert isinstance(band.factor.distribution, CausalDistribution)
-        found = torch.stack(band.factor.distribution.coding_ranges(own, features, given))
+        image = values[self.factor.variable][:, :, band.first : band.stop]
+        ranges = torch.stack(band.given(values).coding_ranges(image))
         order = coding_order(band.factor.image, lag)
         order = order[order >= (band.start - band.first) * self.factor.image.width]
-        found = found.permute(0, 1, 3, 4, 2).flatten(2, 3)[:, :, order].flatten(2)
-        start, frequency = found
+        ranges = ranges.permute(0, 1, 3, 4, 2).flatten(2, 3)[:, :, order].flatten(2)
+        start, frequency = ranges
         if bool(((start < 0) | (frequency < 1) | (start + frequency > TOTAL)).any()):
             raise UserError(f"factor {self.factor.name}: an image has no probability, so its support or head is wrong")
-        return found
+        return ranges

@@ -43,9 +43,6 @@ class SampleRequest:
     given: GivenView | None = None
     """The views that the images are given, and whether the images must have these views. None without a view, or if the
     view has no support."""
-    condition: Tensor | None = None
-    """The condition of each image, integers (len(numbers), *condition.spec.shape), the same at all depths. None is the
-    null condition, or no condition for a model without one."""
 
     @property
     def guidance(self) -> Guidance | None:

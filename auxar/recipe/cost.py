@@ -12,7 +12,7 @@ from torch import Tensor, UntypedStorage, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from auxar.errors import UserError, naming
-from auxar.model import Factor, ImageSpec, recomputable_blocks
+from auxar.model import CONDITION, Factor, ImageSpec, Values, recomputable_blocks, variable_at
 from auxar.numerics.changing import changed
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_model, sizes_in_64_bits
@@ -93,7 +93,7 @@ def _cost(factor: Factor, trained: Factor, config: TrainingConfig, precision: st
     """The cost of a factor, which is `trained` at the size of its crops."""
     part = math.ceil(config.batch_size / config.accumulate)
     parameters = sum(parameter.numel() for parameter in factor.parameters())
-    kept = kept_bytes(trained.train(), _inputs(trained, part), precision=precision, recompute=config.recompute)
+    kept = kept_bytes(trained.train(), [_values(trained, part)], precision=precision, recompute=config.recompute)
     return FactorCost(
         factor.name,
         str(factor),
@@ -106,18 +106,24 @@ def _cost(factor: Factor, trained: Factor, config: TrainingConfig, precision: st
     )
 
 
-def _inputs(factor: Factor, batch: int) -> tuple[Tensor | None, ...]:
+def _values(factor: Factor, batch: int) -> Values:
+    """Values of a factor's variables without content, for a batch."""
     device = next(factor.parameters(), torch.empty(0)).device
-    specs = factor.image, factor.view_spec, None if factor.condition is None else factor.condition.spec
-    return tuple(
-        None if spec is None else torch.zeros((batch, *spec.shape), dtype=torch.uint8, device=device) for spec in specs
-    )
+    specs: dict[str, ImageSpec] = {}
+    if factor.condition is not None:
+        specs[CONDITION] = factor.condition.spec
+    if factor.view_spec is not None:
+        specs[variable_at(factor.depth + 1)] = factor.view_spec
+    specs[factor.variable] = factor.image
+    shapes = {name: (batch, *spec.shape) for name, spec in specs.items()}
+    return Values({name: torch.zeros(shape, dtype=torch.uint8, device=device) for name, shape in shapes.items()})
 
 
 def multiply_adds(factor: Factor) -> int:
     """The multiply-adds of a forward pass of a factor over one image. The factor is in evaluation mode afterwards."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        factor.eval()(*_inputs(factor, 1))
+        conditional = factor.eval().given(values := _values(factor, 1))
+        conditional.log_prob(values[factor.variable])
     return int(counter.get_total_flops()) // 2
 
 

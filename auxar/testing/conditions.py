@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from auxar.errors import UserError
-from auxar.model import Chain, Condition, Factor, SampleRequest
+from auxar.model import CONDITION, IMAGE, Chain, Condition, Factor, SampleRequest, Values, variable_at
 from auxar.testing.drawing import DistinctSampler
 from auxar.testing.examples import all_images, extreme_images, random_images, randomized
 from auxar.testing.invariances import Function, Results, check_invariances
@@ -61,37 +61,37 @@ def check_conditions(model: Chain, *, seed: int = 0) -> None:
 
 def _check_factor(model: Chain, factor: Factor, condition: Condition, given: Tensor, seed: int) -> None:
     name = f"the factor {factor.name}"
-    views = model.views(random_images(1, model.image, seed).expand(len(given), *model.image.shape))
+    values = model.values(random_images(1, model.image, seed).expand(len(given), *model.image.shape))
 
     def compute(*inputs: Tensor) -> Results:
-        return {name: factor(*factor.inputs([*inputs[:-1]], inputs[-1]))}
+        return {name: factor(Values(dict(zip((*model.variables, CONDITION), inputs, strict=True))))}
 
     specs = [model.image, *(each.view_spec for each in model.factors if each.view_spec is not None)]
     function = Function(name, compute, tuple(spec.levels for spec in specs), factor, CLOSE)
-    found = check_invariances(function, *views, given)[name]
+    found = check_invariances(function, *model.by_depth(values), given)[name]
     for number in range(1, len(given)):
         if torch.equal(found[number], found[0]):
             broken("condition", f"{name} ignores its condition", condition=given[number], other=given[0])
-    _check_null(factor, condition, views, name)
+    _check_null(factor, condition, values, name)
     wrong = torch.zeros((len(given), condition.spec.channels + 1, *condition.spec.shape[1:]), dtype=torch.int64)
-    if not _refuses(factor, views, wrong):
+    if not _refuses(factor, values, wrong):
         broken("shape", f"{name} accepts a condition of the shape {tuple(wrong.shape)}")
 
 
-def _check_null(factor: Factor, condition: Condition, views: list[Tensor], name: str) -> None:
+def _check_null(factor: Factor, condition: Condition, values: Values, name: str) -> None:
     if not condition.optional:
-        if not _refuses(factor, views, None):
+        if not _refuses(factor, values, None):
             broken("null", f"{name} accepts the null condition, which its condition does not allow")
         return
-    nulls = condition.nulls(len(views[0]))
+    nulls = condition.nulls(len(values))
     with calling(name), torch.no_grad():
-        none, null = (factor(*factor.inputs(views, each)) for each in (None, nulls))
+        none, null = (factor(values | {CONDITION: each}) for each in (None, nulls))
     check_equal("null", f"{name}: None must be the same as the null condition", none, null, CLOSE)
 
 
-def _refuses(factor: Factor, views: list[Tensor], condition: Tensor | None) -> bool:
+def _refuses(factor: Factor, values: Values, condition: Tensor | None) -> bool:
     with torch.no_grad():
-        return not accepts(lambda: factor(*factor.inputs(views, condition)))
+        return not accepts(lambda: factor(values | {CONDITION: condition}))
 
 
 def _check_sum(model: Chain, condition: Condition, given: Tensor) -> None:
@@ -104,34 +104,41 @@ def _check_sum(model: Chain, condition: Condition, given: Tensor) -> None:
         images = all_images(spec)
         for own in (None,) if view is None else all_images(view):
             for row in given:
-                inputs = (None if each is None else each.expand(len(images), *each.shape) for each in (own, row))
+                given_values = {variable_at(factor.depth + 1): own, CONDITION: row}
+                rows = {
+                    name: None if each is None else each.expand(len(images), *each.shape)
+                    for name, each in given_values.items()
+                }
                 with torch.no_grad():
-                    total = factor(images, *inputs).logsumexp(0).exp().item()
+                    total = factor(Values({factor.variable: images, **rows})).logsumexp(0).exp().item()
                 # A restricted decoder gives no probability to a view that no image has.
                 if abs(total - 1) > 1e-6 and not (factor.restricted and total < 1e-6):
                     broken("normalization", f"p({spec} | {condition.kind}) of {factor.name} sums to {total:.9g}")
 
 
 def _check_draws(model: Chain, given: Tensor, seed: int) -> None:
-    sampler = DistinctSampler()
     count = max(len(given), min(DRAWN, DRAWN_PIXELS // (model.image.height * model.image.width)))
     numbers = tuple(range(count))
     rows = given[torch.arange(count) % len(given)]
     with calling("draw", rows, module=model), torch.no_grad():
-        together = model.draw(SampleRequest(numbers, seed, condition=rows), sampler)
-        others = model.draw(SampleRequest(numbers, seed, condition=rows.roll(1, 0)), sampler)
+        together = _drawn(model, numbers, rows, seed)
+        others = _drawn(model, numbers, rows.roll(1, 0), seed)
         # Only images that depend on their condition show whether they depend on the conditions of others, too.
         some = (together != others).flatten(1).any(1).nonzero().flatten()[:4].tolist()
-        alone = [model.draw(SampleRequest((n,), seed, condition=rows[n : n + 1]), sampler) for n in some]
+        alone = [_drawn(model, (n,), rows[n : n + 1], seed) for n in some]
     if not some:
         broken("draws", f"{count} drawn images are the same with other conditions", condition=rows)
     check_equal("batch", "a drawn image depends on the conditions of other images", torch.cat(alone), together[some])
 
 
+def _drawn(model: Chain, numbers: tuple[int, ...], condition: Tensor, seed: int) -> Tensor:
+    return model.draw(SampleRequest(numbers, seed), DistinctSampler(), Values({CONDITION: condition}))[IMAGE]
+
+
 def _check_gradient(model: Chain, given: Tensor, seed: int) -> None:
     image = random_images(len(given), model.image, seed)
     model.train()
-    model.log_prob(image, given).sum().backward()
+    model.log_prob(image, condition=given).sum().backward()
     model.eval()
     for name, parameter in model.named_parameters():
         if ".conditioning." not in f".{name}" or not parameter.requires_grad:

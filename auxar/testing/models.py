@@ -65,7 +65,7 @@ def check_model(build: Callable[[Any], Path], config: object, *, most_bytes: int
     if most_bytes is not None and size > most_bytes:
         broken("small", f"the files have {size:,} bytes, more than {most_bytes:,}")
     with refusals("draws"), torch.no_grad():
-        model.draw_views(SampleRequest((0,), recipe.sampling.seed, recipe.sampling.draw_rule()), own_sampler(model))
+        model.draw(SampleRequest((0,), recipe.sampling.seed, recipe.sampling.draw_rule()), own_sampler(model))
     if stamps(path) != before:
         broken("draws", "a file in the folder was written while an image was drawn", path=path)
 

@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 import attrs
 import torch
-from torch import Tensor
 
 from auxar.data.sets import DataSets
 from auxar.errors import UserError, logger
 from auxar.exporting import keep_integers
 from auxar.files import DamagedFile, is_file, read_checksum
-from auxar.model import FLOAT, Chain, Converted
+from auxar.model import FLOAT, IMAGE, Chain, Converted, Values
 from auxar.recipe import ComponentChoice, Recipe
 from auxar.recipe.building import build_component
 from auxar.recipe.choices import resolved
@@ -64,7 +63,7 @@ def convert_run(
     arithmetic = build_component(choice, choice.name)
     files, model = ConvertedFactors(run, choice.name), trained_model(run, recipe).eval()
     made = {factor.name: is_converted(run, factor.name, choice) for factor in model.all_factors}
-    examples: tuple[list[Tensor], Tensor | None] | None = None
+    values: Values | None = None
     found: dict[str, str] = {}
     for factor in model.all_factors:
         path = files.path(factor.name)
@@ -74,10 +73,9 @@ def convert_run(
             if is_file(path):
                 loss = f"files made with older integers need {run.path / 'older'} or an export made before"
                 logger.warning("%s is damaged or belongs to other weights, and is replaced; %s", path, loss)
-            examples = examples or training_views(model, data(), images)
-            inputs = factor.inputs(*examples)
-            converted = arithmetic.convert(factor, *inputs)
-            _write(files, factor.name, converted, options_text(choice.options), len(inputs[0]))
+            values = training_values(model, data(), images) if values is None else values
+            converted = arithmetic.convert(factor, values)
+            _write(files, factor.name, converted, options_text(choice.options), len(values))
         _, recorded = files.read(factor.name)
         files.write_record(factor.name, recorded)
         found[factor.name] = recorded.digest
@@ -127,15 +125,14 @@ def is_converted(run: RunFolder, name: str, choice: ComponentChoice) -> bool:
 
 
 @torch.no_grad()
-def training_views(model: Chain, data: DataSets, count: int) -> tuple[list[Tensor], Tensor | None]:
-    """`count` training images, or all if there are fewer, and all their views: int64, (count, *spec.shape) each.
+def training_values(model: Chain, data: DataSets, count: int) -> Values:
+    """`count` training images, or all if there are fewer, int64, their views, and their conditions if there are any.
 
-    Also returns their conditions, or None if there are none. The images are evenly spaced in the set if its length is
-    known.
+    The images are evenly spaced in the set if its length is known.
     """
     step = max(1, len(data.train) // count) if hasattr(data.train, "__len__") else 1
-    found = data.train.first_examples(count, step)
-    return list(model.views(found.image.long())), found.condition
+    examples = data.train.first_examples(count, step)
+    return model.with_views(examples | {IMAGE: examples[IMAGE].long()})
 
 
 def _write(files: ConvertedFactors, name: str, converted: Converted, options: str, images: int) -> None:

@@ -96,7 +96,7 @@ class FactorTraining:
         check_saved(self.run, model.all_factors)
         if self._missing(names):
             count = max(1, min(CHECKED, MOST_CHECKED // model.image.dims))
-            views = model.views(self.data.heldout.first_examples(count).image)
+            views = model.by_depth(model.with_views(self.data.heldout.first_examples(count)))
             for key, config in self.recipe.training_tables.items():
                 for augmentation in () if config.data else build_augmentations(config):
                     with naming(f"{key}.augment"):

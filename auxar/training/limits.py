@@ -17,10 +17,10 @@ import torch
 
 from auxar.data.sets import ImageSet
 from auxar.errors import logger
-from auxar.model import Chain, Factor, evaluating
+from auxar.model import Chain, Factor, Values, evaluating
 from auxar.numerics.threads import ThreadChoice
 from auxar.recipe import TrainingConfig
-from auxar.training.inputs import Inputs, inputs_of
+from auxar.training.inputs import inputs_of
 
 MOST_IMAGES, LEAST_IMAGES, MOST_DIMS = 256, 16, 2**22
 """Maximum and minimum numbers of training images for the choice of limits, and the maximum number of their sub-pixels
@@ -50,8 +50,8 @@ class LimitChoice:
     """The choice of the upper limits of a factor's parameters from training images."""
 
     factor: Factor
-    batches: Sequence[Inputs]
-    """The inputs of the factor for training images, in batches."""
+    batches: Sequence[Values]
+    """The values of the factor's variables for training images, in batches."""
     threads: ThreadChoice
     most: float
     """Maximum number of bits/dim that the limit of one kind of parameters may cost."""
@@ -87,5 +87,7 @@ class LimitChoice:
         return costs[values[count - 1]]
 
     def _bits_per_dim(self) -> float:
-        nats = [self.threads.result(functools.partial(self.factor, *batch), batch[0].numel()) for batch in self.batches]
-        return -torch.cat(nats).double().sum().item() / (math.log(2) * sum(batch[0].numel() for batch in self.batches))
+        sizes = [batch[self.factor.variable].numel() for batch in self.batches]
+        work = zip(self.batches, sizes, strict=True)
+        nats = [self.threads.result(functools.partial(self.factor, batch), size) for batch, size in work]
+        return -torch.cat(nats).double().sum().item() / (math.log(2) * sum(sizes))

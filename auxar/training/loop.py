@@ -17,11 +17,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from auxar.data.batches import TrainingExamples
-from auxar.data.examples import Examples
 from auxar.data.sets import DataSets
 from auxar.errors import UserError, naming
 from auxar.files import write_tensors
-from auxar.model import Chain, Factor, recomputing
+from auxar.model import Chain, Factor, Values, recomputing
 from auxar.model.checks import check_causal
 from auxar.model.factor import CONDITION_FACTOR
 from auxar.numerics.threads import ThreadChoice, threads
@@ -37,7 +36,7 @@ from auxar.training.averaging import WeightAverage, averaged
 from auxar.training.checkpoints import COMPILED, Checkpoint, newest, save
 from auxar.training.compiling import compiled, pays_to_compile
 from auxar.training.initialization import load_init
-from auxar.training.inputs import Inputs, inputs_of
+from auxar.training.inputs import inputs_of
 from auxar.training.lengths import is_trainable, number_of_images
 from auxar.training.limits import limit_factor
 from auxar.training.progress import Meter
@@ -164,7 +163,7 @@ class FactorLoop:
     def _new_average(self) -> WeightAverage:
         return WeightAverage(self.factor, self.config.ema, warmup=self.config.ema_warmup)
 
-    def _batches(self, steps: range, **options: Any) -> Generator[Examples, None, None]:
+    def _batches(self, steps: range, **options: Any) -> Generator[Values, None, None]:
         """The share of this process in the batches of some steps. `options` replace the size and the processes."""
         condition = self.recipe.condition
         found = TrainingExamples(
@@ -187,14 +186,13 @@ class FactorLoop:
         # Every process initializes on the same images, so all start with the same weights.
         torch.manual_seed(seed_of(self.config.seed, "initialization", self.factor.name))
         batch = next(self._batches(range(1), batch_size=self.config.initialization_images, processes=1, rank=0))
-        image, view, condition = self._inputs(batch)
         self.factor.train()
         with torch.no_grad():
-            self.factor.initialize(image, view, condition)
+            self.factor.initialize(self._inputs(batch))
         check_causal(self.factor)
 
-    def _inputs(self, batch: Examples) -> Inputs:
-        """The inputs of the factor for a batch."""
+    def _inputs(self, batch: Values) -> Values:
+        """The values of the factor's variables for a batch."""
         return inputs_of(self.model, self.factor, batch.to(self.accelerator.device), self.config.depth)
 
     def _loop(self, model: nn.Module, optimizer: Any, average: WeightAverage, requests: Requests) -> None:
@@ -230,7 +228,7 @@ class FactorLoop:
                         raise requests.pending
 
     def _step(
-        self, model: nn.Module, batch: Examples, optimizer: Any, average: WeightAverage, requests: Requests
+        self, model: nn.Module, batch: Values, optimizer: Any, average: WeightAverage, requests: Requests
     ) -> bool:
         """Makes one step, and returns whether a process was asked to end."""
         rates = next(self.rates)
@@ -254,7 +252,7 @@ class FactorLoop:
     def _seed(self) -> None:
         torch.manual_seed(seed_of(self.config.seed, self.factor.name, self.step, self.accelerator.process_index))
 
-    def _gradient(self, model: nn.Module, batch: Examples) -> Tensor:
+    def _gradient(self, model: nn.Module, batch: Values) -> Tensor:
         """The gradient of a batch in this process, flattened. The factor is the same afterwards."""
         buffers = [buffer.clone() for buffer in self.factor.buffers()]
         self._seed()
@@ -288,7 +286,7 @@ class FactorLoop:
 
         return compiled(self.factor, try_step, required=self.config.compile is True)
 
-    def _accumulate(self, model: nn.Module, batch: Examples) -> Tensor:
+    def _accumulate(self, model: nn.Module, batch: Values) -> Tensor:
         """Computes the loss of this process's share of a batch in bits/dim, and adds its gradient to `grad`."""
         parts = batch.chunk(self.config.accumulate)
         total = torch.zeros((), device=self.accelerator.device)
@@ -296,7 +294,7 @@ class FactorLoop:
             last = index == len(parts) - 1
             # To save communication, processes average their gradients only once, with the last part.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss = -model(*self._inputs(part)).sum() / (self.bits * len(batch))
+                loss = -model(self._inputs(part)).sum() / (self.bits * len(batch))
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total

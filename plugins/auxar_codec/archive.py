@@ -15,7 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auxar import Chain, FactorCoder, ImageModel, ImageSpec, UserError, as_integer, check_strings, progress_bar
+from auxar import (
+    CONDITION,
+    Chain,
+    FactorCoder,
+    ImageModel,
+    ImageSpec,
+    UserError,
+    Values,
+    as_integer,
+    check_strings,
+    progress_bar,
+    variable_at,
+)
 from auxar.numerics.levels import to_pixels
 from auxar_codec.container import FORMAT, MOST_TILE, CodedCondition, Container, Header
 from auxar_codec.index import Entry, number_of_tiles
@@ -207,12 +219,8 @@ class Archiver:
         """Yields the streams of each tile."""
         chain, coders = self._at(tile.height, tile.width)
         for rows in steps(chunks_of([tile.dims] * len(tiles), ENCODED_DIMS), "encoding tiles"):
-            views = chain.views(tiles[rows])
-            found = []
-            for coder, lag in coders:
-                image, view, given = coder.factor.inputs(views, None if conditions is None else conditions[rows])
-                found.append(coder.encode(image, view, lag, given))
-            yield from zip(*found, strict=True)
+            values = chain.values(tiles[rows], condition=None if conditions is None else conditions[rows])
+            yield from zip(*(coder.encode(values, lag) for coder, lag in coders), strict=True)
 
     def _pictures(
         self, waiting: Sequence[tuple[Entry, bytes | None]], tile: ImageSpec, depth: int
@@ -234,20 +242,20 @@ class Archiver:
         values = record[entry.profile_bytes + entry.exif_bytes :]
         pixels = np.frombuffer(values, np.uint8).reshape(entry.height, entry.width, entry.raw).transpose(2, 0, 1)
         chain, _ = self._at(tile.height, tile.width)
-        return chain.views(self._tiles(pixels, tile))[depth]
+        return chain.values(self._tiles(pixels, tile))[variable_at(depth)]
 
     def _decoded(
         self, tile: ImageSpec, streams: Sequence[Streams], conditions: Tensor | None, depth: int
     ) -> Iterator[Tensor]:
         """Decodes tiles, or their views at a depth: int64, (channels, height, width)."""
         _, coders = self._at(tile.height, tile.width)
+        given = Values({CONDITION: conditions}, len(streams))
         for rows in steps(chunks_of([tile.dims] * len(streams), DECODED_DIMS), "decoding tiles"):
-            view: Tensor | None = None
-            for (coder, lag), own in zip(coders, zip(*streams[rows], strict=True), strict=True):
+            values = given.rows(rows)
+            for (coder, lag), coded in zip(coders, zip(*streams[rows], strict=True), strict=True):
                 if coder.factor.depth >= depth:
-                    view = coder.decode(own, view, lag, None if conditions is None else conditions[rows])
-            assert view is not None
-            yield from view
+                    values = values | {coder.factor.variable: coder.decode(coded, values, lag)}
+            yield from values[variable_at(depth)]
 
     def _picture(self, tiles: Tensor, entry: Entry, record: bytes, tile: ImageSpec, depth: int) -> Picture | None:
         spec = self._at(tile.height, tile.width)[0].specs[depth]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from auxar import (
+    CONDITION,
     PARAMETER_BITS,
     Arithmetic,
     CausalDistribution,
@@ -21,6 +22,8 @@ from auxar import (
     IntegerHead,
     NetworkEmbedding,
     UserError,
+    Values,
+    variable_at,
 )
 from auxar_integers.conversion import Converter, IntegerConfig
 from auxar_integers.graph import IntegerEmbedding, IntegerGraph, IntegerNetwork
@@ -54,10 +57,10 @@ class IntegerArithmetic(Arithmetic):
         except NoIntegersError as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
 
-    def convert(self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None = None) -> Converted:
+    def convert(self, factor: Factor, values: Values) -> Converted:
         factor.eval()
         try:
-            graphs, null = self._convert(factor, image, view, condition)
+            graphs, null = self._convert(factor, values)
             _prove(factor, graphs, null)
         except (NoIntegersError, OverflowError) as error:
             raise UserError(f"{factor.name} cannot be converted to integers: {error}") from None
@@ -90,9 +93,7 @@ class IntegerArithmetic(Arithmetic):
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
             raise UserError(f"these are not the integers of factor {factor.name}: {error!r}") from None
 
-    def _convert(
-        self, factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None
-    ) -> tuple[dict[str, IntegerGraph], Tensor | None]:
+    def _convert(self, factor: Factor, values: Values) -> tuple[dict[str, IntegerGraph], Tensor | None]:
         """The integer graphs of a factor by name, and the features of the null condition, int64 (c,).
 
         They are None if it is not accepted.
@@ -100,7 +101,7 @@ class IntegerArithmetic(Arithmetic):
         network, conditioning = _network(factor), factor.conditioning
         _head(network)
         parts = _embeddings(factor)
-        ranges, of_parts, largest = _ranges(factor, image, view, condition)
+        ranges, of_parts, largest = _ranges(factor, values)
         # Features of a view and of a condition are concatenated, so they have the same step.
         bound = 2 ** (self.config.activations - 1) - 1
         step = 2.0 ** -exponent_of(largest, bound)
@@ -118,31 +119,27 @@ class IntegerArithmetic(Arithmetic):
         return {"network": own, **graphs}, null
 
 
-def _ranges(
-    factor: Factor, image: Tensor, view: Tensor | None, condition: Tensor | None
-) -> tuple[Ranges, dict[str, Ranges], float]:
+def _ranges(factor: Factor, values: Values) -> tuple[Ranges, dict[str, Ranges], float]:
     """The ranges of the values of a factor's network and of its embeddings, and the largest magnitude of a feature."""
     conditioning, parts = factor.conditioning, _embeddings(factor)
     ranges, of_parts = Ranges(_network(factor)), {name: Ranges(part) for name, part in parts.items()}
-    given = {"embedding": view, "condition": condition}
+    variables = {"embedding": variable_at(factor.depth + 1), "condition": CONDITION}
     null = None if conditioning is None or conditioning.null is None else conditioning.null.detach()
     largest = 0.0 if null is None else float(null.abs().max())
     size = max(1, PIXELS // (factor.image.height * factor.image.width))
-    for start in range(0, len(image), size):
-        rows = slice(start, start + size)
-        features = []
+    for batch in values.split(size):
+        image, features = factor.target(batch), []
         for name, part in parts.items():
-            values = given[name]
-            assert values is not None
-            integers, encoded = part.encode_integers(values[rows]).double(), part.encode(values[rows]).double()
+            given = batch[variables[name]]
+            integers, encoded = part.encode_integers(given).double(), part.encode(given).double()
             if encoded.shape != integers.shape or not encoded.allclose(integers * part.encoded.step, atol=1e-5):
                 raise NoIntegersError(f"{type(part).__name__}: `encode` is not `encode_integers` times `encoded.step`")
-            features.append(part.repeated(of_parts[name].add(values[rows])))
+            features.append(part.repeated(of_parts[name].add(given)))
             largest = max(largest, float(features[-1].abs().max()))
-        ranges.add(image[rows], torch.cat(features, 1) if features else None)
+        ranges.add(image, torch.cat(features, 1) if features else None)
         if null is not None:  # The last features are those of the condition.
             features[-1] = null[None, :, None, None].expand_as(features[-1])
-            ranges.add(image[rows], torch.cat(features, 1))
+            ranges.add(image, torch.cat(features, 1))
     return ranges, of_parts, largest
 
 

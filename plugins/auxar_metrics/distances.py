@@ -73,12 +73,12 @@ def measured(
     if model.image.channels not in (1, 3):
         raise UserError(f"FID and KID need images with 1 or 3 channels; this model has {model.image}")
     data = load_images(model)
-    real = (data.train if reference == "training" else data.heldout).spaced_examples(MOST_REFERENCE).image
+    real = (data.train if reference == "training" else data.heldout).spaced_examples(MOST_REFERENCE)["image"]
     if len(real) < 2:
         raise UserError(f"FID and KID need at least 2 {reference} images; the data have {len(real)}")
     # Without conditions, all classes of a label are drawn in turn; other conditions are those of held-out images.
     is_given = model.condition is not None and model.condition.usual is None and model.condition.kind != "label"
-    condition = data.heldout.first_examples(images).condition if is_given else None
+    condition = data.heldout.first_examples(images).get("condition") if is_given else None
     if (fewest := min(images, len(real))) < FEATURES:
         logger.warning("FID of %s images is too large, and only comparable for equal numbers; KID has no bias", fewest)
     drawn = model.sample(images, rule=rule, seed=seed, condition=condition).tensor

@@ -97,9 +97,8 @@ def _converted(model: ImageModel, config: IntegerConfig) -> ImageModel:
     arithmetic, train = IntegerArithmetic(config), auxar.load_images(model).train
     step = max(1, len(train) // RANGES) if hasattr(train, "__len__") else 1
     images = [image for _, image in train.every(step, 0, step * RANGES)]
-    views = model.chain.views(torch.stack(images).long())
-    inputs = [(factor, *factor.inputs(views)[:2]) for factor in model.factors]
-    factors = [arithmetic.restore(each[0], arithmetic.convert(*each)) for each in inputs]
+    values = model.chain.values(torch.stack(images).long())
+    factors = [arithmetic.restore(factor, arithmetic.convert(factor, values)) for factor in model.factors]
     return ImageModel(Chain(factors, sampler=model.chain.sampler).eval(), model.recipe)
 
 

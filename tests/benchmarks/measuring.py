@@ -63,10 +63,10 @@ def seconds(call: Callable[[], object], repeats: int, warm_up: int = 1) -> float
     return statistics.median(seconds_in_turn({"": call}, repeats, warm_up)[""])
 
 
-def training_step(factor: auxar.Factor, optimizer: torch.optim.Optimizer, *inputs: Any, bf16: bool) -> None:
-    """A step of training with a batch: images, and their view if the factor has one."""
+def training_step(factor: auxar.Factor, optimizer: torch.optim.Optimizer, values: auxar.Values, *, bf16: bool) -> None:
+    """A step of training with a batch of values of the factor's variables."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        loss = -factor(*inputs).mean()
+        loss = -factor(values).mean()
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()

@@ -218,11 +218,12 @@ def seconds_of_step(factor: auxar.Factor, recipe: auxar.Recipe, repeats: int) ->
     """The median time of a training step with a batch of smooth random images."""
     images = torch.randint(0, 256, (recipe.training.batch_size, 3, 4, 4), generator=torch.Generator().manual_seed(0))
     images = torch.nn.functional.interpolate(images.float(), size=recipe.image.height, mode="bilinear").long()
-    view = None if factor.view is None else factor.view(images)
+    views = {} if factor.view is None else {auxar.variable_at(factor.depth + 1): factor.view(images)}
+    values = auxar.Values({factor.variable: images} | views)
     with torch.no_grad():
-        factor.initialize(images, view)
+        factor.initialize(values)
     optimizer = make_optimizer(factor, recipe.training.optimizer, 1000)
-    return seconds(lambda: training_step(factor, optimizer, images, view, bf16=True), repeats, warm_up=2)
+    return seconds(lambda: training_step(factor, optimizer, values, bf16=True), repeats, warm_up=2)
 
 
 def table(bench: Bench, plan: Mapping[Key, int], seeds: int, milliseconds: Mapping[Key, float]) -> Iterator[str]:

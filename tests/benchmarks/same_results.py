@@ -162,15 +162,16 @@ def results_of_run(name: str, folder: Path, seed: int, settings: Sequence[str] =
     heldout = next(sets.heldout.in_order_examples(5))
     shuffled = next(sets.train.shuffled_examples(8, seed=seed, augment=[Flip()], drop=drop))
     for key, batch in {"heldout": heldout, "shuffled": shuffled}.items():
-        yield f"images/{key}", batch.image
-        yield f"images/{key}-conditions", [] if batch.condition is None else batch.condition
+        yield f"images/{key}", batch["image"]
+        conditions = batch.get("condition")
+        yield f"images/{key}-conditions", [] if conditions is None else conditions
     yield from what_a_model_computes(model, heldout, seed)
     # Pictures of the size of images before they are cropped, and of another size.
     margins = model.recipe.data.crop
-    one, two = (picture.to_pil() for picture in model.views(heldout.image[:2])[0])
+    one, two = (picture.to_pil() for picture in model.views(heldout["image"][:2])[0])
     ImageOps.expand(one, (margins.left, margins.top, margins.right, margins.bottom)).save("one.png")
     ImageOps.expand(two, (0, 0, 3, 1)).save("two.png")
-    condition = None if heldout.condition is None else heldout.condition[:1]
+    condition = heldout["condition"][:1] if "condition" in heldout else None
     keep = None if len(model.factors) > 1 else 3
     auxar.sample(name, given=["one.png"], keep=keep, images=2, seed=seed, condition=condition, out=folder / "given")
     (scored,) = auxar.score(name, ["one.png"], condition=condition, heldout=3).images
@@ -183,7 +184,7 @@ def results_of_run(name: str, folder: Path, seed: int, settings: Sequence[str] =
     yield from ((f"integer/{key}", value) for key, value in what_a_model_computes(model, heldout, seed))
     is_coded = model.condition is not None and model.condition.kind in ("label", "attributes")
     if model.image.levels == 256 and (is_coded or model.condition is None or model.condition.optional):
-        conditions = heldout.condition[:2] if is_coded and heldout.condition is not None else None
+        conditions = heldout["condition"][:2] if is_coded and "condition" in heldout else None
         compress(name, ["one.png", "two.png"], "both.auxar", condition=conditions)
         yield "archive/file", Path("both.auxar").read_bytes()
         archive = read_container(Path("both.auxar"))
@@ -193,11 +194,11 @@ def results_of_run(name: str, folder: Path, seed: int, settings: Sequence[str] =
 
 def what_a_model_computes(model: auxar.ImageModel, heldout: Any, seed: int) -> Results:
     """Nats, bits of pixels, views, draws and classes, with the conditions of the images and with the null condition."""
-    images, conditions = heldout.image, {}
+    images, conditions = heldout["image"], {}
     if model.condition is not None:
-        conditions["given"] = heldout.condition
+        conditions["given"] = heldout["condition"]
     if model.condition is None or model.condition.optional:
-        conditions["null"] = None
+        conditions["null"] = None if model.condition is None else [None]
     mask = torch.arange(model.image.height)[:, None] % 3 > torch.arange(model.image.width) % 2
     views = model.views(images[:2])
     yield from ((f"views/{depth}", view.tensor) for depth, view in enumerate(views))

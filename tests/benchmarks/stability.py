@@ -71,7 +71,7 @@ def with_patches(model: auxar.ImageModel, views: Tensor, *, patched: bool) -> Te
     known = auxar.Known(values.clamp(0, prior.image.levels - 1), mask)
     request = auxar.SampleRequest(tuple(range(len(views))), depth=prior.depth, known=known)
     assert model.chain.sampler is not None
-    return prior.draw(request, model.chain.sampler)[:, :, half:][:, :, BELOW]
+    return prior.given(auxar.Values()).draw(request, model.chain.sampler)[:, :, half:][:, :, BELOW]
 
 
 def main() -> None:
@@ -81,11 +81,11 @@ def main() -> None:
     limited = auxar.load(options.run, device="cpu")
     models = {"": limited, " without limits": attrs.evolve(limited, chain=limited.chain.without_limits())}
     data = auxar.load_images(limited)
-    heldout, training = (part.spaced_examples(options.images).image.long() for part in (data.heldout, data.train))
+    heldout, training = (part.spaced_examples(options.images)["image"].long() for part in (data.heldout, data.train))
     images = {"held-out images": heldout}
     real = torch.cat([energies(heldout), energies(training)])
     if options.patches:
-        views = limited.chain.views(heldout)[-1]
+        views = limited.chain.by_depth(limited.chain.values(heldout))[-1]
         images = {"held-out images": views[:, :, views.shape[2] // 2 :][:, :, BELOW]}
         real = energies(images["held-out images"])
         for name, model in models.items():
@@ -102,7 +102,7 @@ def main() -> None:
         drawn = model.sample(options.images, rule="ancestral", **draws).tensor
         print(line(f"ancestral{name}", drawn, levels, real), flush=True)
         if len(model.factors) > 1:
-            views = model.chain.views(heldout)[1]
+            views = model.chain.values(heldout)["view1"]
             drawn = model.draw_given(views, draws=1, rule="ancestral", **draws).tensor.flatten(0, 1)
             print(line(f"given held-out views{name}", drawn, levels, real), flush=True)
     for rule in [f"{name}:min_weight={weight}" for name in options.rules for weight in options.min_weights]:

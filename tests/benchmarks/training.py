@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from auxar.model import CausalDistribution, Factor, ImageSpec
+from auxar.model import CausalDistribution, Factor, ImageSpec, Values
 from auxar.numerics.threads import threads
 from auxar.training.averaging import WeightAverage
 from auxar.training.compiling import compiled
@@ -87,12 +87,13 @@ def measure(dtype: torch.dtype, options: argparse.Namespace) -> dict[str, float]
     config = FullConfig(filters=options.filters, nr_resnet=1, dropout=options.dropout)
     factor = Factor(CausalDistribution(full(config, spec)))
     images = torch.randint(0, 256, (options.batch, *spec.shape), dtype=torch.uint8)
-    factor.initialize(images)
+    values = Values({factor.variable: images})
+    factor.initialize(values)
     optimizer = torch.optim.Adam(factor.parameters(), lr=1e-3, fused=True)
     average = WeightAverage(factor, 0.9995)
 
     def step() -> None:
-        training_step(factor, optimizer, images, bf16=dtype is torch.bfloat16)
+        training_step(factor, optimizer, values, bf16=dtype is torch.bfloat16)
         average.update()
 
     # The counter sees the operations of the calling thread only.

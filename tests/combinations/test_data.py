@@ -41,8 +41,8 @@ def loaded(name: str, folder: Path, streaming: bool) -> DataSets:
 
 
 def same(found: list[Any], images: Tensor, conditions: Tensor) -> bool:
-    given = torch.cat([batch.condition for batch in found])
-    return torch.equal(torch.cat([batch.image for batch in found]), images) and torch.equal(given, conditions.int())
+    given = torch.cat([batch["condition"] for batch in found])
+    return torch.equal(torch.cat([batch["image"] for batch in found]), images) and torch.equal(given, conditions.int())
 
 
 def examples(images, steps: int, **options) -> list[Any]:
@@ -82,18 +82,18 @@ def test_streamed_images(name, folder, pictures):
     batches = examples(sets.train, 5)
     seen: list[int] = []
     for place in range(6 * 5):
-        batch = batches[place // 6].of(slice(place % 6, place % 6 + 1))
+        batch = batches[place // 6].rows(slice(place % 6, place % 6 + 1))
         dropped = chance("drop", 1, place) < 0.3
-        found = [torch.equal(augmented(one.images[0], 1, place)[None], batch.image) for one in given]
+        found = [torch.equal(augmented(one.images[0], 1, place)[None], batch["image"]) for one in given]
         own = found.index(True)
         condition = augmented(given[own].conditions[0], 1, place)[None]
-        assert torch.equal(batch.condition, torch.full_like(condition, -1).int() if dropped else condition.int())
+        assert torch.equal(batch["condition"], torch.full_like(condition, -1).int() if dropped else condition.int())
         seen.append(own)
     epochs = [seen[: len(rows)], seen[len(rows) : 2 * len(rows)], list(range(len(rows)))]
     assert all(sorted(epoch) == epochs[2] for epoch in epochs), "an epoch has each image once"
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
     again = examples(sets.train, 5, start=2)
     shares = [examples(sets.train, 5, rank=rank, processes=2) for rank in range(2)]
-    images, conditions = (torch.cat([getattr(each, key) for each in batches]) for key in ("image", "condition"))
+    images, conditions = (torch.cat([batch[key] for batch in batches]) for key in ("image", "condition"))
     assert same(again, images[12:], conditions[12:])
     assert same([part for both in zip(*shares, strict=True) for part in both], images, conditions)

@@ -15,6 +15,7 @@ from helpers.choices import chosen
 from helpers.one_by_one import OneByOne
 from helpers.sheets import cells, enlarged
 from helpers.tiny_runs import arrays_of
+from helpers.values import views_of
 from PIL import Image
 from torch import Tensor
 
@@ -142,9 +143,9 @@ def test_held_out_images_beside_samples_are_those_that_lend_them_their_condition
     columns = record["columns"]
     sheet = cells(Image.open(tmp_path / "heldout.png"), -(-4 // columns), columns, 128, 128).reshape(-1, 128, 128, 3)
     for cell, number in zip(sheet, numbers, strict=False):
-        assert np.array_equal(cell, enlarged(shown(examples[number].image), 128, 128)), number
+        assert np.array_equal(cell, enlarged(shown(examples[number]["image"]), 128, 128)), number
     for number in () if spaced else range(4):
-        condition: Any = examples[number].condition
+        condition: Any = examples[number].get("condition")
         assert torch.equal(usual.values[number], condition[0].long())
         assert np.array_equal(pictures_in(tmp_path)[number], shown(plain.drawn(number, 0, None, condition.long())[0]))
 
@@ -191,7 +192,7 @@ def test_draws_of_python_are_those_of_single_given_images(path, plain, condition
         for number in range(9):
             own: dict[str, Any] = {"condition": row(conditions, number // 3)}
             if depth:
-                own["view"] = plain.chain.views(images[number // 3][None])[depth]
+                own["view"] = views_of(plain.chain, images[number // 3][None])[depth]
             else:
                 own["known"] = masked(images[number // 3], keep if isinstance(keep, int) else keep[number // 3])
             expected = plain.drawn(number, 5, RULE, **own)
@@ -222,7 +223,7 @@ def test_draws_of_the_command_are_those_of_single_given_images(path, plain, cond
         depth = 1
         if how.startswith("stage"):
             depth = options.get("stage", 0) + 1
-            own = {"view": plain.chain.views(image[None])[depth]}
+            own = {"view": views_of(plain.chain, image[None])[depth]}
         else:
             assert np.array_equal(arrays["known"][number // 3], own["known"].mask[0])
             assert np.array_equal(arrays["given"][number // 3], image)
@@ -234,7 +235,7 @@ def test_draws_of_the_command_are_those_of_single_given_images(path, plain, cond
         of_factors = plain.nats(expected, given)[: depth if "view" in own else 3]
         for name, nats in zip(["stage0", "stage1", "prior"], of_factors, strict=False):
             assert arrays[f"nats_{name}"][place] == pytest.approx(nats, rel=1e-5)
-        again = plain.chain.views(expected[0])[depth]
+        again = views_of(plain.chain, expected[0])[depth]
         agreements.append(float((again == expected[depth]).all(1).double().mean()))
     assert arrays["view_agreement"].ravel() == pytest.approx(agreements)
     record = json.loads((folder / "samples.json").read_text())
@@ -305,8 +306,8 @@ def test_figures_show_images_that_are_drawn_one_by_one(path, plain, tmp_path):
         image, view, coarsest = drawn(line, line)
         of_view = [drawn(4 * line + draw, line, view=view)[0] for draw in range(4)]
         expected["views"].append([(view, 1), *((each, 0) for each in of_view)])
-        real = heldout.image[line][None].long()
-        view_of_real, condition = plain.chain.views(real)[1], row(heldout.condition, line)
+        real = heldout["image"][line][None].long()
+        view_of_real, condition = views_of(plain.chain, real)[1], row(heldout.get("condition"), line)
         of_real = [plain.drawn(4 * line + draw, 5, RULE, condition, view=view_of_real)[0] for draw in range(4)]
         expected["given"].append([(real, 0), (view_of_real, 1), *((each, 0) for each in of_real)])
         columns = [drawn(line, line, rule)[0] for rule in (*rules, Map(0.3))]
@@ -314,12 +315,12 @@ def test_figures_show_images_that_are_drawn_one_by_one(path, plain, tmp_path):
         centers = [drawn(6 * line + k, 6 * line + k, Map(0.3))[0] for k in range(6)]
         expected["map"].append([(each, 0) for each in centers])
         expected["growth"].append([(coarsest, 2), (view, 1), (image, 0)])
-    images = [drawn(line, line)[0] for line in range(2)] + [image[None] for image in heldout.image[:2]]
-    views, beside = plain.chain.views(training.image.long()), []
+    images = [drawn(line, line)[0] for line in range(2)] + [image[None] for image in heldout["image"][:2]]
+    views, beside = views_of(plain.chain, training["image"].long()), []
     for shown_image in images:
-        own = plain.chain.views(shown_image.long())
-        places = nearest(shown_image, training.image), nearest(own[2], views[2])
-        beside.append([(shown_image, 0), *((training.image[place][None], 0) for place in places)])
+        own = views_of(plain.chain, shown_image.long())
+        places = nearest(shown_image, training["image"]), nearest(own[2], views[2])
+        beside.append([(shown_image, 0), *((training["image"][place][None], 0) for place in places)])
     expected["memorization"] = [beside[line] + beside[line + 2] for line in range(2)]
     for name, lines in expected.items():
         sheet = cells(Image.open(folder / "figures" / f"{name}.png"), len(lines), len(lines[0]), 128, 128)

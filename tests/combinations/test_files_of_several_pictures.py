@@ -105,7 +105,7 @@ def test_streams_have_the_bits_of_single_tiles_given_their_conditions(
 def view_of(plain: OneByOne, picture: np.ndarray, depth: int) -> np.ndarray:
     """The picture of the view of a picture: of its tiles, without the parts that lie outside of the picture."""
     height, width = picture.shape[:2]
-    views = plain.chain.views(tiles_of(picture))[depth]
+    views = plain.chain.by_depth(plain.chain.values(tiles_of(picture)))[depth]
     rows = [torch.cat(list(part), 2) for part in views.split(-(-width // 4))]
     levels = plain.specs[depth].levels
     values = torch.cat(rows, 1).permute(1, 2, 0).double() * 255 / (levels - 1)

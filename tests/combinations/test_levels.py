@@ -61,7 +61,7 @@ def test_likelihoods_are_those_of_the_levels(run):
     for arithmetic, name in (("float", "evaluation"), ("integer", "evaluation-integer")):
         plain = OneByOne(run, arithmetic)
         examples = [example for _, example in data.heldout.every_example(1, 0, None)]
-        expected = [plain.nats_of(example.image[0], example.condition.long()) for example in examples]
+        expected = [plain.nats_of(example["image"][0], example["condition"].long()) for example in examples]
         assert np.allclose(nats_of(run, name=name), np.transpose(expected), rtol=1e-5)
     files = sorted((run / "samples" / "images").glob("*.png"))
     scores = auxar.score(run, files, heldout=0, condition=[0, 1, 2]).images
@@ -82,7 +82,8 @@ def test_figures_compare_with_training_images(run):
     """The training image nearest to a held-out image is another image, since all images differ."""
     data = auxar.load_images(auxar.load(run))
     row = cells(Image.open(run / "figures" / "memorization.png"), 1, 6, 128, 128)[0]
-    training = [enlarged(colors_of(example.image[0]), 128, 128) for _, example in data.train.every_example(1, 0, None)]
+    examples_of_training = data.train.every_example(1, 0, None)
+    training = [enlarged(colors_of(example["image"][0]), 128, 128) for _, example in examples_of_training]
     for column in (1, 2, 4, 5):
         assert any(np.array_equal(row[column], image) for image in training)
     assert not any(np.array_equal(row[3], image) for image in training)

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from auxar import load_recipe
 from auxar.data.batches import evaluation_examples
 from auxar.data.conversion import Preparation
-from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
 from auxar.data.source import open_source
 from auxar.data.splits import Side
 from auxar.data.streamed import StreamedImages
 from auxar.errors import UserError
-from auxar.model import ImageSpec
+from auxar.model import ImageSpec, Values
 from auxar.recipe import Crop, DataConfig, Split
 from auxar_augmentations import Flip, Shift
 
@@ -112,7 +111,7 @@ def test_each_worker_reads_batches():
 
         def training_examples(self, seed, shares):
             for _ in shares:
-                yield Examples(torch.full((1, 1, 1, 1), os.getpid()))
+                yield Values({"image": torch.full((1, 1, 1, 1), os.getpid())})
 
     images = Readers(ImageSpec(1, height=1, width=1), torch.zeros(1, 1, 1, 1))
     readers = [int(batch) for batch in batches(images, batch_size=1, workers=2)]
@@ -227,7 +226,7 @@ def test_evaluation_covers_every_image_once(sets, kind, batch_size, processes, l
         for indices, pixels in parts:
             # The batches are the same as with one process, and processes take them in turn.
             assert all(index // batch_size % processes == rank for index in indices.tolist())
-            found += zip(indices.tolist(), numbers(pixels.image), strict=True)
+            found += zip(indices.tolist(), numbers(pixels["image"]), strict=True)
     assert sorted(found) == list(enumerate(members(sets["stored"])[:limit]))
     assert max(sizes) - min(sizes) <= batch_size
 

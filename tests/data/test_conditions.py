@@ -45,11 +45,11 @@ def pairs(sets: DataSets) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for images in (sets.train, sets.heldout):
         for _, batch in evaluation_examples(images, batch_size=5):
-            given: Any = batch.condition
+            given: Any = batch["condition"]
             assert images.condition is not None
             images.condition.check(given)
             assert given.dtype == torch.int32
-            found |= dict(zip(batch.image[:, 0, 0, 0].tolist(), given.flatten(1).tolist(), strict=True))
+            found |= dict(zip(batch["image"][:, 0, 0, 0].tolist(), given.flatten(1).tolist(), strict=True))
     return dict(sorted(found.items()))
 
 
@@ -167,16 +167,16 @@ def test_an_image_of_its_own_size_is_neither_cropped_nor_compared(tmp_path):
 def test_loops_of_users_and_of_workers_get_conditions(masked):
     masks = load(masked, kind="mask", suffix=".mask.png", classes=3)
     shuffled = next(masks.train.shuffled_examples(4, seed=1, augment=[Flip()]))
-    assert torch.equal(next(masks.train.shuffled(4, seed=1, augment=[Flip()])), shuffled.image)
-    assert shuffled.condition is not None
+    assert torch.equal(next(masks.train.shuffled(4, seed=1, augment=[Flip()])), shuffled["image"])
+    assert "condition" in shuffled
     assert [len(batch) for batch in masks.heldout.in_order_examples(4)] == [4, 2]
     options: dict[str, Any] = {"batch_size": 6, "steps": 3, "seed": 3, "augment": [Flip()], "drop": 0.3}
     own, of_workers = (TrainingExamples(masks.train, **options).read(workers) for workers in (0, 2))
     for one, other in zip(own, of_workers, strict=True):
-        assert torch.equal(one.image, other.image)
-        assert one.condition is not None
-        assert other.condition is not None
-        assert torch.equal(one.condition, other.condition)
+        assert torch.equal(one["image"], other["image"])
+        assert "condition" in one
+        assert "condition" in other
+        assert torch.equal(one["condition"], other["condition"])
     with pytest.raises(UserError, match="drop: expected a number from 0 to 1"):
         masks.train.shuffled_examples(4, drop=1.5)
 

@@ -55,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
 
 def first_pixels(batches: Any) -> list[list[int]]:
     """The number, row and column of the first pixel of each crop."""
-    return [pixel for batch in batches for pixel in batch.image[:, :, 0, 0].tolist()]
+    return [pixel for batch in batches for pixel in batch["image"][:, :, 0, 0].tolist()]
 
 
 def crops_of(images: ImageSet, *, workers: int = 0, **options: Any) -> list[list[int]]:
@@ -68,8 +68,8 @@ def test_crops_are_parts_of_their_images_at_different_places(folder, streaming):
     images = load(folder, SPEC, streaming=streaming, **RANDOM).train
     seen = set()
     for batch in TrainingExamples(images, batch_size=5, steps=40, seed=1):
-        assert batch.image.shape == (5, *SPEC.shape)
-        for crop in batch.image.permute(0, 2, 3, 1).numpy():
+        assert batch["image"].shape == (5, *SPEC.shape)
+        for crop in batch["image"].permute(0, 2, 3, 1).numpy():
             number, row, column = crop[0, 0].tolist()
             assert np.array_equal(crop, located(number, *SIZES[number])[row : row + 4, column : column + 6])
             seen.add((number, row, column))
@@ -98,7 +98,7 @@ def test_crops_depend_on_the_seed_and_the_place_in_the_sequence_alone(folder, st
 def test_mirrored_crops_are_the_same_crops(folder):
     images = load(folder, SPEC, **RANDOM).train
     plain, mirrored = (
-        torch.cat([each.image for each in TrainingExamples(images, batch_size=8, steps=9, seed=2, augment=augment)])
+        torch.cat([each["image"] for each in TrainingExamples(images, batch_size=8, steps=9, seed=2, augment=augment)])
         for augment in ([], [Flip()])
     )
     same, turned = ((each == plain).flatten(1).all(1) for each in (mirrored, mirrored.flip(-1)))
@@ -212,8 +212,8 @@ def test_labels_come_with_their_crops(tmp_path):
         Image.fromarray(located(number, 10, 9 + number)).save(tmp_path / names[number % 2] / f"{number}.png")
     images = load(tmp_path, SPEC, ConditionConfig("label", folders=True, names=names), **RANDOM).train
     for batch in TrainingExamples(images, batch_size=4, steps=6, seed=0):
-        assert batch.condition is not None
-        assert (batch.image[:, 0, 0, 0] % 2).tolist() == batch.condition.flatten().tolist()
+        assert "condition" in batch
+        assert (batch["image"][:, 0, 0, 0] % 2).tolist() == batch["condition"].flatten().tolist()
 
 
 def test_settings_change_single_keys(folder, tmp_path):
@@ -274,8 +274,8 @@ def test_batches_for_evaluation_have_whole_images_of_one_size(folder, streaming,
         for numbers, batch in evaluation_examples(
             images, batch_size=batch_size, limit=limit, rank=rank, processes=processes
         ):
-            assert len(batch) == 1 or batch.image[:, 0].numel() <= batch_size * SPEC.height * SPEC.width
-            for number, image in zip(numbers.tolist(), batch.image.permute(0, 2, 3, 1).numpy(), strict=True):
+            assert len(batch) == 1 or batch["image"][:, 0].numel() <= batch_size * SPEC.height * SPEC.width
+            for number, image in zip(numbers.tolist(), batch["image"].permute(0, 2, 3, 1).numpy(), strict=True):
                 assert np.array_equal(image, located(number, *expected[number]))
             found.append(numbers.tolist())
         return found
@@ -295,7 +295,7 @@ def test_few_images_of_their_own_sizes_are_converted_at_once():
 def test_images_that_need_one_size_are_centers(folder, streaming):
     images = load(folder, SPEC, streaming=streaming, **RANDOM).train.whole()
     for examples in (images.first_examples(100), images.spaced_examples(100)):
-        assert [tuple(pixel) for pixel in examples.image[:, :, 0, 0].tolist()] == [
+        assert [tuple(pixel) for pixel in examples["image"][:, :, 0, 0].tolist()] == [
             (number, (height - 4) // 2, (width - 6) // 2) for number, (height, width) in enumerate(SIZES)
         ]
     if not streaming:

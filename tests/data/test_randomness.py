@@ -13,10 +13,9 @@ from helpers.listed_images import Listed
 
 from auxar.data.batches import TrainingExamples
 from auxar.data.crops import Crops
-from auxar.data.examples import Examples
 from auxar.data.randomness import generator, permutation, uniform
 from auxar.data.splits import divided_rows, sides_of_stream
-from auxar.model import Augmentation, Condition, ImageSpec
+from auxar.model import Augmentation, Condition, ImageSpec, Values
 from auxar.recipe import DataConfig, Split
 
 SPEC = ImageSpec(3, height=1, width=1, levels=256)
@@ -61,7 +60,8 @@ class Blank(Listed):
 
     def training_examples(self, seed, shares):
         for share in shares:
-            yield Examples(torch.zeros(len(share), *self.image.shape).byte(), torch.ones(len(share), 1, 1, 1).int())
+            images = torch.zeros(len(share), *self.image.shape).byte()
+            yield Values({"image": images, "condition": torch.ones(len(share), 1, 1, 1).int()})
 
 
 def test_variants_of_augmentations_epochs_and_seeds_are_independent():
@@ -72,8 +72,8 @@ def test_variants_of_augmentations_epochs_and_seeds_are_independent():
             Blank(SPEC, torch.zeros(0)), 50, 2 * COUNT // 50, seed, augment=[Red(), Green()], drop=0.4
         )
         batches: list[Any] = list(read)
-        red, green, _ = torch.cat([batch.image for batch in batches])[:, :, 0, 0].T
-        dropped = torch.cat([batch.condition for batch in batches]).flatten() < 0
+        red, green, _ = torch.cat([batch["image"] for batch in batches])[:, :, 0, 0].T
+        dropped = torch.cat([batch["condition"] for batch in batches]).flatten() < 0
         assert dropped.float().mean() == pytest.approx(0.4, abs=0.04)
         for name, values in (("red", red), ("green", green), ("dropped", dropped)):
             choices |= {(seed, name, epoch): part for epoch, part in enumerate(values.split(COUNT))}
@@ -89,7 +89,7 @@ def test_orders_of_epochs_and_seeds_are_independent(tmp_path, streaming):
     orders: dict[Any, Any] = {}
     for seed in (1, 2):
         batches = TrainingExamples(data.train, count, 2, seed)
-        orders |= {(seed, epoch): numbers(batch.image) for epoch, batch in enumerate(batches)}
+        orders |= {(seed, epoch): numbers(batch["image"]) for epoch, batch in enumerate(batches)}
     assert all(sorted(order) == sorted(orders[1, 0]) for order in orders.values())
     assert_independent(orders)
 

@@ -97,7 +97,7 @@ def batches(sets):
     """Yields batches for the training of factors, and all validation and held-out images."""
     yield from training_batches(sets.train, batch_size=5, steps=7, seed=3)
     for images in (sets.validation, sets.heldout):
-        yield from (batch.image for _, batch in evaluation_examples(images, batch_size=8))
+        yield from (batch["image"] for _, batch in evaluation_examples(images, batch_size=8))
 
 
 @pytest.mark.parametrize(("streaming", "values"), [(False, "scaled"), (True, "levels")])

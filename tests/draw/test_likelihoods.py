@@ -49,10 +49,10 @@ def test_modes_are_restored_and_the_chain_stays_differentiable(model, images):
 def test_chunks_are_small(model, images, monkeypatch):
     sizes, original = [], model.chain.log_probs
 
-    def recorded(chunk, condition):
+    def recorded(chunk, **given):
         assert not torch.is_grad_enabled()
         sizes.append(len(chunk))
-        return original(chunk, condition)
+        return original(chunk, **given)
 
     monkeypatch.setattr(model.chain, "log_probs", recorded)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)

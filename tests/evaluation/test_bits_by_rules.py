@@ -55,7 +55,7 @@ def test_likelihoods_are_the_frequencies_of_drawn_images(make, rule):
     model, images = make().eval(), all_images(IMAGE)
     with torch.no_grad():
         itself, by_rule = model.log_prob(images), model.under(rule).at(2, 2).log_prob(images)
-        drawn = model.draw_views(SampleRequest(tuple(range(COUNT)), rule=rule), AutoSampler())[0]
+        drawn = model.draw(SampleRequest(tuple(range(COUNT)), rule=rule), AutoSampler())["image"]
         assert torch.equal(model.log_prob(images), itself), "the model is unchanged"
     assert abs(by_rule.exp().sum().item() - 1) < 1e-5
     assert (by_rule.exp() - itself.exp()).abs().max() > 0.01

@@ -8,6 +8,7 @@ import torch
 from helpers.causal_networks import SEEDS, generator, random_images, specs
 from helpers.chains import chain_of, pyramid
 from helpers.listed_images import Listed
+from helpers.values import views_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,7 +70,7 @@ def test_neighbors_are_nearest_by_pixels_and_by_the_coarsest_view(stages, seed, 
     assert found.images is images
     assert len(found.nearest) == (1 if stages == 0 else 2)
     for part, depth in zip(found.nearest, (0, -1)[: len(found.nearest)], strict=True):
-        wanted, among = model.views(images)[depth], model.views(candidates)[depth]
+        wanted, among = views_of(model, images)[depth], views_of(model, candidates)[depth]
         for row in range(3):
             number, distance = slow_nearest(wanted[row], among)
             assert part.numbers[row] == number // len(variants)

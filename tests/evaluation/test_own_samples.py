@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.bounds import conditional_table, joint_table
 from helpers.causal_networks import SEEDS, generator, random_images, randomized
 from helpers.chains import chain_of, pyramid
 from helpers.evaluations import figures_of
 from helpers.listed_images import Listed
 from helpers.tiny_runs import run, tiny
+from helpers.values import values_of, views_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,11 +32,10 @@ COUNT = 3000
 
 def entropies(model):
     """The entropy of p(X | view) for each view, and the probability of each view, in bits/dim."""
-    images, views = all_images(IMAGE), all_images(model.specs[1])
+    stage, prior = model.factors
     with torch.no_grad():
-        nats = torch.stack([model.factors[0](images, view.expand(len(images), -1, -1, -1)) for view in views])
-        of_views = model.factors[1](views)
-    bits = -(nats.exp() * nats.where(nats.isfinite(), 0.0)).sum(1) / (math.log(2) * IMAGE.dims)
+        nats, of_views = conditional_table(stage), prior(values_of(prior, all_images(prior.image)))
+    bits = -(nats.exp() * nats.where(nats.isfinite(), 0.0)).sum(0) / (math.log(2) * IMAGE.dims)
     return bits, of_views.exp()
 
 
@@ -56,7 +57,7 @@ def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
     assert torch.equal(found.pop(INDICES), torch.arange(COUNT))
     assert sorted(numbers) == [*range(COUNT), *range(2**32, 2**32 + COUNT)], "each sample has noise of its own"
     bits, probabilities = entropies(model)
-    heldout = model.views(pixels)[1].flatten().bincount(minlength=3) / COUNT
+    heldout = views_of(model, pixels)[1].flatten().bincount(minlength=3) / COUNT
     expected = {"in_chain": (bits * probabilities).sum().item(), "given_heldout_views": (bits * heldout).sum().item()}
     # A mistake of views or images would be seen: the two kinds differ by many standard errors.
     assert abs(expected["in_chain"] - expected["given_heldout_views"]) > 0.1
@@ -86,11 +87,8 @@ def test_bits_of_samples_are_entropies(restricted, seed, monkeypatch):
 
 def probabilities_of_images(model):
     """The probability of each image in samples of the chain."""
-    images = all_images(IMAGE)
     with torch.no_grad():
-        views = all_images(model.specs[1])
-        nats = [model.factors[0](images, view.expand(len(images), -1, -1, -1)) for view in views]
-        return (torch.stack(nats) + model.factors[1](views)[:, None]).exp().sum(0)
+        return joint_table(model).exp().sum(1)
 
 
 def assert_mean(values, expected):

@@ -85,4 +85,4 @@ def every_number(sets: DataSets) -> list[int]:
 
 def training_batches(images: Any, *, workers: int = 0, **options: Any) -> Iterator[torch.Tensor]:
     """The images of `TrainingExamples`, which has the same options."""
-    return (batch.image for batch in TrainingExamples(images, **options).read(workers))
+    return (batch["image"] for batch in TrainingExamples(images, **options).read(workers))

@@ -2,8 +2,8 @@
 
 import torch
 
-from auxar.data.examples import Examples
 from auxar.data.sets import ImageSet
+from auxar.model import IMAGE, Values
 
 
 class Listed(ImageSet):
@@ -23,7 +23,7 @@ class Listed(ImageSet):
     def every_example(self, count, first, limit, block=1):
         for number in range(len(self.pixels) if limit is None else min(limit, len(self.pixels))):
             if number // block % count == first:
-                yield number, Examples(self.pixels[number][None])
+                yield number, Values({IMAGE: self.pixels[number][None]})
 
     def named(self):
         raise NotImplementedError

@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import auxar
-from auxar.model import Ancestral, Chain, Condition, Known, Rule, SampleRequest
+from auxar.model import Ancestral, Chain, Condition, Known, Rule, SampleRequest, Values, variable_at
 from auxar.recipe import load_recipe
 from auxar.recipe.building import build_model
 from auxar_samplers import AutoSampler
 from helpers.matrix import NAMES, SIDE
 from helpers.tiny_runs import tiny, with_dropout, write
+from helpers.values import values_of
 
 SOFTMAX = {"name": "pixelcnn", "filters": 3, "blocks": 1, "head": "softmax", "dropout": 0.4}
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ def random_run(folder: Path, name: str, pictures: Path, **changes: Any) -> Path:
     with torch.no_grad():
         for parameter in chain.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=noise) / 2)
-        chain.initialize(examples.image.long(), examples.condition)
+        chain.initialize(examples["image"].long(), condition=examples.get("condition"))
         for factor in chain.factors:  # Predictions of new networks hardly depend on their inputs.
             predictor: Any = factor.distribution
             predictor.network.out.gain.mul_(3)
@@ -108,12 +109,17 @@ class OneByOne:
         sampler, rule = AutoSampler(), rule or Ancestral()
 
         def request(depth: int) -> SampleRequest:
-            return SampleRequest((number,), seed, rule, depth, given[depth], condition=condition)
+            return SampleRequest((number,), seed, rule, depth, given[depth])
 
-        found = [self.chain.factors[-1].draw(request(depth), sampler) if view is None else view]
+        def draw(factor: Any, depth: int, view: Tensor | None = None) -> Tensor:
+            values = Values({"condition": condition, variable_at(factor.depth + 1): view}, 1)
+            image: Tensor = factor.given(values).draw(request(depth), sampler)
+            return image
+
+        found = [draw(self.chain.factors[-1], depth) if view is None else view]
         for stage in reversed(self.chain.factors[:depth]):
             depth -= 1
-            found.insert(0, stage.draw(request(depth), sampler, found[0]))
+            found.insert(0, draw(stage, depth, found[0]))
         return found
 
     @torch.no_grad()
@@ -124,7 +130,7 @@ class OneByOne:
             factor, view = self.chain.factors[depth], views[depth + 1] if depth + 1 < len(views) else None
             if view is None and depth + 1 < len(self.specs):
                 continue  # The last view is given.
-            found.append(float(factor(image, view, condition)))
+            found.append(float(factor(values_of(factor, image, view, condition))))
         return found
 
     def nats_of(self, image: Tensor, condition: Tensor | None = None) -> list[float]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from auxar import Adjustments
-from auxar.model import neighbor_centers, with_neighbors
+from auxar.model import CONDITION, Values, neighbor_centers, variable_at, with_neighbors
 
 TOTAL = 2**24
 DICTIONARY = (
@@ -133,7 +133,8 @@ def decoded(factor: Any, lag: int, stream: bytes, view: Any, condition: Any) -> 
         own, around = (
             None if view is None else view[:, :, first // scale : -(-end // scale)] for end in (stop, bottom)
         )
-        features = at_height(factor, bottom - first).features(1, around, condition)
+        part_around = at_height(factor, bottom - first)
+        features = part_around.given(Values({variable_at(factor.depth + 1): around, CONDITION: condition}, 1)).features
         features = None if features is None else features[:, :, : stop - first]
         decode_band(decoder, part, image[:, :, first:stop], start - first, features, own, lag)
     return image

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from auxar.model import Chain, Factor
 from helpers.matrix import NAMES
+from helpers.values import values_of, views_of
 
 
 @attrs.frozen(eq=False)
@@ -106,7 +107,6 @@ def training_batch(pictures: Pictures, places: range, seed: int, *, drop: float)
 
 def nats(chain: Chain, factor: Factor, image: Tensor, condition: Tensor | None) -> Tensor:
     """The log-likelihoods of images under a factor, by a plain call of its networks: (b,)."""
-    given = () if condition is None else (condition,)
     if factor.name == "condition":
         assert condition is not None
         return factor.distribution.log_prob(condition)
@@ -114,9 +114,8 @@ def nats(chain: Chain, factor: Factor, image: Tensor, condition: Tensor | None) 
     for stage in chain.factors[:-1]:
         assert stage.view is not None
         views.append(stage.view(views[-1].long()))
-    if factor.view is not None:
-        return factor(views[factor.depth], views[factor.depth + 1], *given)
-    return factor(views[-1], None, *given)
+    view = None if factor.view is None else views[factor.depth + 1]
+    return factor(values_of(factor, views[factor.depth], view, condition))
 
 
 @torch.no_grad()
@@ -157,7 +156,7 @@ def trained(
     first = training_batch(data["train"], range(settings["initialization_images"]), order, drop=drop)
     factor.train()
     with torch.no_grad():
-        factor.initialize(*_inputs(chain, factor, first))
+        factor.initialize(values_of(factor, *_inputs(chain, factor, first)))
     optimizer = torch.optim.Adam(parameters, fused=True)
     lines: list[dict[str, Any]] = []
     best: tuple[float, int, dict[str, Tensor]] = (math.inf, 0, {})
@@ -210,7 +209,7 @@ def _inputs(chain: Chain, factor: Factor, pictures: Pictures) -> tuple[Tensor, .
     if factor.name == "condition":
         assert pictures.conditions is not None
         return (pictures.conditions,)
-    views = chain.views(pictures.images)[factor.depth :]
+    views = views_of(chain, pictures.images)[factor.depth :]
     given = () if pictures.conditions is None else (pictures.conditions,)
     return (views[0], None if factor.view is None else views[1], *given)
 

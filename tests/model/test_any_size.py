@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers.bounds import check_bound
 from helpers.causal_networks import SEEDS, random_images, randomized
+from helpers.values import views_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,11 +81,10 @@ def model(request):
 def in_integers(model):
     """The model in integer arithmetic, converted at its own size."""
     arithmetic = IntegerArithmetic(IntegerConfig())
-    views = model.views(random_images(4, model.image))
+    values = model.values(random_images(4, model.image))
     factors = []
     for factor in model.factors:
-        image, view, _ = factor.inputs(views)
-        factors.append(arithmetic.restore(factor, arithmetic.convert(factor, image, view)))
+        factors.append(arithmetic.restore(factor, arithmetic.convert(factor, values)))
     return Chain(factors, sampler=model.sampler, arithmetic="integers")
 
 
@@ -109,14 +109,14 @@ def test_all_samplers_draw_the_same_images(model, size, integers):
     if not isinstance(floats.factors[0].network, FullNetwork):  # The wavefront sampler supports one resolution.
         samplers += [WavefrontSampler(), WavefrontSampler(engine="torch")]
     with torch.no_grad():
-        expected = other.draw_views(request, RasterSampler())
+        expected = other.by_depth(other.draw(request, RasterSampler()))
         for sampler in samplers:
-            for found, image in zip(other.draw_views(request, sampler), expected, strict=True):
+            for found, image in zip(other.by_depth(other.draw(request, sampler)), expected, strict=True):
                 assert torch.equal(found, image)
-    for view, spec in zip(other.views(expected[0]), other.specs, strict=True):
+    for view, spec in zip(views_of(other, expected[0]), other.specs, strict=True):
         assert tuple(view.shape[1:]) == spec.shape
     # Restricted decoders draw only images with the views they are given.
-    assert all(map(torch.equal, other.views(expected[0]), expected))
+    assert all(map(torch.equal, views_of(other, expected[0]), expected))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -26,6 +26,7 @@ from auxar.model import (
     SampleRequest,
     SumSupport,
     Support,
+    Values,
     View,
     Walk,
     neighbor_centers,
@@ -366,7 +367,7 @@ def test_completed_images_follow_the_model(space, restricted, engine):
     truth = images[len(images) // 3 : len(images) // 3 + 1]
     view = factor.view(truth)
     with torch.no_grad():
-        features = factor.features(1, view).expand(len(images), -1, -1, -1)
+        features = factor.given(Values({"view1": view})).features.expand(len(images), -1, -1, -1)
         given_view = GivenView(factor.view.support, view.expand(len(images), -1, -1, -1))
         nats = factor.distribution.log_prob(images, features, given_view)
         assert nats.logsumexp(0).item() == pytest.approx(0, abs=1e-9)
@@ -378,6 +379,6 @@ def test_completed_images_follow_the_model(space, restricted, engine):
         sampler = RasterSampler() if engine == "raster" else WavefrontSampler(engine)
         kept = Known(truth.expand(count, -1, -1, -1), mask.expand(count, -1, -1))
         request = SampleRequest(tuple(range(count)), 3, known=kept)
-        drawn = factor.draw(request, sampler, view.expand(count, -1, -1, -1))
+        drawn = factor.given(Values({"view1": view.expand(count, -1, -1, -1)})).draw(request, sampler)
     counts = torch.bincount(image_numbers(drawn, factor.image.levels), minlength=len(images))
     assert_follows(counts, completions(nats, images, known, possible))

@@ -7,10 +7,21 @@ import pytest
 import torch
 from helpers.right_embedding import Features
 from helpers.right_network import Net
+from helpers.values import views_of
 
 from auxar.draw.image_model import ImageModel
 from auxar.errors import UserError
-from auxar.model import Adjusted, Adjustments, Ancestral, CausalDistribution, Chain, Factor, ImageSpec, SampleRequest
+from auxar.model import (
+    Adjusted,
+    Adjustments,
+    Ancestral,
+    CausalDistribution,
+    Chain,
+    Factor,
+    ImageSpec,
+    SampleRequest,
+    Values,
+)
 from auxar.testing.drawing import DistinctSampler
 from auxar.testing.examples import random_images, random_known, randomized
 from auxar_rules import Tempered
@@ -44,8 +55,8 @@ def same(first, second):
 
 @torch.no_grad()
 def test_the_factors_are_the_terms_of_the_likelihood(chain, images):
-    views = chain.views(images)
-    nats = [factor(*factor.inputs(views)) for factor in chain.factors]
+    values = chain.values(images)
+    nats = [factor(values) for factor in chain.factors]
     assert torch.allclose(sum(nats), chain.log_prob(images), rtol=1e-12)
     assert torch.allclose(chain.bits_per_dim(images), -sum(nats) / (math.log(2) * SPEC.dims), rtol=1e-12)
     assert torch.equal(chain.log_prob(images.to(torch.uint8)), chain.log_prob(images))
@@ -53,11 +64,14 @@ def test_the_factors_are_the_terms_of_the_likelihood(chain, images):
     assert [(part.factor, part.image) for part in parts] == [(each.name, each.image) for each in chain.factors]
     assert same([part.log_prob for part in parts], nats)
     for factor, expected in zip(chain.factors, nats, strict=True):
-        assert torch.allclose(factor.log_prob_by_channel(*factor.inputs(views)).total, expected, rtol=1e-12)
-        assert torch.allclose(factor.pixel_log_prob(*factor.inputs(views)).sum((1, 2)), expected, rtol=1e-12)
-        wrong = "requires a view" if factor.view else "does not accept a view"
-        with pytest.raises(UserError, match=rf"^{factor.name}: p\(.*\) {wrong}$"):
-            factor(views[factor.depth], views[0] if factor.view is None else None)
+        given, image = factor.given(values.without(factor.variable)), values[factor.variable]
+        assert torch.allclose(given.by_channel(image).total, expected, rtol=1e-12)
+        assert torch.allclose(given.by_pixel(image).sum((1, 2)), expected, rtol=1e-12)
+        if factor.view:
+            with pytest.raises(UserError, match=rf"^{factor.name}: p\(.*\) requires a view$"):
+                factor(Values({factor.variable: image}))
+        with pytest.raises(UserError, match=rf"^values: there are none of the variable '{factor.variable}'"):
+            factor(values.without(factor.variable))
     with pytest.raises(UserError, match=r"expected integers in \[0, 3\)"):
         chain.bits_per_dim(torch.full_like(images, 3))
 
@@ -72,27 +86,27 @@ def test_draws_of_one_request_agree(chain, images, kind):
     known = attrs.evolve(known, mask=mask, limits=None)
     numbers, rule = tuple(range(3, 3 + len(images))), RULE if kind == "rule" else Ancestral()
     request = SampleRequest(numbers, 4, rule, known=known if kind == "known" else None)
-    drawn = chain.draw_views(request, DistinctSampler())
+    values = chain.draw(request, DistinctSampler())
+    drawn = chain.by_depth(values)
     assert [view.shape[1:] for view in drawn] == [spec.shape for spec in chain.specs]
-    assert torch.equal(chain.draw(request, DistinctSampler()), drawn[0])
     for depth in range(1, len(drawn)):
-        again = chain.draw_from(drawn[depth], request, DistinctSampler(), from_depth=depth)
-        assert same(again, drawn[: depth + 1])
+        again = chain.draw(request, DistinctSampler(), Values({f"view{depth}": drawn[depth]}))
+        assert same(chain.by_depth(again), drawn[: depth + 1])
     if kind == "known":
-        assert same([view[:1] for view in drawn], chain.views(images[:1]))
+        assert same([view[:1] for view in drawn], views_of(chain, images[:1]))
     elif chain.exact:
-        assert same(chain.views(drawn[0]), drawn)
+        assert same(views_of(chain, drawn[0]), drawn)
     elif kind == "plain":
-        assert not same(chain.views(drawn[0]), drawn)
-    for depth in (0, len(drawn)):
-        with pytest.raises(UserError, match=f"from_depth = {depth}: "):
-            chain.draw_from(images, request, DistinctSampler(), from_depth=depth)
+        assert not same(views_of(chain, drawn[0]), drawn)
+    for name in ("image", f"view{len(drawn)}", "condition"):
+        with pytest.raises(UserError, match=f"given: '{name}' is no variable that images can be drawn from"):
+            chain.draw(request, DistinctSampler(), Values({name: images}))
 
 
 def test_samples_are_the_draws_of_their_requests(chain):
     rule = Tempered(3.0)
     request = SampleRequest(tuple(range(5, 13)), 6, rule)
-    expected = chain.draw(request, DistinctSampler())
+    expected = chain.draw(request, DistinctSampler())["image"]
     chain.train()
     frozen = list(chain.modules())[-1].eval()
     drawn = ImageModel(chain).sample(8, rule=rule, seed=6, first=5, sampler=DistinctSampler(), batch_size=3)

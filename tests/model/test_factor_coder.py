@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.causal_networks import SAMPLERS, WORKING_ENGINES
 from helpers.golden_models import MODELS, golden_images, make_golden_run
+from helpers.values import values_of, views_of
 
 import auxar
 from auxar.errors import UserError
@@ -38,12 +39,12 @@ def run(request, made_once):
 def coded(run):
     """For each factor of a model, its coder, its images, their views and their streams."""
     model = auxar.load(run, arithmetic="integer")
-    views: list[Any] = [*model.chain.views(golden_images()), None]
+    views: list[Any] = [*views_of(model.chain, golden_images()), None]
     found = []
     for factor in model.factors:
         coder = FactorCoder(factor, AutoSampler())
         image, view = views[factor.depth : factor.depth + 2]
-        found.append((coder, image, view, coder.encode(image, view, coder.lag())))
+        found.append((coder, image, view, coder.encode(values_of(factor, image, view), coder.lag())))
     return run.name, model, found
 
 
@@ -63,7 +64,7 @@ def test_nothing_is_coded_where_one_value_is_possible(coded, monkeypatch):
     coder, image, view, _ = factors[0]
     found: list[torch.Tensor] = []
     monkeypatch.setattr(type(coder.head), "stream", lambda head, ranges: found.append(ranges[1]))
-    coder.encode(image, view, coder.lag())
+    coder.encode(values_of(coder.factor, image, view), coder.lag())
     assert all(0 < frequency < TOTAL for frequency in torch.cat(found))
     assert (len(torch.cat(found)) < image.numel()) == (name in ("pyramid", "neighbors"))
 
@@ -74,7 +75,7 @@ def test_streams_are_the_same_for_every_batch(coded, batch):
     for coder, image, view, streams in factors:
         views = itertools.repeat(None) if view is None else view.split(batch)
         parts = zip(image.split(batch), views, strict=False)
-        found = [stream for part in parts for stream in coder.encode(*part, coder.lag())]
+        found = [stream for part in parts for stream in coder.encode(values_of(coder.factor, *part), coder.lag())]
         assert found == streams
         assert hashlib.sha256(b"\0".join(found)).hexdigest()[:16] == GOLDEN[name][coder.factor.name]
 
@@ -100,10 +101,10 @@ def test_every_sampler_that_follows_the_order_decodes_the_same_images(coded, sam
         lag = coder.lag()
         if "cached" in sampler and lag < image.shape[3]:
             with pytest.raises(UserError, match=f"draws pixels in raster order, which is a lag of .* got {lag}"):
-                own.decode(streams, view, lag)
-            streams, lag = own.encode(image, view, own.lag()), own.lag()
+                own.decode(streams, values_of(own.factor, None, view), lag)
+            streams, lag = own.encode(values_of(own.factor, image, view), own.lag()), own.lag()
         view = None if view is None else view[:count]
-        assert torch.equal(own.decode(streams[:count], view, lag), image[:count])
+        assert torch.equal(own.decode(streams[:count], values_of(own.factor, None, view), lag), image[:count])
 
 
 def test_bands_of_high_images_have_the_bits_of_whole_images(run, monkeypatch):
@@ -115,19 +116,19 @@ def test_bands_of_high_images_have_the_bits_of_whole_images(run, monkeypatch):
     model = auxar.load(run, arithmetic="integer").at(83, 2)
     engines = WORKING_ENGINES if run.name == "pyramid" else WORKING_ENGINES[-1:]
     images = model.sample(2).tensor
-    views: list[Any] = [*model.chain.views(images), None]
+    views: list[Any] = [*views_of(model.chain, images), None]
     nats = {each.factor: each.log_prob.tolist() for each in model.log_probs(images)}
     for factor in model.factors:
         image, view = views[factor.depth : factor.depth + 2]
         coders = [FactorCoder(factor, AutoSampler(engine)) for engine in engines]
         assert len(coders[0].bands) == -(-factor.image.height // 64)
         lag = coders[0].lag()
-        streams = coders[0].encode(image, view, lag)
+        streams = coders[0].encode(values_of(factor, image, view), lag)
         for coder in coders:
-            assert torch.equal(coder.decode(streams, view, lag), image)
+            assert torch.equal(coder.decode(streams, values_of(factor, None, view), lag), image)
         with monkeypatch.context() as patch:
             patch.setattr(type(coders[0].head), "stream", bits_of)
-            bits: Any = coders[0].encode(image, view, lag)
+            bits: Any = coders[0].encode(values_of(factor, image, view), lag)
         near = 1e-9 if view is None else 5e-5  # Priors do not see more.
         assert bits == pytest.approx([-each / math.log(2) for each in nats[factor.name]], rel=near)
 
@@ -141,7 +142,7 @@ def test_a_lag_that_is_too_small_is_refused(coded):
     for coder, _, view, streams in coded[2]:
         if coder.lag() > 1:
             with pytest.raises(UserError, match=r"needs a lag of at least|draws pixels in raster order"):
-                coder.decode(streams, view, coder.lag() - 1)
+                coder.decode(streams, values_of(coder.factor, None, view), coder.lag() - 1)
 
 
 class InRasterOrder(WavefrontSampler):
@@ -159,7 +160,7 @@ def test_a_sampler_that_ignores_the_order_is_refused(coded, engine):
     (coder, _, view, streams) = next(each for each in coded[2] if each[0].lag() < each[1].shape[3])
     own = FactorCoder(coder.factor, InRasterOrder(engine=engine))
     with pytest.raises(UserError, match="asks for pixels in another order than that of the file"):
-        own.decode(streams, view, coder.lag())
+        own.decode(streams, values_of(coder.factor, None, view), coder.lag())
 
 
 def test_a_model_in_floating_point_is_refused(run):

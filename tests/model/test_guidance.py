@@ -16,6 +16,7 @@ from auxar.model import (
     ImageSpec,
     Known,
     SampleRequest,
+    Values,
     rule_effects,
 )
 from auxar.numerics import categorical
@@ -58,18 +59,18 @@ def chain_of(image, head, *, restricted=False, condition=LABELS):
     return randomized(Chain(factors), 1).eval()
 
 
-def one_by_one(factor, request, view=None):
+def one_by_one(factor, request, own_condition, view=None):
     """The images of a request, by the formula of the rule for one sub-pixel after another."""
     image, count = factor.image, len(request.numbers)
     noise = request.uniforms(image.shape)
     drawn = torch.zeros(count, *image.shape, dtype=torch.int64)
-    given = factor.given(view)
+    given = factor.given_view(view)
     for row in range(image.height):
         for column in range(image.width):
             for channel in range(image.channels):
                 tables = []
-                for condition in (request.condition, None):
-                    features = factor.features(count, view, condition)
+                for condition in (own_condition, None):
+                    features = factor.given(Values({"view1": view, "condition": condition}, count)).features
                     parameters = factor.distribution.parameters_of(drawn, features, given)
                     values = []
                     for value in range(image.levels):
@@ -95,12 +96,13 @@ def test_values_are_drawn_from_the_formula(case, sampler):
     image, head, restricted = CASES[case]
     stage, prior = chain_of(image, head, restricted=restricted).factors
     condition = torch.tensor([0, 2, 1, 2, -1]).view(-1, 1, 1, 1)
-    request = SampleRequest((3, 4, 5, 6, 7), seed=2, rule=RULE, condition=condition)
+    request = SampleRequest((3, 4, 5, 6, 7), seed=2, rule=RULE)
     if case not in EXPECTED:  # The formula is slow, and the same for all samplers.
-        right = one_by_one(prior, request.deeper())
-        EXPECTED[case] = right, one_by_one(stage, request, right)
-    view = prior.draw(request.deeper(), SAMPLERS[sampler])
-    drawn = stage.draw(request, SAMPLERS[sampler], view)
+        right = one_by_one(prior, request.deeper(), condition)
+        EXPECTED[case] = right, one_by_one(stage, request, condition, right)
+    given = Values({"condition": condition})
+    view = prior.given(given).draw(request.deeper(), SAMPLERS[sampler])
+    drawn = stage.given(given | {"view1": view}).draw(request, SAMPLERS[sampler])
     assert torch.equal(view, EXPECTED[case][0])
     assert torch.equal(drawn, EXPECTED[case][1])
     if restricted:
@@ -118,8 +120,9 @@ def test_values_are_left_out_by_their_probability_given_the_condition():
 
 def test_without_strength_images_are_exact_samples():
     chain = chain_of(*CASES["restricted softmax"][:2], restricted=True)
+    labels = Values({"condition": torch.ones(3, 1, 1, 1).long()})
     images = [
-        chain.draw(SampleRequest((0, 1, 2), rule=rule, condition=torch.ones(3, 1, 1, 1).long()), AutoSampler())
+        chain.draw(SampleRequest((0, 1, 2), rule=rule), AutoSampler(), labels)["image"]
         for rule in (Guided(strength=0.0, min_probability=0.0), ByDepth(fine=Guided(0.0, 0.0)), Ancestral())
     ]
     assert torch.equal(images[0], images[2])
@@ -130,8 +133,9 @@ def test_known_pixels_are_kept():
     image, head, restricted = CASES["restricted mixture"]
     chain = chain_of(image, head, restricted=restricted)
     known = Known(random_images(4, image, seed=0), torch.rand(4, image.height, image.width) < 0.5)
-    request = SampleRequest((0, 1, 2, 3), rule=RULE, known=known, condition=torch.ones(4, 1, 1, 1).long())
-    drawn, view = chain.draw_views(request, AutoSampler())
+    request = SampleRequest((0, 1, 2, 3), rule=RULE, known=known)
+    labels = Values({"condition": torch.ones(4, 1, 1, 1).long()})
+    drawn, view = chain.by_depth(chain.draw(request, AutoSampler(), labels))
     assert torch.equal(drawn.where(known.mask[:, None], 0), known.filled())
     assert torch.equal(chain.factors[0].view_of(drawn), view)
 

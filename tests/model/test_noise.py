@@ -8,7 +8,7 @@ import torch
 from helpers.chains import chain_of, grayscale, pyramid
 from helpers.independence import assert_independent
 
-from auxar.model import ImageSpec, Known, SampleRequest
+from auxar.model import ImageSpec, Known, SampleRequest, Values
 from auxar.testing.examples import randomized
 from auxar_samplers import RasterSampler
 
@@ -51,13 +51,12 @@ def test_each_depth_is_drawn_with_noise_of_its_own(monkeypatch, how):
     request = SampleRequest((4, 7), seed=5)
     if how == "completed":
         known = Known(torch.zeros(2, *IMAGE.shape, dtype=torch.int64), torch.zeros(2, 4, 4).bool())
-        chain.draw_views(SampleRequest((4, 7), 5, known=known), RasterSampler())
+        chain.draw(SampleRequest((4, 7), 5, known=known), RasterSampler())
     elif how == "whole":
-        chain.draw_views(request, RasterSampler())
+        chain.draw(request, RasterSampler())
     else:
-        chain.draw_from(
-            torch.zeros(2, *chain.specs[1].shape, dtype=torch.int64), request, RasterSampler(), from_depth=1
-        )
+        view = torch.zeros(2, *chain.specs[1].shape, dtype=torch.int64)
+        chain.draw(request, RasterSampler(), Values({"view1": view}))
     assert [each.depth for each in requests] == ([0] if how == "from depth 1" else [2, 1, 0])
     assert {(each.seed, each.numbers) for each in requests} == {(5, (4, 7))}
     shown = [image.flatten()[:8].tolist() for each in noise for image in each]

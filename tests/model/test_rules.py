@@ -26,6 +26,7 @@ from auxar.model import (
     ImageSpec,
     Rule,
     SampleRequest,
+    Values,
 )
 from auxar.model.rule_effects import check_rule
 from auxar.recipe import SamplingConfig
@@ -201,13 +202,14 @@ def test_a_rule_by_depth_draws_each_depth_by_its_own_rule():
     pairs = [(Map(0), Ancestral()), (Ancestral(), Reduced(5.0)), (Doubled(), Map()), (Map(0), Everywhere())]
     for fine, coarse in pairs:
         rule = ByDepth(fine, coarse)
-        image, view = chain.draw_views(SampleRequest(numbers, 3, rule), sampler)
-        assert torch.equal(view, chain.draw_views(SampleRequest(numbers, 3, coarse), sampler)[1])
-        assert torch.equal(image, chain.draw_from(view, SampleRequest(numbers, 3, fine), sampler)[0])
-        assert not torch.equal(image, chain.draw_from(view, SampleRequest(numbers, 3, coarse), sampler)[0])
+        image, view = chain.by_depth(chain.draw(SampleRequest(numbers, 3, rule), sampler))
+        assert torch.equal(view, chain.draw(SampleRequest(numbers, 3, coarse), sampler)["view1"])
+        given = Values({"view1": view})
+        assert torch.equal(image, chain.draw(SampleRequest(numbers, 3, fine), sampler, given)["image"])
+        assert not torch.equal(image, chain.draw(SampleRequest(numbers, 3, coarse), sampler, given)["image"])
         deeper = ByDepth(fine, coarse, depth=2)
-        found = chain.draw_views(SampleRequest(numbers, 3, deeper), sampler)
-        assert torch.equal(found[1], chain.draw_views(SampleRequest(numbers, 3, fine), sampler)[1])
+        found = chain.draw(SampleRequest(numbers, 3, deeper), sampler)
+        assert torch.equal(found["view1"], chain.draw(SampleRequest(numbers, 3, fine), sampler)["view1"])
 
 
 def test_a_rule_by_depth_says_what_it_changes_where():

@@ -61,9 +61,9 @@ def test_folders_of_samples_are_named_by_their_conditions(finished, pictures, tm
 
 def test_classify_measures_its_accuracy_on_held_out_images(finished, capsys):
     heldout = auxar.load_images(auxar.load(finished)).heldout.spaced_examples(100)
-    classes = auxar.load(finished).classify(heldout.image)
+    classes = auxar.load(finished).classify(heldout["image"])
     found = classes.labels.tolist()
-    own = heldout.condition.flatten().tolist()
+    own = heldout["condition"].flatten().tolist()
     result = auxar.classify(finished)
     assert (result.images, result.kind, result.accuracy.names) == ((), "exact", tuple(NAMES))
     counts = [[sum(pair == (k, n) for pair in zip(own, found, strict=True)) for n in range(3)] for k in range(3)]

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import attrs
 import pytest
 import torch
 from helpers.contract import before, breaks, cases, mutant, setting, then
@@ -32,20 +31,27 @@ def factor(law, **edits):
 
 def likely(change):
     """An edit of log-likelihoods that changes the condition."""
-    return {"forward": before(condition=change)}
+    return {"forward": before(values=lambda values: changed(values, change))}
 
 
 def drawn(change):
-    """An edit of draws that changes the condition of the request."""
-    return {"draw": before(request=lambda request: attrs.evolve(request, condition=change(request.condition)))}
+    """An edit of draws, which get no images, that changes the condition."""
+    return {
+        "given": before(values=lambda values: values if "image" in values else changed(values, change)),
+    }
 
 
-def zeros_if_none(self, right, image, view=None, condition=None):
-    return right(image, view, torch.zeros(len(image), 1, 1, 1, dtype=torch.int64) if condition is None else condition)
+def changed(values, change):
+    return values if "condition" not in values else values | {"condition": change(values["condition"])}
 
 
-def of_one_channel(self, right, image, view=None, condition=None):
-    return right(image, view, None if condition is None else condition[:, :1])
+def zeros_if_none(self, right, values):
+    zeros = torch.zeros(len(values), 1, 1, 1, dtype=torch.int64)
+    return right(values if "condition" in values else values | {"condition": zeros})
+
+
+def of_one_channel(self, right, values):
+    return right(changed(values, lambda condition: condition[:, :1]))
 
 
 FAULTS = {

@@ -65,6 +65,6 @@ def test_a_folder_that_breaks_a_law(own, law, harm: Callable[[Path], object]):
 def test_a_build_that_breaks_a_law(own, monkeypatch):
     assert "size" in breaks("config", check_model, lambda config: own, Needy(4))
     breaks("path", check_model, lambda config: Path("dots"), Nothing())
-    writing = mutant(Chain, draw_views=first(lambda: (own / "mine").touch()))
-    monkeypatch.setattr(Chain, "draw_views", writing.draw_views)
+    writing = mutant(Chain, draw=first(lambda: (own / "mine").touch()))
+    monkeypatch.setattr(Chain, "draw", writing.draw)
     assert "a file in the folder was written" in breaks("draws", check_model, lambda config: own, Nothing())

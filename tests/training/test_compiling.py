@@ -12,7 +12,7 @@ from torch import Tensor
 
 from auxar.errors import UserError
 from auxar.files import read_metadata
-from auxar.model import CausalDistribution, Factor, ImageSpec
+from auxar.model import CausalDistribution, Factor, ImageSpec, Values
 from auxar.recipe import TrainingConfig
 from auxar.runs.layout import RunFolder
 from auxar.training.compiling import LONG_TRAINING, compilable, compiled, pays_to_compile
@@ -109,7 +109,7 @@ def test_a_network_that_cannot_be_compiled_is_trained_without_or_refused(
 
 
 def test_errors_of_the_step_are_not_taken_for_those_of_the_compiler(compilations):
-    factor, images = small_factor()
+    factor, values = small_factor()
 
     def fail() -> None:
         raise UserError("the image cannot be read")
@@ -117,35 +117,36 @@ def test_errors_of_the_step_are_not_taken_for_those_of_the_compiler(compilations
     with pytest.raises(UserError, match="the image cannot be read"), compiled(factor, fail, required=False):
         pass
     assert "forward" not in vars(compilable(factor)[0])
-    factor(images)
+    factor(values)
 
 
-def small_factor(height: int = 8) -> tuple[Factor, Tensor]:
+def small_factor(height: int = 8) -> tuple[Factor, Values]:
     torch.manual_seed(0)
     config = LightConfig(filters=4, blocks=2, dropout=0.5)
     factor = Factor(CausalDistribution(light(config, ImageSpec(height=height, width=8))))
     images = torch.randint(0, 256, (3, 3, height, 8), dtype=torch.uint8)
-    factor.initialize(images)
-    return factor.train(), images
+    values = Values({"image": images})
+    factor.initialize(values)
+    return factor.train(), values
 
 
-def gradients(factor: Factor, images: Tensor) -> dict[str, Tensor]:
+def gradients(factor: Factor, values: Values) -> dict[str, Tensor]:
     factor.zero_grad()
     torch.manual_seed(1)
-    factor(images).sum().backward()
+    factor(values).sum().backward()
     return {name: parameter.grad.clone() for name, parameter in factor.named_parameters() if parameter.grad is not None}
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_gradients_of_compiled_networks_are_the_same_with_the_same_dropout(backend):
     """A compiler that takes equal calls for the same would drop the same values in all layers."""
-    factor, images = small_factor()
-    expected = gradients(factor, images)
+    factor, values = small_factor()
+    expected = gradients(factor, values)
     (network,) = compilable(factor)
     # With `fullgraph`, the compiler refuses to leave parts of the network as they are.
     network.forward = torch.compile(network.forward, backend=backend, dynamic=False, fullgraph=True)  # type: ignore[method-assign]
     try:
-        found = gradients(factor, images)
+        found = gradients(factor, values)
     finally:
         torch.compiler.reset()
     assert found.keys() == expected.keys()

@@ -52,17 +52,16 @@ def written(folder):
 def test_the_lowest_limits_that_cost_next_to_nothing_are_chosen(copied):
     """They are those of the file of weights. The next lower limit costs more."""
     model = auxar.load(copied)
-    views = model.chain.views(auxar.load_images(model).train.spaced_examples(1000).image)
+    batch = model.chain.with_views(auxar.load_images(model).train.spaced_examples(1000))
     assert written(copied) == limits_of(model)
     for factor in model.chain.factors:
-        image, view, _ = factor.inputs(views)
         stored, values = dict(factor.limits), factor.network.head.limitable[NAME]
 
-        def cost(limit, factor=factor, image=image, view=view):
+        def cost(limit, factor=factor):
             bits = []
             for limits in ({NAME: limit}, {}):
                 factor.limit(limits)
-                bits.append(-factor(image, view).mean().item() / math.log(2) / factor.image.dims)
+                bits.append(-factor(batch).mean().item() / math.log(2) / factor.image.dims)
             return bits[0] - bits[1]
 
         costs = [cost(value) for value in values]
@@ -71,7 +70,7 @@ def test_the_lowest_limits_that_cost_next_to_nothing_are_chosen(copied):
         assert 0 < len(cheap) < len(values)
         # Any limits that a factor had before have no effect on the choice.
         factor.limit({NAME: values[-1]})
-        halves = [(image[rows], None if view is None else view[rows], None) for rows in (slice(7), slice(7, None))]
+        halves = [batch.rows(rows) for rows in (slice(7), slice(7, None))]
         chosen = LimitChoice(factor, halves, ThreadChoice(None), COST).choose()
         assert factor.limits == stored
         assert chosen == {NAME: pytest.approx(costs[values.index(stored[NAME])], abs=1e-6)}

@@ -101,7 +101,7 @@ def test_samples_and_reports_during_training_have_no_part_in_the_result(pictures
     # The last picture of a factor shows the first samples of the finished model.
     model = auxar.load(folder).chain
     with torch.no_grad():
-        drawn = model.draw_views(SampleRequest(tuple(range(IMAGES))), own_sampler(model))
+        drawn = model.by_depth(model.draw(SampleRequest(tuple(range(IMAGES))), own_sampler(model)))
     for factor, images in zip(model.factors, drawn, strict=True):
         steps = dict(drawn_pictures(folder / "factors" / factor.name))
         assert list(steps) == [3, 6, 7]

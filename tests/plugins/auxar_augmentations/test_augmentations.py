@@ -82,9 +82,9 @@ def test_masks_move_with_their_images_and_all_variants_occur(folder, augment, st
     images = load(folder / "masks", SPEC, MASK, streaming=streaming).train
     seen: Counter[Any] = Counter()
     for batch in TrainingExamples(images, batch_size=10, steps=60, seed=1, augment=augment):
-        assert batch.condition is not None
-        assert torch.equal(batch.image[:, :1].int(), batch.condition)
-        seen.update(tuple(image.flatten().tolist()) for image in batch.image)
+        assert "condition" in batch
+        assert torch.equal(batch["image"][:, :1].int(), batch["condition"])
+        seen.update(tuple(image.flatten().tolist()) for image in batch["image"])
     if len(augment) == 1 and augment[0].variants(SPEC) <= 4:
         assert len(seen) == augment[0].variants(SPEC) * 3
         assert min(seen.values()) > 0.5 * 600 / len(seen)
@@ -97,10 +97,10 @@ def test_orders_of_channels_change_images_but_not_masks(folder):
         for each, augment in ((mask, []), (mask, [Channels()]), (same, [Channels()]))
     ]
     for plain, with_mask, with_image in zip(*found, strict=True):
-        assert torch.equal(plain.condition, with_mask.condition)
-        assert not torch.equal(plain.image, with_mask.image)
-        assert torch.equal(plain.image.sort(1).values, with_mask.image.sort(1).values)
-        assert torch.equal(with_image.image.int(), with_image.condition)
+        assert torch.equal(plain["condition"], with_mask["condition"])
+        assert not torch.equal(plain["image"], with_mask["image"])
+        assert torch.equal(plain["image"].sort(1).values, with_mask["image"].sort(1).values)
+        assert torch.equal(with_image["image"].int(), with_image["condition"])
 
 
 @pytest.mark.parametrize(

@@ -33,22 +33,22 @@ def test_training_images_have_the_number_of_their_variant(pictures, tmp_path, st
         for name, chosen in (("turns", augment), ("none", augment[:1]))
     }
     [first] = TrainingExamples(sets.train, batch_size=32, steps=1, seed=3, augment=augment[::-1], labels_of="turns")
-    assert torch.equal(first.condition, torch.cat([batch.condition for batch in found["turns"]]))  # type: ignore[misc, arg-type]
+    assert torch.equal(first["condition"], torch.cat([batch["condition"] for batch in found["turns"]]))
     for turned, plain in zip(found["turns"], found["none"], strict=True):
-        assert turned.condition is not None
-        assert turned.condition.dtype == torch.int32
-        for image, label, before in zip(turned.image, turned.condition.flatten(), plain.image, strict=True):
+        assert "condition" in turned
+        assert turned["condition"].dtype == torch.int32
+        for image, label, before in zip(turned["image"], turned["condition"].flatten(), plain["image"], strict=True):
             assert torch.equal(image, before.rot90(int(label), (1, 2)))
-        assert plain.condition is not None
-        assert not plain.condition.any()
-    assert {int(label) for batch in found["turns"] for label in batch.condition.flatten()} == {0, 1, 2, 3}
-    assert not torch.cat([batch.condition for batch in sets.heldout.in_order_examples(4)]).any()  # type: ignore[misc]
+        assert "condition" in plain
+        assert not plain["condition"].any()
+    assert {int(label) for batch in found["turns"] for label in batch["condition"].flatten()} == {0, 1, 2, 3}
+    assert not torch.cat([batch["condition"] for batch in sets.heldout.in_order_examples(4)]).any()
 
 
 def test_the_model_is_used_for_images_as_they_are(finished):
     for arithmetic in ("float", "integer"):
         model = auxar.load(finished, arithmetic=arithmetic)
-        images = auxar.load_images(model).heldout.first_examples(4).image
+        images = auxar.load_images(model).heldout.first_examples(4)["image"]
         first, other = (model.bits_per_dim(images, condition=number) for number in (0, 1))
         assert torch.equal(model.bits_per_dim(images), first)
         assert not torch.equal(first, other), "training learned a difference"

@@ -277,7 +277,7 @@ def test_pictures_of_any_size_and_their_views(run, tile, tmp_path):
         colors = original if original.ndim == 3 else np.repeat(original[..., None], 3, 2)
         own = model.at(*map(int, tile.split("x"))) if tile else model.at(*original.shape[:2])
         tiles = torch.from_numpy(to_tiles(colors.transpose(2, 0, 1), own.image).astype(np.int64))
-        shown = auxar.Images(own.chain.views(tiles)[1], own.chain.specs[1]).to_pil()
+        shown = auxar.Images(own.chain.values(tiles)["view1"], own.chain.specs[1]).to_pil()
         scale = 2 if run.name in ("pyramid", "neighbors") else 1
         size = tuple(-(-side // scale) for side in original.shape[:2])
         by_tile = np.stack([np.asarray(each.convert("RGB")) for each in shown])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers.causal_networks import SEEDS, generator, heads, random_features, random_images, randomized, specs
+from helpers.values import values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d, pad, silu
@@ -154,7 +155,7 @@ def stage_of(images, dtype=torch.float64):
     config = ConvNetworkConfig(filters=8, hidden=8, blocks=2, head=logistic_mixture(3))
     network = components.network(config, image, embedding.features_channels)
     factor = Factor(CausalDistribution(network), view=view, embedding=embedding).to(dtype)
-    factor.initialize(images, view(images))
+    factor.initialize(values_of(factor, images, view(images)))
     return factor, network
 
 
@@ -164,7 +165,7 @@ def test_training_begins_with_differences_from_the_view_and_blocks_that_change_n
     images = torch.randint(10, 246, (16, *HALF.shape), generator=generator(0))
     images = images.repeat_interleave(2, 2).repeat_interleave(2, 3) + noise
     factor, network = stage_of(images)
-    features = factor.features(len(images), factor.view_of(images))
+    features = factor.given(values_of(factor, images, factor.view_of(images))).features
     with torch.no_grad():
         difference = network.difference(network.encode(images), features)
         kernel = network.difference.kernel[:, :, 0, 0] / network.difference.kernel[:, :3, 0, 0].diagonal()[:, None]
@@ -209,7 +210,7 @@ def test_training_begins_near_the_distribution_of_all_pixels():
     view = factor.view_of(images)
     given_view = GivenView(factor.view.support, view, False)
     with torch.no_grad():
-        parameters = network(network.encode(images), factor.features(len(images), view))
+        parameters = network(network.encode(images), factor.given(values_of(factor, images, view)).features)
     start = network.head.initial_parameters(images, given_view.centers(images))
     torch.testing.assert_close(parameters.mean((0, 2, 3)), start, rtol=0, atol=1e-6)
     assert parameters.std((0, 2, 3)).max() <= 0.1 + 1e-6

@@ -15,6 +15,7 @@ from helpers.causal_networks import (
     randomized,
 )
 from helpers.right_network import Flat
+from helpers.values import values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -98,13 +99,9 @@ def limited_chain(limit=-3):
 
 
 def in_integers(model):
-    arithmetic, views = IntegerArithmetic(IntegerConfig()), model.views(random_images(4, model.image))
-    inputs = [factor.inputs(views)[:2] for factor in model.factors]
+    arithmetic, values = IntegerArithmetic(IntegerConfig()), model.values(random_images(4, model.image))
     return Chain(
-        [
-            arithmetic.restore(factor, arithmetic.convert(factor, *arguments))
-            for factor, arguments in zip(model.factors, inputs, strict=True)
-        ],
+        [arithmetic.restore(factor, arithmetic.convert(factor, values)) for factor in model.factors],
         arithmetic="integers",
     )
 
@@ -114,10 +111,10 @@ def in_integers(model):
 def test_all_samplers_and_engines_keep_to_the_limits(convert):
     request = SampleRequest((0, 5), seed=1)
     chains = {limit: convert(limited_chain(limit)) for limit in (-3, None)}
-    drawn = {limit: chain.draw_views(request, RasterSampler()) for limit, chain in chains.items()}
+    drawn = {limit: chain.by_depth(chain.draw(request, RasterSampler())) for limit, chain in chains.items()}
     assert not torch.equal(drawn[-3][0], drawn[None][0])
     for sampler in SAMPLERS.values():
-        assert all(map(torch.equal, chains[-3].draw_views(request, sampler), drawn[-3]))
+        assert all(map(torch.equal, chains[-3].by_depth(chains[-3].draw(request, sampler)), drawn[-3]))
 
 
 def test_a_network_keeps_its_limits_at_another_size_and_in_a_copy():
@@ -131,12 +128,13 @@ def test_integers_have_the_limits_of_their_description():
     arithmetic = IntegerArithmetic(IntegerConfig())
     plain, other = (limited_chain(limit).factors[1] for limit in (None, -3))
     images = random_images(4, plain.image)
-    free, limited = (arithmetic.convert(factor, images, None) for factor in (plain, other))
+    values = values_of(plain, images)
+    free, limited = (arithmetic.convert(factor, values) for factor in (plain, other))
     assert limited.description == {**free.description, "limits": {LOG_SCALES: -3}}
     assert all(torch.equal(tensor, limited.tensors[name]) for name, tensor in free.tensors.items())
-    nats = [arithmetic.restore(factor, form)(images) for factor in (plain, other) for form in (free, limited)]
+    nats = [arithmetic.restore(factor, form)(values) for factor in (plain, other) for form in (free, limited)]
     chain = Chain([arithmetic.restore(other, limited)], arithmetic="integers")
-    assert torch.equal(chain.without_limits().factors[0](images), nats[0])
+    assert torch.equal(chain.without_limits().factors[0](values_of(chain.factors[0], images)), nats[0])
     assert torch.equal(nats[0], nats[2])
     assert torch.equal(nats[1], nats[3])
     assert not torch.equal(nats[0], nats[1])

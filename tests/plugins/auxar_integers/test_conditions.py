@@ -18,16 +18,15 @@ def test_likelihoods_given_conditions_are_nearly_those_of_floats(condition):
     model = chain(condition, IMAGE, restricted=True)
     randomized(model, 3, size=0.3)
     images, given = random_images(40, IMAGE, 1), random_images(40, condition.spec, 2)
-    views = model.views(images)
+    values = model.values(images, condition=given)
     for factor in model.factors:
         arithmetic = IntegerArithmetic(IntegerConfig())
-        image, view, _ = factor.inputs(views)
-        converted = arithmetic.convert(factor, image, view, given)
+        converted = arithmetic.convert(factor, values)
         restored = arithmetic.restore(factor, converted).eval()
-        values = [given, given.flip(0), *([None] if condition.optional else [])]
+        others = [given, given.flip(0), *([None] if condition.optional else [])]
         with torch.no_grad():
             floats, integers = (
-                torch.stack([each(*factor.inputs(views, value)) for value in values]) for each in (factor, restored)
+                torch.stack([each(values | {"condition": value}) for value in others]) for each in (factor, restored)
             )
         scale = floats.abs().mean()
         assert (floats - integers).abs().max() < 0.01 * scale

@@ -45,14 +45,13 @@ def model_of(folder: Path, support: str) -> Any:
 def test_the_probabilities_of_all_images_add_up_to_one(tmp_path, support):
     model = model_of(tmp_path, support)
     images = torch.tensor(list(itertools.product(range(LEVELS), repeat=4))).view(-1, 1, 2, 2)
-    views = model.views(images)
+    values = model.values(images)
     arithmetic = IntegerArithmetic(IntegerConfig(8, 8))
     probabilities = [Fraction(1)] * len(images)
     for factor in model.factors:
-        view = views[factor.depth + 1] if factor.depth + 1 < len(views) else None
-        integers = arithmetic.restore(factor, arithmetic.convert(factor, views[factor.depth], view))
+        integers = arithmetic.restore(factor, arithmetic.convert(factor, values))
         with recorded_frequencies() as found:
-            integers(*views[factor.depth : factor.depth + 2])
+            integers(values)
         for number, frequencies in enumerate(found[0].flatten(1).tolist()):
             for frequency in frequencies:
                 probabilities[number] *= Fraction(frequency, TOTAL)
