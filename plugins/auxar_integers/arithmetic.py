@@ -128,7 +128,8 @@ def _ranges(factor: Factor, values: Values) -> tuple[Ranges, dict[str, Ranges], 
     largest = 0.0 if null is None else float(null.abs().max())
     size = max(1, PIXELS // (factor.image.height * factor.image.width))
     for batch in values.split(size):
-        image, features = factor.target(batch), []
+        # The prior of attributes is over images of another shape.
+        image, features = factor.target(batch).reshape(-1, *factor.image.shape), []
         for name, part in parts.items():
             given = batch[variables[name]]
             integers, encoded = part.encode_integers(given).double(), part.encode(given).double()

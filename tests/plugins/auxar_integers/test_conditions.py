@@ -2,13 +2,15 @@
 
 import pytest
 import torch
-from test_conditioning import CONDITIONS, chain
+from test_conditioning import CONDITIONS, chain, softmax
 
 from auxar.errors import UserError
-from auxar.model import ImageSpec
-from auxar.testing.examples import random_images, randomized
+from auxar.model import CausalDistribution, Factor, ImageSpec, Values
+from auxar.model.condition import row_spec
+from auxar.testing.examples import all_images, random_images, randomized
 from auxar_integers.arithmetic import IntegerArithmetic
 from auxar_integers.conversion import IntegerConfig
+from auxar_pixelcnn import components
 
 IMAGE = ImageSpec(3, height=4, width=4)
 
@@ -37,3 +39,18 @@ def test_likelihoods_given_conditions_are_nearly_those_of_floats(condition):
             converted.tensors["null"].fill_(2**52)
             with pytest.raises(UserError, match="can reach"):
                 arithmetic.restore(factor, converted)
+
+
+@pytest.mark.parametrize("name", ["label", "attributes"])
+def test_the_prior_of_a_condition_is_normalized_in_integers(name):
+    condition = CONDITIONS[name]
+    spec = row_spec(condition)
+    network = components.light(components.LightConfig(filters=3, blocks=1, head=softmax(), dropout=0.0), spec)
+    factor = randomized(Factor(CausalDistribution(network), models=condition), 0).eval()
+    values = Values({"condition": all_images(condition.spec)})
+    arithmetic = IntegerArithmetic(IntegerConfig())
+    restored = arithmetic.restore(factor, arithmetic.convert(factor, values))
+    with torch.no_grad():
+        floats, integers = factor(values), restored.eval()(values)
+    assert integers.exp().sum().item() == pytest.approx(1, abs=1e-4)
+    assert (floats - integers).abs().max() < 0.05 * floats.abs().mean()
