@@ -210,7 +210,9 @@ class Factor(nn.Module):
 
     def target(self, values: Values) -> Tensor:
         """The values of the factor's variable. Raises `UserError` if p(y) gets no condition, or the null condition."""
-        if self.models is not None and (self.variable not in values or bool(is_null(values[self.variable]).any())):
+        tensor = values.get(self.variable)
+        # Tensors on the device "meta" have no values. The cost of a factor is computed with them.
+        if self.models is not None and (tensor is None or (not tensor.is_meta and bool(is_null(tensor).any()))):
             raise UserError(f"{self}: the condition of each image is required, not the null condition")
         return values[self.variable]
 

@@ -29,6 +29,16 @@ def test_multiply_adds_are_those_in_the_headers_of_shipped_recipes(name):
         assert number in [f"{each:.{digits}f}" for each in (*costs, sum(costs))]
 
 
+def test_the_prior_of_a_condition_has_costs(tmp_path):
+    attributes = {"kind": "attributes", "suffix": ".txt", "names": ["a", "b"], "prior": "pixelcnn"}
+    recipe = parse_recipe(tomli_w.dumps(tiny(Path("x"), condition=attributes)), tmp_path)
+    labels = load_recipe(PROJECT / "recipes" / "small" / "labels" / "emoji.toml")
+    for costs in (factor_costs(recipe), factor_costs(labels)):
+        assert costs[-1].factor == "condition"
+        assert costs[-1].parameters > 0
+        assert costs[-1].multiply_adds > 0
+
+
 class Known(Prior):
     """A prior of which autograd keeps exactly two float32 tensors of the batch's size."""
 
