@@ -13,10 +13,9 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from helpers.values import values_of
 from measuring import options_of, seconds_in_turn, show, training_step
 
-from auxar.model import CausalDistribution, Factor, ImageSpec, SampleRequest
+from auxar.model import CausalDistribution, Factor, ImageSpec, SampleRequest, Values
 from auxar.testing.examples import random_images
 from auxar_grayscale import GrayscaleConfig, GrayscaleView
 from auxar_pixelcnn import components
@@ -43,7 +42,7 @@ def factor(case: str, *, restricted: bool) -> Factor:
         decoder = CausalDistribution(components.light(light, image, filters))
     found = Factor(decoder, view=view, embedding=embedding, restricted=restricted)
     images = random_images(8, image, 0)
-    found.initialize(values_of(found, images, view(images)))
+    found.initialize(Values({"image": images, "view1": view(images)}))
     return found
 
 
@@ -53,7 +52,11 @@ def training(case: str, *, restricted: bool, bf16: bool) -> Callable[[], object]
     optimizer = torch.optim.Adam(made.parameters(), lr=1e-4, fused=True)
     images = random_images(8, made.image, 1)
     view = _view(case, made.image)
-    return lambda: training_step(made, optimizer, values_of(made, images, view(images)), bf16=bf16)
+
+    def step() -> None:
+        training_step(made, optimizer, Values({"image": images, "view1": view(images)}), bf16=bf16)
+
+    return step
 
 
 def sampling(case: str, batch: int, *, restricted: bool, engine: str) -> Callable[[], object]:
@@ -64,7 +67,7 @@ def sampling(case: str, batch: int, *, restricted: bool, engine: str) -> Callabl
 
     @torch.no_grad()
     def draw() -> None:
-        made.given(values_of(made, None, view)).draw(request, sampler)
+        made.given(Values({"view1": view})).draw(request, sampler)
 
     return draw
 
