@@ -37,8 +37,9 @@ def unused_levels(images: ImageSet, values: str) -> str | None:
     scaled, only levels that pixels below the number of levels can become.
     """
     levels = images.image.levels
-    found = images.spaced_examples(min(MOST_IMAGES, max(LEAST_IMAGES, MOST_VALUES // images.image.dims)))[IMAGE].numpy()
-    used = np.flatnonzero(sum(np.bincount(image.ravel(), minlength=levels) for image in found))
+    most = min(MOST_IMAGES, max(LEAST_IMAGES, MOST_VALUES // images.image.dims))
+    pixels = images.spaced_examples(most)[IMAGE].numpy()
+    used = np.flatnonzero(sum(np.bincount(image.ravel(), minlength=levels) for image in pixels))
     first, last, count = int(used[0]), int(used[-1]), len(used)
     may_be_levels = values == SCALED and levels < 256 and last <= (levels - 1) * levels // 256
     if count > max(1, levels // 8) and last - first + 1 > levels // 4 and not may_be_levels:
@@ -54,5 +55,5 @@ def unused_levels(images: ImageSet, values: str) -> str | None:
     else:
         advice = "check that these are the right images, and image.levels"
     listed = f"{first} … {last}" if count > 2 else " and ".join(map(str, used))
-    read = f"in {len(found)} {'evenly spaced' if isinstance(images, Sized) else 'first'} images"
+    read = f"in {len(pixels)} {'evenly spaced' if isinstance(images, Sized) else 'first'} images"
     return f"the training images use only {count} of {levels} levels, {listed} ({read}): {advice}"

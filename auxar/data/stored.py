@@ -33,7 +33,7 @@ from auxar.data.source import EncodedImages
 from auxar.errors import UserError, logger
 from auxar.files import UNFINISHED
 from auxar.locks import holding
-from auxar.model import IMAGE, Condition, ImageSpec, Values
+from auxar.model import CONDITION, IMAGE, Condition, ImageSpec, Values
 from auxar.progress import progress_bar
 
 COLUMNS = datasets.Features(
@@ -52,7 +52,7 @@ COLUMNS = datasets.Features(
 file, `problem` the reason why it is broken, and `reduced` whether it has 16 bits per channel, of which the upper 8 are
 used. `pixels` and `height` are null for a broken image, and `problem` is null for all others.
 """
-CONDITION = "condition"
+CONDITION_COLUMN = "condition"
 """Name of a further column, if the data set has conditions: their values, (c, h, w) in the type of their reader. They
 are null for a broken image."""
 ROWS = 1000
@@ -127,7 +127,7 @@ def _write(file: Path, images: EncodedImages, preparation: Preparation) -> None:
 
 def _features(images: EncodedImages) -> datasets.Features:
     """The columns of the prepared data set of these images."""
-    return COLUMNS if images.conditions is None else datasets.Features({**COLUMNS, CONDITION: COLUMNS["pixels"]})
+    return COLUMNS if images.conditions is None else datasets.Features({**COLUMNS, CONDITION_COLUMN: COLUMNS["pixels"]})
 
 
 def _is_repaired(file: Path, images: EncodedImages, preparation: Preparation) -> bool:
@@ -214,7 +214,10 @@ class StoredImages(ImageSet):
 
     @columns.default
     def _columns(self) -> dict[str, datasets.Dataset]:
-        names = {"pixels": ["pixels", "height"], **({} if self.reader is None else {CONDITION: [CONDITION]})}
+        names = {
+            "pixels": ["pixels", "height"],
+            **({} if self.reader is None else {CONDITION_COLUMN: [CONDITION_COLUMN]}),
+        }
         return {name: self.prepared.select_columns(own).with_format("arrow") for name, own in names.items()}
 
     @property
@@ -245,7 +248,7 @@ class StoredImages(ImageSet):
             return found
         values = hashlib.sha256()
         for start in range(0, len(rows), ROWS):  # The whole column may not fit into memory.
-            for value in _bytes(found.columns[CONDITION][rows[start : start + ROWS]][CONDITION]):
+            for value in _bytes(found.columns[CONDITION_COLUMN][rows[start : start + ROWS]][CONDITION_COLUMN]):
                 values.update(value.data)
         return attrs.evolve(found, fingerprint=digest(fingerprint, reader.identity, values.hexdigest()))
 
@@ -282,7 +285,7 @@ class StoredImages(ImageSet):
         """
         if self.reader is None:
             return None
-        (values,) = self.columns[CONDITION][self.rows[numbers]].columns
+        (values,) = self.columns[CONDITION_COLUMN][self.rows[numbers]].columns
         found = np.stack([value.view(self.reader.dtype) for value in _bytes(values)])
         return torch.from_numpy(found.astype(np.int32)).reshape(-1, *self.reader.condition.spec.shape)
 

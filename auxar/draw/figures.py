@@ -23,7 +23,7 @@ from auxar.draw.sheets import Column, is_whole, labeled, save_png
 from auxar.errors import UserError, logger
 from auxar.evaluation.nearest import Neighbors, neighbors
 from auxar.files import read_json, write_json
-from auxar.model import IMAGE, Adjusted, Adjustments, Chain, ImageSpec, Rule, device_of
+from auxar.model import IMAGE, Adjusted, Adjustments, Chain, ImageSpec, Rule, Values, device_of
 from auxar.model.rule_effects import kinds_of_heads, users
 from auxar.recipe import Recipe
 from auxar.recipe.building import build_augmentations
@@ -168,7 +168,9 @@ class Figures(Work):
 
     def _given(self) -> Image.Image:
         columns = [("held out", self.heldout, self.model.specs[0])]
-        return self._with_draws(columns, self.model.values(self.heldout)["view1"], self.of_heldout)
+        return self._with_draws(
+            columns, self.model.with_views(Values({IMAGE: self.heldout}), 1)["view1"], self.of_heldout
+        )
 
     def _reduction(self) -> Image.Image:
         rules = {f"{value:g}": Adjustments(value, min_weight=self.min_weight if value else 0.0) for value in REDUCTIONS}

@@ -260,6 +260,6 @@ def _values(
 def heldout_accuracy(model: ImageModel, count: int) -> Classes:
     """Classifies up to `count` held-out images of a model with labels."""
     examples = load_images(model).heldout.spaced_examples(count)
-    found = model.classify(examples[IMAGE])
-    accuracy = Accuracy.of(found.labels, examples[CONDITION].flatten().long(), found.names)
-    return Classes((), "exact" if found.exact else "bound", model.chain.condition_factor is not None, accuracy)
+    classes = model.classify(examples[IMAGE])
+    accuracy = Accuracy.of(classes.labels, examples[CONDITION].flatten().long(), classes.names)
+    return Classes((), "exact" if classes.exact else "bound", model.chain.condition_factor is not None, accuracy)
